@@ -1,0 +1,82 @@
+"""sfloop: an asyncio event loop for Linux that busy-polls instead of sleeping in epoll.
+
+The ways to run a program on it::
+
+    sfloop.run(main())                                         # in place of asyncio.run
+    asyncio.Runner(loop_factory=sfloop.new_event_loop)         # Python 3.11 and later
+    asyncio.set_event_loop_policy(sfloop.Policy())             # where event loop policies still exist
+    python -m sfloop run app.py                                # without touching the program
+
+All of them take the options of :class:`sfloop.Options` as keywords, and read the ``SFLOOP_*`` environment variables.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if sys.platform != "linux":
+    raise ImportError(
+        f"sfloop runs on Linux only: it is built on epoll, recvmmsg and kernel-bypass NIC queues. This is "
+        f"{sys.platform!r}; use asyncio's own loop or uvloop here"
+    )
+
+# These two are light. `backends` is imported here and not on demand, because the submodule of the same name would
+# otherwise take the function's place as the package's attribute whenever someone imported it first.
+from sfloop.backends import Backend, backends
+from sfloop.config import Options
+
+if TYPE_CHECKING:
+    from . import multicast
+    from sfloop.loop import Loop
+    from sfloop.policy import EventLoopPolicy, Policy, install
+    from sfloop.runner import Runner, new_event_loop, run
+
+    __version__: str
+
+__all__ = [
+    "Backend",
+    "EventLoopPolicy",
+    "Loop",
+    "Options",
+    "Policy",
+    "Runner",
+    "__version__",
+    "backends",
+    "install",
+    "multicast",
+    "new_event_loop",
+    "run",
+]
+
+# Everything that imports asyncio or the native engine is loaded when it is first used.
+_HOME = {
+    "EventLoopPolicy": "sfloop.policy",
+    "Loop": "sfloop.loop",
+    "Policy": "sfloop.policy",
+    "Runner": "sfloop.runner",
+    "install": "sfloop.policy",
+    "multicast": "sfloop.multicast",
+    "new_event_loop": "sfloop.runner",
+    "run": "sfloop.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("sfloop")
+    elif name in _HOME:
+        from importlib import import_module
+
+        module = import_module(_HOME[name])
+        value = module if name == "multicast" else getattr(module, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

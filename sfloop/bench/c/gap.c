@@ -1,0 +1,148 @@
+/*
+ * A preload library that measures what an event loop does between its system calls.
+ *
+ * It stands in front of libc's polling, receiving and sending functions and reads the clock when each is entered
+ * and when it returns. The time from the return of a call that brought something (events, bytes, or bytes taken
+ * for sending) to the entry of the next call is the loop's own work: its dispatch, the taking and releasing of the
+ * GIL, the protocol's callback, the transport. The time after a call that brought nothing is idling and is not
+ * counted. The sum from one finished send to the next is the loop's own cost of one message.
+ *
+ * The results lie in a file that the bench maps too (SFLOOP_BENCH_GAP names it), so that the server can be killed.
+ * Linked alone: it shares only histogram.h with the rest.
+ */
+#include "histogram.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+struct gap_file {
+    uint64_t clock_ns; /* what one pair of clock readings costs; already subtracted from every interval */
+    struct sfb_histogram cost;
+};
+
+static struct gap_file *file;
+
+/* Of one thread. */
+static _Thread_local struct {
+    uint64_t since;   /* the return of the last call */
+    uint64_t cost;    /* own work since the last finished message */
+    bool busy;        /* the last call brought something */
+    bool sent;        /* the last call was a send */
+    bool received;    /* a receive has brought bytes since the last finished message */
+} gap;
+
+static uint64_t clock_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+static void enter(void)
+{
+    uint64_t now;
+
+    if (!file)
+        return;
+    now = clock_now();
+    if (gap.busy && gap.since) {
+        uint64_t interval = now - gap.since;
+
+        gap.cost += interval > file->clock_ns ? interval - file->clock_ns : 0;
+    }
+    if (gap.sent && gap.received) {
+        sfb_histogram_record(&file->cost, gap.cost);
+        gap.received = false;
+        gap.cost = 0;
+    } else if (gap.sent) {
+        gap.cost = 0;
+    }
+}
+
+static void leave(bool busy, bool sent, bool received)
+{
+    if (!file)
+        return;
+    gap.busy = busy;
+    gap.sent = sent && busy;
+    gap.received |= received && busy;
+    gap.since = clock_now();
+}
+
+/* The least of many: what reading the clock costs when nothing disturbs it. */
+static uint64_t clock_cost(void)
+{
+    uint64_t least = UINT64_MAX;
+
+    for (int i = 0; i < 10000; i++) {
+        uint64_t first = clock_now(), second = clock_now();
+
+        if (second - first < least)
+            least = second - first;
+    }
+    return least;
+}
+
+__attribute__((constructor)) static void open_file(void)
+{
+    const char *name = getenv("SFLOOP_BENCH_GAP");
+    int fd = name ? open(name, O_RDWR | O_CLOEXEC) : -1;
+    void *mapped;
+
+    if (fd < 0 || ftruncate(fd, sizeof *file))
+        return;
+    mapped = mmap(NULL, sizeof *file, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (mapped == MAP_FAILED)
+        return;
+    file = mapped;
+    file->clock_ns = clock_cost();
+}
+
+/* The real function, looked up at the first call. ISO C has no cast from dlsym's pointer: memory carries it over. */
+#define REAL(type, name, parameters)                                                                                \
+    static type(*real) parameters;                                                                                  \
+    if (!real)                                                                                                      \
+    *(void **)&real = dlsym(RTLD_NEXT, #name)
+
+#define WRAP(type, name, parameters, arguments, sends, receives)                                                    \
+    type name parameters                                                                                            \
+    {                                                                                                               \
+        type result;                                                                                                \
+        REAL(type, name, parameters);                                                                               \
+        enter();                                                                                                    \
+        result = real arguments;                                                                                    \
+        leave(result > 0, sends, receives);                                                                         \
+        return result;                                                                                              \
+    }
+
+WRAP(ssize_t, recv, (int fd, void *b, size_t n, int f), (fd, b, n, f), false, true)
+WRAP(ssize_t, recvmsg, (int fd, struct msghdr *m, int f), (fd, m, f), false, true)
+WRAP(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n), false, true)
+WRAP(ssize_t, readv, (int fd, const struct iovec *v, int n), (fd, v, n), false, true)
+WRAP(ssize_t, send, (int fd, const void *b, size_t n, int f), (fd, b, n, f), true, false)
+WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *m, int f), (fd, m, f), true, false)
+WRAP(ssize_t, write, (int fd, const void *b, size_t n), (fd, b, n), true, false)
+WRAP(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n), true, false)
+WRAP(ssize_t, recvfrom, (int fd, void *restrict b, size_t n, int f, struct sockaddr *restrict a, socklen_t *restrict l),
+     (fd, b, n, f, a, l), false, true)
+WRAP(ssize_t, sendto, (int fd, const void *b, size_t n, int f, const struct sockaddr *a, socklen_t l),
+     (fd, b, n, f, a, l), true, false)
+WRAP(int, recvmmsg, (int fd, struct mmsghdr *m, unsigned n, int f, struct timespec *t), (fd, m, n, f, t), false, true)
+WRAP(int, sendmmsg, (int fd, struct mmsghdr *m, unsigned n, int f), (fd, m, n, f), true, false)
+WRAP(int, poll, (struct pollfd * p, nfds_t n, int t), (p, n, t), false, false)
+WRAP(int, ppoll, (struct pollfd * p, nfds_t n, const struct timespec *t, const sigset_t *s), (p, n, t, s), false, false)
+WRAP(int, epoll_wait, (int fd, struct epoll_event *e, int n, int t), (fd, e, n, t), false, false)
+WRAP(int, epoll_pwait, (int fd, struct epoll_event *e, int n, int t, const sigset_t *s), (fd, e, n, t, s), false, false)
+WRAP(int, epoll_pwait2, (int fd, struct epoll_event *e, int n, const struct timespec *t, const sigset_t *s),
+     (fd, e, n, t, s), false, false)

@@ -1,0 +1,47 @@
+/* Sends datagrams to a port at a rate, or as fast as the kernel takes them, and never listens. */
+#include "common.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { BATCH = 32 };
+
+int sfb_load_flood(const struct sfb_options *o)
+{
+    struct sockaddr_in address = sfb_address(o);
+    struct mmsghdr messages[BATCH];
+    unsigned char *payload = malloc((size_t)o->size);
+    struct iovec part = {.iov_base = payload, .iov_len = (size_t)o->size};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    uint64_t begin, end, now, sent = 0, refused = 0;
+
+    if (fd < 0 || !payload || connect(fd, (struct sockaddr *)&address, sizeof address))
+        sfb_die_errno("UDP socket");
+    sfb_fill(payload, o->size, 0, 0);
+    memset(messages, 0, sizeof messages);
+    for (int i = 0; i < BATCH; i++) {
+        messages[i].msg_hdr.msg_iov = &part;
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    begin = now = sfb_now();
+    end = begin + (uint64_t)(o->seconds * 1e9);
+    while (now < end) {
+        double due = o->rate > 0 ? (double)(now - begin) / 1e9 * o->rate - (double)sent : BATCH;
+        int n = due < 1 ? 0 : sendmmsg(fd, messages, due < BATCH ? (unsigned)due : BATCH, 0);
+
+        if (n < 0 && errno != ECONNREFUSED && errno != ENOBUFS && errno != EAGAIN)
+            sfb_die_errno("sendmmsg");
+        refused += n < 0;
+        sent += n > 0 ? (uint64_t)n : 0;
+        now = sfb_now();
+    }
+    printf("{\"sent\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"seconds\": %.9f}\n", sent, refused,
+           (double)(now - begin) / 1e9);
+    free(payload);
+    close(fd);
+    return 0;
+}

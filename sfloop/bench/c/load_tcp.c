@@ -1,0 +1,167 @@
+/* Ping-pong on N TCP connections: each sends a message, waits for the whole of it to come back, and sends the next. */
+#include "common.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct connection {
+    int fd;
+    uint64_t id, sequence, sent_at;
+    int sent, received;
+    unsigned char *message, *answer;
+};
+
+/* Sends what the socket takes of the message that is under way. */
+static void push(struct connection *c, int size)
+{
+    while (c->sent < size) {
+        ssize_t n = send(c->fd, c->message + c->sent, (size_t)(size - c->sent), MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0)
+            sfb_die_errno("send");
+        c->sent += (int)n;
+    }
+}
+
+static void begin_message(struct connection *c, int size)
+{
+    /* A large message changes only at both ends: filling 64 KiB anew would cost more than the echo. */
+    int head = size < 64 ? size : 64;
+
+    sfb_fill(c->message, head, c->id, c->sequence);
+    if (size > head)
+        sfb_fill(c->message + size - 8, 8, c->id, ~c->sequence);
+    c->sent = c->received = 0;
+    c->sent_at = sfb_now();
+    push(c, size);
+}
+
+/* Receives what is there; true when the answer is complete. */
+static bool pull(struct connection *c, int size)
+{
+    for (;;) {
+        ssize_t n = recv(c->fd, c->answer + c->received, (size_t)(size - c->received), 0);
+
+        if (n < 0 && errno == EAGAIN) {
+            if (c->sent < size)
+                push(c, size);
+            return false;
+        }
+        if (n < 0)
+            sfb_die_errno("recv");
+        if (n == 0)
+            sfb_die(SFB_EXIT_FAILED, "the server closed the connection after %d of %d bytes", c->received, size);
+        c->received += (int)n;
+        if (c->received > c->sent)
+            sfb_die(SFB_EXIT_CORRUPT, "the server sent %d bytes after receiving %d", c->received, c->sent);
+        if (c->received == size)
+            return true;
+    }
+}
+
+/* False when the run is over. */
+static bool finish_message(struct connection *c, struct sfb_run *run, int size)
+{
+    bool more = sfb_run_count(run, c->sent_at, sfb_now());
+
+    sfb_verify(c->message, c->answer, size, c->id, c->sequence);
+    c->sequence++;
+    if (more)
+        begin_message(c, size);
+    return more;
+}
+
+static void check_silence(const struct connection *c, const struct sfb_options *o)
+{
+    if (sfb_now() - c->sent_at > (uint64_t)(o->timeout * 1e9))
+        sfb_die(SFB_EXIT_FAILED, "no answer in %.1f s on connection %d (%d of %d bytes came back)", o->timeout,
+                (int)c->id, c->received, o->size);
+}
+
+static void run_single(struct connection *c, struct sfb_run *run, const struct sfb_options *o)
+{
+    unsigned spins = 0;
+
+    begin_message(c, o->size);
+    for (;;) {
+        if (pull(c, o->size)) {
+            if (!finish_message(c, run, o->size))
+                return;
+        } else if (++spins % 4096 == 0) {
+            check_silence(c, o);
+        }
+    }
+}
+
+static void run_many(struct connection *all, struct sfb_run *run, const struct sfb_options *o)
+{
+    struct epoll_event events[128];
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    unsigned spins = 0;
+
+    if (epoll < 0)
+        sfb_die_errno("epoll_create1");
+    for (int i = 0; i < o->connections; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
+
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &event))
+            sfb_die_errno("epoll_ctl");
+        begin_message(&all[i], o->size);
+    }
+    for (;;) {
+        int n = epoll_wait(epoll, events, 128, 0);
+
+        for (int i = 0; i < n; i++) {
+            struct connection *c = events[i].data.ptr;
+
+            if (pull(c, o->size) && !finish_message(c, run, o->size)) {
+                close(epoll);
+                return;
+            }
+        }
+        if (n == 0 && ++spins % 4096 == 0)
+            for (int i = 0; i < o->connections; i++) {
+                push(&all[i], o->size);
+                check_silence(&all[i], o);
+            }
+    }
+}
+
+int sfb_load_tcp(const struct sfb_options *o)
+{
+    struct connection *all = calloc((size_t)o->connections, sizeof *all);
+    struct sfb_run *run = malloc(sizeof *run);
+
+    if (!all || !run)
+        sfb_die_errno("malloc");
+    for (int i = 0; i < o->connections; i++) {
+        struct connection *c = &all[i];
+
+        c->fd = sfb_connect_tcp(o, true);
+        c->id = (uint64_t)i;
+        c->message = malloc((size_t)o->size);
+        c->answer = malloc((size_t)o->size);
+        if (!c->message || !c->answer)
+            sfb_die_errno("malloc");
+        sfb_fill(c->message, o->size, c->id, 0);
+    }
+    sfb_run_start(run, o);
+    if (o->connections == 1)
+        run_single(all, run, o);
+    else
+        run_many(all, run, o);
+    sfb_run_report(run);
+    for (int i = 0; i < o->connections; i++) {
+        close(all[i].fd);
+        free(all[i].message);
+        free(all[i].answer);
+    }
+    free(all);
+    free(run);
+    return 0;
+}

@@ -1,0 +1,131 @@
+/*
+ * The TCP echo server that no event loop can beat on these system calls: epoll, recv, send, nothing else.
+ * With --spin, epoll_wait never sleeps.
+ */
+#include "common.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { BUFFER_SIZE = 256 * 1024, BACKLOG = 4096, MAX_EVENTS = 256 };
+
+/* What could not be sent yet waits here; while it does, the connection is not read from. */
+struct connection {
+    int fd;
+    unsigned char *pending;
+    size_t size, sent;
+};
+
+static unsigned char buffer[BUFFER_SIZE];
+
+static void watch(int epoll, int operation, int fd, uint32_t events, void *pointer)
+{
+    struct epoll_event event = {.events = events, .data.ptr = pointer};
+
+    if (epoll_ctl(epoll, operation, fd, &event))
+        sfb_die_errno("epoll_ctl");
+}
+
+static void drop(struct connection *c)
+{
+    close(c->fd);
+    free(c->pending);
+    free(c);
+}
+
+static void take_connections(int epoll, int listener)
+{
+    int fd, on = 1;
+
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        struct connection *c = calloc(1, sizeof *c);
+
+        if (!c)
+            sfb_die_errno("calloc");
+        c->fd = fd;
+        if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on))
+            sfb_die_errno("TCP_NODELAY");
+        watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, c);
+    }
+    if (errno != EAGAIN && errno != ECONNABORTED)
+        sfb_die_errno("accept");
+}
+
+/* Sends, and keeps the rest for later; false when the connection is gone. */
+static bool answer(int epoll, struct connection *c, const unsigned char *data, size_t size)
+{
+    ssize_t n = send(c->fd, data, size, MSG_NOSIGNAL);
+
+    if (n < 0 && errno != EAGAIN)
+        return false;
+    n = n < 0 ? 0 : n;
+    if ((size_t)n == size)
+        return true;
+    c->size = size - (size_t)n;
+    c->sent = 0;
+    if (!(c->pending = malloc(c->size)))
+        sfb_die_errno("malloc");
+    memcpy(c->pending, data + n, c->size);
+    watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLOUT, c);
+    return true;
+}
+
+static bool resume(int epoll, struct connection *c)
+{
+    ssize_t n = send(c->fd, c->pending + c->sent, c->size - c->sent, MSG_NOSIGNAL);
+
+    if (n < 0)
+        return errno == EAGAIN;
+    c->sent += (size_t)n;
+    if (c->sent < c->size)
+        return true;
+    free(c->pending);
+    c->pending = NULL;
+    watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
+    return true;
+}
+
+static bool serve(int epoll, struct connection *c)
+{
+    ssize_t n;
+
+    if (c->pending)
+        return resume(epoll, c);
+    n = recv(c->fd, buffer, BUFFER_SIZE, 0);
+    if (n <= 0)
+        return n < 0 && errno == EAGAIN;
+    return answer(epoll, c, buffer, (size_t)n);
+}
+
+int sfb_serve_tcp(const struct sfb_options *o)
+{
+    struct sockaddr_in address = sfb_address(o);
+    struct epoll_event events[MAX_EVENTS];
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (listener < 0 || epoll < 0)
+        sfb_die_errno("socket");
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, BACKLOG))
+        sfb_die_errno("bind");
+    sfb_raise_file_limit();
+    watch(epoll, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
+    sfb_announce(listener);
+    for (;;) {
+        int n = epoll_wait(epoll, events, MAX_EVENTS, o->spin ? 0 : -1);
+
+        for (int i = 0; i < n; i++) {
+            struct connection *c = events[i].data.ptr;
+
+            if (!c)
+                take_connections(epoll, listener);
+            else if (!serve(epoll, c))
+                drop(c);
+        }
+    }
+}

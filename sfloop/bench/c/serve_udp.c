@@ -1,0 +1,87 @@
+/* The UDP reference servers: an echo, one datagram at a time, and a counter that receives in batches. */
+#include "common.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { DATAGRAM_SIZE = 65536, BATCH = 64, BATCH_DATAGRAM_SIZE = 2048 };
+
+static int open_socket(const struct sfb_options *o, int *epoll)
+{
+    struct sockaddr_in address = sfb_address(o);
+    struct epoll_event event = {.events = EPOLLIN};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    *epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0 || *epoll < 0 || bind(fd, (struct sockaddr *)&address, sizeof address))
+        sfb_die_errno("UDP socket");
+    if (epoll_ctl(*epoll, EPOLL_CTL_ADD, fd, &event))
+        sfb_die_errno("epoll_ctl");
+    return fd;
+}
+
+int sfb_serve_udp(const struct sfb_options *o)
+{
+    static unsigned char datagram[DATAGRAM_SIZE];
+    struct epoll_event event;
+    int epoll, fd = open_socket(o, &epoll);
+
+    sfb_announce(fd);
+    for (;;) {
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        ssize_t n;
+
+        if (epoll_wait(epoll, &event, 1, o->spin ? 0 : -1) <= 0)
+            continue;
+        n = recvfrom(fd, datagram, DATAGRAM_SIZE, 0, (struct sockaddr *)&peer, &length);
+        /* A refused or dropped answer is the client's loss to count. */
+        if (n >= 0)
+            (void)!sendto(fd, datagram, (size_t)n, 0, (struct sockaddr *)&peer, length);
+    }
+}
+
+static uint64_t receive_batch(int fd, struct mmsghdr *messages)
+{
+    int n = recvmmsg(fd, messages, BATCH, 0, NULL);
+
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+/* Waits for the first datagram, warms up, then counts for `seconds` and says what arrived. */
+int sfb_serve_flood(const struct sfb_options *o)
+{
+    static unsigned char datagrams[BATCH][BATCH_DATAGRAM_SIZE];
+    struct mmsghdr messages[BATCH];
+    struct iovec parts[BATCH];
+    struct epoll_event event;
+    int epoll, fd = open_socket(o, &epoll);
+    uint64_t begin = 0, end = UINT64_MAX, now, count = 0;
+
+    memset(messages, 0, sizeof messages);
+    for (int i = 0; i < BATCH; i++) {
+        parts[i] = (struct iovec){.iov_base = datagrams[i], .iov_len = BATCH_DATAGRAM_SIZE};
+        messages[i].msg_hdr.msg_iov = &parts[i];
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    sfb_announce(fd);
+    do {
+        if (epoll_wait(epoll, &event, 1, o->spin ? 0 : 10) > 0) {
+            uint64_t n = receive_batch(fd, messages);
+
+            now = sfb_now();
+            if (!begin && n) {
+                begin = now + (uint64_t)(o->warmup * 1e9);
+                end = begin + (uint64_t)(o->seconds * 1e9);
+            }
+            count += begin && now >= begin ? n : 0;
+        }
+        now = sfb_now();
+    } while (now < end);
+    printf("{\"count\": %" PRIu64 ", \"seconds\": %.9f}\n", count, (double)(now - begin) / 1e9);
+    return 0;
+}

@@ -1,0 +1,178 @@
+"""The ``sfloop`` command: ``run``, ``demo``, ``bench``, ``backends``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from textwrap import dedent
+from typing import Any
+
+import sfloop
+from sfloop.backends import Backend, backends
+from sfloop.config import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, from_text, variable_of
+
+__all__ = ["main"]
+
+#: What a shell's own commands exit with when they are called wrongly, and argparse too.
+USAGE_ERROR = 2
+
+_OPTION_HELP = {
+    "stack": ("STACK", f"network stack: {', '.join(STACKS)}"),
+    "driver": ("DRIVER", f"frame driver under the tcpip stack: {', '.join(DRIVERS)}"),
+    "interface": ("NAME", "network interface to accelerate, as `ip link` names it"),
+    "spin": ("SPIN", f"{', '.join(SPIN_MODES)}, or microseconds to spin after the last event before sleeping"),
+    "cpu": ("N", "CPU to pin the loop's thread to"),
+    "fallback": ("HOW", f"when what was asked for cannot be had: {', '.join(FALLBACKS)}"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The ``sfloop`` command. Returns the exit status; ``argv`` are the arguments without the program's name."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # These two have parsers of their own, which should also see --help.
+    if arguments[:1] == ["demo"]:
+        from sfloop import demo
+
+        return demo.main(arguments[1:])
+    if arguments[:1] == ["bench"]:
+        from sfloop import bench
+
+        return bench.main(arguments[1:])
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help()
+        return USAGE_ERROR
+    command: Callable[[argparse.Namespace], int] = parsed.action
+    return command(parsed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sfloop",
+        description="An asyncio event loop for Linux that busy-polls instead of sleeping.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_run(commands)
+    commands.add_parser("demo", help="market data and orders on asyncio, uvloop and sfloop in turn", add_help=False)
+    commands.add_parser("bench", help="the side-by-side benchmarks", add_help=False)
+    listing = commands.add_parser(
+        "backends", help="the stacks and drivers that this build and machine have", allow_abbrev=False
+    )
+    listing.add_argument("--json", action="store_true", help="as JSON, for programs")
+    listing.set_defaults(action=_backends)
+    return parser
+
+
+class _Version(argparse.Action):
+    """``--version``, read from the package's metadata only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="the version of sfloop, and of Python")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"sfloop {sfloop.__version__} (Python {sys.version.split()[0]})")
+        parser.exit()
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run an unmodified asyncio program on sfloop",
+        usage="sfloop run [options] [--] script.py [args…]\n       sfloop run [options] -m module [args…]",
+        description="Run an unmodified asyncio program on sfloop, as `python script.py` or `python -m module` would.",
+        epilog=dedent("""\
+            The options are also set in the environment (SFLOOP_SPIN and so on), so that loops which the program
+            or its child processes make with sfloop have them too. A program that chooses a loop of its own keeps
+            that loop."""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, (metavar, text) in _OPTION_HELP.items():
+        run.add_argument(f"--{name}", metavar=metavar, action=_Option, help=text)
+    # -m ends the options, as Python's own does: what follows belongs to the program.
+    run.add_argument(
+        "-m", dest="module", metavar="module", nargs=argparse.REMAINDER, help="run a module, as python -m does"
+    )
+    run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    run.set_defaults(action=_run, options={}, parser=run)
+
+
+class _Option(argparse.Action):
+    """One of the loop's options, checked where it is parsed so that the error names it as it was typed."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            value = from_text(self.dest, values, label=option_string or self.dest)
+        except ValueError as error:
+            parser.error(str(error))
+        namespace.options = {**namespace.options, self.dest: value}
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from sfloop import launcher
+
+    program: list[str] = parsed.program
+    if program[:1] == ["--"]:
+        program = program[1:]
+    if parsed.module is None and not program:
+        parsed.parser.error("what to run? give a script, or -m and a module")
+    if parsed.module == []:
+        parsed.parser.error("-m needs the name of a module")
+    try:
+        launcher.prepare(parsed.options, {variable_of(name): str(value) for name, value in parsed.options.items()})
+    except (ValueError, OSError) as error:
+        parsed.parser.error(str(error))
+    if parsed.module is not None:
+        launcher.run_module(parsed.module[0], parsed.module[1:])
+    else:
+        launcher.run_script(program[0], program[1:])
+    return 0
+
+
+def _backends(parsed: argparse.Namespace) -> int:
+    listed = backends()
+    if parsed.json:
+        print(json.dumps([asdict(backend) for backend in listed], indent=2))
+        return 0
+    try:
+        _print_table(listed)
+    except ModuleNotFoundError:
+        _print_plain(listed)
+    return 0
+
+
+def _print_table(listed: Sequence[Backend]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("", "name", "available", "what it is", "why"):
+        table.add_column(heading)
+    for backend in listed:
+        table.add_row(
+            backend.kind,
+            f"[bold]{backend.name}[/bold]",
+            "[green]yes[/green]" if backend.available else "no",
+            backend.description,
+            backend.reason,
+        )
+    Console().print(table)
+
+
+def _print_plain(listed: Sequence[Backend]) -> None:
+    for backend in listed:
+        available = "yes" if backend.available else "no"
+        print(f"{backend.kind:7} {backend.name:10} {available:4} {backend.description} ({backend.reason})")

@@ -1,0 +1,346 @@
+"""The options of an event loop: what they are, what they may be, where they come from.
+
+Every way of making a loop takes the same options — :class:`~sfloop.Loop`, :class:`~sfloop.Policy`,
+:func:`sfloop.run`, :func:`sfloop.new_event_loop`, the ``sfloop run`` command line and the environment — and all
+of them end in :meth:`Options.resolve`, so that an option means the same thing everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+__all__ = ["DRIVERS", "FALLBACKS", "SPIN_MODES", "STACKS", "OptionKeywords", "Options", "pin_thread"]
+
+StackOption = Literal["auto", "kernel", "tcpdirect", "tcpip", "onload"]
+DriverOption = Literal["shm", "af_xdp", "packet", "ef_vi", "dpdk"]
+FallbackOption = Literal["kernel", "warn", "error"]
+SpinMode = Literal["adaptive", "always", "never", "for"]
+
+STACKS: Final = ("auto", "kernel", "tcpdirect", "tcpip", "onload")
+DRIVERS: Final = ("shm", "af_xdp", "packet", "ef_vi", "dpdk")
+SPIN_MODES: Final = ("adaptive", "always", "never")
+FALLBACKS: Final = ("kernel", "warn", "error")
+
+#: The longest spin that may be given as a number, in microseconds (an hour). Above it "always" says what is meant.
+SPIN_MAX_US: Final = 3_600_000_000
+#: The shortest, in microseconds: one nanosecond, the resolution of the loop's clock.
+SPIN_MIN_US: Final = 0.001
+#: IFNAMSIZ of <net/if.h> less its terminating zero, in bytes.
+INTERFACE_NAME_MAX: Final = 15
+
+ENVIRONMENT_PREFIX: Final = "SFLOOP_"
+#: Variables with the prefix that are read elsewhere and are no options of a loop.
+OTHER_VARIABLES: Final = ("SFLOOP_TCPDIRECT_LIBRARY", "SFLOOP_ONLOAD_LIBRARY")
+#: Prefixes that the project's own tools and tests keep for themselves.
+OTHER_PREFIXES: Final = ("SFLOOP_TEST_", "SFLOOP_BENCH_", "SFLOOP_DEMO_")
+
+# The CPUs this process was started on, read before any loop pins its thread: a thread started from a pinned thread
+# inherits that one CPU, and must still be able to choose another of the process's own.
+_STARTING_AFFINITY: Final = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The keyword arguments accepted wherever options are (PEP 692)."""
+
+    stack: StackOption
+    driver: DriverOption | None
+    interface: str | None
+    spin: str | float
+    cpu: int | None
+    fallback: FallbackOption
+
+
+@dataclass(frozen=True, init=False)
+class Options:
+    """What a loop is asked to be. Immutable, validated, hashable.
+
+    Every field is a keyword. A field that was given counts as set even if it equals the default, so that
+    ``Options(spin="adaptive")`` overrides ``SFLOOP_SPIN=always``; :attr:`explicit` tells which were given.
+
+    :raises ValueError: a value that is not allowed; the message names the option, the value and what is allowed.
+    :raises TypeError: a value of the wrong type, or an option that does not exist.
+    """
+
+    #: The network stack: ``"auto"`` takes the best that works on :attr:`interface`.
+    stack: StackOption = "auto"
+    #: The frame driver under the ``tcpip`` stack; ``None`` lets the stack choose.
+    driver: DriverOption | None = None
+    #: The network interface to accelerate, by the kernel's name for it. Nothing is attached to a NIC nobody named.
+    interface: str | None = None
+    #: ``"adaptive"``, ``"always"``, ``"never"``, or the microseconds to spin after the last event before sleeping.
+    spin: str | float = "adaptive"
+    #: The CPU to pin the loop's thread to; ``None`` leaves the thread where it is.
+    cpu: int | None = None
+    #: What to do when what was asked for cannot be had: take the kernel stack silently (``"kernel"``), take it with a
+    #: ``RuntimeWarning`` (``"warn"``), or raise (``"error"``).
+    fallback: FallbackOption = "kernel"
+
+    def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
+        _reject_unknown(keywords)
+        for name, value in keywords.items():
+            object.__setattr__(self, name, _CHECKS[name](name, value))
+        # Not a dataclass field: it is about where the values came from, and has no part in equality or repr.
+        object.__setattr__(self, "_explicit", frozenset(keywords))
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        if self.driver is not None and not _stack_takes_driver(self.stack):
+            raise ValueError(
+                f"driver={self.driver!r} does not go with stack={self.stack!r}: frame drivers serve the 'tcpip' stack "
+                f"only; give stack='tcpip' (or 'auto'), or leave driver out"
+            )
+
+    @property
+    def explicit(self) -> frozenset[str]:
+        """The names of the options that were given, rather than left at their defaults."""
+        return cast("frozenset[str]", self.__dict__["_explicit"])
+
+    @property
+    def spin_mode(self) -> SpinMode:
+        """``"adaptive"``, ``"always"``, ``"never"``, or ``"for"`` when :attr:`spin` is a number."""
+        return cast("SpinMode", self.spin) if isinstance(self.spin, str) else "for"
+
+    @property
+    def spin_ns(self) -> int:
+        """Nanoseconds to spin after the last event before sleeping; 0 unless :attr:`spin_mode` is ``"for"``."""
+        return 0 if isinstance(self.spin, str) else round(self.spin * 1_000)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The options set in the environment by ``SFLOOP_STACK``, ``SFLOOP_DRIVER``, ``SFLOOP_INTERFACE``,
+        ``SFLOOP_SPIN``, ``SFLOOP_CPU`` and ``SFLOOP_FALLBACK``. An empty variable counts as unset.
+
+        A variable that starts with ``SFLOOP_`` and means nothing to sfloop gives a ``RuntimeWarning``, since it is
+        nearly always a misspelling.
+
+        :raises ValueError: a variable has a value that is not allowed; the message names the variable.
+        """
+        environ = os.environ if environ is None else environ
+        given: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(ENVIRONMENT_PREFIX):
+                continue
+            name = variable[len(ENVIRONMENT_PREFIX) :].lower()
+            if name in _CHECKS and variable == variable_of(name):
+                if text != "":
+                    given[name] = from_text(name, text, label=variable)
+            elif variable not in OTHER_VARIABLES and not variable.startswith(OTHER_PREFIXES):
+                known = [variable_of(option) for option in _CHECKS]
+                warnings.warn(
+                    f"the environment variable {variable} means nothing to sfloop and was ignored"
+                    f"{_nearest(variable, known)}; it reads {', '.join(known)}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return cls(**cast("OptionKeywords", given))
+
+    @classmethod
+    def resolve(cls, options: Options | None = None, /, **keywords: Unpack[OptionKeywords]) -> Options:
+        """The options to use, each taken from the first of these that gives it: the keywords, then ``options``, then
+        the environment, then the defaults. The result counts as explicit throughout: resolving it again is free and
+        does not change it.
+
+        :raises TypeError: ``options`` is no :class:`Options`, or a keyword is no option.
+        :raises ValueError: a value is not allowed, or two values do not go together.
+        """
+        if options is not None and not isinstance(options, Options):
+            raise TypeError(
+                f"options must be an sfloop.Options or None, not {type(options).__name__} {options!r}; "
+                f"write sfloop.Options(stack=..., spin=...) or pass the options as keywords"
+            )
+        everything = frozenset(_CHECKS)
+        if options is not None and not keywords and options.explicit == everything:
+            return options
+        asked = cls(**keywords)
+        layers = [asked] if options is None else [asked, options]
+        layers.append(cls.from_environment())
+        values: dict[str, Any] = {field.name: field.default for field in fields(cls)}
+        level: dict[str, int] = dict.fromkeys(values, len(layers))
+        for rank, layer in reversed(list(enumerate(layers))):
+            for name in layer.explicit:
+                values[name] = getattr(layer, name)
+                level[name] = rank
+        # Someone who names a stack here has not asked for the driver that, say, the environment names for another.
+        if (
+            values["driver"] is not None
+            and not _stack_takes_driver(values["stack"])
+            and level["stack"] < level["driver"]
+        ):
+            values["driver"] = None
+        return cls(**cast("OptionKeywords", values))
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that sets an option: ``spin`` → ``SFLOOP_SPIN``."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def from_text(name: str, text: str, *, label: str) -> Any:
+    """An option's value from the text of an environment variable or a command line; ``label`` is the name that
+    errors give it.
+
+    :raises ValueError: the text is no allowed value.
+    """
+    if name == "cpu":
+        try:
+            return _check_cpu(label, int(text))
+        except ValueError:
+            if text.strip().lstrip("+-").isdigit():
+                raise
+            raise ValueError(f"{label}={text!r}: must be the number of a CPU, {_cpu_range()}") from None
+    return _CHECKS[name](label, text)
+
+
+def pin_thread(cpu: int) -> frozenset[int]:
+    """Pin the calling thread to one CPU, and return the CPUs it could run on before (to give back to
+    ``os.sched_setaffinity(0, …)``).
+
+    :raises ValueError: the CPU is not one that this process may run on (see ``taskset -p`` and the cgroup's cpuset).
+    """
+    before = frozenset(os.sched_getaffinity(0))
+    allowed = _STARTING_AFFINITY | before
+    if cpu not in allowed:
+        raise ValueError(
+            f"cpu={cpu}: this process may run on CPU {_listed(allowed)} only; choose one of those, "
+            f"or widen its affinity (taskset, the cgroup's cpuset)"
+        )
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        raise ValueError(f"cpu={cpu}: the kernel does not let this thread run there ({error.strerror})") from error
+    return before
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` when one of the allowed names is close to the given one, else nothing."""
+    return _nearest(given, allowed, quote=True)
+
+
+def _nearest(given: str, allowed: Iterable[str], *, quote: bool = False) -> str:
+    import difflib  # on the error path only: it costs more to import than the rest of this module
+
+    close = difflib.get_close_matches(given.lower() if quote else given, allowed, n=1, cutoff=0.6)
+    if not close:
+        return ""
+    return f"; did you mean {close[0]!r}?" if quote else f" (did you mean {close[0]}?)"
+
+
+def _reject_unknown(keywords: Mapping[str, object]) -> None:
+    for name in keywords:
+        if name not in _CHECKS:
+            raise TypeError(
+                f"sfloop has no option {name!r}{nearest(name, _CHECKS)}; its options are {', '.join(_CHECKS)}"
+            )
+
+
+def _stack_takes_driver(stack: str) -> bool:
+    return stack in ("auto", "tcpip")
+
+
+def _choice(label: str, value: object, allowed: tuple[str, ...], *, also: str = "") -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{label}={value!r}: must be {_one_of(allowed)}{also}, not {type(value).__name__}")
+    if value not in allowed:
+        raise ValueError(f"{label}={value!r}: must be {_one_of(allowed)}{also}{nearest(value, allowed)}")
+    return value
+
+
+def _one_of(allowed: tuple[str, ...]) -> str:
+    return "one of " + ", ".join(repr(name) for name in allowed)
+
+
+def _check_stack(label: str, value: object) -> str:
+    return _choice(label, value, STACKS)
+
+
+def _check_driver(label: str, value: object) -> str | None:
+    return None if value is None else _choice(label, value, DRIVERS, also=" or None")
+
+
+def _check_fallback(label: str, value: object) -> str:
+    return _choice(label, value, FALLBACKS)
+
+
+def _check_interface(label: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{label}={value!r}: must be the name of a network interface or None, not {type(value).__name__}"
+        )
+    if not 0 < len(os.fsencode(value)) <= INTERFACE_NAME_MAX or "/" in value or any(c.isspace() for c in value):
+        raise ValueError(
+            f"{label}={value!r}: must be the name of a network interface: 1 to {INTERFACE_NAME_MAX} bytes without "
+            f"'/' or white space, as `ip link` shows it"
+        )
+    return value
+
+
+def _check_spin(label: str, value: object) -> str | float:
+    allowed = f"must be {_one_of(SPIN_MODES)}, or a number of microseconds to spin before sleeping"
+    if isinstance(value, str):
+        if value in SPIN_MODES:
+            return value
+        try:
+            number: float = int(value)
+        except ValueError:
+            try:
+                number = float(value)
+            except ValueError:
+                raise ValueError(f"{label}={value!r}: {allowed}{nearest(value, SPIN_MODES)}") from None
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{label}={value!r}: {allowed}, not {type(value).__name__}")
+    else:
+        number = value
+    if number == 0:
+        raise ValueError(f"{label}={value!r}: {allowed}; not to spin at all is 'never'")
+    if not math.isfinite(number) or not SPIN_MIN_US <= number <= SPIN_MAX_US:
+        raise ValueError(
+            f"{label}={value!r}: a number of microseconds must be from {SPIN_MIN_US} to {SPIN_MAX_US} (an hour); "
+            f"to spin without end is 'always'"
+        )
+    return number
+
+
+def _check_cpu(label: str, value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(
+            f"{label}={value!r}: must be the number of a CPU, {_cpu_range()}, or None, not {type(value).__name__}"
+        )
+    if not 0 <= value < _cpu_count():
+        raise ValueError(f"{label}={value!r}: must be the number of a CPU, {_cpu_range()}")
+    return value
+
+
+def _cpu_count() -> int:
+    """CPUs configured in the machine, online or not: CPU numbers go up to this. ``os.cpu_count`` counts the ones
+    that are online, which may leave out a CPU with a lower number than the last."""
+    return max(os.sysconf("SC_NPROCESSORS_CONF"), max(_STARTING_AFFINITY, default=0) + 1)
+
+
+def _cpu_range() -> str:
+    return f"0 to {_cpu_count() - 1} on this machine"
+
+
+def _listed(cpus: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(cpus)))
+
+
+_CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
+    "stack": _check_stack,
+    "driver": _check_driver,
+    "interface": _check_interface,
+    "spin": _check_spin,
+    "cpu": _check_cpu,
+    "fallback": _check_fallback,
+}

@@ -1,0 +1,324 @@
+"""The event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import weakref
+from asyncio import constants, events, sslproto
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sfloop.backends import select_stack
+from sfloop.config import Options, pin_thread
+from sfloop.native.engine.core import LoopCore
+from sfloop.transports.datagram import DatagramTransport
+from sfloop.transports.server import Listener, Server
+from sfloop.transports.stream import StreamTransport
+
+if TYPE_CHECKING:
+    import ssl
+
+# Loops that a forked child has to part from its parent's.
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for loop in list(_loops):
+        loop._part_from_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class WatchedDescriptors(selectors.BaseSelector):
+    """The descriptors that the loop watches, in the shape in which asyncio's own code looks at its selector."""
+
+    def __init__(self, core: LoopCore) -> None:
+        self._core = core
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return {fd: _selector_key(fd, *handles) for fd, handles in self._core._watched().items()}
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        try:
+            return self.get_map()[fd]
+        except KeyError:
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("sfloop polls in native code: use loop.add_reader() and loop.add_writer()")
+
+    register = unregister = modify = select = _refuse
+
+
+def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle | None) -> selectors.SelectorKey:
+    mask = (selectors.EVENT_READ if reader is not None else 0) | (selectors.EVENT_WRITE if writer is not None else 0)
+    return selectors.SelectorKey(fd, fd, mask, (reader, writer))
+
+
+class Loop(LoopCore, asyncio.SelectorEventLoop):
+    """An asyncio event loop that busy-polls.
+
+    It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, pipes, signals, TLS,
+    argument checking); what happens per callback, per timer and per message is native.
+
+    :param options: what the loop is to be; the environment and the defaults fill what it leaves open.
+    :raises ValueError: an option has a value that is not allowed.
+    :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        self._options = Options.resolve(options)
+        self._stack_choice = select_stack(self._options)
+        self._listeners: dict[int, Listener] = {}
+        self._unpinned: frozenset[int] | None = None
+        self._open_engine(self._options.spin_mode, self._options.spin_ns)
+        super().__init__(WatchedDescriptors(self))
+        _loops.add(self)
+
+    # ---- running ----
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        old_hooks = sys.get_asyncgen_hooks()
+        self._thread_id = threading.get_ident()
+        try:
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+            events._set_running_loop(self)
+            with self._pinned(), self._signals_wake():
+                self._run_turns()
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*old_hooks)
+
+    @contextmanager
+    def _pinned(self) -> Iterator[None]:
+        """Keeps the loop's thread on its CPU while it runs."""
+        if self._options.cpu is None:
+            yield
+            return
+        self._unpinned = pin_thread(self._options.cpu)
+        try:
+            yield
+        finally:
+            before, self._unpinned = self._unpinned, None
+            os.sched_setaffinity(0, before)
+
+    @contextmanager
+    def _off_the_cpu(self) -> Iterator[None]:
+        """For starting a thread or a process that must not inherit the loop's pinning: it would fight the spin."""
+        if self._unpinned is None or threading.get_ident() != self._thread_id:
+            yield
+            return
+        pinned = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self._unpinned)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, pinned)
+
+    @contextmanager
+    def _signals_wake(self) -> Iterator[None]:
+        """Makes a signal visible to the spin: Python's handler writes to a descriptor that the turn polls."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        if before != -1:  # the program has its own, and asyncio's add_signal_handler would have replaced it too
+            self._foreign_wakeup_fd = before
+        try:
+            yield
+        finally:
+            mine = self._csock.fileno() if self._csock is not None else -1
+            now = signal.set_wakeup_fd(before)
+            if now not in (mine, before) and now != -1:
+                signal.set_wakeup_fd(now)  # set by the program while the loop ran: it stays
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Remove a handler for a signal. True if there was one."""
+        removed = super().remove_signal_handler(sig)
+        # asyncio takes the wake-up descriptor away with the last handler; a running loop goes on needing it.
+        if removed and not self._signal_handlers and self._thread_id == threading.get_ident():
+            signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        return removed
+
+    def close(self) -> None:
+        """Close the loop. Handles and timers that are still pending are dropped."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        _loops.discard(self)
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
+        super().close()
+        self._close_engine()
+
+    def _part_from_parent(self) -> None:
+        """In a forked child: the loop shares nothing with its parent's, and does not run."""
+        if self.is_closed():
+            return
+        was_running = self._thread_id is not None
+        self._after_fork()
+        self._remove_reader(self._ssock.fileno())
+        old_csock = self._csock.fileno()
+        self._ssock.close()
+        self._csock.close()
+        self._internal_fds -= 1
+        self._make_self_pipe()
+        if was_running:
+            # The child is inside a callback of the parent's run, and asyncio lets it make a loop of its own there.
+            events._set_running_loop(None)
+            # Signals of the child must not wake the parent.
+            if threading.current_thread() is threading.main_thread():
+                now = signal.set_wakeup_fd(-1)
+                if now not in (-1, old_csock):
+                    signal.set_wakeup_fd(now)
+
+    # ---- transports ----
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Server | None = None,
+    ) -> StreamTransport:
+        self._ensure_fd_no_transport(sock)
+        return StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Server | None = None,
+        **timeouts: float,  # ssl_handshake_timeout; from Python 3.11 also ssl_shutdown_timeout
+    ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(rawsock)
+        tls = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        StreamTransport(self, rawsock, tls, None, extra, server)
+        return tls._app_transport
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return DatagramTransport(self, sock, protocol, address, waiter, extra)
+
+    # ---- servers ----
+
+    async def create_server(self, *args: Any, keep_alive: bool | None = None, start_serving: bool = True, **kw: Any) -> Server:
+        """Create a TCP server. As ``asyncio.loop.create_server``, with ``keep_alive`` (new in Python 3.13) and the
+        newest methods of ``asyncio.Server`` on every version."""
+        server = Server.adopt(await super().create_server(*args, start_serving=False, **kw))
+        return await self._serve(server, keep_alive, start_serving)
+
+    async def create_unix_server(self, *args: Any, start_serving: bool = True, **kw: Any) -> Server:
+        """Create an AF_UNIX server. As ``asyncio.loop.create_unix_server``."""
+        server = Server.adopt(await super().create_unix_server(*args, start_serving=False, **kw))
+        return await self._serve(server, None, start_serving)
+
+    async def _serve(self, server: Server, keep_alive: bool | None, start: bool) -> Server:
+        if keep_alive:
+            for sock in server.sockets:  # accepted connections inherit it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if start:
+            await server.start_serving()
+        return server
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: ssl.SSLContext | None = None,
+        server: Server | None = None,
+        backlog: int = 100,
+        *ssl_timeouts: float,
+    ) -> None:
+        listener = Listener(self, protocol_factory, sock, sslcontext, server, backlog, ssl_timeouts)
+        self._listeners[sock.fileno()] = listener
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock.fileno(), None)
+        if listener is not None:
+            listener.close()
+        super()._stop_serving(sock)
+
+    # ---- threads and processes ----
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Run func in an executor's thread. As ``asyncio.loop.run_in_executor``."""
+        with self._off_the_cpu():
+            return super().run_in_executor(executor, func, *args)
+
+    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
+        if self._unpinned is None:
+            return await super()._make_subprocess_transport(*args, **kwargs)
+        preexec, before = kwargs.pop("preexec_fn", None), self._unpinned
+
+        def on_all_cpus() -> None:
+            os.sched_setaffinity(0, before)
+            if preexec is not None:
+                preexec()
+
+        return await super()._make_subprocess_transport(*args, preexec_fn=on_all_cpus, **kwargs)
+
+    # ---- what a loop says of itself ----
+
+    @property
+    def options(self) -> Options:
+        """The options the loop was made with, all of them filled in."""
+        return self._options
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the loop was made.
+
+        ``turns``: polls of all stacks, of which ``empty_turns`` found nothing; ``sleeps``: times the thread blocked in the
+        kernel; ``wakeups``: writes to the wake-up descriptor by ``call_soon_threadsafe``;
+        ``wakeups_without_syscall``: calls of it that a spinning loop saw in memory; ``contentions``: times that adaptive
+        spinning gave way to others; ``ready``, ``timers``: handles now waiting; ``stacks``: by name, ``events``,
+        ``rx_bytes``, ``tx_bytes``, ``rx_messages``, ``tx_messages`` (stream reads and writes, or datagrams) and more.
+        Empty once the loop is closed.
+        """
+        return self._counters()
+
+    def describe(self) -> dict[str, Any]:
+        """What the loop runs on and why: ``stack``, ``fell_back``, ``reasons`` (stack → why it was taken or not) and
+        ``options``."""
+        choice = self._stack_choice
+        return {
+            "stack": choice.name,
+            "fell_back": choice.fell_back,
+            "reasons": dict(choice.reasons),
+            "options": {name: getattr(self._options, name) for name in self._options.__dataclass_fields__},
+        }

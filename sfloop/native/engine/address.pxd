@@ -1,0 +1,14 @@
+"""Socket addresses between the kernel's form and Python's."""
+
+from sfloop.native.engine.engine cimport sockaddr, socklen_t
+
+cdef class AddressBook:
+    cdef dict encoded          # Python address -> bytes of its sockaddr
+    cdef object last_given     # the address encoded last, and its sockaddr
+    cdef bytes last_encoded
+    cdef list decoded          # direct mapped: addresses that datagrams came from
+    cdef list decoded_keys
+
+    cdef object decode(self, const sockaddr *address, socklen_t length)
+    # NULL if the address is for the socket module to judge (names to resolve, other families).
+    cdef const sockaddr *encode(self, object address, int family, socklen_t *length) except? NULL

@@ -1,0 +1,668 @@
+# cython: language_level=3
+"""The loop core: scheduling, the turn, and watched descriptors.
+
+One turn: poll the stacks (spinning or sleeping when nothing is ready), run the handles that were ready before, give each
+event to its sink, run the timers that are due. That is the order in which asyncio calls back; the difference is that an
+event or a timer does not pass through the ready queue.
+"""
+
+import logging
+import os
+import time
+
+from asyncio import base_events, events, format_helpers
+
+from cpython.object cimport PyObject, PyTypeObject, traverseproc, visitproc, inquiry
+from cpython.ref cimport Py_INCREF, Py_DECREF
+from libc.math cimport ceil
+from libc.stdint cimport uint32_t, uint64_t
+
+from sfloop.native.engine.engine cimport *
+from sfloop.native.engine.handle cimport is_cancelled, new_handle, new_timer_handle, run_handle, set_scheduled
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+    PyObject *Py_None
+
+logger = logging.getLogger("asyncio")
+
+cdef object _Handle = events.Handle
+cdef object _TimerHandle = events.TimerHandle
+
+cdef enum:
+    # Swept when more than this many timers are in the heap and more than half of them are cancelled, as in asyncio.
+    SWEEP_MINIMUM = 100
+    # A loop that is never idle lets go of the GIL at one poll in so many, for threads that run no Python byte code.
+    POLLS_HOLDING_GIL = 64
+
+# Times beyond this are "never": 2**62 ns are 146 years.
+cdef double FAR = 4.6e18
+
+
+cdef Py_ssize_t live_engines = 0
+cdef Py_ssize_t live_sinks = 0
+
+
+def live():
+    """The number of open (engines, sinks with a socket) of this process."""
+    return live_engines, live_sinks
+
+
+cdef object os_error(int error):
+    return OSError(error, os.strerror(error))
+
+
+cdef sf_ns to_ns(double when) except? -1:
+    """The first nanosecond at which loop.time() has reached `when`."""
+    cdef double scaled = when * 1e9
+    cdef sf_ns ns
+    if scaled != scaled:
+        raise ValueError("a timer cannot be set to NaN")
+    if scaled >= FAR:
+        return SF_NEVER - 1
+    if scaled <= 0:
+        return 0
+    ns = <sf_ns>ceil(scaled)
+    # The product was rounded; time() must not be below `when` in the callback.
+    while <double>ns / 1e9 < when:
+        ns += 1
+    return ns
+
+
+cdef int descriptor_of(object fileobj) except -1:
+    """As the selectors module has it."""
+    cdef object fd = fileobj
+    if not isinstance(fileobj, int):
+        try:
+            fd = int(fileobj.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {fileobj!r}") from None
+    if not 0 <= fd <= 0x7FFFFFFF:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    return fd
+
+
+cdef class Sink:
+    cdef int on_event(self, uint32_t what) except -1:
+        return 0
+
+    cdef int want(self, uint32_t what) except -1:
+        cdef int rc
+        if what == self.interest or self.sock == NULL:
+            return 0
+        rc = self.sock.stack.ops.interest(self.sock, what)
+        if rc < 0:
+            raise os_error(-rc)
+        self.interest = what
+        return 0
+
+    cdef void release(self) noexcept:
+        if self.sock != NULL:
+            self.loop.detach(self)
+
+    cdef void orphan(self) noexcept:
+        global live_sinks
+        live_sinks -= self.sock != NULL
+        self.sock = NULL
+        self.interest = 0
+
+
+cdef class Watch(Sink):
+    """A descriptor of the program's own, with the handles of add_reader and add_writer."""
+
+    cdef int on_event(self, uint32_t what) except -1:
+        # The handles run with the turn's ready handles, behind those scheduled earlier, as asyncio has it.
+        if what & SF_READABLE and self.reader is not None:
+            self.loop.push_ready(self.reader)
+        if what & SF_WRITABLE and self.writer is not None:
+            self.loop.push_ready(self.writer)
+        return 0
+
+    cdef void orphan(self) noexcept:
+        Sink.orphan(self)
+        self.fileobj = None
+        self.reader = None
+        self.writer = None
+
+
+cdef class LoopCore:
+    def __cinit__(self, *args, **kwargs):
+        self.engine = NULL
+        self.closed = True
+        self.sinks = []
+        self.watches = {}
+
+    def __dealloc__(self):
+        self.discard_all()
+
+    def _open_engine(self, str mode, long long spin_ns):
+        """Makes the engine and its kernel stack. mode: adaptive, always, never or for (spin_ns ns after an event)."""
+        cdef int error = 0
+        cdef sf_spin_mode spin = {"adaptive": SF_SPIN_ADAPTIVE, "always": SF_SPIN_ALWAYS, "never": SF_SPIN_NEVER,
+                                  "for": SF_SPIN_FOR}[mode]
+        if self.engine != NULL:
+            raise RuntimeError("the engine is open already")
+        self.engine = sf_engine_create(spin, spin_ns, &error)
+        if self.engine == NULL:
+            raise os_error(-error)
+        global live_engines
+        live_engines += 1
+        self.closed = False
+
+    def _close_engine(self):
+        """Drops every handle and timer, leaves open transports to their owners, and frees the engine."""
+        self.closed = True
+        for sink in self.sinks:
+            if sink is not None:
+                (<Sink>sink).orphan()
+        self.sinks = []
+        self.watches = {}
+        self.discard_all()
+
+    cdef void discard_all(self) noexcept:
+        cdef sf_engine *e = self.engine
+        self.closed = True
+        if e == NULL:
+            return
+        while e.ready.count:
+            Py_DECREF(<object>sf_ready_pop(&e.ready))
+        while e.timers.count:
+            e.timers.count -= 1
+            set_scheduled(<PyObject *>e.timers.heap[e.timers.count].handle, False)
+            Py_DECREF(<object>e.timers.heap[e.timers.count].handle)
+        # Only now: a handle's destructor may call into the loop, which sees it closed but must find it whole.
+        global live_engines
+        live_engines -= 1
+        self.engine = NULL
+        sf_engine_destroy(e)
+
+    def _after_fork(self):
+        """Called in a forked child: parts from the parent's kernel objects (epoll set, wake-up descriptor)."""
+        cdef int rc
+        if self.engine != NULL:
+            rc = sf_engine_after_fork(self.engine)
+            if rc < 0:
+                raise os_error(-rc)
+
+    # ---- state that asyncio's Python code keeps in attributes of the loop ----
+
+    @property
+    def _closed(self):
+        return self.closed
+
+    @_closed.setter
+    def _closed(self, bint value):
+        self.closed = value or self.engine == NULL
+
+    @property
+    def _debug(self):
+        return self.debug
+
+    @_debug.setter
+    def _debug(self, bint value):
+        self.debug = value
+
+    @property
+    def _stopping(self):
+        return self.stopping
+
+    @_stopping.setter
+    def _stopping(self, bint value):
+        self.stopping = value
+
+    def get_debug(self):
+        """True in debug mode."""
+        return self.debug
+
+    def is_closed(self):
+        """True if the loop was closed."""
+        return self.closed
+
+    cdef int check_open(self) except -1:
+        if self.closed:
+            raise RuntimeError("Event loop is closed")
+        return 0
+
+    # ---- scheduling ----
+
+    def time(self):
+        """The loop's clock, in seconds: CLOCK_MONOTONIC, with its full resolution."""
+        return <double>sf_now() / 1e9
+
+    cdef int push_ready(self, object handle) except -1:
+        if sf_ready_push(&self.engine.ready, <void *>handle) < 0:
+            raise MemoryError()
+        Py_INCREF(handle)
+        return 0
+
+    cdef object new_call(self, object callback, object args, object context):
+        if not self.debug:
+            return new_handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
+        if handle._source_traceback:
+            del handle._source_traceback[-1]
+        return handle
+
+    def call_soon(self, callback, *args, context=None):
+        """Run callback in the next turn. See asyncio.loop.call_soon."""
+        if self.closed:
+            self.check_open()
+        if self.debug:
+            self._check_thread()
+            self._check_callback(callback, "call_soon")
+        handle = self.new_call(callback, args, context)
+        self.push_ready(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """call_soon from any thread or signal handler. See asyncio.loop.call_soon_threadsafe."""
+        if self.closed:
+            self.check_open()
+        if self.debug:
+            self._check_callback(callback, "call_soon_threadsafe")
+        handle = self.new_call(callback, args, context)
+        self.push_ready(handle)
+        sf_engine_wake(self.engine)
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        timer = self.call_at(<double>sf_now() / 1e9 + delay, callback, *args, context=context)
+        if self.debug and timer._source_traceback:
+            del timer._source_traceback[-1]
+        return timer
+
+    def call_at(self, when, callback, *args, context=None):
+        """Run callback at `when`, in seconds of time(), never earlier. See asyncio.loop.call_at."""
+        cdef sf_ns due
+        if when is None:
+            raise TypeError("when cannot be None")
+        if self.closed:
+            self.check_open()
+        due = to_ns(when)
+        if self.debug:
+            self._check_thread()
+            self._check_callback(callback, "call_at")
+            timer = _TimerHandle(when, callback, args, self, context)
+            if timer._source_traceback:
+                del timer._source_traceback[-1]
+            timer._scheduled = True
+        else:
+            timer = new_timer_handle(when, callback, args, self, context)
+        if sf_timers_push(&self.engine.timers, due, <void *>timer) < 0:
+            raise MemoryError()
+        Py_INCREF(timer)
+        return timer
+
+    def _timer_handle_cancelled(self, handle):
+        if handle._scheduled:
+            self.cancelled += 1
+
+    def _add_callback(self, handle):
+        if not self.closed and not handle._cancelled:
+            self.push_ready(handle)
+
+    def _add_callback_signalsafe(self, handle):
+        self._add_callback(handle)
+        self._write_to_self()
+
+    def _write_to_self(self):
+        if self.engine != NULL:
+            sf_engine_wake(self.engine)
+
+    # ---- the turn ----
+
+    def _run_once(self):
+        """One turn."""
+        if self.closed:
+            self.check_open()
+        self.turn()
+
+    def _run_turns(self):
+        """Turns until stop() was called."""
+        cdef sf_engine *e = self.engine
+        if self.closed:
+            self.check_open()
+        sf_spin_enter(&e.spin, sf_now())
+        try:
+            while True:
+                self.turn()
+                if self.stopping:
+                    break
+        finally:
+            sf_spin_leave(&e.spin)
+
+    cdef int turn(self) except -1:
+        cdef sf_engine *e = self.engine
+        if e.event_next >= e.event_count:  # else SystemExit or KeyboardInterrupt cut the last turn short
+            self.gather()
+        if e.ready.count:
+            self.run_ready()
+        if e.event_next < e.event_count:
+            self.dispatch()
+        if e.timers.count:
+            self.run_timers()
+        return 0
+
+    cdef int gather(self) except -1:
+        """Polls; waits first if nothing is ready."""
+        cdef sf_engine *e = self.engine
+        cdef sf_ns deadline
+        cdef int n = 0
+        if self.cancelled:
+            self.sweep_timers()
+        if self.stopping:
+            n = sf_engine_poll(e)
+        elif not e.ready.count:
+            deadline = sf_timers_next(&e.timers)
+            with nogil:
+                n = sf_engine_wait(e, deadline, SF_NEVER)
+        elif self.polled_events:
+            # What the events of the last turn made ready belongs to them: a task that was woken runs before the next
+            # poll, which saves a message that goes through a task one system call. It is put off once, not twice.
+            self.polled_events = False
+            return 0
+        elif e.stats.turns % POLLS_HOLDING_GIL == 0:
+            with nogil:
+                n = sf_engine_poll(e)
+        else:
+            n = sf_engine_poll(e)
+        # Under the GIL nobody can be between their push and their wake, so what was pushed is in the ready queue.
+        atomic_store(&e.wake, 0)
+        if n < 0:
+            raise os_error(-n)
+        self.polled_events = n > 0
+        PyErr_CheckSignals()
+        return 0
+
+    cdef int dispatch(self) except -1:
+        cdef sf_engine *e = self.engine
+        cdef sf_event *event
+        cdef Sink sink
+        while e.event_next < e.event_count:
+            event = &e.events[e.event_next]
+            e.event_next += 1
+            if not sf_engine_current(e, event):
+                sf_engine_stale(e)
+                continue
+            e.stale_in_a_row = 0
+            sink = <Sink>self.sinks[event.slot]
+            try:
+                if self.debug:
+                    self.dispatch_debugged(sink, event.what)
+                else:
+                    sink.on_event(event.what)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self.call_exception_handler({"message": f"Exception in callback of {sink!r}", "exception": exc})
+        return 0
+
+    cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1:
+        started = time.monotonic()
+        sink.on_event(what)
+        took = time.monotonic() - started
+        if took >= self.slow_callback_duration:
+            logger.warning("Executing %r took %.3f seconds", sink, took)
+        return 0
+
+    cdef int run_timers(self) except -1:
+        """Runs the timers that are due, but not those that they set."""
+        cdef sf_engine *e = self.engine
+        cdef sf_ns now = sf_now()
+        cdef uint64_t set_before = e.timers.sequence
+        cdef PyObject *timer
+        while e.timers.count and e.timers.heap[0].when <= now and e.timers.heap[0].sequence < set_before:
+            timer = <PyObject *>sf_timers_pop(&e.timers)
+            held = <object>timer
+            Py_DECREF(held)
+            set_scheduled(timer, False)
+            if is_cancelled(timer):
+                self.cancelled -= 1 if self.cancelled else 0
+            elif self.debug:
+                self.run_debugged(held)
+            else:
+                run_handle(timer)
+        return 0
+
+    cdef int run_ready(self) except -1:
+        cdef sf_engine *e = self.engine
+        cdef size_t n = e.ready.count
+        cdef PyObject *handle
+        while n and e.ready.count:
+            n -= 1
+            handle = <PyObject *>sf_ready_pop(&e.ready)
+            held = <object>handle
+            Py_DECREF(held)
+            if self.debug:
+                self.run_debugged(held)
+            else:
+                run_handle(handle)
+        return 0
+
+    cdef int run_debugged(self, object handle) except -1:
+        if handle._cancelled:
+            return 0
+        self._current_handle = handle
+        try:
+            started = time.monotonic()
+            run_handle(<PyObject *>handle)
+            took = time.monotonic() - started
+            if took >= self.slow_callback_duration:
+                logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), took)
+        finally:
+            self._current_handle = None
+        return 0
+
+    cdef int sweep_timers(self) except -1:
+        cdef sf_timers *t = &self.engine.timers
+        cdef size_t i, kept = 0
+        cdef PyObject *timer
+        cdef list dropped
+        if t.count <= SWEEP_MINIMUM or self.cancelled * 2 <= t.count:
+            return 0
+        dropped = []  # released at the end: a destructor may set timers
+        for i in range(t.count):
+            timer = <PyObject *>t.heap[i].handle
+            if is_cancelled(timer):
+                set_scheduled(timer, False)
+                dropped.append(<object>timer)
+                Py_DECREF(<object>timer)
+            else:
+                t.heap[kept] = t.heap[i]
+                kept += 1
+        t.count = kept
+        self.cancelled = 0
+        sf_timers_rebuild(t)
+        return 0
+
+    # ---- watched descriptors ----
+
+    cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1:
+        """Gives the sink a slot and a socket over the kernel descriptor fd, with no interest yet."""
+        cdef uint32_t slot, generation
+        cdef sf_stack *kernel
+        cdef int rc
+        if self.closed:
+            self.check_open()
+        kernel = self.engine.kernel
+        rc = sf_slots_take(&self.engine.slots, &slot, &generation)
+        if rc == 0:
+            rc = kernel.ops.adopt(kernel, fd, kind, slot, generation, &sink.sock)
+            if rc < 0:
+                sf_slots_give(&self.engine.slots, slot)
+        if rc < 0:
+            raise os_error(-rc)
+        while <uint32_t>len(self.sinks) <= slot:
+            self.sinks.append(None)
+        self.sinks[slot] = sink
+        global live_sinks
+        live_sinks += 1
+        sink.loop = self
+        sink.slot = slot
+        sink.interest = 0
+        return 0
+
+    cdef void detach(self, Sink sink) noexcept:
+        sink.sock.stack.ops.release(sink.sock)
+        sink.sock = NULL
+        sink.interest = 0
+        global live_sinks
+        live_sinks -= 1
+        sf_slots_give(&self.engine.slots, sink.slot)
+        self.sinks[sink.slot] = None
+
+    cdef Watch watch(self, object fileobj):
+        """The watch of a descriptor, made if there is none. Without interest it is in nobody's way."""
+        cdef int fd = descriptor_of(fileobj)
+        cdef Watch watch = self.watches.get(fd)
+        if watch is None:
+            watch = Watch()
+            watch.fd = fd
+            self.attach(watch, fd, SF_KIND_WATCH)
+            self.watches[fd] = watch
+        watch.fileobj = fileobj
+        return watch
+
+    cdef Watch find_watch(self, object fileobj):
+        try:
+            return self.watches.get(descriptor_of(fileobj))
+        except ValueError:
+            for watch in self.watches.values():  # it was closed before it was removed
+                if (<Watch>watch).fileobj is fileobj:
+                    return watch
+            raise
+
+    def _set_watch(self, fileobj, int what, handle):
+        """Makes handle the reader (what 1) or the writer (2) of a descriptor or of an object that has one."""
+        cdef Watch watch
+        cdef uint32_t interest
+        self.check_open()
+        watch = self.watch(fileobj)
+        interest = watch.interest | what
+        try:
+            # Told to the kernel even if nothing changed: the descriptor may be a new one of an old number.
+            watch.interest = 0 if watch.interest == interest else watch.interest
+            watch.want(interest)
+        except BaseException:
+            if watch.reader is None and watch.writer is None:
+                del self.watches[watch.fd]
+                watch.release()
+            raise
+        if what == SF_READABLE:
+            old, watch.reader = watch.reader, handle
+        else:
+            old, watch.writer = watch.writer, handle
+        if old is not None:
+            old.cancel()
+
+    def _unset_watch(self, fileobj, int what):
+        """Removes the reader (what 1) or the writer (2). Returns whether there was one."""
+        cdef Watch watch
+        if self.closed:
+            return False
+        watch = self.find_watch(fileobj)
+        if watch is None:
+            return False
+        if what == SF_READABLE:
+            old, watch.reader = watch.reader, None
+        else:
+            old, watch.writer = watch.writer, None
+        watch.want(watch.interest & ~what)
+        if watch.interest == 0:
+            del self.watches[watch.fd]
+            watch.release()
+        if old is not None:
+            old.cancel()
+        return old is not None
+
+    def _watched(self):
+        """{descriptor: (reader handle or None, writer handle or None)}"""
+        cdef Watch watch
+        return {fd: ((<Watch>watch).reader, (<Watch>watch).writer) for fd, watch in self.watches.items()}
+
+    def _add_reader(self, fd, callback, *args):
+        handle = self.new_call(callback, args, None)
+        self._set_watch(fd, SF_READABLE, handle)
+        return handle
+
+    def _add_writer(self, fd, callback, *args):
+        handle = self.new_call(callback, args, None)
+        self._set_watch(fd, SF_WRITABLE, handle)
+        return handle
+
+    def _remove_reader(self, fd):
+        return self._unset_watch(fd, SF_READABLE)
+
+    def _remove_writer(self, fd):
+        return self._unset_watch(fd, SF_WRITABLE)
+
+    # ---- counters ----
+
+    def _counters(self):
+        """Counts since the loop was made, as stats() gives them."""
+        cdef sf_engine *e = self.engine
+        cdef sf_stack_stats *s
+        if e == NULL:
+            return {}
+        s = &e.kernel.stats
+        return {
+            "turns": e.stats.turns,
+            "empty_turns": e.stats.empty_turns,
+            "sleeps": e.stats.sleeps,
+            "wakeups": atomic_load_ull(&e.wake_writes),
+            "wakeups_without_syscall": e.stats.signals,
+            "contentions": e.spin.contentions,
+            "ready": e.ready.count,
+            "timers": e.timers.count,
+            "stacks": {
+                (<bytes>e.kernel.ops.name).decode(): {
+                    "polls": s.polls,
+                    "empty_polls": s.empty_polls,
+                    "events": s.events,
+                    "stale_events": s.stale_events,
+                    "rx_bytes": s.rx_bytes,
+                    "rx_messages": s.rx_messages,
+                    "tx_bytes": s.tx_bytes,
+                    "tx_messages": s.tx_messages,
+                    "tx_would_block": s.tx_would_block,
+                    "sockets": e.slots.used - 1,  # less the wake-up descriptor
+                },
+            },
+        }
+
+
+# ---- garbage collection ----
+#
+# The ready queue and the timers hold references from C arrays, which Cython's generated traversal does not know. Without
+# it, a loop that was dropped with handles pending would never be collected, nor warned about.
+
+cdef traverseproc generated_traverse = (<PyTypeObject *>LoopCore).tp_traverse
+cdef inquiry generated_clear = (<PyTypeObject *>LoopCore).tp_clear
+
+
+cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
+    cdef sf_engine *e = (<LoopCore>self).engine
+    cdef size_t i
+    cdef int stop
+    if e != NULL:
+        for i in range(e.ready.count):
+            stop = visit(<PyObject *>e.ready.ring[(e.ready.head + i) & (e.ready.capacity - 1)], arg)
+            if stop:
+                return stop
+        for i in range(e.timers.count):
+            stop = visit(<PyObject *>e.timers.heap[i].handle, arg)
+            if stop:
+                return stop
+    return generated_traverse(self, visit, arg)
+
+
+cdef int clear(PyObject *self) noexcept:
+    (<LoopCore>self)._close_engine()
+    return generated_clear(<object>self)
+
+
+(<PyTypeObject *>LoopCore).tp_traverse = <traverseproc>traverse
+(<PyTypeObject *>LoopCore).tp_clear = <inquiry>clear

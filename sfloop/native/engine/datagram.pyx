@@ -1,0 +1,227 @@
+# cython: language_level=3
+"""The datagram transport's hot path: a batch received at once, each datagram delivered from it; sendto to send."""
+
+from collections import deque
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN
+from libc.stdint cimport uint32_t
+
+from sfloop.native.engine.address cimport AddressBook
+from sfloop.native.engine.core cimport os_error
+from sfloop.native.engine.engine cimport (
+    SF_READABLE, SF_WRITABLE, sf_datagram, sockaddr, socklen_t,
+)
+from sfloop.native.engine.transport cimport TransportCore, reraise
+
+cdef enum:
+    BATCH = 64
+    HEADER = 8    # what asyncio counts a queued datagram's header for
+
+cdef Py_ssize_t live_cores = 0
+
+
+def live():
+    """The number of live datagram transports of this process."""
+    return live_cores
+
+
+cdef class DatagramCore(TransportCore):
+    cdef object datagram_received   # the protocol's bound method
+    cdef object queue               # deque of (bytes, address)
+    cdef object undelivered         # deque of (bytes, address) received before reading was paused
+    cdef AddressBook addresses
+    cdef int family
+    cdef bint connected
+    cdef object address             # the only one that may be sent to, where the endpoint has a remote address
+
+    def __cinit__(self, *args):
+        global live_cores
+        live_cores += 1
+        self.queue = deque()
+        self.undelivered = deque()
+        self.addresses = AddressBook()
+
+    def __dealloc__(self):
+        global live_cores
+        live_cores -= 1
+
+    def set_peer(self, int family, bint connected, address):
+        self.family = family
+        self.connected = connected
+        self.address = address
+
+    def set_protocol(self, protocol):
+        self.protocol = protocol
+        self.datagram_received = protocol.datagram_received
+
+    def forget_protocol(self):
+        self.protocol = None
+        self.datagram_received = None
+
+    cdef int serve(self, uint32_t what) except -1:
+        if what & SF_READABLE and self.interest & SF_READABLE:
+            self.read()
+        if what & SF_WRITABLE and self.interest & SF_WRITABLE:
+            self.flush()
+        return 0
+
+    # ---- receiving ----
+
+    cdef int read(self) except -1:
+        cdef sf_datagram[BATCH] batch
+        cdef int i, n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
+        if n < 0:
+            return 0 if n == -EAGAIN else self.report_error(os_error(-n))
+        try:
+            for i in range(n):
+                if not self.reading() or self.conn_lost:
+                    break
+                data = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
+                address = self.addresses.decode(batch[i].addr, batch[i].addr_len)
+                try:
+                    self.datagram_received(data, address)
+                except (SystemExit, KeyboardInterrupt):
+                    i += 1
+                    raise
+                except BaseException as exc:
+                    self.protocol_reported(exc, "Exception in protocol.datagram_received()")
+            else:
+                i = n
+        finally:
+            if i < n and not self.closing:
+                self.keep(&batch[i], n - i)
+        return 0
+
+    cdef int keep(self, sf_datagram *rest, int n) except -1:
+        """The batch was interrupted: what is left of it is delivered later, in order."""
+        cdef int i
+        for i in range(n):
+            self.undelivered.append((PyBytes_FromStringAndSize(<const char *>rest[i].data, rest[i].len),
+                                     self.addresses.decode(rest[i].addr, rest[i].addr_len)))
+        if self.reading():  # SystemExit or KeyboardInterrupt, not a pause
+            self.want(self.interest & ~SF_READABLE)
+            self.loop.call_soon(self.deliver_kept)
+        return 0
+
+    def deliver_kept(self):
+        """Delivers what keep() has kept, and then reads on."""
+        while self.undelivered:
+            if not self.reading() or self.conn_lost:
+                return
+            data, address = self.undelivered.popleft()
+            try:
+                self.datagram_received(data, address)
+            except (SystemExit, KeyboardInterrupt):
+                if self.undelivered:
+                    self.loop.call_soon(self.deliver_kept)
+                raise
+            except BaseException as exc:
+                self.protocol_reported(exc, "Exception in protocol.datagram_received()")
+        if self.reading() and self.started:
+            self.want(self.interest | SF_READABLE)
+
+    def resume_reading(self):
+        if self.closing or not self.paused:
+            return False
+        self.paused = False
+        if self.undelivered:
+            self.loop.call_soon(self.deliver_kept, context=self.context)
+        elif self.started:
+            self.want(self.interest | SF_READABLE)
+        return True
+
+    cdef int report_error(self, object exc) except -1:
+        self.protocol.error_received(exc)
+        return 0
+
+    # ---- sending ----
+
+    def sendto(self, data, address=None):
+        cdef Py_buffer view
+        cdef ssize_t rc
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self.address is not None:
+            if address is not None and address != self.address:
+                raise ValueError(f"Invalid address: must be None or {self.address}")
+            address = self.address
+            if self.conn_lost:
+                self.note_lost_write()
+                return
+        if self.sock == NULL:
+            self.check_usable()
+            return
+        if not self.queue:
+            if PyBytes_CheckExact(data):
+                rc = self.send_now(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data, address)
+            else:
+                if isinstance(data, memoryview) and not data.c_contiguous:
+                    data = data.tobytes()
+                PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+                try:
+                    rc = self.send_now(<const char *>view.buf, view.len, data, address)
+                finally:
+                    PyBuffer_Release(&view)
+            if rc != -EAGAIN:
+                return
+            self.want(self.interest | SF_WRITABLE)
+        data = bytes(data)
+        self.queue.append((data, address))
+        self.queued += len(data) + HEADER
+        self.maybe_pause_protocol()
+
+    cdef ssize_t send_now(self, const char *start, Py_ssize_t length, object data, object address) except? -1:
+        """Sends; errors go to the protocol. Returns -EAGAIN if the datagram has to wait."""
+        cdef const sockaddr *encoded = NULL
+        cdef socklen_t encoded_length = 0
+        cdef ssize_t rc
+        if not self.connected and address is not None:
+            encoded = self.addresses.encode(address, self.family, &encoded_length)
+            if encoded == NULL:
+                return self.send_by_socket(data, address)
+        rc = self.sock.stack.ops.send_to(self.sock, start, length, encoded, encoded_length)
+        if rc >= 0 or rc == -EAGAIN:
+            return rc
+        self.report_error(os_error(-rc))
+        return 0
+
+    cdef ssize_t send_by_socket(self, object data, object address) except? -1:
+        """By the socket module, which knows every family, and names."""
+        try:
+            return self.transport._sock.sendto(data, address)
+        except (BlockingIOError, InterruptedError):
+            return -EAGAIN
+        except OSError as exc:
+            self.report_error(exc)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fatal(exc, "Fatal write error on datagram transport")
+        return 0
+
+    cdef int flush(self) except -1:
+        cdef ssize_t rc
+        while self.queue and self.sock != NULL:
+            data, address = self.queue[0]
+            rc = self.send_now(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data, address)
+            if rc == -EAGAIN:
+                break
+            if self.queue:  # else the error made the protocol abort
+                self.queue.popleft()
+                self.queued -= len(data) + HEADER
+        self.maybe_resume_protocol()
+        if not self.queue and self.sock != NULL:
+            self.want(self.interest & ~SF_WRITABLE)
+            self.finish_if_drained()
+        return 0
+
+    cdef int drop_queue(self) except -1:
+        self.queue.clear()
+        self.undelivered.clear()
+        self.queued = 0
+        return 0
+
+    def has_queue(self):
+        return len(self.queue) > 0

@@ -1,0 +1,252 @@
+/* One turn, and the wait between turns. */
+#define _GNU_SOURCE
+#include "sf/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define KERNEL_INTERVAL (20 * SF_US)
+#define STALE_LIMIT 16
+
+/* ---- waking ---- */
+
+void sf_engine_wake(struct sf_engine *e)
+{
+    static const uint64_t one = 1;
+
+    /* Sequentially consistent against sleep_once(): either it sees `wake`, or we see `asleep`. */
+    atomic_store(&e->wake, 1);
+    if (!atomic_load(&e->asleep))
+        return;
+    atomic_fetch_add_explicit(&e->wake_writes, 1, memory_order_relaxed);
+    while (write(e->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+}
+
+/* Takes the wake-up descriptor's event out of the batch. */
+static int without_wake(struct sf_engine *e, int n)
+{
+    uint64_t count;
+
+    for (int i = 0; i < n; i++) {
+        if (SF_LIKELY(e->events[i].slot != e->wake_slot))
+            continue;
+        while (read(e->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+            ;
+        e->events[i] = e->events[--n];
+        break;
+    }
+    return n;
+}
+
+/* ---- the turn ---- */
+
+static int poll_bypass(struct sf_engine *e)
+{
+    int n = 0;
+
+    for (int i = 0; i < e->n_stacks; i++)
+        n += e->stacks[i]->ops->poll(e->stacks[i], e->now, e->events + n, SF_MAX_EVENTS - n);
+    return n;
+}
+
+int sf_engine_poll(struct sf_engine *e)
+{
+    int n = 0;
+
+    e->now = sf_now();
+    e->stats.turns++;
+    if (e->n_stacks)
+        n = poll_bypass(e);
+    if (!e->n_stacks || e->now - e->kernel_polled >= e->kernel_interval) {
+        n += without_wake(e, e->kernel->ops->poll(e->kernel, e->now, e->events + n, SF_MAX_EVENTS - n));
+        e->kernel_polled = e->now;
+    }
+    e->event_next = 0;
+    e->event_count = n;
+    if (n)
+        e->spin.idle_since = e->now;
+    else
+        e->stats.empty_turns++;
+    return n;
+}
+
+/* ---- the wait ---- */
+
+static bool arm_stacks(struct sf_engine *e)
+{
+    int fd;
+
+    for (int i = 0; i < e->n_stacks; i++) {
+        if (e->stacks[i]->ops->arm(e->stacks[i], &fd) == 0)
+            continue;
+        while (i-- > 0)
+            e->stacks[i]->ops->disarm(e->stacks[i]);
+        return false;
+    }
+    return true;
+}
+
+static void disarm_stacks(struct sf_engine *e)
+{
+    for (int i = 0; i < e->n_stacks; i++)
+        e->stacks[i]->ops->disarm(e->stacks[i]);
+}
+
+static sf_ns earliest(struct sf_engine *e, sf_ns deadline)
+{
+    for (int i = 0; i < e->n_stacks; i++) {
+        sf_ns at = e->stacks[i]->ops->poll_at(e->stacks[i], e->now);
+
+        if (at < deadline)
+            deadline = at;
+    }
+    return deadline;
+}
+
+static int sleep_once(struct sf_engine *e, sf_ns deadline)
+{
+    sf_ns now, until;
+    int n = 0;
+
+    if (!arm_stacks(e))
+        return 0;
+    atomic_store(&e->asleep, 1);
+    if (!atomic_load(&e->wake)) {
+        now = sf_now();
+        until = earliest(e, deadline);
+        e->stats.sleeps++;
+        n = e->kernel->ops->wait(e->kernel, until == SF_NEVER ? SF_NEVER : until > now ? until - now : 0, e->events,
+                                 SF_MAX_EVENTS);
+    }
+    atomic_store(&e->asleep, 0);
+    disarm_stacks(e);
+    e->now = sf_now();
+    e->kernel_polled = e->now;
+    if (n == -EINTR)
+        n = 0;
+    if (n < 0)
+        return n;
+    e->stats.turns++;
+    e->event_next = 0;
+    e->event_count = without_wake(e, n);
+    e->spin.idle_since = e->now;
+    return e->event_count;
+}
+
+int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience)
+{
+    sf_ns give_up = patience == SF_NEVER ? SF_NEVER : sf_now() + patience;
+    int n;
+
+    e->event_next = e->event_count = 0;
+    if (e->spin.mode == SF_SPIN_NEVER && !e->n_stacks)
+        return sleep_once(e, deadline < give_up ? deadline : give_up);
+    for (;;) {
+        n = sf_engine_poll(e);
+        if (n)
+            return n;
+        if (atomic_load_explicit(&e->wake, memory_order_acquire)) {
+            e->stats.signals++;
+            e->spin.idle_since = e->now;
+            return 0;
+        }
+        if (e->now >= deadline || e->now >= give_up)
+            return 0;
+        if (!sf_spin_on(&e->spin, e->now))
+            return sleep_once(e, deadline < give_up ? deadline : give_up);
+        sf_relax();
+    }
+}
+
+void sf_engine_stale(struct sf_engine *e)
+{
+    e->kernel->stats.stale_events++;
+    if (++e->stale_in_a_row < STALE_LIMIT)
+        return;
+    e->stale_in_a_row = 0;
+    e->kernel->ops->rebuild(e->kernel);
+}
+
+/* ---- life ---- */
+
+static int wake_open(struct sf_engine *e)
+{
+    uint32_t generation;
+    int rc;
+
+    e->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (e->wake_fd < 0)
+        return -errno;
+    rc = sf_slots_take(&e->slots, &e->wake_slot, &generation);
+    if (rc == 0)
+        rc = e->kernel->ops->adopt(e->kernel, e->wake_fd, SF_KIND_WATCH, e->wake_slot, generation, &e->wake_sock);
+    if (rc == 0)
+        rc = e->kernel->ops->interest(e->wake_sock, SF_READABLE);
+    return rc;
+}
+
+static void wake_close(struct sf_engine *e)
+{
+    if (e->wake_sock) {
+        e->kernel->ops->release(e->wake_sock);
+        sf_slots_give(&e->slots, e->wake_slot);
+        e->wake_sock = NULL;
+    }
+    if (e->wake_fd >= 0)
+        close(e->wake_fd);
+    e->wake_fd = -1;
+}
+
+struct sf_engine *sf_engine_create(enum sf_spin_mode mode, sf_ns spin_limit, int *error)
+{
+    struct sf_engine *e = aligned_alloc(SF_CACHE_LINE, sizeof(*e));
+
+    *error = -ENOMEM;
+    if (!e)
+        return NULL;
+    memset(e, 0, sizeof(*e));
+    e->wake_fd = -1;
+    e->kernel_interval = KERNEL_INTERVAL;
+    e->slots.free_head = SF_SLOT_NONE;
+    sf_spin_init(&e->spin, mode, spin_limit);
+    e->kernel = sf_stack_kernel_create(error);
+    if (e->kernel)
+        *error = sf_ready_grow(&e->ready) < 0 ? -ENOMEM : wake_open(e);
+    if (*error == 0)
+        return e;
+    sf_engine_destroy(e);
+    return NULL;
+}
+
+void sf_engine_destroy(struct sf_engine *e)
+{
+    for (int i = 0; i < e->n_stacks; i++)
+        e->stacks[i]->ops->destroy(e->stacks[i]);
+    if (e->kernel) {
+        wake_close(e);
+        e->kernel->ops->destroy(e->kernel);
+    }
+    free(e->ready.ring);
+    free(e->timers.heap);
+    free(e->slots.generation);
+    free(e->slots.next_free);
+    free(e);
+}
+
+int sf_engine_after_fork(struct sf_engine *e)
+{
+    int rc;
+
+    /* The new epoll set first: the parent's still holds the wake-up descriptor, and a removal would reach it. */
+    rc = e->kernel->ops->rebuild(e->kernel);
+    if (rc < 0)
+        return rc;
+    wake_close(e);
+    atomic_store(&e->asleep, 0);
+    e->event_next = e->event_count = 0;
+    return wake_open(e);
+}

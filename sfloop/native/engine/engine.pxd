@@ -1,0 +1,155 @@
+"""The C core as Cython sees it: engine.h and stack.h."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "sf/base.h" nogil:
+    ctypedef int64_t sf_ns
+    sf_ns SF_NEVER
+    sf_ns sf_now()
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        unsigned short sa_family
+    cdef struct sockaddr_storage:
+        unsigned short ss_family
+
+cdef extern from "<sys/uio.h>" nogil:
+    cdef struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "sf/stack.h" nogil:
+    uint32_t SF_READABLE
+    uint32_t SF_WRITABLE
+
+    cdef enum sf_sock_kind:
+        SF_KIND_STREAM
+        SF_KIND_DATAGRAM
+        SF_KIND_LISTENER
+        SF_KIND_WATCH
+
+    cdef struct sf_event:
+        uint32_t slot
+        uint32_t generation
+        uint32_t what
+
+    cdef struct sf_stack_stats:
+        uint64_t polls
+        uint64_t empty_polls
+        uint64_t events
+        uint64_t stale_events
+        uint64_t rx_bytes
+        uint64_t rx_messages
+        uint64_t tx_bytes
+        uint64_t tx_messages
+        uint64_t tx_would_block
+
+    cdef struct sf_stack:
+        const sf_stack_ops *ops
+        sf_stack_stats stats
+
+    cdef struct sf_sock:
+        sf_stack *stack
+        uint32_t slot
+        uint32_t generation
+
+    cdef struct sf_datagram:
+        const void *data
+        uint32_t len
+        uint32_t addr_len
+        int flags
+        const sockaddr *addr
+
+    cdef struct sf_stack_ops:
+        const char *name
+        int (*adopt)(sf_stack *, int fd, sf_sock_kind, uint32_t slot, uint32_t generation, sf_sock **out)
+        void (*release)(sf_sock *)
+        int (*interest)(sf_sock *, uint32_t what)
+        ssize_t (*sendv)(sf_sock *, const iovec *, int n)
+        ssize_t (*recv_borrow)(sf_sock *, const void **data)
+        void (*recv_done)(sf_sock *, size_t used)
+        ssize_t (*recv_into)(sf_sock *, void *buf, size_t len)
+        int (*shutdown_tx)(sf_sock *)
+        int (*accept)(sf_sock *, sockaddr *addr, socklen_t *len)
+        int (*recv_batch)(sf_sock *, sf_datagram *out, int max)
+        ssize_t (*send_to)(sf_sock *, const void *data, size_t len, const sockaddr *addr, socklen_t addr_len)
+
+cdef extern from "sf/engine.h" nogil:
+    cdef struct sf_ready:
+        void **ring
+        size_t head
+        size_t count
+        size_t capacity
+
+    cdef struct sf_timer:
+        sf_ns when
+        uint64_t sequence
+        void *handle
+
+    cdef struct sf_timers:
+        sf_timer *heap
+        size_t count
+        uint64_t sequence
+
+    cdef struct sf_slots:
+        uint32_t used
+
+    cdef enum sf_spin_mode:
+        SF_SPIN_ADAPTIVE
+        SF_SPIN_ALWAYS
+        SF_SPIN_NEVER
+        SF_SPIN_FOR
+
+    cdef struct sf_spin:
+        bint contended
+        uint64_t contentions
+
+    cdef struct sf_engine_stats:
+        uint64_t turns
+        uint64_t empty_turns
+        uint64_t sleeps
+        uint64_t signals
+
+    ctypedef struct atomic_int:
+        pass
+    ctypedef struct atomic_ullong:
+        pass
+    int atomic_load(atomic_int *)
+    unsigned long long atomic_load_ull "atomic_load" (atomic_ullong *)
+    void atomic_store(atomic_int *, int)
+
+    cdef struct sf_engine:
+        atomic_int wake
+        atomic_ullong wake_writes
+        sf_stack *kernel
+        sf_ns now
+        sf_event *events
+        int event_next
+        int event_count
+        sf_ready ready
+        sf_timers timers
+        sf_slots slots
+        sf_spin spin
+        sf_engine_stats stats
+        uint32_t stale_in_a_row
+
+    int sf_ready_push(sf_ready *, void *handle)
+    void *sf_ready_pop(sf_ready *)
+    int sf_timers_push(sf_timers *, sf_ns when, void *handle)
+    void *sf_timers_pop(sf_timers *)
+    void sf_timers_rebuild(sf_timers *)
+    sf_ns sf_timers_next(const sf_timers *)
+    int sf_slots_take(sf_slots *, uint32_t *slot, uint32_t *generation)
+    void sf_slots_give(sf_slots *, uint32_t slot)
+    void sf_spin_enter(sf_spin *, sf_ns now)
+    void sf_spin_leave(sf_spin *)
+
+    sf_engine *sf_engine_create(sf_spin_mode, sf_ns spin_limit, int *error)
+    void sf_engine_destroy(sf_engine *)
+    int sf_engine_after_fork(sf_engine *)
+    void sf_engine_stale(sf_engine *)
+    int sf_engine_poll(sf_engine *)
+    int sf_engine_wait(sf_engine *, sf_ns deadline, sf_ns patience)
+    void sf_engine_wake(sf_engine *)
+    bint sf_engine_current(const sf_engine *, const sf_event *)

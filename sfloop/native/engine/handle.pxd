@@ -1,0 +1,12 @@
+"""Handles: what call_soon and call_later return, and how a turn runs them."""
+
+from cpython.object cimport PyObject
+
+cdef object new_handle(object callback, object args, object loop, object context)
+cdef object new_timer_handle(object when, object callback, object args, object loop, object context)
+
+# Runs a handle of ours or of asyncio's in its context; an exception goes to the loop's exception handler. Raises only
+# SystemExit and KeyboardInterrupt.
+cdef int run_handle(PyObject *handle) except -1
+cdef bint is_cancelled(PyObject *handle) noexcept
+cdef void set_scheduled(PyObject *timer_handle, bint scheduled) noexcept

@@ -1,0 +1,364 @@
+# cython: language_level=3
+"""Handles that are asyncio's own by type and layout, made and run without asyncio's Python code.
+
+`Handle` and `TimerHandle` are heap types derived from `asyncio.Handle` and `asyncio.TimerHandle`. They add no storage:
+their state is in the slots that asyncio's classes define, read and written here by offset. So whatever asyncio's Python
+methods do to a handle (`cancel`, `when`, `repr`, comparisons) holds for ours, and this module runs asyncio's handles as
+well as its own; in debug mode the loop makes plain asyncio handles, which keep their source traceback. What the types
+do add is a free list, which makes a callback cost no allocation.
+"""
+
+import asyncio
+from asyncio import format_helpers
+
+from cpython.object cimport PyObject, PyTypeObject, visitproc
+from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF, Py_XINCREF
+from cpython.tuple cimport PyTuple_GET_SIZE
+
+cdef extern from *:
+    """
+    #define SF_SLOT_ADDRESS(object, offset) ((PyObject **)((char *)(object) + (offset)))
+    #define SF_SLOT(object, offset) (*SF_SLOT_ADDRESS(object, offset))
+    #define SF_TUPLE_ITEMS(tuple) (((PyTupleObject *)(tuple))->ob_item)
+    """
+    PyObject **SF_SLOT_ADDRESS(PyObject *, Py_ssize_t) noexcept nogil
+    PyObject *SF_SLOT(PyObject *, Py_ssize_t) noexcept nogil
+    PyObject **SF_TUPLE_ITEMS(PyObject *) noexcept nogil
+
+cdef extern from "Python.h":
+    ctypedef struct PyMemberDef:
+        Py_ssize_t offset
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef *d_member
+    ctypedef struct PyType_Slot:
+        int slot
+        void *pfunc
+    ctypedef struct PyType_Spec:
+        const char *name
+        int basicsize
+        int itemsize
+        unsigned int flags
+        PyType_Slot *slots
+    ctypedef struct PyMethodDef:
+        const char *ml_name
+        void *ml_meth
+        int ml_flags
+        const char *ml_doc
+    int METH_NOARGS
+    int Py_tp_alloc, Py_tp_dealloc, Py_tp_traverse, Py_tp_clear, Py_tp_methods, Py_tp_doc
+    unsigned int Py_TPFLAGS_DEFAULT, Py_TPFLAGS_HAVE_GC
+    PyObject *Py_True
+    PyObject *Py_False
+    PyObject *Py_None
+    object PyType_FromSpecWithBases(PyType_Spec *, object bases)
+    PyObject *PyType_GenericAlloc(PyTypeObject *, Py_ssize_t) noexcept
+    PyTypeObject *Py_TYPE "Py_TYPE" (PyObject *) noexcept
+    void _Py_NewReference(PyObject *) noexcept
+    void PyObject_GC_Track(PyObject *) noexcept
+    void PyObject_GC_UnTrack(PyObject *) noexcept
+    void PyObject_GC_Del(PyObject *) noexcept
+    void PyObject_ClearWeakRefs(PyObject *) noexcept
+    PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *) noexcept
+    PyObject *PyObject_CallMethodOneArg(PyObject *, PyObject *, PyObject *) noexcept
+    PyObject *PyContext_CopyCurrent() noexcept
+    int PyContext_Enter(PyObject *) noexcept
+    int PyContext_Exit(PyObject *) noexcept
+    void PyErr_Clear() noexcept
+    int PyTuple_CheckExact(PyObject *) noexcept
+
+cdef enum:
+    FREE_MAX = 1024
+    SLOTS = 9
+
+
+# ---- where asyncio keeps a handle's state ----
+
+cdef Py_ssize_t offset_of(type owner, str name) except -1:
+    descriptor = owner.__dict__[name]
+    return (<PyMemberDescrObject *><PyObject *>descriptor).d_member.offset
+
+cdef Py_ssize_t CALLBACK = offset_of(asyncio.Handle, "_callback")
+cdef Py_ssize_t ARGS = offset_of(asyncio.Handle, "_args")
+cdef Py_ssize_t CANCELLED = offset_of(asyncio.Handle, "_cancelled")
+cdef Py_ssize_t LOOP = offset_of(asyncio.Handle, "_loop")
+cdef Py_ssize_t SOURCE_TRACEBACK = offset_of(asyncio.Handle, "_source_traceback")
+cdef Py_ssize_t REPR = offset_of(asyncio.Handle, "_repr")
+cdef Py_ssize_t CONTEXT = offset_of(asyncio.Handle, "_context")
+cdef Py_ssize_t WHEN = offset_of(asyncio.TimerHandle, "_when")
+cdef Py_ssize_t SCHEDULED = offset_of(asyncio.TimerHandle, "_scheduled")
+
+cdef Py_ssize_t[SLOTS] offsets = [
+    CALLBACK, ARGS, CANCELLED, LOOP, SOURCE_TRACEBACK, REPR, CONTEXT, WHEN, SCHEDULED,
+]
+
+
+cdef inline void fill(PyObject *handle, Py_ssize_t offset, PyObject *value) noexcept:
+    """Fills a slot that is known to be empty."""
+    Py_XINCREF(value)
+    SF_SLOT_ADDRESS(handle, offset)[0] = value
+
+
+cdef inline void replace(PyObject *handle, Py_ssize_t offset, PyObject *value) noexcept:
+    cdef PyObject *old = SF_SLOT(handle, offset)
+    Py_XINCREF(value)
+    SF_SLOT_ADDRESS(handle, offset)[0] = value
+    Py_XDECREF(old)
+
+
+# ---- the two types ----
+
+cdef struct Kind:
+    PyTypeObject *type
+    int slots          # how many of offsets[] its objects have
+    Py_ssize_t live
+    int free_count
+    PyObject *free[FREE_MAX]
+
+cdef Kind handles
+cdef Kind timers
+
+handles.slots = SLOTS - 2
+timers.slots = SLOTS
+
+
+cdef inline Kind *kind_of(PyObject *handle) noexcept:
+    return &handles if Py_TYPE(handle) == handles.type else &timers
+
+
+cdef PyObject *allocate(Kind *kind) noexcept:
+    cdef PyObject *handle
+    if kind.free_count > 0:
+        kind.free_count -= 1
+        handle = kind.free[kind.free_count]
+        _Py_NewReference(handle)
+        PyObject_GC_Track(handle)
+    else:
+        handle = PyType_GenericAlloc(kind.type, 0)
+        if handle == NULL:
+            return NULL
+    kind.live += 1
+    return handle
+
+
+cdef PyObject *type_alloc(PyTypeObject *type, Py_ssize_t items) noexcept:
+    return allocate(&handles if type == handles.type else &timers)
+
+
+cdef int type_clear(PyObject *self) noexcept:
+    cdef int i
+    for i in range(kind_of(self).slots):
+        replace(self, offsets[i], NULL)
+    return 0
+
+
+cdef int type_traverse(PyObject *self, visitproc visit, void *arg) noexcept:
+    cdef int i, stop
+    cdef PyObject *member
+    for i in range(kind_of(self).slots):
+        member = SF_SLOT(self, offsets[i])
+        if member != NULL:
+            stop = visit(member, arg)
+            if stop:
+                return stop
+    return visit(<PyObject *>Py_TYPE(self), arg)
+
+
+cdef void type_dealloc(PyObject *self) noexcept:
+    cdef Kind *kind = kind_of(self)
+    cdef PyTypeObject *type = Py_TYPE(self)
+    PyObject_GC_UnTrack(self)
+    PyObject_ClearWeakRefs(self)
+    type_clear(self)
+    kind.live -= 1
+    if kind.free_count < FREE_MAX:
+        kind.free[kind.free_count] = self  # keeps its reference to the type
+        kind.free_count += 1
+    else:
+        PyObject_GC_Del(self)
+        Py_DECREF(<object>type)
+
+
+cdef bint loop_debugs(PyObject *self) noexcept:
+    cdef PyObject *loop = SF_SLOT(self, LOOP)
+    try:
+        return loop != NULL and loop != Py_None and (<object>loop).get_debug()
+    except Exception:
+        return True
+
+
+cdef PyObject *none() noexcept:
+    Py_XINCREF(Py_None)
+    return Py_None
+
+
+cdef void drop_call(PyObject *self) noexcept:
+    replace(self, CANCELLED, Py_True)
+    replace(self, CALLBACK, Py_None)
+    replace(self, ARGS, Py_None)
+
+
+cdef object _asyncio_cancel = asyncio.Handle.cancel
+
+
+cdef PyObject *cancel_debugged(PyObject *self) except NULL:
+    _asyncio_cancel(<object>self)
+    return none()
+
+
+cdef PyObject *handle_cancel(PyObject *self, PyObject *unused) except NULL:
+    if SF_SLOT(self, CANCELLED) != Py_True:
+        if loop_debugs(self):  # debug was switched on after the handle was made
+            return cancel_debugged(self)
+        drop_call(self)
+    return none()
+
+
+cdef PyObject *timer_handle_cancel(PyObject *self, PyObject *unused) except NULL:
+    if SF_SLOT(self, CANCELLED) != Py_True:
+        if SF_SLOT(self, SCHEDULED) == Py_True:
+            (<object>SF_SLOT(self, LOOP))._timer_handle_cancelled(<object>self)
+        return handle_cancel(self, unused)
+    return none()
+
+
+cdef PyMethodDef[2] handle_methods
+cdef PyMethodDef[2] timer_handle_methods
+handle_methods[0] = PyMethodDef(b"cancel", <void *>handle_cancel, METH_NOARGS, b"Cancel the callback.")
+timer_handle_methods[0] = PyMethodDef(b"cancel", <void *>timer_handle_cancel, METH_NOARGS, b"Cancel the callback.")
+
+
+cdef object make_type(const char *name, object base, PyMethodDef *methods, const char *doc):
+    cdef PyType_Slot[7] slots
+    cdef PyType_Spec spec
+    slots[0] = PyType_Slot(Py_tp_alloc, <void *>type_alloc)
+    slots[1] = PyType_Slot(Py_tp_dealloc, <void *>type_dealloc)
+    slots[2] = PyType_Slot(Py_tp_traverse, <void *>type_traverse)
+    slots[3] = PyType_Slot(Py_tp_clear, <void *>type_clear)
+    slots[4] = PyType_Slot(Py_tp_methods, <void *>methods)
+    slots[5] = PyType_Slot(Py_tp_doc, <void *>doc)
+    slots[6] = PyType_Slot(0, NULL)
+    spec.name = name
+    spec.basicsize = 0  # the base's
+    spec.itemsize = 0
+    spec.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+    spec.slots = &slots[0]
+    return PyType_FromSpecWithBases(&spec, (base,))
+
+
+Handle = make_type(
+    b"sfloop.Handle", asyncio.Handle, handle_methods,
+    b"What call_soon() returns: an asyncio.Handle, see its documentation.")
+TimerHandle = make_type(
+    b"sfloop.TimerHandle", asyncio.TimerHandle, timer_handle_methods,
+    b"What call_later() and call_at() return: an asyncio.TimerHandle, see its documentation.")
+handles.type = <PyTypeObject *><PyObject *>Handle
+timers.type = <PyTypeObject *><PyObject *>TimerHandle
+
+
+# ---- making and running ----
+
+cdef inline int fill_call(PyObject *h, object callback, object args, object loop, object context) except -1:
+    cdef PyObject *copied
+    if context is None:
+        copied = PyContext_CopyCurrent()
+        if copied == NULL:
+            raise MemoryError()
+        SF_SLOT_ADDRESS(h, CONTEXT)[0] = copied
+    else:
+        fill(h, CONTEXT, <PyObject *>context)
+    fill(h, CALLBACK, <PyObject *>callback)
+    fill(h, ARGS, <PyObject *>args)
+    fill(h, LOOP, <PyObject *>loop)
+    fill(h, CANCELLED, Py_False)
+    fill(h, SOURCE_TRACEBACK, Py_None)
+    fill(h, REPR, Py_None)
+    return 0
+
+
+cdef object new_handle(object callback, object args, object loop, object context):
+    cdef PyObject *h = allocate(&handles)
+    if h == NULL:
+        raise MemoryError()
+    handle = <object>h
+    Py_DECREF(handle)
+    fill_call(h, callback, args, loop, context)
+    return handle
+
+
+cdef object new_timer_handle(object when, object callback, object args, object loop, object context):
+    cdef PyObject *h = allocate(&timers)
+    if h == NULL:
+        raise MemoryError()
+    handle = <object>h
+    Py_DECREF(handle)
+    fill_call(h, callback, args, loop, context)
+    fill(h, WHEN, <PyObject *>when)
+    fill(h, SCHEDULED, Py_True)
+    return handle
+
+
+cdef bint is_cancelled(PyObject *handle) noexcept:
+    return SF_SLOT(handle, CANCELLED) == Py_True
+
+
+cdef void set_scheduled(PyObject *timer_handle, bint scheduled) noexcept:
+    replace(timer_handle, SCHEDULED, Py_True if scheduled else Py_False)
+
+
+cdef int run_handle(PyObject *handle) except -1:
+    cdef PyObject *callback = SF_SLOT(handle, CALLBACK)
+    cdef PyObject *args = SF_SLOT(handle, ARGS)
+    cdef PyObject *context = SF_SLOT(handle, CONTEXT)
+    cdef PyObject *result = NULL
+    if SF_SLOT(handle, CANCELLED) == Py_True or callback == NULL or context == NULL:
+        return 0
+    if args == NULL or not PyTuple_CheckExact(args):
+        return report_bad_args(handle)
+    # The callback may cancel its own handle, which drops these from it.
+    Py_XINCREF(callback)
+    Py_XINCREF(args)
+    Py_XINCREF(context)
+    if PyContext_Enter(context) == 0:
+        result = PyObject_Vectorcall(callback, SF_TUPLE_ITEMS(args), <size_t>PyTuple_GET_SIZE(<object>args), NULL)
+        if PyContext_Exit(context) < 0:
+            Py_XDECREF(result)
+            result = NULL
+    Py_XDECREF(callback)
+    Py_XDECREF(args)
+    Py_XDECREF(context)
+    if result == NULL:
+        return report(handle)
+    Py_XDECREF(result)
+    return 0
+
+
+cdef int report_bad_args(PyObject *handle) except -1:
+    raise TypeError(f"{<object>handle!r} has arguments that are no tuple")
+
+
+cdef int report(PyObject *failed) except -1:
+    """Hands the exception just raised to the loop's exception handler, as asyncio.Handle._run does."""
+    handle = <object>failed
+    try:
+        raise_current()
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as exc:
+        source = format_helpers._format_callback_source(handle._callback, handle._args)
+        context = {"message": f"Exception in callback {source}", "exception": exc, "handle": handle}
+        if handle._source_traceback:
+            context["source_traceback"] = handle._source_traceback
+        handle._loop.call_exception_handler(context)
+    return 0
+
+
+cdef extern from *:
+    """
+    #define SF_FAIL() (-1)
+    """
+    int raise_current "SF_FAIL" () except -1  # the exception is set already
+
+
+def live():
+    """The number of live (handles, timer handles) of this process, whichever loop made them."""
+    return handles.live, timers.live

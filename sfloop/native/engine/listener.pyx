@@ -1,0 +1,52 @@
+# cython: language_level=3
+"""A listening socket: tells its owner when there is something to accept, and accepts it."""
+
+import socket
+
+from libc.errno cimport EAGAIN
+from libc.stdint cimport uint32_t
+
+from sfloop.native.engine.core cimport LoopCore, Sink, os_error
+from sfloop.native.engine.engine cimport SF_KIND_LISTENER, SF_READABLE
+
+
+cdef class ListenerCore(Sink):
+    cdef object on_acceptable
+
+    def __init__(self, LoopCore loop, int fd, on_acceptable):
+        self.on_acceptable = on_acceptable
+        loop.attach(self, fd, SF_KIND_LISTENER)
+        self.resume()
+
+    def __repr__(self):
+        return f"<ListenerCore of {self.on_acceptable!r}>"
+
+    cdef int on_event(self, uint32_t what) except -1:
+        self.on_acceptable()
+        return 0
+
+    def accept(self):
+        """The descriptor of the next connection, or -1 if there is none. Raises OSError, e.g. EMFILE."""
+        cdef int fd
+        if self.sock == NULL:
+            return -1
+        fd = self.sock.stack.ops.accept(self.sock, NULL, NULL)
+        if fd == -EAGAIN:
+            return -1
+        if fd < 0:
+            raise os_error(-fd)
+        return fd
+
+    def pause(self):
+        self.want(0)
+
+    def resume(self):
+        self.want(SF_READABLE)
+
+    def close(self):
+        self.on_acceptable = None
+        self.release()
+
+    @property
+    def closed(self):
+        return self.sock == NULL

@@ -1,0 +1,34 @@
+"""What stream and datagram transports share: a protocol, its context, flow control, and the ways to end."""
+
+from libc.stdint cimport uint32_t
+
+from sfloop.native.engine.core cimport LoopCore, Sink
+
+
+cdef class TransportCore(Sink):
+    cdef object transport       # the public object; None after connection_lost
+    cdef object protocol
+    cdef object context         # protocol callbacks run in it, as in asyncio
+    cdef readonly bint started  # connection_made has been called and reading may begin
+    cdef readonly bint paused
+    cdef readonly bint closing
+    cdef readonly bint protocol_paused
+    cdef readonly size_t conn_lost   # > 0: connection_lost is called or scheduled; counts the writes since
+    cdef readonly size_t queued      # bytes in the write buffer
+    cdef size_t high, low
+
+    # For the derived cores.
+    cdef int serve(self, uint32_t what) except -1
+    cdef int drop_queue(self) except -1
+    cdef bint reading(self) noexcept
+    cdef int check_usable(self) except -1
+    cdef int protocol_failed(self, str message) except -1
+    cdef int fatal(self, object exc, str message) except -1
+    cdef int note_lost_write(self) except -1
+    cdef int maybe_pause_protocol(self) except -1
+    cdef int maybe_resume_protocol(self) except -1
+    cdef int finish_if_drained(self) except -1
+
+
+# Sets no exception: for `return reraise()` after a C-API call that failed.
+cdef int reraise() except -1

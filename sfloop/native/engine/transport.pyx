@@ -1,0 +1,208 @@
+# cython: language_level=3
+"""What stream and datagram transports share. The order of the calls is that of asyncio's selector transports."""
+
+import logging
+from asyncio import constants
+
+from libc.stdint cimport uint32_t
+
+from sfloop.native.engine.core cimport LoopCore, Sink
+from sfloop.native.engine.engine cimport SF_KIND_DATAGRAM, SF_KIND_STREAM, SF_READABLE, SF_WRITABLE, sf_sock_kind
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit(object) except -1
+    object PyContext_CopyCurrent()
+
+cdef extern from *:
+    """
+    #define SF_RERAISE() (-1)
+    """
+    int sf_reraise "SF_RERAISE" () except -1
+
+logger = logging.getLogger("asyncio")
+
+cdef size_t LOST_WRITES_SHOWN = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+
+
+cdef int reraise() except -1:
+    return sf_reraise()
+
+
+cdef class TransportCore(Sink):
+    def __init__(self, LoopCore loop, transport, int fd, bint stream):
+        self.transport = transport
+        self.context = PyContext_CopyCurrent()
+        self.set_write_limits(None, None)
+        loop.attach(self, fd, SF_KIND_STREAM if stream else SF_KIND_DATAGRAM)
+
+    cdef int serve(self, uint32_t what) except -1:
+        return 0
+
+    cdef int drop_queue(self) except -1:
+        return 0
+
+    cdef int on_event(self, uint32_t what) except -1:
+        context = self.context
+        PyContext_Enter(context)
+        try:
+            self.serve(what)
+        finally:
+            PyContext_Exit(context)
+        return 0
+
+    def __repr__(self):
+        return repr(self.transport)
+
+    cdef int check_usable(self) except -1:
+        if self.sock == NULL and not self.conn_lost:
+            raise RuntimeError("Event loop is closed")
+        return 0
+
+    # ---- reading ----
+
+    cdef bint reading(self) noexcept:
+        return not self.closing and not self.paused
+
+    def is_reading(self):
+        return self.reading()
+
+    def start_reading(self):
+        """Called once, after connection_made."""
+        self.started = True
+        if self.reading():
+            self.want(self.interest | SF_READABLE)
+
+    def pause_reading(self):
+        """Returns whether it made a difference."""
+        if not self.reading():
+            return False
+        self.paused = True
+        self.want(self.interest & ~SF_READABLE)
+        return True
+
+    def resume_reading(self):
+        """Returns whether it made a difference."""
+        if self.closing or not self.paused:
+            return False
+        self.paused = False
+        if self.started:
+            self.want(self.interest | SF_READABLE)
+        return True
+
+    # ---- flow control (asyncio: Transports and Protocols, "Write flow control") ----
+
+    def set_write_limits(self, high, low):
+        if high is None:
+            high = 64 * 1024 if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.high = high
+        self.low = low
+        self.maybe_pause_protocol()
+
+    def get_write_limits(self):
+        return self.low, self.high
+
+    cdef int maybe_pause_protocol(self) except -1:
+        if self.queued <= self.high or self.protocol_paused:
+            return 0
+        self.protocol_paused = True
+        try:
+            self.protocol.pause_writing()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.protocol_reported(exc, "protocol.pause_writing() failed")
+        return 0
+
+    cdef int maybe_resume_protocol(self) except -1:
+        if not self.protocol_paused or self.queued > self.low:
+            return 0
+        self.protocol_paused = False
+        try:
+            self.protocol.resume_writing()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.protocol_reported(exc, "protocol.resume_writing() failed")
+        return 0
+
+    def protocol_reported(self, exc, message):
+        self.loop.call_exception_handler({
+            "message": message,
+            "exception": exc,
+            "transport": self.transport,
+            "protocol": self.protocol,
+        })
+
+    cdef int note_lost_write(self) except -1:
+        if self.conn_lost >= LOST_WRITES_SHOWN:
+            logger.warning("socket.send() raised exception.")
+        self.conn_lost += 1
+        return 0
+
+    # ---- the end ----
+
+    cdef int protocol_failed(self, str message) except -1:
+        """The protocol's callback has just raised: ends the connection, except for SystemExit and KeyboardInterrupt."""
+        try:
+            reraise()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fatal(exc, message)
+        return 0
+
+    cdef int fatal(self, object exc, str message) except -1:
+        if self.transport is not None:
+            self.transport._fatal_error(exc, message)
+        return 0
+
+    cdef int finish_if_drained(self) except -1:
+        """After a write: closes if close() was waiting for the buffer to drain."""
+        if self.closing:
+            self.transport._call_connection_lost(None)
+        return 0
+
+    def close(self):
+        if self.closing:
+            return
+        self.closing = True
+        self.want(self.interest & ~SF_READABLE)
+        if not self.has_queue():
+            self.conn_lost += 1
+            self.want(0)
+            self.loop.call_soon(self.transport._call_connection_lost, None)
+
+    def has_queue(self):
+        return self.queued > 0
+
+    def force_close(self, exc):
+        if self.conn_lost:
+            return
+        self.drop_queue()
+        self.closing = True
+        self.want(0)
+        self.conn_lost += 1
+        self.loop.call_soon(self.transport._call_connection_lost, exc)
+
+    def dispose(self):
+        """After connection_lost: gives the socket's slot back, and drops what the core refers to."""
+        self.drop_queue()
+        self.release()
+        self.transport = None
+        self.forget_protocol()
+
+    def forget_protocol(self):
+        self.protocol = None
+
+    def get_protocol(self):
+        return self.protocol
+
+    @property
+    def is_watching(self):
+        """(for readability, for writability): what the kernel is asked to report."""
+        return bool(self.interest & SF_READABLE), bool(self.interest & SF_WRITABLE)

@@ -1,0 +1,160 @@
+/*
+ * The engine: one per loop. It owns the stacks, the slots that name their sockets, the timers and the ready queue, and it
+ * knows when to spin and when to sleep. It never calls Python: the loop core drains its event array.
+ */
+#ifndef SF_ENGINE_H
+#define SF_ENGINE_H
+
+#include "sf/stack.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* ---- ready queue: a growing ring of opaque handles ---- */
+struct sf_ready {
+    void **ring;
+    size_t head, count, capacity; /* capacity is a power of two */
+};
+
+int sf_ready_grow(struct sf_ready *);
+
+static inline int sf_ready_push(struct sf_ready *q, void *handle)
+{
+    if (SF_UNLIKELY(q->count == q->capacity) && sf_ready_grow(q) < 0)
+        return -1;
+    q->ring[(q->head + q->count++) & (q->capacity - 1)] = handle;
+    return 0;
+}
+
+static inline void *sf_ready_pop(struct sf_ready *q)
+{
+    void *handle = q->ring[q->head];
+
+    q->head = (q->head + 1) & (q->capacity - 1);
+    q->count--;
+    return handle;
+}
+
+/* ---- timers: a 4-ary heap, earliest first, equal times in the order they were set ---- */
+struct sf_timer {
+    sf_ns when;
+    uint64_t sequence;
+    void *handle;
+};
+
+struct sf_timers {
+    struct sf_timer *heap;
+    size_t count, capacity;
+    uint64_t sequence;
+};
+
+int sf_timers_push(struct sf_timers *, sf_ns when, void *handle);
+void *sf_timers_pop(struct sf_timers *);
+/* Restores the order after the owner has removed entries from heap[] and lowered count. */
+void sf_timers_rebuild(struct sf_timers *);
+
+static inline sf_ns sf_timers_next(const struct sf_timers *t)
+{
+    return t->count ? t->heap[0].when : SF_NEVER;
+}
+
+/* ---- slots: what an event's slot and generation refer to ---- */
+struct sf_slots {
+    uint32_t *generation;
+    uint32_t *next_free;
+    uint32_t capacity, free_head, used;
+};
+
+#define SF_SLOT_NONE UINT32_MAX
+
+int sf_slots_take(struct sf_slots *, uint32_t *slot, uint32_t *generation);
+void sf_slots_give(struct sf_slots *, uint32_t slot);
+
+/* ---- spin policy ---- */
+enum sf_spin_mode { SF_SPIN_ADAPTIVE, SF_SPIN_ALWAYS, SF_SPIN_NEVER, SF_SPIN_FOR };
+
+struct sf_spin {
+    enum sf_spin_mode mode;
+    sf_ns limit;           /* SF_SPIN_FOR: ns to spin after the last event */
+    sf_ns idle_since;      /* the last turn that found something */
+    bool contended;        /* adaptive: somebody else wants this CPU */
+    sf_ns contended_until; /* when to try spinning again */
+    sf_ns backoff;
+    sf_ns window_start; /* the sample being taken */
+    sf_ns window_cpu;
+    long window_involuntary, window_voluntary;
+    uint64_t contentions; /* times that adaptive gave way */
+};
+
+void sf_spin_init(struct sf_spin *, enum sf_spin_mode, sf_ns limit);
+/* Called when the loop's thread starts and stops turning; counts the spinning loops of this process. */
+void sf_spin_enter(struct sf_spin *, sf_ns now);
+void sf_spin_leave(struct sf_spin *);
+/* Called while idle: true to spin on, false to sleep. */
+bool sf_spin_on(struct sf_spin *, sf_ns now);
+
+/* ---- the engine ---- */
+#define SF_MAX_STACKS 4
+#define SF_MAX_EVENTS 256
+
+struct sf_engine_stats {
+    uint64_t turns;       /* polls of all stacks, the empty ones included */
+    uint64_t empty_turns; /* those that found nothing */
+    uint64_t sleeps;      /* times the thread blocked in the kernel */
+    uint64_t wakeups;     /* call_soon_threadsafe that had to write to the wake-up descriptor */
+    uint64_t signals;     /* call_soon_threadsafe seen by a spinning loop, without a system call */
+};
+
+struct sf_engine {
+    /* written by other threads, so on a cache line of their own */
+    _Alignas(SF_CACHE_LINE) atomic_int wake;
+    atomic_int asleep;
+    atomic_ullong wake_writes;
+
+    _Alignas(SF_CACHE_LINE) struct sf_stack *kernel;
+    struct sf_stack *stacks[SF_MAX_STACKS]; /* bypass stacks; the kernel stack is apart */
+    int n_stacks;
+    int wake_fd;
+    struct sf_sock *wake_sock;
+    uint32_t wake_slot;
+    uint32_t stale_in_a_row;
+    sf_ns kernel_interval; /* how often the kernel is polled while a bypass stack is hot */
+    sf_ns kernel_polled;
+    sf_ns now; /* read once per turn */
+
+    struct sf_event events[SF_MAX_EVENTS];
+    int event_next, event_count;
+
+    struct sf_ready ready;
+    struct sf_timers timers;
+    struct sf_slots slots;
+    struct sf_spin spin;
+    struct sf_engine_stats stats;
+};
+
+struct sf_engine *sf_engine_create(enum sf_spin_mode, sf_ns spin_limit, int *error);
+void sf_engine_destroy(struct sf_engine *);
+/* In a forked child: parts from the parent's epoll set and wake-up descriptor; sockets and timers stay. */
+int sf_engine_after_fork(struct sf_engine *);
+/* Tells of an event that matched no socket. One is a close within the batch; many in a row are a descriptor that was
+ * closed while a duplicate of it lives on, which only a new epoll set gets rid of. */
+void sf_engine_stale(struct sf_engine *);
+
+/* One pass over all stacks, without waiting. Returns the number of events in events[]. */
+int sf_engine_poll(struct sf_engine *);
+
+/*
+ * Spins or sleeps until there are events, another thread wakes the loop, a signal interrupts the sleep, `deadline`
+ * (ns of sf_now) has come or `patience` is over. Needs no GIL. Returns the number of events, or a negative errno.
+ */
+int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience);
+
+/* From any thread: the loop's next look at its ready queue must not be put off. */
+void sf_engine_wake(struct sf_engine *);
+
+static inline bool sf_engine_current(const struct sf_engine *e, const struct sf_event *ev)
+{
+    return ev->slot < e->slots.capacity && e->slots.generation[ev->slot] == ev->generation;
+}
+
+#endif

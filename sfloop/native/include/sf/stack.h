@@ -1,0 +1,116 @@
+/*
+ * The stack seam: sockets in, events out.
+ *
+ * A stack is whatever can carry TCP, UDP and their like: the kernel's sockets today, kernel-bypass stacks beside them.
+ * Everything above this header is the same code for all of them. The rules:
+ *
+ *  - A socket is known above by its slot and generation, never by its address: an event that was taken before its socket
+ *    was closed carries a generation that no longer matches, and is dropped.
+ *  - READABLE and WRITABLE say what holds now and are repeated by every poll for as long as it holds and the socket's
+ *    interest names it. A stack whose own events are edges (TCPDirect's muxer) re-arms what was left over; the code above
+ *    may read once per event and go on. A listener is READABLE when accept has something to return, and every socket is
+ *    READABLE and WRITABLE when the next recv or send would report an error or the end of the stream.
+ *  - Functions return 0 or a count, or a negative errno; errno itself is not part of the contract.
+ *  - One thread polls a stack and uses its sockets. No function blocks, except wait().
+ */
+#ifndef SF_STACK_H
+#define SF_STACK_H
+
+#include "sf/base.h"
+
+#include <stdbool.h>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+enum sf_what {
+    SF_READABLE = 1,
+    SF_WRITABLE = 2,
+};
+
+enum sf_sock_kind {
+    SF_KIND_STREAM,
+    SF_KIND_DATAGRAM,
+    SF_KIND_LISTENER,
+    SF_KIND_WATCH, /* a descriptor of the program's own, behind add_reader and add_writer */
+};
+
+struct sf_event {
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t what;
+};
+
+/* Counts since the stack was made. bytes and messages are payload; a message is one datagram or one stream read/write. */
+struct sf_stack_stats {
+    uint64_t polls;
+    uint64_t empty_polls;
+    uint64_t events;
+    uint64_t stale_events;
+    uint64_t rx_bytes, rx_messages;
+    uint64_t tx_bytes, tx_messages;
+    uint64_t tx_would_block;
+};
+
+struct sf_stack {
+    const struct sf_stack_ops *ops;
+    struct sf_stack_stats stats;
+};
+
+struct sf_sock {
+    struct sf_stack *stack;
+    uint32_t slot;
+    uint32_t generation;
+};
+
+/* One datagram of a batch. data points into memory that the stack lends until the next call of recv_batch on it. */
+struct sf_datagram {
+    const void *data;
+    uint32_t len;
+    uint32_t addr_len; /* 0: the sender has no address (an unnamed AF_UNIX socket) */
+    int flags;         /* MSG_TRUNC */
+    const struct sockaddr *addr;
+};
+
+struct sf_stack_ops {
+    const char *name;
+
+    /* The turn. poll returns the number of events written, never more than max. */
+    int (*poll)(struct sf_stack *, sf_ns now, struct sf_event *out, int max);
+    /* When poll is next needed although nothing arrives (a retransmission timer); SF_NEVER where it is not. */
+    sf_ns (*poll_at)(struct sf_stack *, sf_ns now);
+    /* Sleep: makes *fd readable when there is work. -EAGAIN: there is work already, poll instead of sleeping. */
+    int (*arm)(struct sf_stack *, int *fd);
+    void (*disarm)(struct sf_stack *);
+    /* Sleeps for at most `timeout` ns (SF_NEVER: until an event) on the stack's own descriptors and those of
+     * wait_on(). Only the kernel stack has these two: it is the one that the loop sleeps in. */
+    int (*wait)(struct sf_stack *, sf_ns timeout, struct sf_event *out, int max);
+    int (*wait_on)(struct sf_stack *, int fd, uint32_t slot, uint32_t generation);
+    /* Makes the kernel's poll objects anew and keeps the sockets: in a forked child, which must not share them with its
+     * parent, and when events of a socket that is long gone keep coming. */
+    int (*rebuild)(struct sf_stack *);
+    void (*destroy)(struct sf_stack *);
+
+    /* Sockets. adopt takes a kernel descriptor, which stays its caller's to close. */
+    int (*adopt)(struct sf_stack *, int fd, enum sf_sock_kind, uint32_t slot, uint32_t generation, struct sf_sock **out);
+    void (*release)(struct sf_sock *);
+    int (*interest)(struct sf_sock *, uint32_t what);
+
+    /* Streams. sendv may take part; recv_borrow lends received bytes until recv_done says how many were used. */
+    ssize_t (*sendv)(struct sf_sock *, const struct iovec *, int n);
+    ssize_t (*recv_borrow)(struct sf_sock *, const void **data);
+    void (*recv_done)(struct sf_sock *, size_t used);
+    ssize_t (*recv_into)(struct sf_sock *, void *buf, size_t len);
+    int (*shutdown_tx)(struct sf_sock *);
+    /* A new descriptor, non-blocking and close-on-exec. */
+    int (*accept)(struct sf_sock *, struct sockaddr *addr, socklen_t *len);
+
+    /* Datagrams. addr NULL: the connected peer. */
+    int (*recv_batch)(struct sf_sock *, struct sf_datagram *out, int max);
+    ssize_t (*send_to)(struct sf_sock *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
+};
+
+/* The stacks of this build (stacks/registry.c). Returns NULL and sets *error to a negative errno. */
+struct sf_stack *sf_stack_kernel_create(int *error);
+
+#endif

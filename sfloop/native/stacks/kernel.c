@@ -1,0 +1,459 @@
+/*
+ * The kernel's own sockets, behind one epoll set. Level-triggered throughout: a socket that was not read to its end is
+ * reported by the next poll again, which is what the seam asks for, and no read is spent on learning that there is no more.
+ *
+ * A descriptor is in the epoll set only while it has an interest: EPOLLHUP and EPOLLERR cannot be masked, so a paused
+ * connection whose peer is gone would otherwise be reported by every poll.
+ */
+#define _GNU_SOURCE
+#include "sf/stack.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441 /* the same number on every architecture */
+#endif
+
+#define STREAM_SCRATCH (256 * 1024)
+#define BATCH 64
+/* One UDP datagram of the largest size each, and a little more so that the buffers of a batch of small datagrams do not
+ * all fall into the same cache set. */
+#define DATAGRAM_STRIDE (65536 + 3 * SF_CACHE_LINE)
+#define EPOLL_BATCH 256
+
+struct kernel_sock {
+    struct sf_sock base;
+    struct kernel_sock *next, *prev;
+    int fd;
+    enum sf_sock_kind kind;
+    uint32_t interest;
+    bool large; /* AF_UNIX: datagrams may exceed 64 KiB */
+};
+
+struct batch {
+    struct mmsghdr header[BATCH];
+    struct iovec iov[BATCH];
+    struct sockaddr_storage addr[BATCH];
+};
+
+struct kernel_stack {
+    struct sf_stack base;
+    int epoll_fd;
+    bool no_pwait2;
+    struct kernel_sock *socks;
+    char *stream_scratch;
+    char *datagram_scratch;
+    struct batch *batch;
+    struct epoll_event polled[EPOLL_BATCH];
+};
+
+static inline struct kernel_stack *stack_of(struct sf_stack *stack)
+{
+    return (struct kernel_stack *)stack;
+}
+
+static inline struct kernel_sock *sock_of(struct sf_sock *sock)
+{
+    return (struct kernel_sock *)sock;
+}
+
+static uint32_t epoll_bits(uint32_t interest)
+{
+    return (interest & SF_READABLE ? (uint32_t)EPOLLIN : 0) | (interest & SF_WRITABLE ? (uint32_t)EPOLLOUT : 0);
+}
+
+/* ---- the turn ---- */
+
+static int take_events(struct kernel_stack *k, int n, struct sf_event *out)
+{
+    for (int i = 0; i < n; i++) {
+        uint32_t bits = k->polled[i].events;
+
+        out[i].slot = (uint32_t)k->polled[i].data.u64;
+        out[i].generation = (uint32_t)(k->polled[i].data.u64 >> 32);
+        out[i].what = (bits & ~(uint32_t)EPOLLOUT ? (uint32_t)SF_READABLE : 0) |
+                      (bits & ~(uint32_t)EPOLLIN ? (uint32_t)SF_WRITABLE : 0);
+    }
+    k->base.stats.events += (uint64_t)n;
+    return n;
+}
+
+static int kernel_poll(struct sf_stack *stack, sf_ns now, struct sf_event *out, int max)
+{
+    struct kernel_stack *k = stack_of(stack);
+    int n;
+
+    (void)now;
+    stack->stats.polls++;
+    n = epoll_wait(k->epoll_fd, k->polled, max < EPOLL_BATCH ? max : EPOLL_BATCH, 0);
+    if (n > 0)
+        return take_events(k, n, out);
+    stack->stats.empty_polls++;
+    return 0;
+}
+
+static sf_ns kernel_poll_at(struct sf_stack *stack, sf_ns now)
+{
+    (void)stack;
+    (void)now;
+    return SF_NEVER;
+}
+
+static int kernel_arm(struct sf_stack *stack, int *fd)
+{
+    *fd = stack_of(stack)->epoll_fd;
+    return 0;
+}
+
+static void kernel_disarm(struct sf_stack *stack)
+{
+    (void)stack;
+}
+
+/* Before Linux 5.11 there are whole milliseconds only: rounded up, since a timer may be late but not early. */
+static int wait_milliseconds(struct kernel_stack *k, sf_ns timeout, int max)
+{
+    int ms = -1;
+
+    if (timeout != SF_NEVER)
+        ms = timeout >= INT32_MAX * SF_MS ? INT32_MAX : (int)((timeout + SF_MS - 1) / SF_MS);
+    return epoll_wait(k->epoll_fd, k->polled, max, ms);
+}
+
+static int kernel_wait(struct sf_stack *stack, sf_ns timeout, struct sf_event *out, int max)
+{
+    struct kernel_stack *k = stack_of(stack);
+    struct timespec ts = {.tv_sec = timeout / SF_SEC, .tv_nsec = timeout % SF_SEC};
+    int n = -1;
+
+    if (max > EPOLL_BATCH)
+        max = EPOLL_BATCH;
+    stack->stats.polls++;
+    if (!k->no_pwait2) {
+        n = (int)syscall(SYS_epoll_pwait2, k->epoll_fd, k->polled, max, timeout == SF_NEVER ? NULL : &ts, NULL, 0);
+        if (n < 0 && (errno == ENOSYS || errno == EPERM)) /* EPERM: a seccomp filter older than the call */
+            k->no_pwait2 = true;
+    }
+    if (k->no_pwait2)
+        n = wait_milliseconds(k, timeout, max);
+    if (n > 0)
+        return take_events(k, n, out);
+    stack->stats.empty_polls++;
+    return n < 0 ? -errno : 0;
+}
+
+static int kernel_wait_on(struct sf_stack *stack, int fd, uint32_t slot, uint32_t generation)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)generation << 32 | slot};
+
+    return epoll_ctl(stack_of(stack)->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+/* ---- sockets ---- */
+
+/* The descriptor may have been closed and its number reused behind our back, so what we believe to be in the set need not
+ * be: ADD and MOD each fall back to the other. */
+static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, int op, uint32_t interest)
+{
+    struct epoll_event ev = {
+        .events = epoll_bits(interest),
+        .data.u64 = (uint64_t)s->base.generation << 32 | s->base.slot,
+    };
+
+    if (epoll_ctl(k->epoll_fd, op, s->fd, &ev) == 0)
+        return 0;
+    if (op == EPOLL_CTL_ADD && errno == EEXIST)
+        op = EPOLL_CTL_MOD;
+    else if (op == EPOLL_CTL_MOD && errno == ENOENT)
+        op = EPOLL_CTL_ADD;
+    else
+        return -errno;
+    return epoll_ctl(k->epoll_fd, op, s->fd, &ev) < 0 ? -errno : 0;
+}
+
+static int kernel_interest(struct sf_sock *sock, uint32_t what)
+{
+    struct kernel_sock *s = sock_of(sock);
+    struct kernel_stack *k = stack_of(sock->stack);
+    int rc = 0;
+
+    if (!what) {
+        if (s->interest)
+            epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* fails only if it is gone already */
+    } else {
+        rc = epoll_set(k, s, s->interest ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, what);
+    }
+    if (rc == 0)
+        s->interest = what;
+    return rc;
+}
+
+static int kernel_adopt(struct sf_stack *stack, int fd, enum sf_sock_kind kind, uint32_t slot, uint32_t generation,
+                        struct sf_sock **out)
+{
+    struct kernel_stack *k = stack_of(stack);
+    struct kernel_sock *s = calloc(1, sizeof(*s));
+    int domain = AF_UNSPEC;
+    socklen_t len = sizeof(domain);
+
+    if (!s)
+        return -ENOMEM;
+    s->base = (struct sf_sock){.stack = stack, .slot = slot, .generation = generation};
+    s->fd = fd;
+    s->kind = kind;
+    if (kind == SF_KIND_DATAGRAM && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0)
+        s->large = domain == AF_UNIX;
+    s->next = k->socks;
+    if (s->next)
+        s->next->prev = s;
+    k->socks = s;
+    *out = &s->base;
+    return 0;
+}
+
+static void kernel_release(struct sf_sock *sock)
+{
+    struct kernel_sock *s = sock_of(sock);
+    struct kernel_stack *k = stack_of(sock->stack);
+
+    kernel_interest(sock, 0);
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        k->socks = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    free(s);
+}
+
+/* ---- streams ---- */
+
+static ssize_t kernel_sendv(struct sf_sock *sock, const struct iovec *iov, int n)
+{
+    struct sf_stack_stats *stats = &sock->stack->stats;
+    int fd = sock_of(sock)->fd;
+    ssize_t sent;
+
+    do {
+        if (SF_LIKELY(n == 1)) {
+            sent = send(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        } else {
+            struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+
+            sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
+    } while (SF_UNLIKELY(sent < 0 && errno == EINTR));
+    if (SF_UNLIKELY(sent < 0)) {
+        stats->tx_would_block += errno == EAGAIN;
+        return -errno;
+    }
+    stats->tx_messages++;
+    stats->tx_bytes += (uint64_t)sent;
+    return sent;
+}
+
+static ssize_t kernel_recv_into(struct sf_sock *sock, void *buf, size_t len)
+{
+    struct sf_stack_stats *stats = &sock->stack->stats;
+    ssize_t got;
+
+    do {
+        got = recv(sock_of(sock)->fd, buf, len, MSG_DONTWAIT);
+    } while (SF_UNLIKELY(got < 0 && errno == EINTR));
+    if (SF_UNLIKELY(got < 0))
+        return -errno;
+    stats->rx_messages++;
+    stats->rx_bytes += (uint64_t)got;
+    return got;
+}
+
+static ssize_t kernel_recv_borrow(struct sf_sock *sock, const void **data)
+{
+    char *scratch = stack_of(sock->stack)->stream_scratch;
+
+    *data = scratch;
+    return kernel_recv_into(sock, scratch, STREAM_SCRATCH);
+}
+
+static void kernel_recv_done(struct sf_sock *sock, size_t used)
+{
+    (void)sock;
+    (void)used;
+}
+
+static int kernel_shutdown_tx(struct sf_sock *sock)
+{
+    return shutdown(sock_of(sock)->fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+static int kernel_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len)
+{
+    int fd;
+
+    do {
+        fd = accept4(sock_of(sock)->fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO));
+    return fd < 0 ? -errno : fd;
+}
+
+/* ---- datagrams ---- */
+
+static int batch_allocate(struct kernel_stack *k)
+{
+    if (k->batch)
+        return 0;
+    k->batch = calloc(1, sizeof(*k->batch));
+    /* 4 MiB of address space, touched only as far as datagrams reach. */
+    k->datagram_scratch = malloc((size_t)BATCH * DATAGRAM_STRIDE);
+    if (k->batch && k->datagram_scratch)
+        return 0;
+    free(k->batch);
+    free(k->datagram_scratch);
+    k->batch = NULL;
+    k->datagram_scratch = NULL;
+    return -ENOMEM;
+}
+
+static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int max)
+{
+    struct kernel_sock *s = sock_of(sock);
+    struct kernel_stack *k = stack_of(sock->stack);
+    struct sf_stack_stats *stats = &sock->stack->stats;
+    int joined = s->large ? 4 : 1; /* buffers that serve one datagram */
+    struct batch *b;
+    int n;
+
+    if (SF_UNLIKELY(batch_allocate(k) < 0))
+        return -ENOMEM;
+    b = k->batch;
+    if (max > BATCH / joined)
+        max = BATCH / joined;
+    for (int i = 0; i < max; i++) {
+        b->iov[i].iov_base = k->datagram_scratch + (size_t)i * joined * DATAGRAM_STRIDE;
+        b->iov[i].iov_len = (size_t)joined * DATAGRAM_STRIDE;
+        b->header[i].msg_hdr = (struct msghdr){
+            .msg_name = &b->addr[i],
+            .msg_namelen = sizeof(b->addr[i]),
+            .msg_iov = &b->iov[i],
+            .msg_iovlen = 1,
+        };
+    }
+    do {
+        n = recvmmsg(s->fd, b->header, (unsigned)max, MSG_DONTWAIT, NULL);
+    } while (SF_UNLIKELY(n < 0 && errno == EINTR));
+    if (n < 0)
+        return -errno;
+    for (int i = 0; i < n; i++) {
+        out[i] = (struct sf_datagram){
+            .data = b->iov[i].iov_base,
+            .len = b->header[i].msg_len,
+            .addr = (struct sockaddr *)&b->addr[i],
+            .addr_len = b->header[i].msg_hdr.msg_namelen,
+            .flags = b->header[i].msg_hdr.msg_flags,
+        };
+        stats->rx_bytes += b->header[i].msg_len;
+    }
+    stats->rx_messages += (uint64_t)n;
+    return n;
+}
+
+static ssize_t kernel_send_to(struct sf_sock *sock, const void *data, size_t len, const struct sockaddr *addr,
+                              socklen_t addr_len)
+{
+    struct sf_stack_stats *stats = &sock->stack->stats;
+    ssize_t sent;
+
+    do {
+        sent = sendto(sock_of(sock)->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL, addr, addr_len);
+    } while (SF_UNLIKELY(sent < 0 && errno == EINTR));
+    if (SF_UNLIKELY(sent < 0)) {
+        stats->tx_would_block += errno == EAGAIN;
+        return -errno;
+    }
+    stats->tx_messages++;
+    stats->tx_bytes += (uint64_t)sent;
+    return sent;
+}
+
+/* ---- life ---- */
+
+static int kernel_rebuild(struct sf_stack *stack)
+{
+    struct kernel_stack *k = stack_of(stack);
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    close(k->epoll_fd);
+    k->epoll_fd = fd;
+    for (struct kernel_sock *s = k->socks; s; s = s->next)
+        if (s->interest)
+            epoll_set(k, s, EPOLL_CTL_ADD, s->interest); /* fails for a descriptor that was closed: it stays out */
+    return 0;
+}
+
+static void kernel_destroy(struct sf_stack *stack)
+{
+    struct kernel_stack *k = stack_of(stack);
+
+    while (k->socks)
+        kernel_release(&k->socks->base);
+    if (k->epoll_fd >= 0)
+        close(k->epoll_fd);
+    free(k->stream_scratch);
+    free(k->datagram_scratch);
+    free(k->batch);
+    free(k);
+}
+
+static const struct sf_stack_ops kernel_ops = {
+    .name = "kernel",
+    .poll = kernel_poll,
+    .poll_at = kernel_poll_at,
+    .arm = kernel_arm,
+    .disarm = kernel_disarm,
+    .wait = kernel_wait,
+    .wait_on = kernel_wait_on,
+    .rebuild = kernel_rebuild,
+    .destroy = kernel_destroy,
+    .adopt = kernel_adopt,
+    .release = kernel_release,
+    .interest = kernel_interest,
+    .sendv = kernel_sendv,
+    .recv_borrow = kernel_recv_borrow,
+    .recv_done = kernel_recv_done,
+    .recv_into = kernel_recv_into,
+    .shutdown_tx = kernel_shutdown_tx,
+    .accept = kernel_accept,
+    .recv_batch = kernel_recv_batch,
+    .send_to = kernel_send_to,
+};
+
+struct sf_stack *sf_stack_kernel_create(int *error)
+{
+    struct kernel_stack *k = calloc(1, sizeof(*k));
+
+    if (!k) {
+        *error = -ENOMEM;
+        return NULL;
+    }
+    k->base.ops = &kernel_ops;
+    k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (k->epoll_fd < 0) {
+        *error = -errno;
+        free(k);
+        return NULL;
+    }
+    k->stream_scratch = malloc(STREAM_SCRATCH);
+    if (!k->stream_scratch) {
+        *error = -ENOMEM;
+        kernel_destroy(&k->base);
+        return NULL;
+    }
+    return &k->base;
+}

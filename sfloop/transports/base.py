@@ -1,0 +1,175 @@
+"""What stream and datagram transports have in common above their native cores: the rare calls, and the ending."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import warnings
+from asyncio import futures, transports, trsock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfloop.loop import Loop
+    from sfloop.native.engine.transport import TransportCore
+    from sfloop.transports.server import Server
+
+logger = logging.getLogger("asyncio")
+
+
+class SocketTransport(transports._FlowControlMixin):
+    """A transport over a socket. Its core, which is native, does what happens per message.
+
+    It is a ``_FlowControlMixin`` because asyncio's sendfile accepts no other; the flow control itself is the core's.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_core", "_server", "_sock", "_sock_fd")
+
+    _core: TransportCore
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        core: TransportCore,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None,
+        extra: dict[str, Any] | None,
+        server: Server | None,
+    ) -> None:
+        asyncio.BaseTransport.__init__(self, extra)
+        self._core = core
+        self._loop: Loop | None = loop
+        self._sock: socket.socket | None = sock
+        self._sock_fd = sock.fileno()
+        self._server = server
+        self._extra["socket"] = trsock.TransportSocket(sock)
+        self._extra["sockname"] = _name_of(sock.getsockname)
+        if "peername" not in self._extra:
+            self._extra["peername"] = _name_of(sock.getpeername)
+        core.set_protocol(protocol)
+        if server is not None:
+            server._attach(self)
+        loop._transports[self._sock_fd] = self
+        loop.call_soon(protocol.connection_made, self)
+        # Reading starts, and the waiter is told, only when connection_made() has been called.
+        loop.call_soon(core.start_reading)
+        if waiter is not None:
+            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._sock is None:
+            info.append("closed")
+        elif self._core.closing:
+            info.append("closing")
+        info.append(f"fd={self._sock_fd}")
+        if self._loop is not None and not self._loop.is_closed():
+            reads, writes = self._core.is_watching
+            info.append(f"read={'polling' if reads else 'idle'}")
+            info.append(f"write=<{'polling' if writes else 'idle'}, bufsize={self._core.queued}>")
+        return f"<{' '.join(info)}>"
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        sock = getattr(self, "_sock", None)  # a constructor that raised has not set it
+        if sock is not None:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            sock.close()
+            if self._server is not None:
+                self._server._detach(self)
+
+    # ---- protocol and reading ----
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Deliver to this protocol from now on."""
+        self._core.set_protocol(protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The current protocol."""
+        return self._core.get_protocol()
+
+    def is_reading(self) -> bool:
+        """True if the transport is receiving new data."""
+        return self._core.is_reading()
+
+    def pause_reading(self) -> None:
+        """Deliver nothing until resume_reading(); what arrives stays in the socket and closes its window."""
+        if self._core.pause_reading() and self._debugs():
+            logger.debug("%r pauses reading", self)
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+        if self._core.resume_reading() and self._debugs():
+            logger.debug("%r resumes reading", self)
+
+    # ---- write flow control ----
+
+    @property
+    def _protocol_paused(self) -> bool:
+        return self._core.protocol_paused
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing().
+
+        :raises ValueError: not high >= low >= 0.
+        """
+        self._core.set_write_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The (low, high) water marks in bytes."""
+        return self._core.get_write_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes written but not yet taken by the stack."""
+        return self._core.queued
+
+    # ---- the end ----
+
+    def is_closing(self) -> bool:
+        """True if the transport is closing or closed."""
+        return self._core.closing
+
+    def close(self) -> None:
+        """Stop receiving, send what is buffered, then close and call connection_lost(None)."""
+        self._core.close()
+
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+        self._core.force_close(None)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        self._core.force_close(exc)
+
+    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
+        if isinstance(exc, OSError):
+            if self._debugs():
+                logger.debug("%r: %s", self, message, exc_info=exc)
+        elif self._loop is not None:
+            self._loop.call_exception_handler(
+                {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
+            )
+        self._core.force_close(exc)
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        sock, server = self._sock, self._server
+        protocol = self._core.get_protocol()
+        try:
+            if protocol is not None:
+                protocol.connection_lost(exc)
+        finally:
+            self._core.dispose()
+            self._sock = self._loop = self._server = None
+            if sock is not None:
+                sock.close()
+            if server is not None:
+                server._detach(self)
+
+    def _debugs(self) -> bool:
+        return self._loop is not None and self._loop.get_debug()
+
+
+def _name_of(method: Any) -> Any:
+    try:
+        return method()
+    except OSError:
+        return None

@@ -1,0 +1,46 @@
+"""Datagram transports: UDP and AF_UNIX."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+from sfloop.native.engine.datagram import DatagramCore
+from sfloop.transports.base import SocketTransport
+
+if TYPE_CHECKING:
+    from sfloop.loop import Loop
+
+
+class DatagramTransport(SocketTransport, asyncio.DatagramTransport, asyncio.Transport):
+    """An ``asyncio.DatagramTransport`` (and, as asyncio's own, an ``asyncio.Transport``) that receives in batches, up to 64 datagrams a system call.
+
+    Beyond asyncio's, it has ``pause_reading()``, ``resume_reading()`` and ``is_reading()``, and sends empty datagrams.
+    """
+
+    __slots__ = ()
+
+    _core: DatagramCore
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        self._sock = None
+        core = DatagramCore(loop, self, sock.fileno(), False)
+        super().__init__(loop, sock, core, protocol, waiter, extra, None)
+        core.set_peer(sock.family, bool(self._extra["peername"]), address)
+
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
+        """Send a datagram to addr, or to the connected peer. Never blocks.
+
+        :raises TypeError: data is not bytes-like.
+        :raises ValueError: the endpoint has a remote address, and addr is another.
+        """
+        self._core.sendto(data, addr)

@@ -1,0 +1,167 @@
+"""Servers: asyncio's Server with the newest Python's methods on every version, and the listener that feeds it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import weakref
+from asyncio import base_events, constants, trsock
+from typing import TYPE_CHECKING, Any
+
+from sfloop.native.engine.listener import ListenerCore
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+    from collections.abc import Callable
+
+    from sfloop.loop import Loop
+
+#: What accept() reports when the process or the machine has run out of something. The listener tries again later.
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Server(base_events.Server):
+    """What ``create_server`` returns: ``asyncio.Server``, with ``close_clients`` and ``abort_clients`` (new in Python
+    3.13) on every version."""
+
+    @classmethod
+    def adopt(cls, server: base_events.Server) -> Server:
+        """Turns a server that asyncio has just made, and that does not serve yet, into one of ours."""
+        server.__class__ = cls
+        assert isinstance(server, Server)
+        server._connected: weakref.WeakSet[Any] = weakref.WeakSet()
+        return server
+
+    # The signatures differ: up to 3.12 asyncio's Server counts its transports, from 3.13 it remembers them.
+    if hasattr(base_events.Server, "close_clients"):
+
+        def _attach(self, transport: asyncio.BaseTransport) -> None:
+            self._connected.add(transport)
+            super()._attach(transport)
+
+        def _detach(self, transport: asyncio.BaseTransport) -> None:
+            self._connected.discard(transport)
+            super()._detach(transport)
+
+    else:
+
+        def _attach(self, transport: asyncio.BaseTransport) -> None:
+            self._connected.add(transport)
+            super()._attach()
+
+        def _detach(self, transport: asyncio.BaseTransport) -> None:
+            self._connected.discard(transport)
+            super()._detach()
+
+    def close_clients(self) -> None:
+        """Close all existing incoming client connections, as their ``close()`` does."""
+        for transport in self._connected.copy():
+            transport.close()
+
+    def abort_clients(self) -> None:
+        """Close all existing incoming client connections at once, as their ``abort()`` does."""
+        for transport in self._connected.copy():
+            transport.abort()
+
+
+class Listener:
+    """Accepts what arrives at one listening socket, and gives each connection a protocol and a transport."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: ssl.SSLContext | None,
+        server: Server | None,
+        backlog: int,
+        ssl_timeouts: tuple[float, ...],
+    ) -> None:
+        self._loop = loop
+        self._protocol_factory = protocol_factory
+        self._sock = sock
+        self._sslcontext = sslcontext
+        self._server = server
+        self._backlog = backlog
+        self._ssl_timeouts = ssl_timeouts
+        self._core = ListenerCore(loop, sock.fileno(), self._accept_some)
+
+    def __repr__(self) -> str:
+        return f"<Listener {self._sock!r}>"
+
+    def close(self) -> None:
+        """Stops accepting. The socket is its owner's to close."""
+        self._core.close()
+
+    def _accept_some(self) -> None:
+        # What is left over is reported by the next poll again; connections in use get their turn in between.
+        for _ in range(max(1, min(self._backlog, 128))):
+            try:
+                fd = self._core.accept()
+            except OSError as exc:
+                if exc.errno not in EXHAUSTED:
+                    raise
+                self._pause(exc)
+                return
+            if fd < 0:
+                return
+            self._connect(fd)
+
+    def _pause(self, exc: OSError) -> None:
+        # The kernel goes on reporting the socket as readable, so it is left alone for a while.
+        self._loop.call_exception_handler(
+            {
+                "message": "socket.accept() out of system resource",
+                "exception": exc,
+                "socket": trsock.TransportSocket(self._sock),
+            }
+        )
+        self._core.pause()
+        self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self._resume)
+
+    def _resume(self) -> None:
+        if not self._core.closed:
+            self._core.resume()
+
+    def _connect(self, fd: int) -> None:
+        sock = self._sock
+        conn = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)
+        conn.setblocking(False)
+        if self._sslcontext is not None:
+            # asyncio's coroutine: it waits for the handshake and tells of its failure.
+            self._loop.create_task(
+                self._loop._accept_connection2(
+                    self._protocol_factory,
+                    conn,
+                    {"peername": _peer(conn)},
+                    self._sslcontext,
+                    self._server,
+                    *self._ssl_timeouts,
+                )
+            )
+            return
+        protocol = None
+        try:
+            protocol = self._protocol_factory()
+            self._loop._make_socket_transport(conn, protocol, server=self._server)
+        except (SystemExit, KeyboardInterrupt):
+            conn.close()
+            raise
+        except BaseException as exc:
+            conn.close()
+            if self._loop.get_debug():
+                context: dict[str, Any] = {
+                    "message": "Error on transport creation for incoming connection",
+                    "exception": exc,
+                }
+                if protocol is not None:
+                    context["protocol"] = protocol
+                self._loop.call_exception_handler(context)
+
+
+def _peer(conn: socket.socket) -> Any:
+    try:
+        return conn.getpeername()
+    except OSError:  # it is gone already
+        return None

@@ -1,0 +1,73 @@
+"""Stream transports: TCP, AF_UNIX, and the wire under TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio import constants
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sfloop.native.engine.stream import StreamCore
+from sfloop.transports.base import SocketTransport
+
+if TYPE_CHECKING:
+    from sfloop.loop import Loop
+    from sfloop.transports.server import Server
+
+
+class StreamTransport(SocketTransport, asyncio.Transport):
+    """An ``asyncio.Transport`` (asyncio documentation, "Transports and Protocols")."""
+
+    __slots__ = ()
+
+    _core: StreamCore
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Server | None = None,
+    ) -> None:
+        self._sock = None
+        core = StreamCore(loop, self, sock.fileno(), True)
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(loop, sock, core, protocol, waiter, extra, server)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send now what the stack takes, and buffer the rest. Never blocks.
+
+        :raises TypeError: data is not bytes-like.
+        :raises RuntimeError: after write_eof(), or during a sendfile.
+        """
+        self._core.write(data)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send the pieces in order, in as few system calls as they fit into."""
+        self._core.writelines(list_of_data)
+
+    def write_eof(self) -> None:
+        """Close the sending side once the buffer is sent; receiving goes on."""
+        self._core.write_eof()
+
+    def can_write_eof(self) -> bool:
+        """True."""
+        return True
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        super()._call_connection_lost(exc)
+        self._core.fail_empty_waiter()
+
+    # asyncio's sendfile asks for these two.
+
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        return self._core.make_empty_waiter()
+
+    def _reset_empty_waiter(self) -> None:
+        self._core.reset_empty_waiter()

@@ -1,0 +1,10 @@
+"""The tests of CPython's that the loop under test may fail, each with its reason. Strict: one that passes is an error.
+
+The only acceptable reason is that the test looks inside asyncio's selector loop instead of at what a loop does.
+"""
+
+from __future__ import annotations
+
+from .forkserver.expectations import Expected
+
+EXCEPTIONS: tuple[Expected, ...] = ()

@@ -1,0 +1,126 @@
+"""The test's own process: run one ``unittest`` test and leave its outcome in a file."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import faulthandler
+import gc
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import types
+import unittest
+from pathlib import Path
+from typing import NoReturn
+
+from .outcome import Outcome, Status
+from .suite import Suite
+
+OUTCOME_FILE = "outcome.json"
+OUTPUT_FILE = "output.txt"
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+_ExcInfo = tuple[type[BaseException], BaseException, types.TracebackType | None]
+
+
+class _Recorder(unittest.TestResult):
+    """Keeps the worst thing that happened to the one test (sub-tests and class set-up included)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip_reason: str | None = None
+        self.succeeded = False
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        super().addSkip(test, reason)
+        self.skip_reason = reason
+
+    def addSuccess(self, test: unittest.TestCase) -> None:
+        super().addSuccess(test)
+        self.succeeded = True
+
+    def addExpectedFailure(self, test: unittest.TestCase, err: object) -> None:
+        super().addExpectedFailure(test, err)  # type: ignore[arg-type]
+        self.succeeded = True
+
+    def outcome(self, test_id: str) -> Outcome:
+        if self.errors:
+            return Outcome(test_id, Status.ERROR, self.errors[0][1])
+        if self.failures:
+            return Outcome(test_id, Status.FAIL, self.failures[0][1])
+        if self.unexpectedSuccesses:
+            return Outcome(test_id, Status.FAIL, "passed, although the suite marks it as an expected failure")
+        if self.succeeded:
+            return Outcome(test_id, Status.PASS)
+        if self.skip_reason is not None:
+            return Outcome(test_id, Status.SKIP, self.skip_reason)
+        return Outcome(test_id, Status.ERROR, "unittest ran nothing")
+
+
+def run_child(suite: Suite, test_id: str, directory: Path) -> NoReturn:
+    """Run one test in this freshly forked process, write its outcome into ``directory`` and exit."""
+    code = 1
+    try:
+        _isolate(suite, directory)
+        outcome = _run(suite, test_id)
+        part = directory / (OUTCOME_FILE + ".part")
+        part.write_text(outcome.to_json())
+        part.rename(directory / OUTCOME_FILE)
+        code = 0
+    except BaseException:  # whatever it is, the parent has to hear of it through the output file
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        # No interpreter teardown: threads that a failed test left running must not hold the process.
+        os._exit(code)
+
+
+def _isolate(suite: Suite, directory: Path) -> None:
+    os.setpgid(0, 0)  # the parent kills the group, and with it the processes that the test started
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    output = os.open(directory / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    work = directory / "work"
+    work.mkdir()
+    os.chdir(work)  # test.support.TESTFN is a relative name that every forked process shares
+    tempfile.tempdir = str(work)
+    random.seed()
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(max(suite.time_limit - 1.0, 0.5))
+
+
+def _run(suite: Suite, test_id: str) -> Outcome:
+    # Loading by name imports nothing new: the parent has the modules. A suite brings class and module set-up along.
+    test = unittest.defaultTestLoader.loadTestsFromName(suite.id_prefix + test_id)
+    result = _Recorder()
+    gc.collect()
+    before = _open_descriptors()
+    suite.started(test_id)
+    start = time.monotonic()
+    unittest.TestSuite([test]).run(result)
+    seconds = time.monotonic() - start
+    outcome = suite.finished(dataclasses.replace(result.outcome(test_id), seconds=seconds))
+    del test
+    gc.collect()
+    left_open = tuple(target for fd, target in _open_descriptors().items() if before.get(fd) != target)
+    return dataclasses.replace(outcome, left_open=left_open)
+
+
+def _open_descriptors() -> dict[int, str]:
+    descriptors: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            descriptors[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the descriptor that listed the directory
+    return descriptors

@@ -1,0 +1,107 @@
+"""Start a fork server and take its outcomes, in order or by test id."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO
+
+from .outcome import Outcome
+from .suite import SuiteError
+
+
+class ForkServer:
+    """A fork server process for one suite and one loop.
+
+    ``command`` is the argument list that ends in ``serve``'s options; ``environment`` is added to this process's own.
+    Raises SuiteError, with the server's own words, when the suite cannot run here.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+        try:
+            self.tests = self._read_tests()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_tests(self) -> list[str]:
+        line = _pipe(self._process.stdout).readline()
+        if not line:
+            raise SuiteError(f"the fork server exited with status {self._process.wait()}; its errors are above")
+        answer = json.loads(line)
+        if "unusable" in answer:
+            raise SuiteError(answer["unusable"])
+        return list(answer["tests"])
+
+    def run(self, test_ids: Iterable[str]) -> Iterator[Outcome]:
+        """Run the tests named and yield their outcomes as they end, which is not the order given."""
+        stdin = _pipe(self._process.stdin)
+        stdin.write("".join(f"{test_id}\n" for test_id in test_ids))
+        stdin.close()
+        for line in _pipe(self._process.stdout):
+            yield Outcome.from_json(line)
+        if status := self._process.wait():
+            raise RuntimeError(f"the fork server exited with status {status}; its errors are above")
+
+    def close(self) -> None:
+        """End the server; it kills the tests that are still running."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+class Background:
+    """Runs tests in a fork server while the caller asks for one outcome after another."""
+
+    def __init__(self, server: ForkServer, test_ids: Sequence[str]) -> None:
+        self._server = server
+        self._outcomes: dict[str, Outcome] = {}
+        self._arrived = threading.Condition()
+        self._failure: BaseException | None = None
+        self._done = False
+        self._thread = threading.Thread(target=self._collect, args=(list(test_ids),), daemon=True)
+        self._thread.start()
+
+    def _collect(self, test_ids: list[str]) -> None:
+        try:
+            for outcome in self._server.run(test_ids):
+                with self._arrived:
+                    self._outcomes[outcome.test_id] = outcome
+                    self._arrived.notify_all()
+        except BaseException as error:  # handed to whoever waits
+            self._failure = error
+        finally:
+            with self._arrived:
+                self._done = True
+                self._arrived.notify_all()
+
+    def wait_for(self, test_id: str) -> Outcome:
+        """The outcome of one test, as soon as it is there. Raises RuntimeError when the server died without it."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: test_id in self._outcomes or self._done)
+            if test_id in self._outcomes:
+                return self._outcomes[test_id]
+        raise RuntimeError(f"the fork server ended without an outcome for {test_id}") from self._failure
+
+    def close(self) -> None:
+        self._server.close()
+        self._thread.join()

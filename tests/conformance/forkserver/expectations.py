@@ -1,0 +1,81 @@
+"""Tests that may fail, each with its reason, and the strict verdict over them."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import fnmatch
+import sys
+from collections.abc import Iterable, Sequence
+
+from .outcome import Outcome, Status
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """A test that is expected not to pass.
+
+    ``pattern`` is a glob over test ids; ``python`` names the versions it applies to, all when empty. An exception is
+    strict: where it applies the test has to fail (``status`` says how, any failure when None), or the run fails.
+    """
+
+    pattern: str
+    reason: str
+    python: tuple[tuple[int, int], ...] = ()
+    status: Status | None = None
+
+    def applies(self, test_id: str, version: tuple[int, int]) -> bool:
+        return (not self.python or version in self.python) and fnmatch.fnmatchcase(test_id, self.pattern)
+
+
+class Kind(enum.Enum):
+    """What an outcome means for the run."""
+
+    OK = "passed"
+    EXPECTED = "expected failures"
+    SKIPPED = "skipped by the suite itself"
+    NO_LOOP = "made no event loop"
+    FAILED = "failed"
+    UNEXPECTED_PASS = "passed although listed as an exception"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    kind: Kind
+    outcome: Outcome
+    expected: Expected | None = None
+
+    @property
+    def is_bad(self) -> bool:
+        return self.kind in (Kind.FAILED, Kind.UNEXPECTED_PASS)
+
+
+class Expectations:
+    """The exceptions that apply to one interpreter version."""
+
+    def __init__(self, exceptions: Iterable[Expected], version: tuple[int, int] | None = None) -> None:
+        self._version = version or (sys.version_info[0], sys.version_info[1])
+        self._exceptions = list(exceptions)
+
+    def find(self, test_id: str) -> Expected | None:
+        """The exception for this test, if there is one."""
+        return next((e for e in self._exceptions if e.applies(test_id, self._version)), None)
+
+    def judge(self, outcome: Outcome) -> Verdict:
+        """Weigh an outcome against the exceptions."""
+        if outcome.status is Status.SKIP:
+            return Verdict(Kind.SKIPPED, outcome)
+        expected = self.find(outcome.test_id)
+        if outcome.status is Status.NO_LOOP:
+            return Verdict(Kind.NO_LOOP, outcome)
+        if not outcome.status.is_failure:
+            kind = Kind.UNEXPECTED_PASS if expected else Kind.OK
+            return Verdict(kind, outcome, expected)
+        if expected and expected.status in (None, outcome.status):
+            return Verdict(Kind.EXPECTED, outcome, expected)
+        return Verdict(Kind.FAILED, outcome, expected)
+
+    def unused(self, test_ids: Sequence[str]) -> list[Expected]:
+        """Exceptions for this version that match no test: a renamed test, or a typing error."""
+        applying = (e for e in self._exceptions if not e.python or self._version in e.python)
+        return [e for e in applying if not any(e.applies(test_id, self._version) for test_id in test_ids)]

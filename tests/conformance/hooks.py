@@ -1,0 +1,46 @@
+"""How CPython's test classes are given their loop, where they do not ask asyncio for a new one."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+from .loops import Target
+
+
+def use_loop(class_name: str, cls: type[unittest.TestCase], chosen: Target) -> None:
+    """Replace what the class does to make a loop, so that it makes the loop under test."""
+    methods: dict[str, Any] = {}
+    if hasattr(cls, "create_event_loop"):  # the mixins' own hook; the concrete classes name a selector
+        methods["create_event_loop"] = lambda self: chosen.loop_class()
+    elif class_name == "test_base_events.BaseEventLoopTests":
+        methods["setUp"] = _base_event_loop_set_up(cls, chosen)
+    elif class_name.startswith("test_runners.") and hasattr(cls, "new_loop"):
+        methods["new_loop"] = lambda self: _loop_for_runners(chosen)
+    for name, method in methods.items():
+        setattr(cls, name, method)
+
+
+def _base_event_loop_set_up(cls: type[unittest.TestCase], chosen: Target) -> Any:
+    """The class puts a mock selector into asyncio.BaseEventLoop; here it gets a whole loop."""
+
+    def set_up(self: Any) -> None:
+        super(cls, self).setUp()
+        self.loop = chosen.loop_class()
+        self.set_event_loop(self.loop)
+
+    return set_up
+
+
+def _loop_for_runners(chosen: Target) -> Any:
+    """A loop that remembers whether shutdown_asyncgens ran; the original is a test double that does no more."""
+    loop: Any = chosen.loop_class()
+    shutdown_asyncgens = loop.shutdown_asyncgens
+    loop.shutdown_ag_run = False
+
+    async def remember() -> None:
+        loop.shutdown_ag_run = True
+        await shutdown_asyncgens()
+
+    loop.shutdown_asyncgens = remember
+    return loop

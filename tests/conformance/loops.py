@@ -1,0 +1,113 @@
+"""The loops that the suites run on, and how asyncio is made to use one of them everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.selector_events
+import asyncio.unix_events
+import dataclasses
+import functools
+import importlib
+from typing import Any
+
+from .forkserver.suite import SuiteError
+
+#: name -> (module, what to do when it is missing)
+LOOPS = {
+    "asyncio": ("asyncio", ""),
+    "uvloop": ("uvloop", "pip install uvloop"),
+    "sfloop": ("sfloop", "install this checkout: pip install ."),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """The loop under test."""
+
+    name: str
+    loop_class: type[asyncio.AbstractEventLoop]
+    policy_class: type[asyncio.AbstractEventLoopPolicy]
+
+
+def target(name: str) -> Target:
+    """The loop of that name. Raises SuiteError when its package cannot be imported."""
+    if name not in LOOPS:
+        raise SuiteError(f"loop {name!r} is not known; choose one of {', '.join(LOOPS)}")
+    module_name, remedy = LOOPS[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise SuiteError(f"loop {name!r} cannot be imported ({error}); {remedy}") from error
+    if name == "asyncio":
+        return Target(name, asyncio.SelectorEventLoop, asyncio.DefaultEventLoopPolicy)
+    return Target(name, module.Loop, module.EventLoopPolicy)
+
+
+class Creations:
+    """Counts the loops made in this process: those under test and, separately, asyncio's own."""
+
+    def __init__(self, loop_class: type[asyncio.AbstractEventLoop]) -> None:
+        self.under_test = 0
+        self.foreign: list[str] = []
+        self._loop_class = loop_class
+        self._wrap(loop_class, self._count)
+        base = asyncio.selector_events.BaseSelectorEventLoop
+        if loop_class is not base:
+            self._wrap(base, self._look_for_foreign)
+
+    def reset(self) -> None:
+        self.under_test = 0
+        self.foreign.clear()
+
+    def _count(self, loop: object) -> None:
+        self.under_test += 1
+
+    def _look_for_foreign(self, loop: object) -> None:
+        # Test doubles derived from asyncio's classes inside a test module are the test's business.
+        if not isinstance(loop, self._loop_class) and type(loop).__module__.startswith("asyncio."):
+            self.foreign.append(type(loop).__qualname__)
+
+    @staticmethod
+    def _wrap(cls: Any, note: Any) -> None:
+        original = cls.__init__
+
+        @functools.wraps(original)
+        def __init__(self: object, *args: Any, **kwargs: Any) -> None:
+            note(self)
+            original(self, *args, **kwargs)
+
+        cls.__init__ = __init__
+
+
+def substitute(chosen: Target) -> Creations:
+    """Make every way in which asyncio's tests get a loop give the loop under test, and count what is made.
+
+    The default policy is patched as well as replaced, because many tests reset the policy to the default one.
+    """
+    creations = Creations(chosen.loop_class)
+    if chosen.name != "asyncio":
+        unix: Any = asyncio.unix_events
+        unix._UnixDefaultEventLoopPolicy._loop_factory = staticmethod(chosen.loop_class)
+        for module in (asyncio, unix):
+            for name in ("SelectorEventLoop", "EventLoop"):
+                if hasattr(module, name):
+                    setattr(module, name, chosen.loop_class)
+    asyncio.set_event_loop_policy(chosen.policy_class())
+    _check(chosen)
+    return creations
+
+
+def _check(chosen: Target) -> None:
+    """Every way of getting a loop must give exactly the loop under test, or nothing that follows means anything."""
+    ways: dict[str, Any] = {
+        "asyncio.new_event_loop": asyncio.new_event_loop,
+        "asyncio.SelectorEventLoop": asyncio.SelectorEventLoop,
+        "asyncio.DefaultEventLoopPolicy().new_event_loop": asyncio.DefaultEventLoopPolicy().new_event_loop,
+    }
+    if hasattr(asyncio, "EventLoop"):
+        ways["asyncio.EventLoop"] = asyncio.EventLoop
+    for way, make in ways.items():
+        loop = make()
+        loop.close()
+        if type(loop) is not chosen.loop_class:
+            raise SuiteError(f"{way}() made a {type(loop)!r}, not {chosen.loop_class!r}: nothing would be tested")

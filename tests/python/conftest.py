@@ -1,0 +1,143 @@
+"""Every test that asks for `loop_kind` (or `loop`, `run`) runs on CPython's own loop and on sfloop, with the same asserts.
+
+At teardown of each such test: no descriptor and no native object more than before it, nothing reported to the loop's
+exception handler or logged as an error that the test did not expect, no ResourceWarning, no unraisable exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from harness import leaks, loops
+from harness.observed import Contexts, LogLines, Run
+
+T = TypeVar("T")
+FAILED = pytest.StashKey[bool]()
+LIMIT = 30  # seconds for one test
+STRICT = (
+    "error::ResourceWarning",
+    "error::RuntimeWarning",
+    "error::pytest.PytestUnraisableExceptionWarning",
+    "error::pytest.PytestUnhandledThreadExceptionWarning",
+)
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--loops", default=",".join(loops.KINDS), help="the loops to run common tests on (default: %(default)s)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sfloop_only: the behaviour is sfloop's own; the test does not run on asyncio")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "loop_kind" not in metafunc.fixturenames:
+        return
+    kinds = metafunc.config.getoption("--loops").split(",")
+    if metafunc.definition.get_closest_marker("sfloop_only"):
+        kinds = [kind for kind in kinds if kind == "sfloop"]
+    metafunc.parametrize("loop_kind", kinds, indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "loop_kind" not in getattr(item, "fixturenames", ()):
+            continue
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT))
+        for warning in STRICT:
+            item.add_marker(pytest.mark.filterwarnings(warning), append=False)
+    gc.collect()
+    gc.freeze()  # the collections at each test's end need not look at pytest itself
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: Any = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture
+def asyncio_log() -> Iterator[LogLines]:
+    """What the asyncio logger logs from INFO upwards. An entry of level ERROR left at the end fails the test."""
+    handler = LogLines()
+    logger = logging.getLogger("asyncio")
+    propagate = logger.propagate
+    logger.propagate = False
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+    logger.propagate = propagate
+    errors = [line for line in handler.lines if line.startswith(("ERROR", "CRITICAL"))]
+    if errors:
+        pytest.fail("logged to 'asyncio' and not expected:\n" + "\n".join(errors))
+
+
+@pytest.fixture
+def loop_kind(request: pytest.FixtureRequest, asyncio_log: LogLines) -> Iterator[str]:
+    """The name of the loop under test; around it the leak counters are compared."""
+    kind: str = request.param
+    before = leaks.snapshot(kind)
+    yield kind
+    asyncio.set_event_loop(None)
+    if request.node.stash.get(FAILED, False):
+        return  # the failure's traceback keeps everything alive
+    request.node.funcargs.clear()
+    if leaked := leaks.check(kind, before):
+        pytest.fail("leaked:\n" + "\n".join(leaked))
+
+
+@pytest.fixture
+def contexts() -> Iterator[Contexts]:
+    """What was given to call_exception_handler of `loop`."""
+    found = Contexts()
+    yield found
+    unexpected = [str(context) for context in found]
+    found.clear()
+    if unexpected:
+        pytest.fail("call_exception_handler was called:\n" + "\n".join(unexpected))
+
+
+@pytest.fixture
+def loop(loop_kind: str, contexts: Contexts) -> Iterator[asyncio.AbstractEventLoop]:
+    """A new loop of the kind under test, closed at the end."""
+    loop = loops.new_loop(loop_kind)
+    loop.set_exception_handler(lambda _, context: contexts.append(context))
+    yield loop
+    loops.close(loop)
+
+
+@pytest.fixture
+def run(loop: asyncio.AbstractEventLoop) -> Run:
+    """run(coroutine): its result on `loop`; TimeoutError after 20 s."""
+
+    def run(main: Awaitable[T], /) -> T:
+        return loop.run_until_complete(asyncio.wait_for(main, 20))
+
+    return run
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], Any]], threading.Thread]]:
+    """in_thread(function): starts a thread that is joined at the end of the test."""
+    threads: list[threading.Thread] = []
+
+    def start(function: Callable[[], Any]) -> threading.Thread:
+        thread = threading.Thread(target=function)
+        threads.append(thread)
+        thread.start()
+        return thread
+
+    yield start
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive(), "a thread of the test hangs"

@@ -1,0 +1,102 @@
+"""Connected pairs: a server's protocol and a client's on loopback, or a protocol facing a plain blocking socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from .loops import until
+from .recording import Recorder
+
+S = TypeVar("S", bound=Recorder)
+C = TypeVar("C", bound=Recorder)
+
+
+async def finished(*protocols: Recorder) -> None:
+    """Aborts the transports that are open and waits for each connection_lost."""
+    for protocol in protocols:
+        if protocol.made.done() and not protocol.lost.done():
+            protocol.transport.abort()
+            await asyncio.wait_for(asyncio.shield(protocol.lost), 5)
+
+
+@contextlib.asynccontextmanager
+async def tcp_pair(server_protocol: Callable[[], S], client_protocol: Callable[[], C]) -> AsyncIterator[tuple[S, C]]:
+    """(server side, client side) of one TCP connection on 127.0.0.1; both ends are gone when the block is left."""
+    loop = asyncio.get_running_loop()
+    made: list[S] = []
+
+    def factory() -> S:
+        made.append(server_protocol())
+        return made[-1]
+
+    server = await loop.create_server(factory, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        _, client = await loop.create_connection(client_protocol, "127.0.0.1", port)
+        await until(lambda: made and made[0].made.done())
+        try:
+            yield made[0], client
+        finally:
+            await finished(client, made[0])
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def small_buffers(sock: Any, size: int = 4096) -> None:
+    """Makes a connection fill up soon."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def reset_on_close(sock: Any) -> None:
+    """close() of this socket sends RST instead of FIN (SO_LINGER with zero seconds)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@contextlib.asynccontextmanager
+async def facing_socket(
+    protocol: Callable[[], C], *, receive_buffer: int | None = None
+) -> AsyncIterator[tuple[C, socket.socket]]:
+    """A client protocol on the loop and, as its TCP peer, a plain non-blocking socket that nobody reads for it."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as listener:
+        if receive_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        _, client = await loop.create_connection(protocol, *listener.getsockname())
+        peer, _ = listener.accept()
+    peer.setblocking(False)
+    try:
+        yield client, peer
+    finally:
+        peer.close()
+        await finished(client)
+
+
+def read_all_available(sock: socket.socket) -> bytes:
+    """What a non-blocking socket has now."""
+    data = b""
+    while True:
+        try:
+            chunk = sock.recv(1 << 20)
+        except BlockingIOError:
+            return data
+        if not chunk:
+            return data
+        data += chunk
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+    """A port that was free a moment ago."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as sock:
+        sock.bind((host, 0))
+        port: int = sock.getsockname()[1]
+        return port

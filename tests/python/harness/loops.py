@@ -1,0 +1,67 @@
+"""Event loops by name, so that one test runs on CPython's own loop and on sfloop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+KINDS = ("asyncio", "sfloop")
+
+
+def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
+    """A new loop of the kind named; options (spin=, cpu=, ...) are sfloop's and refused for asyncio."""
+    if kind == "asyncio":
+        if options:
+            raise TypeError(f"asyncio's own loop takes no options: {options}")
+        return asyncio.SelectorEventLoop()
+    if kind == "sfloop":
+        import sfloop
+
+        return sfloop.new_event_loop(**options)
+    raise ValueError(f"no such loop: {kind!r}; choose one of {', '.join(KINDS)}")
+
+
+def drain(loop: asyncio.AbstractEventLoop, turns: int = 10) -> None:
+    """Cancels what is left and turns the loop until closing transports have called connection_lost."""
+    if loop.is_closed():
+        return
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+
+    async def settle() -> None:
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(settle())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    """Drains the loop and closes it."""
+    drain(loop)
+    loop.close()
+
+
+async def turns(n: int = 3) -> None:
+    """Lets the loop make n turns."""
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Any, limit: float = 10.0) -> None:
+    """Turns the loop until condition() is true; TimeoutError, with the condition's source, after limit seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit
+    while not condition():
+        if loop.time() > deadline:
+            try:
+                text = inspect.getsource(condition).strip()
+            except (OSError, TypeError):
+                text = repr(condition)
+            raise TimeoutError(f"still false after {limit} s: {text}")
+        await asyncio.sleep(0.001)

@@ -1,0 +1,134 @@
+"""Protocols that write down every callback, so that two loops can be compared by what their programs saw."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Recorder(asyncio.Protocol):
+    """A stream protocol: `calls` names the callbacks in order, `data` is what was received.
+
+    The futures made, eof and lost are done when their callback has run; lost's result is connection_lost's argument.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self, *, keep_open: bool = False) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.keep_open = keep_open
+        self.calls: list[str] = []
+        self.data = bytearray()
+        self.made: asyncio.Future[None] = self.loop.create_future()
+        self.eof: asyncio.Future[None] = self.loop.create_future()
+        self.lost: asyncio.Future[BaseException | None] = self.loop.create_future()
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.calls.append("connection_made")
+        self.made.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self.calls[-1] != "data_received":
+            self.calls.append("data_received")
+        self.data += data
+
+    def eof_received(self) -> bool | None:
+        self.calls.append("eof_received")
+        if not self.eof.done():
+            self.eof.set_result(None)
+        return self.keep_open
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause_writing")
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume_writing")
+        self.writable.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.calls.append("connection_lost")
+        self.writable.set()
+        self.lost.set_result(exc)  # InvalidStateError when called twice
+
+
+class Echo(Recorder):
+    """Writes back what it receives, pausing its own reading while its write buffer is over the mark."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.transport.resume_reading()
+
+
+class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
+    """The same with a buffer of its own, of `size` bytes."""
+
+    def __init__(self, size: int = 4096) -> None:
+        super().__init__()
+        self.buffer = bytearray(size)
+        self.hints: list[int] = []
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self.hints.append(sizehint)
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self.buffer[:nbytes]))
+
+
+class DatagramRecorder(asyncio.DatagramProtocol):
+    """A datagram protocol: what was received from whom, errors, calls."""
+
+    transport: asyncio.DatagramTransport
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.calls: list[str] = []
+        self.received: list[tuple[bytes, Any]] = []
+        self.errors: list[Exception] = []
+        self.made: asyncio.Future[None] = self.loop.create_future()
+        self.lost: asyncio.Future[BaseException | None] = self.loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+        self.calls.append("connection_made")
+        self.made.set_result(None)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.calls.append("datagram_received")
+        self.received.append((data, addr))
+
+    def error_received(self, exc: Exception) -> None:
+        self.calls.append("error_received")
+        self.errors.append(exc)
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause_writing")
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume_writing")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.calls.append("connection_lost")
+        self.lost.set_result(exc)
+
+
+class DatagramEcho(DatagramRecorder):
+    """Sends each datagram back to where it came from."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        super().datagram_received(data, addr)
+        self.transport.sendto(data, addr)
