@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import weakref
-from asyncio import constants, events, sslproto
+from asyncio import events, sslproto
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from sfloop.native.engine.core import LoopCore
 from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
+from sfloop.unixloop import UnixLoop
 
 if TYPE_CHECKING:
     import ssl
@@ -64,7 +65,7 @@ def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle |
     return selectors.SelectorKey(fd, fd, mask, (reader, writer))
 
 
-class Loop(LoopCore, asyncio.SelectorEventLoop):
+class Loop(LoopCore, UnixLoop):
     """An asyncio event loop that busy-polls.
 
     It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, pipes, signals, TLS,
@@ -137,23 +138,24 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
-        if before != -1:  # the program has its own, and asyncio's add_signal_handler would have replaced it too
-            self._foreign_wakeup_fd = before
+        mine = self._wakeup_fd()
+        before = signal.set_wakeup_fd(mine, warn_on_full_buffer=False)
         try:
             yield
         finally:
-            mine = self._csock.fileno() if self._csock is not None else -1
             now = signal.set_wakeup_fd(before)
-            if now not in (mine, before) and now != -1:
+            if now not in (mine, before, -1):
                 signal.set_wakeup_fd(now)  # set by the program while the loop ran: it stays
+
+    def _wakeup_fd(self) -> int:
+        return self._csock.fileno() if self._csock is not None else -1
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove a handler for a signal. True if there was one."""
         removed = super().remove_signal_handler(sig)
         # asyncio takes the wake-up descriptor away with the last handler; a running loop goes on needing it.
         if removed and not self._signal_handlers and self._thread_id == threading.get_ident():
-            signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+            signal.set_wakeup_fd(self._wakeup_fd(), warn_on_full_buffer=False)
         return removed
 
     def close(self) -> None:
@@ -176,9 +178,10 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         was_running = self._thread_id is not None
         self._after_fork()
         self._remove_reader(self._ssock.fileno())
-        old_csock = self._csock.fileno()
+        old_csock = self._wakeup_fd()
         self._ssock.close()
-        self._csock.close()
+        if self._csock is not None:
+            self._csock.close()
         self._internal_fds -= 1
         self._make_self_pipe()
         if was_running:
@@ -218,11 +221,11 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         **timeouts: float,  # ssl_handshake_timeout; from Python 3.11 also ssl_shutdown_timeout
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        tls = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
-        )
+        tls_protocol: Any = sslproto.SSLProtocol  # its arguments differ between versions of Python
+        tls = tls_protocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         StreamTransport(self, rawsock, tls, None, extra, server)
-        return tls._app_transport
+        transport: asyncio.Transport = tls._app_transport
+        return transport
 
     def _make_datagram_transport(
         self,
@@ -237,7 +240,9 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
 
     # ---- servers ----
 
-    async def create_server(self, *args: Any, keep_alive: bool | None = None, start_serving: bool = True, **kw: Any) -> Server:
+    async def create_server(
+        self, *args: Any, keep_alive: bool | None = None, start_serving: bool = True, **kw: Any
+    ) -> Server:
         """Create a TCP server. As ``asyncio.loop.create_server``, with ``keep_alive`` (new in Python 3.13) and the
         newest methods of ``asyncio.Server`` on every version."""
         server = Server.adopt(await super().create_server(*args, start_serving=False, **kw))
@@ -276,7 +281,9 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
 
     # ---- threads and processes ----
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]  # typeshed's TypeVarTuple cannot be passed on
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         """Run func in an executor's thread. As ``asyncio.loop.run_in_executor``."""
         with self._off_the_cpu():
             return super().run_in_executor(executor, func, *args)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncio")
 
+_set_result_unless_cancelled: Any = vars(futures)["_set_result_unless_cancelled"]  # typeshed does not know it
+
 
 class SocketTransport(transports._FlowControlMixin):
     """A transport over a socket. Its core, which is native, does what happens per message.
@@ -26,6 +28,7 @@ class SocketTransport(transports._FlowControlMixin):
     __slots__ = ("__dict__", "__weakref__", "_core", "_server", "_sock", "_sock_fd")
 
     _core: TransportCore
+    _extra: dict[str, Any]
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class SocketTransport(transports._FlowControlMixin):
         # Reading starts, and the waiter is told, only when connection_made() has been called.
         loop.call_soon(core.start_reading)
         if waiter is not None:
-            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)
+            loop.call_soon(_set_result_unless_cancelled, waiter, None)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -152,7 +155,7 @@ class SocketTransport(transports._FlowControlMixin):
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         sock, server = self._sock, self._server
-        protocol = self._core.get_protocol()
+        protocol: Any = self._core.get_protocol()
         try:
             if protocol is not None:
                 protocol.connection_lost(exc)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
+from sfloop.native.engine import datagram
 from sfloop.native.engine.datagram import DatagramCore
 from sfloop.transports.base import SocketTransport
 
@@ -37,10 +38,4 @@ class DatagramTransport(SocketTransport, asyncio.DatagramTransport, asyncio.Tran
         super().__init__(loop, sock, core, protocol, waiter, extra, None)
         core.set_peer(sock.family, bool(self._extra["peername"]), address)
 
-    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
-        """Send a datagram to addr, or to the connected peer. Never blocks.
-
-        :raises TypeError: data is not bytes-like.
-        :raises ValueError: the endpoint has a remote address, and addr is another.
-        """
-        self._core.sendto(data, addr)
+    sendto = datagram.sendto

@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+def _counting(method: Any) -> Any:
+    """Up to Python 3.12 asyncio's Server counts its transports, from 3.13 it remembers them: the argument differs."""
+    if hasattr(base_events.Server, "close_clients"):
+        return method
+    return lambda server, transport: method(server)
+
+
+_asyncio_attach: Any = _counting(vars(base_events.Server)["_attach"])
+_asyncio_detach: Any = _counting(vars(base_events.Server)["_detach"])
+
+
 class Server(base_events.Server):
     """What ``create_server`` returns: ``asyncio.Server``, with ``close_clients`` and ``abort_clients`` (new in Python
     3.13) on every version."""
 
+    _connected: weakref.WeakSet[Any]
+
     @classmethod
-    def adopt(cls, server: base_events.Server) -> Server:
+    def adopt(cls, made: Any) -> Server:
         """Turns a server that asyncio has just made, and that does not serve yet, into one of ours."""
-        server.__class__ = cls
-        assert isinstance(server, Server)
-        server._connected: weakref.WeakSet[Any] = weakref.WeakSet()
+        made.__class__ = cls
+        server: Server = made
+        server._connected = weakref.WeakSet()
         return server
 
-    # The signatures differ: up to 3.12 asyncio's Server counts its transports, from 3.13 it remembers them.
-    if hasattr(base_events.Server, "close_clients"):
+    def _attach(self, transport: asyncio.BaseTransport) -> None:
+        self._connected.add(transport)
+        _asyncio_attach(self, transport)
 
-        def _attach(self, transport: asyncio.BaseTransport) -> None:
-            self._connected.add(transport)
-            super()._attach(transport)
-
-        def _detach(self, transport: asyncio.BaseTransport) -> None:
-            self._connected.discard(transport)
-            super()._detach(transport)
-
-    else:
-
-        def _attach(self, transport: asyncio.BaseTransport) -> None:
-            self._connected.add(transport)
-            super()._attach()
-
-        def _detach(self, transport: asyncio.BaseTransport) -> None:
-            self._connected.discard(transport)
-            super()._detach()
+    def _detach(self, transport: asyncio.BaseTransport) -> None:
+        self._connected.discard(transport)
+        _asyncio_detach(self, transport)
 
     def close_clients(self) -> None:
         """Close all existing incoming client connections, as their ``close()`` does."""

@@ -8,6 +8,7 @@ from asyncio import constants
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from sfloop.native.engine import stream
 from sfloop.native.engine.stream import StreamCore
 from sfloop.transports.base import SocketTransport
 
@@ -40,13 +41,7 @@ class StreamTransport(SocketTransport, asyncio.Transport):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(loop, sock, core, protocol, waiter, extra, server)
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send now what the stack takes, and buffer the rest. Never blocks.
-
-        :raises TypeError: data is not bytes-like.
-        :raises RuntimeError: after write_eof(), or during a sendfile.
-        """
-        self._core.write(data)
+    write = stream.write
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Send the pieces in order, in as few system calls as they fit into."""

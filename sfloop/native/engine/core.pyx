@@ -325,14 +325,14 @@ cdef class LoopCore:
         cdef sf_engine *e = self.engine
         if self.closed:
             self.check_open()
-        sf_spin_enter(&e.spin, sf_now())
+        sf_engine_enter(e)
         try:
             while True:
                 self.turn()
                 if self.stopping:
                     break
         finally:
-            sf_spin_leave(&e.spin)
+            sf_engine_leave(e)
 
     cdef int turn(self) except -1:
         cdef sf_engine *e = self.engine

@@ -138,7 +138,7 @@ cdef class DatagramCore(TransportCore):
 
     # ---- sending ----
 
-    def sendto(self, data, address=None):
+    cdef int sendto(self, object data, object address) except -1:
         cdef Py_buffer view
         cdef ssize_t rc
         if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -149,10 +149,10 @@ cdef class DatagramCore(TransportCore):
             address = self.address
             if self.conn_lost:
                 self.note_lost_write()
-                return
+                return 0
         if self.sock == NULL:
             self.check_usable()
-            return
+            return 0
         if not self.queue:
             if PyBytes_CheckExact(data):
                 rc = self.send_now(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data, address)
@@ -165,12 +165,13 @@ cdef class DatagramCore(TransportCore):
                 finally:
                     PyBuffer_Release(&view)
             if rc != -EAGAIN:
-                return
+                return 0
             self.want(self.interest | SF_WRITABLE)
         data = bytes(data)
         self.queue.append((data, address))
         self.queued += len(data) + HEADER
         self.maybe_pause_protocol()
+        return 0
 
     cdef ssize_t send_now(self, const char *start, Py_ssize_t length, object data, object address) except? -1:
         """Sends; errors go to the protocol. Returns -EAGAIN if the datagram has to wait."""
@@ -225,3 +226,16 @@ cdef class DatagramCore(TransportCore):
 
     def has_queue(self):
         return len(self.queue) > 0
+
+
+# A method of DatagramTransport: see the end of stream.pyx.
+
+def sendto(self, data, addr=None):
+    """Send a datagram to addr, or to the connected peer. Never blocks.
+
+    :param data: bytes, bytearray or memoryview; an empty one is sent as an empty datagram.
+    :raises TypeError: data is not bytes-like.
+    :raises ValueError: the endpoint has a remote address, and addr is another.
+    """
+    cdef DatagramCore core = self._core
+    core.sendto(data, addr)

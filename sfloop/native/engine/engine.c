@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define KERNEL_INTERVAL (20 * SF_US)
@@ -172,6 +173,21 @@ void sf_engine_stale(struct sf_engine *e)
 }
 
 /* ---- life ---- */
+
+/* A sleeping thread is woken up to 50 us late, for timers to be handled together, unless it asks for better. */
+void sf_engine_enter(struct sf_engine *e)
+{
+    e->timer_slack = prctl(PR_GET_TIMERSLACK);
+    prctl(PR_SET_TIMERSLACK, 1UL);
+    sf_spin_enter(&e->spin, sf_now());
+}
+
+void sf_engine_leave(struct sf_engine *e)
+{
+    sf_spin_leave(&e->spin);
+    if (e->timer_slack > 0)
+        prctl(PR_SET_TIMERSLACK, (unsigned long)e->timer_slack);
+}
 
 static int wake_open(struct sf_engine *e)
 {

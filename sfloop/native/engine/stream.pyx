@@ -140,7 +140,7 @@ cdef class StreamCore(TransportCore):
             raise RuntimeError(f"unable to {method}; sendfile is in progress")
         return 0
 
-    def write(self, data):
+    cdef int write(self, object data) except -1:
         cdef Py_buffer view
         cdef const char *start
         cdef Py_ssize_t length, sent
@@ -165,13 +165,14 @@ cdef class StreamCore(TransportCore):
         else:
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
         if sent < 0 or sent == length:
-            return
+            return 0
         if not self.queue:
             self.head_offset = sent
             self.want(self.interest | SF_WRITABLE)
         self.queue.append(data)
         self.queued += length - sent
         self.maybe_pause_protocol()
+        return 0
 
     cdef Py_ssize_t send_now(self, const char *start, Py_ssize_t length) except? -2:
         """Bytes sent: 0 if they have to be queued; -1 if they are of no use any more."""
@@ -321,3 +322,16 @@ cdef class StreamCore(TransportCore):
     def fail_empty_waiter(self):
         if self.empty_waiter is not None and not self.empty_waiter.done():
             self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+
+
+# A method of StreamTransport, which is a Python class; it is a function here so that a write costs no Python frame.
+
+def write(self, data):
+    """Send now what the stack takes, and buffer the rest. Never blocks.
+
+    :param data: bytes, bytearray or memoryview. It may be changed as soon as write() returns.
+    :raises TypeError: data is not bytes-like.
+    :raises RuntimeError: after write_eof(), during a sendfile, or when the loop is closed.
+    """
+    cdef StreamCore core = self._core
+    core.write(data)

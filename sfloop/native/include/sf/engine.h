@@ -129,6 +129,7 @@ struct sf_engine {
     struct sf_timers timers;
     struct sf_slots slots;
     struct sf_spin spin;
+    long timer_slack; /* the thread's own, while ours is in force */
     struct sf_engine_stats stats;
 };
 
@@ -139,6 +140,10 @@ int sf_engine_after_fork(struct sf_engine *);
 /* Tells of an event that matched no socket. One is a close within the batch; many in a row are a descriptor that was
  * closed while a duplicate of it lives on, which only a new epoll set gets rid of. */
 void sf_engine_stale(struct sf_engine *);
+
+/* The thread that calls these is the one that polls and waits in between. */
+void sf_engine_enter(struct sf_engine *);
+void sf_engine_leave(struct sf_engine *);
 
 /* One pass over all stacks, without waiting. Returns the number of events in events[]. */
 int sf_engine_poll(struct sf_engine *);

@@ -1,0 +1,130 @@
+/* Waiting and waking: no wake-up is missed, whatever the spin policy, and no wait ends before its deadline. */
+#include "sf/engine.h"
+
+#include "check.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+enum { WAKES = 20000 };
+
+struct ping {
+    struct sf_engine *engine;
+    atomic_int asked, answered;
+};
+
+/* Wakes the engine over and over, each time as soon as the last wake-up was seen: it falls into every phase of a wait. */
+static void *waker(void *arg)
+{
+    struct ping *p = arg;
+    uint64_t seed = 0x3a7e;
+
+    for (int i = 1; i <= WAKES; i++) {
+        for (uint64_t spins = next_random(&seed) % 2000; spins; spins--)
+            sf_relax();
+        atomic_store(&p->asked, i);
+        sf_engine_wake(p->engine);
+        while (atomic_load(&p->answered) < i)
+            sf_relax();
+    }
+    return NULL;
+}
+
+static void check_wakes(enum sf_spin_mode mode, sf_ns limit)
+{
+    int error = 0, seen = 0;
+    struct ping p = {0};
+    pthread_t thread;
+
+    p.engine = sf_engine_create(mode, limit, &error);
+    CHECK(p.engine);
+    CHECK(pthread_create(&thread, NULL, waker, &p) == 0);
+    sf_engine_enter(p.engine);
+    while (seen < WAKES) {
+        sf_ns start = sf_now();
+
+        CHECK(sf_engine_wait(p.engine, start + 10 * SF_SEC, SF_NEVER) == 0);
+        CHECK(sf_now() - start < 9 * SF_SEC); /* else the wake-up was missed and the deadline ended the wait */
+        atomic_store(&p.engine->wake, 0);
+        seen = atomic_load(&p.asked);
+        atomic_store(&p.answered, seen);
+    }
+    sf_engine_leave(p.engine);
+    pthread_join(thread, NULL);
+    sf_engine_destroy(p.engine);
+}
+
+static void check_deadlines(enum sf_spin_mode mode, sf_ns limit)
+{
+    int error = 0;
+    struct sf_engine *e = sf_engine_create(mode, limit, &error);
+
+    CHECK(e);
+    sf_engine_enter(e);
+    for (sf_ns span = 0; span < 3 * SF_MS; span = span * 3 + 1) {
+        sf_ns deadline = sf_now() + span;
+
+        while (sf_now() < deadline) /* a signal or a left-over wake-up may end a wait, a deadline must not be early */
+            CHECK(sf_engine_wait(e, deadline, SF_NEVER) == 0);
+        CHECK(sf_now() >= deadline);
+    }
+    sf_engine_leave(e);
+    sf_engine_destroy(e);
+}
+
+static void test_event_ends_a_wait(void)
+{
+    int error = 0, fd[2];
+    struct sf_engine *e = sf_engine_create(SF_SPIN_NEVER, 0, &error);
+    struct sf_sock *sock;
+    uint32_t slot, generation;
+
+    CHECK(e && pipe(fd) == 0);
+    CHECK(sf_slots_take(&e->slots, &slot, &generation) == 0);
+    CHECK(e->kernel->ops->adopt(e->kernel, fd[0], SF_KIND_WATCH, slot, generation, &sock) == 0);
+    CHECK(e->kernel->ops->interest(sock, SF_READABLE) == 0);
+    CHECK(write(fd[1], "x", 1) == 1);
+    CHECK(sf_engine_wait(e, SF_NEVER, SF_NEVER) == 1);
+    CHECK(sf_engine_current(e, &e->events[0]) && e->events[0].slot == slot);
+    e->kernel->ops->release(sock);
+    sf_slots_give(&e->slots, slot);
+    CHECK(!sf_engine_current(e, &e->events[0]));
+    close(fd[0]);
+    close(fd[1]);
+    sf_engine_destroy(e);
+}
+
+/* Wake-ups written to the descriptor while it was not looked at must not end waits for ever. */
+static void test_wakes_do_not_linger(void)
+{
+    int error = 0;
+    struct sf_engine *e = sf_engine_create(SF_SPIN_NEVER, 0, &error);
+    sf_ns start;
+
+    CHECK(e);
+    atomic_store(&e->asleep, 1);
+    for (int i = 0; i < 100; i++)
+        sf_engine_wake(e);
+    atomic_store(&e->asleep, 0);
+    atomic_store(&e->wake, 0);
+    CHECK(sf_engine_wait(e, SF_NEVER, SF_NEVER) == 0); /* drains the descriptor */
+    start = sf_now();
+    CHECK(sf_engine_wait(e, start + 2 * SF_MS, SF_NEVER) == 0);
+    CHECK(sf_now() - start >= 2 * SF_MS);
+    sf_engine_destroy(e);
+}
+
+int main(void)
+{
+    check_wakes(SF_SPIN_NEVER, 0);
+    check_wakes(SF_SPIN_FOR, 3 * SF_US);
+    check_wakes(SF_SPIN_ADAPTIVE, 0);
+    check_wakes(SF_SPIN_ALWAYS, 0);
+    check_deadlines(SF_SPIN_NEVER, 0);
+    check_deadlines(SF_SPIN_FOR, 20 * SF_US);
+    check_deadlines(SF_SPIN_ADAPTIVE, 0);
+    check_deadlines(SF_SPIN_ALWAYS, 0);
+    test_event_ends_a_wait();
+    test_wakes_do_not_linger();
+    return 0;
+}
