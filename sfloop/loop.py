@@ -76,6 +76,8 @@ class Loop(LoopCore, UnixLoop):
     :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
     """
 
+    __slots__ = ("_listeners", "_options", "_stack_choice", "_unpinned")
+
     def __init__(self, options: Options | None = None) -> None:
         self._options = Options.resolve(options)
         self._stack_choice = select_stack(self._options)
@@ -139,7 +141,11 @@ class Loop(LoopCore, UnixLoop):
             yield
             return
         mine = self._wakeup_fd()
-        before = signal.set_wakeup_fd(mine, warn_on_full_buffer=False)
+        try:
+            before = signal.set_wakeup_fd(mine, warn_on_full_buffer=False)
+        except ValueError:  # the main thread of a subinterpreter, where Python handles no signals
+            yield
+            return
         try:
             yield
         finally:

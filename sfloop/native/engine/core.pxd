@@ -12,9 +12,18 @@ cdef class LoopCore:
     cdef bint closed
     cdef bint debug
     cdef bint stopping
+    cdef bint sleeps_at_once  # spin="never": an idle loop goes straight to sleep
     cdef bint polled_events   # the last poll found some
     cdef size_t cancelled     # timers cancelled and still in the heap
     cdef object __weakref__
+
+    # The attributes in which asyncio's Python code keeps the loop's state. As fields they leave the instance's dictionary
+    # empty, and looking up a method of the loop, which asyncio does for each callback, costs no search of it.
+    cdef public object _asyncgens, _asyncgens_shutdown_called, _clock_resolution, _coroutine_origin_tracking_enabled
+    cdef public object _coroutine_origin_tracking_saved_depth, _csock, _current_handle, _default_executor
+    cdef public object _exception_handler, _executor_shutdown_called, _internal_fds, _old_agen_hooks, _ready, _scheduled
+    cdef public object _selector, _signal_handlers, _ssock, _task_factory, _thread_id, _timer_cancelled_count
+    cdef public object _transports, _unix_server_sockets, slow_callback_duration
 
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1
     cdef void detach(self, Sink sink) noexcept
