@@ -91,6 +91,16 @@ class SocketTransport(transports._FlowControlMixin):
         """The current protocol."""
         return self._core.get_protocol()
 
+    # asyncio's transports have these two, and programs look at them.
+
+    @property
+    def _paused(self) -> bool:
+        return self._core.paused
+
+    @property
+    def _closing(self) -> bool:
+        return self._core.closing
+
     def is_reading(self) -> bool:
         """True if the transport is receiving new data."""
         return self._core.is_reading()

@@ -6,6 +6,7 @@ import errno
 import socket
 import weakref
 from asyncio import base_events, constants, trsock
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from sfloop.native.engine.listener import ListenerCore
@@ -30,6 +31,7 @@ def _counting(method: Any) -> Any:
 
 _asyncio_attach: Any = _counting(vars(base_events.Server)["_attach"])
 _asyncio_detach: Any = _counting(vars(base_events.Server)["_detach"])
+_asyncio_wakeup: Any = vars(base_events.Server)["_wakeup"]
 
 
 class Server(base_events.Server):
@@ -37,6 +39,7 @@ class Server(base_events.Server):
     3.13) on every version."""
 
     _connected: weakref.WeakSet[Any]
+    _waiters: list[Any] | None
 
     @classmethod
     def adopt(cls, made: Any) -> Server:
@@ -53,6 +56,11 @@ class Server(base_events.Server):
     def _detach(self, transport: asyncio.BaseTransport) -> None:
         self._connected.discard(transport)
         _asyncio_detach(self, transport)
+
+    def _wakeup(self) -> None:
+        # A transport that was never closed may be collected, and detached, after the last one has woken the waiters.
+        if self._waiters is not None:
+            _asyncio_wakeup(self)
 
     def close_clients(self) -> None:
         """Close all existing incoming client connections, as their ``close()`` does."""
@@ -106,7 +114,7 @@ class Listener:
                 return
             if fd < 0:
                 return
-            self._connect(fd)
+            copy_context().run(self._connect, fd)  # a context for each connection
 
     def _pause(self, exc: OSError) -> None:
         # The kernel goes on reporting the socket as readable, so it is left alone for a while.
@@ -148,7 +156,7 @@ class Listener:
         except (SystemExit, KeyboardInterrupt):
             conn.close()
             raise
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001
             conn.close()
             if self._loop.get_debug():
                 context: dict[str, Any] = {

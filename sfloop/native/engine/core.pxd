@@ -1,8 +1,8 @@
 """The contract between the loop core and the transport cores."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
-from sfloop.native.engine.engine cimport sf_engine, sf_sock, sf_sock_kind
+from sfloop.native.engine.engine cimport sf_engine, sf_ns, sf_sock, sf_sock_kind
 
 
 cdef class LoopCore:
@@ -32,7 +32,7 @@ cdef class LoopCore:
     cdef int gather(self) except -1
     cdef int dispatch(self) except -1
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1
-    cdef int run_timers(self) except -1
+    cdef int run_timers(self, sf_ns now, uint64_t set_before) except -1
     cdef int run_ready(self) except -1
     cdef int run_debugged(self, object handle) except -1
     cdef int sweep_timers(self) except -1
@@ -65,3 +65,5 @@ cdef class Watch(Sink):
 
 
 cdef object os_error(int error)
+# The descriptor of a number or of an object with fileno(); ValueError for anything else.
+cdef int descriptor_of(object fileobj) except -1

@@ -6,11 +6,10 @@ event to its sink, run the timers that are due. That is the order in which async
 event or a timer does not pass through the ready queue.
 """
 
-import logging
 import os
 import time
 
-from asyncio import base_events, events, format_helpers
+from asyncio import base_events, events, futures, tasks
 
 from cpython.object cimport PyObject, PyTypeObject, traverseproc, visitproc, inquiry
 from cpython.ref cimport Py_INCREF, Py_DECREF
@@ -24,7 +23,6 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
     PyObject *Py_None
 
-logger = logging.getLogger("asyncio")
 
 cdef object _Handle = events.Handle
 cdef object _TimerHandle = events.TimerHandle
@@ -239,10 +237,8 @@ cdef class LoopCore:
     cdef object new_call(self, object callback, object args, object context):
         if not self.debug:
             return new_handle(callback, args, self, context)
-        handle = _Handle(callback, args, self, context)
-        if handle._source_traceback:
-            del handle._source_traceback[-1]
-        return handle
+        # asyncio cuts its own frames off the handle's source traceback; ours are not in it.
+        return _Handle(callback, args, self, context)
 
     def call_soon(self, callback, *args, context=None):
         """Run callback in the next turn. See asyncio.loop.call_soon."""
@@ -270,10 +266,7 @@ cdef class LoopCore:
         """Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
-        timer = self.call_at(<double>sf_now() / 1e9 + delay, callback, *args, context=context)
-        if self.debug and timer._source_traceback:
-            del timer._source_traceback[-1]
-        return timer
+        return self.call_at(<double>sf_now() / 1e9 + delay, callback, *args, context=context)
 
     def call_at(self, when, callback, *args, context=None):
         """Run callback at `when`, in seconds of time(), never earlier. See asyncio.loop.call_at."""
@@ -287,8 +280,6 @@ cdef class LoopCore:
             self._check_thread()
             self._check_callback(callback, "call_at")
             timer = _TimerHandle(when, callback, args, self, context)
-            if timer._source_traceback:
-                del timer._source_traceback[-1]
             timer._scheduled = True
         else:
             timer = new_timer_handle(when, callback, args, self, context)
@@ -312,6 +303,18 @@ cdef class LoopCore:
     def _write_to_self(self):
         if self.engine != NULL:
             sf_engine_wake(self.engine)
+
+    def create_future(self):
+        """A new future of this loop."""
+        return futures.Future(loop=self)
+
+    def create_task(self, coro, **kwargs):
+        """Schedule a coroutine. See asyncio.loop.create_task; what asyncio.Task takes is passed on to it."""
+        if self.closed:
+            self.check_open()
+        if self._task_factory is not None:
+            return super().create_task(coro, **kwargs)
+        return tasks.Task(coro, loop=self, **kwargs)
 
     # ---- the turn ----
 
@@ -337,14 +340,21 @@ cdef class LoopCore:
 
     cdef int turn(self) except -1:
         cdef sf_engine *e = self.engine
+        cdef sf_ns now = 0
+        cdef uint64_t set_before
         if e.event_next >= e.event_count:  # else SystemExit or KeyboardInterrupt cut the last turn short
             self.gather()
+        # Which timers are due is settled before anything runs: a task that was just made starts before a timer that was
+        # set with it ends.
+        set_before = e.timers.sequence
+        if e.timers.count:
+            now = sf_now()
         if e.ready.count:
             self.run_ready()
         if e.event_next < e.event_count:
             self.dispatch()
-        if e.timers.count:
-            self.run_timers()
+        if now:
+            self.run_timers(now, set_before)
         return 0
 
     cdef int gather(self) except -1:
@@ -409,14 +419,12 @@ cdef class LoopCore:
         sink.on_event(what)
         took = time.monotonic() - started
         if took >= self.slow_callback_duration:
-            logger.warning("Executing %r took %.3f seconds", sink, took)
+            base_events.logger.warning("Executing %r took %.3f seconds", sink, took)
         return 0
 
-    cdef int run_timers(self) except -1:
-        """Runs the timers that are due, but not those that they set."""
+    cdef int run_timers(self, sf_ns now, uint64_t set_before) except -1:
+        """Runs the timers that were due at `now` and were set before."""
         cdef sf_engine *e = self.engine
-        cdef sf_ns now = sf_now()
-        cdef uint64_t set_before = e.timers.sequence
         cdef PyObject *timer
         while e.timers.count and e.timers.heap[0].when <= now and e.timers.heap[0].sequence < set_before:
             timer = <PyObject *>sf_timers_pop(&e.timers)
@@ -455,7 +463,7 @@ cdef class LoopCore:
             run_handle(<PyObject *>handle)
             took = time.monotonic() - started
             if took >= self.slow_callback_duration:
-                logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), took)
+                base_events.logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), took)
         finally:
             self._current_handle = None
         return 0

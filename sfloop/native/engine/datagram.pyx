@@ -54,7 +54,7 @@ cdef class DatagramCore(TransportCore):
 
     def set_protocol(self, protocol):
         self.protocol = protocol
-        self.datagram_received = protocol.datagram_received
+        self.datagram_received = getattr(protocol, "datagram_received", None)  # missed when a datagram arrives
 
     def forget_protocol(self):
         self.protocol = None

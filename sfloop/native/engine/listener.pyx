@@ -1,28 +1,30 @@
 # cython: language_level=3
 """A listening socket: tells its owner when there is something to accept, and accepts it."""
 
-import socket
+from contextvars import copy_context
 
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.core cimport LoopCore, Sink, os_error
+from sfloop.native.engine.core cimport LoopCore, Sink, descriptor_of, os_error
 from sfloop.native.engine.engine cimport SF_KIND_LISTENER, SF_READABLE
 
 
 cdef class ListenerCore(Sink):
     cdef object on_acceptable
+    cdef object context     # that of the caller of create_server(), as in asyncio
 
-    def __init__(self, LoopCore loop, int fd, on_acceptable):
+    def __init__(self, LoopCore loop, fd, on_acceptable):
         self.on_acceptable = on_acceptable
-        loop.attach(self, fd, SF_KIND_LISTENER)
+        self.context = copy_context()
+        loop.attach(self, descriptor_of(fd), SF_KIND_LISTENER)
         self.resume()
 
     def __repr__(self):
         return f"<ListenerCore of {self.on_acceptable!r}>"
 
     cdef int on_event(self, uint32_t what) except -1:
-        self.on_acceptable()
+        self.context.run(self.on_acceptable)
         return 0
 
     def accept(self):

@@ -49,9 +49,13 @@ cdef class StreamCore(TransportCore):
         live_cores -= 1
 
     def set_protocol(self, protocol):
-        self.buffered = isinstance(protocol, _BufferedProtocol)
+        # A protocol without data_received may still write: it is missed when data arrives. One that has the buffered
+        # protocol's methods without its base class is taken for what it is, as in uvloop.
+        data_received = getattr(protocol, "data_received", None)
+        self.buffered = isinstance(protocol, _BufferedProtocol) or (
+            data_received is None and hasattr(protocol, "get_buffer"))
         self.protocol = protocol
-        self.data_received = None if self.buffered else protocol.data_received
+        self.data_received = None if self.buffered else data_received
 
     def forget_protocol(self):
         self.protocol = None
@@ -75,6 +79,8 @@ cdef class StreamCore(TransportCore):
         cdef PyObject *result
         if n <= 0:
             return self.read_ended(n)
+        if self.data_received is None:
+            return self.data_received_missing()
         payload = PyBytes_FromStringAndSize(<const char *>data, n)
         self.sock.stack.ops.recv_done(self.sock, n)
         result = PyObject_CallOneArg(self.data_received, payload)
@@ -83,6 +89,10 @@ cdef class StreamCore(TransportCore):
         Py_XDECREF(result)
         return 0
 
+    cdef int data_received_missing(self) except -1:
+        return self.fatal(AttributeError(f"{type(self.protocol).__name__!r} object has no attribute 'data_received'"),
+                          "Fatal error: protocol.data_received() call failed.")
+
     cdef int read_into_buffer(self) except -1:
         cdef Py_buffer view
         cdef ssize_t n
@@ -90,8 +100,10 @@ cdef class StreamCore(TransportCore):
             buffer = self.protocol.get_buffer(-1)
             if not len(buffer):
                 raise RuntimeError("get_buffer() returned an empty buffer")
-        except BaseException:
-            return self.get_buffer_failed()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            return self.fatal(exc, "Fatal error: protocol.get_buffer() call failed.")
         if self.sock == NULL:  # get_buffer() may do anything
             return 0
         try:
@@ -109,9 +121,6 @@ cdef class StreamCore(TransportCore):
         except BaseException as exc:
             self.fatal(exc, "Fatal error: protocol.buffer_updated() call failed.")
         return 0
-
-    cdef int get_buffer_failed(self) except -1:
-        return self.protocol_failed("Fatal error: protocol.get_buffer() call failed.")
 
     cdef int read_ended(self, ssize_t n) except -1:
         if n == -EAGAIN:

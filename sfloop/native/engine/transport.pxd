@@ -22,6 +22,7 @@ cdef class TransportCore(Sink):
     cdef int drop_queue(self) except -1
     cdef bint reading(self) noexcept
     cdef int check_usable(self) except -1
+    # Right after a C-API call of the protocol's callback has failed, and nowhere else: the exception is still to be caught.
     cdef int protocol_failed(self, str message) except -1
     cdef int fatal(self, object exc, str message) except -1
     cdef int note_lost_write(self) except -1
@@ -30,5 +31,5 @@ cdef class TransportCore(Sink):
     cdef int finish_if_drained(self) except -1
 
 
-# Sets no exception: for `return reraise()` after a C-API call that failed.
+# For use right after a C-API call that failed: lets the exception that it has set be caught by `try`.
 cdef int reraise() except -1
