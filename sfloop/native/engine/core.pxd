@@ -37,6 +37,7 @@ cdef class LoopCore:
     cdef int run_debugged(self, object handle) except -1
     cdef int sweep_timers(self) except -1
     cdef int push_ready(self, object handle) except -1
+    cdef object set_timer(self, object when, object callback, object args, object context)
     cdef object new_call(self, object callback, object args, object context)
     cdef Watch watch(self, object fileobj)
     cdef Watch find_watch(self, object fileobj)

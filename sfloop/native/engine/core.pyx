@@ -17,7 +17,9 @@ from libc.math cimport ceil
 from libc.stdint cimport uint32_t, uint64_t
 
 from sfloop.native.engine.engine cimport *
-from sfloop.native.engine.handle cimport is_cancelled, new_handle, new_timer_handle, run_handle, set_scheduled
+from sfloop.native.engine.handle cimport (
+    is_cancelled, new_handle, new_timer_handle, run_handle, set_loop_hooks, set_scheduled,
+)
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -58,8 +60,8 @@ cdef sf_ns to_ns(double when) except? -1:
         raise ValueError("a timer cannot be set to NaN")
     if scaled >= FAR:
         return SF_NEVER - 1
-    if scaled <= 0:
-        return 0
+    if scaled <= -FAR:
+        return -SF_NEVER
     ns = <sf_ns>ceil(scaled)
     # The product was rounded; time() must not be below `when` in the callback.
     while <double>ns / 1e9 < when:
@@ -266,13 +268,16 @@ cdef class LoopCore:
         """Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
-        return self.call_at(<double>sf_now() / 1e9 + delay, callback, *args, context=context)
+        return self.set_timer(<double>sf_now() / 1e9 + delay, callback, args, context)
 
     def call_at(self, when, callback, *args, context=None):
         """Run callback at `when`, in seconds of time(), never earlier. See asyncio.loop.call_at."""
-        cdef sf_ns due
         if when is None:
             raise TypeError("when cannot be None")
+        return self.set_timer(when, callback, args, context)
+
+    cdef object set_timer(self, object when, object callback, object args, object context):
+        cdef sf_ns due
         if self.closed:
             self.check_open()
         due = to_ns(when)
@@ -289,6 +294,7 @@ cdef class LoopCore:
         return timer
 
     def _timer_handle_cancelled(self, handle):
+        """What asyncio's own timer handles, which debug mode makes, call."""
         if handle._scheduled:
             self.cancelled += 1
 
@@ -645,6 +651,17 @@ cdef class LoopCore:
             },
         }
 
+
+cdef bint loop_debugs(PyObject *loop) noexcept:
+    return isinstance(<object>loop, LoopCore) and (<LoopCore>loop).debug
+
+
+cdef void timer_cancelled(PyObject *loop) noexcept:
+    if isinstance(<object>loop, LoopCore):
+        (<LoopCore>loop).cancelled += 1
+
+
+set_loop_hooks(loop_debugs, timer_cancelled)
 
 # ---- garbage collection ----
 #

@@ -8,5 +8,8 @@ cdef object new_timer_handle(object when, object callback, object args, object l
 # Runs a handle of ours or of asyncio's in its context; an exception goes to the loop's exception handler. Raises only
 # SystemExit and KeyboardInterrupt.
 cdef int run_handle(PyObject *handle) except -1
+# The loop core says here how a handle asks its loop for debug mode, and tells it that a scheduled timer was cancelled.
+cdef void set_loop_hooks(bint (*debugs)(PyObject *) noexcept, void (*timer_cancelled)(PyObject *) noexcept) noexcept
+
 cdef bint is_cancelled(PyObject *handle) noexcept
 cdef void set_scheduled(PyObject *timer_handle, bint scheduled) noexcept

@@ -178,12 +178,14 @@ cdef void type_dealloc(PyObject *self) noexcept:
         Py_DECREF(<object>type)
 
 
-cdef bint loop_debugs(PyObject *self) noexcept:
-    cdef PyObject *loop = SF_SLOT(self, LOOP)
-    try:
-        return loop != NULL and loop != Py_None and (<object>loop).get_debug()
-    except Exception:
-        return True
+cdef bint (*loop_debugs)(PyObject *) noexcept
+cdef void (*loop_timer_cancelled)(PyObject *) noexcept
+
+
+cdef void set_loop_hooks(bint (*debugs)(PyObject *) noexcept, void (*timer_cancelled)(PyObject *) noexcept) noexcept:
+    global loop_debugs, loop_timer_cancelled
+    loop_debugs = debugs
+    loop_timer_cancelled = timer_cancelled
 
 
 cdef PyObject *none() noexcept:
@@ -207,8 +209,8 @@ cdef PyObject *cancel_debugged(PyObject *self) except NULL:
 
 cdef PyObject *handle_cancel(PyObject *self, PyObject *unused) except NULL:
     if SF_SLOT(self, CANCELLED) != Py_True:
-        if loop_debugs(self):  # debug was switched on after the handle was made
-            return cancel_debugged(self)
+        if SF_SLOT(self, LOOP) != NULL and loop_debugs(SF_SLOT(self, LOOP)):
+            return cancel_debugged(self)  # debug was switched on after the handle was made
         drop_call(self)
     return none()
 
@@ -216,7 +218,7 @@ cdef PyObject *handle_cancel(PyObject *self, PyObject *unused) except NULL:
 cdef PyObject *timer_handle_cancel(PyObject *self, PyObject *unused) except NULL:
     if SF_SLOT(self, CANCELLED) != Py_True:
         if SF_SLOT(self, SCHEDULED) == Py_True:
-            (<object>SF_SLOT(self, LOOP))._timer_handle_cancelled(<object>self)
+            loop_timer_cancelled(SF_SLOT(self, LOOP))
         return handle_cancel(self, unused)
     return none()
 

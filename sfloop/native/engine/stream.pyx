@@ -16,10 +16,16 @@ from sfloop.native.engine.transport cimport TransportCore
 
 cdef extern from "Python.h":
     PyObject *PyObject_CallOneArg(object, object) noexcept
+    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
+    char *PyBytes_AS_STRING_ "PyBytes_AS_STRING" (PyObject *) noexcept
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
 
 cdef enum:
     IOV_MAX = 64
     COMPACT_AT = 256    # entries written before the queue's list is shortened
+    LARGE = 16 * 1024   # bytes from which on a copy is worth avoiding
+    # Below glibc's threshold for giving each allocation a mapping of its own, which would cost three system calls a read.
+    LARGE_READ = 96 * 1024
 
 cdef Py_ssize_t live_cores = 0
 cdef object _BufferedProtocol = protocols.BufferedProtocol
@@ -33,6 +39,7 @@ def live():
 cdef class StreamCore(TransportCore):
     cdef object data_received     # the protocol's bound method
     cdef bint buffered
+    cdef bint reads_large         # the last read was
     cdef bint eof
     cdef list queue               # of bytes; entries before `head` are written
     cdef Py_ssize_t head
@@ -75,14 +82,38 @@ cdef class StreamCore(TransportCore):
 
     cdef int read(self) except -1:
         cdef const void *data
-        cdef ssize_t n = self.sock.stack.ops.recv_borrow(self.sock, &data)
-        cdef PyObject *result
+        cdef ssize_t n
+        if self.reads_large:
+            return self.read_large()
+        n = self.sock.stack.ops.recv_borrow(self.sock, &data)
         if n <= 0:
             return self.read_ended(n)
-        if self.data_received is None:
-            return self.data_received_missing()
+        self.reads_large = n >= LARGE
         payload = PyBytes_FromStringAndSize(<const char *>data, n)
         self.sock.stack.ops.recv_done(self.sock, n)
+        return self.deliver(payload)
+
+    cdef int read_large(self) except -1:
+        """Straight into the bytes object. Small reads are copied: there it costs less than cutting an object to size."""
+        cdef PyObject *payload = PyBytes_FromStringAndSize_(NULL, LARGE_READ)
+        cdef ssize_t n
+        if payload == NULL:
+            raise MemoryError()
+        n = self.sock.stack.ops.recv_into(self.sock, PyBytes_AS_STRING_(payload), LARGE_READ)
+        if n <= 0:
+            Py_XDECREF(payload)
+            return self.read_ended(n)
+        self.reads_large = n >= LARGE
+        if n < LARGE_READ and _PyBytes_Resize(&payload, n) < 0:
+            raise MemoryError()
+        data = <object>payload
+        Py_XDECREF(payload)
+        return self.deliver(data)
+
+    cdef int deliver(self, object payload) except -1:
+        cdef PyObject *result
+        if self.data_received is None:
+            return self.data_received_missing()
         result = PyObject_CallOneArg(self.data_received, payload)
         if result == NULL:
             return self.protocol_failed("Fatal error: protocol.data_received() call failed.")

@@ -36,6 +36,7 @@ struct kernel_sock {
 };
 
 struct batch {
+    int joined; /* what the headers are prepared for; 0: nothing yet */
     struct mmsghdr header[BATCH];
     struct iovec iov[BATCH];
     struct sockaddr_storage addr[BATCH];
@@ -319,6 +320,26 @@ static int batch_allocate(struct kernel_stack *k)
     return -ENOMEM;
 }
 
+/* The headers stay from call to call; what recvmmsg has written to them is set back for the entries that it used. */
+static void batch_prepare(struct kernel_stack *k, int joined)
+{
+    struct batch *b = k->batch;
+
+    if (b->joined == joined)
+        return;
+    b->joined = joined;
+    for (int i = 0; i < BATCH / joined; i++) {
+        b->iov[i].iov_base = k->datagram_scratch + (size_t)i * (size_t)joined * DATAGRAM_STRIDE;
+        b->iov[i].iov_len = (size_t)joined * DATAGRAM_STRIDE;
+        b->header[i].msg_hdr = (struct msghdr){
+            .msg_name = &b->addr[i],
+            .msg_namelen = sizeof(b->addr[i]),
+            .msg_iov = &b->iov[i],
+            .msg_iovlen = 1,
+        };
+    }
+}
+
 static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int max)
 {
     struct kernel_sock *s = sock_of(sock);
@@ -331,31 +352,25 @@ static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int 
     if (SF_UNLIKELY(batch_allocate(k) < 0))
         return -ENOMEM;
     b = k->batch;
+    batch_prepare(k, joined);
     if (max > BATCH / joined)
         max = BATCH / joined;
-    for (int i = 0; i < max; i++) {
-        b->iov[i].iov_base = k->datagram_scratch + (size_t)i * joined * DATAGRAM_STRIDE;
-        b->iov[i].iov_len = (size_t)joined * DATAGRAM_STRIDE;
-        b->header[i].msg_hdr = (struct msghdr){
-            .msg_name = &b->addr[i],
-            .msg_namelen = sizeof(b->addr[i]),
-            .msg_iov = &b->iov[i],
-            .msg_iovlen = 1,
-        };
-    }
     do {
         n = recvmmsg(s->fd, b->header, (unsigned)max, MSG_DONTWAIT, NULL);
     } while (SF_UNLIKELY(n < 0 && errno == EINTR));
     if (n < 0)
         return -errno;
     for (int i = 0; i < n; i++) {
+        struct msghdr *header = &b->header[i].msg_hdr;
+
         out[i] = (struct sf_datagram){
             .data = b->iov[i].iov_base,
             .len = b->header[i].msg_len,
             .addr = (struct sockaddr *)&b->addr[i],
-            .addr_len = b->header[i].msg_hdr.msg_namelen,
-            .flags = b->header[i].msg_hdr.msg_flags,
+            .addr_len = header->msg_namelen,
+            .flags = header->msg_flags,
         };
+        header->msg_namelen = sizeof(b->addr[i]);
         stats->rx_bytes += b->header[i].msg_len;
     }
     stats->rx_messages += (uint64_t)n;
