@@ -27,10 +27,11 @@ from sfloop.backends import Backend, backends
 from sfloop.config import Options
 
 if TYPE_CHECKING:
-    from . import multicast
     from sfloop.loop import Loop
     from sfloop.policy import EventLoopPolicy, Policy, install
     from sfloop.runner import Runner, new_event_loop, run
+
+    from . import multicast
 
     __version__: str
 

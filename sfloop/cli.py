@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import dedent
 from typing import Any
 
 import sfloop
 from sfloop.backends import Backend, backends
-from sfloop.config import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, from_text, variable_of
+from sfloop.config import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, from_text, nearest, variable_of
 
 __all__ = ["main"]
 
@@ -41,13 +41,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sfloop import bench
 
         return bench.main(arguments[1:])
+    program: list[str] = []
+    if arguments[:1] == ["run"]:
+        options, program = _split_at_program(arguments[1:])
+        arguments = ["run", *options]
     parser = _parser()
-    parsed = parser.parse_args(arguments)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        which: argparse.ArgumentParser = getattr(parsed, "parser", parser)
+        which.error(f"no such option: {unknown[0]}{nearest(unknown[0], which._option_string_actions)}")
     if parsed.command is None:
         parser.print_help()
         return USAGE_ERROR
-    command: Callable[[argparse.Namespace], int] = parsed.action
-    return command(parsed)
+    if parsed.command == "run":
+        return _run(parsed, program)
+    return _backends(parsed)
+
+
+def _split_at_program(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """``run``'s own options, and what follows: the program, which begins at ``-m``, after ``--``, or at the first
+    argument that is no option, as the interpreter's own command line has it. Not left to argparse, whose REMAINDER
+    loses a ``--`` that is the program's."""
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        if argument == "--":
+            return arguments[:position], arguments[position + 1 :]
+        if argument.startswith("-m") or not argument.startswith("-") or argument == "-":
+            return arguments[:position], arguments[position:]
+        takes_value = argument.startswith("--") and "=" not in argument and argument != "--help"
+        position += 2 if takes_value else 1
+    return arguments, []
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "backends", help="the stacks and drivers that this build and machine have", allow_abbrev=False
     )
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
-    listing.set_defaults(action=_backends)
+    listing.set_defaults(parser=listing)
     return parser
 
 
@@ -95,12 +119,9 @@ def _add_run(commands: Any) -> None:
     )
     for name, (metavar, text) in _OPTION_HELP.items():
         run.add_argument(f"--{name}", metavar=metavar, action=_Option, help=text)
-    # -m ends the options, as Python's own does: what follows belongs to the program.
-    run.add_argument(
-        "-m", dest="module", metavar="module", nargs=argparse.REMAINDER, help="run a module, as python -m does"
-    )
-    run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    run.set_defaults(action=_run, options={}, parser=run)
+    # For the help only: the program has been split off before these arguments are parsed.
+    run.add_argument("-m", metavar="module", help="run a module, as python -m does; what follows belongs to it")
+    run.set_defaults(options={}, parser=run)
 
 
 class _Option(argparse.Action):
@@ -120,24 +141,24 @@ class _Option(argparse.Action):
         namespace.options = {**namespace.options, self.dest: value}
 
 
-def _run(parsed: argparse.Namespace) -> int:
+def _run(parsed: argparse.Namespace, program: list[str]) -> int:
     from sfloop import launcher
 
-    program: list[str] = parsed.program
-    if program[:1] == ["--"]:
-        program = program[1:]
-    if parsed.module is None and not program:
+    if not program:
         parsed.parser.error("what to run? give a script, or -m and a module")
-    if parsed.module == []:
-        parsed.parser.error("-m needs the name of a module")
+    first, *arguments = program
+    if first == "-m":
+        if not arguments:
+            parsed.parser.error("-m needs the name of a module")
+        first = f"-m{arguments.pop(0)}"
     try:
         launcher.prepare(parsed.options, {variable_of(name): str(value) for name, value in parsed.options.items()})
     except (ValueError, OSError) as error:
         parsed.parser.error(str(error))
-    if parsed.module is not None:
-        launcher.run_module(parsed.module[0], parsed.module[1:])
+    if first.startswith("-m"):
+        launcher.run_module(first.removeprefix("-m"), arguments)
     else:
-        launcher.run_script(program[0], program[1:])
+        launcher.run_script(first, arguments)
     return 0
 
 

@@ -49,12 +49,14 @@ def run_script(path: str, arguments: Sequence[str]) -> None:
 
     :raises SystemExit: the script cannot be opened (status 2), or exits by itself.
     """
-    absolute = os.path.abspath(path)
+    absolute = os.path.join(os.getcwd(), path)  # not normalized further, as Python's own
     if pkgutil.get_importer(absolute) is not None and not _is_plain_file_importer(absolute):
         _run_main_of(path, absolute, arguments)
         return
     code, main = _read(path, absolute), _new_main()
     main.__file__ = absolute
+    if sys.version_info < (3, 15):
+        main.__dict__["__cached__"] = None
     main.__loader__ = SourceFileLoader("__main__", absolute)
     sys.argv[:] = [path, *arguments]
     _set_first_path(os.path.dirname(os.path.realpath(absolute)))
@@ -111,12 +113,18 @@ def _read(path: str, absolute: str) -> CodeType:
 def _cannot_open(path: str, absolute: str, error: OSError) -> NoReturn:
     hint = ""
     found = shutil.which(path) if os.sep not in path else None
-    if found is not None:
+    if found is not None and _is_python_program(found):
         hint = f"\nTo run the program of that name: sfloop run {found}"
     elif not os.path.exists(absolute) and path.replace(".", "").isidentifier() and not path.endswith(".py"):
         hint = f"\nTo run a module of that name: sfloop run -m {path}"
     print(f"sfloop: can't open file {absolute!r}: [Errno {error.errno}] {error.strerror}{hint}", file=sys.stderr)
     raise SystemExit(CANNOT_OPEN)
+
+
+def _is_python_program(path: str) -> bool:
+    with open(path, "rb") as file:
+        first = file.readline(256)
+    return first.startswith(b"#!") and b"python" in first
 
 
 def _new_main() -> ModuleType:

@@ -65,6 +65,25 @@ def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle |
     return selectors.SelectorKey(fd, fd, mask, (reader, writer))
 
 
+class TransportsByDescriptor:
+    """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are in
+    the native core; what is kept here is which of them sendfile has borrowed the descriptor of."""
+
+    def __init__(self, core: LoopCore) -> None:
+        self._core = core
+        self._lent: set[int] = set()
+
+    def get(self, fd: int) -> Any:
+        core = self._core._transport_core(fd)
+        return None if core is None or fd in self._lent else core.get_transport()
+
+    def __delitem__(self, fd: int) -> None:
+        self._lent.add(fd)
+
+    def __setitem__(self, fd: int, transport: Any) -> None:
+        self._lent.discard(fd)
+
+
 class Loop(LoopCore, UnixLoop):
     """An asyncio event loop that busy-polls.
 
@@ -85,6 +104,7 @@ class Loop(LoopCore, UnixLoop):
         self._unpinned: frozenset[int] | None = None
         self._open_engine(self._options.spin_mode, self._options.spin_ns)
         super().__init__(WatchedDescriptors(self))
+        self._transports = TransportsByDescriptor(self)
         _loops.add(self)
 
     # ---- running ----
@@ -209,9 +229,10 @@ class Loop(LoopCore, UnixLoop):
         *,
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
+        peer: bytes | None = None,
     ) -> StreamTransport:
         self._ensure_fd_no_transport(sock)
-        return StreamTransport(self, sock, protocol, waiter, extra, server)
+        return StreamTransport(self, sock, protocol, waiter, extra, server, peer)
 
     def _make_ssl_transport(
         self,

@@ -1,7 +1,6 @@
 import asyncio
 import socket
 from typing import Any
-from weakref import WeakValueDictionary
 
 class UnixLoop(asyncio.SelectorEventLoop):
     _csock: socket.socket | None
@@ -9,7 +8,7 @@ class UnixLoop(asyncio.SelectorEventLoop):
     _internal_fds: int
     _signal_handlers: dict[int, asyncio.Handle]
     _thread_id: int | None
-    _transports: WeakValueDictionary[int, Any]
+    _transports: Any
 
     def _accept_connection2(self, *args: Any) -> Any: ...
     def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...

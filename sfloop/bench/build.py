@@ -77,7 +77,18 @@ def programs() -> Programs:
     try:
         sources = [str(path) for path in sorted(SOURCES.glob("*.c")) if path.name != GAP_SOURCE]
         _run([compiler, *FLAGS, *sources, "-o", str(scratch / "sfbench"), "-ldl"])
-        _run([compiler, *FLAGS, "-fPIC", "-shared", str(SOURCES / GAP_SOURCE), "-o", str(scratch / "libsfgap.so"), "-ldl"])
+        _run(
+            [
+                compiler,
+                *FLAGS,
+                "-fPIC",
+                "-shared",
+                str(SOURCES / GAP_SOURCE),
+                "-o",
+                str(scratch / "libsfgap.so"),
+                "-ldl",
+            ]
+        )
         _publish(scratch, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

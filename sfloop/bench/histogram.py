@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-from hdrh.histogram import HdrHistogram
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped, unused-ignore]
 
 HIGHEST_NS = (1 << 36) - 1
 SIGNIFICANT_DIGITS = 3
@@ -83,15 +83,15 @@ class Histogram:
 
     def buckets(self) -> Buckets:
         """The buckets in use, as ``(lowest value in ns, count)``."""
-        pairs = []
-        for item in self._counts.get_recorded_iterator():
-            value = self._counts.get_lowest_equivalent_value(item.value_iterated_to)
-            pairs.append((int(value), int(item.count_at_value_iterated_to)))
-        return pairs
+        # The package's own iterator takes a fifth of a second.
+        return [(slot_value(slot), int(count)) for slot, count in enumerate(self._counts.counts) if count]
 
     def summary(self) -> dict[str, float]:
         """p50, p90, p99, p99.9 and the maximum, in ns."""
-        values = {name: self.percentile(percent) for name, percent in PERCENTILES.items()}
+        if not self.count:
+            raise ValueError("the histogram is empty: it has no percentiles")
+        found = self._counts.get_percentile_to_value_dict(list(PERCENTILES.values()))
+        values = {name: float(found[percent]) for name, percent in PERCENTILES.items()}
         values["max"] = self.maximum
         return values
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +26,8 @@ class Metric:
     title: str
     unit: Unit
     better: Literal["lower", "higher"]
+    #: Whether it depends on how fast the machine is just then. A count of calls or of bytes does not.
+    timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Case:
     #: Rounds are cut to so many, for a case that takes long or whose figure does not vary.
     most_rounds: int = 99
     #: Seconds that one contender takes in one round: so many, and so many times --seconds.
-    fixed_seconds: float = 0.5
+    fixed_seconds: float = 0.2
     scaled_seconds: float = 1.0
     #: Why the case cannot run on this machine, in one line that says what to do; None when it can.
     unavailable: Callable[[], str | None] = always_available
@@ -113,7 +115,3 @@ class CaseResult:
                 merged = merged or Histogram()
                 merged.merge(sample.histogram)
         return merged
-
-
-#: By contender and key, in the order the case has them.
-Values = Mapping[str, float]

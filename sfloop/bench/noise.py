@@ -5,9 +5,9 @@ Three things are looked at, each with its limit:
 - *Interruptions.* The load generator has its CPU to itself and never sleeps. Each involuntary context switch
   is another program, or the kernel's own threads, taking that CPU away, and falsifies what is under way.
 - *Steal.* Time in which the hypervisor ran somebody else on one of the two CPUs (``/proc/stat``).
-- *Unsteadiness.* How far the rounds of a reference that is not ours (the spinning C server, else uvloop, else asyncio) lie
-  apart, as a share of their median. With five rounds or more, the one that is farthest off is left out: a median of
-  five is not moved by it.
+- *Unsteadiness.* How far the rounds of a reference that is not ours (the spinning C server, else uvloop, else
+  asyncio) lie apart, as a share of their median. With five rounds or more, the one that is farthest off is left out:
+  a median of five is not moved by it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,14 @@
+"""``sfloop demo``: an exchange simulator, an asyncio client that follows it, and their latencies on several loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo with these command-line arguments (``sys.argv``'s when None). Returns the exit status."""
+    from .command import main as run
+
+    return run(argv)

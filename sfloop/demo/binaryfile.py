@@ -52,8 +52,7 @@ def read(path: Path) -> Iterator[bytes]:
 
 def write(path: Path, messages: Iterable[bytes]) -> None:
     """Write a BinaryFILE, gzip-compressed when the name ends in ``.gz``, with the end-of-session mark."""
-    opened = gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")
-    with cast("IO[bytes]", opened) as file:
+    with cast("IO[bytes]", gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")) as file:
         for message in messages:
             file.write(LENGTH.pack(len(message)) + message)
         file.write(LENGTH.pack(0))

@@ -112,7 +112,7 @@ class FixedLayout:
         if letter != cls.TYPE:
             raise ValueError(f"{cls.__name__} begins with {cls.TYPE!r}, not {letter!r}")
         values: list[Any] = []
-        for (name, kind), part in zip(cls._fields, wire):
+        for (name, kind), part in zip(cls._fields, wire, strict=True):
             try:
                 values.append(kind.from_wire(part))
             except ValueError as error:

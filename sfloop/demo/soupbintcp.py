@@ -83,8 +83,8 @@ class Login:
 
     def encode(self) -> bytes:
         """The packet, framed."""
-        payload = (
-            f"{self.username:<6}{self.password:<10}{self.session:>10}{self.sequence:>20}".encode("ascii", "strict")
+        payload = f"{self.username:<6}{self.password:<10}{self.session:>10}{self.sequence:>20}".encode(
+            "ascii", "strict"
         )
         if len(payload) != 46:
             raise ValueError(f"a SoupBinTCP login holds 6 + 10 + 10 + 20 characters; this one has {len(payload)}")

@@ -9,6 +9,8 @@ import warnings
 from asyncio import futures, transports, trsock
 from typing import TYPE_CHECKING, Any
 
+from sfloop.native.engine import address
+
 if TYPE_CHECKING:
     from sfloop.loop import Loop
     from sfloop.native.engine.transport import TransportCore
@@ -25,7 +27,7 @@ class SocketTransport(transports._FlowControlMixin):
     It is a ``_FlowControlMixin`` because asyncio's sendfile accepts no other; the flow control itself is the core's.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_core", "_server", "_sock", "_sock_fd")
+    __slots__ = ("__dict__", "__weakref__", "_core", "_peer", "_server", "_sock", "_sock_fd")
 
     _core: TransportCore
     _extra: dict[str, Any]
@@ -39,6 +41,7 @@ class SocketTransport(transports._FlowControlMixin):
         waiter: asyncio.Future[None] | None,
         extra: dict[str, Any] | None,
         server: Server | None,
+        peer: bytes | None = None,
     ) -> None:
         asyncio.BaseTransport.__init__(self, extra)
         self._core = core
@@ -46,14 +49,17 @@ class SocketTransport(transports._FlowControlMixin):
         self._sock: socket.socket | None = sock
         self._sock_fd = sock.fileno()
         self._server = server
-        self._extra["socket"] = trsock.TransportSocket(sock)
-        self._extra["sockname"] = _name_of(sock.getsockname)
-        if "peername" not in self._extra:
+        self._peer = peer
+        if peer is None and "peername" not in self._extra:
             self._extra["peername"] = _name_of(sock.getpeername)
         core.set_protocol(protocol)
         if server is not None:
-            server._attach(self)
-        loop._transports[self._sock_fd] = self
+            try:
+                server._attach(self)
+            except BaseException:  # the server was closed by the protocol's factory
+                core.dispose()
+                self._sock = None
+                raise
         loop.call_soon(protocol.connection_made, self)
         # Reading starts, and the waiter is told, only when connection_made() has been called.
         loop.call_soon(core.start_reading)
@@ -80,6 +86,22 @@ class SocketTransport(transports._FlowControlMixin):
             sock.close()
             if self._server is not None:
                 self._server._detach(self)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``."""
+        self._fill_in(name)
+        return self._extra.get(name, default)
+
+    def _fill_in(self, name: str) -> None:
+        # Made on demand: a server with ten thousand connections never asks for most of them.
+        if name in self._extra:
+            return
+        if name == "peername" and self._peer is not None:
+            self._extra[name] = address.decode(self._peer)
+        elif self._sock is not None and name == "sockname":
+            self._extra[name] = _name_of(self._sock.getsockname)
+        elif self._sock is not None and name == "socket":
+            self._extra[name] = trsock.TransportSocket(self._sock)
 
     # ---- protocol and reading ----
 
@@ -170,6 +192,8 @@ class SocketTransport(transports._FlowControlMixin):
             if protocol is not None:
                 protocol.connection_lost(exc)
         finally:
+            self._fill_in("sockname")  # as long as it can be had
+            self._fill_in("socket")
             self._core.dispose()
             self._sock = self._loop = self._server = None
             if sock is not None:

@@ -38,7 +38,7 @@ class Server(base_events.Server):
     """What ``create_server`` returns: ``asyncio.Server``, with ``close_clients`` and ``abort_clients`` (new in Python
     3.13) on every version."""
 
-    _connected: weakref.WeakSet[Any]
+    _connected: Any  # a WeakSet: asyncio's own where there is one
     _waiters: list[Any] | None
 
     @classmethod
@@ -46,7 +46,9 @@ class Server(base_events.Server):
         """Turns a server that asyncio has just made, and that does not serve yet, into one of ours."""
         made.__class__ = cls
         server: Server = made
-        server._connected = weakref.WeakSet()
+        server._connected = getattr(server, "_clients", None)
+        if server._connected is None:
+            server._connected = weakref.WeakSet()
         return server
 
     def _attach(self, transport: asyncio.BaseTransport) -> None:
@@ -152,7 +154,7 @@ class Listener:
         protocol = None
         try:
             protocol = self._protocol_factory()
-            self._loop._make_socket_transport(conn, protocol, server=self._server)
+            self._loop._make_socket_transport(conn, protocol, server=self._server, peer=self._core.peer)
         except (SystemExit, KeyboardInterrupt):
             conn.close()
             raise

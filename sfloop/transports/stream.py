@@ -34,12 +34,13 @@ class StreamTransport(SocketTransport, asyncio.Transport):
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
+        peer: bytes | None = None,
     ) -> None:
         self._sock = None
         core = StreamCore(loop, self, sock.fileno(), True)
         if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().__init__(loop, sock, core, protocol, waiter, extra, server)
+        super().__init__(loop, sock, core, protocol, waiter, extra, server, peer)
 
     write = stream.write
 

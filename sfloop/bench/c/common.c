@@ -99,7 +99,8 @@ void sfb_run_start(struct sfb_run *run, const struct sfb_options *o)
 
     memset(run, 0, sizeof *run);
     run->begin = now + (uint64_t)(o->warmup * 1e9);
-    run->end = o->messages ? UINT64_MAX : run->begin + (uint64_t)(o->seconds * 1e9);
+    run->end = UINT64_MAX;
+    run->length = o->messages ? 0 : (uint64_t)(o->seconds * 1e9);
     run->messages_left = o->messages ? o->messages : -1;
 }
 
@@ -108,6 +109,7 @@ bool sfb_run_tick(struct sfb_run *run, uint64_t now)
     if (!run->measuring && now >= run->begin) {
         run->measuring = true;
         run->begin = now;
+        run->end = run->length ? now + run->length : UINT64_MAX;
         getrusage(RUSAGE_SELF, &run->usage);
     }
     if (now < run->end && run->messages_left != 0)

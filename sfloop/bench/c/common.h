@@ -37,6 +37,7 @@ struct sfb_options {
 /* One measurement: from the end of the warm-up to the end of the run. */
 struct sfb_run {
     uint64_t begin, end; /* ns, CLOCK_MONOTONIC; of the measured part */
+    uint64_t length;     /* ns */
     bool measuring;
     uint64_t count, lost;
     long messages_left;

@@ -17,6 +17,7 @@ int sfb_load_flood(const struct sfb_options *o)
     unsigned char *payload = malloc((size_t)o->size);
     struct iovec part = {.iov_base = payload, .iov_len = (size_t)o->size};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct rusage usage;
     uint64_t begin, end, now, sent = 0, refused = 0;
 
     if (fd < 0 || !payload || connect(fd, (struct sockaddr *)&address, sizeof address))
@@ -39,8 +40,9 @@ int sfb_load_flood(const struct sfb_options *o)
         sent += n > 0 ? (uint64_t)n : 0;
         now = sfb_now();
     }
-    printf("{\"sent\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"seconds\": %.9f}\n", sent, refused,
-           (double)(now - begin) / 1e9);
+    getrusage(RUSAGE_SELF, &usage);
+    printf("{\"sent\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"involuntary_switches\": %ld, \"seconds\": %.9f}\n",
+           sent, refused, usage.ru_nivcsw, (double)(now - begin) / 1e9);
     free(payload);
     close(fd);
     return 0;

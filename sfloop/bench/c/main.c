@@ -2,8 +2,10 @@
 #include "common.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 static const struct {
     const char *name;
@@ -43,7 +45,7 @@ static struct sfb_options parse(int argc, char **argv)
         case 'n': o.connections = (int)number("connections", optarg, 1, 1e6); break;
         case 's': o.size = (int)number("size", optarg, 1, 1 << 28); break;
         case 'b': o.burst = (int)number("burst", optarg, 1, 1e6); break;
-        case 't': o.seconds = number("seconds", optarg, 0, 86400); break;
+        case 't': o.seconds = number("seconds", optarg, 0.001, 86400); break;
         case 'w': o.warmup = number("warmup", optarg, 0, 86400); break;
         case 'm': o.messages = (long)number("messages", optarg, 0, 1e15); break;
         case 'r': o.rate = number("rate", optarg, 0, 1e12); break;
@@ -66,6 +68,8 @@ int main(int argc, char **argv)
         if (!strcmp(argv[1], commands[i].name)) {
             struct sfb_options o = parse(argc - 1, argv + 1);
 
+            /* A bench that is killed must not leave programs behind that spin for ever. */
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             sfb_pin(o.cpu);
             return commands[i].run(&o);
         }

@@ -73,6 +73,11 @@ cdef object decode_any(const sockaddr *address, socklen_t length):
                                                         length - <socklen_t>sizeof(unsigned short))
 
 
+def decode(bytes address):
+    """The socket module's form of a sockaddr as the kernel gives it."""
+    return decode_any(<const sockaddr *>PyBytes_AS_STRING(address), <socklen_t>PyBytes_GET_SIZE(address))
+
+
 cdef uint32_t hash_of(const sockaddr *address, socklen_t length) noexcept:
     cdef const uint8_t *byte = <const uint8_t *>address
     cdef uint32_t h = 2166136261u  # FNV-1a

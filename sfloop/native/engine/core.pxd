@@ -9,6 +9,8 @@ cdef class LoopCore:
     cdef sf_engine *engine
     cdef list sinks           # by slot; None where the slot is free
     cdef dict watches         # descriptor -> Watch
+    cdef uint32_t *transports # descriptor -> 1 + slot of the transport that uses it, or 0
+    cdef int transports_size
     cdef bint closed
     cdef bint debug
     cdef bint stopping
@@ -27,6 +29,7 @@ cdef class LoopCore:
 
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1
     cdef void detach(self, Sink sink) noexcept
+    cdef int note_transport(self, int fd, uint32_t value) except -1
     cdef int check_open(self) except -1
     cdef int turn(self) except -1
     cdef int gather(self) except -1
@@ -41,6 +44,7 @@ cdef class LoopCore:
     cdef object new_call(self, object callback, object args, object context)
     cdef Watch watch(self, object fileobj)
     cdef Watch find_watch(self, object fileobj)
+    cdef int shut(self) except -1
     cdef void discard_all(self) noexcept
 
 
@@ -51,6 +55,7 @@ cdef class Sink:
     cdef sf_sock *sock        # NULL once it is released
     cdef uint32_t slot
     cdef uint32_t interest
+    cdef int transport_fd     # where the loop notes the sink as the user of its descriptor; -1 for other sinks
 
     cdef int on_event(self, uint32_t what) except -1
     cdef int want(self, uint32_t what) except -1

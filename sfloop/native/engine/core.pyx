@@ -14,6 +14,8 @@ from asyncio import base_events, events, futures, tasks
 from cpython.object cimport PyObject, PyTypeObject, traverseproc, visitproc, inquiry
 from cpython.ref cimport Py_INCREF, Py_DECREF
 from libc.math cimport ceil
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
 from libc.stdint cimport uint32_t, uint64_t
 
 from sfloop.native.engine.engine cimport *
@@ -131,9 +133,12 @@ cdef class LoopCore:
         self.closed = True
         self.sinks = []
         self.watches = {}
+        self.transports = NULL
+        self.transports_size = 0
 
     def __dealloc__(self):
         self.discard_all()
+        free(self.transports)
 
     def _open_engine(self, str mode, long long spin_ns):
         """Makes the engine and its kernel stack. mode: adaptive, always, never or for (spin_ns ns after an event)."""
@@ -152,6 +157,9 @@ cdef class LoopCore:
 
     def _close_engine(self):
         """Drops every handle and timer, leaves open transports to their owners, and frees the engine."""
+        self.shut()
+
+    cdef int shut(self) except -1:
         self.closed = True
         for sink in self.sinks:
             if sink is not None:
@@ -159,6 +167,7 @@ cdef class LoopCore:
         self.sinks = []
         self.watches = {}
         self.discard_all()
+        return 0
 
     cdef void discard_all(self) noexcept:
         cdef sf_engine *e = self.engine
@@ -384,6 +393,9 @@ cdef class LoopCore:
             # poll, which saves a message that goes through a task one system call. It is put off once, not twice.
             self.polled_events = False
             return 0
+        elif sf_engine_may_skip_poll(e):
+            PyErr_CheckSignals()
+            return 0
         elif e.stats.turns % POLLS_HOLDING_GIL == 0:
             with nogil:
                 n = sf_engine_poll(e)
@@ -516,6 +528,10 @@ cdef class LoopCore:
         while <uint32_t>len(self.sinks) <= slot:
             self.sinks.append(None)
         self.sinks[slot] = sink
+        sink.transport_fd = -1
+        if kind == SF_KIND_STREAM or kind == SF_KIND_DATAGRAM:
+            self.note_transport(fd, slot + 1)
+            sink.transport_fd = fd
         global live_sinks
         live_sinks += 1
         sink.loop = self
@@ -529,8 +545,32 @@ cdef class LoopCore:
         sink.interest = 0
         global live_sinks
         live_sinks -= 1
+        if sink.transport_fd >= 0 and self.transports[sink.transport_fd] == sink.slot + 1:
+            self.transports[sink.transport_fd] = 0
         sf_slots_give(&self.engine.slots, sink.slot)
         self.sinks[sink.slot] = None
+
+    cdef int note_transport(self, int fd, uint32_t value) except -1:
+        cdef uint32_t *grown
+        cdef int size
+        if fd >= self.transports_size:
+            size = max(fd + 1, 2 * self.transports_size, 256)
+            grown = <uint32_t *>realloc(self.transports, size * sizeof(uint32_t))
+            if grown == NULL:
+                raise MemoryError()
+            memset(grown + self.transports_size, 0, (size - self.transports_size) * sizeof(uint32_t))
+            self.transports = grown
+            self.transports_size = size
+        self.transports[fd] = value
+        return 0
+
+    def _transport_core(self, int fd):
+        """The core of the transport that uses a descriptor, or None."""
+        cdef uint32_t found
+        if self.closed or not 0 <= fd < self.transports_size:
+            return None
+        found = self.transports[fd]
+        return self.sinks[found - 1] if found else None
 
     cdef Watch watch(self, object fileobj):
         """The watch of a descriptor, made if there is none. Without interest it is in nobody's way."""
@@ -689,7 +729,10 @@ cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
 
 
 cdef int clear(PyObject *self) noexcept:
-    (<LoopCore>self)._close_engine()
+    try:
+        (<LoopCore>self).shut()  # not by a method of Python's: the class may have been cleared first
+    except BaseException:
+        pass
     return generated_clear(<object>self)
 
 

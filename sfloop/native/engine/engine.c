@@ -11,6 +11,7 @@
 
 #define KERNEL_INTERVAL (20 * SF_US)
 #define STALE_LIMIT 16
+#define BUSY_INTERVAL (2 * SF_US)
 
 /* ---- waking ---- */
 
@@ -65,6 +66,7 @@ int sf_engine_poll(struct sf_engine *e)
     if (!e->n_stacks || e->now - e->kernel_polled >= e->kernel_interval) {
         n += without_wake(e, e->kernel->ops->poll(e->kernel, e->now, e->events + n, SF_MAX_EVENTS - n));
         e->kernel_polled = e->now;
+        e->kernel->touched = false;
     }
     e->event_next = 0;
     e->event_count = n;
@@ -73,6 +75,11 @@ int sf_engine_poll(struct sf_engine *e)
     else
         e->stats.empty_turns++;
     return n;
+}
+
+bool sf_engine_may_skip_poll(struct sf_engine *e)
+{
+    return !e->kernel->touched && !e->n_stacks && sf_now() - e->kernel_polled < BUSY_INTERVAL;
 }
 
 /* ---- the wait ---- */

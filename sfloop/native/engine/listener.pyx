@@ -3,15 +3,17 @@
 
 from contextvars import copy_context
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore, Sink, descriptor_of, os_error
-from sfloop.native.engine.engine cimport SF_KIND_LISTENER, SF_READABLE
+from sfloop.native.engine.engine cimport SF_KIND_LISTENER, SF_READABLE, sockaddr, sockaddr_storage, socklen_t
 
 
 cdef class ListenerCore(Sink):
     cdef object on_acceptable
+    cdef readonly bytes peer    # the address of the connection accepted last, as the kernel gave it
     cdef object context     # that of the caller of create_server(), as in asyncio
 
     def __init__(self, LoopCore loop, fd, on_acceptable):
@@ -29,14 +31,18 @@ cdef class ListenerCore(Sink):
 
     def accept(self):
         """The descriptor of the next connection, or -1 if there is none. Raises OSError, e.g. EMFILE."""
+        cdef sockaddr_storage address
+        cdef socklen_t length
         cdef int fd
         if self.sock == NULL:
             return -1
-        fd = self.sock.stack.ops.accept(self.sock, NULL, NULL)
+        length = sizeof(address)
+        fd = self.sock.stack.ops.accept(self.sock, <sockaddr *>&address, &length)
         if fd == -EAGAIN:
             return -1
         if fd < 0:
             raise os_error(-fd)
+        self.peer = PyBytes_FromStringAndSize(<const char *>&address, min(length, sizeof(address)))
         return fd
 
     def pause(self):

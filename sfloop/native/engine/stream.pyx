@@ -41,7 +41,7 @@ cdef class StreamCore(TransportCore):
     cdef bint buffered
     cdef bint reads_large         # the last read was
     cdef bint eof
-    cdef list queue               # of bytes; entries before `head` are written
+    cdef list queue               # of bytes, made when first needed; entries before `head` are written
     cdef Py_ssize_t head
     cdef Py_ssize_t head_offset   # bytes of queue[head] that are written
     cdef object empty_waiter
@@ -49,7 +49,6 @@ cdef class StreamCore(TransportCore):
     def __cinit__(self, *args):
         global live_cores
         live_cores += 1
-        self.queue = []
 
     def __dealloc__(self):
         global live_cores
@@ -207,6 +206,7 @@ cdef class StreamCore(TransportCore):
         if sent < 0 or sent == length:
             return 0
         if not self.queue:
+            self.queue = []
             self.head_offset = sent
             self.want(self.interest | SF_WRITABLE)
         self.queue.append(data)
@@ -250,6 +250,8 @@ cdef class StreamCore(TransportCore):
             return
         self.check_usable()
         was_empty = not self.queue
+        if self.queue is None:
+            self.queue = []
         for piece in pieces:
             if piece:
                 self.queue.append(piece)
@@ -263,10 +265,11 @@ cdef class StreamCore(TransportCore):
 
     cdef int flush(self) except -1:
         cdef iovec[IOV_MAX] iov
-        cdef Py_ssize_t i, count = min(len(self.queue) - self.head, IOV_MAX)
+        cdef Py_ssize_t i, count
         cdef ssize_t sent
-        if count <= 0 or self.conn_lost:
+        if not self.queue or self.conn_lost:
             return 0
+        count = min(len(self.queue) - self.head, IOV_MAX)
         for i in range(count):
             piece = self.queue[self.head + i]
             iov[i].iov_base = PyBytes_AS_STRING(piece)
@@ -323,13 +326,13 @@ cdef class StreamCore(TransportCore):
         return 0
 
     cdef int drop_queue(self) except -1:
-        self.queue.clear()
+        self.queue = None
         self.head = self.head_offset = 0
         self.queued = 0
         return 0
 
     def has_queue(self):
-        return len(self.queue) > 0
+        return bool(self.queue)
 
     def write_eof(self):
         if self.closing or self.eof:

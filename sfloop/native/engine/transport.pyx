@@ -199,6 +199,9 @@ cdef class TransportCore(Sink):
     def forget_protocol(self):
         self.protocol = None
 
+    def get_transport(self):
+        return self.transport
+
     def get_protocol(self):
         return self.protocol
 

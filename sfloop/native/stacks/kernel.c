@@ -189,6 +189,7 @@ static int kernel_interest(struct sf_sock *sock, uint32_t what)
     } else {
         rc = epoll_set(k, s, s->interest ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, what);
     }
+    sock->stack->touched = true;
     if (rc == 0)
         s->interest = what;
     return rc;
@@ -253,6 +254,7 @@ static ssize_t kernel_sendv(struct sf_sock *sock, const struct iovec *iov, int n
         stats->tx_would_block += errno == EAGAIN;
         return -errno;
     }
+    sock->stack->touched = true;
     stats->tx_messages++;
     stats->tx_bytes += (uint64_t)sent;
     return sent;
@@ -390,6 +392,7 @@ static ssize_t kernel_send_to(struct sf_sock *sock, const void *data, size_t len
         stats->tx_would_block += errno == EAGAIN;
         return -errno;
     }
+    sock->stack->touched = true;
     stats->tx_messages++;
     stats->tx_bytes += (uint64_t)sent;
     return sent;

@@ -154,6 +154,13 @@ int sf_engine_poll(struct sf_engine *);
  */
 int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience);
 
+/*
+ * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 2 us ago
+ * and nothing was sent or watched since. What the program does itself is thus seen by the very next turn, as in asyncio;
+ * what comes from outside, at most that much later.
+ */
+bool sf_engine_may_skip_poll(struct sf_engine *);
+
 /* From any thread: the loop's next look at its ready queue must not be put off. */
 void sf_engine_wake(struct sf_engine *);
 

@@ -54,6 +54,8 @@ struct sf_stack_stats {
 
 struct sf_stack {
     const struct sf_stack_ops *ops;
+    /* Set by whatever may give the next poll something to find: sends, changes of interest. Cleared by the engine. */
+    bool touched;
     struct sf_stack_stats stats;
 };
 

@@ -1,0 +1,148 @@
+"""The bars: what sfloop has to reach in each case, as data, and whether it did."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sfloop.bench.loops import OWN, REFERENCES
+from sfloop.bench.model import CaseResult
+
+#: What a figure is held against: a named contender, the best of a group by its median, or the limit itself.
+Against = Literal["uvloop", "c-spin", "best peer", "best C server", "nothing"]
+#: How an own figure is compared with the limit.
+Relation = Literal["<=", ">="]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`metric` of sfloop, divided by that of `against`, stands in `relation` to `limit`."""
+
+    case: str
+    metric: str
+    relation: Relation
+    limit: float
+    against: Against
+
+
+def _round_trips(cases: tuple[str, ...], limit: float, p99: bool = True) -> tuple[Bar, ...]:
+    metrics = ("p50", "p99") if p99 else ("p50",)
+    return tuple(Bar(case, metric, "<=", limit, "uvloop") for case in cases for metric in metrics)
+
+
+BARS: tuple[Bar, ...] = (
+    *_round_trips(("tcp-protocol-64", "tcp-protocol-1k"), 0.45),
+    Bar("tcp-protocol-64", "p50", "<=", 1.15, "c-spin"),
+    Bar("tcp-protocol-1k", "p50", "<=", 1.15, "c-spin"),
+    *_round_trips(("tcp-streams-64", "tcp-streams-1k", "tcp-sock-64", "tcp-sock-1k"), 0.55),
+    Bar("tcp-10-connections", "per_second", ">=", 1.10, "uvloop"),
+    Bar("tcp-10-connections", "per_second", ">=", 0.92, "best C server"),
+    Bar("tcp-100-connections", "per_second", ">=", 1.05, "uvloop"),
+    Bar("tcp-protocol-64k", "per_second", ">=", 1.5, "uvloop"),
+    Bar("tcp-buffered-64k", "per_second", ">=", 1.5, "uvloop"),
+    *_round_trips(("udp-loopback", "udp-veth"), 0.35, p99=False),
+    Bar("udp-flood", "per_second", ">=", 2.0, "uvloop"),
+    Bar("call-soon-chain", "per_second", ">=", 1.0, "best peer"),
+    Bar("call-soon-batch", "per_second", ">=", 1.0, "best peer"),
+    Bar("task-await", "per_second", ">=", 1.0, "best peer"),
+    Bar("timers-100k", "cpu_ms", "<=", 1.0, "best peer"),
+    Bar("sleep-500us", "p50", "<=", 20_000, "nothing"),
+    Bar("sleep-500us", "early", "<=", 0, "nothing"),
+    Bar("call-soon-threadsafe", "p50", "<=", 0.3, "uvloop"),
+    Bar("idle-10k", "times_alone", "<=", 1.2, "nothing"),
+    Bar("idle-10k", "bytes_per_connection", "<=", 1.0, "uvloop"),
+    Bar("own-cost", "own", "<=", 500, "nothing"),
+    Bar("tls-1k", "p50", "<=", 0.7, "uvloop"),
+    Bar("http-aiohttp", "per_second", ">=", 1.1, "uvloop"),
+    Bar("http-uvicorn", "per_second", ">=", 1.1, "uvloop"),
+    # One call a message, and what strace's own start and end add to 2,000 of them.
+    Bar("syscalls-tcp", "recv", "<=", 1.05, "nothing"),
+    Bar("syscalls-tcp", "send", "<=", 1.05, "nothing"),
+    Bar("syscalls-tcp", "poll", "<=", 1.05, "nothing"),
+    Bar("syscalls-tcp", "other", "<=", 0.05, "nothing"),
+    # Batched: a burst of 16 is received, and answered, in a few calls.
+    Bar("syscalls-udp", "recv", "<=", 0.25, "nothing"),
+    Bar("syscalls-udp", "poll", "<=", 0.25, "nothing"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How sfloop stands against one bar."""
+
+    bar: Bar
+    verdict: Literal["met", "missed", "not measured"]
+    #: The median figure of sfloop, and of what it was held against.
+    own: float | None = None
+    other: float | None = None
+    #: Whom it was held against in the end.
+    rival: str | None = None
+    #: The median over the rounds of own ÷ other within one round, and the extremes; for "nothing", own itself.
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    #: Why it was not measured, or failed.
+    reason: str | None = None
+    #: The figures come from a case in which the machine was too noisy to judge.
+    noisy: bool = False
+
+
+def _rival(bar: Bar, result: CaseResult) -> str | None:
+    """The contender a bar is held against, or None when it was not measured."""
+    if bar.against in ("uvloop", "c-spin"):
+        return bar.against if result.values(bar.against, bar.metric) else None
+    in_group = [
+        name
+        for name in result.samples
+        if name != OWN and (name in REFERENCES) == (bar.against == "best C server") and result.values(name, bar.metric)
+    ]
+    better = {metric.key: metric.better for metric in result.case.metrics}[bar.metric]
+    choose = min if better == "lower" else max
+    return choose(in_group, key=lambda name: statistics.median(result.values(name, bar.metric)), default=None)
+
+
+def _not_measured(bar: Bar, result: CaseResult | None) -> Outcome | None:
+    """The outcome when there is nothing to compare; a failed case of ours is a missed bar."""
+    if result is None:
+        return Outcome(bar, "not measured", reason="the case was not run")
+    if result.skipped is not None:
+        return Outcome(bar, "not measured", reason=result.skipped)
+    if OWN in result.failures:
+        return Outcome(bar, "missed", reason=f"{OWN} failed: {result.failures[OWN]}")
+    if not result.values(OWN, bar.metric):
+        return Outcome(bar, "not measured", reason=f"{OWN} has no figure")
+    return None
+
+
+def judge(bar: Bar, result: CaseResult | None, noisy: bool = False) -> Outcome:
+    """Holds a result against a bar.
+
+    Ratios are taken within each round, where both ran next to each other, and their median counts.
+    """
+    nothing = _not_measured(bar, result)
+    if nothing is not None or result is None:
+        return nothing or Outcome(bar, "not measured")
+    own = result.values(OWN, bar.metric)
+    if bar.against == "nothing":
+        rival, other, ratios = None, None, own
+    else:
+        rival = _rival(bar, result)
+        if rival is None:
+            return Outcome(bar, "not measured", own=statistics.median(own), reason=f"no figure of {bar.against}")
+        theirs = result.values(rival, bar.metric)
+        other = statistics.median(theirs)
+        ratios = [mine / its for mine, its in zip(own, theirs, strict=False) if its]
+        if not ratios:
+            return Outcome(bar, "not measured", own=statistics.median(own), rival=rival, reason=f"{rival} measured 0")
+    ratio = statistics.median(ratios)
+    met = ratio <= bar.limit if bar.relation == "<=" else ratio >= bar.limit
+    verdict: Literal["met", "missed"] = "met" if met else "missed"
+    noisy = noisy and next(metric.timed for metric in result.case.metrics if metric.key == bar.metric)
+    return Outcome(bar, verdict, statistics.median(own), other, rival, ratio, min(ratios), max(ratios), noisy=noisy)
+
+
+def judge_all(results: Mapping[str, CaseResult], noisy: Mapping[str, bool]) -> list[Outcome]:
+    """Holds all results against all bars of the cases that were run."""
+    return [judge(bar, results[bar.case], noisy.get(bar.case, False)) for bar in BARS if bar.case in results]

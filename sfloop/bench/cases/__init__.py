@@ -1,0 +1,27 @@
+"""The cases, one module for each kind."""
+
+from __future__ import annotations
+
+from sfloop.bench.cases import echo, http, idle, micro, owncost, syscalls, udp
+from sfloop.bench.errors import BenchError
+from sfloop.bench.model import Case
+
+#: All cases, in the order they are run and shown.
+CASES: tuple[Case, ...] = (
+    *echo.CASES,
+    *udp.CASES,
+    *micro.CASES,
+    *idle.CASES,
+    *owncost.CASES,
+    *http.CASES,
+    *syscalls.CASES,
+)
+
+
+def find(names: list[str]) -> list[Case]:
+    """The cases of the given names. Raises BenchError for a name that no case has."""
+    known = {case.name: case for case in CASES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise BenchError(f"there is no case {', '.join(map(repr, unknown))}; the cases are {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,95 @@
+"""TCP and TLS echo: round trips, and messages per second on several connections."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
+from sfloop.bench.loops import REFERENCES, Contender
+from sfloop.bench.model import Case, Sample
+from sfloop.bench.rig import START_LIMIT, Rig
+
+ECHO_REFERENCES = tuple(REFERENCES)
+
+
+def _echo(program: str, size: int, connections: int = 1) -> Callable[[Rig, Contender], Sample]:
+    def measure(rig: Rig, contender: Contender) -> Sample:
+        with rig.server(contender, program, "serve-tcp") as server:
+            port = server.line(START_LIMIT)["port"]
+            return rig.load(server, "tcp", port, size=size, connections=connections).sample()
+
+    return measure
+
+
+def _latency(name: str, title: str, program: str, size: int) -> Case:
+    return Case(name, title, ROUND_TRIP, _echo(program, size), ECHO_REFERENCES)
+
+
+def _tls_unavailable() -> str | None:
+    if importlib.util.find_spec("trustme") is None:
+        return "TLS needs a certificate made by trustme: pip install trustme"
+    return None
+
+
+def _tls(rig: Rig, contender: Contender) -> Sample:
+    import trustme  # type: ignore[import-not-found, unused-ignore]
+
+    authority = trustme.CA()
+    with tempfile.TemporaryDirectory(prefix="sfloop-bench-") as directory:
+        certificate, ca = Path(directory, "server.pem"), Path(directory, "ca.pem")
+        authority.issue_cert(rig.place.host).private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        authority.cert_pem.write_to_path(str(ca))
+        with rig.server(contender, "tcp.tls", parameters={"certificate": str(certificate)}) as server:
+            port = server.line(START_LIMIT)["port"]
+            return rig.load(server, "tls", port, size=1024, ca=ca).sample()
+
+
+_RATE = (MESSAGES, *ROUND_TRIP)
+
+CASES = (
+    _latency("tcp-protocol-64", "TCP echo, Protocol, 64 B, 1 connection", "tcp.protocol", 64),
+    _latency("tcp-protocol-1k", "TCP echo, Protocol, 1 KiB, 1 connection", "tcp.protocol", 1024),
+    _latency("tcp-streams-64", "TCP echo, streams, 64 B, 1 connection", "tcp.streams", 64),
+    _latency("tcp-streams-1k", "TCP echo, streams, 1 KiB, 1 connection", "tcp.streams", 1024),
+    _latency("tcp-sock-64", "TCP echo, sock_recv and sock_sendall, 64 B, 1 connection", "tcp.sock", 64),
+    _latency("tcp-sock-1k", "TCP echo, sock_recv and sock_sendall, 1 KiB, 1 connection", "tcp.sock", 1024),
+    Case(
+        "tcp-10-connections",
+        "TCP echo, Protocol, 1 KiB, 10 connections",
+        _RATE,
+        _echo("tcp.protocol", 1024, 10),
+        ECHO_REFERENCES,
+    ),
+    Case(
+        "tcp-100-connections",
+        "TCP echo, Protocol, 1 KiB, 100 connections",
+        _RATE,
+        _echo("tcp.protocol", 1024, 100),
+        ECHO_REFERENCES,
+    ),
+    Case(
+        "tcp-protocol-64k",
+        "TCP echo, Protocol, 64 KiB, 1 connection",
+        _RATE,
+        _echo("tcp.protocol", 65536),
+        ECHO_REFERENCES,
+    ),
+    Case(
+        "tcp-buffered-64k",
+        "TCP echo, BufferedProtocol, 64 KiB, 1 connection",
+        _RATE,
+        _echo("tcp.buffered", 65536),
+        ECHO_REFERENCES,
+    ),
+    Case(
+        "tls-1k",
+        "TLS echo, Protocol, 1 KiB, 1 connection",
+        ROUND_TRIP,
+        _tls,
+        unavailable=_tls_unavailable,
+        fixed_seconds=0.4,
+    ),
+)

@@ -1,0 +1,65 @@
+"""What the loop itself takes for one message, from receive over data_received and write to the next poll.
+
+Two independent figures. The first is measured inside the server, between its system calls, by a preload library
+(c/gap.c): the time its libc calls leave over, per message. The second is seen from outside: the median round trip less
+that of the spinning C server measured right beside it. The first is the loop's own work and nothing else; the second
+also has whatever the loop makes the kernel do beyond what the C server does.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+
+from sfloop.bench.histogram import Histogram
+from sfloop.bench.loops import Contender
+from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.rig import START_LIMIT, Rig
+
+_SPINNING = Contender("c-spin", "", is_loop=False)
+#: Fewer messages than this were seen between the calls: the loop does not call libc, so the figure is left out.
+LEAST_SHARE = 0.5
+
+
+def _inside(rig: Rig, contender: Contender) -> tuple[Histogram, Sample]:
+    with tempfile.NamedTemporaryFile(prefix="sfloop-bench-") as results:
+        environment = {"LD_PRELOAD": str(rig.settings.programs.gap_library), "SFLOOP_BENCH_GAP": results.name}
+        with rig.server(contender, "tcp.protocol", "serve-tcp", environment=environment) as server:
+            port = server.line(START_LIMIT)["port"]
+            load = rig.load(server, "tcp", port, size=64)
+            results.seek(0)
+            image = results.read()
+    head = struct.calcsize("=Q")
+    return Histogram.from_memory(image[head:]), load.sample()
+
+
+def _outside(rig: Rig, contender: Contender) -> float:
+    with rig.server(contender, "tcp.protocol", "serve-tcp") as server:
+        load = rig.load(server, "tcp", server.line(START_LIMIT)["port"], size=64, seconds=rig.settings.seconds / 2)
+    return load.latencies.percentile(50)
+
+
+def _measure(rig: Rig, contender: Contender) -> Sample:
+    cost, seen = _inside(rig, contender)
+    values = {"over_c": _outside(rig, contender) - _outside(rig, _SPINNING)}
+    messages = seen.histogram.count if seen.histogram is not None else 0
+    if cost.count >= LEAST_SHARE * messages:
+        values.update({"own": cost.percentile(50), "own_p99": cost.percentile(99)})
+    return Sample(values, seen.disturbance, cost if cost.count else None)
+
+
+CASES = (
+    Case(
+        "own-cost",
+        "the loop's own cost: receive, data_received, write; TCP echo, 64 B",
+        (
+            Metric("own", "own p50", "ns", "lower"),
+            Metric("own_p99", "own p99", "ns", "lower"),
+            Metric("over_c", "RTT p50 over c-spin's", "ns", "lower"),
+        ),
+        _measure,
+        ("c-spin",),
+        fixed_seconds=0.5,
+        scaled_seconds=2.0,
+    ),
+)

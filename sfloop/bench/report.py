@@ -1,0 +1,111 @@
+"""The tables on the terminal."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sfloop.bench import units
+from sfloop.bench.bars import Outcome
+from sfloop.bench.loops import OWN, Contender
+from sfloop.bench.model import CaseResult, Spread, Unit
+from sfloop.bench.noise import Verdict
+
+PEER = "uvloop"
+_STYLES = {"met": "green", "missed": "bold red", "not measured": "yellow"}
+
+
+def times_peer(result: CaseResult, contender: str) -> float | None:
+    """The case's first metric as a multiple of uvloop's: the median over the rounds; None without both."""
+    key = result.case.metrics[0].key
+    pairs = zip(result.values(contender, key), result.values(PEER, key), strict=False)
+    ratios = [own / peer for own, peer in pairs if peer]
+    return statistics.median(ratios) if ratios else None
+
+
+def case_table(result: CaseResult, contenders: Sequence[Contender]) -> Table:
+    """The figures of one case: a row for each contender, a column for each metric."""
+    case = result.case
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for metric in case.metrics:
+        arrow = "↓" if metric.better == "lower" else "↑"
+        table.add_column(f"{metric.title} {arrow}", justify="right")
+    table.add_column(f"× {PEER}", justify="right")
+    for contender in contenders:
+        name = contender.name
+        if name in result.failures:
+            failed = escape(f"failed: {result.failures[name]}")
+            table.add_row(name, f"[bold red]{failed}[/]", *[""] * len(case.metrics))
+        elif name in result.samples:
+            spreads = [(result.spread(name, metric.key), metric.unit) for metric in case.metrics]
+            cells = [units.spread(spread, unit) if spread else "–" for spread, unit in spreads]
+            times = times_peer(result, name)
+            ratio = "" if times is None else f"{times:.2f}"
+            table.add_row(name, *cells, ratio, style="bold cyan" if name == OWN else None)
+    return table
+
+
+def print_case(console: Console, result: CaseResult, contenders: Sequence[Contender], verdict: Verdict | None) -> None:
+    """One case: its table and whether it can be judged, or why it was not run."""
+    if result.skipped is not None:
+        console.print(f"[bold]{result.case.name}[/]: not run: {escape(result.skipped)}\n", soft_wrap=True)
+        return
+    console.print(f"[bold]{result.case.name}[/]: {escape(result.case.title)}", highlight=False)
+    console.print(case_table(result, contenders), end="")
+    if verdict is not None:
+        style = "bold yellow" if verdict.noisy else "dim"
+        console.print(f"  [{style}]{escape(verdict.text)}[/]", soft_wrap=True)
+    console.print()
+
+
+def measured(outcome: Outcome, unit: Unit) -> str:
+    """What was measured against a bar, as text."""
+    if outcome.ratio is None or outcome.low is None or outcome.high is None:
+        return outcome.reason or ""
+    if outcome.bar.against == "nothing":
+        return units.spread(Spread(outcome.ratio, outcome.low, outcome.high), unit)
+    rounds = "" if outcome.low == outcome.high else f" ({outcome.low:.2f} – {outcome.high:.2f})"
+    return f"{outcome.ratio:.2f} × {outcome.rival}{rounds}"
+
+
+def unit_of(outcome: Outcome, result: CaseResult) -> Unit:
+    """The unit of the metric that a bar is about."""
+    return next(metric.unit for metric in result.case.metrics if metric.key == outcome.bar.metric)
+
+
+def verdict_text(outcome: Outcome) -> str:
+    """Met or missed, with the word of caution when the machine was noisy."""
+    return f"{outcome.verdict}, but too noisy to judge" if outcome.noisy else outcome.verdict
+
+
+def bars_table(outcomes: Sequence[Outcome], results: dict[str, CaseResult]) -> Table:
+    """Every bar of the cases that were run, and how sfloop stands."""
+    table = Table(title="The bars", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("case", "figure", "bar", "sfloop: median of rounds (min – max)", ""):
+        table.add_column(column)
+    for outcome in outcomes:
+        result = results[outcome.bar.case]
+        unit = unit_of(outcome, result)
+        title = next(metric.title for metric in result.case.metrics if metric.key == outcome.bar.metric)
+        table.add_row(
+            outcome.bar.case,
+            title,
+            units.condition(outcome.bar, unit),
+            escape(measured(outcome, unit)),
+            f"[{_STYLES[outcome.verdict]}]{verdict_text(outcome)}[/]",
+        )
+    return table
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """How many bars were met, missed and not measured, in one line."""
+    counts = {verdict: sum(outcome.verdict == verdict for outcome in outcomes) for verdict in _STYLES}
+    noisy = sum(outcome.noisy for outcome in outcomes)
+    text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return f"{len(outcomes)} bars: {text}" + (f"; {noisy} of them in cases too noisy to judge" if noisy else "")

@@ -1,0 +1,69 @@
+"""One contender's server, or one microbenchmark: ``python -m sfloop.bench.serve --loop uvloop --program tcp.protocol``.
+
+The programs are plain asyncio and the same for every loop. A program says on its standard output where it listens
+(``{"port": 4711}``), and later what it measured itself, if it does; both are one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import importlib
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from sfloop.bench.loops import loop_factory
+
+Program = Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
+
+
+def say(message: Mapping[str, Any]) -> None:
+    """Writes one line for the bench to read."""
+    print(json.dumps(message), flush=True)
+
+
+def _program(name: str) -> Program:
+    module, _, function = name.rpartition(".")
+    program: Program = getattr(importlib.import_module(f"sfloop.bench.programs.{module}"), function)
+    return program
+
+
+def _run(factory: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, None]) -> None:
+    """What asyncio.Runner does with a loop_factory; Python 3.10 has neither."""
+    loop = factory()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(main)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a program on a loop until it ends or is killed."""
+    parser = argparse.ArgumentParser(
+        prog="sfloop.bench.serve", description=__doc__.splitlines()[0] if __doc__ else None
+    )
+    parser.add_argument("--loop", required=True, help="asyncio, or the module of an event loop")
+    parser.add_argument("--program", required=True, help="module.function in sfloop.bench.programs")
+    parser.add_argument("--parameters", type=json.loads, default={}, metavar="JSON", help="what the program is given")
+    parser.add_argument("--cpu", type=int, help="the CPU to run on")
+    options = parser.parse_args(argv)
+    # A bench that is killed must not leave servers behind that spin for ever (prctl(2), PR_SET_PDEATHSIG is 1).
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if options.cpu is not None:
+        os.sched_setaffinity(0, {options.cpu})
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    program = _program(options.program)
+    _run(loop_factory(options.loop), program(options.parameters))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

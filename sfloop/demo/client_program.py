@@ -1,0 +1,37 @@
+"""Where the demo's client is, and how it is started on each loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+LOOPS = ("asyncio", "uvloop", "sfloop")
+CLIENT = "market_data_client.py"
+
+
+def locate_client() -> Path:
+    """The client program: in ``examples/`` of a source checkout, or where an installation puts it.
+
+    Raises FileNotFoundError, naming both places, when it is in neither.
+    """
+    here = Path(__file__).resolve().parent
+    places = [here / "examples" / CLIENT, here.parents[1] / "examples" / CLIENT]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(
+        f"the demo's client is neither at {places[0]} (an installation) nor at {places[1]} (a source checkout); "
+        f"reinstall sfloop, or name the file with --client"
+    )
+
+
+def command(loop: str, client: Path, arguments: Sequence[str], stack: str | None = None) -> list[str]:
+    """The command that runs ``client`` on ``loop``, one of :data:`LOOPS`; ``stack`` is handed to sfloop."""
+    script = [str(client), *arguments]
+    if loop == "asyncio":
+        return [sys.executable, *script]
+    if loop == "uvloop":
+        return [sys.executable, str(Path(__file__).with_name("uvloop_run.py")), *script]
+    options = ["--stack", stack] if stack else []
+    return [sys.executable, "-m", "sfloop", "run", *options, *script]

@@ -1,0 +1,112 @@
+"""The simulator's market-data feed: MoldUDP64 packets by UDP multicast on the loopback interface.
+
+Where the loopback interface does not carry multicast, the feed falls back to unicast UDP to one receiver.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from . import itch, moldudp64
+from .session_plan import Packet
+
+LOOPBACK = "127.0.0.1"
+GROUP = "239.255.42.99"
+"""An address of the administratively scoped block (RFC 2365), which no network assigns to anyone else."""
+
+PROBE_SECONDS = 0.2
+
+
+def multicast_socket(group: str) -> socket.socket:
+    """A UDP socket bound to a port of 127.0.0.1, that sends to ``group`` through the loopback interface only."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(LOOPBACK))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+        sock.bind((LOOPBACK, 0))
+        # The sender's own port number is the group's too: binding it keeps other programs from choosing it.
+        sock.connect((group, sock.getsockname()[1]))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def why_no_multicast(group: str = GROUP) -> str | None:
+    """Try whether a datagram sent to ``group`` through the loopback interface arrives: None if so, else what failed."""
+    try:
+        with multicast_socket(group) as sender, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(sender.getpeername())
+            membership = socket.inet_aton(group) + socket.inet_aton(LOOPBACK)
+            receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+            receiver.settimeout(PROBE_SECONDS)
+            sender.send(b"probe")
+            receiver.recv(16)
+    except TimeoutError:
+        return f"a datagram sent to {group} through the loopback interface did not arrive"
+    except OSError as error:
+        return f"sending to {group} through the loopback interface failed: {error.strerror or error}"
+    return None
+
+
+def unicast_socket() -> socket.socket:
+    """A UDP socket that sends to a port of 127.0.0.1 which was free just now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        address = probe.getsockname()
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(address)
+    return sock
+
+
+class Feed:
+    """Sends packets; ``address`` is where, ``unicast_because`` is why it is not a multicast group (None if it is)."""
+
+    def __init__(self, session: bytes) -> None:
+        self._session = session
+        self.unicast_because = why_no_multicast()
+        self._socket = multicast_socket(GROUP) if self.unicast_because is None else unicast_socket()
+        self.address: tuple[str, int] = self._socket.getpeername()
+        self.next_sequence = 1
+        self.sent_packets = 0
+        self.lost_packets = 0
+        self.lost_messages: set[int] = set()
+
+    def publish(self, packet: Packet) -> int:
+        """Write the time into every message of ``packet`` and send it, or lose it if it is to be lost.
+
+        Returns when that was, in ns of ``time.monotonic_ns``: the wire time, as far as there is one on a loopback.
+        """
+        data = packet.data
+        now = time.monotonic_ns()
+        stamp = (time.time_ns() % itch.NS_PER_DAY).to_bytes(6, "big")
+        for offset, _ in packet.messages:
+            data[offset + itch.TIMESTAMP_OFFSET : offset + itch.TIMESTAMP_OFFSET + 6] = stamp
+        if packet.lost:
+            self.lost_packets += 1
+            self.lost_messages.update(range(packet.sequence, packet.next_sequence))
+        else:
+            self._send(data)
+            self.sent_packets += 1
+        self.next_sequence = packet.next_sequence
+        return now
+
+    def heartbeat(self) -> None:
+        """Tell the receivers the next sequence number, which lets them notice that the last packet was lost."""
+        self._send(moldudp64.encode_heartbeat(self._session, self.next_sequence))
+
+    def end_of_session(self) -> None:
+        """Tell the receivers that there is nothing more to come."""
+        self._send(moldudp64.encode_end_of_session(self._session, self.next_sequence))
+
+    def _send(self, data: bytes | bytearray) -> None:
+        try:
+            self._socket.send(data)
+        except ConnectionRefusedError:
+            # Unicast only: nobody listens yet, or nobody any more. A feed goes on regardless.
+            pass
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,117 @@
+"""The latency distributions as drawings."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .summary import Latency, LoopSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {"asyncio": "#6b7280", "uvloop": "#d97706", "sfloop": "#0e7490"}
+INK, FAINT = "#1f2937", "#e5e7eb"
+POINTS = 240
+STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.size": 10,
+    "svg.fonttype": "path",
+    "axes.edgecolor": "#9ca3af",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+NINES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999)
+
+
+def percentile_figure(name: str, summaries: Sequence[LoopSummary]) -> Figure:
+    """Latency by percentile, as HdrHistogram's plots have it: every further nine is as wide as the one before."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        ends = []
+        for summary in summaries:
+            latency = summary.latencies[name]
+            if latency.count:
+                x, y = percentile_curve(latency)
+                axes.plot(x, y, color=COLOURS[summary.loop], linewidth=2, label=summary.loop, solid_capstyle="round")
+                axes.plot(x[-1], y[-1], "o", color=COLOURS[summary.loop], markersize=4)
+                ends.append((y[-1], x[-1], summary.loop))
+        _scales(axes, max((x for _, x, _ in ends), default=100.0))
+        axes.set_xlabel("percentile")
+        axes.set_ylabel(f"{name}, µs")
+        if ends:
+            axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def percentile_curve(latency: Latency) -> tuple[list[float], list[float]]:
+    """(1 / (1 - p), µs) points from the minimum to the last value that the number of samples can tell apart."""
+    last = float(latency.count)
+    xs = [last ** (step / POINTS) for step in range(POINTS)]
+    ys = [latency.histogram.get_value_at_percentile(100.0 * (1.0 - 1.0 / x)) / 1000 for x in xs]
+    return [*xs, last], [*ys, latency.histogram.get_max_value() / 1000]
+
+
+def _scales(axes: Axes, last: float) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(1, last * 1.25)
+    nines = [nine for nine in NINES if 100 / (100 - nine) <= last * 1.25]
+    axes.set_xticks([100 / (100 - nine) for nine in nines], [f"{nine:g} %" for nine in nines])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(True, which="major", color=FAINT, linewidth=0.8)
+    axes.grid(True, which="minor", axis="y", color=FAINT, linewidth=0.4)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def rounds_figure(names: Sequence[str], summaries: Sequence[LoopSummary]) -> Figure:
+    """The median of every round as a dot, so that the noise between rounds shows beside what separates the loops."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 0.9 + 0.34 * len(summaries)), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
+            for row, summary in enumerate(summaries):
+                latency = summary.latencies[name]
+                xs = [median / 1000 for median in latency.medians]
+                colour = COLOURS[summary.loop]
+                axes.plot(xs, [row] * len(xs), "o", color=colour, alpha=0.55, markersize=6, markeredgewidth=0)
+                if xs:
+                    axes.plot([latency.median / 1000] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=2)
+            axes.set_yticks(range(len(summaries)), [summary.loop for summary in summaries])
+            axes.set_ylim(len(summaries) - 0.5, -0.5)
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.set_xlabel(f"{name}, p50 of each round, µs")
+            axes.grid(True, axis="x", color=FAINT, linewidth=0.8)
+            axes.tick_params(axis="y", length=0)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def svg(figure: Figure, salt: str) -> str:
+    """The figure as an ``<svg>`` element to stand inside a page; ``salt`` keeps its ids apart from other figures'."""
+    from matplotlib import rc_context
+
+    with rc_context({**STYLE, "svg.hashsalt": salt}):
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,75 @@
+"""The simulator's MoldUDP64 request server: sends again, by unicast, what a receiver says it missed."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+from . import moldudp64
+from .feed import LOOPBACK
+from .session_plan import Packet
+
+
+class RequestServer:
+    """Answers request packets with one downstream packet each, which begins with the message asked for.
+
+    As the specification has it, an answer holds as many messages as fit a packet; the receiver asks again for the rest.
+    Requests are ignored with probability ``loss``, as if they or their answers had been lost.
+    """
+
+    def __init__(self, session: bytes, seed: int, loss: float) -> None:
+        self._session = session
+        self._loss = loss
+        self._rng = random.Random(f"requests {seed}")
+        self._messages: list[tuple[Packet, int, int]] = []
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind((LOOPBACK, 0))
+        self.address: tuple[str, int] = self._socket.getsockname()
+        self.requests = 0
+        self.ignored = 0
+        self.refused: list[str] = []
+        """What was wrong with requests that no correct receiver would send."""
+        self.asked_for: set[int] = set()
+        self.answered: set[int] = set()
+
+    def add(self, packet: Packet) -> None:
+        """Keep the messages of a packet that has just been sent or lost."""
+        self._messages += [(packet, offset, length) for offset, length in packet.messages]
+
+    def poll(self) -> None:
+        """Answer the next request, if there is one."""
+        try:
+            request, peer = self._socket.recvfrom(2048)
+        except BlockingIOError:
+            return
+        try:
+            session, first, count = moldudp64.decode_request(request)
+            if session != self._session:
+                raise ValueError(f"request for session {session!r}, which is not this one, {self._session!r}")
+            if not 1 <= first <= len(self._messages) or not 1 <= count <= moldudp64.MAX_COUNT:
+                raise ValueError(f"request for {count} messages from {first} on; there are 1 to {len(self._messages)}")
+        except ValueError as error:
+            self.refused.append(str(error))
+            return
+        self.requests += 1
+        self.asked_for.update(range(first, min(first + count, len(self._messages) + 1)))
+        if self._rng.random() < self._loss:
+            self.ignored += 1
+            return
+        block = self._block(first, count)
+        self.answered.update(range(first, first + len(block)))
+        self._socket.sendto(moldudp64.encode(self._session, first, block), peer)
+
+    def _block(self, first: int, count: int) -> list[bytes]:
+        block: list[bytes] = []
+        size = moldudp64.HEADER.size
+        for packet, offset, length in self._messages[first - 1 : first - 1 + count]:
+            size += moldudp64.LENGTH.size + length
+            if block and size > moldudp64.MAX_PACKET:
+                break
+            block.append(bytes(packet.data[offset : offset + length]))
+        return block
+
+    def close(self) -> None:
+        self._socket.close()

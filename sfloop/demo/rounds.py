@@ -1,0 +1,195 @@
+"""One round of the demo: the exchange and a client as processes of their own, each on its CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from .client_program import command
+from .verify import verify
+
+READY_SECONDS = 60.0
+"""How long the exchange may take to prepare its session (a long recording has to be read first)."""
+SLACK_SECONDS = 20.0
+"""How much longer than its session a round may take before it counts as hung."""
+
+
+class RoundFailedError(Exception):
+    """A round went wrong; ``problems`` says in which ways."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which CPUs the two processes are pinned to."""
+
+    exchange: int
+    client: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether there is only one CPU for both."""
+        return self.exchange == self.client
+
+    @classmethod
+    def of(cls, cpus: set[int]) -> Placement:
+        """The exchange on the last of the CPUs allowed, the client on the first."""
+        return cls(exchange=max(cpus), client=min(cpus))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all rounds have in common."""
+
+    client: Path
+    seconds: float
+    warm_up: float
+    loss: float
+    request_loss: float
+    recording: Path | None
+    placement: Placement
+    stack: str | None = None
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """Both sides' results of a round that went well."""
+
+    loop: str
+    number: int
+    exchange: dict[str, Any]
+    client: dict[str, Any]
+
+
+@dataclass
+class _Process:
+    """A child process with its error output kept in a file, ended when the round ends, however it ends."""
+
+    name: str
+    arguments: list[str]
+    cpu: int
+    directory: Path
+    popen: subprocess.Popen[bytes] = field(init=False)
+
+    def __enter__(self) -> _Process:
+        self._errors: IO[bytes] = (self.directory / f"{self.name}.err").open("w+b")
+        # The directory above the package goes first, so that the children import the sfloop that runs here, wherever
+        # that comes from; and their working directory is one in which there is no other.
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.popen = subprocess.Popen(
+            self.arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        # In its first microseconds the child has one thread, whose affinity all later ones inherit.
+        with contextlib.suppress(ProcessLookupError):  # it has ended already: `wait` tells why
+            os.sched_setaffinity(self.popen.pid, {self.cpu})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.communicate()
+        self._errors.close()
+
+    def errors(self) -> str:
+        """The end of what the process wrote to its standard error."""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()[-2000:]
+
+    def wait(self, seconds: float) -> str | None:
+        """Wait for the process to end. Returns what was wrong with the way it ended, None if nothing."""
+        try:
+            self.popen.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return self._with_errors(f"the {self.name} did not finish within {seconds:.0f} s")
+        if self.popen.returncode:
+            return self._with_errors(f"the {self.name} failed with exit status {self.popen.returncode}")
+        if "Traceback (most recent call last)" in self.errors():
+            return self._with_errors(f"the {self.name} reported an exception")
+        return None
+
+    def _with_errors(self, text: str) -> str:
+        errors = self.errors()
+        return f"{text}:\n{errors}" if errors else text
+
+
+def run_round(loop: str, number: int, seed: int, settings: Settings) -> RoundResult:
+    """Run round ``number`` on ``loop``. Raises RoundFailedError when anything is not as it must be."""
+    with tempfile.TemporaryDirectory(prefix="sfloop-demo-") as name:
+        directory = Path(name)
+        place = settings.placement
+        with _Process("exchange", _exchange_command(seed, settings, directory), place.exchange, directory) as exchange:
+            ready = _ready(exchange)
+            arguments = _client_arguments(ready, directory)
+            run = command(loop, settings.client, arguments, settings.stack)
+            with _Process("client", run, place.client, directory) as client:
+                limit = ready["seconds"] + SLACK_SECONDS
+                problems = [client.wait(limit), exchange.wait(SLACK_SECONDS)]
+        return _outcome(loop, number, directory, [problem for problem in problems if problem])
+
+
+def _exchange_command(seed: int, settings: Settings, directory: Path) -> list[str]:
+    arguments = [sys.executable, "-m", "sfloop.demo.exchange", "--result", str(directory / "exchange.json")]
+    arguments += ["--seed", str(seed), "--seconds", str(settings.seconds), "--warm-up", str(settings.warm_up)]
+    arguments += ["--loss", str(settings.loss), "--request-loss", str(settings.request_loss)]
+    if settings.recording:
+        arguments += ["--itch", str(settings.recording)]
+    if settings.placement.shared:
+        arguments.append("--share-cpu")
+    return arguments
+
+
+def _ready(exchange: _Process) -> dict[str, Any]:
+    """The line with which the exchange says that it is ready, and where."""
+    stdout = exchange.popen.stdout
+    assert stdout is not None
+    readable, _, _ = select.select([stdout], [], [], READY_SECONDS)
+    line = stdout.readline() if readable else b""
+    if not line:
+        problem = exchange.wait(1.0) or "the exchange ended before it was ready"
+        raise RoundFailedError([problem])
+    ready: dict[str, Any] = json.loads(line)
+    return ready
+
+
+def _client_arguments(ready: dict[str, Any], directory: Path) -> list[str]:
+    arguments = ["--result", str(directory / "client.json"), "--warm-up", str(ready["warm_up"])]
+    for name in ("feed", "requests", "orders"):
+        host, port = ready[name]
+        arguments += [f"--{name}", f"{host}:{port}"]
+    for name in ("username", "password", "session"):
+        arguments += [f"--{name}", ready[name]]
+    return arguments
+
+
+def _outcome(loop: str, number: int, directory: Path, problems: list[str]) -> RoundResult:
+    results: dict[str, dict[str, Any]] = {}
+    for side in ("exchange", "client"):
+        file = directory / f"{side}.json"
+        if file.exists():
+            results[side] = json.loads(file.read_text())
+    if "client" in results and "exchange" in results:
+        problems = [*verify(loop, results["exchange"], results["client"]), *problems]
+    elif "exchange" in results:
+        problems += [f"exchange: {problem}" for problem in results["exchange"]["problems"]]
+    elif not problems:
+        problems = ["a side of the round left no result"]
+    if problems:
+        raise RoundFailedError(problems)
+    return RoundResult(loop, number, results["exchange"], results["client"])

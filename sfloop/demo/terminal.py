@@ -1,0 +1,102 @@
+"""The demo's tables, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from .comparison import microseconds
+from .summary import PERCENTILES, LoopSummary
+from .summary import latency as latency_of
+
+STYLES = {"asyncio": "white", "uvloop": "yellow", "sfloop": "bold cyan"}
+LATENCY_HEADINGS = (*(f"p{percentile:g}" for percentile in PERCENTILES), "max", "p50 by round")
+COUNT_HEADINGS = ("messages/s", "gaps recovered", "re-sent", "orders", "CPU", "final book")
+
+LATE_NS = 1_000_000
+"""Packets that leave so late were held up: a burst, in which each waits for those before it, takes less."""
+
+
+def latency_table(name: str, summaries: Sequence[LoopSummary]) -> Table:
+    """Percentiles of one latency, a line for each loop."""
+    samples = " / ".join(f"{summary.latencies[name].count:,}" for summary in summaries)
+    table = _table(f"{name.capitalize()}, µs ({samples} samples)", LATENCY_HEADINGS)
+    for summary in summaries:
+        table.add_row(Text(summary.loop), *latency_cells(summary, name), style=STYLES.get(summary.loop, ""))
+    return table
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left", pad_edge=False)
+    table.add_column("loop", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", overflow="fold")
+    return table
+
+
+def latency_cells(summary: LoopSummary, name: str) -> list[str]:
+    """The cells of one loop's line in a table of latencies: percentiles, maximum, spread of the rounds."""
+    latency = summary.latencies[name]
+    if not latency.count:
+        return ["–"] * len(LATENCY_HEADINGS)
+    low, high = min(latency.medians), max(latency.medians)
+    spread = f"{microseconds(latency.median)} ({microseconds(low)}–{microseconds(high)})"
+    return [*map(microseconds, latency.columns), spread]
+
+
+def count_table(summaries: Sequence[LoopSummary]) -> Table:
+    """What each loop's client received, recovered and sent."""
+    table = _table("Messages, gaps and orders", COUNT_HEADINGS)
+    for summary in summaries:
+        table.add_row(Text(summary.loop), *count_cells(summary), style=STYLES.get(summary.loop, ""))
+    return table
+
+
+def count_cells(summary: LoopSummary) -> list[str]:
+    """The cells of one loop's line in a table of counts. Only rounds that were verified get this far."""
+    gaps = summary.total("client", "gaps")
+    return [
+        f"{summary.messages_per_second:,.0f}",
+        f"{gaps:,} of {gaps:,}",
+        f"{summary.total('client', 'recovered'):,}",
+        f"{summary.total('client', 'orders_executed'):,}",
+        f"{summary.cpu:.0%}",
+        "equal",
+    ]
+
+
+def notes(summaries: Sequence[LoopSummary]) -> list[str]:
+    """What a reader of the figures should know besides."""
+    lines = []
+    for summary in summaries:
+        unplanned = summary.total("exchange", "messages_lost_unplanned")
+        if unplanned:
+            lines.append(
+                f"{summary.loop}: {unplanned:,} messages beyond those lost on purpose did not arrive at first "
+                f"(a socket buffer that was full, most likely); all were recovered."
+            )
+        negative = summary.total("client", "negative_latencies")
+        if negative:
+            lines.append(
+                f"{summary.loop}: {negative:,} messages arrived before they were sent by the wall clock, which must "
+                f"have been set back meanwhile."
+            )
+    lateness = latency_of([result.exchange["lateness"] for summary in summaries for result in summary.rounds])
+    late = lateness.histogram.get_value_at_percentile(99.0)
+    if late > LATE_NS:
+        lines.append(
+            f"One in a hundred packets left the simulator more than {microseconds(late)} µs late: other programs want "
+            f"its CPU, and most likely the client's too. On a machine that is busy these figures are mostly noise."
+        )
+    untimed = sum(summary.total("exchange", "orders_untimed") for summary in summaries)
+    if untimed:
+        lines.append(
+            f"{untimed:,} orders answer messages of the warm-up, or messages that were lost or came behind a gap; "
+            f"their times are left out of tick-to-trade."
+        )
+    reasons = {result.exchange["unicast_because"] for summary in summaries for result in summary.rounds} - {None}
+    lines += [f"The feed went by unicast instead of multicast: {reason}." for reason in sorted(reasons)]
+    return lines
