@@ -176,6 +176,12 @@ class Loop(LoopCore, UnixLoop):
     def _wakeup_fd(self) -> int:
         return self._csock.fileno() if self._csock is not None else -1
 
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Add a handler for a signal. As ``asyncio.loop.add_signal_handler``."""
+        super().add_signal_handler(sig, callback, *args)
+        # asyncio leaves the descriptor noisy: a burst of signals that fills it would print an error for each.
+        signal.set_wakeup_fd(self._wakeup_fd(), warn_on_full_buffer=False)
+
     def remove_signal_handler(self, sig: int) -> bool:
         """Remove a handler for a signal. True if there was one."""
         removed = super().remove_signal_handler(sig)

@@ -628,7 +628,10 @@ cdef class LoopCore:
             old, watch.reader = watch.reader, None
         else:
             old, watch.writer = watch.writer, None
-        watch.want(watch.interest & ~what)
+        try:
+            watch.want(watch.interest & ~what)
+        except OSError:  # the descriptor was closed first; the kernel has forgotten it, or will
+            watch.interest &= ~what
         if watch.interest == 0:
             del self.watches[watch.fd]
             watch.release()

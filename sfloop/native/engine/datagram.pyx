@@ -86,7 +86,7 @@ cdef class DatagramCore(TransportCore):
                     i += 1
                     raise
                 except BaseException as exc:
-                    self.protocol_reported(exc, "Exception in protocol.datagram_received()")
+                    self.protocol_reported(exc, "Exception in callback protocol.datagram_received()")
             else:
                 i = n
         finally:
@@ -118,7 +118,7 @@ cdef class DatagramCore(TransportCore):
                     self.loop.call_soon(self.deliver_kept)
                 raise
             except BaseException as exc:
-                self.protocol_reported(exc, "Exception in protocol.datagram_received()")
+                self.protocol_reported(exc, "Exception in callback protocol.datagram_received()")
         if self.reading() and self.started:
             self.want(self.interest | SF_READABLE)
 
