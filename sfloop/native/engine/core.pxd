@@ -1,8 +1,8 @@
 """The contract between the loop core and the transport cores."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.engine cimport sf_engine, sf_ns, sf_sock, sf_sock_kind
+from sfloop.native.engine.engine cimport sf_engine, sf_ready, sf_sock, sf_sock_kind
 
 
 cdef class LoopCore:
@@ -35,8 +35,9 @@ cdef class LoopCore:
     cdef int gather(self) except -1
     cdef int dispatch(self) except -1
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1
-    cdef int run_timers(self, sf_ns now, uint64_t set_before) except -1
-    cdef int run_ready(self) except -1
+    cdef int take_due(self) except -1
+    cdef int run_queue(self, sf_ready *queue) except -1
+    cdef int run(self, object handle) except -1
     cdef int run_debugged(self, object handle) except -1
     cdef int sweep_timers(self) except -1
     cdef int push_ready(self, object handle) except -1

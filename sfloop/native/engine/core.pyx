@@ -113,11 +113,13 @@ cdef class Watch(Sink):
     """A descriptor of the program's own, with the handles of add_reader and add_writer."""
 
     cdef int on_event(self, uint32_t what) except -1:
-        # The handles run with the turn's ready handles, behind those scheduled earlier, as asyncio has it.
-        if what & SF_READABLE and self.reader is not None:
-            self.loop.push_ready(self.reader)
-        if what & SF_WRITABLE and self.writer is not None:
-            self.loop.push_ready(self.writer)
+        # Both are settled before the first runs, which may remove or replace the other: a cancelled handle is not run.
+        reader = self.reader if what & SF_READABLE else None
+        writer = self.writer if what & SF_WRITABLE else None
+        if reader is not None:
+            self.loop.run(reader)
+        if writer is not None:
+            self.loop.run(writer)
         return 0
 
     cdef void orphan(self) noexcept:
@@ -176,6 +178,8 @@ cdef class LoopCore:
             return
         while e.ready.count:
             Py_DECREF(<object>sf_ready_pop(&e.ready))
+        while e.due.count:
+            Py_DECREF(<object>sf_ready_pop(&e.due))
         while e.timers.count:
             e.timers.count -= 1
             set_scheduled(<PyObject *>e.timers.heap[e.timers.count].handle, False)
@@ -355,21 +359,18 @@ cdef class LoopCore:
 
     cdef int turn(self) except -1:
         cdef sf_engine *e = self.engine
-        cdef sf_ns now = 0
-        cdef uint64_t set_before
         if e.event_next >= e.event_count:  # else SystemExit or KeyboardInterrupt cut the last turn short
             self.gather()
         # Which timers are due is settled before anything runs: a task that was just made starts before a timer that was
         # set with it ends.
-        set_before = e.timers.sequence
         if e.timers.count:
-            now = sf_now()
+            self.take_due()
         if e.ready.count:
-            self.run_ready()
+            self.run_queue(&e.ready)
         if e.event_next < e.event_count:
             self.dispatch()
-        if now:
-            self.run_timers(now, set_before)
+        if e.due.count:
+            self.run_queue(&e.due)
         return 0
 
     cdef int gather(self) except -1:
@@ -381,7 +382,7 @@ cdef class LoopCore:
             self.sweep_timers()
         if self.stopping:
             n = sf_engine_poll(e)
-        elif not e.ready.count:
+        elif not e.ready.count and not e.due.count:
             deadline = sf_timers_next(&e.timers)
             # One look before the GIL is given up: under load there is something, and the two switches are saved.
             n = 0 if self.sleeps_at_once or e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
@@ -440,30 +441,28 @@ cdef class LoopCore:
             base_events.logger.warning("Executing %r took %.3f seconds", sink, took)
         return 0
 
-    cdef int run_timers(self, sf_ns now, uint64_t set_before) except -1:
-        """Runs the timers that were due at `now` and were set before."""
+    cdef int take_due(self) except -1:
         cdef sf_engine *e = self.engine
+        cdef sf_ns now = sf_now()
         cdef PyObject *timer
-        while e.timers.count and e.timers.heap[0].when <= now and e.timers.heap[0].sequence < set_before:
+        while e.timers.count and e.timers.heap[0].when <= now:
             timer = <PyObject *>sf_timers_pop(&e.timers)
-            held = <object>timer
-            Py_DECREF(held)
             set_scheduled(timer, False)
             if is_cancelled(timer):
                 self.cancelled -= 1 if self.cancelled else 0
-            elif self.debug:
-                self.run_debugged(held)
-            else:
-                run_handle(timer)
+                Py_DECREF(<object>timer)
+            elif sf_ready_push(&e.due, timer) < 0:  # with the reference that the heap held
+                Py_DECREF(<object>timer)
+                raise MemoryError()
         return 0
 
-    cdef int run_ready(self) except -1:
-        cdef sf_engine *e = self.engine
-        cdef size_t n = e.ready.count
+    cdef int run_queue(self, sf_ready *queue) except -1:
+        """Runs the handles that are in the queue now, not those that they add."""
+        cdef size_t n = queue.count
         cdef PyObject *handle
-        while n and e.ready.count:
+        while n and queue.count:
             n -= 1
-            handle = <PyObject *>sf_ready_pop(&e.ready)
+            handle = <PyObject *>sf_ready_pop(queue)
             held = <object>handle
             Py_DECREF(held)
             if self.debug:
@@ -471,6 +470,9 @@ cdef class LoopCore:
             else:
                 run_handle(handle)
         return 0
+
+    cdef int run(self, object handle) except -1:
+        return self.run_debugged(handle) if self.debug else run_handle(<PyObject *>handle)
 
     cdef int run_debugged(self, object handle) except -1:
         if handle._cancelled:
@@ -715,15 +717,26 @@ cdef traverseproc generated_traverse = (<PyTypeObject *>LoopCore).tp_traverse
 cdef inquiry generated_clear = (<PyTypeObject *>LoopCore).tp_clear
 
 
+cdef int traverse_queue(sf_ready *queue, visitproc visit, void *arg) noexcept:
+    cdef size_t i
+    cdef int stop
+    for i in range(queue.count):
+        stop = visit(<PyObject *>queue.ring[(queue.head + i) & (queue.capacity - 1)], arg)
+        if stop:
+            return stop
+    return 0
+
+
 cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
     cdef sf_engine *e = (<LoopCore>self).engine
     cdef size_t i
     cdef int stop
     if e != NULL:
-        for i in range(e.ready.count):
-            stop = visit(<PyObject *>e.ready.ring[(e.ready.head + i) & (e.ready.capacity - 1)], arg)
-            if stop:
-                return stop
+        stop = traverse_queue(&e.ready, visit, arg)
+        if not stop:
+            stop = traverse_queue(&e.due, visit, arg)
+        if stop:
+            return stop
         for i in range(e.timers.count):
             stop = visit(<PyObject *>e.timers.heap[i].handle, arg)
             if stop:

@@ -254,6 +254,7 @@ void sf_engine_destroy(struct sf_engine *e)
         e->kernel->ops->destroy(e->kernel);
     }
     free(e->ready.ring);
+    free(e->due.ring);
     free(e->timers.heap);
     free(e->slots.generation);
     free(e->slots.next_free);

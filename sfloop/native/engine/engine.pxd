@@ -128,6 +128,7 @@ cdef extern from "sf/engine.h" nogil:
         int event_next
         int event_count
         sf_ready ready
+        sf_ready due
         sf_timers timers
         sf_slots slots
         sf_spin spin

@@ -126,6 +126,7 @@ struct sf_engine {
     int event_next, event_count;
 
     struct sf_ready ready;
+    struct sf_ready due; /* timers taken off the heap in this turn */
     struct sf_timers timers;
     struct sf_slots slots;
     struct sf_spin spin;
