@@ -1,0 +1,9 @@
+"""The demo's tests reach the client's modules as the client itself does: through its own directory."""
+
+from __future__ import annotations
+
+import sys
+
+from sfloop.demo.client_program import locate_client
+
+sys.path.insert(0, str(locate_client().parent))
