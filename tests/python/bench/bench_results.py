@@ -1,0 +1,28 @@
+"""Case results made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sfloop.bench.bars import Bar
+from sfloop.bench.cases import find
+from sfloop.bench.model import CaseResult, Sample
+from sfloop.bench.noise import Disturbance
+
+QUIET = Disturbance(interruptions=3.0, stolen_ticks=0, ticks=100)
+
+
+def result(case: str, **rounds: Sequence[dict[str, float]]) -> CaseResult:
+    """The result of a case: by contender, the values of each round. An underscore in a name stands for a hyphen."""
+    made = CaseResult(find([case])[0])
+    for name, values in rounds.items():
+        made.samples[name.replace("_", "-")] = [Sample(dict(each), QUIET) for each in values]
+    return made
+
+
+def bar(case: str, metric: str, against: str) -> Bar:
+    """The project's own bar of this description."""
+    from sfloop.bench.bars import BARS
+
+    (found,) = [b for b in BARS if (b.case, b.metric, b.against) == (case, metric, against)]
+    return found

@@ -1,0 +1,166 @@
+"""Cases that do more than start an echo: each against something whose figures are known."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from sfloop.bench import cpus, netns
+from sfloop.bench.build import Programs
+from sfloop.bench.cases import find
+from sfloop.bench.errors import ContenderFailed
+from sfloop.bench.loops import Contender
+from sfloop.bench.model import Place
+from sfloop.bench.rig import Rig, Settings
+from sfloop.bench.rounds import run_case
+
+ASYNCIO = Contender("asyncio", "", is_loop=True)
+SPIN = Contender("c-spin", "", is_loop=False)
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def settings(programs: Programs) -> Settings:
+    return Settings(programs, cpus.choose(), rounds=1, seconds=0.2, warmup=0.05)
+
+
+def loop_module(directory: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> Contender:
+    """A loop of one's own that servers can be told to use."""
+    (directory / "testloop.py").write_text(textwrap.dedent(body))
+    monkeypatch.setenv("PYTHONPATH", str(directory), prepend=":")
+    return Contender("testloop", "", is_loop=True)
+
+
+SLOW_ECHO = """
+    import asyncio, time
+    from sfloop.bench.programs import tcp
+
+    def slow(self, data):
+        end = time.perf_counter() + 0.0002
+        while time.perf_counter() < end:
+            pass
+        self.transport.write(data)
+
+    tcp.Echo.data_received = slow
+    new_event_loop = asyncio.SelectorEventLoop
+"""
+
+
+def test_own_cost_is_the_time_between_the_calls(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A callback that takes 200 µs is found, and a C server that does nothing is found to do nothing."""
+    measure = find(["own-cost"])[0].measure
+    slow = loop_module(tmp_path, SLOW_ECHO, monkeypatch)
+    assert 200_000 <= measure(Rig(settings), slow).values["own"] < 2_000_000
+    assert measure(Rig(settings), SPIN).values["own"] < 10_000
+
+
+CORRUPT = """
+    import asyncio
+    from sfloop.bench.programs import tcp
+
+    def corrupt(self, data):
+        self.transport.write(data[::-1])
+
+    tcp.Echo.data_received = corrupt
+    new_event_loop = asyncio.SelectorEventLoop
+"""
+
+
+def test_a_loop_that_corrupts_fails_its_case(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrupt = loop_module(tmp_path, CORRUPT, monkeypatch)
+    result = run_case(find(["tcp-protocol-64"])[0], [corrupt, SPIN], settings, lambda *_: None)
+    assert "the load failed: the echo is wrong: byte 0 of message 0" in result.failures["testloop"]
+    assert result.values("c-spin", "p50")
+
+
+def test_a_server_that_cannot_start_is_a_failure_with_its_last_words(settings: Settings) -> None:
+    broken = Contender("nosuchloop", "", is_loop=True)
+    with pytest.raises(ContenderFailed, match=r"the server ended: .*nosuchloop"):
+        find(["tcp-protocol-64"])[0].measure(Rig(settings), broken)
+
+
+def test_a_server_that_says_nothing_is_given_up(settings: Settings) -> None:
+    from sfloop.bench.rig import Server
+
+    server = Server([sys.executable, "-c", "import time; time.sleep(60)"], {})
+    try:
+        with pytest.raises(ContenderFailed, match="the server said nothing for 0 s"):
+            server.line(0.2)
+    finally:
+        server.stop()
+    assert not Path(f"/proc/{server.pid}").exists()
+
+
+@pytest.mark.parametrize("name", ["syscalls-tcp", "syscalls-udp"])
+def test_system_calls_of_the_c_server(settings: Settings, name: str) -> None:
+    case = find([name])[0]
+    reason = case.unavailable()
+    assert reason is None, reason
+    values = case.measure(Rig(settings), SPIN).values
+    assert values["recv"] == pytest.approx(1, abs=0.05)
+    assert values["send"] == pytest.approx(1, abs=0.05)
+    assert values["poll"] == pytest.approx(1, abs=0.05)
+    assert values["other"] == pytest.approx(0, abs=0.05)
+
+
+def test_the_flood_is_counted_where_it_arrives(settings: Settings) -> None:
+    values = find(["udp-flood"])[0].measure(Rig(settings), ASYNCIO).values
+    assert 100 < values["per_second"] <= values["sent_per_second"] * 1.2
+
+
+def test_timers_threads_and_idle_connections(settings: Settings) -> None:
+    timers, threadsafe, idle = find(["timers-100k", "call-soon-threadsafe", "idle-10k"])
+    assert 1 < timers.measure(Rig(settings), ASYNCIO).values["cpu_ms"] < 60_000
+    woken = threadsafe.measure(Rig(settings), ASYNCIO)
+    assert 1_000 < woken.values["p50"] < 1e9
+    assert woken.histogram is not None
+    assert woken.histogram.count > 10
+    assert idle.unavailable() is None
+    values = idle.measure(Rig(settings), ASYNCIO).values
+    # A transport, a protocol and a socket object; the kernel's memory is not resident memory of the process.
+    assert 500 < values["bytes_per_connection"] < 50_000
+    assert values["times_alone"] > 0
+
+
+@pytest.mark.parametrize("name", ["tls-1k", "http-aiohttp", "http-uvicorn"])
+def test_servers_of_other_packages(settings: Settings, name: str) -> None:
+    case = find([name])[0]
+    reason = case.unavailable()
+    if reason is not None:
+        assert "pip install" in reason
+        return
+    result = run_case(case, [ASYNCIO], settings, lambda *_: None)
+    assert not result.failures
+    assert result.values("asyncio", "per_second")[0] > 20
+
+
+def namespaces() -> set[str]:
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    ours = re.compile(rf"sfb-\w+-{os.getpid()}\b")
+    return {name for line in listed.splitlines() for name in ours.findall(line)}
+
+
+def test_the_veth_pair_is_made_and_removed(settings: Settings) -> None:
+    reason = netns.unavailable()
+    if reason is not None:
+        assert "needs root" in reason or "cannot be made" in reason or "iproute2" in reason
+        return
+    result = run_case(find(["udp-veth"])[0], [ASYNCIO, SPIN], settings, lambda *_: None)
+    assert not result.failures
+    assert result.values("asyncio", "lost") == [0]
+    assert result.values("c-spin", "p50")[0] > 1_000
+    with netns.veth_pair() as place:
+        assert isinstance(place, Place)
+        assert namespaces() == {f"sfb-server-{os.getpid()}", f"sfb-load-{os.getpid()}"}
+    assert namespaces() == set()
