@@ -11,18 +11,16 @@ if __package__ in (None, ""):  # run as a directory: make the package importable
 from conformance import commandline, server_command
 from conformance.cpython import CPythonSuite
 from conformance.exceptions import EXCEPTIONS
-from conformance.forkserver.expectations import Expectations
+from conformance.forkserver.client import ForkServer
+from conformance.forkserver.server import serve
 
 
 def main() -> int:
     options = commandline.build_parser("Run CPython's own event-loop tests on a loop.").parse_args()
-    return commandline.main(
-        options,
-        "CPython's tests",
-        lambda: CPythonSuite(options.loop, quick=options.quick),
-        Expectations(EXCEPTIONS if options.loop == "sfloop" else ()),
-        server_command(options.loop, quick=options.quick, jobs=options.jobs),
-    )
+    if options.serve:
+        return serve(CPythonSuite(options.loop, quick=options.quick), jobs=options.jobs)
+    command = server_command(options.loop, quick=options.quick, jobs=options.jobs)
+    return commandline.run(options, "CPython's tests", lambda: ForkServer(command), EXCEPTIONS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line that every suite shares: ``serve`` for the fork server's clients, otherwise run and report."""
+"""The command line that every suite shares: run its tests, or those chosen, and report."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from .forkserver.client import ForkServer
-from .forkserver.expectations import Expectations, Verdict
+from .forkserver.client import Server
+from .forkserver.expectations import Expectations, Expected, Verdict
 from .forkserver.report import failure_lines, summary_lines
-from .forkserver.server import serve
-from .forkserver.suite import Suite, SuiteError
+from .forkserver.suite import SuiteError
 from .loops import LOOPS
 
 #: Two processes keep two cores busy; more would only make timing tests fail.
@@ -31,18 +30,12 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def main(
-    options: argparse.Namespace,
-    title: str,
-    make_suite: Callable[[], Suite],
-    expectations: Expectations,
-    command: Sequence[str],
+def run(
+    options: argparse.Namespace, title: str, start: Callable[[], Server], exceptions: Sequence[Expected]
 ) -> int:
-    """Serve, list or run. Returns the exit status: 0 when every test did what is expected, 1 otherwise, 2 unusable."""
-    if options.serve:
-        return serve(make_suite(), jobs=options.jobs, run=True)
+    """List or run. Returns the exit status: 0 when every test did what is expected, 1 otherwise, 2 unusable."""
     try:
-        server = ForkServer(command)
+        server = start()
     except SuiteError as error:
         print(error, file=sys.stderr)
         return 2
@@ -54,13 +47,13 @@ def main(
         if not tests:
             print(f"no test's id contains {' or '.join(options.k)}; --list prints them all", file=sys.stderr)
             return 2
-        return _run(options, title, server, tests, expectations)
+        return _run(options, title, server, tests, Expectations(exceptions if options.loop == "sfloop" else ()))
     finally:
         server.close()
 
 
 def _run(
-    options: argparse.Namespace, title: str, server: ForkServer, tests: list[str], expectations: Expectations
+    options: argparse.Namespace, title: str, server: Server, tests: list[str], expectations: Expectations
 ) -> int:
     verdicts: list[Verdict] = []
     start = time.monotonic()
@@ -75,6 +68,5 @@ def _run(
     print("\n".join(summary_lines(f"{title} on {options.loop}, {python}", verdicts)))
     slowest = sorted(verdicts, key=lambda v: -v.outcome.seconds)[:5]
     print("slowest: " + ", ".join(f"{v.outcome.test_id} {v.outcome.seconds:.1f} s" for v in slowest))
-    print(f"failed: {' '.join(v.outcome.test_id for v in verdicts if v.is_bad) or 'none'}")
     print(f"in {time.monotonic() - start:.0f} s")
     return int(any(v.is_bad for v in verdicts))

@@ -13,6 +13,9 @@ def use_loop(class_name: str, cls: type[unittest.TestCase], chosen: Target) -> N
     methods: dict[str, Any] = {}
     if hasattr(cls, "create_event_loop"):  # the mixins' own hook; the concrete classes name a selector
         methods["create_event_loop"] = lambda self: chosen.loop_class()
+        if class_name.startswith("test_events.") and not chosen.uses_child_watchers:
+            mixin: Any = next(base for base in cls.__mro__ if base.__name__ == "EventLoopTestsMixin")
+            methods.update(setUp=mixin.setUp, tearDown=mixin.tearDown)
     elif class_name == "test_base_events.BaseEventLoopTests":
         methods["setUp"] = _base_event_loop_set_up(cls, chosen)
     elif class_name.startswith("test_runners.") and hasattr(cls, "new_loop"):

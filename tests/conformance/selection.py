@@ -101,6 +101,21 @@ EXCLUDED = {
     "test_asyncgen.*": "tests of the language, without a loop",
 }
 
+#: Single tests of the classes that are run, left out because asyncio's own selector loop fails them too when it has a
+#: real selector in place of the mock that the class gives to BaseEventLoop.
+EXCLUDED_TESTS = {
+    "test_base_events.BaseEventLoopTests.test__*": "looks at the arguments of calls to the mock selector",
+    "test_base_events.BaseEventLoopTests.test_run_forever_pre_stopped": "looks at calls to the mock selector",
+    "test_base_events.BaseEventLoopTests.test_single_selecter_event_callback_after_stopping": "programs the mock selector",
+    "test_base_events.BaseEventLoopTests.test_not_implemented": "tests that BaseEventLoop is abstract",
+    "test_base_events.BaseEventLoopTests.test_check_thread": "needs a selector that never sleeps",
+    "test_base_events.BaseEventLoopTests.test_asyncgen_finalization_by_gc_in_other_thread": (
+        "needs a selector that never sleeps"
+    ),
+    "test_base_events.BaseEventLoopTests.test_custom_run_forever_integration": "needs a selector that never sleeps",
+    "test_base_events.BaseEventLoopTests.test_shutdown_default_executor_timeout": "needs a selector that never sleeps",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
@@ -119,6 +134,11 @@ def choose(class_name: str) -> Choice | None:
     if _matches(class_name, EXCLUDED):
         return Choice(run=False)
     return None
+
+
+def is_excluded(test_id: str) -> bool:
+    """Whether this one test of a class that is run is left out."""
+    return _matches(test_id, EXCLUDED_TESTS)
 
 
 def _matches(class_name: str, patterns: Iterable[str]) -> bool:

@@ -66,7 +66,7 @@ def run_child(suite: Suite, test_id: str, directory: Path) -> NoReturn:
     """Run one test in this freshly forked process, write its outcome into ``directory`` and exit."""
     code = 1
     try:
-        _isolate(suite, directory)
+        _isolate(suite.time_limit_of(test_id), directory)
         outcome = _run(suite, test_id)
         part = directory / (OUTCOME_FILE + ".part")
         part.write_text(outcome.to_json())
@@ -80,13 +80,16 @@ def run_child(suite: Suite, test_id: str, directory: Path) -> NoReturn:
         os._exit(code)
 
 
-def _isolate(suite: Suite, directory: Path) -> None:
+def _isolate(time_limit: float, directory: Path) -> None:
     os.setpgid(0, 0)  # the parent kills the group, and with it the processes that the test started
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     output = os.open(directory / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
+    # Line by line, so that what a killed test printed is there to read.
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,7 +99,7 @@ def _isolate(suite: Suite, directory: Path) -> None:
     tempfile.tempdir = str(work)
     random.seed()
     faulthandler.enable()
-    faulthandler.dump_traceback_later(max(suite.time_limit - 1.0, 0.5))
+    faulthandler.dump_traceback_later(max(time_limit - 1.0, 0.5))
 
 
 def _run(suite: Suite, test_id: str) -> Outcome:
@@ -113,7 +116,10 @@ def _run(suite: Suite, test_id: str) -> Outcome:
     del test
     gc.collect()
     left_open = tuple(target for fd, target in _open_descriptors().items() if before.get(fd) != target)
-    return dataclasses.replace(outcome, left_open=left_open)
+    if left_open and outcome.status in (Status.PASS, Status.NO_LOOP):
+        detail = f"passed, but left descriptors open: {', '.join(left_open)}"
+        return dataclasses.replace(outcome, status=Status.FAIL, detail=detail)
+    return outcome
 
 
 def _open_descriptors() -> dict[int, str]:

@@ -8,10 +8,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO
+from typing import IO, Protocol
 
 from .outcome import Outcome
 from .suite import SuiteError
+
+
+class Server(Protocol):
+    """What lists tests and runs those asked for: a fork server, or another project's pytest."""
+
+    tests: list[str]
+
+    def run(self, test_ids: Iterable[str], /) -> Iterator[Outcome]: ...
+
+    def close(self) -> None: ...
 
 
 class ForkServer:
@@ -72,7 +82,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 class Background:
     """Runs tests in a fork server while the caller asks for one outcome after another."""
 
-    def __init__(self, server: ForkServer, test_ids: Sequence[str]) -> None:
+    def __init__(self, server: Server, test_ids: Sequence[str]) -> None:
         self._server = server
         self._outcomes: dict[str, Outcome] = {}
         self._arrived = threading.Condition()

@@ -15,17 +15,22 @@ from .outcome import Outcome, Status
 class Expected:
     """A test that is expected not to pass.
 
-    ``pattern`` is a glob over test ids; ``python`` names the versions it applies to, all when empty. An exception is
-    strict: where it applies the test has to fail (``status`` says how, any failure when None), or the run fails.
+    ``pattern`` is a glob over test ids; the Python versions that it applies to go from ``since`` to just below
+    ``before``. An exception is strict: where it applies the test has to fail (``status`` says how, any failure when
+    None), or the run fails.
     """
 
     pattern: str
     reason: str
-    python: tuple[tuple[int, int], ...] = ()
+    since: tuple[int, ...] = (3, 10)
+    before: tuple[int, ...] = (4,)
     status: Status | None = None
 
-    def applies(self, test_id: str, version: tuple[int, int]) -> bool:
-        return (not self.python or version in self.python) and fnmatch.fnmatchcase(test_id, self.pattern)
+    def applies_to(self, version: tuple[int, ...]) -> bool:
+        return self.since <= version < self.before
+
+    def applies(self, test_id: str, version: tuple[int, ...]) -> bool:
+        return self.applies_to(version) and fnmatch.fnmatchcase(test_id, self.pattern)
 
 
 class Kind(enum.Enum):
@@ -35,6 +40,7 @@ class Kind(enum.Enum):
     EXPECTED = "expected failures"
     SKIPPED = "skipped by the suite itself"
     NO_LOOP = "made no event loop"
+    ASYNCIO_FAILS = "failed by asyncio's own loop on this machine too"
     FAILED = "failed"
     UNEXPECTED_PASS = "passed although listed as an exception"
 
@@ -53,8 +59,8 @@ class Verdict:
 class Expectations:
     """The exceptions that apply to one interpreter version."""
 
-    def __init__(self, exceptions: Iterable[Expected], version: tuple[int, int] | None = None) -> None:
-        self._version = version or (sys.version_info[0], sys.version_info[1])
+    def __init__(self, exceptions: Iterable[Expected], version: tuple[int, ...] = sys.version_info[:3]) -> None:
+        self._version = version
         self._exceptions = list(exceptions)
 
     def find(self, test_id: str) -> Expected | None:
@@ -68,6 +74,8 @@ class Expectations:
         expected = self.find(outcome.test_id)
         if outcome.status is Status.NO_LOOP:
             return Verdict(Kind.NO_LOOP, outcome)
+        if outcome.status is Status.ASYNCIO_FAILS:
+            return Verdict(Kind.ASYNCIO_FAILS, outcome)
         if not outcome.status.is_failure:
             kind = Kind.UNEXPECTED_PASS if expected else Kind.OK
             return Verdict(kind, outcome, expected)
@@ -77,5 +85,5 @@ class Expectations:
 
     def unused(self, test_ids: Sequence[str]) -> list[Expected]:
         """Exceptions for this version that match no test: a renamed test, or a typing error."""
-        applying = (e for e in self._exceptions if not e.python or self._version in e.python)
+        applying = (e for e in self._exceptions if e.applies_to(self._version))
         return [e for e in applying if not any(e.applies(test_id, self._version) for test_id in test_ids)]

@@ -11,11 +11,12 @@ class Status(str, enum.Enum):
     """How a test ended."""
 
     PASS = "pass"
-    FAIL = "fail"  # an assertion did not hold
+    FAIL = "fail"  # an assertion did not hold, or descriptors were left open
     ERROR = "error"  # any other exception, or the harness found the run invalid
     HANG = "hang"  # killed at the time limit
     CRASH = "crash"  # the process died before it could report
     SKIP = "skip"  # the test itself asked to be skipped
+    ASYNCIO_FAILS = "asyncio-fails"  # failed, and asyncio's own loop fails it on this machine as well
     NO_LOOP = "no-loop"  # the test never created an event loop, so it says nothing about the loop under test
 
     @property
@@ -30,15 +31,13 @@ FAILURES = frozenset({Status.FAIL, Status.ERROR, Status.HANG, Status.CRASH})
 class Outcome:
     """The result of one test.
 
-    ``detail`` is the traceback, skip reason or captured output; ``seconds`` is wall-clock time; ``left_open`` names
-    the descriptors that were open after the test and not before it.
+    ``detail`` is the traceback, skip reason or captured output; ``seconds`` is wall-clock time.
     """
 
     test_id: str
     status: Status
     detail: str = ""
     seconds: float = 0.0
-    left_open: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -47,5 +46,4 @@ class Outcome:
     def from_json(cls, line: str) -> Outcome:
         fields = json.loads(line)
         fields["status"] = Status(fields["status"])
-        fields["left_open"] = tuple(fields["left_open"])
         return cls(**fields)

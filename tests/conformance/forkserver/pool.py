@@ -27,7 +27,12 @@ class _Running:
     pidfd: int
     directory: Path
     started: float
+    time_limit: float
     killed: bool = False
+
+    @property
+    def deadline(self) -> float:
+        return self.started + self.time_limit
 
 
 class Pool:
@@ -71,18 +76,19 @@ class Pool:
             os.setpgid(pid, pid)  # also done by the child: whoever comes first, the group exists before a kill
         except (PermissionError, ProcessLookupError):
             pass
-        running = _Running(test_id, pid, os.pidfd_open(pid), directory, time.monotonic())
+        limit = self._suite.time_limit_of(test_id)
+        running = _Running(test_id, pid, os.pidfd_open(pid), directory, time.monotonic(), limit)
         self._running[running.pidfd] = running
         self._selector.register(running.pidfd, selectors.EVENT_READ)
 
     def _wait(self) -> None:
         """Wait until a process ends or reaches its limit."""
-        deadline = min(running.started for running in self._running.values()) + self._suite.time_limit
+        deadline = min(running.deadline for running in self._running.values())
         for key, _ in self._selector.select(max(deadline - time.monotonic(), 0.0)):
             self._reap(self._running[key.fd])
         now = time.monotonic()
         for running in list(self._running.values()):
-            if not running.killed and now - running.started >= self._suite.time_limit:
+            if not running.killed and now >= running.deadline:
                 running.killed = True
                 self._kill(running)
                 self._reap(running)
@@ -112,7 +118,7 @@ class Pool:
         except FileNotFoundError:
             seconds = time.monotonic() - running.started
             if running.killed:
-                status, why = Status.HANG, f"killed after {self._suite.time_limit:g} s"
+                status, why = Status.HANG, f"killed after {running.time_limit:g} s"
             elif exit_code < 0:
                 status, why = Status.CRASH, f"died of {signal.Signals(-exit_code).name}"
             else:

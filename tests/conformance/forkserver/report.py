@@ -14,10 +14,11 @@ def summary_lines(title: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
     """The closing summary: exceptions and skips grouped by reason, then one line of totals."""
     yield from _grouped("expected failures", _by_reason(verdicts, Kind.EXPECTED))
     yield from _grouped("skipped by the suite itself", _by_reason(verdicts, Kind.SKIPPED))
-    leaks = [v.outcome for v in verdicts if v.outcome.left_open]
-    if leaks:
-        yield f"left descriptors open: {len(leaks)}"
-        yield from (f"    {o.test_id}: {', '.join(o.left_open)}" for o in leaks)
+    yield from _grouped("failed by asyncio's own loop on this machine too", _by_reason(verdicts, Kind.ASYNCIO_FAILS))
+    bad = [v for v in verdicts if v.is_bad]
+    if bad:
+        yield f"failed: {len(bad)}"
+        yield from (f"    {v.outcome.test_id}: {v.kind.value} ({v.outcome.status.value})" for v in bad)
     yield totals_line(title, verdicts)
 
 

@@ -1,7 +1,7 @@
-"""The command that a client starts: list a suite's tests or run those named on standard input.
+"""The command that a client starts: list a suite's tests, then run those named on standard input.
 
-Standard output carries one JSON document a line: first ``{"tests": [...]}`` or ``{"unusable": "why"}``, then, when
-running, one outcome for each test.
+Standard output carries one JSON document a line: first ``{"tests": [...]}`` or ``{"unusable": "why"}``, then one
+outcome for each test.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .pool import Pool
 from .suite import Suite, SuiteError
 
 
-def serve(suite: Suite, *, jobs: int, run: bool) -> int:
-    """Load the suite, say which tests it has and, with ``run``, run the ids given as lines on standard input."""
+def serve(suite: Suite, *, jobs: int) -> int:
+    """Load the suite, say which tests it has, and run the ids given as lines on standard input."""
     answers = _claim_stdout()
     try:
         tests = suite.load()
@@ -25,8 +25,6 @@ def serve(suite: Suite, *, jobs: int, run: bool) -> int:
         print(json.dumps({"unusable": str(error)}), file=answers, flush=True)
         return 2
     print(json.dumps({"tests": tests}), file=answers, flush=True)
-    if not run:
-        return 0
     wanted = [line.strip() for line in sys.stdin if line.strip()]
 
     def report(outcome: Outcome) -> None:
