@@ -27,6 +27,7 @@ STRICT = (
     "error::pytest.PytestUnhandledThreadExceptionWarning",
 )
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--loops", default=",".join(loops.KINDS), help="the loops to run common tests on (default: %(default)s)"
@@ -34,14 +35,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "sfloop_only: the behaviour is sfloop's own; the test does not run on asyncio")
+    config.addinivalue_line(
+        "markers",
+        "sfloop_only(reason, when=True): asyncio has no such behaviour, or has it wrong in the versions of Python for "
+        "which `when` is true: the test does not run on asyncio",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "loop_kind" not in metafunc.fixturenames:
         return
     kinds = metafunc.config.getoption("--loops").split(",")
-    if metafunc.definition.get_closest_marker("sfloop_only"):
+    if any(mark.kwargs.get("when", True) for mark in metafunc.definition.iter_markers("sfloop_only")):
         kinds = [kind for kind in kinds if kind == "sfloop"]
     metafunc.parametrize("loop_kind", kinds, indirect=True)
 
@@ -52,8 +57,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LIMIT))
+        own = list(item.iter_markers("filterwarnings"))  # the first marker has the last word
         for warning in STRICT:
             item.add_marker(pytest.mark.filterwarnings(warning), append=False)
+        for mark in own:
+            item.add_marker(pytest.mark.filterwarnings(*mark.args), append=False)
     gc.collect()
     gc.freeze()  # the collections at each test's end need not look at pytest itself
 
@@ -91,7 +99,8 @@ def loop_kind(request: pytest.FixtureRequest, asyncio_log: LogLines) -> Iterator
     asyncio.set_event_loop(None)
     if request.node.stash.get(FAILED, False):
         return  # the failure's traceback keeps everything alive
-    request.node.funcargs.clear()
+    if request.node.funcargs is not None:  # pytest has dropped them when the run is interrupted
+        request.node.funcargs.clear()
     if leaked := leaks.check(kind, before):
         pytest.fail("leaked:\n" + "\n".join(leaked))
 

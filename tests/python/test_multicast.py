@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import shutil
 import socket
 import subprocess
@@ -144,7 +145,7 @@ def test_ipv6(loop_kind: str) -> None:
     """In a network namespace, because the loopback interface has no route for IPv6 groups by default."""
     if subprocess.run([*NAMESPACE, "true"], capture_output=True, timeout=60, check=False).returncode != 0:
         pytest.skip("this system lets its users make no network namespaces")
-    route = "ip link set lo up && ip -6 route add multicast ff00::/8 dev lo table local"
+    route = "ip link set lo up && ip -6 route add local ff00::/8 dev lo table local"
     command = [*NAMESPACE, "sh", "-c", f'{route} && exec "$@"', "-", sys.executable, "-W", "error", PROGRAM, loop_kind]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -301,3 +302,23 @@ def test_receive_buffer() -> None:
     for bad in (0, -1, True, "1M"):
         with pytest.raises(ValueError, match="rcvbuf=.*: must be a number of bytes"):
             multicast.open_socket(GROUP, 0, interface="lo", rcvbuf=bad)  # type: ignore[arg-type]
+
+
+def test_the_example(loop_kind: str) -> None:
+    example = Path(__file__).parents[2] / "examples" / "multicast_receiver.py"
+    with multicast.open_socket(GROUP, 0, interface="lo") as sock:
+        port = port_of(sock)
+    prefix = ["-m", "sfloop", "run"] if loop_kind == "sfloop" else []
+    arguments = [GROUP, str(port), "--interface", "lo", "--send", "200", "--seconds", "1"]
+    done = subprocess.run(
+        [sys.executable, *prefix, str(example), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert first.startswith(
+        f"receiving {GROUP}:{port} on {'sfloop.loop.Loop' if loop_kind == 'sfloop' else 'asyncio.'}"
+    )
+    _, datagrams, size, lost = (int(number) for number in re.findall(r"\d+", second))
+    assert datagrams > 50
+    assert size == 64 * datagrams
+    assert lost == 0

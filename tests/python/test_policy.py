@@ -217,9 +217,7 @@ except KeyboardInterrupt:
     assert python(code).split("\n") == ["cleaned up", "interrupted"]
 
 
-def test_new_event_loop_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, made_with: list[sfloop.Options]
-) -> None:
+def test_new_event_loop_from_the_environment(monkeypatch: pytest.MonkeyPatch, made_with: list[sfloop.Options]) -> None:
     monkeypatch.setenv("SFLOOP_SPIN", "never")
     loop = sfloop.new_event_loop()
     assert isinstance(loop, sfloop.Loop)

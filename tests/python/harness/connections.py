@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from .loops import until
-from .recording import Recorder
+from .recording import DatagramRecorder, Recorder
 
 S = TypeVar("S", bound=Recorder)
 C = TypeVar("C", bound=Recorder)
+D = TypeVar("D", bound=DatagramRecorder)
 
 
 async def finished(*protocols: Recorder) -> None:
@@ -93,6 +94,14 @@ def read_all_available(sock: socket.socket) -> bytes:
         data += chunk
 
 
+def at_eof(sock: socket.socket) -> bool:
+    """Whether the peer of a non-blocking socket has sent FIN and all before it has been read."""
+    try:
+        return sock.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+
+
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
     """A port that was free a moment ago."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -100,3 +109,22 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0
         sock.bind((host, 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@contextlib.asynccontextmanager
+async def udp(protocol: Callable[[], D], **options: Any) -> AsyncIterator[D]:
+    """A datagram endpoint, closed when the block is left. Without options it is bound to 127.0.0.1, any port."""
+    if not options:
+        options = {"local_addr": ("127.0.0.1", 0)}
+    transport, made = await asyncio.get_running_loop().create_datagram_endpoint(protocol, **options)
+    try:
+        yield made
+    finally:
+        if not made.lost.done():
+            transport.abort()
+            await asyncio.wait_for(asyncio.shield(made.lost), 5)
+
+
+def address_of(protocol: DatagramRecorder) -> Any:
+    """The address an endpoint is bound to."""
+    return protocol.transport.get_extra_info("sockname")

@@ -43,8 +43,10 @@ def drain(loop: asyncio.AbstractEventLoop, turns: int = 10) -> None:
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
     """Drains the loop and closes it."""
-    drain(loop)
-    loop.close()
+    try:
+        drain(loop)
+    finally:
+        loop.close()
 
 
 async def turns(n: int = 3) -> None:

@@ -27,6 +27,7 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
+        record.exc_info = None  # its text is kept in exc_text; pytest's own handlers keep the record
 
     def take(self, text: str) -> str:
         """Removes and returns the first entry with this text; fails when there is none."""

@@ -37,6 +37,7 @@ def start(kind: str, body: str, *args: str, **extra: str) -> subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
         env=environment(**extra),
+        cwd=TESTS,  # not the repository's root, whose sfloop folder is not the one that was built
     )
 
 

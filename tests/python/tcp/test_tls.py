@@ -1,0 +1,308 @@
+"""TLS over sfloop's transports: CPython's sslproto on top of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trustme
+from harness.connections import finished, reset_on_close
+from harness.loops import until
+from harness.observed import Contexts, LogLines, Run
+from harness.recording import BufferedRecorder, Echo, Recorder
+
+if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__
+    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def client_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@contextlib.asynccontextmanager
+async def tls_pair(
+    server_context: ssl.SSLContext,
+    client_context: ssl.SSLContext,
+    server_protocol: type[Recorder] = Recorder,
+    client_protocol: type[Recorder] = Recorder,
+    **client_options: Any,
+) -> AsyncIterator[tuple[Recorder, Recorder]]:
+    loop: Any = asyncio.get_running_loop()
+    made: list[Recorder] = []
+
+    def factory() -> Recorder:
+        made.append(server_protocol())
+        return made[-1]
+
+    server = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context)
+    try:
+        _, client = await loop.create_connection(
+            client_protocol, *server.sockets[0].getsockname(), ssl=client_context, **client_options
+        )
+        await until(lambda: made and made[0].made.done())
+        try:
+            yield made[0], client
+        finally:
+            await finished(client, made[0])
+            await asyncio.sleep(0.01)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def test_echo_and_extra_information(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with tls_pair(server_context, client_context, Echo) as (_, client):
+            client.transport.write(b"secret")
+            await until(lambda: client.data == b"secret")
+            assert isinstance(client.transport, asyncio.Transport)
+            assert client.transport.get_extra_info("sslcontext") is client_context
+            assert client.transport.get_extra_info("ssl_object").version().startswith("TLS")
+            assert client.transport.get_extra_info("cipher")
+            assert client.transport.get_extra_info("peercert")["subjectAltName"]
+            assert client.transport.get_extra_info("peername")[0] == "127.0.0.1"
+
+    run(main())
+
+
+@pytest.mark.parametrize("protocol", [Recorder, BufferedRecorder])
+def test_megabytes_both_ways(
+    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, protocol: type[Recorder]
+) -> None:
+    data = bytes(range(256)) * 12_000
+
+    async def main() -> None:
+        async with tls_pair(server_context, client_context, protocol, protocol) as (server, client):
+            client.transport.write(data)
+            server.transport.write(data[::-1])
+            await until(lambda: len(server.data) == len(client.data) == len(data))
+            assert server.data == data and client.data == data[::-1]
+
+    run(main())
+
+
+def test_orderly_close(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with tls_pair(server_context, client_context) as (server, client):
+            client.transport.write(b"last")
+            client.transport.close()
+            assert await server.lost is None
+            assert await client.lost is None
+            assert server.data == b"last"
+            # Whether close_notify calls eof_received differs between versions of Python.
+            assert [c for c in server.calls if c != "eof_received"] == [
+                "connection_made",
+                "data_received",
+                "connection_lost",
+            ]
+            assert [c for c in client.calls if c != "eof_received"] == ["connection_made", "connection_lost"]
+
+    run(main())
+
+
+def test_the_peer_resets(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with tls_pair(server_context, client_context) as (server, client):
+            reset_on_close(server.transport.get_extra_info("socket"))
+            server.transport.abort()
+            assert isinstance(await client.lost, ConnectionResetError)
+
+    run(main())
+
+
+def test_start_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    served: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"OK\n")
+        await writer.drain()
+        await upgrade(writer, server_context, server_side=True)
+        served.append(await reader.readline())
+        writer.write(b"secret answer\n")
+        await writer.drain()
+        writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+    async def upgrade(writer: Any, context: ssl.SSLContext, **options: Any) -> None:
+        loop = asyncio.get_running_loop()
+        protocol = writer.transport.get_protocol()
+        transport = await loop.start_tls(writer.transport, protocol, context, **options)
+        writer._transport = transport
+        protocol._replace_writer(writer) if hasattr(protocol, "_replace_writer") else None
+        protocol._over_ssl = True
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"STARTTLS\n")
+        assert await reader.readline() == b"OK\n"
+        await upgrade(writer, client_context, server_hostname="localhost")
+        writer.write(b"secret question\n")
+        assert await reader.readline() == b"secret answer\n"
+        writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.01)
+
+    run(main())
+    assert served == [b"secret question\n"]
+
+
+def test_an_untrusted_certificate(run: Run, server_context: ssl.SSLContext, asyncio_log: LogLines) -> None:
+    async def main() -> None:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with tls_pair(server_context, ssl.create_default_context()):
+                raise AssertionError("connected")
+        await asyncio.sleep(0.02)
+
+    run(main())
+
+
+def test_a_wrong_host_name(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with tls_pair(server_context, client_context, server_hostname="other.example"):
+                raise AssertionError("connected")
+        await asyncio.sleep(0.02)
+
+    run(main())
+
+
+def test_a_peer_that_does_not_speak_tls(run: Run, client_context: ssl.SSLContext) -> None:
+    class Rude(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.write(b"220 this is not TLS\r\n" * 10)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Rude, "127.0.0.1", 0)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await loop.create_connection(
+                Recorder, *server.sockets[0].getsockname(), ssl=client_context, server_hostname="localhost"
+            )
+        await asyncio.sleep(0.02)
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+@pytest.mark.parametrize("bad", [b"this is not TLS at all\r\n", b""])
+def test_a_server_survives_clients_that_do_not_speak_tls(
+    run: Run, contexts: Contexts, server_context: ssl.SSLContext, client_context: ssl.SSLContext, bad: bytes
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=server_context)
+        address = server.sockets[0].getsockname()
+        rude = socket.create_connection(address)
+        rude.sendall(bad)
+        rude.close()
+        _, client = await loop.create_connection(Recorder, *address, ssl=client_context)
+        client.transport.write(b"x")
+        await until(lambda: client.data == b"x")
+        client.transport.close()
+        await client.lost
+        await asyncio.sleep(0.02)
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+    contexts.clear()  # whether a failed handshake is reported depends on the version of Python
+
+
+def test_handshake_timeout(run: Run, client_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            with pytest.raises(ConnectionAbortedError, match="SSL handshake is taking longer"):
+                await loop.create_connection(
+                    Recorder,
+                    *silent.getsockname(),
+                    ssl=client_context,
+                    server_hostname="localhost",
+                    ssl_handshake_timeout=0.05,
+                )
+        await asyncio.sleep(0.01)
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="ssl_shutdown_timeout is new in Python 3.11")
+def test_shutdown_timeout(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    """A peer that does not answer close_notify: the connection ends after the time given."""
+
+    async def main() -> None:
+        async with tls_pair(server_context, client_context, ssl_shutdown_timeout=0.05) as (server, client):
+            client.transport.write(b"x")
+            await until(lambda: server.data == b"x")
+            server.transport.pause_reading()
+            await asyncio.sleep(0.01)
+            start = asyncio.get_running_loop().time()
+            client.transport.close()
+            exc = await client.lost
+            assert exc is None or isinstance(exc, (TimeoutError, asyncio.TimeoutError))
+            assert asyncio.get_running_loop().time() - start < 5
+
+    run(main())
+
+
+def test_fifty_connections(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=server_context)
+        address = server.sockets[0].getsockname()
+
+        async def one(i: int) -> None:
+            _, client = await loop.create_connection(Recorder, *address, ssl=client_context)
+            client.transport.write(bytes([i]) * 10_000)
+            await until(lambda: len(client.data) == 10_000)
+            assert client.data == bytes([i]) * 10_000
+            client.transport.close()
+            await client.lost
+
+        await asyncio.gather(*(one(i) for i in range(50)))
+        await asyncio.sleep(0.02)
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_sendfile_over_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, tmp_path: Any) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(b"x" * 500_000)
+
+    async def main() -> None:
+        async with tls_pair(server_context, client_context) as (server, client):
+            with path.open("rb") as file:
+                assert await asyncio.get_running_loop().sendfile(client.transport, file) == 500_000
+            await until(lambda: len(server.data) == 500_000)
+
+    run(main())

@@ -1,0 +1,161 @@
+"""The layer checker of the lint step: it passes this repository, and fails trees that break each of its rules."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHECKER = ROOT / "tools" / "check_layers.py"
+
+#: A tree in which everything is where it should be, with a file of every layer.
+LAWFUL = {
+    "sfloop/native/include/sf/base.h": "#include <stdint.h>\n",
+    "sfloop/native/include/sf/driver.h": '#include "sf/base.h"\n',
+    "sfloop/native/include/sf/stack.h": '#include "sf/base.h"\n#include <sys/uio.h>\n',
+    "sfloop/native/include/sf/engine.h": '#include "sf/stack.h"\n',
+    "sfloop/native/wire/tcp.h": '#include "sf/base.h"\n',
+    "sfloop/native/wire/tcp.c": '#include "tcp.h"\n',
+    "sfloop/native/drivers/shm.c": '#include "sf/driver.h"\n#include <sys/mman.h>\n',
+    "sfloop/native/tcpip/tcpip.h": '#include "sf/driver.h"\n',
+    "sfloop/native/tcpip/demux.c": '#include "tcpip.h"\n#include "wire/tcp.h"\n',
+    "sfloop/native/stacks/kernel.c": '#include "sf/stack.h"\n',
+    "sfloop/native/stacks/tcpip.c": '#include "sf/stack.h"\n#include "../tcpip/tcpip.h"\n',
+    "sfloop/native/engine/turn.c": '#include "sf/engine.h"\n#include "sf/stack.h"\n',
+    "sfloop/native/engine/engine.pxd": 'cdef extern from "sf/engine.h" nogil:\n    pass\n',
+    "sfloop/native/engine/core.pyx": (
+        'from libc.stdint cimport uint32_t\nfrom sfloop.native.engine.engine cimport *\ncdef extern from "Python.h":\n'
+        "    pass\nimport asyncio\n"
+    ),
+    "sfloop/native/__init__.py": "",
+    "sfloop/__init__.py": "from sfloop.config import Options\n",
+    "sfloop/config.py": "import os\n",
+    "sfloop/backends.py": "from sfloop.config import Options\n",
+    "sfloop/transports/__init__.py": "",
+    "sfloop/transports/stream.py": (
+        "from typing import TYPE_CHECKING\nfrom sfloop.native.engine import core\nfrom . import base\n"
+        "if TYPE_CHECKING:\n    from sfloop.loop import Loop\n"
+    ),
+    "sfloop/transports/base.py": "",
+    "sfloop/loop.py": "from sfloop.config import Options\nfrom sfloop.transports.stream import X\n",
+    "sfloop/runner.py": "def make():\n    from sfloop import loop\n",
+    "sfloop/demo/__init__.py": "import sfloop\nfrom sfloop import backends\nfrom . import feed\n",
+    "sfloop/demo/feed.py": "",
+    "sfloop/cli.py": "import sfloop\nfrom sfloop import demo\nfrom sfloop.config import Options\n",
+}
+
+
+def check(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CHECKER), str(root)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name, text in LAWFUL.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_this_repository() -> None:
+    done = check(ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_lawful_tree(tree: Path) -> None:
+    done = check(tree)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("native/wire/tcp.c", '#include "sf/stack.h"', "wire may not include sf/stack.h: it may use base.h"),
+        ("native/wire/tcp.c", '#include "tcpip/tcpip.h"', "wire may not include tcpip/tcpip.h"),
+        ("native/wire/tcp.c", '#include "../tcpip/tcpip.h"', "wire may not include ../tcpip/tcpip.h"),
+        ("native/drivers/shm.c", '#include "sf/stack.h"', "drivers may not include sf/stack.h"),
+        ("native/drivers/shm.c", "#include <sf/engine.h>", "drivers may not include sf/engine.h"),
+        ("native/drivers/shm.c", '#include "wire/tcp.h"', "drivers may not include wire/tcp.h"),
+        ("native/tcpip/demux.c", '#include "sf/stack.h"', "tcpip may not include sf/stack.h"),
+        ("native/tcpip/demux.c", '  #  include "sf/engine.h"', "tcpip may not include sf/engine.h"),
+        ("native/stacks/kernel.c", '#include "sf/engine.h"', "stacks may not include sf/engine.h"),
+        ("native/stacks/kernel.c", '#include "sf/driver.h"', "stacks may not include sf/driver.h"),
+        ("native/stacks/kernel.c", '#include "wire/tcp.h"', "stacks may not include wire/tcp.h"),
+        ("native/engine/turn.c", '#include "sf/driver.h"', "engine may not include sf/driver.h"),
+        ("native/engine/turn.c", '#include "tcpip/tcpip.h"', "engine may not include tcpip/tcpip.h"),
+        ("native/include/sf/base.h", '#include "sf/stack.h"', "base.h may not include sf/stack.h"),
+        ("native/include/sf/stack.h", '#include "sf/engine.h"', "stack.h may not include sf/engine.h"),
+        ("native/include/sf/stack.h", '#include "sf/driver.h"', "stack.h may not include sf/driver.h"),
+        ("native/engine/turn.c", "#include <Python.h>", "handwritten C does not include Python.h"),
+        ("native/stacks/kernel.c", '#include "Python.h"', "handwritten C does not include Python.h"),
+        ("native/engine/engine.pxd", 'cdef extern from "sf/driver.h":', "Cython may not declare sf/driver.h"),
+        ("native/engine/core.pyx", "cdef extern from 'tcpip/tcpip.h' nogil:", "Cython may not declare tcpip/tcpip.h"),
+        ("native/engine/core.pyx", "from sfloop.loop cimport Loop", "Cython may not cimport sfloop.loop"),
+        ("native/engine/core.pyx", "cimport numpy", "Cython may not cimport numpy"),
+        ("native/engine/core.pyx", "from sfloop.loop import Loop", "native may not import sfloop.loop (loop)"),
+        ("native/engine/core.pyx", "    import sfloop.config", "native may not import sfloop.config (config)"),
+        ("native/__init__.py", "import sfloop", "native may not import sfloop (package)"),
+        ("transports/stream.py", "from sfloop.loop import Loop", "transports may not import sfloop.loop (loop)"),
+        ("transports/stream.py", "from sfloop import loop", "transports may not import sfloop.loop (loop)"),
+        ("transports/stream.py", "from ..loop import Loop", "transports may not import sfloop.loop (loop)"),
+        ("transports/stream.py", "def f():\n    import sfloop.loop", "transports may not import sfloop.loop (loop)"),
+        ("transports/stream.py", "from .. import config", "transports may not import sfloop.config (config)"),
+        ("config.py", "from sfloop.loop import Loop", "config may not import sfloop.loop (loop)"),
+        ("loop.py", "from sfloop.runner import Runner", "loop may not import sfloop.runner (running)"),
+        ("loop.py", "import sfloop", "loop may not import sfloop (package)"),
+        ("runner.py", "from sfloop import cli", "running may not import sfloop.cli (cli)"),
+        ("demo/__init__.py", "from sfloop.native.engine import core", "demo may not import sfloop.native.engine.core"),
+        ("demo/__init__.py", "from ..loop import Loop", "demo may not import sfloop.loop (loop)"),
+        ("demo/feed.py", "from .. import cli", "demo may not import sfloop.cli (cli)"),
+    ],
+)
+def test_a_breach(tree: Path, name: str, line: str, says: str) -> None:
+    path = tree / "sfloop" / name
+    path.write_text(path.read_text() + line + "\n")
+    done = check(tree)
+    assert done.returncode == 1
+    (breach,) = done.stdout.splitlines()
+    number = len(path.read_text().splitlines())
+    assert breach.startswith(f"sfloop/{name}:{number}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("native/misc/x.c", "misc is no layer of the native code"),
+        ("native/include/sf/misc.h", "misc.h is no layer of the native code"),
+        ("misc.py", "sfloop.misc is in no layer"),
+    ],
+)
+def test_what_has_no_place(tree: Path, name: str, says: str) -> None:
+    path = tree / "sfloop" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    done = check(tree)
+    assert done.returncode == 1
+    assert says in done.stdout
+
+
+def test_importing_what_has_no_place(tree: Path) -> None:
+    (tree / "sfloop/loop.py").write_text("import sfloop.misc\n")
+    assert "sfloop.misc is in no layer" in check(tree).stdout
+
+
+def test_imports_for_type_checkers_and_their_alternative(tree: Path) -> None:
+    path = tree / "sfloop/transports/stream.py"
+    path.write_text(
+        "import typing\nif typing.TYPE_CHECKING:\n    import sfloop.loop\nelse:\n    import sfloop.runner\n"
+    )
+    (breach,) = check(tree).stdout.splitlines()
+    assert "transports may not import sfloop.runner" in breach
+
+
+def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:
+    done = check(tmp_path)
+    assert done.returncode == 2
+    assert "give the root of the repository" in done.stderr
