@@ -1,0 +1,180 @@
+# Everything here sets itself up: an interpreter, a virtual environment in .venv, a build of the native code. `make
+# help` lists the targets. PYTHON=/path/to/python3 names the interpreter; VENV=dir another environment beside the first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+BUILD := build/$(notdir $(VENV))
+ARGS ?=
+
+ASAN_VENV := $(VENV)-asan
+ASAN_BUILD := $(BUILD)-asan
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tools of the environment are found by name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# Configuring the build lists the sources, so that it has to be done again when there are others than last time.
+SOURCES := $(BUILD).sources
+INPUTS := pyproject.toml meson.build sfloop/meson.build examples/meson.build tests/native/meson.build $(SOURCES)
+PIP := flock $(VENV)/lock $(BIN)/python -m pip install --quiet
+BUILD_REQUIRES = $(shell sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+# ---- the environment ----
+
+.PHONY: FORCE
+$(SOURCES): FORCE
+	@mkdir -p $(dir $@)
+	@find sfloop examples tests/native -type f -not -path '*/__pycache__/*' | LC_ALL=C sort > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(VENV)/created:
+	@python=$$(tools/find_python.sh $(PYTHON)); \
+	echo "Setting up $(VENV) with $$python"; \
+	"$$python" -m venv --clear $(VENV)
+	@$(PIP) --upgrade pip && $(PIP) $(BUILD_REQUIRES)
+	@touch $@
+
+# The package is imported from this tree, and what has changed of the native code is compiled at import, in whatever
+# environment that happens: so the compiler of Cython is named by its path.
+define install
+	@echo "Building sfloop$(1) for $(VENV)"
+	@printf '[binaries]\ncython = %s\n' "'$(CURDIR)/$(BIN)/cython'" > $(BUILD).ini
+	@$(PIP) --no-build-isolation -Cbuild-dir=$(BUILD) -Csetup-args=--native-file=$(CURDIR)/$(BUILD).ini \
+		--editable '.$(1)'
+	@touch $@
+endef
+
+$(VENV)/with-demo: $(VENV)/created $(INPUTS)
+	$(call install,[demo])
+$(VENV)/with-bench: $(VENV)/created $(INPUTS)
+	$(call install,[bench])
+$(VENV)/with-test: $(VENV)/created $(INPUTS)
+	$(call install,[test])
+# The linters need no sfloop: they read it.
+$(VENV)/with-lint: $(VENV)/created pyproject.toml
+	@$(PIP) $$($(BIN)/python tools/extra.py lint) && touch $@
+
+# Compiles what has changed since; a fraction of a second when nothing has.
+build = @flock $(VENV)/lock $(BIN)/ninja -C $(BUILD) --quiet
+
+# ---- running ----
+
+.PHONY: demo bench
+demo: $(VENV)/with-demo ## market data and orders on asyncio, uvloop and sfloop, side by side
+	$(build)
+	@$(BIN)/python -m sfloop demo $(ARGS)
+
+bench: $(VENV)/with-bench ## the side-by-side benchmarks (ARGS="--list" names them)
+	$(build)
+	@$(BIN)/python -m sfloop bench $(ARGS)
+
+# ---- checking ----
+
+.PHONY: test lint types native unit conformance third-party test-short
+test: lint types native unit conformance third-party ## everything below but asan and soak: what a change has to pass
+
+lint: $(VENV)/with-lint ## ruff, and who may include whom
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/python tools/check_layers.py
+
+types: $(VENV)/with-lint $(VENV)/with-test ## mypy --strict
+	@$(BIN)/mypy
+
+native: $(VENV)/with-test ## the C core's own tests
+	$(build)
+	@flock $(VENV)/lock $(BIN)/meson test -C $(BUILD) --print-errorlogs
+
+unit: $(VENV)/with-test ## our tests, on sfloop and on asyncio
+	$(build)
+	@$(BIN)/python -m pytest tests/python $(ARGS)
+
+conformance: $(VENV)/with-test $(VENV)/with-cpython-tests ## CPython's own event-loop tests, on sfloop
+	$(build)
+	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+third-party: $(VENV)/with-test ## the test suites of uvloop, anyio and pytest-asyncio, on sfloop
+	$(build)
+	@status=0; for project in uvloop anyio pytest-asyncio; do \
+		$(BIN)/python tests/third_party "$$project" $(ARGS) || status=1; \
+	done; exit $$status
+
+SHORT := tests/python --ignore=tests/python/demo --ignore=tests/python/bench
+test-short: native $(VENV)/with-cpython-tests ## the loop's own tests and the core of CPython's, for another interpreter
+	@$(BIN)/python -m pytest $(SHORT) $(ARGS)
+	@$(BIN)/python tests/conformance --quick
+
+$(VENV)/with-cpython-tests: $(VENV)/created
+	@tools/find_cpython_tests.sh $(BIN)/python
+	@touch $@
+
+# ---- sanitizers ----
+
+# The native code once more, instrumented, in an environment that has nothing else: the .pth file lends it the packages
+# of the first, but not that one's sfloop, whose own .pth file is not read from there.
+$(ASAN_VENV)/installed: $(VENV)/with-test $(INPUTS)
+	@echo "Building sfloop with AddressSanitizer and UndefinedBehaviorSanitizer for $(ASAN_VENV)"
+	@$(BIN)/python -c 'import os, sys; print(os.path.realpath(sys.executable))' > $(BUILD).interpreter
+	@"$$(cat $(BUILD).interpreter)" -m venv --clear --without-pip $(ASAN_VENV)
+	@purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	$(BIN)/python -c "$$purelib" > "$$($(ASAN_VENV)/bin/python -c "$$purelib")/lent.pth"
+	@flock $(VENV)/lock $(BIN)/python -m pip --python $(ASAN_VENV)/bin/python install --quiet --no-deps \
+		--no-build-isolation -Cbuild-dir=$(ASAN_BUILD) -Csetup-args=--native-file=$(CURDIR)/$(BUILD).ini \
+		-Csetup-args=-Db_sanitize=address,undefined \
+		-Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized -Csetup-args=-Db_ndebug=false --editable .
+	@touch $@
+
+# The interpreter is not instrumented, so that the run-time libraries have to be there before it. What it allocates is
+# seen only with PYTHONMALLOC=malloc; what it never frees is no business of ours.
+ASAN := env PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0 \
+	UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1 \
+	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
+	$(ASAN_VENV)/bin/python
+build_asan = @flock $(VENV)/lock $(BIN)/ninja -C $(ASAN_BUILD) --quiet
+
+.PHONY: asan asan-quick
+asan: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## our tests and CPython's on an ASan and UBSan build of the native code
+	$(build_asan)
+	@flock $(VENV)/lock $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs
+	@$(ASAN) -m pytest $(SHORT) --loops sfloop $(ARGS)
+	@$(ASAN) tests/conformance
+
+asan-quick: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## a part of that, for every run of the CI
+	$(build_asan)
+	@flock $(VENV)/lock $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs
+	@$(ASAN) -m pytest $(SHORT) --loops sfloop --deselect tests/python/test_command.py $(ARGS)
+
+.PHONY: soak soak-quick
+soak: $(VENV)/with-test ## wake-ups, timers and I/O against arming and disarming, for minutes
+	$(build)
+	@$(BIN)/python tests/soak/run.py $(ARGS)
+
+soak-quick: $(VENV)/with-test ## the same for seconds
+	$(build)
+	@$(BIN)/python tests/soak/run.py --quick $(ARGS)
+
+# ---- releasing ----
+
+.PHONY: wheel
+wheel: $(VENV)/created ## an sdist and a wheel in dist/, tried in an environment of its own
+	@$(PIP) 'build>=1.2'
+	@rm -rf dist && $(BIN)/python -m build --outdir dist .
+	@rm -rf build/wheel-check && $(BIN)/python -m venv build/wheel-check
+	@build/wheel-check/bin/python -m pip install --quiet dist/*.whl
+	@cd build/wheel-check && bin/sfloop --version && bin/sfloop backends && printf '%s\n' \
+		'import asyncio' 'async def main(): return type(asyncio.get_running_loop())' 'print(asyncio.run(main()))' \
+		> program.py && bin/sfloop run program.py | grep -F "<class 'sfloop.loop.Loop'>"
+
+.PHONY: clean
+clean: ## remove what builds, tests and tools left behind, the environments too
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .nox
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+"""``python tools/extra.py EXTRA``: the requirements of one of the package's extras, one a line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+def requirements(extra: str) -> list[str]:
+    """The requirements that pyproject.toml lists under an extra.
+
+    :raises LookupError: there is no such extra.
+    """
+    # Not with tomllib, which Python 3.10 does not have: this runs before anything is installed.
+    table = PYPROJECT.read_text().split("[project.optional-dependencies]")[1].split("\n[")[0]
+    found = re.search(rf"^{re.escape(extra)} = \[(.*?)\]$", table, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise LookupError(f"pyproject.toml has no extra {extra!r}")
+    return re.findall(r'"([^"]+)"', found[1])
+
+
+if __name__ == "__main__":
+    print("\n".join(requirements(sys.argv[1])))

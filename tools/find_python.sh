@@ -1,0 +1,83 @@
+#!/bin/sh
+# Print the Python interpreter to build with, after installing with apt-get, where that is possible, what a fresh
+# Debian lacks: an interpreter, its venv module and headers, a C compiler. Everything but the path goes to stderr.
+#
+#   tools/find_python.sh [INTERPRETER]     an interpreter named here must do; no other is tried
+set -eu
+
+# Oldest and newest minor version of Python 3 that sfloop is tested on; newer ones are tried after these.
+CANDIDATES="python3 python3.13 python3.12 python3.11 python3.10 python3.14"
+
+say() { echo "sfloop: $*" >&2; }
+
+# Each check prints what is missing as Debian package names, or nothing.
+is_recent() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null; }
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+has_headers() {
+    "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
+}
+# What is at hand may be a shim that only points elsewhere: the venv's home has to be the interpreter itself.
+real_path() { "$1" -c 'import sys; print(sys.executable)'; }
+is_debian_python() { "$1" -c 'import sys; sys.exit(not sys.base_prefix == "/usr")' 2>/dev/null; }
+debian_name() { "$1" -c 'import sys; print("python%d.%d" % sys.version_info[:2])'; }
+
+missing_for() {
+    missing=""
+    if [ -z "$1" ]; then
+        missing="python3 python3-venv python3-dev"
+    else
+        if ! has_venv "$1"; then missing="$missing $(debian_name "$1")-venv"; fi
+        if ! has_headers "$1"; then missing="$missing $(debian_name "$1")-dev"; fi
+    fi
+    if ! command -v "${CC:-cc}" >/dev/null 2>&1; then missing="$missing gcc libc6-dev"; fi
+    echo "$missing"
+}
+
+install() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        say "missing here:$1"
+        say "install it (on Debian and Ubuntu: sudo apt-get install$1), or name another interpreter: make PYTHON=/path/to/python3"
+        exit 1
+    fi
+    say "installing$1"
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086  # a list of packages
+    { apt-get update -qq && apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 $1 >/dev/null; } >&2
+}
+
+chosen=""
+if [ -n "${1:-}" ]; then
+    if ! is_recent "$1"; then
+        say "PYTHON=$1 is no Python 3.10 to 3.14 that runs here; sfloop needs one"
+        exit 1
+    fi
+    chosen=$1
+else
+    # One that needs nothing more first; then any that is recent enough.
+    for candidate in $CANDIDATES; do
+        if is_recent "$candidate" && has_venv "$candidate" && has_headers "$candidate"; then
+            chosen=$candidate
+            break
+        fi
+    done
+    if [ -z "$chosen" ]; then
+        for candidate in $CANDIDATES; do
+            if is_recent "$candidate" && is_debian_python "$candidate"; then chosen=$candidate; break; fi
+        done
+    fi
+fi
+
+missing=$(missing_for "$chosen")
+if [ -n "$missing" ]; then
+    if [ -n "$chosen" ] && ! is_debian_python "$chosen" && ! { has_venv "$chosen" && has_headers "$chosen"; }; then
+        say "$chosen has no venv module or no headers (Python.h), and is not Debian's own; reinstall it with both, or name another: make PYTHON=/path/to/python3"
+        exit 1
+    fi
+    install " $(echo "$missing" | xargs)"
+    if [ -z "$chosen" ]; then chosen=python3; fi
+    if ! is_recent "$chosen" || [ -n "$(missing_for "$chosen")" ]; then
+        say "after installing, still missing:$(missing_for "$chosen")"
+        exit 1
+    fi
+fi
+real_path "$chosen"

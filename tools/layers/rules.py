@@ -1,0 +1,95 @@
+"""The layers of the source, and for each the layers it may use.
+
+A layer may always use itself. What is not listed is not allowed, so that a new folder has to be given its place here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One line of source that uses what its layer may not."""
+
+    path: PurePosixPath
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}"
+
+
+#: Folder under sfloop/native → what its C may include: a header of include/sf, or another folder's headers.
+C_LAYERS: dict[str, frozenset[str]] = {
+    "wire": frozenset({"base.h"}),
+    "drivers": frozenset({"base.h", "driver.h"}),
+    "tcpip": frozenset({"base.h", "driver.h", "wire"}),
+    "vendor": frozenset({"base.h", "driver.h"}),
+    "stacks": frozenset({"base.h", "stack.h", "tcpip", "vendor"}),
+    "engine": frozenset({"base.h", "stack.h", "engine.h"}),
+}
+
+#: Header of include/sf → the others of them that it may include. The seams do not see past each other.
+SEAM_HEADERS: dict[str, frozenset[str]] = {
+    "base.h": frozenset(),
+    "driver.h": frozenset({"base.h"}),
+    "stack.h": frozenset({"base.h"}),
+    "engine.h": frozenset({"base.h", "stack.h"}),
+}
+
+#: The headers that Cython may declare (`cdef extern from`); the system's and Python's own are free.
+CYTHON_HEADERS = frozenset({"base.h", "stack.h", "engine.h"})
+
+#: Layer of Python modules → the layers it may import at run time. Imports for type checkers only are free: a transport
+#: may say in its annotations that it belongs to a Loop.
+PYTHON_LAYERS: dict[str, frozenset[str]] = {
+    "native": frozenset(),
+    "config": frozenset({"native"}),
+    "transports": frozenset({"native"}),
+    "loop": frozenset({"config", "native", "transports"}),
+    "multicast": frozenset(),
+    "testing": frozenset({"config", "loop", "native", "transports"}),
+    "running": frozenset({"config", "loop"}),
+    # The names of the public API, from wherever they are.
+    "package": frozenset({"config", "loop", "multicast", "running"}),
+    # Programs that use the loop as any program does.
+    "bench": frozenset({"multicast", "package", "testing"}),
+    "demo": frozenset({"multicast", "package", "testing"}),
+    "cli": frozenset({"bench", "config", "demo", "package", "running"}),
+}
+
+#: Module, or package with everything in it → its layer. The longest that fits decides.
+PYTHON_MODULES: dict[str, str] = {
+    "sfloop": "package",
+    "sfloop.native": "native",
+    "sfloop.config": "config",
+    "sfloop.backends": "config",
+    "sfloop.routing": "config",
+    "sfloop.transports": "transports",
+    "sfloop.loop": "loop",
+    "sfloop.unixloop": "loop",
+    "sfloop.multicast": "multicast",
+    "sfloop.testing": "testing",
+    "sfloop.runner": "running",
+    "sfloop.policy": "running",
+    "sfloop.launcher": "running",
+    "sfloop.bench": "bench",
+    "sfloop.demo": "demo",
+    "sfloop.cli": "cli",
+    "sfloop.__main__": "cli",
+}
+
+
+def python_layer(module: str) -> str | None:
+    """The layer of a module; None for a module of sfloop that PYTHON_MODULES does not place.
+
+    The package's own entry is for ``sfloop`` itself, and does not take in whatever is new inside it.
+    """
+    parts = module.split(".")
+    for length in range(len(parts), 1, -1):
+        layer = PYTHON_MODULES.get(".".join(parts[:length]))
+        if layer is not None:
+            return layer
+    return PYTHON_MODULES["sfloop"] if module == "sfloop" else None
