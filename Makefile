@@ -79,12 +79,15 @@ bench: $(VENV)/with-bench ## the side-by-side benchmarks (ARGS="--list" names th
 
 # ---- checking ----
 
-.PHONY: test lint types native unit conformance third-party test-short
+.PHONY: test lint format types native unit conformance third-party test-short
 test: lint types native unit conformance third-party ## everything below but asan and soak: what a change has to pass
 
 lint: $(VENV)/with-lint ## ruff, and who may include whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python tools/check_layers.py
+
+format: $(VENV)/with-lint ## lay the Python code out, and put right what ruff can
+	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
 types: $(VENV)/with-lint $(VENV)/with-test ## mypy --strict
 	@$(BIN)/mypy
@@ -103,9 +106,7 @@ conformance: $(VENV)/with-test $(VENV)/with-cpython-tests ## CPython's own event
 
 third-party: $(VENV)/with-test ## the test suites of uvloop, anyio and pytest-asyncio, on sfloop
 	$(build)
-	@status=0; for project in uvloop anyio pytest-asyncio; do \
-		$(BIN)/python tests/third_party "$$project" $(ARGS) || status=1; \
-	done; exit $$status
+	@$(BIN)/python -m pytest tests/third_party $(ARGS)
 
 SHORT := tests/python --ignore=tests/python/demo --ignore=tests/python/bench
 test-short: native $(VENV)/with-cpython-tests ## the loop's own tests and the core of CPython's, for another interpreter

@@ -66,8 +66,8 @@ def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle |
 
 
 class TransportsByDescriptor:
-    """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are in
-    the native core; what is kept here is which of them sendfile has borrowed the descriptor of."""
+    """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are
+    in the native core; what is kept here is which of them sendfile has borrowed the descriptor of."""
 
     def __init__(self, core: LoopCore) -> None:
         self._core = core
@@ -176,7 +176,9 @@ class Loop(LoopCore, UnixLoop):
     def _wakeup_fd(self) -> int:
         return self._csock.fileno() if self._csock is not None else -1
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]  # as run_in_executor
+        self, sig: int, callback: Callable[..., object], *args: Any
+    ) -> None:
         """Add a handler for a signal. As ``asyncio.loop.add_signal_handler``."""
         super().add_signal_handler(sig, callback, *args)
         # asyncio leaves the descriptor noisy: a burst of signals that fills it would print an error for each.
@@ -343,11 +345,12 @@ class Loop(LoopCore, UnixLoop):
     def stats(self) -> dict[str, Any]:
         """Counts since the loop was made.
 
-        ``turns``: polls of all stacks, of which ``empty_turns`` found nothing; ``sleeps``: times the thread blocked in the
-        kernel; ``wakeups``: writes to the wake-up descriptor by ``call_soon_threadsafe``;
-        ``wakeups_without_syscall``: calls of it that a spinning loop saw in memory; ``contentions``: times that adaptive
-        spinning gave way to others; ``ready``, ``timers``: handles now waiting; ``stacks``: by name, ``events``,
-        ``rx_bytes``, ``tx_bytes``, ``rx_messages``, ``tx_messages`` (stream reads and writes, or datagrams) and more.
+        ``turns``: polls of all stacks, of which ``empty_turns`` found nothing; ``sleeps``: times the thread blocked in
+        the kernel; ``wakeups``: writes to the wake-up descriptor by ``call_soon_threadsafe``;
+        ``wakeups_without_syscall``: calls of it that a spinning loop saw in memory; ``contentions``: times that
+        adaptive spinning gave way to others; ``ready``, ``timers``: handles now waiting; ``stacks``: by name,
+        ``events``, ``rx_bytes``, ``tx_bytes``, ``rx_messages``, ``tx_messages`` (stream reads and writes, or datagrams)
+        and more.
         Empty once the loop is closed.
         """
         return self._counters()

@@ -45,7 +45,7 @@ class Server:
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
         # A file and not a pipe: a server that writes many warnings must not block on them.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

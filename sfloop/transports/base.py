@@ -50,17 +50,18 @@ class SocketTransport(transports._FlowControlMixin):
         self._sock_fd = sock.fileno()
         self._server = server
         self._peer = peer
-        if peer is None and "peername" not in self._extra:
-            self._extra["peername"] = _name_of(sock.getpeername)
-        core.set_protocol(protocol)
-        if server is not None:
-            try:
-                server._attach(self)
-            except BaseException:  # the server was closed by the protocol's factory
-                core.dispose()
-                self._sock = None
-                raise
-        loop.call_soon(protocol.connection_made, self)
+        try:
+            if peer is None and "peername" not in self._extra:
+                self._extra["peername"] = _name_of(sock.getpeername)
+            core.set_protocol(protocol)
+            connection_made = protocol.connection_made  # what is no protocol is found out here
+            if server is not None:
+                server._attach(self)  # raises if the protocol's factory has closed the server
+        except BaseException:
+            core.dispose()  # the loop's reference to it, which would keep both
+            self._sock = None
+            raise
+        loop.call_soon(connection_made, self)
         # Reading starts, and the waiter is told, only when connection_made() has been called.
         loop.call_soon(core.start_reading)
         if waiter is not None:

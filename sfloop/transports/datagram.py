@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class DatagramTransport(SocketTransport, asyncio.DatagramTransport, asyncio.Transport):
-    """An ``asyncio.DatagramTransport`` (and, as asyncio's own, an ``asyncio.Transport``) that receives in batches, up to 64 datagrams a system call.
+    """An ``asyncio.DatagramTransport`` (and, as asyncio's own, an ``asyncio.Transport``) that receives in batches, up
+    to 64 datagrams a system call.
 
     Beyond asyncio's, it has ``pause_reading()``, ``resume_reading()`` and ``is_reading()``, and sends empty datagrams.
     """

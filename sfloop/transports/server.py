@@ -158,7 +158,7 @@ class Listener:
         except (SystemExit, KeyboardInterrupt):
             conn.close()
             raise
-        except BaseException as exc:  # noqa: BLE001
+        except BaseException as exc:
             conn.close()
             if self._loop.get_debug():
                 context: dict[str, Any] = {

@@ -37,9 +37,9 @@ class StreamTransport(SocketTransport, asyncio.Transport):
         peer: bytes | None = None,
     ) -> None:
         self._sock = None
-        core = StreamCore(loop, self, sock.fileno(), True)
         if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        core = StreamCore(loop, self, sock.fileno(), True)
         super().__init__(loop, sock, core, protocol, waiter, extra, server, peer)
 
     write = stream.write

@@ -30,9 +30,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run(
-    options: argparse.Namespace, title: str, start: Callable[[], Server], exceptions: Sequence[Expected]
-) -> int:
+def run(options: argparse.Namespace, title: str, start: Callable[[], Server], exceptions: Sequence[Expected]) -> int:
     """List or run. Returns the exit status: 0 when every test did what is expected, 1 otherwise, 2 unusable."""
     try:
         server = start()
@@ -52,9 +50,7 @@ def run(
         server.close()
 
 
-def _run(
-    options: argparse.Namespace, title: str, server: Server, tests: list[str], expectations: Expectations
-) -> int:
+def _run(options: argparse.Namespace, title: str, server: Server, tests: list[str], expectations: Expectations) -> int:
     verdicts: list[Verdict] = []
     start = time.monotonic()
     for outcome in server.run(tests):

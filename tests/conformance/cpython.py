@@ -138,4 +138,3 @@ def _test_classes(module: types.ModuleType) -> Iterator[tuple[str, type[unittest
     for name, value in vars(module).items():
         if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == module.__name__:
             yield name, value
-

@@ -61,4 +61,4 @@ class Samples(unittest.TestCase):
             file.write(str(process.pid))
 
     def test_makes_asyncios_own_loop(self) -> None:
-        asyncio.unix_events._UnixSelectorEventLoop().close()  # type: ignore[attr-defined]
+        asyncio.unix_events._UnixSelectorEventLoop().close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from conformance import server_command
 from conformance.commandline import DEFAULT_JOBS
 from conformance.exceptions import EXCEPTIONS

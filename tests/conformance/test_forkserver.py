@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from conformance import cpython, forkserver_samples, loops
 from conformance.forkserver.expectations import Expectations, Expected, Kind
 from conformance.forkserver.outcome import Outcome, Status
@@ -105,7 +106,8 @@ def test_unknown_loop_is_refused() -> None:
 
 class TestExpectations:
     exceptions = Expectations(
-        [Expected("m.C.test_a*", "looks inside"), Expected("m.C.test_hang", "waits", (3, 13), status=Status.HANG)], (3, 13, 1)
+        [Expected("m.C.test_a*", "looks inside"), Expected("m.C.test_hang", "waits", (3, 13), status=Status.HANG)],
+        (3, 13, 1),
     )
 
     @pytest.mark.parametrize(

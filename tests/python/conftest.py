@@ -1,4 +1,4 @@
-"""Every test that asks for `loop_kind` (or `loop`, `run`) runs on CPython's own loop and on sfloop, with the same asserts.
+"""Every test that asks for `loop_kind` (or `loop`, `run`) runs on CPython's own loop and on sfloop, with equal asserts.
 
 At teardown of each such test: no descriptor and no native object more than before it, nothing reported to the loop's
 exception handler or logged as an error that the test did not expect, no ResourceWarning, no unraisable exception.

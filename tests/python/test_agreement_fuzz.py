@@ -1,8 +1,8 @@
 """Random programs, run on asyncio's own loop and on sfloop: what they see must be the same.
 
-Only what asyncio itself determines is compared. That leaves out which of several descriptors that are ready is served first,
-and in which turn a transport's data arrives: a test of sockets therefore does several things in one callback, and then lets
-the loop turn until nothing happens any more.
+Only what asyncio itself determines is compared. That leaves out which of several descriptors that are ready is served
+first, and in which turn a transport's data arrives: a test of sockets therefore does several things in one callback,
+and then lets the loop turn until nothing happens any more.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def test_timers_a_little_ahead(delays: list[int], cancelled: list[int]) -> None:
     )
 )
 def test_timers_of_equal_times(timers: list[tuple[int, bool]]) -> None:
-    """Which of two equal ones is first asyncio leaves open; that each is called once, and groups in order, it does not."""
+    """Which of two equal ones is first asyncio leaves open; that each is called once, and all in order, it does not."""
 
     def program(loop: asyncio.AbstractEventLoop) -> Trace:
         groups: list[list[int]] = []
@@ -286,7 +286,9 @@ DEEDS = st.one_of(
     st.tuples(st.just("abort"), END),
     st.tuples(st.just("pause_reading"), END),
     st.tuples(st.just("resume_reading"), END),
-    st.tuples(st.just("limits"), END, st.sampled_from([(None, None), (0, None), (1000, 10), (None, 5), (1, 2), (-1, None)])),
+    st.tuples(
+        st.just("limits"), END, st.sampled_from([(None, None), (0, None), (1000, 10), (None, 5), (1, 2), (-1, None)])
+    ),
     st.tuples(st.just("state"), END),
     st.tuples(st.just("keep_open"), END, st.booleans()),
     st.tuples(st.just("set_protocol"), END),
@@ -358,8 +360,8 @@ class Pairs:
     def do(self, deed: str, n: int, *args: Any) -> None:
         """Writes the deed's result or exception into the trace of its end."""
         end = self.ends[n]
-        if deed == "abort" and end.lost:
-            return  # asyncio fails in its own internals when close() has drained the buffer before
+        if end.lost and deed in ("abort", "write", "writelines"):
+            return  # after a close() that had to drain the buffer, asyncio fails here in its own internals
         try:
             result = getattr(self, "do_" + deed)(n, end, *args)
         except Exception as exc:
@@ -443,7 +445,7 @@ def test_transports(batches: list[list[Operation]]) -> None:
         contexts: Trace = []
         loop.set_exception_handler(lambda _, context: contexts.append((context["message"], repr(context["exception"]))))
         traces = loop.run_until_complete(Pairs(loop).run(batches))
-        return [[bytes(entry) if isinstance(entry, bytearray) else entry for entry in trace] for trace in traces], contexts
+        return traces, contexts
 
     both(program)
 
@@ -532,8 +534,8 @@ def test_watched_descriptors(batches: list[list[Operation]]) -> None:
 @COMMON
 @given(SCHEDULES)
 def test_one_watched_descriptor_among_callbacks(program: list[Operation]) -> None:
-    """With one descriptor, readable once, asyncio determines when its reader runs: after what was ready when it polled, and
-    before what is scheduled from there on and the timers that are due."""
+    """With one descriptor, readable once, asyncio determines when its reader runs: after what was ready when it polled,
+    and before what is scheduled from there on and the timers that are due."""
 
     def with_reader(loop: asyncio.AbstractEventLoop) -> Trace:
         ours, theirs = socket.socketpair()

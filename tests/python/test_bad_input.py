@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import warnings
@@ -35,6 +36,8 @@ async def waiting_recv(loop: Any) -> None:
         await loop.sock_recv(a, 1)
 
 
+# What asyncio's own Python code leaves behind here is left to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("method", CLOSED_LOOP)
 def test_a_closed_loop(loop_kind: str, method: str) -> None:
     """The coroutine is run by another loop: it finds its own closed."""
@@ -74,7 +77,7 @@ def test_a_stream_transport_whose_loop_is_closed(loop_kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         calls.clear()
-        del transport, _, b, call
+        transport = _ = b = call = None  # type: ignore[assignment]
         gc.collect()
     a.close()
 
@@ -94,10 +97,11 @@ def test_a_datagram_transport_whose_loop_is_closed(loop_kind: str) -> None:
     repr(transport)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        del transport, _, call
+        transport = _ = call = None  # type: ignore[assignment]
         gc.collect()
 
 
+@pytest.mark.sfloop_only("asyncio's transport is left half closed")
 def test_a_descriptor_closed_under_a_stream_transport(run: Run, contexts: Contexts) -> None:
     """A bug of the program; the transport fails with EBADF or ends, and does not touch whatever comes to the number."""
 
@@ -183,16 +187,17 @@ def test_writing_to_another_loops_transport(loop_kind: str, loop: asyncio.Abstra
     a.close()
 
 
-@pytest.mark.parametrize("delay", ["1", None, object(), 1j])
+@pytest.mark.parametrize("delay", ["1", None, object()])
 def test_delays_that_are_no_numbers(loop: asyncio.AbstractEventLoop, delay: Any) -> None:
     with pytest.raises(TypeError):
-        loop.call_later(delay, print).cancel()
-        pytest.fail("accepted")
+        loop.call_later(delay, print)
+
+
+@pytest.mark.sfloop_only("asyncio puts them into its heap, and every later turn fails")
+@pytest.mark.parametrize("when", ["1", None, object(), 1j])
+def test_times_that_are_no_numbers(loop: asyncio.AbstractEventLoop, when: Any) -> None:
     with pytest.raises(TypeError):
-        loop.call_at(delay, print)
-        loop.call_at(0.0, print)  # asyncio compares only when there are two
-        loop.run_until_complete(asyncio.sleep(0))
-        raise TypeError("refused late, as asyncio before 3.11 does")
+        loop.call_at(when, print)
 
 
 def test_calls_without_arguments(loop: asyncio.AbstractEventLoop) -> None:
@@ -225,7 +230,7 @@ def test_pause_reading_from_within_a_closed_transport(run: Run) -> None:
             transport.close()
             await endpoint.lost
             for name in ("pause_reading", "resume_reading"):
-                if hasattr(transport, name):
+                with contextlib.suppress(AttributeError, NotImplementedError):  # asyncio's has none
                     getattr(transport, name)()
             transport.close()
             transport.abort()
@@ -240,17 +245,13 @@ def test_run_until_complete_of_something_else(loop: asyncio.AbstractEventLoop, l
         any_loop.run_until_complete(5)
     other = new_loop(loop_kind)
     future = other.create_future()
-    with pytest.raises(ValueError, match="belong to a different loop|loop argument must agree"):
+    with pytest.raises(ValueError, match="belongs? to a different loop|loop argument must agree"):
         any_loop.run_until_complete(future)
     other.close()
 
 
+@pytest.mark.sfloop_only("they are sfloop's own")
 def test_constructor_arguments(loop_kind: str) -> None:
-    if loop_kind == "asyncio":
-        with pytest.raises(AttributeError):
-            asyncio.SelectorEventLoop(selector="not a selector")  # type: ignore[arg-type]
-        gc.collect()
-        return
     import sfloop
 
     with pytest.raises(TypeError):

@@ -65,7 +65,7 @@ async def cut(client: Endpoint, server: Endpoint, up: bytes, down: bytes, end: C
         end(ending)
     await ending.lost
     # The other learns of it: by an error, or by EOF and then by closing.
-    await asyncio.wait([other.eof, other.lost], return_when=asyncio.FIRST_COMPLETED)
+    await other.ended()
     await asyncio.gather(other.closed(), sending)
     client.must_have_received_a_beginning(down)
     server.must_have_received_a_beginning(up)
@@ -89,7 +89,7 @@ async def timed_out(client: Endpoint, server: Endpoint, up: bytes, down: bytes) 
     except asyncio.TimeoutError:
         pass
     await client.closed()
-    await asyncio.wait([server.eof, server.lost], return_when=asyncio.FIRST_COMPLETED)
+    await server.ended()
     await server.closed()
     server.must_have_received(up)
 

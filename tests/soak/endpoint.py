@@ -7,6 +7,7 @@ import hashlib
 import random
 import socket
 import struct
+from typing import Any
 
 from watchdog import Failure
 
@@ -108,6 +109,11 @@ class Endpoint(asyncio.Protocol):
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
+
+    async def ended(self) -> None:
+        """Waits until the other side has sent EOF or the connection is lost."""
+        either: list[asyncio.Future[Any]] = [self.eof, self.lost]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
     async def closed(self) -> None:
         """Closes, and waits for connection_lost."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -53,8 +54,9 @@ def give_up(loop: asyncio.AbstractEventLoop) -> None:
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=5))
+    with contextlib.suppress(RuntimeError):  # a stop() that was still on its way
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=5))
 
 
 def run(spin: str | float, names: tuple[str, ...], seconds: float, seed: str) -> tuple[int, dict[str, Any]]:

@@ -11,6 +11,7 @@ if __package__ in (None, ""):  # run as a directory: make the package importable
 from conformance import commandline
 from conformance.forkserver.client import Server
 from conformance.forkserver.server import serve
+
 from third_party import suites, uvloop_suite
 
 

@@ -35,7 +35,7 @@ class Project:
 
     ``source`` is where its package lies in the source distribution; ``excluded`` is a regular expression for test ids
     that are not run; ``needs`` maps modules that the suite imports to the packages they are in; ``plugins`` are
-    modules of pytest plugins for the suite and for every pytest that it starts; others that are installed are not loaded.
+    modules of pytest plugins for the suite and for every pytest that it starts; no others are loaded.
     """
 
     name: str
@@ -144,4 +144,6 @@ def _judge(outcome: Outcome, on_asyncio: Outcome | None) -> Outcome:
         return outcome
     lines = [line for line in on_asyncio.detail.splitlines() if line.startswith("E  ")]
     why = lines[-1][1:].strip() if lines else on_asyncio.status.value
-    return dataclasses.replace(outcome, status=Status.ASYNCIO_FAILS, detail=f"asyncio's own loop fails it here too: {why}")
+    return dataclasses.replace(
+        outcome, status=Status.ASYNCIO_FAILS, detail=f"asyncio's own loop fails it here too: {why}"
+    )

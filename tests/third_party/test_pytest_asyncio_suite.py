@@ -1,7 +1,7 @@
 """pytest-asyncio's own test suite on the loop under test, one pytest test for each of its tests.
 
-``SFLOOP_TEST_LOOP=asyncio`` or ``uvloop`` runs it on another loop; ``python tests/third_party pytest-asyncio --help`` does
-the same without pytest.
+``SFLOOP_TEST_LOOP=asyncio`` or ``uvloop`` runs it on another loop; ``python tests/third_party pytest-asyncio --help``
+does the same without pytest.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from conformance.forkserver.client import Background
+
 from third_party import suites
 
 SUITE = suites.pytest_suite("pytest-asyncio")

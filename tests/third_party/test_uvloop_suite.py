@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from conformance.forkserver.client import Background
+
 from third_party import suites
 
 SUITE = suites.pytest_suite("uvloop")

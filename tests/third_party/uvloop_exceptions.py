@@ -72,7 +72,9 @@ EXCEPTIONS = (
         "the words of an error message that asyncio has changed",
         since=(3, 12),
     ),
-    Expected("test_udp.Test_UV_UDP.test_udp_sendto_dns", "uvloop refuses host names in sendto(), asyncio resolves them"),
+    Expected(
+        "test_udp.Test_UV_UDP.test_udp_sendto_dns", "uvloop refuses host names in sendto(), asyncio resolves them"
+    ),
     Expected(
         "test_tcp.Test_UV_TCPSSL.test_bpo_39951_discard_trailing_data",
         _SSLPROTO + "data after close_notify is an error in it",

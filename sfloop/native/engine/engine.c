@@ -270,6 +270,7 @@ int sf_engine_after_fork(struct sf_engine *e)
     if (rc < 0)
         return rc;
     wake_close(e);
+    sf_spin_after_fork(&e->spin);
     atomic_store(&e->asleep, 0);
     e->event_next = e->event_count = 0;
     return wake_open(e);

@@ -80,14 +80,22 @@ void sf_spin_enter(struct sf_spin *s, sf_ns now)
 {
     s->idle_since = now;
     s->window_start = 0;
-    if (may_spin(s))
+    s->counted = may_spin(s);
+    if (s->counted)
         atomic_fetch_add(&spinning_loops, 1);
 }
 
 void sf_spin_leave(struct sf_spin *s)
 {
-    if (may_spin(s))
+    if (s->counted)
         atomic_fetch_sub(&spinning_loops, 1);
+    s->counted = false;
+}
+
+void sf_spin_after_fork(struct sf_spin *s)
+{
+    s->counted = false;
+    atomic_store(&spinning_loops, 0);
 }
 
 static bool adaptive_on(struct sf_spin *s, sf_ns now)

@@ -79,6 +79,10 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
+#: Seconds without any outcome after which a server is given up. Each test has a limit, so this is for the server.
+SILENCE_LIMIT = 300.0
+
+
 class Background:
     """Runs tests in a fork server while the caller asks for one outcome after another."""
 
@@ -105,12 +109,18 @@ class Background:
                 self._arrived.notify_all()
 
     def wait_for(self, test_id: str) -> Outcome:
-        """The outcome of one test, as soon as it is there. Raises RuntimeError when the server died without it."""
+        """The outcome of one test, as soon as it is there.
+
+        Raises RuntimeError when the server ended without it, or TimeoutError when it says nothing for too long.
+        """
         with self._arrived:
-            self._arrived.wait_for(lambda: test_id in self._outcomes or self._done)
+            while test_id not in self._outcomes and not self._done:
+                count = len(self._outcomes)
+                if not self._arrived.wait(SILENCE_LIMIT) and len(self._outcomes) == count:
+                    raise TimeoutError(f"no outcome from the server in {SILENCE_LIMIT:g} s, waiting for {test_id}")
             if test_id in self._outcomes:
                 return self._outcomes[test_id]
-        raise RuntimeError(f"the fork server ended without an outcome for {test_id}") from self._failure
+        raise RuntimeError(f"the server ended without an outcome for {test_id}: {self._failure}") from self._failure
 
     def close(self) -> None:
         self._server.close()

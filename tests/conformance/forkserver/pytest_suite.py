@@ -59,18 +59,18 @@ class PytestSuite:
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Make one pytest test of each test id."""
         if "test_id" in metafunc.fixturenames:
-            metafunc.parametrize("test_id", self.test_ids())
+            # The server has its own limit for each test; pytest-timeout would count the wait for the others too.
+            marks = [pytest.mark.timeout(0)] if metafunc.config.pluginmanager.has_plugin("timeout") else []
+            tests = [pytest.param(test_id, id=test_id, marks=marks) for test_id in self.test_ids()]
+            metafunc.parametrize("test_id", tests)
 
     @contextmanager
     def running(self, request: pytest.FixtureRequest) -> Iterator[Background]:
         """Run those of the suite's tests that pytest has selected, in the background, until the block ends."""
         assert self._server is not None
-        plugins = request.config.pluginmanager
-        if not plugins.has_plugin(SUMMARY_PLUGIN):
-            plugins.register(_Summary(), SUMMARY_PLUGIN)
-        plugins.get_plugin(SUMMARY_PLUGIN).add(self._title, self._verdicts)
+        _summary_of(request.config).add(self._title, self._verdicts)
         selected = [
-            item.callspec.params["test_id"]
+            str(item.callspec.params["test_id"])
             for item in request.session.items
             if isinstance(item, pytest.Function) and item.module is request.module and _takes_test_id(item)
         ]
@@ -101,6 +101,14 @@ class PytestSuite:
 
 def _takes_test_id(item: pytest.Function) -> bool:
     return hasattr(item, "callspec") and "test_id" in item.callspec.params
+
+
+def _summary_of(config: pytest.Config) -> _Summary:
+    summary = config.pluginmanager.get_plugin(SUMMARY_PLUGIN)
+    if not isinstance(summary, _Summary):
+        summary = _Summary()
+        config.pluginmanager.register(summary, SUMMARY_PLUGIN)
+    return summary
 
 
 class _Summary:

@@ -274,7 +274,9 @@ def test_preexec_function_and_process_group(run: Run) -> None:
         )
         assert await process.communicate() == (b"True\n", None)
         process = await asyncio.create_subprocess_exec(
-            *python("import os; print(os.nice(0) - " + str(os.nice(0)) + ")"), stdout=PIPE, preexec_fn=lambda: os.nice(1)
+            *python("import os; print(os.nice(0) - " + str(os.nice(0)) + ")"),
+            stdout=PIPE,
+            preexec_fn=lambda: os.nice(1),
         )
         assert await process.communicate() == (b"1\n", None)
 

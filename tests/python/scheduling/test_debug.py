@@ -47,9 +47,7 @@ def test_coroutines_are_refused(debug_loop: asyncio.AbstractEventLoop, method: s
 
 @pytest.mark.parametrize("method", SCHEDULERS)
 @pytest.mark.parametrize("what", [None, 5, "text"])
-def test_what_cannot_be_called_is_refused(
-    debug_loop: asyncio.AbstractEventLoop, method: str, what: object
-) -> None:
+def test_what_cannot_be_called_is_refused(debug_loop: asyncio.AbstractEventLoop, method: str, what: object) -> None:
     with pytest.raises(TypeError, match=f"a callable object was expected by {NAMED[method]}"):
         SCHEDULERS[method](debug_loop, what)
 

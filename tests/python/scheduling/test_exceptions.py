@@ -8,9 +8,8 @@ import sys
 from typing import Any
 
 import pytest
-from harness.observed import LogLines
 from harness.loops import close, drain, new_loop, turns
-from harness.observed import Contexts
+from harness.observed import Contexts, LogLines
 
 
 def fail(text: str = "on purpose") -> None:
@@ -158,9 +157,7 @@ def test_other_base_exceptions_go_to_the_handler(loop: asyncio.AbstractEventLoop
     assert isinstance(contexts.take("Exception in callback")["exception"], Own)
 
 
-def test_cancelled_error_in_a_callback_goes_to_the_handler(
-    loop: asyncio.AbstractEventLoop, contexts: Contexts
-) -> None:
+def test_cancelled_error_in_a_callback_goes_to_the_handler(loop: asyncio.AbstractEventLoop, contexts: Contexts) -> None:
     def leave() -> None:
         raise asyncio.CancelledError()
 

@@ -174,7 +174,9 @@ def test_the_environment(loop_kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
         sfloop.new_event_loop()
 
 
-@pytest.mark.parametrize(("bad", "error"), [(-1, ValueError), (100_000, ValueError), ("0", TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("bad", "error"), [(-1, ValueError), (100_000, ValueError), ("0", TypeError), (True, TypeError)]
+)
 def test_a_cpu_that_does_not_exist(loop_kind: str, bad: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"cpu=.*number of a CPU"):
         sfloop.new_event_loop(cpu=bad)

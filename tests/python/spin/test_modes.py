@@ -222,7 +222,9 @@ def test_handles_that_wait_are_counted(spinning: sfloop.Loop) -> None:
 
 @pytest.mark.parametrize("bad", ["sometimes", "", 0, -1, float("nan"), float("inf"), 1e12, "-5", "0"])
 def test_a_spin_that_does_not_exist(loop_kind: str, bad: Any) -> None:
-    with pytest.raises(ValueError, match="spin=.*(adaptive.*always.*never|microseconds.*from .* to .*always)") as raised:
+    with pytest.raises(
+        ValueError, match="spin=.*(adaptive.*always.*never|microseconds.*from .* to .*always)"
+    ) as raised:
         sfloop.new_event_loop(spin=bad)
     assert repr(bad) in str(raised.value) or str(bad) in str(raised.value)
 

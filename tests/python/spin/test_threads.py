@@ -72,7 +72,9 @@ def test_threads_make_progress_while_the_loop_is_busy(spinning: sfloop.Loop, in_
 
 def test_the_executor(spinning: sfloop.Loop) -> None:
     async def main() -> list[int]:
-        return await asyncio.gather(*(spinning.run_in_executor(None, lambda i=i: sum(range(10_000)) + i) for i in range(20)))
+        return await asyncio.gather(
+            *(spinning.run_in_executor(None, lambda i=i: sum(range(10_000)) + i) for i in range(20))
+        )
 
     assert spinning.run_until_complete(main()) == [sum(range(10_000)) + i for i in range(20)]
 

@@ -174,7 +174,9 @@ def test_a_hundred_connections_at_once(run: Run) -> None:
 
         server = await loop.create_server(factory, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
-        clients = [c for _, c in await asyncio.gather(*(loop.create_connection(Recorder, *address) for _ in range(100)))]
+        clients = [
+            c for _, c in await asyncio.gather(*(loop.create_connection(Recorder, *address) for _ in range(100)))
+        ]
         for i, client in enumerate(clients):
             client.transport.write(i.to_bytes(2, "big") * 500)
         await until(lambda: all(len(client.data) == 1000 for client in clients))

@@ -295,7 +295,9 @@ def test_fifty_connections(run: Run, server_context: ssl.SSLContext, client_cont
     run(main())
 
 
-def test_sendfile_over_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, tmp_path: Any) -> None:
+def test_sendfile_over_tls(
+    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, tmp_path: Any
+) -> None:
     path = tmp_path / "data"
     path.write_bytes(b"x" * 500_000)
 

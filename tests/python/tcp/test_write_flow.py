@@ -147,9 +147,7 @@ def test_writing_more_from_resume_writing(run: Run) -> None:
 
 
 @pytest.mark.parametrize("callback", ["pause_writing", "resume_writing"])
-def test_failing_flow_control_callbacks_are_reported_and_harmless(
-    run: Run, contexts: Contexts, callback: str
-) -> None:
+def test_failing_flow_control_callbacks_are_reported_and_harmless(run: Run, contexts: Contexts, callback: str) -> None:
     class Failing(Recorder):
         pass
 

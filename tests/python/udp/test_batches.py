@@ -103,9 +103,7 @@ def test_kept_datagrams_are_not_changed_by_later_ones(run: Run) -> None:
 
 
 @pytest.mark.parametrize("exception", [ZeroDivisionError, OSError])
-def test_a_failing_datagram_received_in_a_batch(
-    run: Run, contexts: Contexts, exception: type[Exception]
-) -> None:
+def test_a_failing_datagram_received_in_a_batch(run: Run, contexts: Contexts, exception: type[Exception]) -> None:
     """Reported, and the datagrams after it are delivered. asyncio's report names its own read callback as the handle;
     sfloop, which has none, names transport and protocol."""
 

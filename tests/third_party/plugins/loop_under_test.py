@@ -22,4 +22,3 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     if foreign:
         pytest.fail(f"asyncio's own loop was made ({', '.join(foreign)}) beside the one under test", pytrace=False)
     return result
-

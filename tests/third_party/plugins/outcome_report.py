@@ -27,9 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     selection = os.environ.get("OUTCOME_SELECTION")
     selected = set(Path(selection).read_text().splitlines()) if selection else None
     kept = [
-        item
-        for item in items
-        if not excluded.search(item.nodeid) and (selected is None or item.nodeid in selected)
+        item for item in items if not excluded.search(item.nodeid) and (selected is None or item.nodeid in selected)
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
@@ -56,7 +54,9 @@ class _Reporter:
 
 def _status(report: pytest.TestReport) -> Status:
     if report.failed:
-        return {"call": Status.FAIL, "setup": Status.ERROR, "teardown": Status.ERROR}.get(report.when or "", Status.CRASH)
+        return {"call": Status.FAIL, "setup": Status.ERROR, "teardown": Status.ERROR}.get(
+            report.when or "", Status.CRASH
+        )
     if report.skipped and not hasattr(report, "wasxfail"):
         return Status.SKIP
     return Status.PASS

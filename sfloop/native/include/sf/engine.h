@@ -77,6 +77,7 @@ struct sf_spin {
     enum sf_spin_mode mode;
     sf_ns limit;           /* SF_SPIN_FOR: ns to spin after the last event */
     sf_ns idle_since;      /* the last turn that found something */
+    bool counted;          /* among the spinning loops of this process */
     bool contended;        /* adaptive: somebody else wants this CPU */
     sf_ns contended_until; /* when to try spinning again */
     sf_ns backoff;
@@ -90,6 +91,8 @@ void sf_spin_init(struct sf_spin *, enum sf_spin_mode, sf_ns limit);
 /* Called when the loop's thread starts and stops turning; counts the spinning loops of this process. */
 void sf_spin_enter(struct sf_spin *, sf_ns now);
 void sf_spin_leave(struct sf_spin *);
+/* In a forked child, where none of the parent's loops spin. */
+void sf_spin_after_fork(struct sf_spin *);
 /* Called while idle: true to spin on, false to sleep. */
 bool sf_spin_on(struct sf_spin *, sf_ns now);
 
