@@ -77,6 +77,12 @@ class TransportsByDescriptor:
         core = self._core._transport_core(fd)
         return None if core is None or fd in self._lent else core.get_transport()
 
+    def __getitem__(self, fd: int) -> Any:  # up to Python 3.11
+        transport = self.get(fd)
+        if transport is None:
+            raise KeyError(fd)
+        return transport
+
     def __delitem__(self, fd: int) -> None:
         self._lent.add(fd)
 

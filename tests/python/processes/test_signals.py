@@ -103,6 +103,7 @@ def test_an_exception_of_a_plain_signal_handler_leaves_the_loop(
         signal.signal(signal.SIGUSR1, previous)
 
 
+@pytest.mark.sfloop_only("asyncio prints an error for each signal that finds its wake-up descriptor full")
 def test_a_storm_of_signals(loop: asyncio.AbstractEventLoop, in_thread: InThread) -> None:
     seen = 0
 
