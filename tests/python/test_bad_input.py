@@ -89,7 +89,12 @@ def test_a_datagram_transport_whose_loop_is_closed(loop_kind: str) -> None:
     )
     address = transport.get_extra_info("sockname")
     loop.close()
-    for call in (lambda: transport.sendto(b"x", address), lambda: transport.close(), lambda: transport.abort()):
+    calls: list[Callable[[], Any]] = [
+        lambda: transport.sendto(b"x", address),
+        lambda: transport.close(),
+        lambda: transport.abort(),
+    ]
+    for call in calls:
         try:
             call()
         except (RuntimeError, OSError, AttributeError):

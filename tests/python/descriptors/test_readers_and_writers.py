@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import pty
@@ -125,10 +126,10 @@ def test_writer(run: Run, ends: tuple[int, int, str]) -> None:
 def test_eventfd(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        fd = os.eventfd(0, os.EFD_NONBLOCK)  # type: ignore[attr-defined]
+        fd = os.eventfd(0, os.EFD_NONBLOCK)
         seen: list[int] = []
-        loop.add_reader(fd, lambda: seen.append(os.eventfd_read(fd)))  # type: ignore[attr-defined]
-        os.eventfd_write(fd, 3)  # type: ignore[attr-defined]
+        loop.add_reader(fd, lambda: seen.append(os.eventfd_read(fd)))
+        os.eventfd_write(fd, 3)
         await until(lambda: seen == [3])
         loop.remove_reader(fd)
         os.close(fd)
@@ -146,7 +147,12 @@ def test_an_epoll_descriptor(run: Run) -> None:
         with socket_pair() as (w, r), contextlib.closing(select.epoll()) as inner:
             inner.register(r, select.EPOLLIN)
             seen: list[Any] = []
-            loop.add_reader(inner.fileno(), lambda: (seen.append(inner.poll(0)), os.read(r, 10)))
+
+            def drain() -> None:
+                seen.append(inner.poll(0))
+                os.read(r, 10)
+
+            loop.add_reader(inner.fileno(), drain)
             os.write(w, b"x")
             await until(lambda: bool(seen))
             assert seen[0] == [(r, select.EPOLLIN)]
@@ -203,7 +209,12 @@ def test_replacing_a_callback(run: Run) -> None:
         with socket_pair() as (w, r):
             seen: list[str] = []
             loop.add_reader(r, seen.append, "first")
-            loop.add_reader(r, lambda: (seen.append("second"), os.read(r, 10)))
+
+            def second() -> None:
+                seen.append("second")
+                os.read(r, 10)
+
+            loop.add_reader(r, second)
             os.write(w, b"x")
             await until(lambda: bool(seen))
             await turns()
@@ -242,7 +253,12 @@ def test_reader_and_writer_on_one_descriptor(run: Run) -> None:
         loop = asyncio.get_running_loop()
         with socket_pair() as (w, r):
             seen: list[str] = []
-            loop.add_reader(r, lambda: (seen.append("read"), os.read(r, 10)))
+
+            def read() -> None:
+                seen.append("read")
+                os.read(r, 10)
+
+            loop.add_reader(r, read)
             loop.add_writer(r, seen.append, "write")
             os.write(w, b"x")
             await until(lambda: {"read", "write"} <= set(seen))
@@ -280,13 +296,18 @@ def test_a_removed_reader_is_not_called_any_more_in_the_same_turn(run: Run) -> N
     run(main())
 
 
+def detached_socket_pair() -> tuple[int, int]:
+    a, b = socket.socketpair()
+    return a.detach(), b.detach()
+
+
 def test_end_of_file_is_readable(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        for make in (os.pipe, lambda: tuple(s.detach() for s in socket.socketpair())):
+        for make in (os.pipe, detached_socket_pair):
             r, w = make()
             seen: list[bytes] = []
-            loop.add_reader(r, lambda r=r, seen=seen: seen.append(os.read(r, 10)))
+            loop.add_reader(r, functools.partial(lambda r, seen: seen.append(os.read(r, 10)), r, seen))
             os.close(w)
             await until(lambda seen=seen: bool(seen))
             assert seen[0] == b""
@@ -332,7 +353,7 @@ def test_a_number_used_again_after_removal(run: Run) -> None:
         for i in range(50):
             a, b = socket.socketpair()
             seen: list[bytes] = []
-            loop.add_reader(b, lambda b=b, seen=seen: seen.append(b.recv(10)))
+            loop.add_reader(b, functools.partial(lambda b, seen: seen.append(b.recv(10)), b, seen))
             a.send(b"%d" % i)
             await until(lambda seen=seen: bool(seen))
             assert seen == [b"%d" % i]

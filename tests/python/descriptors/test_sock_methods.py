@@ -105,7 +105,7 @@ def test_both_directions_of_one_socket_at_once(run: Run, pair: Pair) -> None:
 
         a, b = pair
         results = await asyncio.gather(loop.sock_sendall(a, data), loop.sock_sendall(b, data), receive(a), receive(b))
-        assert results[2:] == [len(data), len(data)]
+        assert list(results[2:]) == [len(data), len(data)]
 
     run(main())
 

@@ -273,7 +273,7 @@ print("done")
 )
 
 # CPython warns of forking a process that has threads; an executor's idle thread is one.
-QUIET = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
+QUIET = "ignore::DeprecationWarning"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ QUIET = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
     ],
 )
 def test_fork(loop_kind: str, program: str, output: str) -> None:
-    assert programs.run(loop_kind, program, **QUIET) == f"{output}\n"
+    assert programs.run(loop_kind, program, PYTHONWARNINGS=QUIET) == f"{output}\n"
 
 
 @pytest.mark.sfloop_only("asyncio shares its epoll set and its self-pipe with the child")
@@ -302,4 +302,4 @@ def test_fork(loop_kind: str, program: str, output: str) -> None:
 )
 @pytest.mark.parametrize("spin", ["adaptive", "never", "always"])
 def test_isolation(loop_kind: str, program: str, output: str, spin: str) -> None:
-    assert programs.run(loop_kind, program, SFLOOP_SPIN=spin, **QUIET) == f"{output}\n"
+    assert programs.run(loop_kind, program, SFLOOP_SPIN=spin, PYTHONWARNINGS=QUIET) == f"{output}\n"

@@ -20,6 +20,12 @@ from harness.observed import Contexts, Run
 InThread = Callable[[Callable[[], Any]], threading.Thread]
 
 
+def signal_after(seconds: float) -> None:
+    """SIGUSR1 to this process."""
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
 def test_handlers_run_in_the_loop(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -58,7 +64,7 @@ def test_an_idle_loop_sees_a_signal(loop: asyncio.AbstractEventLoop, in_thread: 
     """No timer is set: only the signal itself can wake the loop."""
     loop.add_signal_handler(signal.SIGUSR1, loop.stop)
     start = time.monotonic()
-    in_thread(lambda: (time.sleep(idle), os.kill(os.getpid(), signal.SIGUSR1)))
+    in_thread(lambda: signal_after(idle))
     loop.run_forever()
     assert idle <= time.monotonic() - start < idle + 5
     loop.remove_signal_handler(signal.SIGUSR1)
@@ -76,7 +82,7 @@ def test_a_plain_signal_handler_runs_while_the_loop_is_idle(
 
     previous = signal.signal(signal.SIGUSR1, handler)
     try:
-        in_thread(lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGUSR1)))
+        in_thread(lambda: signal_after(0.1))
         start = time.monotonic()
         loop.run_forever()
         assert seen and seen[0] - start < 5
@@ -95,7 +101,7 @@ def test_an_exception_of_a_plain_signal_handler_leaves_the_loop(
     try:
         for _ in range(20):
             with pytest.raises(KeyboardInterrupt):
-                in_thread(lambda: (time.sleep(0.005), os.kill(os.getpid(), signal.SIGUSR1)))
+                in_thread(lambda: signal_after(0.005))
                 loop.run_forever()
                 pytest.fail("run_forever returned")
             assert not loop.is_running()

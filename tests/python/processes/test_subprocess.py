@@ -32,7 +32,7 @@ def test_shell(run: Run) -> None:
 def test_exec_with_input(run: Run) -> None:
     async def main() -> None:
         process = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
-        assert await process.communicate(b"through cat") == (b"through cat", None)
+        assert await process.communicate(b"through cat") == (b"through cat", None)  # type: ignore[comparison-overlap]
         assert await process.wait() == 0
 
     run(main())
@@ -81,7 +81,7 @@ def test_stderr_into_stdout_and_devnull(run: Run, tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_shell(
             "echo err >&2", stdout=PIPE, stderr=asyncio.subprocess.STDOUT, stdin=asyncio.subprocess.DEVNULL
         )
-        assert await process.communicate() == (b"err\n", None)
+        assert await process.communicate() == (b"err\n", None)  # type: ignore[comparison-overlap]
         with (tmp_path / "out").open("wb") as file:
             process = await asyncio.create_subprocess_shell("echo to a file", stdout=file)
             assert await process.wait() == 0
@@ -124,7 +124,7 @@ def test_a_process_that_ends_at_once(run: Run) -> None:
     async def main() -> None:
         for _ in range(20):
             process = await asyncio.create_subprocess_exec("true", stdout=PIPE)
-            assert await process.communicate() == (b"", None)
+            assert await process.communicate() == (b"", None)  # type: ignore[comparison-overlap]
             assert process.returncode == 0
 
     run(main())
@@ -272,13 +272,13 @@ def test_preexec_function_and_process_group(run: Run) -> None:
         process = await asyncio.create_subprocess_exec(
             *python("import os; print(os.getpgrp() == os.getpid())"), stdout=PIPE, start_new_session=True
         )
-        assert await process.communicate() == (b"True\n", None)
+        assert await process.communicate() == (b"True\n", None)  # type: ignore[comparison-overlap]
         process = await asyncio.create_subprocess_exec(
             *python("import os; print(os.nice(0) - " + str(os.nice(0)) + ")"),
             stdout=PIPE,
             preexec_fn=lambda: os.nice(1),
         )
-        assert await process.communicate() == (b"1\n", None)
+        assert await process.communicate() == (b"1\n", None)  # type: ignore[comparison-overlap]
 
     run(main())
 

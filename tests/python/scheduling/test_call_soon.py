@@ -50,7 +50,12 @@ def test_a_chain_of_callbacks_does_not_starve_timers_and_io(loop: asyncio.Abstra
             loop.stop()
 
     a.send(b"x")
-    loop.add_reader(b, lambda: (b.recv(1), seen.add("io")))
+
+    def read() -> None:
+        b.recv(1)
+        seen.add("io")
+
+    loop.add_reader(b, read)
     loop.call_later(0.01, seen.add, "timer")
     loop.call_soon(again)
     loop.run_forever()
@@ -187,6 +192,7 @@ def test_cancel_before_the_call(loop: asyncio.AbstractEventLoop) -> None:
 
 def test_cancel_by_an_earlier_callback_of_the_same_turn(loop: asyncio.AbstractEventLoop) -> None:
     seen: list[str] = []
+    handle: asyncio.Handle
     loop.call_soon(lambda: handle.cancel())
     handle = loop.call_soon(seen.append, "cancelled")
     loop.call_soon(seen.append, "other")

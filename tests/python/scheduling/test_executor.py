@@ -74,8 +74,12 @@ def test_shutdown_waits_for_the_threads(loop_kind: str) -> None:
     loop = new_loop(loop_kind)
     seen: list[str] = []
 
+    def work() -> None:
+        time.sleep(0.05)
+        seen.append("ran")
+
     async def main() -> None:
-        loop.run_in_executor(None, lambda: (time.sleep(0.05), seen.append("ran")))
+        loop.run_in_executor(None, work)
         await loop.shutdown_default_executor()
         assert seen == ["ran"]
         with pytest.raises(RuntimeError, match="Executor shutdown has been called"):

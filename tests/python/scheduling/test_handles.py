@@ -64,7 +64,7 @@ def test_handles_equal_only_themselves(loop: asyncio.AbstractEventLoop) -> None:
     one = loop.call_soon(named_callback)
     two = loop.call_soon(named_callback)
     assert one == one and one != two and len({one, two}) == 2
-    assert one.__eq__("other") is NotImplemented or one != "other"
+    assert one != object()
 
 
 def test_timer_handles_compare_by_time(loop: asyncio.AbstractEventLoop) -> None:
@@ -79,7 +79,7 @@ def test_timer_handles_compare_by_time(loop: asyncio.AbstractEventLoop) -> None:
     assert early != other
     assert early != "a string"
     with pytest.raises(TypeError):
-        assert early < 3
+        assert early < 3  # type: ignore[operator]
     for timer in (early, late, same, other):
         timer.cancel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import sys
 from collections.abc import AsyncGenerator
@@ -73,7 +74,7 @@ def test_task_factory(loop: asyncio.AbstractEventLoop) -> None:
         return 3
 
     assert loop.get_task_factory() is None
-    loop.set_task_factory(factory)  # type: ignore[arg-type]
+    loop.set_task_factory(factory)
     assert loop.get_task_factory() is factory
     assert loop.run_until_complete(named()) == 3
     assert made == ["named"]
@@ -139,7 +140,7 @@ def test_futures_call_back_in_order(loop: asyncio.AbstractEventLoop) -> None:
     seen: list[int] = []
     future = loop.create_future()
     for i in range(5):
-        future.add_done_callback(lambda _, i=i: seen.append(i))
+        future.add_done_callback(functools.partial(lambda i, _: seen.append(i), i))
     loop.call_soon(future.set_result, None)
     drain(loop)
     assert seen == list(range(5))

@@ -51,7 +51,12 @@ def test_it_wakes_an_idle_loop(loop: asyncio.AbstractEventLoop, in_thread: InThr
 
 def test_it_wakes_a_loop_that_waits_for_a_far_timer(loop: asyncio.AbstractEventLoop, in_thread: InThread) -> None:
     timer = loop.call_later(3600, loop.stop)
-    in_thread(lambda: (time.sleep(0.05), loop.call_soon_threadsafe(loop.stop)))
+
+    def wake() -> None:
+        time.sleep(0.05)
+        loop.call_soon_threadsafe(loop.stop)
+
+    in_thread(wake)
     start = time.monotonic()
     loop.run_forever()
     assert time.monotonic() - start < 5

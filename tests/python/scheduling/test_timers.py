@@ -144,6 +144,7 @@ def test_cancelled_timers_do_not_run(loop: asyncio.AbstractEventLoop) -> None:
 def test_cancel_a_timer_from_an_earlier_timer_that_is_due_in_the_same_turn(loop: asyncio.AbstractEventLoop) -> None:
     seen: list[str] = []
     now = loop.time()
+    later: asyncio.TimerHandle
     loop.call_at(now + 0.001, lambda: later.cancel())
     later = loop.call_at(now + 0.002, seen.append, "cancelled")
     loop.call_at(now + 0.003, loop.stop)

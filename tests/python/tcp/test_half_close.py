@@ -98,7 +98,7 @@ def test_both_ends_send_eof_and_keep_open(run: Run) -> None:
             client.transport.write(b"from the client")
             client.transport.write_eof()
             await asyncio.gather(server.eof, client.eof)
-            assert (server.data, client.data) == (b"from the client", b"from the server")
+            assert server.data == b"from the client" and client.data == b"from the server"
             for protocol in (server, client):
                 assert not protocol.lost.done()
                 protocol.transport.close()

@@ -35,7 +35,12 @@ def test_offsets_and_counts(
 ) -> None:
     calls: list[int] = []
     native = os.sendfile
-    monkeypatch.setattr(os, "sendfile", lambda *args: (calls.append(1), native(*args))[1])
+
+    def sendfile(*args: Any) -> int:
+        calls.append(1)
+        return native(*args)
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
