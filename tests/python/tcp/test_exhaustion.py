@@ -182,6 +182,9 @@ def test_connections_opened_at_once(loop_kind: str, many: int) -> None:
         assert clients.stdout.readline() == f"{many}\n", programs.finish(clients)
         out, err = clients.communicate("close\n", timeout=60)
         assert (out, clients.returncode) == ("closed\n", 0), err
+    except BaseException:
+        server.kill()
+        raise
     finally:
         out, err = programs.finish(server, 70)
     assert (out, server.returncode) == (f"{many} {many}\n", 0), err
