@@ -70,7 +70,7 @@ EXCEPTIONS = (
     Expected(
         "test_udp.Test_UV_UDP.test_create_datagram_endpoint_wrong_sock",
         "the words of an error message that asyncio has changed",
-        since=(3, 12),
+        since=(3, 13),
     ),
     Expected(
         "test_udp.Test_UV_UDP.test_udp_sendto_dns", "uvloop refuses host names in sendto(), asyncio resolves them"
@@ -95,6 +95,37 @@ EXCEPTIONS = (
     Expected(
         "test_tcp.Test_UV_TCPSSL.test_start_tls_client_buf_proto_1",
         _SSLPROTO + "a protocol with get_buffer() has to be a BufferedProtocol",
+    ),
+    # older versions of asyncio
+    Expected(
+        "test_unix.Test_UV_Unix.test_create_unix_server_path_stream_bittype",
+        "asyncio's create_unix_server() has no cleanup_socket before 3.13",
+        before=(3, 13),
+    ),
+    Expected(
+        "test_unix.Test_UV_Unix.test_epollhup",
+        "asyncio's Server.wait_closed() does not wait for the connections before 3.12",
+        before=(3, 12),
+    ),
+    Expected(
+        "test_context.Test_UV_Context.test_subprocess_protocol",
+        "asyncio's child watchers report from a thread without the caller's context before 3.12",
+        before=(3, 12),
+    ),
+    *(
+        Expected(test, "asyncio.sslproto before 3.11 is another, simpler implementation", before=(3, 11))
+        for test in (
+            "test_context.Test_UV_Context.test_connect_accepted_socket",
+            "test_context.Test_UV_Context.test_start_tls",
+            "test_tcp.Test_UV_TCPSSL.test_create_connection_memory_leak",
+            "test_tcp.Test_UV_TCPSSL.test_create_server_ssl_over_ssl",
+            "test_tcp.Test_UV_TCPSSL.test_renegotiation",
+            "test_tcp.Test_UV_TCPSSL.test_shutdown_cleanly",
+            "test_tcp.Test_UV_TCPSSL.test_shutdown_timeout",
+            "test_tcp.Test_UV_TCPSSL.test_start_tls_client_reg_proto_1",
+            "test_tcp.Test_UV_TCPSSL.test_start_tls_server_1",
+            "test_tcp.Test_UV_TCPSSL.test_write_to_closed_transport",
+        )
     ),
     # the test itself
     Expected(
