@@ -244,6 +244,9 @@ cdef class LoopCore:
         return <double>sf_now() / 1e9
 
     cdef int push_ready(self, object handle) except -1:
+        # Asked again: making the handle may have collected garbage, and let another thread close the loop.
+        if self.closed:
+            self.check_open()
         if sf_ready_push(&self.engine.ready, <void *>handle) < 0:
             raise MemoryError()
         Py_INCREF(handle)
@@ -301,6 +304,8 @@ cdef class LoopCore:
             timer._scheduled = True
         else:
             timer = new_timer_handle(when, callback, args, self, context)
+        if self.closed:  # as in push_ready
+            self.check_open()
         if sf_timers_push(&self.engine.timers, due, <void *>timer) < 0:
             raise MemoryError()
         Py_INCREF(timer)
