@@ -156,7 +156,7 @@ asan: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## our tests and CPython
 	@$(ASAN) tests/conformance
 
 # What reaches the native code most: bytes, datagrams, handles, and whatever a program can do wrong with them.
-ASAN_SHORT := tests/python/tcp tests/python/udp tests/python/test_bad_input.py tests/python/test_agreement_fuzz.py \
+ASAN_SHORT := tests/python/tcp tests/python/udp tests/python/test_bad_input.py tests/python/agreement \
 	tests/python/scheduling/test_handles.py tests/python/scheduling/test_timers.py --ignore=tests/python/tcp/test_exhaustion.py
 asan-quick: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## a part of that, for every run of the CI
 	$(build_asan)

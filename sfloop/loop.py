@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.backends import select_stack
 from sfloop.config import Options, pin_thread
-from sfloop.native.engine.core import LoopCore
+from sfloop.native.engine.descriptors import WatchingCore
+from sfloop.sockets import SocketCalls
 from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
-from sfloop.unixloop import UnixLoop
 
 if TYPE_CHECKING:
     import ssl
@@ -41,7 +41,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 class WatchedDescriptors(selectors.BaseSelector):
     """The descriptors that the loop watches, in the shape in which asyncio's own code looks at its selector."""
 
-    def __init__(self, core: LoopCore) -> None:
+    def __init__(self, core: WatchingCore) -> None:
         self._core = core
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
@@ -69,7 +69,7 @@ class TransportsByDescriptor:
     """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are
     in the native core; what is kept here is which of them sendfile has borrowed the descriptor of."""
 
-    def __init__(self, core: LoopCore) -> None:
+    def __init__(self, core: WatchingCore) -> None:
         self._core = core
         self._lent: set[int] = set()
 
@@ -90,7 +90,7 @@ class TransportsByDescriptor:
         self._lent.discard(fd)
 
 
-class Loop(LoopCore, UnixLoop):
+class Loop(SocketCalls):
     """An asyncio event loop that busy-polls.
 
     It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, pipes, signals, TLS,

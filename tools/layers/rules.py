@@ -70,6 +70,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.transports": "transports",
     "sfloop.loop": "loop",
     "sfloop.unixloop": "loop",
+    "sfloop.sockets": "loop",
     "sfloop.multicast": "multicast",
     "sfloop.testing": "testing",
     "sfloop.runner": "running",

@@ -8,7 +8,6 @@ from sfloop.native.engine.engine cimport sf_engine, sf_ready, sf_sock, sf_sock_k
 cdef class LoopCore:
     cdef sf_engine *engine
     cdef list sinks           # by slot; None where the slot is free
-    cdef dict watches         # descriptor -> Watch
     cdef uint32_t *transports # descriptor -> 1 + slot of the transport that uses it, or 0
     cdef int transports_size
     cdef bint closed
@@ -28,6 +27,7 @@ cdef class LoopCore:
     cdef public object _transports, _unix_server_sockets, slow_callback_duration
 
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1
+    cdef int descriptor_taken(self, int fd) except -1
     cdef void detach(self, Sink sink) noexcept
     cdef int note_transport(self, int fd, uint32_t value) except -1
     cdef int check_open(self) except -1
@@ -43,8 +43,6 @@ cdef class LoopCore:
     cdef int push_ready(self, object handle) except -1
     cdef object set_timer(self, object when, object callback, object args, object context)
     cdef object new_call(self, object callback, object args, object context)
-    cdef Watch watch(self, object fileobj)
-    cdef Watch find_watch(self, object fileobj)
     cdef int shut(self) except -1
     cdef void discard_all(self) noexcept
 
@@ -65,12 +63,4 @@ cdef class Sink:
     cdef void orphan(self) noexcept
 
 
-cdef class Watch(Sink):
-    cdef int fd
-    cdef object fileobj           # what add_reader or add_writer was given: it may be closed before it is removed
-    cdef object reader, writer    # handles
-
-
 cdef object os_error(int error)
-# The descriptor of a number or of an object with fileno(); ValueError for anything else.
-cdef int descriptor_of(object fileobj) except -1

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The loop core: scheduling, the turn, and watched descriptors.
+"""The loop core: scheduling, the turn, and the sinks that take its events.
 
 One turn: poll the stacks (spinning or sleeping when nothing is ready), run the handles that were ready before, give each
 event to its sink, run the timers that are due. That is the order in which asyncio calls back; the difference is that an
@@ -71,19 +71,6 @@ cdef sf_ns to_ns(double when) except? -1:
     return ns
 
 
-cdef int descriptor_of(object fileobj) except -1:
-    """As the selectors module has it."""
-    cdef object fd = fileobj
-    if not isinstance(fileobj, int):
-        try:
-            fd = int(fileobj.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fileobj!r}") from None
-    if not 0 <= fd <= 0x7FFFFFFF:
-        raise ValueError(f"Invalid file descriptor: {fd}")
-    return fd
-
-
 cdef class Sink:
     cdef int on_event(self, uint32_t what) except -1:
         return 0
@@ -109,32 +96,11 @@ cdef class Sink:
         self.interest = 0
 
 
-cdef class Watch(Sink):
-    """A descriptor of the program's own, with the handles of add_reader and add_writer."""
-
-    cdef int on_event(self, uint32_t what) except -1:
-        # Both are settled before the first runs, which may remove or replace the other: a cancelled handle is not run.
-        reader = self.reader if what & SF_READABLE else None
-        writer = self.writer if what & SF_WRITABLE else None
-        if reader is not None:
-            self.loop.run(reader)
-        if writer is not None:
-            self.loop.run(writer)
-        return 0
-
-    cdef void orphan(self) noexcept:
-        Sink.orphan(self)
-        self.fileobj = None
-        self.reader = None
-        self.writer = None
-
-
 cdef class LoopCore:
     def __cinit__(self, *args, **kwargs):
         self.engine = NULL
         self.closed = True
         self.sinks = []
-        self.watches = {}
         self.transports = NULL
         self.transports_size = 0
 
@@ -167,7 +133,6 @@ cdef class LoopCore:
             if sink is not None:
                 (<Sink>sink).orphan()
         self.sinks = []
-        self.watches = {}
         self.discard_all()
         return 0
 
@@ -515,7 +480,7 @@ cdef class LoopCore:
         sf_timers_rebuild(t)
         return 0
 
-    # ---- watched descriptors ----
+    # ---- sinks ----
 
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1:
         """Gives the sink a slot and a socket over the kernel descriptor fd, with no interest yet."""
@@ -524,6 +489,7 @@ cdef class LoopCore:
         cdef int rc
         if self.closed:
             self.check_open()
+        self.descriptor_taken(fd)
         kernel = self.engine.kernel
         rc = sf_slots_take(&self.engine.slots, &slot, &generation)
         if rc == 0:
@@ -544,6 +510,10 @@ cdef class LoopCore:
         sink.loop = self
         sink.slot = slot
         sink.interest = 0
+        return 0
+
+    cdef int descriptor_taken(self, int fd) except -1:
+        """A sink is about to use the descriptor, which may be a new one of an old number."""
         return 0
 
     cdef void detach(self, Sink sink) noexcept:
@@ -578,94 +548,6 @@ cdef class LoopCore:
             return None
         found = self.transports[fd]
         return self.sinks[found - 1] if found else None
-
-    cdef Watch watch(self, object fileobj):
-        """The watch of a descriptor, made if there is none. Without interest it is in nobody's way."""
-        cdef int fd = descriptor_of(fileobj)
-        cdef Watch watch = self.watches.get(fd)
-        if watch is None:
-            watch = Watch()
-            watch.fd = fd
-            self.attach(watch, fd, SF_KIND_WATCH)
-            self.watches[fd] = watch
-        watch.fileobj = fileobj
-        return watch
-
-    cdef Watch find_watch(self, object fileobj):
-        try:
-            return self.watches.get(descriptor_of(fileobj))
-        except ValueError:
-            for watch in self.watches.values():  # it was closed before it was removed
-                if (<Watch>watch).fileobj is fileobj:
-                    return watch
-            raise
-
-    def _set_watch(self, fileobj, int what, handle):
-        """Makes handle the reader (what 1) or the writer (2) of a descriptor or of an object that has one."""
-        cdef Watch watch
-        cdef uint32_t interest
-        self.check_open()
-        watch = self.watch(fileobj)
-        interest = watch.interest | what
-        try:
-            # Told to the kernel even if nothing changed: the descriptor may be a new one of an old number.
-            watch.interest = 0 if watch.interest == interest else watch.interest
-            watch.want(interest)
-        except BaseException:
-            if watch.reader is None and watch.writer is None:
-                del self.watches[watch.fd]
-                watch.release()
-            raise
-        if what == SF_READABLE:
-            old, watch.reader = watch.reader, handle
-        else:
-            old, watch.writer = watch.writer, handle
-        if old is not None:
-            old.cancel()
-
-    def _unset_watch(self, fileobj, int what):
-        """Removes the reader (what 1) or the writer (2). Returns whether there was one."""
-        cdef Watch watch
-        if self.closed:
-            return False
-        watch = self.find_watch(fileobj)
-        if watch is None:
-            return False
-        if what == SF_READABLE:
-            old, watch.reader = watch.reader, None
-        else:
-            old, watch.writer = watch.writer, None
-        try:
-            watch.want(watch.interest & ~what)
-        except OSError:  # the descriptor was closed first; the kernel has forgotten it, or will
-            watch.interest &= ~what
-        if watch.interest == 0:
-            del self.watches[watch.fd]
-            watch.release()
-        if old is not None:
-            old.cancel()
-        return old is not None
-
-    def _watched(self):
-        """{descriptor: (reader handle or None, writer handle or None)}"""
-        cdef Watch watch
-        return {fd: ((<Watch>watch).reader, (<Watch>watch).writer) for fd, watch in self.watches.items()}
-
-    def _add_reader(self, fd, callback, *args):
-        handle = self.new_call(callback, args, None)
-        self._set_watch(fd, SF_READABLE, handle)
-        return handle
-
-    def _add_writer(self, fd, callback, *args):
-        handle = self.new_call(callback, args, None)
-        self._set_watch(fd, SF_WRITABLE, handle)
-        return handle
-
-    def _remove_reader(self, fd):
-        return self._unset_watch(fd, SF_READABLE)
-
-    def _remove_writer(self, fd):
-        return self._unset_watch(fd, SF_WRITABLE)
 
     # ---- counters ----
 

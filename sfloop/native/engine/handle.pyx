@@ -269,6 +269,9 @@ Handle = make_type(
 TimerHandle = make_type(
     b"sfloop.TimerHandle", asyncio.TimerHandle, timer_handle_methods,
     b"What call_later() and call_at() return: an asyncio.TimerHandle, see its documentation.")
+# Kept for ever: the pointers below must outlive this module's dictionary, which goes early when the interpreter ends.
+Py_INCREF(Handle)
+Py_INCREF(TimerHandle)
 handles.type = <PyTypeObject *><PyObject *>Handle
 timers.type = <PyTypeObject *><PyObject *>TimerHandle
 

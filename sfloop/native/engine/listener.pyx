@@ -7,7 +7,8 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.core cimport LoopCore, Sink, descriptor_of, os_error
+from sfloop.native.engine.core cimport LoopCore, Sink, os_error
+from sfloop.native.engine.descriptors cimport descriptor_of
 from sfloop.native.engine.engine cimport SF_KIND_LISTENER, SF_READABLE, sockaddr, sockaddr_storage, socklen_t
 
 

@@ -1,0 +1,43 @@
+"""Watched descriptors, in the loop and one by one."""
+
+from libc.stdint cimport uint32_t
+
+from sfloop.native.engine.core cimport LoopCore, Sink
+
+
+cdef class WatchingCore(LoopCore):
+    cdef dict watches             # descriptor -> Watch
+
+    cdef Watch watch(self, object fileobj)
+    cdef Watch find_watch(self, object fileobj)
+    cdef Watch watch_of_socket(self, object sock)
+    cdef int set_handle(self, Watch watch, uint32_t what, object handle) except -1
+    cdef Receiving wait_to_receive(self, Watch watch, Py_ssize_t size, object buffer)
+    cdef int forget(self, Watch watch) except -1
+
+
+cdef class Watch(Sink):
+    cdef int fd
+    cdef object fileobj           # what add_reader or add_writer was given: it may be closed before it is removed
+    cdef object reader, writer    # handles
+    cdef object owner             # weak reference to the socket.socket whose sock_* calls use the watch
+    cdef bint told                # the kernel knows the interest for the owner's descriptor as it is now
+    cdef bint stream
+    cdef bint drained             # the owner's last read took all there was
+
+    cdef int nobody_waits(self) except -1
+    cdef object receive(self, Py_ssize_t size)
+    cdef Py_ssize_t receive_into(self, object buffer) except? -2
+    cdef Py_ssize_t note_received(self, ssize_t n, Py_ssize_t asked) except? -2
+
+
+cdef class Receiving:
+    cdef Watch watch
+    cdef readonly object future
+    cdef object handle
+    cdef object buffer      # None: sock_recv()
+    cdef Py_ssize_t size
+
+
+# The descriptor of a number or of an object with fileno(); ValueError for anything else.
+cdef int descriptor_of(object fileobj) except -1

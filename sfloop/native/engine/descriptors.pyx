@@ -1,0 +1,363 @@
+# cython: language_level=3
+"""Descriptors of the program's own: add_reader and add_writer, and sock_recv and sock_sendall on its sockets.
+
+A descriptor that sock_recv has waited for stays in the kernel's set when the wait is over, since as a rule the program is
+about to wait for it again, and both changes of the set would be system calls. If it does not, the next event that nobody
+wants takes it out. What is kept that way has no hold on the socket: it is known by a weak reference.
+"""
+
+import socket
+import weakref
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+from libc.errno cimport EAGAIN
+from libc.stdint cimport uint32_t
+
+from sfloop.native.engine.core cimport LoopCore, Sink, os_error
+from sfloop.native.engine.engine cimport SF_KIND_WATCH, SF_READABLE, SF_WRITABLE, iovec
+
+cdef extern from "Python.h":
+    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
+    char *PyBytes_AS_STRING_ "PyBytes_AS_STRING" (PyObject *) noexcept
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
+
+cdef object _socket = socket.socket
+cdef int STREAM = socket.SOCK_STREAM
+cdef object reference = weakref.ref
+
+cdef enum:
+    BLOCKED = -1
+
+
+cdef int descriptor_of(object fileobj) except -1:
+    """As the selectors module has it."""
+    cdef object fd = fileobj
+    if not isinstance(fileobj, int):
+        try:
+            fd = int(fileobj.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {fileobj!r}") from None
+    if not 0 <= fd <= 0x7FFFFFFF:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    return fd
+
+
+cdef class Watch(Sink):
+    cdef int on_event(self, uint32_t what) except -1:
+        # Both are settled before the first runs, which may remove or replace the other: a cancelled handle is not run.
+        reader = self.reader if what & SF_READABLE else None
+        writer = self.writer if what & SF_WRITABLE else None
+        if reader is None:
+            what &= ~SF_READABLE
+        if writer is None:
+            what &= ~SF_WRITABLE
+        if not what:
+            return self.nobody_waits()
+        if reader is not None:
+            self.loop.run(reader)
+        if writer is not None:
+            self.loop.run(writer)
+        return 0
+
+    cdef int nobody_waits(self) except -1:
+        try:
+            self.want((SF_READABLE if self.reader is not None else 0) | (SF_WRITABLE if self.writer is not None else 0))
+        except OSError:  # closed meanwhile
+            pass
+        return 0
+
+    cdef void orphan(self) noexcept:
+        Sink.orphan(self)
+        self.fileobj = self.reader = self.writer = self.owner = None
+
+    def owner_gone(self, ref):
+        if self.owner is ref and self.loop is not None:
+            self.owner = None
+            if self.reader is None and self.writer is None and self.sock != NULL:
+                (<WatchingCore>self.loop).forget(self)
+
+    # ---- for sock_* ----
+
+    cdef object receive(self, Py_ssize_t size):
+        """The bytes, or None if there are none yet."""
+        cdef PyObject *data
+        cdef ssize_t n
+        if size == 0:  # as socket.recv(): nothing is asked of the kernel
+            return b""
+        data = PyBytes_FromStringAndSize_(NULL, size)
+        if data == NULL:
+            raise MemoryError()
+        n = self.sock.stack.ops.recv_into(self.sock, PyBytes_AS_STRING_(data), size)
+        if n < 0:
+            Py_XDECREF(data)
+            return None if self.note_received(n, size) == BLOCKED else b""
+        self.note_received(n, size)
+        if n < size and _PyBytes_Resize(&data, n) < 0:
+            raise MemoryError()
+        received = <object>data
+        Py_XDECREF(data)
+        return received
+
+    cdef Py_ssize_t receive_into(self, object buffer) except? -2:
+        """The number of bytes, or BLOCKED."""
+        cdef Py_buffer view
+        cdef ssize_t n = 0
+        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        cdef Py_ssize_t asked = view.len
+        if asked:
+            n = self.sock.stack.ops.recv_into(self.sock, view.buf, asked)
+        PyBuffer_Release(&view)
+        return self.note_received(n, asked) if asked else 0
+
+    cdef Py_ssize_t note_received(self, ssize_t n, Py_ssize_t asked) except? -2:
+        # A short read has emptied a stream; a datagram says nothing of the next.
+        self.drained = self.stream and n < asked
+        if n >= 0:
+            return n
+        if n == -EAGAIN:
+            return BLOCKED
+        raise os_error(-n)
+
+
+cdef class Receiving:
+    """A sock_recv() or sock_recv_into() that waits. `future` ends with what it returns."""
+
+    def step(self):
+        cdef Py_ssize_t n
+        if self.future.done() or self.watch.sock == NULL:  # cancelled, but the program has not run since
+            return
+        try:
+            if self.buffer is None:
+                result = self.watch.receive(self.size)
+                if result is None:
+                    return
+            else:
+                n = self.watch.receive_into(self.buffer)
+                if n == BLOCKED:
+                    return
+                result = n
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.end()
+            self.future.set_exception(exc)
+        else:
+            self.end()
+            self.future.set_result(result)
+
+    def end(self):
+        """Waits no more. The kernel is not told: see above."""
+        if self.watch.reader is self.handle:
+            self.watch.reader = None
+        self.handle.cancel()
+
+
+cdef class WatchingCore(LoopCore):
+    def __cinit__(self, *args, **kwargs):
+        self.watches = {}
+
+    cdef int shut(self) except -1:
+        LoopCore.shut(self)
+        self.watches = {}
+        return 0
+
+    cdef Watch watch(self, object fileobj):
+        """The watch of a descriptor, made if there is none. Without interest it is in nobody's way."""
+        cdef int fd = descriptor_of(fileobj)
+        cdef Watch watch = self.watches.get(fd)
+        if watch is None:
+            watch = Watch()
+            watch.fd = fd
+            self.attach(watch, fd, SF_KIND_WATCH)
+            self.watches[fd] = watch
+        return watch
+
+    cdef Watch find_watch(self, object fileobj):
+        try:
+            return self.watches.get(descriptor_of(fileobj))
+        except ValueError:
+            for watch in self.watches.values():  # it was closed before it was removed
+                if (<Watch>watch).fileobj is fileobj:
+                    return watch
+            raise
+
+    cdef int forget(self, Watch watch) except -1:
+        del self.watches[watch.fd]
+        watch.release()
+        watch.owner = watch.fileobj = None
+        return 0
+
+    cdef int descriptor_taken(self, int fd) except -1:
+        cdef Watch watch = self.watches.get(fd)
+        if watch is not None and watch.reader is None and watch.writer is None:
+            self.forget(watch)
+        return 0
+
+    cdef int set_handle(self, Watch watch, uint32_t what, object handle) except -1:
+        """Makes handle the reader (SF_READABLE) or the writer (SF_WRITABLE)."""
+        cdef uint32_t interest = watch.interest | what
+        try:
+            # Told to the kernel even if nothing changed: the descriptor may be a new one of an old number.
+            if not watch.told:
+                watch.interest = 0 if watch.interest == interest else watch.interest
+            watch.want(interest)
+        except BaseException:
+            if watch.reader is None and watch.writer is None:
+                self.forget(watch)
+            raise
+        if what == SF_READABLE:
+            old, watch.reader = watch.reader, handle
+        else:
+            old, watch.writer = watch.writer, handle
+        if old is not None:
+            old.cancel()
+        return 0
+
+    def _set_watch(self, fileobj, int what, handle):
+        """Makes handle the reader (what 1) or the writer (2) of a descriptor or of an object that has one."""
+        self.check_open()
+        cdef Watch watch = self.watch(fileobj)
+        watch.told = False
+        watch.fileobj = fileobj
+        self.set_handle(watch, what, handle)
+
+    def _unset_watch(self, fileobj, int what):
+        """Removes the reader (what 1) or the writer (2). Returns whether there was one."""
+        cdef Watch watch
+        if self.closed:
+            return False
+        watch = self.find_watch(fileobj)
+        if watch is None:
+            return False
+        if what == SF_READABLE:
+            old, watch.reader = watch.reader, None
+        else:
+            old, watch.writer = watch.writer, None
+        try:
+            watch.want(watch.interest & ~what)
+        except OSError:  # the descriptor was closed first; the kernel has forgotten it, or will
+            watch.interest &= ~what
+        if watch.reader is None and watch.writer is None:
+            self.forget(watch)
+        if old is not None:
+            old.cancel()
+        return old is not None
+
+    def _watched(self):
+        """{descriptor: (reader handle or None, writer handle or None)}"""
+        cdef Watch watch
+        return {fd: ((<Watch>watch).reader, (<Watch>watch).writer) for fd, watch in self.watches.items()
+                if (<Watch>watch).reader is not None or (<Watch>watch).writer is not None}
+
+    def _add_reader(self, fd, callback, *args):
+        handle = self.new_call(callback, args, None)
+        self._set_watch(fd, SF_READABLE, handle)
+        return handle
+
+    def _add_writer(self, fd, callback, *args):
+        handle = self.new_call(callback, args, None)
+        self._set_watch(fd, SF_WRITABLE, handle)
+        return handle
+
+    def _remove_reader(self, fd):
+        return self._unset_watch(fd, SF_READABLE)
+
+    def _remove_writer(self, fd):
+        return self._unset_watch(fd, SF_WRITABLE)
+
+    # ---- sock_recv, sock_recv_into, sock_sendall ----
+    #
+    # Each returns None for what it leaves to asyncio's code: debug mode with its checks, subclasses of socket.socket with
+    # methods of their own, closed sockets, sockets that a transport uses, and arguments that are an error.
+
+    cdef Watch watch_of_socket(self, object sock):
+        cdef Watch watch
+        cdef int fd
+        if self.debug or self.closed or type(sock) is not _socket:
+            return None
+        fd = sock.fileno()
+        if fd < 0:
+            return None
+        watch = self.watches.get(fd)
+        if watch is not None and watch.owner is not None and watch.owner() is sock:
+            return watch
+        if fd < self.transports_size and self.transports[fd]:
+            return None
+        if watch is None:
+            watch = self.watch(fd)
+        watch.owner = reference(sock, watch.owner_gone)
+        watch.stream = sock.type == STREAM
+        watch.drained = watch.told = False
+        return watch
+
+    cdef Receiving wait_to_receive(self, Watch watch, Py_ssize_t size, object buffer):
+        cdef Receiving call = Receiving()
+        call.watch = watch
+        call.size = size
+        call.buffer = buffer
+        call.future = self.create_future()
+        call.handle = self.new_call(call.step, (), None)
+        self.set_handle(watch, SF_READABLE, call.handle)
+        watch.told = True
+        return call
+
+    def _begin_recv(self, sock, size):
+        """bytes, or a Receiving."""
+        cdef Watch watch
+        if type(size) is not int or size < 0:
+            return None
+        watch = self.watch_of_socket(sock)
+        if watch is None:
+            return None
+        # A stream that was read to its end is not tried again before the kernel says that it is readable.
+        if not watch.drained:
+            received = watch.receive(size)
+            if received is not None:
+                return received
+        return self.wait_to_receive(watch, size, None)
+
+    def _begin_recv_into(self, sock, buffer):
+        """The number of bytes received, or a Receiving."""
+        cdef Watch watch
+        cdef Py_ssize_t n
+        if type(buffer) is not bytearray and type(buffer) is not memoryview:
+            return None
+        watch = self.watch_of_socket(sock)
+        if watch is None:
+            return None
+        if not watch.drained:
+            try:
+                n = watch.receive_into(buffer)
+            except (BufferError, ValueError):  # read-only, or released
+                return None
+            if n != BLOCKED:
+                return n
+        return self.wait_to_receive(watch, 0, buffer)
+
+    def _begin_sendall(self, sock, data):
+        """The number of bytes sent, 0 if there is no room now."""
+        cdef Py_buffer view
+        cdef iovec iov
+        cdef ssize_t n
+        cdef Watch watch
+        if type(data) is not bytes and type(data) is not bytearray and type(data) is not memoryview:
+            return None
+        watch = self.watch_of_socket(sock)
+        if watch is None or watch.writer is not None:
+            return None
+        try:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        except (BufferError, ValueError):  # not contiguous, or released
+            return None
+        iov.iov_base = view.buf
+        iov.iov_len = view.len
+        n = watch.sock.stack.ops.sendv(watch.sock, &iov, 1)
+        PyBuffer_Release(&view)
+        if n == -EAGAIN:
+            return 0
+        if n < 0:
+            raise os_error(-n)
+        return n

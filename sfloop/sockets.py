@@ -1,0 +1,52 @@
+"""``loop.sock_*``: the calls on the program's own sockets that a message goes through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sfloop.native.engine.descriptors import WatchingCore
+from sfloop.unixloop import UnixLoop
+
+if TYPE_CHECKING:
+    import socket
+
+
+class SocketCalls(WatchingCore, UnixLoop):
+    """What a plain socket allows happens natively; the rest, errors among it, is asyncio's own code."""
+
+    __slots__ = ()
+
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to n bytes. As ``asyncio.loop.sock_recv``."""
+        call = self._begin_recv(sock, n)
+        if type(call) is bytes:
+            return call
+        if call is None:
+            return await super().sock_recv(sock, n)
+        try:
+            return await call.future  # type: ignore[union-attr, no-any-return]
+        except BaseException:
+            call.end()  # type: ignore[union-attr]
+            raise
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive into a writable buffer; returns the number of bytes. As ``asyncio.loop.sock_recv_into``."""
+        call = self._begin_recv_into(sock, buf)
+        if type(call) is int:
+            return call
+        if call is None:
+            return await super().sock_recv_into(sock, buf)
+        try:
+            return await call.future  # type: ignore[union-attr, no-any-return]
+        except BaseException:
+            call.end()  # type: ignore[union-attr]
+            raise
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Send all of data. As ``asyncio.loop.sock_sendall``."""
+        sent = self._begin_sendall(sock, data)
+        if sent is None:
+            return await super().sock_sendall(sock, data)
+        if sent != memoryview(data).nbytes:
+            await super().sock_sendall(sock, memoryview(data).cast("B")[sent:])
+        return None

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from harness import leaks
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All examples together leave nothing behind on sfloop."""
+    before, failed = leaks.snapshot("sfloop"), request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        return  # the failure's traceback keeps everything alive
+    assert leaks.check("sfloop", before) == []
