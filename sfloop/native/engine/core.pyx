@@ -249,6 +249,8 @@ cdef class LoopCore:
         """Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
+        if type(delay) is float:
+            return self.set_timer(<double>sf_now() / 1e9 + <double>delay, callback, args, context)
         return self.set_timer(<double>sf_now() / 1e9 + delay, callback, args, context)
 
     def call_at(self, when, callback, *args, context=None):

@@ -159,7 +159,7 @@ int sf_engine_poll(struct sf_engine *);
 int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience);
 
 /*
- * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 2 us ago
+ * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 4 us ago
  * and nothing was sent or watched since. What the program does itself is thus seen by the very next turn, as in asyncio;
  * what comes from outside, at most that much later.
  */

@@ -1,0 +1,135 @@
+/*
+ * The driver seam: Ethernet frames in and out of one NIC queue (or what stands for one), while the kernel keeps the rest of
+ * the interface. The rules:
+ *
+ *  - Only frames of flows that were added with filter_add() arrive, so far as the driver can tell them apart (caps.flags,
+ *    SF_DRIVER_UNFILTERED: it cannot). Whoever reads them still checks every header: a shared queue brings others' too.
+ *  - A received frame is lent. It goes back with rx_release(), in any order, soon: a driver has few of them, and on some NICs
+ *    one that is kept holds back a megabyte. rx_burst() alone refills what the NIC receives into.
+ *  - A frame to send is written into memory that tx_reserve() lends, and belongs to the driver after tx_commit().
+ *    What is committed need not have left before tx_flush().
+ *  - Nothing blocks. Functions return 0 or a count, or a negative errno. One thread uses a driver.
+ *  - Drivers stack: pcap, trace and fault hand out the same table and pass on to the driver below.
+ */
+#ifndef SF_DRIVER_H
+#define SF_DRIVER_H
+
+#include "sf/base.h"
+
+#include <stdbool.h>
+
+enum sf_frame_flags {
+    /* Received. */
+    SF_FRAME_CHECKSUM_GOOD = 1,    /* the NIC has verified the IP and the UDP or TCP checksum */
+    SF_FRAME_CHECKSUM_PARTIAL = 2, /* the sender is on this machine and has left the sum to hardware: only the pseudo-header's is in */
+    SF_FRAME_MORE = 4,             /* the next frame of the burst continues this one; a burst never ends with such a frame */
+    SF_FRAME_OWN = 8,              /* sent by this machine, seen on its way out */
+};
+
+struct sf_frame {
+    uint8_t *data; /* the Ethernet header; of a continuation, the bytes that follow */
+    uint32_t len;
+    uint32_t flags;
+    sf_ns timestamp; /* of CLOCK_REALTIME when the frame was received, by the NIC or the kernel; 0: not known */
+    uint64_t token;  /* the driver's own */
+};
+
+/* Addresses and ports in network byte order. Zero matches any: remote address and port both or neither, local address. */
+struct sf_flow {
+    uint32_t local_addr, remote_addr;
+    uint16_t local_port, remote_port;
+    uint8_t protocol; /* IPPROTO_UDP, IPPROTO_TCP */
+};
+
+enum sf_driver_flags {
+    SF_DRIVER_UNFILTERED = 1, /* brings every frame */
+    SF_DRIVER_SHARES = 2,     /* the kernel sees the same frames too */
+    SF_DRIVER_POINT_TO_POINT = 4,
+    SF_DRIVER_DEAD = 8, /* the interface or the other side is gone for good */
+};
+
+struct sf_driver_caps {
+    uint32_t flags;
+    uint32_t mtu;      /* the largest IP packet, in bytes */
+    uint32_t rx_lent;  /* frames that may be lent at a time */
+    uint32_t tx_queue; /* frames that may wait for sending */
+    uint8_t mac[6];
+    uint8_t peer_mac[6];  /* point to point: the other side's; all zero while there is none */
+    uint32_t addr;        /* point to point: our address and the other side's (0: there is none yet) */
+    uint32_t peer_addr;
+    int queue;        /* of the interface */
+    int ifindex;      /* 0: not an interface of the kernel's */
+    char mode[96];    /* what was chosen, for people: "native, copy, 1 queue" */
+};
+
+struct sf_driver_stats {
+    uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
+    uint64_t rx_dropped;  /* by the NIC or the kernel: no buffer, ring full */
+    uint64_t rx_invalid;  /* refused by the driver: too long, torn */
+    uint64_t tx_full;     /* tx_reserve() had nothing to lend */
+    uint64_t tx_errors;
+    uint64_t wakeups;     /* system calls made to get the kernel going */
+};
+
+struct sf_driver;
+
+/* Called every turn; one cache line. */
+struct sf_driver_fast {
+    /* Up to n frames. Also takes back what was sent. 0: nothing, which is most calls and has to be cheap. */
+    int (*rx_burst)(struct sf_driver *, struct sf_frame *, int n);
+    void (*rx_release)(struct sf_driver *, struct sf_frame *, int n);
+    /* Memory for a frame of len bytes: the number of pieces, in order and with their lengths set, or -EAGAIN (full),
+     * -EMSGSIZE (longer than the MTU and an Ethernet header allow, or more pieces than max). */
+    int (*tx_reserve)(struct sf_driver *, uint32_t len, struct sf_frame *pieces, int max);
+    void (*tx_cancel)(struct sf_driver *, struct sf_frame *pieces, int n);
+    /* One frame of n pieces. Cannot fail: what goes wrong is counted. */
+    void (*tx_commit)(struct sf_driver *, struct sf_frame *pieces, int n);
+    void (*tx_flush)(struct sf_driver *);
+    const struct sf_driver_control *control;
+};
+
+struct sf_driver_control {
+    const char *name;
+    void (*close)(struct sf_driver *); /* also frees it; frames that are lent become invalid */
+    void (*caps)(struct sf_driver *, struct sf_driver_caps *);
+    void (*stats)(struct sf_driver *, struct sf_driver_stats *);
+    int (*filter_add)(struct sf_driver *, const struct sf_flow *); /* -EEXIST, -ENOSPC, -EOPNOTSUPP */
+    int (*filter_del)(struct sf_driver *, const struct sf_flow *);
+    /* For sleeping. arm() makes the descriptor readable when frames arrive or the driver's state changes; -EAGAIN: there
+     * is something already. The descriptor stays the same for the driver's life, and the driver reads it empty. */
+    int (*arm)(struct sf_driver *, int *fd);
+    void (*disarm)(struct sf_driver *);
+};
+
+/* A driver's own state follows. */
+struct sf_driver {
+    struct sf_driver_fast fast;
+};
+
+/* What drivers are opened with. Fields that a driver has no use for are ignored. */
+struct sf_driver_config {
+    const char *interface; /* the kernel's name; of shm: the wire's */
+    int queue;             /* -1: all of them, or whatever suits */
+    uint32_t addr;         /* shm: our address */
+    uint32_t rx_frames, tx_frames, frame_size; /* 0: the driver's choice */
+    const char *mode;      /* af_xdp: "auto", "zerocopy", "native", "skb"; NULL: auto */
+    const char *file;      /* pcap, trace */
+    const char *faults;    /* fault: its description */
+    uint64_t seed;         /* fault */
+};
+
+#define SF_DRIVER_ERROR_SIZE 256
+
+/*
+ * Opens. Returns NULL, sets *error to a negative errno and writes a sentence into `message` (SF_DRIVER_ERROR_SIZE bytes) that
+ * says what was asked for, what is missing and what to do.
+ */
+typedef struct sf_driver *(*sf_driver_open)(const struct sf_driver_config *, int *error, char *message);
+/* The same for one that stands on another, which it closes with itself; when it fails, the one below stays open. */
+typedef struct sf_driver *(*sf_driver_wrap)(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
+
+/* drivers/registry.c: by name, NULL if there is none of that name in this build. */
+sf_driver_open sf_driver_find(const char *name);
+sf_driver_wrap sf_driver_find_wrapper(const char *name);
+
+#endif
