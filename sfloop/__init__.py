@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sfloop.policy import EventLoopPolicy, Policy, install
     from sfloop.runner import Runner, new_event_loop, run
 
-    from . import multicast
+    from . import multicast, udp
 
     __version__: str
 
@@ -48,6 +48,7 @@ __all__ = [
     "multicast",
     "new_event_loop",
     "run",
+    "udp",
 ]
 
 # Everything that imports asyncio or the native engine is loaded when it is first used.
@@ -60,6 +61,7 @@ _HOME = {
     "multicast": "sfloop.multicast",
     "new_event_loop": "sfloop.runner",
     "run": "sfloop.runner",
+    "udp": "sfloop.udp",
 }
 
 
@@ -72,7 +74,7 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         module = import_module(_HOME[name])
-        value = module if name == "multicast" else getattr(module, name)
+        value = module if name in ("multicast", "udp") else getattr(module, name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -7,6 +7,7 @@ of them end in :meth:`Options.resolve`, so that an option means the same thing e
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import warnings
@@ -73,7 +74,8 @@ class Options:
     stack: StackOption = "auto"
     #: The frame driver under the ``tcpip`` stack; ``None`` lets the stack choose.
     driver: DriverOption | None = None
-    #: The network interface to accelerate, by the kernel's name for it. Nothing is attached to a NIC nobody named.
+    #: The network interface to accelerate, by the kernel's name for it. Nothing is attached to a NIC nobody named. For
+    #: the ``shm`` driver: a wire's name and this side's IPv4 address, ``"feed@127.77.0.1"``.
     interface: str | None = None
     #: ``"adaptive"``, ``"always"``, ``"never"``, or the microseconds to spin after the last event before sleeping.
     spin: str | float = "adaptive"
@@ -96,6 +98,11 @@ class Options:
             raise ValueError(
                 f"driver={self.driver!r} does not go with stack={self.stack!r}: frame drivers serve the 'tcpip' stack "
                 f"only; give stack='tcpip' (or 'auto'), or leave driver out"
+            )
+        if self.interface is not None and "@" in self.interface and self.driver not in (None, "shm"):
+            raise ValueError(
+                f"interface={self.interface!r}: a wire's name and an address are for driver='shm'; driver="
+                f"{self.driver!r} needs the name of a network interface"
             )
 
     @property
@@ -276,11 +283,21 @@ def _check_interface(label: str, value: object) -> str | None:
         raise TypeError(
             f"{label}={value!r}: must be the name of a network interface or None, not {type(value).__name__}"
         )
-    if not 0 < len(os.fsencode(value)) <= INTERFACE_NAME_MAX or "/" in value or any(c.isspace() for c in value):
+    name, at, address = value.partition("@")
+    if not 0 < len(os.fsencode(name)) <= INTERFACE_NAME_MAX or "/" in name or any(c.isspace() for c in name):
         raise ValueError(
             f"{label}={value!r}: must be the name of a network interface: 1 to {INTERFACE_NAME_MAX} bytes without "
-            f"'/' or white space, as `ip link` shows it"
+            f"'/' or white space, as `ip link` shows it; or, for the shm driver, a wire's name and an address, as in "
+            f"'feed@127.77.0.1'"
         )
+    if at:
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError:
+            raise ValueError(
+                f"{label}={value!r}: {address!r} is no IPv4 address; a wire of the shm driver and this side's address "
+                f"are written as in 'feed@127.77.0.1'"
+            ) from None
     return value
 
 

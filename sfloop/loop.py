@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import selectors
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sfloop.backends import select_stack
+from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
 from sfloop.native.engine.descriptors import WatchingCore
 from sfloop.sockets import SocketCalls
@@ -105,13 +106,23 @@ class Loop(SocketCalls):
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = Options.resolve(options)
-        self._stack_choice = select_stack(self._options)
         self._listeners: dict[int, Listener] = {}
         self._unpinned: frozenset[int] | None = None
         self._open_engine(self._options.spin_mode, self._options.spin_ns)
+        try:
+            self._stack_choice = select_stack(self._options, self._open_stack)
+        except BaseException:
+            self._close_engine()
+            raise
         super().__init__(WatchedDescriptors(self))
         self._transports = TransportsByDescriptor(self)
         _loops.add(self)
+
+    def _open_stack(self, stack: str, driver: str | None) -> None:
+        if stack != "tcpip" or driver is None:
+            raise OSError(errno.EOPNOTSUPP, "not built in this version of sfloop")
+        name, address = wire_of(self._options) if driver == "shm" else (self._options.interface or "", "0.0.0.0")
+        self._open_tcpip(driver, name, int.from_bytes(socket.inet_aton(address), sys.byteorder), "")
 
     # ---- running ----
 
@@ -362,11 +373,19 @@ class Loop(SocketCalls):
         return self._counters()
 
     def describe(self) -> dict[str, Any]:
-        """What the loop runs on and why: ``stack``, ``fell_back``, ``reasons`` (stack → why it was taken or not) and
+        """What the loop runs on and why: ``stack``, ``driver`` (its name, mode, MTU in bytes, and of a shm wire both
+        addresses; None on the kernel stack), ``fell_back``, ``reasons`` (stack → why it was taken or not) and
         ``options``."""
         choice = self._stack_choice
+        driver: dict[str, Any] | None = None
+        for name, mode, mtu, address, peer in self._driver_caps():
+            driver = {"name": name, "mode": mode, "mtu": mtu}
+            if address:
+                driver["address"] = socket.inet_ntoa(address.to_bytes(4, sys.byteorder))
+                driver["peer"] = socket.inet_ntoa(peer.to_bytes(4, sys.byteorder)) if peer else None
         return {
             "stack": choice.name,
+            "driver": driver,
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),
             "options": {name: getattr(self._options, name) for name in self._options.__dataclass_fields__},

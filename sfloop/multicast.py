@@ -234,8 +234,10 @@ def _socket_of(endpoint: _HasExtraInfo | _Socket) -> _Socket:
         sock = endpoint
     if not hasattr(sock, "setsockopt"):
         raise TypeError(f"a datagram transport or a socket is needed, not {type(endpoint).__name__} {endpoint!r}")
-    if sock.fileno() < 0:
-        raise OSError(errno.EBADF, "the socket is closed")
+    try:
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)  # not fileno(): a bypassing transport's socket shows none
+    except OSError as error:
+        raise OSError(error.errno, "the socket is closed") from None
     result: _Socket = sock
     return result
 

@@ -10,6 +10,7 @@ from asyncio import futures, transports, trsock
 from typing import TYPE_CHECKING, Any
 
 from sfloop.native.engine import address
+from sfloop.transports.pseudosocket import PseudoSocket
 
 if TYPE_CHECKING:
     from sfloop.loop import Loop
@@ -102,7 +103,8 @@ class SocketTransport(transports._FlowControlMixin):
         elif self._sock is not None and name == "sockname":
             self._extra[name] = _name_of(self._sock.getsockname)
         elif self._sock is not None and name == "socket":
-            self._extra[name] = trsock.TransportSocket(self._sock)
+            kind = trsock.TransportSocket if self._core.stack in ("kernel", None) else PseudoSocket
+            self._extra[name] = kind(self._sock)
 
     # ---- protocol and reading ----
 

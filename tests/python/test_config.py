@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import math
 import os
 import pickle
+import re
 import threading
 import warnings
 from typing import Any
@@ -324,23 +326,54 @@ def test_kernel_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "stack"),
-    [({"stack": "tcpdirect"}, "tcpdirect"), ({"stack": "tcpip"}, "tcpip"), ({"driver": "af_xdp"}, "tcpip")],
+    ("options", "stack", "why"),
+    [
+        ({"stack": "tcpdirect"}, "tcpdirect", "not built in this version"),
+        ({"stack": "tcpip"}, "tcpip", "over ef_vi: not built.*over packet: "),
+        ({"driver": "dpdk"}, "tcpip", "not built in this version"),
+        ({"driver": "af_xdp"}, "tcpip", "no interface was named|this process lacks CAP_"),
+    ],
 )
-def test_fallback(options: dict[str, Any], stack: str) -> None:
+def test_fallback(options: dict[str, Any], stack: str, why: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         choice = select_stack(Options(**options))
     assert choice.name == "kernel"
     assert choice.fell_back
-    assert "not built" in choice.reasons[stack]
+    assert re.search(why, choice.reasons[stack])
     wanted = next(iter(options.values()))
-    with pytest.warns(RuntimeWarning, match=f"'{wanted}' cannot be used: not built in this version.*kernel stack"):
+    with pytest.warns(RuntimeWarning, match=f"'{wanted}' cannot be used: ({why}).*kernel stack"):
         assert select_stack(Options(**options, fallback="warn")).name == "kernel"
-    with pytest.raises(
-        OSError, match=rf"'{wanted}' cannot be used: not built in this version.*available here are: 'kernel'"
-    ):
+    with pytest.raises(OSError, match=rf"'{wanted}' cannot be used: ({why}).*available here are: 'kernel', 'tcpip'"):
         select_stack(Options(**options, fallback="error"))
+
+
+def test_an_opener_that_fails_is_the_reason() -> None:
+    def refuse(stack: str, driver: str | None) -> None:
+        raise OSError(errno.EBUSY, f"{stack} over {driver} is busy")
+
+    options = Options(stack="tcpip", driver="shm", interface="feed@127.77.0.1")
+    assert select_stack(options, refuse).reasons["tcpip"].endswith("tcpip over shm is busy")
+    with pytest.raises(OSError, match="tcpip over shm is busy") as raised:
+        select_stack(Options(driver="shm", interface="feed@127.77.0.1", fallback="error"), refuse)
+    assert raised.value.errno == errno.EBUSY
+
+
+@pytest.mark.parametrize("interface", [None, "feed", "@127.77.0.1"])
+def test_a_wire_needs_a_name_and_an_address(interface: Any) -> None:
+    with pytest.raises(ValueError, match=r"interface="):
+        select_stack(Options(driver="shm", interface=interface))
+
+
+@pytest.mark.parametrize("interface", ["feed@", "feed@example.org", "feed@1.2.3", "feed@::1"])
+def test_the_address_of_a_wire(interface: str) -> None:
+    with pytest.raises(ValueError, match=r"interface='feed@.*127\.77\.0\.1"):
+        select_stack(Options(driver="shm", interface=interface))
+
+
+def test_a_wire_is_of_the_shm_driver() -> None:
+    with pytest.raises(ValueError, match="driver='shm'"):
+        Options(driver="af_xdp", interface="feed@127.77.0.1")
 
 
 @pytest.mark.parametrize("fallback", ["kernel", "warn", "error"])
@@ -355,5 +388,6 @@ def test_backends_lists_every_name_once() -> None:
     drivers = [backend.name for backend in listed if backend.kind == "driver"]
     assert ("auto", *stacks) == config.STACKS
     assert tuple(drivers) == config.DRIVERS
-    assert [backend.name for backend in listed if backend.available] == ["kernel"]
+    available = {backend.name for backend in listed if backend.available}
+    assert {"kernel", "tcpip", "shm"} <= available <= {"kernel", "tcpip", "shm", "af_xdp", "packet"}
     assert all(backend.reason and backend.description for backend in listed)

@@ -40,7 +40,7 @@ SEAM_HEADERS: dict[str, frozenset[str]] = {
 }
 
 #: The headers that Cython may declare (`cdef extern from`); the system's and Python's own are free.
-CYTHON_HEADERS = frozenset({"base.h", "stack.h", "engine.h"})
+CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h"})
 
 #: Layer of Python modules → the layers it may import at run time. Imports for type checkers only are free: a transport
 #: may say in its annotations that it belongs to a Loop.
@@ -72,6 +72,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.unixloop": "loop",
     "sfloop.sockets": "loop",
     "sfloop.multicast": "multicast",
+    "sfloop.udp": "multicast",
     "sfloop.testing": "testing",
     "sfloop.runner": "running",
     "sfloop.policy": "running",

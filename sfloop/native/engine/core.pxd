@@ -8,8 +8,11 @@ from sfloop.native.engine.engine cimport sf_engine, sf_ready, sf_sock, sf_sock_k
 cdef class LoopCore:
     cdef sf_engine *engine
     cdef list sinks           # by slot; None where the slot is free
+    cdef list drivers         # of the engine's bypass stacks, in order: pointers
     cdef uint32_t *transports # descriptor -> 1 + slot of the transport that uses it, or 0
     cdef int transports_size
+    cdef sf_engine *condemned # a closed engine whose memory somebody still looks at
+    cdef Py_ssize_t kept      # views of the stacks' memory that a program has kept
     cdef bint closed
     cdef bint debug
     cdef bint stopping
@@ -27,6 +30,7 @@ cdef class LoopCore:
     cdef public object _transports, _unix_server_sockets, slow_callback_duration
 
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1
+    cdef int adopt_bypassing(self, Sink sink, int fd, sf_sock_kind kind, uint32_t slot, uint32_t generation) except -1
     cdef int descriptor_taken(self, int fd) except -1
     cdef void detach(self, Sink sink) noexcept
     cdef int note_transport(self, int fd, uint32_t value) except -1
@@ -45,6 +49,7 @@ cdef class LoopCore:
     cdef object new_call(self, object callback, object args, object context)
     cdef int shut(self) except -1
     cdef void discard_all(self) noexcept
+    cdef int give_back(self) except -1
 
 
 cdef class Sink:

@@ -6,6 +6,7 @@ event to its sink, run the timers that are due. That is the order in which async
 event or a timer does not pass through the ready queue.
 """
 
+import errno as errno_of
 import os
 import time
 
@@ -98,9 +99,10 @@ cdef class Sink:
 
 cdef class LoopCore:
     def __cinit__(self, *args, **kwargs):
-        self.engine = NULL
+        self.engine = self.condemned = NULL
         self.closed = True
         self.sinks = []
+        self.drivers = []
         self.transports = NULL
         self.transports_size = 0
 
@@ -127,6 +129,63 @@ cdef class LoopCore:
         """Drops every handle and timer, leaves open transports to their owners, and frees the engine."""
         self.shut()
 
+    # ---- stacks that bypass the kernel ----
+
+    def _open_tcpip(self, str driver, str interface, uint32_t address, str mode):
+        """Gives the loop the tcpip stack over a frame driver. Before any socket is made.
+
+        :param interface: the kernel's name of the interface; of the shm driver, the wire's.
+        :param address: of this side of a shm wire, in network byte order; 0 otherwise.
+        :raises OSError: with the driver's own words on what is missing.
+        """
+        cdef sf_driver_config config
+        cdef sf_tcpip_config stack_config
+        cdef sf_driver *opened
+        cdef sf_stack *stack
+        cdef int error = 0
+        cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
+        cdef bytes name = os.fsencode(interface)
+        cdef bytes mode_text = mode.encode() if mode else b""
+        cdef sf_driver_open opener = sf_driver_find(driver.encode())
+        self.check_open()
+        if opener == NULL:
+            raise OSError(errno_of.EOPNOTSUPP, f"driver={driver!r}: not built in this version of sfloop")
+        memset(&config, 0, sizeof(config))
+        memset(&stack_config, 0, sizeof(stack_config))
+        message[0] = 0
+        config.interface = name
+        config.queue = -1
+        config.addr = address
+        config.mode = <const char *>mode_text if mode else NULL
+        opened = opener(&config, &error, message)
+        if opened == NULL:
+            raise OSError(-error, f"driver={driver!r}: {(<bytes>message).decode(errors='replace')}")
+        stack_config.driver = opened
+        stack_config.interface = name
+        stack = sf_stack_tcpip_create(&stack_config, &error, message)
+        if stack == NULL:
+            opened.fast.control.close(opened)
+            raise OSError(-error, f"stack='tcpip': {(<bytes>message).decode(errors='replace')}")
+        error = sf_engine_add_stack(self.engine, stack)
+        if error < 0:
+            stack.ops.destroy(stack)
+            raise os_error(-error)
+        self.drivers.append(<size_t>opened)
+
+    def _driver_caps(self):
+        """(driver's name, what it chose, MTU in bytes, own and peer address in network byte order) of each stack."""
+        cdef sf_driver_caps caps
+        cdef sf_driver *opened
+        cdef list found = []
+        if self.engine == NULL:
+            return found
+        for pointer in self.drivers:
+            opened = <sf_driver *><size_t>pointer
+            opened.fast.control.caps(opened, &caps)
+            found.append(((<bytes>opened.fast.control.name).decode(), (<bytes>caps.mode).decode(errors="replace"), caps.mtu,
+                          caps.addr, caps.peer_addr))
+        return found
+
     cdef int shut(self) except -1:
         self.closed = True
         for sink in self.sinks:
@@ -150,10 +209,23 @@ cdef class LoopCore:
             set_scheduled(<PyObject *>e.timers.heap[e.timers.count].handle, False)
             Py_DECREF(<object>e.timers.heap[e.timers.count].handle)
         # Only now: a handle's destructor may call into the loop, which sees it closed but must find it whole.
+        self.engine = NULL
+        if self.kept:
+            self.condemned = e
+            return
         global live_engines
         live_engines -= 1
-        self.engine = NULL
         sf_engine_destroy(e)
+
+    cdef int give_back(self) except -1:
+        """A kept view of a stack's memory is gone. With the last, what close() could not free is freed."""
+        global live_engines
+        self.kept -= 1
+        if self.kept == 0 and self.condemned != NULL:
+            e, self.condemned = self.condemned, NULL
+            live_engines -= 1
+            sf_engine_destroy(e)
+        return 0
 
     def _after_fork(self):
         """Called in a forked child: parts from the parent's kernel objects (epoll set, wake-up descriptor)."""
@@ -495,7 +567,10 @@ cdef class LoopCore:
         kernel = self.engine.kernel
         rc = sf_slots_take(&self.engine.slots, &slot, &generation)
         if rc == 0:
-            rc = kernel.ops.adopt(kernel, fd, kind, slot, generation, &sink.sock)
+            if kind == SF_KIND_DATAGRAM:
+                rc = self.adopt_bypassing(sink, fd, kind, slot, generation)
+            if sink.sock == NULL:
+                rc = kernel.ops.adopt(kernel, fd, kind, slot, generation, &sink.sock)
             if rc < 0:
                 sf_slots_give(&self.engine.slots, slot)
         if rc < 0:
@@ -512,6 +587,17 @@ cdef class LoopCore:
         sink.loop = self
         sink.slot = slot
         sink.interest = 0
+        return 0
+
+    cdef int adopt_bypassing(self, Sink sink, int fd, sf_sock_kind kind, uint32_t slot, uint32_t generation) except -1:
+        """By the first stack that serves the socket's addresses. What none of them can is the kernel's."""
+        cdef int i
+        cdef sf_stack *stack
+        for i in range(self.engine.n_stacks):
+            stack = self.engine.stacks[i]
+            if stack.ops.adopt(stack, fd, kind, slot, generation, &sink.sock) == 0:
+                break
+            sink.sock = NULL
         return 0
 
     cdef int descriptor_taken(self, int fd) except -1:
@@ -556,10 +642,12 @@ cdef class LoopCore:
     def _counters(self):
         """Counts since the loop was made, as stats() gives them."""
         cdef sf_engine *e = self.engine
-        cdef sf_stack_stats *s
+        cdef dict stacks
         if e == NULL:
             return {}
-        s = &e.kernel.stats
+        stacks = {"kernel": stack_counters(e.kernel)}
+        for i, pointer in enumerate(self.drivers):
+            stacks["tcpip"] = tcpip_counters(e.stacks[<int>i], <sf_driver *><size_t>pointer)
         return {
             "turns": e.stats.turns,
             "empty_turns": e.stats.empty_turns,
@@ -569,21 +657,46 @@ cdef class LoopCore:
             "contentions": e.spin.contentions,
             "ready": e.ready.count,
             "timers": e.timers.count,
-            "stacks": {
-                (<bytes>e.kernel.ops.name).decode(): {
-                    "polls": s.polls,
-                    "empty_polls": s.empty_polls,
-                    "events": s.events,
-                    "stale_events": s.stale_events,
-                    "rx_bytes": s.rx_bytes,
-                    "rx_messages": s.rx_messages,
-                    "tx_bytes": s.tx_bytes,
-                    "tx_messages": s.tx_messages,
-                    "tx_would_block": s.tx_would_block,
-                    "sockets": e.slots.used - 1,  # less the wake-up descriptor
-                },
-            },
+            "sockets": e.slots.used - 1 - e.n_stacks,  # less the engine's own descriptors
+            "stacks": stacks,
         }
+
+
+cdef dict stack_counters(sf_stack *stack):
+    cdef sf_stack_stats *s = &stack.stats
+    return {
+        "polls": s.polls,
+        "empty_polls": s.empty_polls,
+        "events": s.events,
+        "stale_events": s.stale_events,
+        "rx_bytes": s.rx_bytes,
+        "rx_messages": s.rx_messages,
+        "tx_bytes": s.tx_bytes,
+        "tx_messages": s.tx_messages,
+        "tx_would_block": s.tx_would_block,
+    }
+
+
+cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
+    cdef sf_counter[64] own
+    cdef sf_driver_stats d
+    cdef int i
+    cdef dict counters = stack_counters(stack)
+    for i in range(sf_stack_tcpip_counters(stack, own, 64)):
+        counters[(<bytes>own[i].name).decode()] = own[i].value
+    opened.fast.control.stats(opened, &d)
+    counters["driver"] = {
+        "rx_frames": d.rx_frames,
+        "rx_bytes": d.rx_bytes,
+        "rx_dropped": d.rx_dropped,
+        "rx_invalid": d.rx_invalid,
+        "tx_frames": d.tx_frames,
+        "tx_bytes": d.tx_bytes,
+        "tx_full": d.tx_full,
+        "tx_errors": d.tx_errors,
+        "wakeups": d.wakeups,
+    }
+    return counters
 
 
 cdef bint loop_debugs(PyObject *loop) noexcept:

@@ -9,6 +9,7 @@ from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.address cimport AddressBook
+from sfloop.native.engine.loan cimport Loan
 from sfloop.native.engine.core cimport os_error
 from sfloop.native.engine.engine cimport (
     SF_READABLE, SF_WRITABLE, sf_datagram, sockaddr, socklen_t,
@@ -29,6 +30,8 @@ def live():
 
 cdef class DatagramCore(TransportCore):
     cdef object datagram_received   # the protocol's bound method
+    cdef object datagrams_received  # the same of a protocol that takes whole batches, or None
+    cdef bint lends                 # to that one: views of the stack's memory instead of bytes
     cdef object queue               # deque of (bytes, address)
     cdef object undelivered         # deque of (bytes, address) received before reading was paused
     cdef AddressBook addresses
@@ -55,10 +58,16 @@ cdef class DatagramCore(TransportCore):
     def set_protocol(self, protocol):
         self.protocol = protocol
         self.datagram_received = getattr(protocol, "datagram_received", None)  # missed when a datagram arrives
+        self.datagrams_received = getattr(protocol, "datagrams_received", None)
+        self.lends = False
+        if self.datagrams_received is not None:
+            self.lends = bool(getattr(protocol, "zero_copy", False))
+            if self.sock != NULL and self.sock.stack.ops.want_timestamps != NULL:
+                self.sock.stack.ops.want_timestamps(self.sock, bool(getattr(protocol, "timestamps", False)))
 
     def forget_protocol(self):
         self.protocol = None
-        self.datagram_received = None
+        self.datagram_received = self.datagrams_received = None
 
     cdef int serve(self, uint32_t what) except -1:
         if what & SF_READABLE and self.interest & SF_READABLE:
@@ -74,6 +83,8 @@ cdef class DatagramCore(TransportCore):
         cdef int i, n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
         if n < 0:
             return 0 if n == -EAGAIN else self.report_error(os_error(-n))
+        if self.datagrams_received is not None:
+            return self.deliver_batch(batch, n)
         try:
             for i in range(n):
                 if not self.reading() or self.conn_lost:
@@ -92,6 +103,32 @@ cdef class DatagramCore(TransportCore):
         finally:
             if i < n and not self.closing:
                 self.keep(&batch[i], n - i)
+        return 0
+
+    cdef int deliver_batch(self, sf_datagram *batch, int n) except -1:
+        """All at once, as (data, address, ns of CLOCK_REALTIME or None)."""
+        cdef int i
+        cdef Loan loan = Loan.__new__(Loan) if self.lends else None
+        datagrams = []
+        for i in range(n):
+            if loan is not None:
+                data = loan.view(batch[i].data, batch[i].len)
+            else:
+                data = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
+            datagrams.append((data, self.addresses.decode(batch[i].addr, batch[i].addr_len),
+                              batch[i].timestamp if batch[i].timestamp else None))
+        try:
+            self.datagrams_received(datagrams)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.protocol_reported(exc, "Exception in callback protocol.datagrams_received()")
+        finally:
+            if loan is not None and not loan.end(self.loop):
+                self.protocol_reported(
+                    BufferError("datagrams_received() has kept a view of a datagram beyond its return; what it shows will be "
+                                "overwritten. Copy what is kept (bytes(data)), or do without zero_copy"),
+                    "Fatal use of zero-copy data")
         return 0
 
     cdef int keep(self, sf_datagram *rest, int n) except -1:

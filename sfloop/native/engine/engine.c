@@ -29,18 +29,21 @@ void sf_engine_wake(struct sf_engine *e)
         ;
 }
 
-/* Takes the wake-up descriptor's event out of the batch. */
-static int without_wake(struct sf_engine *e, int n)
+/* Takes the events of the engine's own descriptors out of the batch: of the wake-up descriptor, and of those by which the
+ * other stacks end a sleep and which are polled anyway. */
+static int without_own(struct sf_engine *e, int n)
 {
     uint64_t count;
 
-    for (int i = 0; i < n; i++) {
-        if (SF_LIKELY(e->events[i].slot != e->wake_slot))
+    for (int i = 0; i < n;) {
+        if (SF_LIKELY(e->events[i].slot > e->last_own_slot)) {
+            i++;
             continue;
-        while (read(e->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
-            ;
+        }
+        if (e->events[i].slot == e->wake_slot)
+            while (read(e->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+                ;
         e->events[i] = e->events[--n];
-        break;
     }
     return n;
 }
@@ -65,7 +68,7 @@ int sf_engine_poll(struct sf_engine *e)
     if (e->n_stacks)
         n = poll_bypass(e);
     if (!e->n_stacks || e->now - e->kernel_polled >= e->kernel_interval) {
-        n += without_wake(e, e->kernel->ops->poll(e->kernel, e->now, e->events + n, SF_MAX_EVENTS - n));
+        n += without_own(e, e->kernel->ops->poll(e->kernel, e->now, e->events + n, SF_MAX_EVENTS - n));
         e->kernel_polled = e->now;
         e->kernel->touched = false;
     }
@@ -141,7 +144,7 @@ static int sleep_once(struct sf_engine *e, sf_ns deadline)
         return n;
     e->stats.turns++;
     e->event_next = 0;
-    e->event_count = without_wake(e, n);
+    e->event_count = without_own(e, n);
     e->spin.idle_since = e->now;
     return e->event_count;
 }
@@ -208,6 +211,16 @@ void sf_engine_leave(struct sf_engine *e)
         prctl(PR_SET_TIMERSLACK, (unsigned long)e->timer_slack);
 }
 
+/* Lets the stack's descriptor end a sleep. It is the same for the stack's life, whatever arm() says now. */
+static int sleep_on(struct sf_engine *e, struct sf_stack *stack, uint32_t slot, uint32_t generation)
+{
+    int fd = -1;
+
+    if (stack->ops->arm(stack, &fd) == 0)
+        stack->ops->disarm(stack);
+    return fd < 0 ? 0 : e->kernel->ops->wait_on(e->kernel, fd, slot, generation);
+}
+
 static int wake_open(struct sf_engine *e)
 {
     uint32_t generation;
@@ -222,6 +235,24 @@ static int wake_open(struct sf_engine *e)
     if (rc == 0)
         rc = e->kernel->ops->interest(e->wake_sock, SF_READABLE);
     return rc;
+}
+
+/* The slots of the engine's own are the first, so that one comparison tells them from all others. */
+int sf_engine_add_stack(struct sf_engine *e, struct sf_stack *stack)
+{
+    uint32_t slot, generation;
+    int rc;
+
+    if (e->n_stacks == SF_MAX_STACKS || e->slots.used != (uint32_t)e->n_stacks + 1)
+        return -EBUSY;
+    rc = sf_slots_take(&e->slots, &slot, &generation);
+    if (rc == 0)
+        rc = sleep_on(e, stack, slot, generation);
+    if (rc < 0)
+        return rc;
+    e->last_own_slot = slot;
+    e->stacks[e->n_stacks++] = stack;
+    return 0;
 }
 
 static void wake_close(struct sf_engine *e)
@@ -285,5 +316,13 @@ int sf_engine_after_fork(struct sf_engine *e)
     sf_spin_after_fork(&e->spin);
     atomic_store(&e->asleep, 0);
     e->event_next = e->event_count = 0;
-    return wake_open(e);
+    rc = wake_open(e);
+    for (int i = 0; rc == 0 && i < e->n_stacks; i++) {
+        uint32_t slot = (uint32_t)i + 1;
+
+        rc = e->stacks[i]->ops->rebuild(e->stacks[i]);
+        if (rc == 0)
+            rc = sleep_on(e, e->stacks[i], slot, e->slots.generation[slot]);
+    }
+    return rc;
 }

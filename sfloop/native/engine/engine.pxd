@@ -59,10 +59,12 @@ cdef extern from "sf/stack.h" nogil:
         uint32_t len
         uint32_t addr_len
         int flags
+        sf_ns timestamp
         const sockaddr *addr
 
     cdef struct sf_stack_ops:
         const char *name
+        void (*destroy)(sf_stack *)
         int (*adopt)(sf_stack *, int fd, sf_sock_kind, uint32_t slot, uint32_t generation, sf_sock **out)
         void (*release)(sf_sock *)
         int (*interest)(sf_sock *, uint32_t what)
@@ -74,6 +76,66 @@ cdef extern from "sf/stack.h" nogil:
         int (*accept)(sf_sock *, sockaddr *addr, socklen_t *len)
         int (*recv_batch)(sf_sock *, sf_datagram *out, int max)
         ssize_t (*send_to)(sf_sock *, const void *data, size_t len, const sockaddr *addr, socklen_t addr_len)
+        int (*want_timestamps)(sf_sock *, bint)
+
+    cdef struct sf_counter:
+        const char *name
+        uint64_t value
+
+    cdef struct sf_tcpip_config:
+        sf_driver *driver
+        const char *interface
+
+    sf_stack *sf_stack_tcpip_create(const sf_tcpip_config *, int *error, char *message)
+    int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
+
+cdef extern from "sf/driver.h" nogil:
+    int SF_DRIVER_ERROR_SIZE
+
+    cdef struct sf_driver_caps:
+        uint32_t flags
+        uint32_t mtu
+        uint32_t addr
+        uint32_t peer_addr
+        int queue
+        char mode[96]
+
+    cdef struct sf_driver_stats:
+        uint64_t rx_frames
+        uint64_t rx_bytes
+        uint64_t tx_frames
+        uint64_t tx_bytes
+        uint64_t rx_dropped
+        uint64_t rx_invalid
+        uint64_t tx_full
+        uint64_t tx_errors
+        uint64_t wakeups
+
+    cdef struct sf_driver_control:
+        const char *name
+        void (*close)(sf_driver *)
+        void (*caps)(sf_driver *, sf_driver_caps *)
+        void (*stats)(sf_driver *, sf_driver_stats *)
+
+    cdef struct sf_driver_fast:
+        const sf_driver_control *control
+
+    cdef struct sf_driver:
+        sf_driver_fast fast
+
+    cdef struct sf_driver_config:
+        const char *interface
+        int queue
+        uint32_t addr
+        const char *mode
+        const char *file
+        const char *faults
+        uint64_t seed
+
+    ctypedef sf_driver *(*sf_driver_open)(const sf_driver_config *, int *error, char *message)
+    ctypedef sf_driver *(*sf_driver_wrap)(sf_driver *below, const sf_driver_config *, int *error, char *message)
+    sf_driver_open sf_driver_find(const char *name)
+    sf_driver_wrap sf_driver_find_wrapper(const char *name)
 
 cdef extern from "sf/engine.h" nogil:
     cdef struct sf_ready:
@@ -123,6 +185,8 @@ cdef extern from "sf/engine.h" nogil:
         atomic_int wake
         atomic_ullong wake_writes
         sf_stack *kernel
+        sf_stack **stacks
+        int n_stacks
         sf_ns now
         sf_event *events
         int event_next
@@ -147,6 +211,7 @@ cdef extern from "sf/engine.h" nogil:
     sf_engine *sf_engine_create(sf_spin_mode, sf_ns spin_limit, int *error)
     void sf_engine_destroy(sf_engine *)
     int sf_engine_after_fork(sf_engine *)
+    int sf_engine_add_stack(sf_engine *, sf_stack *)
     void sf_engine_enter(sf_engine *)
     void sf_engine_leave(sf_engine *)
     void sf_engine_stale(sf_engine *)

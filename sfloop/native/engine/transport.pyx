@@ -59,6 +59,11 @@ cdef class TransportCore(Sink):
             raise RuntimeError("Event loop is closed")
         return 0
 
+    @property
+    def stack(self):
+        """The name of the stack that carries the traffic; None once the socket was released."""
+        return None if self.sock == NULL else (<bytes>self.sock.stack.ops.name).decode()
+
     # ---- reading ----
 
     cdef bint reading(self) noexcept:

@@ -33,6 +33,13 @@ struct kernel_sock {
     enum sf_sock_kind kind;
     uint32_t interest;
     bool large; /* AF_UNIX: datagrams may exceed 64 KiB */
+    bool timestamps;
+};
+
+/* What comes beside a datagram that was asked for its time. */
+union control {
+    struct cmsghdr align;
+    char space[CMSG_SPACE(sizeof(struct timespec))];
 };
 
 struct batch {
@@ -40,6 +47,7 @@ struct batch {
     struct mmsghdr header[BATCH];
     struct iovec iov[BATCH];
     struct sockaddr_storage addr[BATCH];
+    union control control[BATCH];
 };
 
 struct kernel_stack {
@@ -342,6 +350,37 @@ static void batch_prepare(struct kernel_stack *k, int joined)
     }
 }
 
+static int kernel_want_timestamps(struct sf_sock *sock, bool wanted)
+{
+    int on = wanted;
+
+    if (setsockopt(sock_of(sock)->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0)
+        return -errno;
+    sock_of(sock)->timestamps = wanted;
+    return 0;
+}
+
+/* The kernel writes to what it is given here, so it is given anew each time; other sockets share the headers. */
+static void batch_control(struct batch *b, int n, bool wanted)
+{
+    for (int i = 0; i < n; i++) {
+        b->header[i].msg_hdr.msg_control = wanted ? &b->control[i] : NULL;
+        b->header[i].msg_hdr.msg_controllen = wanted ? sizeof(b->control[i]) : 0;
+    }
+}
+
+static sf_ns timestamp_of(struct msghdr *header)
+{
+    struct timespec ts;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPNS) {
+            memcpy(&ts, CMSG_DATA(c), sizeof(ts));
+            return (sf_ns)ts.tv_sec * SF_SEC + ts.tv_nsec;
+        }
+    return 0;
+}
+
 static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int max)
 {
     struct kernel_sock *s = sock_of(sock);
@@ -357,11 +396,13 @@ static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int 
     batch_prepare(k, joined);
     if (max > BATCH / joined)
         max = BATCH / joined;
+    if (SF_UNLIKELY(s->timestamps))
+        batch_control(b, max, true);
     do {
         n = recvmmsg(s->fd, b->header, (unsigned)max, MSG_DONTWAIT, NULL);
     } while (SF_UNLIKELY(n < 0 && errno == EINTR));
     if (n < 0)
-        return -errno;
+        n = -errno;
     for (int i = 0; i < n; i++) {
         struct msghdr *header = &b->header[i].msg_hdr;
 
@@ -371,11 +412,15 @@ static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int 
             .addr = (struct sockaddr *)&b->addr[i],
             .addr_len = header->msg_namelen,
             .flags = header->msg_flags,
+            .timestamp = s->timestamps ? timestamp_of(header) : 0,
         };
         header->msg_namelen = sizeof(b->addr[i]);
         stats->rx_bytes += b->header[i].msg_len;
     }
-    stats->rx_messages += (uint64_t)n;
+    if (SF_UNLIKELY(s->timestamps))
+        batch_control(b, max, false);
+    if (n > 0)
+        stats->rx_messages += (uint64_t)n;
     return n;
 }
 
@@ -450,6 +495,7 @@ static const struct sf_stack_ops kernel_ops = {
     .accept = kernel_accept,
     .recv_batch = kernel_recv_batch,
     .send_to = kernel_send_to,
+    .want_timestamps = kernel_want_timestamps,
 };
 
 struct sf_stack *sf_stack_kernel_create(int *error)

@@ -119,7 +119,7 @@ struct sf_engine {
     int n_stacks;
     int wake_fd;
     struct sf_sock *wake_sock;
-    uint32_t wake_slot;
+    uint32_t wake_slot, last_own_slot;
     uint32_t stale_in_a_row;
     sf_ns kernel_interval; /* how often the kernel is polled while a bypass stack is hot */
     sf_ns kernel_polled;
@@ -139,6 +139,8 @@ struct sf_engine {
 
 struct sf_engine *sf_engine_create(enum sf_spin_mode, sf_ns spin_limit, int *error);
 void sf_engine_destroy(struct sf_engine *);
+/* Gives the engine another stack, which it owns from then on. Before any socket is made: -EBUSY afterwards. */
+int sf_engine_add_stack(struct sf_engine *, struct sf_stack *);
 /* In a forked child: parts from the parent's epoll set and wake-up descriptor; sockets and timers stay. */
 int sf_engine_after_fork(struct sf_engine *);
 /* Tells of an event that matched no socket. One is a close within the batch; many in a row are a descriptor that was

@@ -71,6 +71,7 @@ struct sf_datagram {
     uint32_t len;
     uint32_t addr_len; /* 0: the sender has no address (an unnamed AF_UNIX socket) */
     int flags;         /* MSG_TRUNC */
+    sf_ns timestamp;   /* of CLOCK_REALTIME, when the NIC or the kernel received it; 0: not known or not asked for */
     const struct sockaddr *addr;
 };
 
@@ -81,7 +82,8 @@ struct sf_stack_ops {
     int (*poll)(struct sf_stack *, sf_ns now, struct sf_event *out, int max);
     /* When poll is next needed although nothing arrives (a retransmission timer); SF_NEVER where it is not. */
     sf_ns (*poll_at)(struct sf_stack *, sf_ns now);
-    /* Sleep: makes *fd readable when there is work. -EAGAIN: there is work already, poll instead of sleeping. */
+    /* Sleep: makes *fd readable when there is work. -EAGAIN: there is work already, poll instead of sleeping. *fd is set in
+     * either case, and is the same for the stack's life (until rebuild). */
     int (*arm)(struct sf_stack *, int *fd);
     void (*disarm)(struct sf_stack *);
     /* Sleeps for at most `timeout` ns (SF_NEVER: until an event) on the stack's own descriptors and those of
@@ -110,9 +112,34 @@ struct sf_stack_ops {
     /* Datagrams. addr NULL: the connected peer. */
     int (*recv_batch)(struct sf_sock *, struct sf_datagram *out, int max);
     ssize_t (*send_to)(struct sf_sock *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
+    /* Asks for sf_datagram.timestamp. NULL: the stack has them anyway, or never. */
+    int (*want_timestamps)(struct sf_sock *, bool);
 };
 
 /* The stacks of this build (stacks/registry.c). Returns NULL and sets *error to a negative errno. */
 struct sf_stack *sf_stack_kernel_create(int *error);
+
+/* ---- sfloop's own IPv4 stack over a frame driver (stacks/tcpip.c) ---- */
+
+struct sf_driver;
+
+struct sf_tcpip_config {
+    struct sf_driver *driver;  /* owned by the stack from then on */
+    const char *interface;     /* the kernel's name; of a point-to-point driver's wire, only for messages */
+    sf_ns (*now)(void);        /* NULL: sf_now */
+    uint32_t rx_backlog_bytes; /* what a socket that is not read may hold; 0: 1 MiB */
+    uint8_t ttl;               /* 0: 64 */
+};
+
+/* Returns NULL, sets *error and writes a sentence into message (256 bytes); the driver is then still the caller's. */
+struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *, int *error, char *message);
+
+struct sf_counter {
+    const char *name;
+    uint64_t value;
+};
+
+/* What was dropped and what went by the kernel, by reason. Returns how many were written. */
+int sf_stack_tcpip_counters(struct sf_stack *, struct sf_counter *, int max);
 
 #endif

@@ -1,0 +1,59 @@
+# cython: language_level=3
+"""Views of a stack's memory, for as long as a callback runs.
+
+Nothing stops a program from keeping a view, or an array made of one. Then the memory behind it is not given back when the
+loop is closed, but when the last view is gone.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo
+from libc.stdint cimport uint32_t
+
+from sfloop.native.engine.core cimport LoopCore
+
+
+cdef class Piece:
+    cdef const void *data
+    cdef uint32_t length
+    cdef Py_ssize_t exports
+    cdef LoopCore kept_of   # the loop that must not free the memory yet
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.data, self.length, True, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+        if self.exports == 0 and self.kept_of is not None:
+            loop, self.kept_of = self.kept_of, None
+            loop.give_back()
+
+
+cdef class Loan:
+    def __cinit__(self):
+        self.views = []
+        self.pieces = []
+
+    cdef object view(self, const void *data, uint32_t length):
+        cdef Piece piece = Piece.__new__(Piece)
+        piece.data = data
+        piece.length = length
+        lent = memoryview(piece)
+        self.pieces.append(piece)
+        self.views.append(lent)
+        return lent
+
+    cdef bint end(self, LoopCore loop) except -1:
+        """Takes the views back. False if some of them, or views of them, are still held."""
+        cdef Piece piece
+        cdef bint all_back = True
+        for lent in self.views:
+            try:
+                lent.release()
+            except BufferError:
+                pass
+        for piece in self.pieces:
+            if piece.exports:
+                piece.kept_of = loop
+                loop.kept += 1
+                all_back = False
+        return all_back
