@@ -57,8 +57,11 @@ $(VENV)/with-demo: $(VENV)/created $(INPUTS)
 	$(call install,[demo])
 $(VENV)/with-bench: $(VENV)/created $(INPUTS)
 	$(call install,[bench])
-$(VENV)/with-test: $(VENV)/created $(INPUTS)
+$(VENV)/with-test: $(VENV)/created $(INPUTS) $(VENV)/with-programs
 	$(call install,[test])
+$(VENV)/with-programs: $(VENV)/created tools/find_network_programs.sh
+	@tools/find_network_programs.sh
+	@touch $@
 # The linters need no sfloop: they read it.
 $(VENV)/with-lint: $(VENV)/created pyproject.toml
 	@$(PIP) $$($(BIN)/python tools/extra.py lint) && touch $@
@@ -156,12 +159,16 @@ asan: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## our tests and CPython
 	@$(ASAN) tests/conformance
 
 # What reaches the native code most: bytes, datagrams, handles, and whatever a program can do wrong with them.
-ASAN_SHORT := tests/python/tcp tests/python/udp tests/python/test_bad_input.py tests/python/agreement \
+ASAN_SHORT := tests/python/tcp tests/python/udp tests/python/stacks tests/python/test_bad_input.py tests/python/agreement \
 	tests/python/scheduling/test_handles.py tests/python/scheduling/test_timers.py --ignore=tests/python/tcp/test_exhaustion.py
 asan-quick: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## a part of that, for every run of the CI
 	$(build_asan)
 	@flock $(VENV)/lock $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs
 	$(call twice,$(ASAN),$(ASAN_SHORT) --loops sfloop)
+
+.PHONY: fuzz
+fuzz: $(VENV)/with-test ## what takes frames apart, against inputs that nobody would send
+	@$(BIN)/python tests/fuzz/run.py $(or $(ARGS),--seconds 60)
 
 .PHONY: soak soak-quick
 soak: $(VENV)/with-test ## wake-ups, timers and I/O against arming and disarming, for minutes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfloop.bench.cases import echo, http, idle, micro, owncost, syscalls, udp
+from sfloop.bench.cases import bypass, echo, http, idle, micro, owncost, syscalls, udp
 from sfloop.bench.errors import BenchError
 from sfloop.bench.model import Case
 
@@ -10,6 +10,7 @@ from sfloop.bench.model import Case
 CASES: tuple[Case, ...] = (
     *echo.CASES,
     *udp.CASES,
+    *bypass.CASES,
     *micro.CASES,
     *idle.CASES,
     *owncost.CASES,

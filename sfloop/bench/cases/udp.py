@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 
 from sfloop.bench import netns
 from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
@@ -16,16 +17,20 @@ from sfloop.bench.rig import GRACE, START_LIMIT, Rig
 MARGIN = 0.3
 
 
-def _echo(rig: Rig, contender: Contender) -> Sample:
-    with rig.server(contender, "udp.echo", "serve-udp") as server:
+def measure_echo(rig: Rig, contender: Contender, environment: Mapping[str, str] | None = None) -> Sample:
+    """Round trips of 64 B."""
+    with rig.server(contender, "udp.echo", "serve-udp", environment=environment) as server:
         port = server.line(START_LIMIT)["port"]
         return rig.load(server, "udp", port, size=64).sample()
 
 
-def _flood(rig: Rig, contender: Contender) -> Sample:
+def measure_flood(
+    rig: Rig, contender: Contender, program: str = "udp.flood", environment: Mapping[str, str] | None = None
+) -> Sample:
+    """Datagrams delivered while more are sent than can be."""
     seconds, warmup = rig.settings.seconds, rig.settings.warmup
     parameters = {"seconds": seconds, "warmup": warmup}
-    with rig.server(contender, "udp.flood", "serve-flood", parameters) as server:
+    with rig.server(contender, program, "serve-flood", parameters, environment) as server:
         port = server.line(START_LIMIT)["port"]
         ticks = rig.ticks()
         command = rig.load_command("flood", port, size=64, seconds=seconds + warmup + MARGIN)
@@ -43,12 +48,12 @@ def _flood(rig: Rig, contender: Contender) -> Sample:
 
 
 CASES = (
-    Case("udp-loopback", "UDP echo, loopback, 64 B", (*ROUND_TRIP, LOST), _echo, tuple(REFERENCES)),
+    Case("udp-loopback", "UDP echo, loopback, 64 B", (*ROUND_TRIP, LOST), measure_echo, tuple(REFERENCES)),
     Case(
         "udp-veth",
         "UDP echo, veth pair between two namespaces, 64 B",
         (*ROUND_TRIP, LOST),
-        _echo,
+        measure_echo,
         tuple(REFERENCES),
         unavailable=netns.unavailable,
         place=netns.veth_pair,
@@ -60,7 +65,7 @@ CASES = (
             Metric("per_second", "datagrams/s delivered", "per_s", "higher"),
             Metric("sent_per_second", "datagrams/s sent", "per_s", "higher"),
         ),
-        _flood,
+        measure_flood,
         tuple(REFERENCES),
         fixed_seconds=0.5,
     ),

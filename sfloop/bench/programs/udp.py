@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from sfloop.bench.histogram import Histogram
 from sfloop.bench.serve import say
+from sfloop.udp import BatchProtocol
 
 
 class Echo(asyncio.DatagramProtocol):
@@ -35,6 +37,68 @@ class Counter(asyncio.DatagramProtocol):
             self.first.set_result(None)
 
 
+class BatchCounter(BatchProtocol):
+    """Counts datagrams by the batch."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def datagrams_received(self, batch: Any) -> None:
+        if self.count == 0:
+            self.first.set_result(None)
+        self.count += len(batch)
+
+
+class ViewCounter(BatchCounter):
+    """The same, of views instead of copies."""
+
+    zero_copy = True
+
+
+class Ping(asyncio.DatagramProtocol):
+    """Sends a datagram, and the next when it has come back. Times are ns."""
+
+    transport: asyncio.DatagramTransport
+
+    def __init__(self, size: int) -> None:
+        self.payload = bytes(size)
+        self.latency: Histogram | None = None
+        self.count = 0
+        self.sent = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def start(self) -> None:
+        self.sent = time.perf_counter_ns()
+        self.transport.sendto(self.payload)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        now = time.perf_counter_ns()
+        if self.latency is not None:
+            self.latency.record(now - self.sent)
+            self.count += 1
+        self.start()
+
+
+async def ping(parameters: Mapping[str, Any]) -> None:
+    """Measures round trips to an echo server."""
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_datagram_endpoint(
+        lambda: Ping(parameters["size"]), local_addr=(parameters["host"], 0), remote_addr=tuple(parameters["server"])
+    )
+    say({"port": transport.get_extra_info("sockname")[1]})
+    client.start()
+    await asyncio.sleep(parameters["warmup"])
+    client.latency = Histogram()
+    begin = time.perf_counter()
+    await asyncio.sleep(parameters["seconds"])
+    latency, client.latency = client.latency, None
+    say({"count": client.count, "seconds": time.perf_counter() - begin, "histogram": latency.buckets()})
+    transport.close()
+
+
 async def echo(parameters: Mapping[str, Any]) -> None:
     """Echo by asyncio.DatagramProtocol."""
     loop = asyncio.get_running_loop()
@@ -45,8 +109,23 @@ async def echo(parameters: Mapping[str, Any]) -> None:
 
 async def flood(parameters: Mapping[str, Any]) -> None:
     """Waits for the first datagram, warms up, then counts those delivered in `seconds`."""
+    await _flood(parameters, Counter)
+
+
+async def flood_batch(parameters: Mapping[str, Any]) -> None:
+    """The same with a protocol that takes whole batches."""
+    await _flood(parameters, BatchCounter)
+
+
+async def flood_zero_copy(parameters: Mapping[str, Any]) -> None:
+    """The same with one that takes views."""
+    await _flood(parameters, ViewCounter)
+
+
+async def _flood(parameters: Mapping[str, Any], kind: type[Counter] | type[BatchCounter]) -> None:
     loop = asyncio.get_running_loop()
-    transport, counter = await loop.create_datagram_endpoint(Counter, local_addr=(parameters["host"], 0))
+    counter = kind()
+    transport, _ = await loop.create_datagram_endpoint(lambda: counter, local_addr=(parameters["host"], 0))
     say({"port": transport.get_extra_info("sockname")[1]})
     await counter.first
     await asyncio.sleep(parameters["warmup"])

@@ -31,19 +31,19 @@ void sf_engine_wake(struct sf_engine *e)
 
 /* Takes the events of the engine's own descriptors out of the batch: of the wake-up descriptor, and of those by which the
  * other stacks end a sleep and which are polled anyway. */
-static int without_own(struct sf_engine *e, int n)
+static int without_own(struct sf_engine *e, struct sf_event *events, int n)
 {
     uint64_t count;
 
     for (int i = 0; i < n;) {
-        if (SF_LIKELY(e->events[i].slot > e->last_own_slot)) {
+        if (SF_LIKELY(events[i].slot > e->last_own_slot)) {
             i++;
             continue;
         }
-        if (e->events[i].slot == e->wake_slot)
+        if (events[i].slot == e->wake_slot)
             while (read(e->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
                 ;
-        e->events[i] = e->events[--n];
+        events[i] = events[--n];
     }
     return n;
 }
@@ -68,7 +68,7 @@ int sf_engine_poll(struct sf_engine *e)
     if (e->n_stacks)
         n = poll_bypass(e);
     if (!e->n_stacks || e->now - e->kernel_polled >= e->kernel_interval) {
-        n += without_own(e, e->kernel->ops->poll(e->kernel, e->now, e->events + n, SF_MAX_EVENTS - n));
+        n += without_own(e, e->events + n, e->kernel->ops->poll(e->kernel, e->now, e->events + n, SF_MAX_EVENTS - n));
         e->kernel_polled = e->now;
         e->kernel->touched = false;
     }
@@ -144,7 +144,7 @@ static int sleep_once(struct sf_engine *e, sf_ns deadline)
         return n;
     e->stats.turns++;
     e->event_next = 0;
-    e->event_count = without_own(e, n);
+    e->event_count = without_own(e, e->events, n);
     e->spin.idle_since = e->now;
     return e->event_count;
 }

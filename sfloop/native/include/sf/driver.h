@@ -79,7 +79,8 @@ struct sf_driver_fast {
     int (*rx_burst)(struct sf_driver *, struct sf_frame *, int n);
     void (*rx_release)(struct sf_driver *, struct sf_frame *, int n);
     /* Memory for a frame of len bytes: the number of pieces, in order and with their lengths set, or -EAGAIN (full),
-     * -EMSGSIZE (longer than the MTU and an Ethernet header allow, or more pieces than max). */
+     * -EMSGSIZE (longer than the MTU and an Ethernet header allow, or more pieces than max), -EINVAL (less than an Ethernet
+     * header), -ENETDOWN. */
     int (*tx_reserve)(struct sf_driver *, uint32_t len, struct sf_frame *pieces, int max);
     void (*tx_cancel)(struct sf_driver *, struct sf_frame *pieces, int n);
     /* One frame of n pieces. Cannot fail: what goes wrong is counted. */
@@ -112,7 +113,7 @@ struct sf_driver_config {
     int queue;             /* -1: all of them, or whatever suits */
     uint32_t addr;         /* shm: our address */
     uint32_t rx_frames, tx_frames, frame_size; /* 0: the driver's choice */
-    const char *mode;      /* af_xdp: "auto", "zerocopy", "native", "skb"; NULL: auto */
+    const char *mode;      /* af_xdp: "auto", "zerocopy", "native", "skb"; packet: "auto", "shared"; NULL: auto */
     const char *file;      /* pcap, trace */
     const char *faults;    /* fault: its description */
     uint64_t seed;         /* fault */

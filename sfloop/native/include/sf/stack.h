@@ -141,5 +141,9 @@ struct sf_counter {
 
 /* What was dropped and what went by the kernel, by reason. Returns how many were written. */
 int sf_stack_tcpip_counters(struct sf_stack *, struct sf_counter *, int max);
+/* Between true and false, datagrams are collected and leave together: at the end, or at the next poll. */
+void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
+/* The program has changed an option of the socket's; without this it is seen within a second. */
+void sf_stack_tcpip_refresh(struct sf_sock *);
 
 #endif

@@ -1,0 +1,129 @@
+"""UDP past the kernel: sfloop on its tcpip stack, everything else on the kernel's sockets over the same wire.
+
+Over shared memory there is no wire that the others could share: they are measured over loopback, by the C load
+generator; sfloop's load generator is an sfloop program too, so that its figure has the cost of two of its loops in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sfloop import backends
+from sfloop.bench import netns
+from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
+from sfloop.bench.cases.udp import measure_echo, measure_flood
+from sfloop.bench.loops import OWN, REFERENCES, Contender
+from sfloop.bench.model import Case, Metric, Place, Sample
+from sfloop.bench.rig import GRACE, START_LIMIT, Rig, Server
+
+_AF_XDP = {"SFLOOP_DRIVER": "af_xdp", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
+_WIRE_SERVER, _WIRE_LOAD = "127.77.0.1", "127.77.0.2"
+
+
+def _unavailable() -> str | None:
+    drivers = {backend.name: backend for backend in backends() if backend.kind == "driver"}
+    return netns.unavailable() or (None if drivers["af_xdp"].available else drivers["af_xdp"].reason)
+
+
+def _cannot_flood() -> str | None:
+    missing = "the flood needs the command ethtool, which is missing: apt-get install ethtool"
+    return _unavailable() or (None if shutil.which("ethtool") else missing)
+
+
+def _environment(contender: Contender) -> Mapping[str, str]:
+    return _AF_XDP if contender.name == OWN else {}
+
+
+def _echo(rig: Rig, contender: Contender) -> Sample:
+    return measure_echo(rig, contender, _environment(contender))
+
+
+def _flood(program: str, rig: Rig, contender: Contender) -> Sample:
+    # What a protocol of batches is worth is a question about sfloop: the others run the plain one.
+    chosen = program if contender.name == OWN else "udp.flood"
+    return measure_flood(rig, contender, chosen, _environment(contender))
+
+
+@contextmanager
+def _segmenting_veth_pair() -> Iterator[Place]:
+    """With the load's kernel cutting what it sends into datagrams itself, and completing their checksums."""
+    with netns.veth_pair() as place:
+        netns.without_offloads(place)
+        yield place
+
+
+def _over_shm(rig: Rig, contender: Contender) -> Sample:
+    if contender.name != OWN:
+        return measure_echo(rig, contender)
+    wire = f"bench{os.getpid()}"
+    sides = [
+        {"SFLOOP_DRIVER": "shm", "SFLOOP_INTERFACE": f"{wire}@{address}", "SFLOOP_FALLBACK": "error"}
+        for address in (_WIRE_SERVER, _WIRE_LOAD)
+    ]
+    settings = rig.settings
+    with rig.server(contender, "udp.echo", parameters={"host": _WIRE_SERVER}, environment=sides[0]) as server:
+        port = server.line(START_LIMIT)["port"]
+        given = {"host": _WIRE_LOAD, "server": [_WIRE_SERVER, port], "size": 64}
+        given |= {"seconds": settings.seconds, "warmup": settings.warmup}
+        command = [sys.executable, "-m", "sfloop.bench.serve", "--loop", OWN, "--program", "udp.ping"]
+        command += ["--parameters", json.dumps(given), "--cpu", str(settings.cpus.load)]
+        load = Server(command, sides[1])
+        try:
+            load.line(START_LIMIT)
+            return rig.own(load, rig.ticks(), settings.seconds + settings.warmup + GRACE).sample()
+        finally:
+            load.stop()
+
+
+def _no_clients() -> str | None:
+    return None if importlib.util.find_spec("sfloop") else "sfloop is not installed"
+
+
+_FLOOD = (
+    Metric("per_second", "datagrams/s delivered", "per_s", "higher"),
+    Metric("sent_per_second", "datagrams/s sent", "per_s", "higher"),
+)
+
+CASES = (
+    Case(
+        "udp-af_xdp",
+        "UDP echo, veth, 64 B; sfloop on AF_XDP",
+        (*ROUND_TRIP, LOST),
+        _echo,
+        tuple(REFERENCES),
+        unavailable=_unavailable,
+        place=netns.veth_pair,
+    ),
+    *(
+        Case(
+            f"flood-af_xdp{suffix}",
+            f"UDP receive flood, veth, 64 B; sfloop on AF_XDP{words}",
+            _FLOOD,
+            functools.partial(_flood, program),
+            ("c-spin",),
+            fixed_seconds=0.5,
+            unavailable=_cannot_flood,
+            place=_segmenting_veth_pair,
+        )
+        for suffix, words, program in (
+            ("", "", "udp.flood"),
+            ("-batch", ", whole batches", "udp.flood_batch"),
+            ("-zerocopy", ", whole batches of views", "udp.flood_zero_copy"),
+        )
+    ),
+    Case(
+        "udp-shm",
+        "UDP echo, 64 B; sfloop over shared memory, the others over loopback",
+        (*ROUND_TRIP, LOST),
+        _over_shm,
+        tuple(REFERENCES),
+        unavailable=_no_clients,
+    ),
+)

@@ -1,0 +1,547 @@
+/*
+ * The af_xdp driver: what is called every turn, and sleeping. Opening is af_xdp_setup.c, the rings are af_xdp_rings.c.
+ *
+ * Everything that needs a privilege is done by the time sf_driver_af_xdp_open() returns: filters are entries of a map whose descriptor
+ * is held, and sending and receiving work on rings, so the process may drop its capabilities then.
+ */
+#define _GNU_SOURCE 1
+#include "af_xdp_setup.h"
+#include "partial_checksum.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef SOL_XDP
+#define SOL_XDP 283
+#endif
+
+#define COPY_BATCH 32 /* descriptors that the kernel sends in one call when it copies */
+#define ETHERNET_SIZE 14
+#define TAG_SIZE 4
+
+/* A received frame's token: its address in the memory, and above that the index of its socket. */
+#define TOKEN_SHIFT 48
+#define TOKEN_ADDRESS ((UINT64_C(1) << TOKEN_SHIFT) - 1)
+
+struct af_xdp {
+    struct sf_driver base;
+    struct sf_xsk *xsk;
+    uint32_t queues, turn; /* which queue is read first */
+    uint32_t in_flight;    /* frames committed that have not come back */
+    bool zero_copy, virtual_peers;
+    bool stalled; /* the kernel has not taken all that was published */
+    bool down;    /* the interface, the last time we sent */
+    bool dead;
+    bool told_dead;
+    uint32_t *free_frames; /* of those to send from: a stack, so that the warmest is used first */
+    uint32_t free_count;
+    uint32_t tx_max, piece_max, mtu_at_open;
+    struct sf_driver_stats stats;
+    int epoll, monitor; /* a netlink socket that hears of changes of interfaces */
+    struct sf_af_xdp_place place;
+};
+
+static inline struct af_xdp *driver_of(struct sf_driver *driver)
+{
+    return (struct af_xdp *)driver;
+}
+
+/* ---- receiving ---- */
+
+static void wake_receiver(struct af_xdp *x, const struct sf_xsk *xsk)
+{
+    x->stats.wakeups++;
+    (void)recvfrom(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+}
+
+static inline void recycle(struct sf_xsk *xsk, uint64_t address)
+{
+    if (SF_LIKELY(xsk->recycled_count < xsk->sizes.rx_frames)) /* more come back than there are: the caller's mistake */
+        xsk->recycled[xsk->recycled_count++] = address & xsk->frame_mask;
+}
+
+static void refill(struct af_xdp *x, struct sf_xsk *xsk)
+{
+    if (sf_xsk_refill(xsk))
+        wake_receiver(x, xsk);
+}
+
+static inline void lend(struct af_xdp *x, const struct sf_xsk *xsk, const struct xdp_desc *desc, struct sf_frame *frame)
+{
+    frame->data = xsk->memory + desc->addr;
+    frame->len = desc->len;
+    frame->flags = desc->options & XDP_PKT_CONTD ? SF_FRAME_MORE : 0;
+    frame->timestamp = 0;
+    frame->token = (uint64_t)(xsk - x->xsk) << TOKEN_SHIFT | desc->addr;
+}
+
+/* Counts a whole frame, and looks at its headers, which are in its first piece. */
+static inline void finish_frame(struct af_xdp *x, struct sf_frame *first, const struct sf_frame *last)
+{
+    if (x->virtual_peers && sf_checksum_is_partial(first->data, first->len))
+        first->flags |= SF_FRAME_CHECKSUM_PARTIAL;
+    x->stats.rx_frames++;
+    for (; first <= last; first++)
+        x->stats.rx_bytes += first->len;
+}
+
+/* A frame of more pieces than the caller has room for, even in an empty burst: it would be in the way forever. */
+static void drop_oversized(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready)
+{
+    struct sf_xsk_ring *rx = &xsk->rx;
+    const struct xdp_desc *ring = rx->entries, *desc;
+
+    x->stats.rx_invalid++;
+    do {
+        desc = &ring[rx->position++ & rx->mask];
+        recycle(xsk, desc->addr);
+    } while (--ready && (desc->options & XDP_PKT_CONTD));
+}
+
+/* Takes whole frames. The kernel publishes a frame's pieces together, so one that is cut off is cut off by n. */
+static int take(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready, struct sf_frame *frames, int n)
+{
+    struct sf_xsk_ring *rx = &xsk->rx;
+    const struct xdp_desc *ring = rx->entries;
+    int whole = 0, count = 0;
+
+    for (uint32_t i = 0; i < ready && count < n; i++) {
+        const struct xdp_desc *desc = &ring[(rx->position + i) & rx->mask];
+
+        lend(x, xsk, desc, &frames[count++]);
+        if (desc->options & XDP_PKT_CONTD)
+            continue;
+        finish_frame(x, &frames[whole], &frames[count - 1]);
+        whole = count;
+    }
+    rx->position += (uint32_t)whole;
+    if (SF_UNLIKELY(!whole))
+        drop_oversized(x, xsk, ready);
+    sf_xsk_publish(rx->consumer, rx->position);
+    return whole;
+}
+
+static int receive(struct af_xdp *x, struct sf_xsk *xsk, struct sf_frame *frames, int n)
+{
+    uint32_t ready = sf_xsk_load(xsk->rx.producer) - xsk->rx.position;
+    int taken = 0;
+
+    if (ready)
+        taken = take(x, xsk, ready, frames, n);
+    else if (x->zero_copy && sf_xsk_needs_wakeup(&xsk->fill)) /* the NIC ran dry before the last refill */
+        wake_receiver(x, xsk);
+    if (xsk->recycled_count >= xsk->recycle_batch)
+        refill(x, xsk);
+    return taken;
+}
+
+static void take_back_sent(struct af_xdp *x);
+
+static int af_xdp_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    struct af_xdp *x = driver_of(driver);
+    int taken = 0;
+
+    if (x->in_flight)
+        take_back_sent(x);
+    if (SF_UNLIKELY(n <= 0))
+        return 0;
+    if (SF_LIKELY(x->queues == 1))
+        return receive(x, x->xsk, frames, n);
+    for (uint32_t i = 0; i < x->queues && taken < n; i++) {
+        taken += receive(x, &x->xsk[x->turn], frames + taken, n - taken);
+        x->turn = x->turn + 1 < x->queues ? x->turn + 1 : 0;
+    }
+    return taken;
+}
+
+static void af_xdp_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    struct af_xdp *x = driver_of(driver);
+
+    for (int i = 0; i < n; i++)
+        recycle(&x->xsk[frames[i].token >> TOKEN_SHIFT], frames[i].token & TOKEN_ADDRESS);
+}
+
+/* ---- sending, by the first socket ---- */
+
+static uint32_t waiting(const struct af_xdp *x)
+{
+    return x->xsk->tx.position - sf_xsk_load(x->xsk->tx.consumer);
+}
+
+/* True if another call may send more. */
+static bool kick_once(struct af_xdp *x)
+{
+    x->stats.wakeups++;
+    if (sendto(x->xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0) {
+        x->stalled = x->down = false;
+        return false;
+    }
+    x->stalled = true;
+    if (errno == ENXIO || errno == ENODEV) /* the socket has been unbound: the interface is deleted */
+        x->dead = true;
+    else if (errno == ENETDOWN)
+        x->down = true;
+    return errno == EAGAIN;
+}
+
+/* Copying, the kernel sends 32 at a call and says EAGAIN; it says the same when the socket's send buffer is full. */
+static void kick(struct af_xdp *x)
+{
+    for (uint32_t calls = waiting(x) / COPY_BATCH + 2; calls > 0; calls--)
+        if (!kick_once(x))
+            return;
+}
+
+static void collect_completed(struct af_xdp *x)
+{
+    struct sf_xsk_ring *completion = &x->xsk->completion;
+    const uint64_t *addresses = completion->entries;
+    uint32_t end = sf_xsk_load(completion->producer);
+
+    if (end == completion->position)
+        return;
+    while (completion->position != end) {
+        uint64_t address = addresses[completion->position++ & completion->mask];
+
+        x->free_frames[x->free_count++] = (uint32_t)(address & x->xsk->frame_mask);
+        x->in_flight--;
+    }
+    sf_xsk_publish(completion->consumer, completion->position);
+}
+
+static void take_back_sent(struct af_xdp *x)
+{
+    collect_completed(x);
+    if (SF_UNLIKELY(x->stalled) && !x->down && !x->dead)
+        kick(x);
+}
+
+static void af_xdp_tx_flush(struct sf_driver *driver)
+{
+    struct af_xdp *x = driver_of(driver);
+    struct sf_xsk *xsk = x->xsk;
+    uint32_t published = __atomic_load_n(xsk->tx.producer, __ATOMIC_RELAXED);
+
+    if (published == xsk->tx.position && !x->stalled)
+        return;
+    sf_xsk_publish(xsk->tx.producer, xsk->tx.position);
+    if (x->dead)
+        return;
+    /* The flag has to be read after the producer is stored, or both sides could wait for the other. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!x->zero_copy || sf_xsk_needs_wakeup(&xsk->tx))
+        kick(x);
+}
+
+/* Frees frames that are to be sent, at the price of a system call. */
+static bool make_room(struct af_xdp *x, uint32_t pieces)
+{
+    collect_completed(x);
+    if (x->free_count >= pieces)
+        return true;
+    af_xdp_tx_flush(&x->base);
+    collect_completed(x);
+    return x->free_count >= pieces;
+}
+
+/* While the interface is down each attempt asks the kernel whether it is up again. */
+static int check_alive(struct af_xdp *x)
+{
+    if (!x->dead && x->down)
+        kick(x);
+    return x->dead || x->down ? -ENETDOWN : 0;
+}
+
+static int af_xdp_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)
+{
+    struct af_xdp *x = driver_of(driver);
+    uint32_t size = x->piece_max, count = len <= size ? 1 : (len + size - 1) / size;
+
+    if (SF_UNLIKELY(x->dead || x->down) && check_alive(x))
+        return -ENETDOWN;
+    if (len > x->tx_max || count > (uint32_t)(max < 0 ? 0 : max))
+        return -EMSGSIZE;
+    if (len < ETHERNET_SIZE)
+        return -EINVAL;
+    if (SF_UNLIKELY(x->free_count < count) && !make_room(x, count)) {
+        x->stats.tx_full++;
+        return -EAGAIN;
+    }
+    for (uint32_t i = 0; i < count; i++, len -= size) {
+        uint32_t address = x->free_frames[--x->free_count];
+
+        pieces[i] = (struct sf_frame){.data = x->xsk->memory + address, .len = len < size ? len : size, .token = address};
+        if (i + 1 < count)
+            pieces[i].flags = SF_FRAME_MORE;
+    }
+    return (int)count;
+}
+
+static void af_xdp_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, int n)
+{
+    struct af_xdp *x = driver_of(driver);
+
+    while (n > 0)
+        x->free_frames[x->free_count++] = (uint32_t)pieces[--n].token;
+}
+
+static bool is_sendable(const struct af_xdp *x, const struct sf_frame *pieces, int n)
+{
+    uint64_t total = 0;
+
+    /* The kernel would skip a descriptor that it finds wrong, and never give its frame back. */
+    for (int i = 0; i < n; i++) {
+        if (pieces[i].len == 0 || pieces[i].len > x->piece_max)
+            return false;
+        total += pieces[i].len;
+    }
+    return total <= x->tx_max && pieces[0].len >= ETHERNET_SIZE;
+}
+
+static void af_xdp_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
+{
+    struct af_xdp *x = driver_of(driver);
+    struct sf_xsk_ring *tx = &x->xsk->tx;
+    struct xdp_desc *ring = tx->entries;
+
+    if (n <= 0)
+        return;
+    if (SF_UNLIKELY(!is_sendable(x, pieces, n) || x->dead)) {
+        x->stats.tx_errors++;
+        af_xdp_tx_cancel(driver, pieces, n);
+        return;
+    }
+    /* The ring has a place for every frame there is. */
+    for (int i = 0; i < n; i++) {
+        ring[tx->position++ & tx->mask] = (struct xdp_desc){
+            .addr = pieces[i].token,
+            .len = pieces[i].len,
+            .options = i + 1 < n ? XDP_PKT_CONTD : 0,
+        };
+        x->stats.tx_bytes += pieces[i].len;
+    }
+    x->in_flight += (uint32_t)n;
+    x->stats.tx_frames++;
+}
+
+/* ---- control ---- */
+
+/* The memory and the program were made for the MTU there was then: a larger one is of no use to us. */
+static void read_interface_again(struct af_xdp *x)
+{
+    struct sf_interface_info *known = &x->place.interface, now;
+
+    if (sf_interface_read(x->place.name, &now) || now.ifindex != known->ifindex)
+        return;
+    known->mtu = now.mtu < x->mtu_at_open ? now.mtu : x->mtu_at_open;
+    memcpy(known->mac, now.mac, sizeof(known->mac));
+    x->tx_max = known->mtu + ETHERNET_SIZE + TAG_SIZE;
+}
+
+/* Something about some interface has changed. That ours is gone, a call to the kernel tells. */
+static void check_monitor(struct af_xdp *x)
+{
+    char message[4096];
+    bool changed = false;
+
+    while (recv(x->monitor, message, sizeof(message), MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
+        changed = true;
+    if (!changed || x->dead)
+        return;
+    kick(x);
+    read_interface_again(x);
+}
+
+static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
+{
+    struct af_xdp *x = driver_of(driver);
+    const struct sf_af_xdp_place *place = &x->place;
+
+    check_monitor(x);
+    *caps = (struct sf_driver_caps){
+        .flags = x->dead ? SF_DRIVER_DEAD : 0,
+        .mtu = place->interface.mtu,
+        .rx_lent = place->sizes.rx_frames / 2,
+        .tx_queue = place->sizes.tx_frames,
+        .queue = (int)place->first_queue,
+        .ifindex = place->interface.ifindex,
+    };
+    memcpy(caps->mac, place->interface.mac, sizeof(caps->mac));
+    snprintf(caps->mode, sizeof(caps->mode), "%s, %s%s, %u queue%s of %u + %u frames of %u bytes",
+             place->native ? "native" : "skb", place->zero_copy ? "zero copy" : "copy", place->pieces ? ", pieces" : "",
+             place->queues, place->queues > 1 ? "s" : "", place->sizes.rx_frames, place->sizes.tx_frames,
+             place->sizes.frame_size);
+}
+
+static void af_xdp_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
+{
+    struct af_xdp *x = driver_of(driver);
+
+    *stats = x->stats;
+    for (uint32_t i = 0; i < x->queues; i++) {
+        struct xdp_statistics kernel = {0};
+        socklen_t size = sizeof(kernel);
+
+        if (getsockopt(x->xsk[i].fd, SOL_XDP, XDP_STATISTICS, &kernel, &size) < 0)
+            continue;
+        stats->rx_dropped += kernel.rx_dropped + kernel.rx_ring_full;
+        stats->rx_invalid += kernel.rx_invalid_descs;
+        stats->tx_errors += kernel.tx_invalid_descs;
+    }
+}
+
+static int af_xdp_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_flow_program_add(&driver_of(driver)->place.program, flow);
+}
+
+static int af_xdp_filter_del(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_flow_program_del(&driver_of(driver)->place.program, flow);
+}
+
+static bool has_work(const struct af_xdp *x)
+{
+    for (uint32_t i = 0; i < x->queues; i++)
+        if (sf_xsk_load(x->xsk[i].rx.producer) != x->xsk[i].rx.position)
+            return true;
+    return x->stalled && !x->down && !x->dead;
+}
+
+/* That the interface is gone is reported once; afterwards nothing wakes the loop any more. */
+static int af_xdp_arm(struct sf_driver *driver, int *fd)
+{
+    struct af_xdp *x = driver_of(driver);
+
+    *fd = x->epoll;
+    check_monitor(x);
+    af_xdp_tx_flush(driver);
+    if (x->dead && !x->told_dead) {
+        x->told_dead = true;
+        return -EAGAIN;
+    }
+    return has_work(x) ? -EAGAIN : 0;
+}
+
+/* The descriptors are in the epoll set all the time: they cost nothing while nobody waits for it. */
+static void af_xdp_disarm(struct sf_driver *driver)
+{
+    (void)driver;
+}
+
+static void af_xdp_close(struct sf_driver *driver)
+{
+    struct af_xdp *x = driver_of(driver);
+
+    if (x->epoll >= 0)
+        close(x->epoll);
+    if (x->monitor >= 0)
+        close(x->monitor);
+    sf_af_xdp_tear_down(&x->place);
+    free(x->free_frames);
+    free(x);
+}
+
+static const struct sf_driver_control control = {
+    .name = "af_xdp",
+    .close = af_xdp_close,
+    .caps = af_xdp_caps,
+    .stats = af_xdp_stats,
+    .filter_add = af_xdp_filter_add,
+    .filter_del = af_xdp_filter_del,
+    .arm = af_xdp_arm,
+    .disarm = af_xdp_disarm,
+};
+
+static const struct sf_driver_fast fast = {
+    .rx_burst = af_xdp_rx_burst,
+    .rx_release = af_xdp_rx_release,
+    .tx_reserve = af_xdp_tx_reserve,
+    .tx_cancel = af_xdp_tx_cancel,
+    .tx_commit = af_xdp_tx_commit,
+    .tx_flush = af_xdp_tx_flush,
+    .control = &control,
+};
+
+/* ---- opening ---- */
+
+static int watch(const struct af_xdp *x, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    return epoll_ctl(x->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* An AF_XDP socket does not wake whoever waits for it when its interface is deleted; rtnetlink tells. */
+static int make_descriptors(struct af_xdp *x)
+{
+    struct sockaddr_nl groups = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+    int error;
+
+    x->epoll = epoll_create1(EPOLL_CLOEXEC);
+    x->monitor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    if (x->epoll < 0 || x->monitor < 0 || bind(x->monitor, (struct sockaddr *)&groups, sizeof(groups)) < 0)
+        return -errno;
+    error = watch(x, x->monitor);
+    for (uint32_t i = 0; i < x->queues && !error; i++)
+        error = watch(x, x->xsk[i].fd);
+    return error;
+}
+
+static int make_free_frames(struct af_xdp *x)
+{
+    const struct sf_xsk_sizes *sizes = &x->place.sizes;
+
+    x->free_frames = calloc(sizes->tx_frames, sizeof(*x->free_frames));
+    if (!x->free_frames)
+        return -ENOMEM;
+    for (uint32_t i = sizes->tx_frames; i > 0; i--)
+        x->free_frames[x->free_count++] = (sizes->rx_frames + i - 1) * sizes->frame_size;
+    return 0;
+}
+
+static int start(struct af_xdp *x, const struct sf_driver_config *config, char *message)
+{
+    const struct sf_af_xdp_place *place = &x->place;
+    int error = sf_af_xdp_set_up(&x->place, config, message);
+
+    if (error)
+        return error;
+    x->base.fast = fast;
+    x->xsk = place->xsk;
+    x->queues = place->queues;
+    x->zero_copy = place->zero_copy;
+    x->virtual_peers = place->interface.virtual_peers;
+    x->piece_max = place->sizes.frame_size;
+    x->mtu_at_open = place->interface.mtu;
+    x->tx_max = place->interface.mtu + ETHERNET_SIZE + TAG_SIZE;
+    if ((error = make_free_frames(x)) || (error = make_descriptors(x)))
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot open interface '%s' with af_xdp: %s", place->name, strerror(-error));
+    return error;
+}
+
+struct sf_driver *sf_driver_af_xdp_open(const struct sf_driver_config *config, int *error, char *message)
+{
+    struct af_xdp *x = aligned_alloc(SF_CACHE_LINE, (sizeof(*x) + SF_CACHE_LINE - 1) / SF_CACHE_LINE * SF_CACHE_LINE);
+
+    message[0] = 0;
+    *error = -ENOMEM;
+    if (!x)
+        return NULL;
+    memset(x, 0, sizeof(*x));
+    x->epoll = x->monitor = -1;
+    *error = start(x, config, message);
+    if (!*error)
+        return &x->base;
+    af_xdp_close(&x->base);
+    return NULL;
+}

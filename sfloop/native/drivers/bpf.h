@@ -1,0 +1,63 @@
+/*
+ * As much of bpf(2) as the drivers need, by the kernel's headers alone: an assembler of eBPF instructions with labels, maps,
+ * programs and links. File descriptors are close-on-exec. Functions return a descriptor or 0, or a negative errno.
+ *
+ * Whoever holds a map's descriptor may change its entries without any privilege; making maps, programs and links needs
+ * CAP_BPF and CAP_NET_ADMIN.
+ */
+#ifndef SF_DRIVERS_BPF_H
+#define SF_DRIVERS_BPF_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SF_BPF_CODE_MAX 128
+#define SF_BPF_LABELS 16
+#define SF_BPF_LOG_SIZE 4096
+#define SF_BPF_NAME_SIZE BPF_OBJ_NAME_LEN
+
+/* A program being written. Begins as all zeroes but for the labels: sf_bpf_begin(). */
+struct sf_bpf_code {
+    struct bpf_insn insns[SF_BPF_CODE_MAX];
+    int8_t jump_label[SF_BPF_CODE_MAX]; /* where a jump goes; -1: no jump */
+    int16_t label_at[SF_BPF_LABELS];    /* -1: not placed yet */
+    int count;
+    bool broken; /* too long, or a label that there is not: sf_bpf_load_program() refuses it */
+};
+
+void sf_bpf_begin(struct sf_bpf_code *code);
+
+/* `size` is BPF_B, BPF_H, BPF_W or BPF_DW; registers are BPF_REG_0 and so on. Values are the host's, unswapped. */
+void sf_bpf_load(struct sf_bpf_code *code, int size, int dst, int src, int offset);
+void sf_bpf_store(struct sf_bpf_code *code, int size, int dst, int offset, int src);
+void sf_bpf_store_value(struct sf_bpf_code *code, int size, int dst, int offset, int32_t value);
+/* `op` is BPF_MOV, BPF_ADD, BPF_AND, BPF_LSH and so on, of 64 bits. */
+void sf_bpf_alu(struct sf_bpf_code *code, int op, int dst, int src);
+void sf_bpf_alu_value(struct sf_bpf_code *code, int op, int dst, int32_t value);
+void sf_bpf_map(struct sf_bpf_code *code, int dst, int map_fd);
+void sf_bpf_call(struct sf_bpf_code *code, enum bpf_func_id function);
+/* `op` is BPF_JEQ, BPF_JNE, BPF_JGT and so on. */
+void sf_bpf_jump(struct sf_bpf_code *code, int label);
+void sf_bpf_jump_if(struct sf_bpf_code *code, int op, int dst, int src, int label);
+void sf_bpf_jump_if_value(struct sf_bpf_code *code, int op, int dst, int32_t value, int label);
+void sf_bpf_label(struct sf_bpf_code *code, int label);
+void sf_bpf_exit(struct sf_bpf_code *code);
+
+int sf_bpf_create_map(enum bpf_map_type type, uint32_t key_size, uint32_t value_size, uint32_t entries, const char *name);
+/* `flags`: BPF_ANY, BPF_NOEXIST or BPF_EXIST. */
+int sf_bpf_update(int map_fd, const void *key, const void *value, uint64_t flags);
+int sf_bpf_delete(int map_fd, const void *key);
+
+/* `log` takes SF_BPF_LOG_SIZE bytes of what the verifier says about a program that it refuses; otherwise it is empty. */
+int sf_bpf_load_program(struct sf_bpf_code *code, enum bpf_prog_type type, uint32_t flags, const char *name, char *log);
+
+/* Links go away with their last descriptor, so also when a process dies. */
+int sf_bpf_attach_xdp(int program_fd, int ifindex, uint32_t xdp_flags);
+int sf_bpf_attach_tcx_ingress(int program_fd, int ifindex); /* since Linux 6.6; -EINVAL on older ones */
+
+/* The name of a loaded program; needs CAP_SYS_ADMIN, or CAP_BPF in newer kernels. Empty if it cannot be had. */
+void sf_bpf_program_name(uint32_t id, char name[SF_BPF_NAME_SIZE]);
+
+#endif

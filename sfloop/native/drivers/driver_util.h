@@ -1,0 +1,110 @@
+/* What drivers share: errors in words, and the functions of a wrapper that have nothing to add. */
+#ifndef SF_DRIVER_UTIL_H
+#define SF_DRIVER_UTIL_H
+
+#include "sf/driver.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SF_ETHERNET_HEADER 14
+#define SF_VLAN_TAG 4
+
+/* An open function's way out: `return sf_driver_fail(error, message, -EINVAL, "shm: …", …);` */
+__attribute__((format(printf, 4, 5))) static inline struct sf_driver *sf_driver_fail(int *error, char *message, int code,
+                                                                                     const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, args);
+    va_end(args);
+    *error = code;
+    return NULL;
+}
+
+/* A driver that stands on another begins with this. */
+struct sf_wrapper {
+    struct sf_driver driver;
+    struct sf_driver *below;
+};
+
+static inline struct sf_driver *sf_below(struct sf_driver *driver)
+{
+    return ((struct sf_wrapper *)driver)->below;
+}
+
+static inline int sf_pass_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    return sf_below(driver)->fast.rx_burst(sf_below(driver), frames, n);
+}
+
+static inline void sf_pass_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    sf_below(driver)->fast.rx_release(sf_below(driver), frames, n);
+}
+
+static inline int sf_pass_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)
+{
+    return sf_below(driver)->fast.tx_reserve(sf_below(driver), len, pieces, max);
+}
+
+static inline void sf_pass_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, int n)
+{
+    sf_below(driver)->fast.tx_cancel(sf_below(driver), pieces, n);
+}
+
+static inline void sf_pass_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
+{
+    sf_below(driver)->fast.tx_commit(sf_below(driver), pieces, n);
+}
+
+static inline void sf_pass_tx_flush(struct sf_driver *driver)
+{
+    sf_below(driver)->fast.tx_flush(sf_below(driver));
+}
+
+static inline void sf_pass_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
+{
+    sf_below(driver)->fast.control->caps(sf_below(driver), caps);
+}
+
+static inline void sf_pass_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
+{
+    sf_below(driver)->fast.control->stats(sf_below(driver), stats);
+}
+
+static inline int sf_pass_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_below(driver)->fast.control->filter_add(sf_below(driver), flow);
+}
+
+static inline int sf_pass_filter_del(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_below(driver)->fast.control->filter_del(sf_below(driver), flow);
+}
+
+static inline int sf_pass_arm(struct sf_driver *driver, int *fd)
+{
+    return sf_below(driver)->fast.control->arm(sf_below(driver), fd);
+}
+
+static inline void sf_pass_disarm(struct sf_driver *driver)
+{
+    sf_below(driver)->fast.control->disarm(sf_below(driver));
+}
+
+/* Adds to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */
+__attribute__((format(printf, 2, 3))) static inline void sf_mode_add(struct sf_driver_caps *caps, const char *format, ...)
+{
+    size_t used = strnlen(caps->mode, sizeof(caps->mode));
+    va_list args;
+
+    va_start(args, format);
+    if (used < sizeof(caps->mode))
+        vsnprintf(caps->mode + used, sizeof(caps->mode) - used, format, args);
+    va_end(args);
+}
+
+#endif

@@ -1,0 +1,21 @@
+/* What a driver has to know of a network interface of the kernel's, read with ioctl(2); no privilege is needed. */
+#ifndef SF_DRIVERS_INTERFACE_INFO_H
+#define SF_DRIVERS_INTERFACE_INFO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sf_interface_info {
+    int ifindex;
+    uint32_t mtu;
+    uint32_t queues; /* receive queues in use; 1 if the interface does not say */
+    uint8_t mac[6];
+    bool up;
+    /* Its frames come from this machine: a sender may have left the checksum to hardware that there is not. */
+    bool virtual_peers;
+};
+
+/* 0 or a negative errno: -ENODEV when there is no interface of that name. */
+int sf_interface_read(const char *name, struct sf_interface_info *info);
+
+#endif

@@ -1,0 +1,118 @@
+/* Frames in: one burst of the driver's, checked and given to the protocol they are for. */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+static void refuse(struct sf_tcpip *t, enum sf_refusal reason)
+{
+    t->counters.refused[reason]++;
+}
+
+/* An address of a station's own must come in a frame of its own; a group's or everybody's, in one for a group (RFC 1122,
+ * 3.3.6). A wire has one other side only, and need not have addresses. */
+static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, uint32_t dst)
+{
+    bool group_frame = eth->dst[0] & 1;
+
+    if (SF_UNLIKELY(eth->tags && sf_eth_tag_vlan(eth->tag[eth->tags - 1]))) {
+        sf_count(t, SF_COUNT_RX_OTHER_VLAN);
+        return false;
+    }
+    if (SF_UNLIKELY(!group_frame && memcmp(eth->dst, t->interface.mac, sizeof(t->interface.mac)) &&
+                    !sf_tcpip_is_wire(t))) {
+        sf_count(t, SF_COUNT_RX_OTHER_MAC);
+        return false;
+    }
+    if (SF_LIKELY(!group_frame || sf_tcpip_is_wire(t)) && SF_LIKELY(sf_interface_owns(&t->interface, dst)))
+        return true;
+    if (group_frame && (sf_is_multicast(dst) || sf_interface_is_broadcast(&t->interface, dst)))
+        return true;
+    sf_count(t, SF_COUNT_RX_OTHER_ADDR);
+    return false;
+}
+
+/* Between two programs of this machine 127/8 is as good as any; from a network it is refused. */
+static enum sf_refusal parse_ip(struct sf_tcpip *t, const uint8_t *packet, size_t len, uint32_t flags, struct sf_ipv4 *ip)
+{
+    enum sf_refusal reason = sf_ipv4_parse(packet, len, flags, ip);
+
+    if (SF_LIKELY(reason != SF_REFUSED_IP_SOURCE) || !sf_tcpip_is_wire(t))
+        return reason;
+    if (packet[12] != 127)
+        return reason;
+    return sf_load16_be(packet + 6) & 0x3fff ? SF_REFUSED_IP_FRAGMENT : SF_ACCEPTED;
+}
+
+static void frame_input(struct sf_tcpip *t, const uint8_t *data, size_t len, const struct sf_frame *frame, bool keep)
+{
+    struct sf_eth eth;
+    struct sf_ipv4 ip;
+    enum sf_refusal reason;
+
+    if (SF_UNLIKELY(frame->flags & SF_FRAME_OWN)) {
+        sf_count(t, SF_COUNT_RX_OWN);
+        return;
+    }
+    reason = sf_eth_parse(data, len, &eth);
+    if (SF_UNLIKELY(reason)) {
+        refuse(t, reason);
+        return;
+    }
+    if (SF_UNLIKELY(eth.type != SF_ETH_TYPE_IPV4)) {
+        refuse(t, SF_REFUSED_ETH_TYPE);
+        return;
+    }
+    reason = parse_ip(t, data + eth.len, len - eth.len, frame->flags, &ip);
+    if (SF_UNLIKELY(reason)) {
+        refuse(t, reason);
+        return;
+    }
+    if (SF_UNLIKELY(!is_for_us(t, &eth, ip.dst)))
+        return;
+    if (SF_LIKELY(ip.protocol == SF_IPV4_UDP))
+        sf_udp_input(t, &ip, frame->flags, frame->timestamp, keep);
+    else
+        refuse(t, SF_REFUSED_IP_PROTOCOL);
+}
+
+/* Puts a frame of several pieces together. Returns how many pieces it has. */
+static int pieces_input(struct sf_tcpip *t, const struct sf_frame *frame, int n)
+{
+    size_t len = 0;
+    bool fits = true;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        if (frame[i].len > sizeof(t->joined) - len)
+            fits = false;
+        if (fits) {
+            memcpy(t->joined + len, frame[i].data, frame[i].len);
+            len += frame[i].len;
+        }
+        if (!(frame[i].flags & SF_FRAME_MORE))
+            break;
+    }
+    if (fits && i < n)
+        frame_input(t, t->joined, len, frame, false);
+    else
+        sf_count(t, SF_COUNT_RX_PIECES);
+    return i < n ? i + 1 : n;
+}
+
+void sf_input(struct sf_tcpip *t)
+{
+    int n = t->driver->fast.rx_burst(t->driver, t->frames, t->burst);
+
+    if (SF_LIKELY(n <= 0))
+        return;
+    t->n_frames = n;
+    for (int i = 0; i < n;) {
+        const struct sf_frame *frame = &t->frames[i];
+
+        if (SF_UNLIKELY(frame->flags & SF_FRAME_MORE)) {
+            i += pieces_input(t, frame, n - i);
+            continue;
+        }
+        frame_input(t, frame->data, frame->len, frame, true);
+        i++;
+    }
+}

@@ -1,0 +1,67 @@
+/* The interface itself and its addresses, as rtnetlink tells of them. */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <net/if.h>
+
+void sf_link_message(struct sf_tcpip *t, const struct nlmsghdr *message)
+{
+    const struct ifinfomsg *body = (const struct ifinfomsg *)((const char *)message + NLMSG_HDRLEN);
+    const struct rtattr *attribute[IFLA_MTU + 1];
+    struct sf_interface *interface = &t->interface;
+    const struct rtattr *mac;
+    uint32_t mtu;
+    bool changed;
+
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->ifi_index != interface->index)
+        return;
+    sf_netlink_attributes(message, sizeof(*body), attribute, IFLA_MTU);
+    mac = attribute[IFLA_ADDRESS];
+    mtu = sf_netlink_u32(attribute[IFLA_MTU]);
+    changed = mtu && mtu != interface->mtu;
+    if (changed)
+        interface->mtu = mtu;
+    if (mac && RTA_PAYLOAD(mac) == sizeof(interface->mac) && memcmp(interface->mac, RTA_DATA(mac), sizeof(interface->mac))) {
+        memcpy(interface->mac, RTA_DATA(mac), sizeof(interface->mac));
+        changed = true;
+    }
+    if (changed)
+        sf_paths_flush(t);
+    sf_tcpip_link_is(t, message->nlmsg_type == RTM_NEWLINK && body->ifi_flags & IFF_UP && body->ifi_flags & IFF_RUNNING);
+}
+
+void sf_address_message(struct sf_tcpip *t, const struct nlmsghdr *message)
+{
+    const struct ifaddrmsg *body = (const struct ifaddrmsg *)((const char *)message + NLMSG_HDRLEN);
+    const struct rtattr *attribute[IFA_MAX + 1];
+    uint32_t addr;
+    bool changed;
+
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->ifa_family != AF_INET ||
+        (int)body->ifa_index != t->interface.index)
+        return;
+    sf_netlink_attributes(message, sizeof(*body), attribute, IFA_MAX);
+    addr = sf_netlink_u32(attribute[IFA_LOCAL] ? attribute[IFA_LOCAL] : attribute[IFA_ADDRESS]);
+    if (!addr)
+        return;
+    if (message->nlmsg_type == RTM_NEWADDR)
+        changed = sf_interface_add(&t->interface, addr, sf_netlink_u32(attribute[IFA_BROADCAST]));
+    else
+        changed = sf_interface_remove(&t->interface, addr);
+    if (changed)
+        sf_paths_flush(t);
+}
+
+void sf_addresses_dumped(struct sf_tcpip *t)
+{
+    struct sf_interface *interface = &t->interface;
+
+    for (int i = 0; i < interface->n_addrs;) {
+        if (interface->addrs[i].seen) {
+            i++;
+            continue;
+        }
+        interface->addrs[i] = interface->addrs[--interface->n_addrs];
+        sf_paths_flush(t);
+    }
+}

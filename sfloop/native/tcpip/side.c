@@ -1,0 +1,240 @@
+/*
+ * The kernel's sockets beside ours. They are looked at every 20 us while the loop is hot, with one epoll_wait() for all of
+ * them, and woken by while it sleeps. One is watched for reading only while its socket is read: what a paused one has
+ * waiting would otherwise keep the loop from sleeping.
+ */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BATCH 64
+#define EVENTS 64
+#define STRIDE (65536 + 3 * SF_CACHE_LINE)
+#define STALE_LIMIT 16
+
+struct sf_side_scratch {
+    struct mmsghdr header[BATCH];
+    struct iovec iov[BATCH];
+    struct sockaddr_in addr[BATCH];
+    char bytes[BATCH][STRIDE]; /* 4 MiB of address space, touched only as far as datagrams reach */
+};
+
+int sf_sides_open(struct sf_sides *sides)
+{
+    sides->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return sides->epoll_fd < 0 ? -errno : 0;
+}
+
+void sf_sides_close(struct sf_sides *sides)
+{
+    if (sides->epoll_fd >= 0)
+        close(sides->epoll_fd);
+    sides->epoll_fd = -1;
+    free(sides->scratch);
+    sides->scratch = NULL;
+}
+
+/* ---- who has something ---- */
+
+/* As in the kernel stack: the descriptor may have been closed and its number reused behind our back, so what we believe to
+ * be in the set need not be. */
+static int set_watch(struct sf_udp_socket *s, int op, uint32_t bits)
+{
+    struct sf_tcpip *t = s->tcpip;
+    struct epoll_event ev = {.events = bits, .data.u64 = (uint64_t)t->generations[s->id] << 32 | s->id};
+
+    if (epoll_ctl(t->sides.epoll_fd, op, s->fd, &ev) == 0)
+        return 0;
+    if (op == EPOLL_CTL_ADD && errno == EEXIST)
+        op = EPOLL_CTL_MOD;
+    else if (op == EPOLL_CTL_MOD && errno == ENOENT)
+        op = EPOLL_CTL_ADD;
+    else
+        return -errno;
+    return epoll_ctl(t->sides.epoll_fd, op, s->fd, &ev) < 0 ? -errno : 0;
+}
+
+int sf_side_watch(struct sf_udp_socket *s)
+{
+    uint32_t bits = (s->interest & SF_UDP_READABLE ? (uint32_t)EPOLLIN : 0) |
+                    (s->interest & SF_UDP_WRITABLE && s->blocked_by_side ? (uint32_t)EPOLLOUT : 0);
+    int rc = 0;
+
+    if (bits == s->side_watched)
+        return 0;
+    if (!bits)
+        epoll_ctl(s->tcpip->sides.epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* fails only if it is gone already */
+    else
+        rc = set_watch(s, s->side_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, bits);
+    if (rc == 0)
+        s->side_watched = bits;
+    return rc;
+}
+
+/* Its descriptor was closed before its socket, and a duplicate of it lives on: only a new set gets rid of it. */
+static void stale(struct sf_tcpip *t)
+{
+    sf_count(t, SF_COUNT_SIDE_STALE);
+    if (++t->sides.stale < STALE_LIMIT)
+        return;
+    t->sides.stale = 0;
+    sf_sides_rebuild(t);
+}
+
+void sf_sides_poll(struct sf_tcpip *t)
+{
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(t->sides.epoll_fd, events, EVENTS, 0);
+
+    for (int i = 0; i < n; i++) {
+        uint32_t id = (uint32_t)events[i].data.u64;
+        struct sf_udp_socket *s = id < t->n_sockets ? t->sockets[id] : NULL;
+
+        if (SF_UNLIKELY(!s || t->generations[id] != (uint32_t)(events[i].data.u64 >> 32))) {
+            stale(t);
+            continue;
+        }
+        if (events[i].events & EPOLLERR)
+            sf_side_errors(s);
+        if (events[i].events & EPOLLOUT)
+            s->blocked = s->blocked_by_side = false;
+        if (events[i].events & EPOLLIN)
+            s->side_ready = true;
+        sf_udp_update(s);
+        if (events[i].events & EPOLLOUT)
+            sf_side_watch(s);
+    }
+}
+
+int sf_sides_rebuild(struct sf_tcpip *t)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.fd = -1};
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        close(fd);
+        return -errno;
+    }
+    close(t->sides.epoll_fd); /* which takes it out of the outer set, too */
+    t->sides.epoll_fd = fd;
+    for (uint32_t i = 0; i < t->n_sockets; i++) {
+        if (!t->sockets[i])
+            continue;
+        t->sockets[i]->side_watched = 0;
+        sf_side_watch(t->sockets[i]); /* fails for a descriptor that was closed: it stays out */
+    }
+    return 0;
+}
+
+/* ---- receiving ---- */
+
+static struct sf_side_scratch *scratch_of(struct sf_tcpip *t)
+{
+    struct sf_side_scratch *scratch = t->sides.scratch;
+
+    if (scratch)
+        return scratch;
+    scratch = malloc(sizeof(*scratch));
+    if (!scratch)
+        return NULL;
+    memset(scratch, 0, offsetof(struct sf_side_scratch, bytes));
+    for (int i = 0; i < BATCH; i++) {
+        scratch->iov[i] = (struct iovec){.iov_base = scratch->bytes[i], .iov_len = STRIDE};
+        scratch->header[i].msg_hdr = (struct msghdr){
+            .msg_name = &scratch->addr[i],
+            .msg_namelen = sizeof(scratch->addr[i]),
+            .msg_iov = &scratch->iov[i],
+            .msg_iovlen = 1,
+        };
+    }
+    t->sides.scratch = scratch;
+    return scratch;
+}
+
+/* An error that waits on the socket is one of those that the error queue has too; from there we know whether the program
+ * is to hear of it. If not, what it hid is received. */
+static int receive_again(struct sf_udp_socket *s, struct mmsghdr *header, int max)
+{
+    int n;
+
+    sf_side_errors(s);
+    if (s->error) {
+        n = s->error;
+        s->error = 0;
+        return n;
+    }
+    n = recvmmsg(s->fd, header, (unsigned)max, MSG_DONTWAIT, NULL);
+    return n < 0 ? -errno : n;
+}
+
+int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+{
+    struct sf_side_scratch *scratch = scratch_of(s->tcpip);
+    int n;
+
+    if (!scratch)
+        return -ENOMEM;
+    if (max > BATCH)
+        max = BATCH;
+    do {
+        n = recvmmsg(s->fd, scratch->header, (unsigned)max, MSG_DONTWAIT, NULL);
+    } while (SF_UNLIKELY(n < 0 && errno == EINTR));
+    if (n < 0)
+        n = errno == EAGAIN ? -EAGAIN : receive_again(s, scratch->header, max);
+    s->side_ready = n == max;
+    for (int i = 0; i < n; i++) {
+        struct msghdr *header = &scratch->header[i].msg_hdr;
+
+        out[i] = (struct sf_udp_received){
+            .data = scratch->bytes[i],
+            .len = scratch->header[i].msg_len,
+            .flags = header->msg_flags & MSG_TRUNC,
+            .from = &scratch->addr[i],
+        };
+        header->msg_namelen = sizeof(scratch->addr[i]);
+        sf_count(s->tcpip, SF_COUNT_RX_SIDE);
+    }
+    return n;
+}
+
+/* ---- sending ---- */
+
+static ssize_t send_once(struct sf_udp_socket *s, const void *data, size_t len, const struct sockaddr *addr,
+                         socklen_t addr_len)
+{
+    ssize_t sent;
+
+    do {
+        sent = sendto(s->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL, addr, addr_len);
+    } while (SF_UNLIKELY(sent < 0 && errno == EINTR));
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t sf_side_send(struct sf_udp_socket *s, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len)
+{
+    ssize_t sent = send_once(s, data, len, addr, addr_len);
+
+    if (SF_LIKELY(sent >= 0))
+        return sent;
+    if (sent == -EAGAIN) {
+        s->blocked = s->blocked_by_side = true;
+        sf_side_watch(s);
+        return sent;
+    }
+    /* It may be an earlier datagram's error, which asking for details has made the kernel report here. */
+    if (!sf_side_errors(s))
+        return sent;
+    if (s->error) {
+        sent = s->error;
+        s->error = 0;
+        return sent;
+    }
+    return send_once(s, data, len, addr, addr_len);
+}

@@ -1,0 +1,80 @@
+/*
+ * ICMP errors, from the side socket's error queue (ip(7), IP_RECVERR). The kernel finds the side socket by the addresses and
+ * ports of the packet that the error quotes, so it gets the errors of what the driver has sent, too.
+ *
+ * A socket that asks for errors with details is told of more than one that does not: of those that may pass, and, though
+ * it is not connected, at all. What the program would not have heard of is kept from it here.
+ */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+#include <linux/errqueue.h>
+#include <netinet/ip_icmp.h>
+#include <sys/socket.h>
+
+#define AT_ONCE 64
+
+void sf_side_errors_on(struct sf_udp_socket *s)
+{
+    int on = 0;
+    socklen_t len = sizeof(on);
+
+    if (getsockopt(s->fd, IPPROTO_IP, IP_RECVERR, &on, &len) == 0)
+        s->errors_asked = on != 0;
+    on = 1;
+    setsockopt(s->fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)); /* without it only the path MTU is not learned */
+}
+
+/* Those that Linux reports to a connected socket that has not asked for details (icmp_err_convert, udp_err). */
+static bool is_fatal(uint8_t type, uint8_t code)
+{
+    static const uint32_t unreachable = 1u << ICMP_PROT_UNREACH | 1u << ICMP_PORT_UNREACH | 1u << ICMP_FRAG_NEEDED |
+                                        1u << ICMP_NET_UNKNOWN | 1u << ICMP_HOST_UNKNOWN | 1u << ICMP_HOST_ISOLATED |
+                                        1u << ICMP_NET_ANO | 1u << ICMP_HOST_ANO | 1u << ICMP_PKT_FILTERED |
+                                        1u << ICMP_PREC_VIOLATION | 1u << ICMP_PREC_CUTOFF;
+
+    if (type == ICMP_DEST_UNREACH)
+        return code < 32 && unreachable >> code & 1;
+    return type == ICMP_PARAMETERPROB;
+}
+
+static void take(struct sf_udp_socket *s, const struct sock_extended_err *error, const struct sockaddr_in *to)
+{
+    struct sf_tcpip *t = s->tcpip;
+
+    if (error->ee_errno == EMSGSIZE && to->sin_family == AF_INET)
+        sf_path_learn_mtu(t, to->sin_addr.s_addr, error->ee_info);
+    if (error->ee_origin != SO_EE_ORIGIN_ICMP)
+        return;
+    sf_count(t, SF_COUNT_ICMP_ERRORS);
+    if (s->errors_asked || (s->remote_addr && is_fatal(error->ee_type, error->ee_code)))
+        s->error = -(int)error->ee_errno;
+}
+
+int sf_side_errors(struct sf_udp_socket *s)
+{
+    union {
+        char bytes[512];
+        struct cmsghdr align;
+    } control;
+    int taken = 0;
+
+    for (; taken < AT_ONCE; taken++) {
+        struct sockaddr_in to = {0};
+        struct msghdr message = {
+            .msg_name = &to, .msg_namelen = sizeof(to), .msg_control = control.bytes, .msg_controllen = sizeof(control)};
+
+        if (recvmsg(s->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+            break;
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+            struct sock_extended_err error;
+
+            if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_RECVERR || c->cmsg_len < CMSG_LEN(sizeof(error)))
+                continue;
+            memcpy(&error, CMSG_DATA(c), sizeof(error));
+            take(s, &error, &to);
+        }
+    }
+    return taken;
+}

@@ -1,0 +1,323 @@
+/* The stack as a whole: making it, its turn, its sleep, its end. */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define LOAD_PATIENCE SF_SEC
+#define CAPS_INTERVAL SF_MS
+#define DUMP_INTERVAL SF_MS /* the kernel is busy with another dump: when to ask again */
+#define FULL_INTERVAL (50 * SF_US) /* asleep with a send that found the driver full: when to look again */
+
+enum wake_source { WAKE_SIDES, WAKE_NETLINK, WAKE_DRIVER, WAKE_SOURCES };
+
+/* ---- the interface ---- */
+
+static void take_wire(struct sf_tcpip *t)
+{
+    t->interface.n_addrs = 0;
+    t->interface.mtu = t->caps.mtu;
+    t->interface.up = true;
+    memcpy(t->interface.mac, t->caps.mac, sizeof(t->interface.mac));
+    if (t->caps.addr)
+        sf_interface_add(&t->interface, t->caps.addr, 0);
+}
+
+static bool is_usable(const struct sf_tcpip *t)
+{
+    return t->driver && t->interface.up && !(t->caps.flags & SF_DRIVER_DEAD);
+}
+
+void sf_tcpip_link_is(struct sf_tcpip *t, bool up)
+{
+    t->interface.up = up;
+    if (t->usable == is_usable(t))
+        return;
+    t->usable = is_usable(t);
+    sf_paths_flush(t);
+}
+
+/* The other side of a wire comes and goes, and an interface can vanish. */
+static void refresh_caps(struct sf_tcpip *t)
+{
+    struct sf_driver_caps before = t->caps;
+    bool usable;
+
+    if (!t->driver)
+        return;
+    t->driver->fast.control->caps(t->driver, &t->caps);
+    if (sf_tcpip_is_wire(t))
+        take_wire(t);
+    usable = is_usable(t);
+    if (usable == t->usable && before.peer_addr == t->caps.peer_addr && before.mtu == t->caps.mtu &&
+        !memcmp(before.peer_mac, t->caps.peer_mac, sizeof(before.peer_mac)))
+        return;
+    t->usable = usable;
+    sf_paths_flush(t);
+}
+
+static int find_interface(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *message)
+{
+    if (sf_tcpip_is_wire(t)) {
+        take_wire(t);
+        t->usable = is_usable(t);
+        return 0;
+    }
+    t->interface.index = t->caps.ifindex;
+    if (!t->interface.index && setup->interface)
+        t->interface.index = (int)if_nametoindex(setup->interface);
+    if (t->interface.index)
+        return 0;
+    snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack finds no interface %s: name one that `ip link` shows",
+             setup->interface ? setup->interface : "behind its driver");
+    return -ENODEV;
+}
+
+/* ---- the turn ---- */
+
+/* Before the frames of the last poll go back, what nobody has read of them is copied. */
+static void give_back(struct sf_tcpip *t)
+{
+    sf_udp_spill(t);
+    if (t->n_frames)
+        t->driver->fast.rx_release(t->driver, t->frames, t->n_frames);
+    t->n_frames = 0;
+}
+
+static void flush(struct sf_tcpip *t)
+{
+    if (t->unflushed && t->driver)
+        t->driver->fast.tx_flush(t->driver);
+    t->unflushed = false;
+}
+
+void sf_tcpip_cork(struct sf_tcpip *t, bool corked)
+{
+    t->corked = corked;
+    if (!corked)
+        flush(t);
+}
+
+static void look_at_kernel(struct sf_tcpip *t)
+{
+    struct epoll_event events[WAKE_SOURCES];
+    int n;
+
+    if (t->now >= t->caps_due) {
+        refresh_caps(t);
+        t->caps_due = t->now + CAPS_INTERVAL;
+    }
+    n = epoll_wait(t->epoll_fd, events, WAKE_SOURCES, 0);
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.u32 == WAKE_SIDES)
+            sf_sides_poll(t);
+        else if (events[i].data.u32 == WAKE_NETLINK)
+            sf_netlink_poll(t);
+    }
+    if (SF_UNLIKELY(t->netlink.wanted && !t->netlink.running))
+        sf_netlink_poll(t);
+}
+
+void sf_tcpip_poll(struct sf_tcpip *t, sf_ns now)
+{
+    t->now = now;
+    if (SF_UNLIKELY(t->n_frames))
+        give_back(t);
+    if (SF_UNLIKELY(t->unflushed))
+        flush(t);
+    if (SF_LIKELY(t->driver != NULL))
+        sf_input(t);
+    if (SF_UNLIKELY(now >= t->side_due)) {
+        look_at_kernel(t);
+        t->side_due = now + SF_TCPIP_SIDE_INTERVAL;
+    }
+}
+
+/* ---- sleep ---- */
+
+static bool has_events(struct sf_tcpip *t)
+{
+    for (struct sf_udp_link *link = t->ready.next; link != &t->ready; link = link->next)
+        if (sf_udp_events((struct sf_udp_socket *)link))
+            return true;
+    return false;
+}
+
+sf_ns sf_tcpip_poll_at(struct sf_tcpip *t, sf_ns now)
+{
+    for (struct sf_udp_link *link = t->ready.next; link != &t->ready; link = link->next)
+        if (((struct sf_udp_socket *)link)->blocked && !((struct sf_udp_socket *)link)->blocked_by_side)
+            return now + FULL_INTERVAL;
+    if (t->netlink.wanted && !t->netlink.running)
+        return now + DUMP_INTERVAL;
+    return SF_NEVER;
+}
+
+static int watch(struct sf_tcpip *t, int fd, enum wake_source source)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = source};
+
+    return epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+int sf_tcpip_arm(struct sf_tcpip *t, int *fd)
+{
+    int driver_fd = -1, rc = 0;
+
+    *fd = t->epoll_fd;
+    if (t->n_frames)
+        give_back(t);
+    flush(t);
+    if (has_events(t))
+        return -EAGAIN;
+    if (t->driver) {
+        rc = t->driver->fast.control->arm(t->driver, &driver_fd);
+        if (rc < 0) {
+            t->side_due = t->caps_due = 0; /* it may be its state that has changed */
+            return rc;
+        }
+        t->armed = true;
+        if (t->driver_fd < 0 && driver_fd >= 0) {
+            rc = watch(t, driver_fd, WAKE_DRIVER);
+            t->driver_fd = rc == 0 ? driver_fd : -1;
+        }
+    }
+    if (rc < 0) {
+        sf_tcpip_disarm(t);
+        return rc;
+    }
+    return 0;
+}
+
+void sf_tcpip_disarm(struct sf_tcpip *t)
+{
+    if (t->armed && t->driver)
+        t->driver->fast.control->disarm(t->driver);
+    t->armed = false;
+    t->side_due = t->caps_due = 0;
+}
+
+/* ---- life ---- */
+
+static int open_kernel_side(struct sf_tcpip *t)
+{
+    int rc;
+
+    t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (t->epoll_fd < 0)
+        return -errno;
+    rc = sf_sides_open(&t->sides);
+    if (rc < 0)
+        return rc;
+    return watch(t, t->sides.epoll_fd, WAKE_SIDES);
+}
+
+static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *message)
+{
+    int rc = find_interface(t, setup, message);
+
+    if (rc < 0 || sf_tcpip_is_wire(t))
+        return rc;
+    rc = sf_netlink_open(&t->netlink);
+    if (rc == 0)
+        rc = watch(t, t->netlink.fd, WAKE_NETLINK);
+    if (rc == 0)
+        rc = sf_netlink_load(t, LOAD_PATIENCE);
+    if (rc < 0)
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack cannot read routes and neighbours by rtnetlink: %s",
+                 strerror(-rc));
+    else
+        refresh_caps(t);
+    return rc;
+}
+
+static void close_all(struct sf_tcpip *t)
+{
+    sf_netlink_close(&t->netlink);
+    sf_sides_close(&t->sides);
+    if (t->epoll_fd >= 0)
+        close(t->epoll_fd);
+    sf_paths_free(&t->paths);
+    sf_neighbours_free(&t->neighbours);
+    sf_flows_free(&t->udp);
+    free(t->sockets);
+    free(t->generations);
+}
+
+int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *message)
+{
+    int rc;
+
+    memset(t, 0, offsetof(struct sf_tcpip, frames));
+    t->ready.next = t->ready.prev = &t->ready;
+    t->driver = setup->driver;
+    t->now = setup->now;
+    t->backlog_limit = setup->backlog_limit;
+    t->ttl = setup->ttl;
+    t->epoll_fd = t->sides.epoll_fd = t->netlink.fd = t->driver_fd = -1;
+    message[0] = 0;
+    t->driver->fast.control->caps(t->driver, &t->caps);
+    t->burst = t->caps.rx_lent && t->caps.rx_lent < SF_TCPIP_BURST ? (int)t->caps.rx_lent : SF_TCPIP_BURST;
+    rc = sf_paths_init(&t->paths);
+    if (rc == 0)
+        rc = open_kernel_side(t);
+    if (rc == 0)
+        rc = load(t, setup, message);
+    if (rc == 0)
+        return 0;
+    if (!message[0])
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack cannot be made: %s", strerror(-rc));
+    close_all(t);
+    return rc;
+}
+
+void sf_tcpip_destroy(struct sf_tcpip *t)
+{
+    flush(t);
+    if (t->driver) {
+        if (t->n_frames)
+            t->driver->fast.rx_release(t->driver, t->frames, t->n_frames);
+        t->driver->fast.control->close(t->driver);
+    }
+    close_all(t);
+}
+
+/* The parent's loop goes on with the driver, the epoll sets and netlink. Nothing here may reach them: what is shared is
+ * left as it is, or closed, which ends only our share. */
+int sf_tcpip_after_fork(struct sf_tcpip *t)
+{
+    int rc;
+
+    for (int i = 0; i < t->n_lent; i++) {
+        struct sf_udp_socket *s = t->lent[i].socket;
+
+        if (!s)
+            continue;
+        s->lent_first = NULL;
+        s->lent_last = &s->lent_first;
+        sf_udp_update(s);
+    }
+    t->n_lent = t->n_frames = 0;
+    t->driver = NULL;
+    t->driver_fd = -1;
+    t->usable = t->armed = t->unflushed = false;
+    sf_netlink_close(&t->netlink);
+    close(t->epoll_fd);
+    close(t->sides.epoll_fd);
+    t->sides.epoll_fd = -1;
+    rc = open_kernel_side(t);
+    if (rc < 0)
+        return rc;
+    for (uint32_t i = 0; i < t->n_sockets; i++) {
+        if (!t->sockets[i])
+            continue;
+        t->sockets[i]->side_watched = 0;
+        sf_side_watch(t->sockets[i]);
+    }
+    return 0;
+}

@@ -1,0 +1,97 @@
+/*
+ * IPv4 over a driver: the whole of a stack's state. The stacks layer puts the seam's functions around it.
+ *
+ * Files: input.c (frames in), udp_*.c (one socket), side*.c (the kernel's sockets beside), path.c (where to), netlink.c
+ * with route.c, neighbour.c and link.c (what the kernel knows), flows.c (whom for), backlog.c (what was not read in time).
+ */
+#ifndef SF_TCPIP_TCPIP_H
+#define SF_TCPIP_TCPIP_H
+
+#include "counters.h"
+#include "flows.h"
+#include "interface.h"
+#include "netlink.h"
+#include "neighbour.h"
+#include "path.h"
+#include "sf/driver.h"
+#include "side.h"
+#include "udp_socket.h"
+
+enum {
+    SF_TCPIP_BURST = 64,
+    SF_TCPIP_LENT = 256, /* datagrams of a poll: more than frames, since one to a group may be for several sockets */
+};
+
+/* How often the kernel's side is looked at while the driver is polled. */
+#define SF_TCPIP_SIDE_INTERVAL (20 * SF_US)
+
+struct sf_tcpip {
+    /* What every poll looks at. */
+    struct sf_driver *driver; /* NULL in a forked child: it is the parent's */
+    sf_ns now;                /* of the last poll */
+    sf_ns side_due, caps_due;
+    int n_frames, n_lent;
+    int burst;
+    bool corked, unflushed;
+    bool usable; /* the driver and the interface work */
+    struct sf_udp_link ready; /* the ring's anchor */
+
+    struct sf_driver_caps caps;
+    struct sf_interface interface;
+    struct sf_flows udp;
+    struct sf_paths paths;
+    struct sf_neighbours neighbours;
+    struct sf_netlink netlink;
+    struct sf_sides sides;
+    struct sf_udp_socket **sockets; /* by id; NULL: free */
+    uint32_t *generations;
+    uint32_t n_sockets;
+    int epoll_fd; /* the driver's descriptor, netlink's and the side sockets' epoll set */
+    int driver_fd; /* -1: not in the set yet */
+    bool armed;
+    size_t backlog_limit;
+    uint8_t ttl;
+    struct sf_counters counters;
+
+    struct sf_frame frames[SF_TCPIP_BURST];
+    struct sf_udp_lent lent[SF_TCPIP_LENT];
+    uint8_t joined[65536 + SF_ETH_HEADER_MAX]; /* a frame of several pieces, put together */
+};
+
+struct sf_tcpip_setup {
+    struct sf_driver *driver;
+    const char *interface;
+    sf_ns now;
+    size_t backlog_limit;
+    uint8_t ttl;
+};
+
+/* Takes the driver, if it succeeds. `message` has SF_DRIVER_ERROR_SIZE bytes. */
+int sf_tcpip_init(struct sf_tcpip *, const struct sf_tcpip_setup *, char *message);
+void sf_tcpip_destroy(struct sf_tcpip *);
+void sf_tcpip_poll(struct sf_tcpip *, sf_ns now);
+sf_ns sf_tcpip_poll_at(struct sf_tcpip *, sf_ns now);
+int sf_tcpip_arm(struct sf_tcpip *, int *fd);
+void sf_tcpip_disarm(struct sf_tcpip *);
+/* In a forked child: leaves the driver to the parent; the side sockets serve from now on. */
+int sf_tcpip_after_fork(struct sf_tcpip *);
+/* Between true and false, what is sent need not leave; it does at the end, or at the next poll. */
+void sf_tcpip_cork(struct sf_tcpip *, bool corked);
+
+/* The interface can carry packets, or not. */
+void sf_tcpip_link_is(struct sf_tcpip *, bool up);
+
+/* input.c: takes one burst of frames apart. */
+void sf_input(struct sf_tcpip *);
+
+static inline bool sf_tcpip_is_wire(const struct sf_tcpip *t)
+{
+    return t->caps.flags & SF_DRIVER_POINT_TO_POINT;
+}
+
+static inline void sf_count(struct sf_tcpip *t, enum sf_counter_id id)
+{
+    t->counters.value[id]++;
+}
+
+#endif

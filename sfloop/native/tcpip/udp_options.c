@@ -1,0 +1,35 @@
+/* What the program has set on the side socket, read back from it. */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+static int option(int fd, int name, int otherwise)
+{
+    int value = otherwise;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, IPPROTO_IP, name, &value, &len) < 0 ? otherwise : value;
+}
+
+void sf_udp_refresh(struct sf_udp_socket *s)
+{
+    int discover = option(s->fd, IP_MTU_DISCOVER, IP_PMTUDISC_WANT);
+    struct in_addr interface = {0};
+    socklen_t len = sizeof(interface);
+    struct sf_udp_options options;
+
+    memset(&options, 0, sizeof(options)); /* with the padding, for the comparison */
+    options.ttl = (uint8_t)option(s->fd, IP_TTL, s->tcpip->ttl);
+    options.tos = (uint8_t)option(s->fd, IP_TOS, 0);
+    options.dont_fragment = discover == IP_PMTUDISC_WANT || discover == IP_PMTUDISC_DO || discover == IP_PMTUDISC_PROBE;
+    options.multicast_ttl = (uint8_t)option(s->fd, IP_MULTICAST_TTL, 1);
+    options.multicast_loop = option(s->fd, IP_MULTICAST_LOOP, 1) != 0;
+    if (getsockopt(s->fd, IPPROTO_IP, IP_MULTICAST_IF, &interface, &len) == 0)
+        options.multicast_addr = interface.s_addr;
+    for (int i = 0; i < SF_UDP_GROUPS; i++)
+        s->groups[i].until = 0;
+    if (!memcmp(&options, &s->options, sizeof(options)))
+        return;
+    s->options = options;
+    for (int i = 0; i < SF_UDP_DESTINATIONS; i++)
+        s->destinations[i].generation = 0;
+}

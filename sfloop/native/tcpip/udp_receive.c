@@ -1,0 +1,192 @@
+/*
+ * Datagrams in. One that came in one piece stays in its frame until the next poll, and is read from there; what nobody has
+ * read by then is copied, so that a socket that is not read keeps no frame from the NIC.
+ */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+
+static void keep_copy(struct sf_udp_socket *s, const void *data, uint32_t len, const struct sockaddr_in *from,
+                      sf_ns timestamp)
+{
+    struct sf_backlog_entry *entry = sf_backlog_push(&s->backlog, len);
+
+    if (!entry) {
+        sf_count(s->tcpip, SF_COUNT_RX_BACKLOG_FULL);
+        return;
+    }
+    sf_count(s->tcpip, SF_COUNT_RX_BACKLOG_COPIES);
+    entry->from = *from;
+    entry->timestamp = timestamp;
+    memcpy(entry->data, data, len);
+}
+
+static void forget_lent(struct sf_udp_socket *s)
+{
+    s->lent_first = NULL;
+    s->lent_last = &s->lent_first;
+}
+
+static void spill_one(struct sf_udp_socket *s)
+{
+    for (struct sf_udp_lent *l = s->lent_first; l; l = l->next) {
+        keep_copy(s, l->data, l->len, &l->from, l->timestamp);
+        l->socket = NULL;
+    }
+    forget_lent(s);
+}
+
+void sf_udp_spill(struct sf_tcpip *t)
+{
+    for (int i = 0; i < t->n_lent; i++) {
+        struct sf_udp_socket *s = t->lent[i].socket;
+
+        if (SF_LIKELY(!s))
+            continue;
+        spill_one(s);
+        sf_udp_update(s);
+    }
+    t->n_lent = 0;
+}
+
+static void give(struct sf_udp_socket *s, const struct sf_udp *udp, const struct sockaddr_in *from, sf_ns timestamp,
+                 bool keep)
+{
+    struct sf_tcpip *t = s->tcpip;
+
+    if (SF_LIKELY(keep && t->n_lent < SF_TCPIP_LENT)) {
+        struct sf_udp_lent *l = &t->lent[t->n_lent++];
+
+        l->socket = s;
+        l->next = NULL;
+        l->data = udp->payload;
+        l->len = udp->payload_len;
+        l->from = *from;
+        l->timestamp = timestamp;
+        *s->lent_last = l;
+        s->lent_last = &l->next;
+    } else {
+        spill_one(s); /* the backlog is read first: what came before has to be in it, too */
+        keep_copy(s, udp->payload, udp->payload_len, from, timestamp);
+    }
+    sf_udp_update(s);
+}
+
+static struct sf_udp_socket *socket_of(struct sf_flow_link *link)
+{
+    return (struct sf_udp_socket *)((char *)link - offsetof(struct sf_udp_socket, flow));
+}
+
+/* To a group or to everybody: each socket that is bound to that address, or to any, gets it. */
+static void give_all(struct sf_tcpip *t, const struct sf_flow_key *packet, const struct sf_udp *udp,
+                     const struct sockaddr_in *from, sf_ns timestamp, bool keep)
+{
+    struct sf_flow_key key = {.local_addr = packet->local_addr, .local_port = packet->local_port};
+    bool group = sf_is_multicast(packet->local_addr), found = false;
+
+    for (int any = 0; any < 2; any++) {
+        struct sf_flow_link *link = sf_flows_find(&t->udp, &key);
+
+        for (; link; link = link->next) {
+            found = true;
+            if (group && !sf_udp_has_joined(socket_of(link), packet->local_addr, packet->remote_addr))
+                sf_count(t, SF_COUNT_RX_NOT_JOINED);
+            else
+                give(socket_of(link), udp, from, timestamp, keep);
+        }
+        key.local_addr = 0;
+    }
+    if (!found)
+        sf_count(t, SF_COUNT_RX_NO_SOCKET);
+}
+
+void sf_udp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, sf_ns timestamp, bool keep)
+{
+    struct sf_udp udp;
+    struct sf_flow_link *link;
+    enum sf_refusal reason = sf_udp_parse(ip, flags, &udp);
+
+    if (SF_UNLIKELY(reason)) {
+        t->counters.refused[reason]++;
+        return;
+    }
+    struct sf_flow_key packet = {
+        .local_addr = ip->dst,
+        .remote_addr = ip->src,
+        .local_port = udp.dst_port,
+        .remote_port = udp.src_port,
+    };
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = udp.src_port, .sin_addr.s_addr = ip->src};
+    if (SF_UNLIKELY(!sf_interface_owns(&t->interface, ip->dst))) {
+        give_all(t, &packet, &udp, &from, timestamp, keep);
+        return;
+    }
+    link = sf_flows_match(&t->udp, &packet);
+    if (SF_LIKELY(link != NULL))
+        give(socket_of(link), &udp, &from, timestamp, keep);
+    else
+        sf_count(t, SF_COUNT_RX_NO_SOCKET);
+}
+
+/* ---- the program reads ---- */
+
+static int read_backlog(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+{
+    int n = 0;
+
+    while (n < max && s->backlog.count) {
+        struct sf_backlog_entry *entry = sf_backlog_take(&s->backlog);
+
+        out[n++] = (struct sf_udp_received){
+            .data = entry->data, .len = entry->len, .from = &entry->from, .timestamp = entry->timestamp};
+    }
+    return n;
+}
+
+static int read_lent(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+{
+    struct sf_udp_lent *l = s->lent_first;
+    int n = 0;
+
+    for (; n < max && l; l = l->next) {
+        out[n++] = (struct sf_udp_received){.data = l->data, .len = l->len, .from = &l->from, .timestamp = l->timestamp};
+        l->socket = NULL;
+    }
+    if (l)
+        s->lent_first = l;
+    else
+        forget_lent(s);
+    return n;
+}
+
+int sf_udp_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+{
+    /* A driver that is never empty must not keep what the kernel's socket has waiting. */
+    int share = s->side_ready && max > 1 ? max - max / 4 : max;
+    int n = 0, rc = 0;
+
+    if (SF_UNLIKELY(s->error)) {
+        rc = s->error;
+        s->error = 0;
+        sf_udp_update(s);
+        return rc;
+    }
+    if (SF_UNLIKELY(s->backlog.taken || s->backlog.count)) {
+        sf_backlog_retire(&s->backlog);
+        n = read_backlog(s, out, share);
+    }
+    if (s->lent_first && n < share)
+        n += read_lent(s, out + n, share - n);
+    if (SF_UNLIKELY(s->side_ready) && n < max) {
+        rc = sf_side_receive(s, out + n, max - n);
+        if (rc > 0)
+            n += rc;
+        else if (rc < 0 && rc != -EAGAIN && n)
+            s->error = rc; /* after what is good */
+    }
+    sf_udp_update(s);
+    if (n)
+        return n;
+    return rc < 0 ? rc : -EAGAIN;
+}

@@ -1,0 +1,129 @@
+/*
+ * One UDP socket: the kernel's, which stays beside as the "side socket", and what we do in its place.
+ *
+ * The side socket holds the port and the memberships of groups, receives what the driver does not bring (fragments, which
+ * the kernel puts together, loopback, other interfaces), gets the ICMP errors, and sends what we do not.
+ */
+#ifndef SF_TCPIP_UDP_SOCKET_H
+#define SF_TCPIP_UDP_SOCKET_H
+
+#include "../wire/udp.h"
+#include "backlog.h"
+#include "flows.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct sf_tcpip;
+struct sf_udp_socket;
+
+enum { SF_UDP_READABLE = 1, SF_UDP_WRITABLE = 2 };
+
+/* A ring of the sockets that have something to report, with an anchor of the same kind. */
+struct sf_udp_link {
+    struct sf_udp_link *next, *prev;
+};
+
+/* What the program has set on the side socket. */
+struct sf_udp_options {
+    uint8_t ttl, tos;
+    bool dont_fragment;
+    uint8_t multicast_ttl;
+    bool multicast_loop;
+    uint32_t multicast_addr; /* of the interface for groups; 0: not chosen by address */
+};
+
+/* A datagram that lies in a frame of the driver's. They are of one poll: the next takes the frames away. */
+struct sf_udp_lent {
+    struct sf_udp_socket *socket; /* NULL: was handed out, or its socket is closed */
+    struct sf_udp_lent *next;     /* of the same socket */
+    const uint8_t *data;
+    uint32_t len;
+    struct sockaddr_in from;
+    sf_ns timestamp;
+};
+
+/* A destination of this socket's, with its frame's headers ready. */
+struct sf_udp_destination {
+    uint32_t addr;
+    uint16_t port;
+    uint32_t generation; /* of the paths, when it was built; 0: never */
+    uint32_t payload_max;
+    sf_ns until;
+    struct sf_udp_template template;
+};
+
+enum { SF_UDP_DESTINATIONS = 16, SF_UDP_GROUPS = 8 };
+
+/* Whether this socket takes a group's datagrams, as the kernel said a moment ago. */
+struct sf_udp_group {
+    uint32_t group;
+    uint32_t source;
+    bool joined;
+    sf_ns until;
+};
+
+struct sf_udp_socket {
+    struct sf_udp_link ready; /* first, so that a link is its socket; next NULL: not in the ring */
+    struct sf_tcpip *tcpip;
+    struct sf_udp_lent *lent_first, **lent_last;
+    struct sf_backlog backlog;
+    struct sf_flow_link flow;
+    uint32_t interest;
+    bool side_ready;     /* the side socket has something */
+    bool blocked;        /* the last send found no room */
+    bool blocked_by_side;
+    int error;           /* to be reported, negative; 0: none */
+
+    int fd;
+    uint32_t id; /* in tcpip->sockets */
+    uint32_t side_watched; /* the epoll bits that it is watched for */
+    bool errors_asked;     /* the program itself has set IP_RECVERR */
+    uint32_t local_addr, remote_addr;
+    uint16_t local_port, remote_port;
+    struct sf_udp_options options;
+    sf_ns options_until;
+    uint16_t ip_id;
+    uint32_t next_group;
+    struct sf_udp_group groups[SF_UDP_GROUPS];
+    struct sf_udp_destination destinations[SF_UDP_DESTINATIONS];
+};
+
+/* A received datagram. It stays until the next poll, or the next sf_udp_receive() on any socket of the stack. */
+struct sf_udp_received {
+    const void *data;
+    uint32_t len;
+    int flags; /* MSG_TRUNC */
+    const struct sockaddr_in *from;
+    sf_ns timestamp; /* of CLOCK_REALTIME; 0: not known */
+};
+
+/* udp_socket.c. -EOPNOTSUPP: not for us, the kernel is to serve it; other errors of the filter likewise. */
+int sf_udp_open(struct sf_tcpip *, struct sf_udp_socket *, int fd);
+void sf_udp_close(struct sf_udp_socket *);
+int sf_udp_interest(struct sf_udp_socket *, uint32_t what);
+/* Puts it into the ring of those that have something to report, or takes it out. */
+void sf_udp_update(struct sf_udp_socket *);
+/* What holds now and is asked for. */
+uint32_t sf_udp_events(struct sf_udp_socket *);
+
+/* udp_options.c: reads the side socket's options again, now. */
+void sf_udp_refresh(struct sf_udp_socket *);
+
+/* udp_groups.c: whether a datagram from source to group is for this socket. */
+bool sf_udp_has_joined(struct sf_udp_socket *, uint32_t group, uint32_t source);
+
+/* udp_receive.c */
+void sf_udp_input(struct sf_tcpip *, const struct sf_ipv4 *, uint32_t flags, sf_ns timestamp, bool keep);
+void sf_udp_spill(struct sf_tcpip *); /* before the frames of a poll go back: what is unread is copied */
+int sf_udp_receive(struct sf_udp_socket *, struct sf_udp_received *out, int max);
+
+/* udp_send.c. addr NULL: the connected peer. */
+ssize_t sf_udp_send(struct sf_udp_socket *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
+
+static inline bool sf_udp_readable(const struct sf_udp_socket *s)
+{
+    return s->lent_first || s->backlog.count || s->side_ready || s->error;
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* IPv4 headers (RFC 791). Options are accepted and skipped: none of them is for us to act upon (RFC 1122, 3.2.1.8). */
+#ifndef SF_WIRE_IPV4_H
+#define SF_WIRE_IPV4_H
+
+#include "checksum.h"
+#include "refusal.h"
+
+#include <stdbool.h>
+
+/* What is known about the checksums of received bytes. The values are those of the driver seam's sf_frame_flags, so
+ * that a frame's flags can be passed on as they are; other bits are ignored. */
+enum sf_wire_flags {
+    SF_WIRE_CHECKSUM_GOOD = 1,    /* the NIC has verified them: they are not looked at */
+    SF_WIRE_CHECKSUM_PARTIAL = 2, /* UDP's may be the pseudo-header's sum, for hardware to complete; IP's is complete */
+};
+
+enum {
+    SF_IPV4_HEADER = 20,
+    SF_IPV4_HEADER_MAX = 60,
+    SF_IPV4_MTU_MIN = 68, /* RFC 791, 3.2: every network carries so much */
+    SF_IPV4_TTL = 64,     /* RFC 1700's recommendation for what is sent */
+};
+
+enum {
+    SF_IPV4_ICMP = 1,
+    SF_IPV4_TCP = 6,
+    SF_IPV4_UDP = 17,
+};
+
+struct sf_ipv4 {
+    uint32_t src, dst; /* network byte order */
+    const uint8_t *payload;
+    uint16_t payload_len; /* by the total length: what pads an Ethernet frame is no part of it */
+    uint16_t id;          /* host byte order */
+    uint8_t header_len;
+    uint8_t tos;
+    uint8_t ttl;
+    uint8_t protocol;
+    bool dont_fragment;
+};
+
+/* The sum of a header of at least 20 bytes and a multiple of four. It is 0xffff when the header's checksum is right. */
+static inline uint64_t sf_ipv4_header_sum(const uint8_t *header, size_t len)
+{
+    uint64_t sum = sf_sum_add(sf_sum_add(sf_load64(header), sf_load64(header + 8)), sf_load32(header + 16));
+
+    return SF_LIKELY(len == SF_IPV4_HEADER) ? sum : sf_sum_bytes(sum, header + SF_IPV4_HEADER, len - SF_IPV4_HEADER);
+}
+
+/* RFC 1122, 3.2.1.3: a packet from elsewhere is discarded in silence. Reserved addresses (240/4) pass, as with Linux.
+ * */
+static inline bool sf_ipv4_source_is_possible(uint32_t src)
+{
+    uint8_t first = ((const uint8_t *)&src)[0];
+
+    return (first < 224 && first != 127) || (first >= 240 && src != UINT32_MAX);
+}
+
+/* `len` counts what is there, from the header on; more than the total length is padding. A packet that is refused as a
+ * fragment is well formed, and *out is filled as far as it is in this part. */
+static inline enum sf_refusal sf_ipv4_parse(const uint8_t *packet, size_t len, uint32_t flags, struct sf_ipv4 *out)
+{
+    uint32_t header_len, total;
+    uint16_t fragment;
+
+    if (SF_UNLIKELY(len < SF_IPV4_HEADER))
+        return SF_REFUSED_IP_SHORT;
+    if (SF_UNLIKELY(packet[0] >> 4 != 4))
+        return SF_REFUSED_IP_VERSION;
+    header_len = (packet[0] & 0x0fu) * 4;
+    total = sf_load16_be(packet + 2);
+    if (SF_UNLIKELY(header_len < SF_IPV4_HEADER || header_len > total))
+        return SF_REFUSED_IP_HEADER;
+    if (SF_UNLIKELY(total > len))
+        return header_len > len ? SF_REFUSED_IP_SHORT : SF_REFUSED_IP_LENGTH;
+    if (!(flags & SF_WIRE_CHECKSUM_GOOD) && SF_UNLIKELY(sf_sum_fold(sf_ipv4_header_sum(packet, header_len)) != 0xffff))
+        return SF_REFUSED_IP_CHECKSUM;
+    out->src = sf_load32(packet + 12);
+    out->dst = sf_load32(packet + 16);
+    out->payload = packet + header_len;
+    out->payload_len = (uint16_t)(total - header_len);
+    out->id = sf_load16_be(packet + 4);
+    out->header_len = (uint8_t)header_len;
+    out->tos = packet[1];
+    out->ttl = packet[8];
+    out->protocol = packet[9];
+    fragment = sf_load16_be(packet + 6);
+    out->dont_fragment = fragment >> 14 & 1;
+    if (SF_UNLIKELY(!sf_ipv4_source_is_possible(out->src)))
+        return SF_REFUSED_IP_SOURCE;
+    return SF_UNLIKELY(fragment & 0x3fff) ? SF_REFUSED_IP_FRAGMENT : SF_ACCEPTED;
+}
+
+/* Writes a header without options, before payload_len bytes that the caller writes; `payload` and `header_len` are not
+ * looked at. Returns SF_IPV4_HEADER; 0: no room for the header, or a packet of more than 65535 bytes. */
+size_t sf_ipv4_emit(uint8_t *buffer, size_t room, const struct sf_ipv4 *header);
+
+#endif

@@ -1,0 +1,262 @@
+#include "udp.h"
+
+#include <errno.h>
+
+/* Untagged IPv4, which is nearly all that arrives, is told by one comparison. The length of the header is returned
+ * apart, so that what comes after need not wait for it to be read back from *out. */
+static inline enum sf_refusal parse_eth(const uint8_t *frame, size_t len, struct sf_eth *out, size_t *header_len)
+{
+    enum sf_refusal reason;
+
+    if (SF_LIKELY(len >= SF_ETH_HEADER && sf_load16(frame + 2 * SF_ETH_ADDR) == sf_be16(SF_ETH_TYPE_IPV4))) {
+        out->dst = frame;
+        out->src = frame + SF_ETH_ADDR;
+        out->type = SF_ETH_TYPE_IPV4;
+        out->tags = 0;
+        out->len = SF_ETH_HEADER;
+        *header_len = SF_ETH_HEADER;
+        return SF_ACCEPTED;
+    }
+    reason = sf_eth_parse(frame, len, out);
+    if (reason)
+        return reason;
+    *header_len = out->len;
+    return out->type == SF_ETH_TYPE_IPV4 ? SF_ACCEPTED : SF_REFUSED_ETH_TYPE;
+}
+
+enum sf_refusal sf_udp_parse_frame(const uint8_t *frame, size_t len, uint32_t flags, struct sf_udp_datagram *out)
+{
+    enum sf_refusal reason;
+    struct sf_ipv4 ip;
+    struct sf_udp udp;
+    size_t header_len;
+
+    reason = parse_eth(frame, len, &out->eth, &header_len);
+    if (SF_UNLIKELY(reason))
+        return reason;
+    reason = sf_ipv4_parse(frame + header_len, len - header_len, flags, &ip);
+    if (SF_UNLIKELY(reason))
+        return reason;
+    reason = sf_udp_parse(&ip, flags, &udp);
+    if (SF_UNLIKELY(reason))
+        return reason;
+    out->payload = udp.payload;
+    out->payload_len = udp.payload_len;
+    out->src_port = udp.src_port;
+    out->dst_port = udp.dst_port;
+    out->ttl = ip.ttl;
+    out->tos = ip.tos;
+    out->src_addr = ip.src;
+    out->dst_addr = ip.dst;
+    return SF_ACCEPTED;
+}
+
+/* ---- sending ---- */
+
+int sf_udp_template_init(struct sf_udp_template *template, const struct sf_udp_peer *peer)
+{
+    struct sf_eth eth = {.dst = peer->dst_mac, .src = peer->src_mac, .type = SF_ETH_TYPE_IPV4, .tags = peer->tags};
+    struct sf_ipv4 ip = {
+        .src = peer->src_addr,
+        .dst = peer->dst_addr,
+        .tos = peer->tos,
+        .ttl = peer->ttl,
+        .protocol = SF_IPV4_UDP,
+        .dont_fragment = peer->dont_fragment,
+    };
+    uint8_t *at = template->headers;
+
+    memset(template, 0, sizeof *template);
+    memcpy(eth.tag, peer->tag, sizeof eth.tag);
+    at += sf_eth_emit(at, sizeof template->headers, &eth);
+    if (at == template->headers)
+        return -EINVAL;
+    sf_ipv4_emit(at, SF_IPV4_HEADER, &ip);
+    sf_store16(at + 2, 0);
+    sf_store16(at + 10, 0);
+    template->ip_sum = sf_sum_fold(sf_ipv4_header_sum(at, SF_IPV4_HEADER));
+    at += SF_IPV4_HEADER;
+    sf_store16(at, peer->src_port);
+    sf_store16(at + 2, peer->dst_port);
+    template->pseudo_sum = sf_sum_fold(sf_sum_pseudo(peer->src_addr, peer->dst_addr, SF_IPV4_UDP));
+    template->ports_sum = (uint32_t)peer->src_port + peer->dst_port;
+    template->len = (uint8_t)(at + SF_UDP_HEADER - template->headers);
+    return 0;
+}
+
+static uint16_t udp_checksum(const struct sf_udp_template *template, uint32_t udp_len, uint64_t payload_sum,
+                             enum sf_udp_sum sum)
+{
+    /* The length is in the pseudo-header and in UDP's own. */
+    uint32_t headers = template->pseudo_sum + template->ports_sum + 2 * udp_len;
+    uint16_t checksum;
+
+    if (sum == SF_UDP_SUM_NONE)
+        return 0;
+    if (sum == SF_UDP_SUM_PARTIAL)
+        return sf_sum_fold(template->pseudo_sum + udp_len);
+    checksum = (uint16_t)~sf_sum_fold(sf_sum_add(payload_sum, headers));
+    return checksum ? checksum : 0xffff; /* 0 would say that there is none */
+}
+
+/* The headers are at least 42 and at most 50 bytes: two copies of 32 that overlap, instead of one of a length that the
+ * compiler does not know. */
+static inline void copy_headers(uint8_t *to, const uint8_t *from, size_t len)
+{
+    _Static_assert(SF_UDP_HEADERS >= 32 && SF_UDP_HEADERS_MAX <= 64, "two copies of 32 bytes reach");
+    memcpy(to, from, 32);
+    memcpy(to + len - 32, from + len - 32, 32);
+}
+
+static inline void write_headers(const struct sf_udp_template *template, uint8_t *frame, uint32_t payload_len,
+                                 uint64_t payload_sum, uint16_t id, enum sf_udp_sum sum)
+{
+    uint8_t *udp = frame + template->len - SF_UDP_HEADER;
+    uint8_t *ip = udp - SF_IPV4_HEADER;
+    uint16_t udp_len = sf_be16((uint16_t)(SF_UDP_HEADER + payload_len));
+    uint16_t total_len = sf_be16((uint16_t)(SF_IPV4_HEADER + SF_UDP_HEADER + payload_len));
+
+    copy_headers(frame, template->headers, template->len);
+    id = sf_be16(id);
+    sf_store16(ip + 2, total_len);
+    sf_store16(ip + 4, id);
+    sf_store16(ip + 10, (uint16_t)~sf_sum_fold((uint64_t)template->ip_sum + total_len + id));
+    sf_store16(udp + 4, udp_len);
+    sf_store16(udp + 6, udp_checksum(template, udp_len, payload_sum, sum));
+}
+
+void sf_udp_emit_headers(const struct sf_udp_template *template, uint8_t *frame, uint16_t payload_len,
+                         uint64_t payload_sum, uint16_t id, enum sf_udp_sum sum)
+{
+    write_headers(template, frame, payload_len, payload_sum, id, sum);
+}
+
+size_t sf_udp_pieces_len(const struct iovec *pieces, int n)
+{
+    size_t len = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (pieces[i].iov_len > SF_UDP_PAYLOAD_MAX - len)
+            return SIZE_MAX;
+        len += pieces[i].iov_len;
+    }
+    return len;
+}
+
+static inline uint64_t copy8_and_sum(uint8_t *to, const uint8_t *from, uint64_t sum)
+{
+    uint64_t word = sf_load64(from);
+
+    memcpy(to, &word, sizeof word);
+    return sf_sum_add(sum, word);
+}
+
+/* sf_sum_bytes() that leaves a copy behind: the stores cost little beside the additions. */
+static inline uint64_t copy_and_sum(uint8_t *restrict to, const uint8_t *restrict from, size_t len)
+{
+    uint64_t a = 0, b = 0, c = 0, d = 0;
+
+    for (; len >= 32; to += 32, from += 32, len -= 32) {
+        a = copy8_and_sum(to, from, a);
+        b = copy8_and_sum(to + 8, from + 8, b);
+        c = copy8_and_sum(to + 16, from + 16, c);
+        d = copy8_and_sum(to + 24, from + 24, d);
+    }
+    a = sf_sum_add(sf_sum_add(a, b), sf_sum_add(c, d));
+    for (; len >= 8; to += 8, from += 8, len -= 8)
+        a = copy8_and_sum(to, from, a);
+    for (size_t i = 0; i < len; i++)
+        to[i] = from[i];
+    return sf_sum_tail(a, from, len);
+}
+
+/* One behind the other, and the sum of the whole, so that it does not matter where an odd piece ends. */
+static uint64_t gather(uint8_t *to, size_t len, const struct iovec *payload, int n, enum sf_udp_sum sum)
+{
+    uint8_t *at = to;
+
+    for (int i = 0; i < n; i++) {
+        if (payload[i].iov_len)
+            memcpy(at, payload[i].iov_base, payload[i].iov_len);
+        at += payload[i].iov_len;
+    }
+    return sum == SF_UDP_SUM_FULL ? sf_sum_bytes(0, to, len) : 0;
+}
+
+size_t sf_udp_emit(const struct sf_udp_template *template, uint8_t *frame, size_t room, const struct iovec *payload,
+                   int n, uint16_t id, enum sf_udp_sum sum)
+{
+    size_t len = sf_udp_pieces_len(payload, n);
+    uint64_t payload_sum;
+
+    if (SF_UNLIKELY(len == SIZE_MAX || room < template->len + len))
+        return 0;
+    if (SF_LIKELY(n == 1 && sum == SF_UDP_SUM_FULL))
+        payload_sum = copy_and_sum(frame + template->len, payload->iov_base, len);
+    else
+        payload_sum = gather(frame + template->len, len, payload, n, sum);
+    write_headers(template, frame, (uint32_t)len, payload_sum, id, sum);
+    return template->len + len;
+}
+
+/* A position in an array of pieces. */
+struct cursor {
+    const struct iovec *piece;
+    int left; /* pieces, this one included */
+    size_t offset;
+};
+
+/* Moves to where there is a byte, and returns how many there are in a row; 0: at the end. */
+static size_t cursor_span(struct cursor *c)
+{
+    while (c->left > 0 && c->offset == c->piece->iov_len) {
+        c->piece++;
+        c->left--;
+        c->offset = 0;
+    }
+    return c->left > 0 ? c->piece->iov_len - c->offset : 0;
+}
+
+static uint64_t scatter(struct cursor *to, struct cursor *from, enum sf_udp_sum sum)
+{
+    size_t source, space, done = 0;
+    uint64_t payload_sum = 0;
+
+    while ((source = cursor_span(from)) > 0 && (space = cursor_span(to)) > 0) {
+        const uint8_t *at = (const uint8_t *)from->piece->iov_base + from->offset;
+        size_t len = source < space ? source : space;
+
+        memcpy((uint8_t *)to->piece->iov_base + to->offset, at, len);
+        if (sum == SF_UDP_SUM_FULL)
+            payload_sum = sf_sum_piece(payload_sum, done, at, len);
+        to->offset += len;
+        from->offset += len;
+        done += len;
+    }
+    return payload_sum;
+}
+
+static size_t room_of(const struct iovec *pieces, int n)
+{
+    size_t room = 0;
+
+    for (int i = 0; i < n; i++)
+        room = pieces[i].iov_len > SIZE_MAX - room ? SIZE_MAX : room + pieces[i].iov_len;
+    return room;
+}
+
+size_t sf_udp_emit_pieces(const struct sf_udp_template *template, const struct iovec *frame, int frame_pieces,
+                          const struct iovec *payload, int n, uint16_t id, enum sf_udp_sum sum)
+{
+    size_t len = sf_udp_pieces_len(payload, n);
+    struct cursor to = {.piece = frame, .left = frame_pieces, .offset = template->len};
+    struct cursor from = {.piece = payload, .left = n};
+    uint64_t payload_sum;
+
+    if (len == SIZE_MAX || frame_pieces < 1 || frame->iov_len < template->len ||
+        room_of(frame, frame_pieces) < template->len + len)
+        return 0;
+    payload_sum = scatter(&to, &from, sum);
+    write_headers(template, frame->iov_base, (uint32_t)len, payload_sum, id, sum);
+    return template->len + len;
+}

@@ -1,0 +1,145 @@
+/*
+ * UDP (RFC 768), and the two paths that are run for every datagram: a received frame is taken apart in one call, and a
+ * frame to send is completed from a template that was built once for its peer.
+ */
+#ifndef SF_WIRE_UDP_H
+#define SF_WIRE_UDP_H
+
+#include "eth.h"
+#include "ipv4.h"
+
+#include <sys/uio.h>
+
+enum {
+    SF_UDP_HEADER = 8,
+    SF_UDP_PAYLOAD_MAX = 65535 - SF_IPV4_HEADER - SF_UDP_HEADER,
+    SF_UDP_HEADERS = SF_ETH_HEADER + SF_IPV4_HEADER + SF_UDP_HEADER, /* of a frame without tags and options */
+    SF_UDP_HEADERS_MAX = SF_ETH_HEADER_MAX + SF_IPV4_HEADER + SF_UDP_HEADER, /* of one that we send */
+};
+
+/* Addresses and ports in network byte order; the pointers are into what was parsed. */
+struct sf_udp {
+    uint16_t src_port, dst_port; /* a source port of 0: the sender expects no reply */
+    uint16_t payload_len;
+    const uint8_t *payload;
+};
+
+struct sf_udp_datagram {
+    const uint8_t *payload;
+    uint16_t payload_len;
+    uint16_t src_port, dst_port; /* network byte order, as the addresses */
+    uint8_t ttl, tos;
+    uint32_t src_addr, dst_addr;
+    struct sf_eth eth; /* addresses in the frame, tags */
+};
+
+/*
+ * Verifies the checksum of a UDP header and what follows it, len bytes by its length field. A field of 0 is "none"
+ * (RFC 768). With SF_WIRE_CHECKSUM_PARTIAL the pseudo-header's own sum is accepted, not complemented, which is what
+ * Linux leaves in a packet whose checksum is to be completed by hardware; so is a complete one.
+ */
+static inline bool sf_udp_checksum_is_right(const uint8_t *udp, uint16_t len, const struct sf_ipv4 *ip, uint32_t flags)
+{
+    uint16_t field = sf_load16(udp + 6);
+    uint64_t sum;
+
+    if (flags & SF_WIRE_CHECKSUM_GOOD || field == 0)
+        return true;
+    sum = sf_sum_pseudo(ip->src, ip->dst, SF_IPV4_UDP) + sf_be16(len);
+    if (flags & SF_WIRE_CHECKSUM_PARTIAL && field == sf_sum_fold(sum))
+        return true;
+    return sf_sum_fold(sf_sum_bytes(sum, udp, len)) == 0xffff;
+}
+
+/* The payload of an IPv4 packet. A length below the IP payload's is right: what is behind it is not the datagram's. */
+static inline enum sf_refusal sf_udp_parse(const struct sf_ipv4 *ip, uint32_t flags, struct sf_udp *out)
+{
+    const uint8_t *udp = ip->payload;
+    uint16_t len;
+
+    if (SF_UNLIKELY(ip->protocol != SF_IPV4_UDP))
+        return SF_REFUSED_IP_PROTOCOL;
+    if (SF_UNLIKELY(ip->payload_len < SF_UDP_HEADER))
+        return SF_REFUSED_UDP_SHORT;
+    len = sf_load16_be(udp + 4);
+    if (SF_UNLIKELY(len < SF_UDP_HEADER || len > ip->payload_len))
+        return SF_REFUSED_UDP_LENGTH;
+    if (SF_UNLIKELY(!sf_udp_checksum_is_right(udp, len, ip, flags)))
+        return SF_REFUSED_UDP_CHECKSUM;
+    out->src_port = sf_load16(udp);
+    out->dst_port = sf_load16(udp + 2);
+    out->payload = udp + SF_UDP_HEADER;
+    out->payload_len = (uint16_t)(len - SF_UDP_HEADER);
+    return SF_ACCEPTED;
+}
+
+/*
+ * The whole of a received frame, in one piece. `flags`: enum sf_wire_flags, or a frame's flags as they are. Whether the
+ * addresses are ours (the Ethernet one too: a promiscuous interface brings others') is the caller's to say. After a
+ * refusal *out is undefined.
+ */
+enum sf_refusal sf_udp_parse_frame(const uint8_t *frame, size_t len, uint32_t flags, struct sf_udp_datagram *out);
+
+/* ---- sending ---- */
+
+/* Where datagrams go and how: what a template is built from. Addresses and ports in network byte order. */
+struct sf_udp_peer {
+    uint8_t src_mac[SF_ETH_ADDR], dst_mac[SF_ETH_ADDR];
+    uint32_t src_addr, dst_addr;
+    uint16_t src_port, dst_port;
+    uint8_t ttl, tos;
+    bool dont_fragment;
+    uint8_t tags;
+    struct sf_eth_tag tag[SF_ETH_TAGS_MAX];
+};
+
+/* The headers, with zeros where the lengths, the identification and the checksums go, and the sums of the rest. It has
+ * the size of one cache line. */
+struct sf_udp_template {
+    uint32_t ip_sum;     /* of the IP header */
+    uint32_t pseudo_sum; /* of the pseudo-header without its length */
+    uint32_t ports_sum;
+    uint8_t len; /* of the headers: 42, and 4 for each tag */
+    uint8_t headers[SF_UDP_HEADERS_MAX];
+};
+
+enum sf_udp_sum {
+    SF_UDP_SUM_FULL,
+    SF_UDP_SUM_PARTIAL, /* the pseudo-header's: for a NIC that completes it, or a receiver that is told so */
+    SF_UDP_SUM_NONE,    /* 0: RFC 768 allows it */
+};
+
+/* 0; -EINVAL: more tags than two. */
+int sf_udp_template_init(struct sf_udp_template *template, const struct sf_udp_peer *peer);
+
+/* How long the frame with a payload of len bytes is: what has to be reserved for it. Ethernet's least length is not
+ * looked at: NICs pad. */
+static inline size_t sf_udp_frame_len(const struct sf_udp_template *template, size_t len)
+{
+    return template->len + len;
+}
+
+/* The bytes of an array of pieces; SIZE_MAX if that is more than SF_UDP_PAYLOAD_MAX. */
+size_t sf_udp_pieces_len(const struct iovec *pieces, int n);
+
+/*
+ * Writes the frame: headers, payload (n pieces one behind the other), and the checksums. Returns its length, which is
+ * sf_udp_frame_len(); 0: there is not enough room, or the payload exceeds SF_UDP_PAYLOAD_MAX, and nothing was written.
+ * `id` is the IP identification (RFC 6864: of no meaning where dont_fragment is set), in host byte order.
+ */
+size_t sf_udp_emit(const struct sf_udp_template *template, uint8_t *frame, size_t room, const struct iovec *payload,
+                   int n, uint16_t id, enum sf_udp_sum sum);
+
+/* The same into a frame of several pieces, of which the first has room for all the headers. */
+size_t sf_udp_emit_pieces(const struct sf_udp_template *template, const struct iovec *frame, int frame_pieces,
+                          const struct iovec *payload, int n, uint16_t id, enum sf_udp_sum sum);
+
+/*
+ * The headers alone, template->len bytes, where the payload is put behind them otherwise: payload_sum is its ones'
+ * complement sum (sf_sum_bytes(), sf_sum_piece()), used with SF_UDP_SUM_FULL. payload_len is at most
+ * SF_UDP_PAYLOAD_MAX.
+ */
+void sf_udp_emit_headers(const struct sf_udp_template *template, uint8_t *frame, uint16_t payload_len,
+                         uint64_t payload_sum, uint16_t id, enum sf_udp_sum sum);
+
+#endif

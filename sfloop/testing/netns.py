@@ -1,0 +1,87 @@
+"""Two network namespaces joined by a veth pair: a wire between two programs that is not the loopback interface.
+
+Needs root. What is made is deleted again, whatever happens inside, short of the process being killed outright.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+__all__ = ["INTERFACE", "LOAD_ADDRESS", "SERVER_ADDRESS", "NamespaceError", "VethPair", "unavailable", "veth_pair"]
+
+# 198.18.0.0/15 is set aside for benchmarks (RFC 2544, appendix C.2.2).
+INTERFACE = "veth0"
+SERVER_ADDRESS = "198.18.0.1"
+LOAD_ADDRESS = "198.18.0.2"
+
+
+class NamespaceError(OSError):
+    """A namespace or an interface could not be made."""
+
+
+@dataclass(frozen=True)
+class VethPair:
+    """Both namespaces by name. In each the interface is :data:`INTERFACE`, with the address that is its side's."""
+
+    server: str
+    load: str
+
+    @property
+    def server_prefix(self) -> tuple[str, ...]:
+        """What has to stand before a command for it to run in the server's namespace."""
+        return ("ip", "netns", "exec", self.server)
+
+    @property
+    def load_prefix(self) -> tuple[str, ...]:
+        """What has to stand before a command for it to run in the load's namespace."""
+        return ("ip", "netns", "exec", self.load)
+
+
+def unavailable() -> str | None:
+    """Why namespaces cannot be made here, in one line; None when they can."""
+    if shutil.which("ip") is None:
+        return "the veth pair is made with the command ip, which is missing: apt-get install iproute2"
+    if os.geteuid() != 0:
+        return "making network namespaces and a veth pair needs root: run it with sudo"
+    probe = f"sf-probe-{os.getpid()}"
+    done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"network namespaces cannot be made here: {done.stderr.strip()}"
+    _delete(probe)
+    return None
+
+
+@contextmanager
+def veth_pair(prefix: str = "sf") -> Iterator[VethPair]:
+    """Makes both namespaces and the pair, and removes them at the end. ``prefix`` begins the namespaces' names, which
+    end with this process's id.
+
+    :raises NamespaceError: the command ``ip`` could not do it.
+    """
+    pair = VethPair(f"{prefix}-server-{os.getpid()}", f"{prefix}-load-{os.getpid()}")
+    with ExitStack() as stack:
+        for name in (pair.server, pair.load):
+            _ip("netns", "add", name)
+            stack.callback(_delete, name)
+        _ip("-n", pair.server, "link", "add", INTERFACE, "type", "veth", "peer", "name", INTERFACE, "netns", pair.load)
+        for name, address in ((pair.server, SERVER_ADDRESS), (pair.load, LOAD_ADDRESS)):
+            _ip("-n", name, "address", "add", f"{address}/30", "dev", INTERFACE)
+            _ip("-n", name, "link", "set", "lo", "up")
+            _ip("-n", name, "link", "set", INTERFACE, "up")
+        yield pair
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NamespaceError(f"ip {' '.join(arguments)} failed: {done.stderr.strip()}")
+
+
+def _delete(name: str) -> None:
+    # The veth end inside goes with its namespace.
+    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)

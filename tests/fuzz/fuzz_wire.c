@@ -1,0 +1,183 @@
+/*
+ * Any bytes through every parser and emitter of sfloop/native/wire. The first byte of an input chooses flags, the rest
+ * is a frame. Beyond what the sanitizers see (a read past the end: the input is copied to an allocation of its length),
+ * it holds that
+ *  - the one call for a frame and the three parsers by themselves agree;
+ *  - what is lent lies within the frame;
+ *  - what was accepted, emitted again and parsed again is the same.
+ */
+#include "../../sfloop/native/wire/icmp.h"
+#include "../../sfloop/native/wire/udp.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EXPECT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__, #condition);               \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void within(const uint8_t *frame, size_t len, const uint8_t *part, size_t part_len)
+{
+    EXPECT(part >= frame && part <= frame + len && part_len <= (size_t)(frame + len - part));
+}
+
+static enum sf_refusal parse_in_steps(const uint8_t *frame, size_t len, uint32_t flags, struct sf_eth *eth,
+                                      struct sf_ipv4 *ip, struct sf_udp *udp)
+{
+    enum sf_refusal reason = sf_eth_parse(frame, len, eth);
+
+    if (reason)
+        return reason;
+    EXPECT(eth->len <= len && eth->tags <= SF_ETH_TAGS_MAX);
+    if (eth->type != SF_ETH_TYPE_IPV4)
+        return SF_REFUSED_ETH_TYPE;
+    reason = sf_ipv4_parse(frame + eth->len, len - eth->len, flags, ip);
+    if (reason)
+        return reason;
+    within(frame, len, ip->payload, ip->payload_len);
+    return sf_udp_parse(ip, flags, udp);
+}
+
+static struct sf_udp_peer peer_of(const struct sf_udp_datagram *d)
+{
+    struct sf_udp_peer peer = {
+        .src_addr = d->src_addr,
+        .dst_addr = d->dst_addr,
+        .src_port = d->src_port,
+        .dst_port = d->dst_port,
+        .ttl = d->ttl,
+        .tos = d->tos,
+        .tags = d->eth.tags,
+    };
+
+    memcpy(peer.src_mac, d->eth.src, SF_ETH_ADDR);
+    memcpy(peer.dst_mac, d->eth.dst, SF_ETH_ADDR);
+    for (int i = 0; i < d->eth.tags; i++)
+        peer.tag[i] = d->eth.tag[i];
+    return peer;
+}
+
+static void expect_the_same(const struct sf_udp_datagram *a, const struct sf_udp_datagram *b)
+{
+    EXPECT(a->src_addr == b->src_addr && a->dst_addr == b->dst_addr);
+    EXPECT(a->src_port == b->src_port && a->dst_port == b->dst_port);
+    EXPECT(a->ttl == b->ttl && a->tos == b->tos);
+    EXPECT(memcmp(a->eth.src, b->eth.src, SF_ETH_ADDR) == 0 && memcmp(a->eth.dst, b->eth.dst, SF_ETH_ADDR) == 0);
+    EXPECT(a->eth.tags == b->eth.tags && a->eth.len == b->eth.len);
+    for (int i = 0; i < a->eth.tags; i++)
+        EXPECT(a->eth.tag[i].type == b->eth.tag[i].type && a->eth.tag[i].tci == b->eth.tag[i].tci);
+    EXPECT(a->payload_len == b->payload_len && memcmp(a->payload, b->payload, a->payload_len) == 0);
+}
+
+static void emit_again(const struct sf_udp_datagram *d, uint32_t choice)
+{
+    struct sf_udp_peer peer = peer_of(d);
+    struct sf_udp_template template;
+    struct sf_udp_datagram again;
+    enum sf_udp_sum sum = (enum sf_udp_sum)(choice % 3);
+    size_t cut = d->payload_len ? choice % d->payload_len : 0, len, split;
+    struct iovec pieces[2] = {{(void *)(uintptr_t)d->payload, cut},
+                              {(void *)(uintptr_t)(d->payload + cut), d->payload_len - cut}};
+    struct iovec to[2];
+    uint8_t *whole, *parts;
+
+    EXPECT(sf_udp_template_init(&template, &peer) == 0);
+    len = sf_udp_frame_len(&template, d->payload_len);
+    split = template.len + (d->payload_len ? choice / 3 % d->payload_len : 0);
+    whole = malloc(len);
+    parts = malloc(len);
+    to[0] = (struct iovec){parts, split};
+    to[1] = (struct iovec){parts + split, len - split};
+    EXPECT(sf_udp_emit(&template, whole, len - 1, pieces, 2, 1, sum) == 0);
+    EXPECT(sf_udp_emit(&template, whole, len, pieces, 2, (uint16_t)choice, sum) == len);
+    EXPECT(sf_udp_emit_pieces(&template, to, 2, pieces, 2, (uint16_t)choice, sum) == len);
+    EXPECT(memcmp(whole, parts, len) == 0);
+    EXPECT(sf_udp_parse_frame(whole, len, SF_WIRE_CHECKSUM_PARTIAL, &again) == SF_ACCEPTED);
+    expect_the_same(d, &again);
+    free(whole);
+    free(parts);
+}
+
+static void parse_datagram(const uint8_t *frame, size_t len, uint32_t flags, uint32_t choice)
+{
+    struct sf_udp_datagram d;
+    struct sf_eth eth;
+    struct sf_ipv4 ip;
+    struct sf_udp udp;
+    enum sf_refusal reason = sf_udp_parse_frame(frame, len, flags, &d);
+
+    EXPECT((unsigned)reason < SF_REFUSALS && sf_refusal_name(reason));
+    EXPECT(parse_in_steps(frame, len, flags, &eth, &ip, &udp) == reason);
+    if (reason)
+        return;
+    within(frame, len, d.payload, d.payload_len);
+    EXPECT(d.payload == udp.payload && d.payload_len == udp.payload_len);
+    EXPECT(d.src_port == udp.src_port && d.dst_port == udp.dst_port && d.src_addr == ip.src && d.dst_addr == ip.dst);
+    emit_again(&d, choice);
+}
+
+static void parse_message(const uint8_t *message, size_t len)
+{
+    struct sf_ipv4 ip = {.protocol = SF_IPV4_ICMP, .payload = message, .payload_len = (uint16_t)len};
+    struct sf_icmp out, again;
+    enum sf_refusal reason = sf_icmp_parse(&ip, &out);
+
+    if (reason)
+        return;
+    (void)sf_icmp_errno(out.type, out.code);
+    if (sf_icmp_is_error(out.type)) {
+        uint8_t *copy = malloc(len);
+
+        ip.payload = copy;
+        ip.payload_len = (uint16_t)sf_icmp_emit_error(copy, len, &out, message + SF_ICMP_HEADER, len - SF_ICMP_HEADER);
+        EXPECT(ip.payload_len >= SF_ICMP_HEADER + SF_IPV4_HEADER + 8);
+        EXPECT(sf_icmp_parse(&ip, &again) == SF_ACCEPTED && again.mtu == out.mtu);
+        EXPECT(again.quote.src == out.quote.src && again.quote.dst_port == out.quote.dst_port);
+        free(copy);
+    } else {
+        within(message, len, out.data, out.data_len);
+    }
+}
+
+/* Nothing guesses a checksum, so the ICMP parser gets the bytes once as they are and once with a good one. */
+static void parse_icmp(const uint8_t *frame, size_t len)
+{
+    uint8_t *message;
+
+    if (len > 65535)
+        return;
+    parse_message(frame, len);
+    if (len < SF_ICMP_HEADER)
+        return;
+    message = malloc(len);
+    memcpy(message, frame, len);
+    sf_store16(message + 2, 0);
+    sf_store16(message + 2, sf_checksum(message, len));
+    parse_message(message, len);
+    free(message);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t *frame;
+    size_t len;
+
+    if (size == 0)
+        return 0;
+    len = size - 1;
+    frame = malloc(len ? len : 1);
+    memcpy(frame, data + 1, len);
+    for (uint32_t flags = 0; flags < 4; flags++)
+        parse_datagram(frame, len, flags, data[0] * 257u);
+    parse_icmp(frame, len);
+    if (len > SF_ETH_HEADER + SF_IPV4_HEADER)
+        parse_icmp(frame + SF_ETH_HEADER + SF_IPV4_HEADER, len - SF_ETH_HEADER - SF_IPV4_HEADER);
+    free(frame);
+    return 0;
+}

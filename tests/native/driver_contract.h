@@ -1,0 +1,590 @@
+/*
+ * What driver.h promises, as checks on a pair of drivers joined by something: a shared-memory wire, a veth pair, a cable.
+ * A driver's own test says how a pair is made and calls driver_contract(); everything else is here.
+ *
+ * The frames are UDP over IPv4, from port 7001 of a's address to port 7002 of b's, so that a driver's filters know them.
+ * Frames of others that come in between are passed over. One reservation is open at a time, which is all that drivers have to
+ * offer.
+ */
+#ifndef SF_TEST_DRIVER_CONTRACT_H
+#define SF_TEST_DRIVER_CONTRACT_H
+
+#include "sf/driver.h"
+
+#include "check.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+
+struct contract_pair {
+    struct sf_driver *a, *b;
+    uint8_t mac_a[6], mac_b[6];
+    uint32_t addr_a, addr_b; /* network byte order */
+};
+
+enum contract_flags {
+    CONTRACT_LOSSY = 1, /* a receiver that does not keep up loses frames; without it, the sender is held back */
+};
+
+struct driver_contract {
+    const char *name;
+    /* Makes a fresh pair: 0, or -1 when that cannot be done here (the reason on stderr). Called several times. */
+    int (*open)(struct contract_pair *pair, void *context);
+    /* After the contract has closed both drivers; NULL when there is nothing to do. */
+    void (*closed)(struct contract_pair *pair, void *context);
+    void *context;
+    uint32_t flags; /* CONTRACT_… */
+};
+
+#define CONTRACT_PORT_A 7001
+#define CONTRACT_PORT_B 7002
+#define CONTRACT_HEADERS 42 /* Ethernet, IPv4, UDP */
+#define CONTRACT_MAGIC 0x5fc0ffeeu
+#define CONTRACT_SMALLEST 60
+#define CONTRACT_LARGEST 65600
+#define CONTRACT_PIECES 32
+#define CONTRACT_PATIENCE (2 * SF_SEC)
+#define CONTRACT_WAKEUPS 10000
+
+/* ---- frames: the headers, a magic number, the frame's number, then bytes that follow from the number ---- */
+
+static uint8_t contract_sent[CONTRACT_LARGEST], contract_received[CONTRACT_LARGEST];
+
+static void contract_put(uint8_t *at, uint64_t value, int bytes)
+{
+    for (int i = bytes - 1; i >= 0; i--, value >>= 8)
+        at[i] = (uint8_t)value;
+}
+
+static uint32_t contract_number(const uint8_t *frame)
+{
+    return (uint32_t)frame[46] << 24 | (uint32_t)frame[47] << 16 | (uint32_t)frame[48] << 8 | frame[49];
+}
+
+static void contract_ip_checksum(uint8_t *ip)
+{
+    uint32_t sum = 0;
+
+    for (int i = 0; i < 20; i += 2)
+        sum += (uint32_t)(ip[i] << 8 | ip[i + 1]);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    contract_put(ip + 10, ~sum & 0xffff, 2);
+}
+
+/* UDP's own checksum stays zero: none. */
+static void contract_build(uint8_t *f, const struct contract_pair *pair, uint32_t len, uint32_t number)
+{
+    memset(f, 0, CONTRACT_HEADERS);
+    memcpy(f, pair->mac_b, 6);
+    memcpy(f + 6, pair->mac_a, 6);
+    contract_put(f + 12, 0x0800, 2);
+    contract_put(f + 14, 0x4500, 2);
+    contract_put(f + 16, len - 14, 2);
+    contract_put(f + 22, 64 << 8 | IPPROTO_UDP, 2);
+    memcpy(f + 26, &pair->addr_a, 4);
+    memcpy(f + 30, &pair->addr_b, 4);
+    contract_ip_checksum(f + 14);
+    contract_put(f + 34, CONTRACT_PORT_A, 2);
+    contract_put(f + 36, CONTRACT_PORT_B, 2);
+    contract_put(f + 38, len - 34, 2);
+    contract_put(f + 42, CONTRACT_MAGIC, 4);
+    contract_put(f + 46, number, 4);
+    for (uint32_t i = 50; i < len; i++)
+        f[i] = (uint8_t)(number * 31 + i * 7);
+}
+
+/* Sends one frame, without a flush: 1, or 0 when the driver is full. */
+static int contract_send(const struct contract_pair *pair, uint32_t len, uint32_t number)
+{
+    struct sf_frame pieces[CONTRACT_PIECES];
+    uint32_t done = 0;
+    int n = pair->a->fast.tx_reserve(pair->a, len, pieces, CONTRACT_PIECES);
+
+    if (n == -EAGAIN)
+        return 0;
+    CHECK(n >= 1 && n <= CONTRACT_PIECES);
+    contract_build(contract_sent, pair, len, number);
+    for (int i = 0; i < n; i++) {
+        CHECK(pieces[i].len > 0 && done + pieces[i].len <= len);
+        memcpy(pieces[i].data, contract_sent + done, pieces[i].len);
+        done += pieces[i].len;
+    }
+    CHECK(done == len);
+    pair->a->fast.tx_commit(pair->a, pieces, n);
+    return 1;
+}
+
+static void contract_send_surely(const struct contract_pair *pair, uint32_t len, uint32_t number)
+{
+    struct sf_frame frames[8];
+    sf_ns end = sf_now() + CONTRACT_PATIENCE;
+
+    while (!contract_send(pair, len, number)) {
+        int n;
+
+        CHECK(sf_now() < end);
+        pair->a->fast.tx_flush(pair->a);
+        n = pair->a->fast.rx_burst(pair->a, frames, 8); /* takes back what was sent */
+        pair->a->fast.rx_release(pair->a, frames, n);
+    }
+    pair->a->fast.tx_flush(pair->a);
+}
+
+/* Puts the pieces from frames[*at] on together and moves *at behind them. The length, or 0 when it is not one of ours. */
+static uint32_t contract_join(const struct sf_frame *frames, int n, int *at)
+{
+    uint32_t len = 0;
+
+    for (;; (*at)++) {
+        CHECK(*at < n); /* a burst never ends with a frame that goes on */
+        CHECK(frames[*at].len > 0 && len + frames[*at].len <= CONTRACT_LARGEST);
+        memcpy(contract_received + len, frames[*at].data, frames[*at].len);
+        len += frames[*at].len;
+        if (!(frames[*at].flags & SF_FRAME_MORE))
+            break;
+    }
+    (*at)++;
+    if (len < 50 || ntohl(*(uint32_t *)memcpy(&(uint32_t){0}, contract_received + 42, 4)) != CONTRACT_MAGIC)
+        return 0;
+    return len;
+}
+
+static void contract_check_content(const struct contract_pair *pair, uint32_t len)
+{
+    contract_build(contract_sent, pair, len, contract_number(contract_received));
+    CHECK(memcmp(contract_sent + 34, contract_received + 34, len - 34) == 0); /* from UDP on: routers may be in between */
+}
+
+static struct {
+    struct sf_frame frames[CONTRACT_PIECES];
+    int n, at, turn;
+} contract_inbox;
+
+/* Bursts of one frame and of many take turns; one of several pieces does not fit into a burst of one and waits. */
+static bool contract_fill_inbox(struct sf_driver *driver)
+{
+    int max = contract_inbox.turn++ % 2 ? CONTRACT_PIECES : 1;
+
+    contract_inbox.at = 0;
+    contract_inbox.n = driver->fast.rx_burst(driver, contract_inbox.frames, max);
+    CHECK(contract_inbox.n >= 0 && contract_inbox.n <= max);
+    return contract_inbox.n > 0;
+}
+
+/* Receives the next of our frames and gives it back at once: its length, or 0 after `patience`. */
+static uint32_t contract_receive(const struct contract_pair *pair, uint32_t *number, sf_ns patience)
+{
+    sf_ns end = sf_now() + patience;
+
+    do {
+        int first = contract_inbox.at;
+        uint32_t len;
+
+        if (first == contract_inbox.n) {
+            contract_fill_inbox(pair->b);
+            continue;
+        }
+        len = contract_join(contract_inbox.frames, contract_inbox.n, &contract_inbox.at);
+        if (len)
+            contract_check_content(pair, len);
+        pair->b->fast.rx_release(pair->b, contract_inbox.frames + first, contract_inbox.at - first);
+        *number = contract_number(contract_received);
+        if (len)
+            return len;
+    } while (sf_now() < end);
+    return 0;
+}
+
+static struct sf_driver_stats contract_stats(struct sf_driver *driver)
+{
+    struct sf_driver_stats stats;
+
+    memset(&stats, 0xff, sizeof(stats));
+    driver->fast.control->stats(driver, &stats);
+    return stats;
+}
+
+static struct sf_driver_caps contract_caps(struct sf_driver *driver)
+{
+    struct sf_driver_caps caps;
+
+    memset(&caps, 0xff, sizeof(caps));
+    driver->fast.control->caps(driver, &caps);
+    return caps;
+}
+
+/* ---- pairs ---- */
+
+static int contract_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+
+    CHECK(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static const struct sf_flow *contract_flow(const struct contract_pair *pair)
+{
+    static struct sf_flow flow;
+
+    flow = (struct sf_flow){.local_addr = pair->addr_b, .local_port = htons(CONTRACT_PORT_B), .protocol = IPPROTO_UDP};
+    return &flow;
+}
+
+static void contract_close(const struct driver_contract *contract, struct contract_pair *pair)
+{
+    pair->a->fast.control->close(pair->a);
+    pair->b->fast.control->close(pair->b);
+    if (contract->closed)
+        contract->closed(pair, contract->context);
+}
+
+static void contract_open(const struct driver_contract *contract, struct contract_pair *pair)
+{
+    memset(pair, 0, sizeof(*pair));
+    memset(&contract_inbox, 0, sizeof(contract_inbox));
+    CHECK(contract->open(pair, contract->context) == 0);
+    CHECK(pair->b->fast.control->filter_add(pair->b, contract_flow(pair)) == 0);
+}
+
+/* ---- the checks ---- */
+
+static void contract_check_caps(const struct contract_pair *pair)
+{
+    struct sf_driver_caps caps = contract_caps(pair->a);
+    static const uint8_t no_mac[6];
+
+    CHECK(caps.mtu >= 68 && caps.mtu + 14 <= CONTRACT_LARGEST);
+    CHECK(caps.rx_lent > 0 && caps.tx_queue > 0);
+    CHECK(memcmp(caps.mac, no_mac, 6) != 0);
+    CHECK(memchr(caps.mode, 0, sizeof(caps.mode)) && caps.mode[0]);
+    CHECK(!(caps.flags & SF_DRIVER_DEAD));
+    if (caps.flags & SF_DRIVER_POINT_TO_POINT)
+        CHECK(caps.addr == pair->addr_a && caps.peer_addr == pair->addr_b && !memcmp(caps.peer_mac, pair->mac_b, 6));
+    CHECK(pair->a->fast.control->name[0]);
+}
+
+static void contract_check_reserve(const struct contract_pair *pair)
+{
+    struct sf_frame pieces[CONTRACT_PIECES];
+    struct sf_driver *a = pair->a;
+    uint32_t mtu = contract_caps(a).mtu, number;
+    int n;
+
+    CHECK(a->fast.tx_reserve(a, mtu + 14 + 4 + 1, pieces, CONTRACT_PIECES) == -EMSGSIZE);
+    CHECK(a->fast.tx_reserve(a, UINT32_MAX, pieces, CONTRACT_PIECES) == -EMSGSIZE);
+    n = a->fast.tx_reserve(a, mtu + 14, pieces, CONTRACT_PIECES);
+    CHECK(n >= 1);
+    a->fast.tx_cancel(a, pieces, n);
+    if (n > 1)
+        CHECK(a->fast.tx_reserve(a, mtu + 14, pieces, n - 1) == -EMSGSIZE);
+    for (uint32_t i = 0; i < 2 * contract_caps(a).tx_queue; i++) { /* what is taken back does not use anything up */
+        n = a->fast.tx_reserve(a, CONTRACT_SMALLEST, pieces, CONTRACT_PIECES);
+        CHECK(n >= 1);
+        a->fast.tx_cancel(a, pieces, n);
+    }
+    a->fast.tx_flush(a);
+    CHECK(contract_receive(pair, &number, 5 * SF_MS) == 0);
+    CHECK(contract_stats(a).tx_frames == 0);
+}
+
+/* Every size for a small MTU, every seventh and both ends for a large one. */
+static void contract_check_sizes(const struct contract_pair *pair)
+{
+    struct sf_driver_stats before = contract_stats(pair->b), after;
+    uint32_t largest = contract_caps(pair->a).mtu + 14, number = 0, frames = 0;
+    uint64_t bytes = 0;
+
+    for (uint32_t len = CONTRACT_SMALLEST;; len += largest > 2000 ? 7 : 1) {
+        uint32_t sent = len < largest ? len : largest;
+
+        contract_send_surely(pair, sent, len);
+        CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == sent && number == len);
+        frames++;
+        bytes += sent;
+        if (sent == largest)
+            break;
+    }
+    after = contract_stats(pair->a);
+    CHECK(after.tx_frames == frames && after.tx_bytes == bytes && after.tx_errors == 0);
+    after = contract_stats(pair->b);
+    CHECK(after.rx_frames - before.rx_frames >= frames && after.rx_bytes - before.rx_bytes >= bytes);
+    CHECK(after.rx_invalid == 0 && after.rx_dropped == 0);
+}
+
+/* Some frames lent at a time, given back in an order of the seed's choosing, for several times a ring's length. */
+static void contract_check_release_order(const struct contract_pair *pair)
+{
+    uint32_t total = 4 * contract_caps(pair->a).tx_queue, sent = 0, received = 0;
+    struct sf_frame lent[24], burst[8];
+    uint64_t seed = 20240229;
+    int held = 0;
+    sf_ns end = sf_now() + 5 * CONTRACT_PATIENCE;
+
+    if (total > 8192)
+        total = 8192;
+    while (received < total) {
+        int n, at = 0;
+
+        CHECK(sf_now() < end);
+        while (sent < total && sent - received < 16 && contract_send(pair, CONTRACT_SMALLEST, sent))
+            sent++;
+        pair->a->fast.tx_flush(pair->a);
+        n = pair->a->fast.rx_burst(pair->a, burst, 8);
+        pair->a->fast.rx_release(pair->a, burst, n);
+        n = pair->b->fast.rx_burst(pair->b, burst, 8);
+        CHECK(n >= 0 && n <= 8);
+        while (at < n) {
+            if (contract_join(burst, n, &at)) {
+                contract_check_content(pair, CONTRACT_SMALLEST);
+                CHECK(contract_number(contract_received) == received);
+                received++;
+            }
+        }
+        memcpy(lent + held, burst, (size_t)n * sizeof(burst[0]));
+        for (held += n; held > 16 || (held > 0 && next_random(&seed) % 4 == 0);) {
+            int which = (int)(next_random(&seed) % (uint64_t)held);
+
+            pair->b->fast.rx_release(pair->b, &lent[which], 1);
+            lent[which] = lent[--held];
+        }
+    }
+    pair->b->fast.rx_release(pair->b, lent, held);
+}
+
+static void contract_check_full(const struct driver_contract *contract, const struct contract_pair *pair)
+{
+    uint32_t limit = 8 * contract_caps(pair->a).tx_queue, sent = 0, received = 0, number, last = 0;
+    uint64_t full = contract_stats(pair->a).tx_full;
+
+    while (sent < limit && contract_send(pair, 200, sent))
+        sent++;
+    CHECK(sent > 0);
+    if (sent < limit)
+        CHECK(contract_stats(pair->a).tx_full == full + 1);
+    else
+        CHECK(contract->flags & CONTRACT_LOSSY); /* the driver has sent by itself, and frames were lost behind it */
+    pair->a->fast.tx_flush(pair->a);
+    while (received < sent &&
+           contract_receive(pair, &number, contract->flags & CONTRACT_LOSSY ? 50 * SF_MS : CONTRACT_PATIENCE)) {
+        CHECK(received == 0 || number > last);
+        last = number;
+        received++;
+        pair->a->fast.tx_flush(pair->a);
+    }
+    CHECK(received == sent || contract->flags & CONTRACT_LOSSY);
+    contract_send_surely(pair, 300, limit + 1);
+    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 300 && number == limit + 1);
+}
+
+static void contract_check_filters(const struct contract_pair *pair)
+{
+    struct sf_driver *b = pair->b;
+    struct sf_flow flow = *contract_flow(pair), other = flow;
+    uint32_t number;
+
+    if (contract_caps(b).flags & SF_DRIVER_UNFILTERED) {
+        CHECK(b->fast.control->filter_del(b, &flow) == 0 && b->fast.control->filter_add(b, &flow) == 0);
+        return;
+    }
+    CHECK(b->fast.control->filter_add(b, &flow) == -EEXIST);
+    other.local_port = htons(CONTRACT_PORT_B + 1);
+    CHECK(b->fast.control->filter_add(b, &other) == 0);
+    CHECK(b->fast.control->filter_del(b, &flow) == 0);
+    contract_send_surely(pair, 100, 1);
+    CHECK(contract_receive(pair, &number, 50 * SF_MS) == 0);
+    CHECK(b->fast.control->filter_del(b, &flow) < 0);
+    CHECK(b->fast.control->filter_del(b, &other) == 0);
+    CHECK(b->fast.control->filter_add(b, &flow) == 0);
+    contract_send_surely(pair, 100, 2);
+    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 2);
+}
+
+static bool contract_readable(int fd, int ms)
+{
+    struct pollfd state = {.fd = fd, .events = POLLIN};
+
+    return poll(&state, 1, ms) == 1 && state.revents & POLLIN;
+}
+
+/* Frames of others and a change of state may each make one arm() fail. */
+static int contract_arm_idle(struct sf_driver *driver)
+{
+    struct sf_frame frames[8];
+    int fd = -1;
+
+    for (int attempt = 0; attempt < 100; attempt++) {
+        int n = driver->fast.rx_burst(driver, frames, 8);
+
+        driver->fast.rx_release(driver, frames, n);
+        if (n == 0 && driver->fast.control->arm(driver, &fd) == 0)
+            return fd;
+    }
+    CHECK(!"an idle driver can be armed");
+    return -1;
+}
+
+static void contract_check_arm(const struct contract_pair *pair)
+{
+    struct sf_driver *b = pair->b;
+    int fd = contract_arm_idle(b), again;
+    uint32_t number;
+
+    CHECK(fd >= 0 && !contract_readable(fd, 20));
+    contract_send_surely(pair, 100, 1);
+    CHECK(contract_readable(fd, 2000));
+    b->fast.control->disarm(b);
+    CHECK(b->fast.control->arm(b, &again) == -EAGAIN); /* it was not read yet */
+    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 1);
+    CHECK(contract_arm_idle(b) == fd);
+    CHECK(!contract_readable(fd, 20)); /* what woke us is read empty */
+    b->fast.control->disarm(b);
+    b->fast.control->disarm(b); /* twice does no harm */
+    contract_send_surely(pair, 100, 2);
+    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 2);
+}
+
+/* ---- no wake-up is lost: one thread sends after a pause of any length, the other sleeps whenever nothing is there ---- */
+
+struct contract_wakeups {
+    const struct contract_pair *pair;
+    _Atomic uint32_t seen;
+};
+
+static void contract_pause(uint64_t *seed)
+{
+    uint64_t turns = next_random(seed) % 64 == 0 ? next_random(seed) % 20000 : next_random(seed) % 1000;
+
+    for (uint64_t i = 0; i < turns; i++)
+        sf_relax();
+}
+
+static void *contract_sender(void *argument)
+{
+    struct contract_wakeups *w = argument;
+    uint64_t seed = 4711;
+
+    for (uint32_t number = 1; number <= CONTRACT_WAKEUPS; number++) {
+        sf_ns end = sf_now() + CONTRACT_PATIENCE;
+
+        contract_pause(&seed);
+        contract_send_surely(w->pair, CONTRACT_SMALLEST, number);
+        while (w->seen != number) {
+            if (sf_now() > end)
+                fprintf(stderr, "the frame numbered %u did not wake the receiver\n", number);
+            CHECK(sf_now() < end);
+            sched_yield();
+        }
+    }
+    return NULL;
+}
+
+static uint32_t contract_take_number(struct sf_driver *b)
+{
+    struct sf_frame frames[8];
+    uint32_t number = 0;
+    int n = b->fast.rx_burst(b, frames, 8);
+
+    for (int i = 0; i < n; i++) {
+        uint8_t head[50];
+
+        if (frames[i].len < sizeof(head))
+            continue;
+        memcpy(head, frames[i].data, sizeof(head));
+        if (ntohl(*(uint32_t *)memcpy(&(uint32_t){0}, head + 42, 4)) == CONTRACT_MAGIC)
+            number = contract_number(head);
+    }
+    b->fast.rx_release(b, frames, n);
+    return number;
+}
+
+static void contract_check_wakeups(const struct contract_pair *pair)
+{
+    struct contract_wakeups w = {.pair = pair};
+    struct sf_driver *b = pair->b;
+    uint64_t seed = 815;
+    pthread_t sender;
+    int fd;
+
+    CHECK(pthread_create(&sender, NULL, contract_sender, &w) == 0);
+    while (w.seen < CONTRACT_WAKEUPS) {
+        uint32_t number = contract_take_number(b);
+
+        if (number) {
+            CHECK(number == w.seen + 1);
+            w.seen = number;
+            continue;
+        }
+        if (next_random(&seed) % 2)
+            contract_pause(&seed);
+        if (b->fast.control->arm(b, &fd) == 0) {
+            contract_readable(fd, -1);
+            b->fast.control->disarm(b);
+        }
+    }
+    pthread_join(sender, NULL);
+}
+
+static void contract_check_close_with_lent(const struct driver_contract *contract, bool receiver_first)
+{
+    struct sf_frame frames[4], pieces[CONTRACT_PIECES];
+    struct contract_pair pair;
+    sf_ns end = sf_now() + CONTRACT_PATIENCE;
+
+    contract_open(contract, &pair);
+    for (uint32_t i = 0; i < 8; i++)
+        contract_send_surely(&pair, 100, i);
+    while (pair.b->fast.rx_burst(pair.b, frames, 4) == 0)
+        CHECK(sf_now() < end);
+    CHECK(pair.a->fast.tx_reserve(pair.a, 100, pieces, CONTRACT_PIECES) >= 1);
+    if (receiver_first) {
+        pair.b->fast.control->close(pair.b);
+        pair.a->fast.control->close(pair.a);
+        if (contract->closed)
+            contract->closed(&pair, contract->context);
+    } else {
+        contract_close(contract, &pair);
+    }
+}
+
+/* 0, or -1 when the first pair could not be made. Ends the process when a check fails. */
+static int driver_contract(const struct driver_contract *contract)
+{
+    int descriptors = contract_descriptors();
+    struct contract_pair pair;
+
+    memset(&pair, 0, sizeof(pair));
+    if (contract->open(&pair, contract->context) < 0)
+        return -1;
+    contract_close(contract, &pair);
+    CHECK(contract_descriptors() == descriptors);
+
+    contract_open(contract, &pair);
+    contract_check_caps(&pair);
+    contract_check_reserve(&pair);
+    contract_check_sizes(&pair);
+    contract_check_release_order(&pair);
+    contract_check_filters(&pair);
+    contract_check_arm(&pair);
+    contract_check_full(contract, &pair);
+    contract_check_wakeups(&pair);
+    contract_close(contract, &pair);
+
+    contract_check_close_with_lent(contract, false);
+    contract_check_close_with_lent(contract, true);
+    CHECK(contract_descriptors() == descriptors);
+    printf("%s: keeps the driver contract\n", contract->name);
+    return 0;
+}
+
+#endif

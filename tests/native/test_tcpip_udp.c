@@ -1,0 +1,797 @@
+/*
+ * Two hosts in one process: two tcpip stacks on the two sides of a shared-memory wire, with a clock of the test's own. Their
+ * addresses are loopback's, so that every user may bind them; between the two the wire carries, all else goes by the kernel.
+ */
+#define _GNU_SOURCE
+#include "sf/driver.h"
+#include "sf/stack.h"
+
+#include "check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define A_ADDR "127.77.0.1"
+#define B_ADDR "127.77.0.2"
+#define SIDE_INTERVAL (20 * SF_US)
+
+static sf_ns clock_now;
+static struct sf_stack *a, *b;
+static struct sf_driver *a_driver;
+
+static sf_ns read_clock(void)
+{
+    return clock_now;
+}
+
+static struct sf_driver *open_side(const char *addr)
+{
+    static char name[64];
+    char message[SF_DRIVER_ERROR_SIZE];
+    struct sf_driver_config config = {.interface = name, .queue = -1, .addr = inet_addr(addr), .tx_frames = 128};
+    struct sf_driver *driver;
+    int error = 0;
+
+    snprintf(name, sizeof(name), "test-tcpip-%d", (int)getpid());
+    driver = sf_driver_find("shm")(&config, &error, message);
+    if (!driver)
+        fprintf(stderr, "%s\n", message);
+    CHECK(driver);
+    return driver;
+}
+
+static struct sf_stack *make_stack(struct sf_driver *driver, uint32_t backlog)
+{
+    struct sf_tcpip_config config = {.driver = driver, .now = read_clock, .rx_backlog_bytes = backlog};
+    char message[256];
+    int error = 0;
+    struct sf_stack *stack = sf_stack_tcpip_create(&config, &error, message);
+
+    CHECK(stack);
+    return stack;
+}
+
+/* Enough time for the kernel's side to be looked at, and for the other side of the wire to be noticed. */
+static int poll_late(struct sf_stack *stack, struct sf_event *events)
+{
+    clock_now += 2 * SF_MS;
+    return stack->ops->poll(stack, clock_now, events, 16);
+}
+
+static int poll_now(struct sf_stack *stack, struct sf_event *events)
+{
+    clock_now += 1;
+    return stack->ops->poll(stack, clock_now, events, 16);
+}
+
+static void begin(uint32_t backlog)
+{
+    struct sf_event events[16];
+
+    a_driver = open_side(A_ADDR);
+    a = make_stack(a_driver, backlog);
+    b = make_stack(open_side(B_ADDR), backlog);
+    CHECK(poll_late(a, events) == 0);
+    CHECK(poll_late(b, events) == 0);
+}
+
+static void end(void)
+{
+    a->ops->destroy(a);
+    b->ops->destroy(b);
+}
+
+static uint64_t counter(struct sf_stack *stack, const char *name)
+{
+    struct sf_counter counters[64];
+    int n = sf_stack_tcpip_counters(stack, counters, 64);
+
+    for (int i = 0; i < n; i++)
+        if (!strcmp(counters[i].name, name))
+            return counters[i].value;
+    CHECK(!"a counter of that name");
+    return 0;
+}
+
+static struct sockaddr_in address(const char *addr, int port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr)};
+}
+
+static struct sockaddr_in name_of(int fd)
+{
+    struct sockaddr_in name;
+    socklen_t len = sizeof(name);
+
+    CHECK(getsockname(fd, (struct sockaddr *)&name, &len) == 0);
+    return name;
+}
+
+static int udp_socket(const char *addr, int port)
+{
+    struct sockaddr_in name = address(addr, port);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
+
+    CHECK(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    CHECK(bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0);
+    return fd;
+}
+
+static void connect_to(int fd, struct sockaddr_in to)
+{
+    CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+}
+
+static struct sf_sock *adopt(struct sf_stack *stack, int fd, uint32_t slot)
+{
+    struct sf_sock *sock = NULL;
+
+    CHECK(stack->ops->adopt(stack, fd, SF_KIND_DATAGRAM, slot, slot + 100, &sock) == 0);
+    CHECK(stack->ops->interest(sock, SF_READABLE) == 0);
+    return sock;
+}
+
+static ssize_t send_to(struct sf_sock *sock, const void *data, size_t len, struct sockaddr_in to)
+{
+    return sock->stack->ops->send_to(sock, data, len, (struct sockaddr *)&to, sizeof(to));
+}
+
+static int receive(struct sf_sock *sock, struct sf_datagram *out)
+{
+    return sock->stack->ops->recv_batch(sock, out, 64);
+}
+
+/* One datagram that has come, by whatever way. */
+static struct sf_datagram expect(struct sf_sock *sock)
+{
+    struct sf_datagram out[64];
+    struct sf_event events[16];
+
+    for (int i = 0; i < 100; i++) {
+        int n = poll_late(sock->stack, events);
+
+        for (int j = 0; j < n; j++) {
+            if (events[j].slot != sock->slot)
+                continue;
+            CHECK(events[j].generation == sock->generation && events[j].what & SF_READABLE);
+            n = receive(sock, out);
+            if (n == -EAGAIN)
+                continue;
+            CHECK(n == 1);
+            return out[0];
+        }
+    }
+    CHECK(!"a datagram within 100 polls");
+    return out[0];
+}
+
+static void expect_nothing(struct sf_sock *sock)
+{
+    struct sf_datagram out[64];
+    struct sf_event events[16];
+
+    poll_late(sock->stack, events);
+    CHECK(receive(sock, out) == -EAGAIN);
+}
+
+/* ---- the tests ---- */
+
+static void fill(uint8_t *bytes, size_t len)
+{
+    uint64_t seed = 0x5eed + len;
+
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (uint8_t)next_random(&seed);
+}
+
+static void test_echo_of_all_sizes(void)
+{
+    static const size_t sizes[] = {0,    1,    2,    3,    4,    5,    6,    7,    8,    9,     17,    18,    63,   64,
+                                   65,   255,  1471, 1472, 1473, 4000, 8971, 8972, 8973, 20000, 65000, 65507};
+    static uint8_t bytes[65536];
+    int fd_a, fd_b;
+    struct sf_sock *sa, *sb;
+
+    begin(0);
+    fd_a = udp_socket(A_ADDR, 0);
+    fd_b = udp_socket(B_ADDR, 0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct sf_datagram got;
+
+        fill(bytes, sizes[i]);
+        CHECK(send_to(sa, bytes, sizes[i], name_of(fd_b)) == (ssize_t)sizes[i]);
+        got = expect(sb);
+        CHECK(got.len == sizes[i] && !memcmp(got.data, bytes, sizes[i]) && !(got.flags & MSG_TRUNC));
+        CHECK(got.addr_len == sizeof(struct sockaddr_in));
+        CHECK(((const struct sockaddr_in *)got.addr)->sin_port == name_of(fd_a).sin_port);
+        CHECK(((const struct sockaddr_in *)got.addr)->sin_addr.s_addr == inet_addr(A_ADDR));
+        CHECK(b->ops->send_to(sb, got.data, got.len, got.addr, got.addr_len) == (ssize_t)sizes[i]);
+        got = expect(sa);
+        CHECK(got.len == sizes[i] && !memcmp(got.data, bytes, sizes[i]));
+    }
+    CHECK(counter(a, "tx_side_size") > 0 && counter(a, "rx_side") == counter(b, "tx_side_size"));
+    CHECK(counter(a, "tx_side_unresolved") == 0 && counter(a, "tx_side_route") == 0);
+    CHECK(send_to(sa, bytes, 65508, name_of(fd_b)) == -EMSGSIZE);
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+/* The most specific socket has it: connected, bound to the address, bound to the port. */
+static void test_demultiplexing(void)
+{
+    int fd[3], fd_a, other;
+    struct sf_sock *connected, *bound, *any, *sa, *so;
+    struct sockaddr_in to;
+
+    begin(0);
+    fd_a = udp_socket(A_ADDR, 0);
+    other = udp_socket(A_ADDR, 0);
+    fd[0] = udp_socket("0.0.0.0", 0);
+    to = name_of(fd[0]);
+    to.sin_addr.s_addr = inet_addr(B_ADDR);
+    fd[1] = udp_socket(B_ADDR, ntohs(to.sin_port));
+    fd[2] = udp_socket(B_ADDR, ntohs(to.sin_port));
+    connect_to(fd[2], name_of(fd_a));
+    sa = adopt(a, fd_a, 1);
+    so = adopt(a, other, 2);
+    any = adopt(b, fd[0], 3);
+    CHECK(send_to(sa, "any", 3, to) == 3);
+    CHECK(!memcmp(expect(any).data, "any", 3));
+    bound = adopt(b, fd[1], 4);
+    CHECK(send_to(sa, "bound", 5, to) == 5);
+    CHECK(!memcmp(expect(bound).data, "bound", 5));
+    connected = adopt(b, fd[2], 5);
+    CHECK(send_to(sa, "connected", 9, to) == 9);
+    CHECK(!memcmp(expect(connected).data, "connected", 9));
+    CHECK(send_to(so, "other", 5, to) == 5);
+    CHECK(!memcmp(expect(bound).data, "other", 5));
+    expect_nothing(any);
+    CHECK(b->ops->send_to(connected, "back", 4, NULL, 0) == 4);
+    CHECK(!memcmp(expect(sa).data, "back", 4));
+    b->ops->release(connected);
+    CHECK(send_to(sa, "again", 5, to) == 5);
+    CHECK(!memcmp(expect(bound).data, "again", 5));
+    b->ops->release(bound);
+    b->ops->release(any);
+    CHECK(send_to(sa, "none", 4, to) == 4);
+    clock_now += SF_MS;
+    b->ops->poll(b, clock_now, &(struct sf_event){0}, 1);
+    CHECK(counter(b, "rx_no_socket") == 1);
+    a->ops->release(sa);
+    a->ops->release(so);
+    for (int i = 0; i < 3; i++)
+        close(fd[i]);
+    close(fd_a);
+    close(other);
+    end();
+}
+
+/* One that is not read keeps no frames, loses nothing up to its limit, and keeps the order; beyond it, losses are counted. */
+static void test_backlog_of_a_paused_socket(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa, *sb;
+    int fd_a, fd_b, sent = 0, n;
+    uint32_t next = 0;
+
+    begin(32 * 1024);
+    fd_a = udp_socket(A_ADDR, 0);
+    fd_b = udp_socket(B_ADDR, 0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    CHECK(b->ops->interest(sb, 0) == 0);
+    for (; sent < 200; sent++) {
+        CHECK(send_to(sa, &sent, sizeof(sent), name_of(fd_b)) == sizeof(sent));
+        CHECK(poll_now(b, events) == 0);
+    }
+    CHECK(poll_now(b, events) == 0);
+    CHECK(counter(b, "rx_backlog_copies") == 200 && counter(b, "rx_backlog_full") == 0);
+    CHECK(b->ops->interest(sb, SF_READABLE) == 0);
+    /* What is in frames comes after what is in the backlog. */
+    for (; sent < 210; sent++)
+        CHECK(send_to(sa, &sent, sizeof(sent), name_of(fd_b)) == sizeof(sent));
+    while (next < 210) {
+        CHECK(poll_now(b, events) == 1 && events[0].what == SF_READABLE);
+        n = receive(sb, out);
+        CHECK(n > 0);
+        for (int i = 0; i < n; i++, next++)
+            CHECK(!memcmp(out[i].data, &next, sizeof(next)));
+    }
+    CHECK(poll_now(b, events) == 0);
+    CHECK(b->ops->interest(sb, 0) == 0);
+    for (sent = 0; sent < 2000; sent++) {
+        CHECK(send_to(sa, &sent, sizeof(sent), name_of(fd_b)) == sizeof(sent));
+        CHECK(poll_now(b, events) == 0);
+    }
+    CHECK(poll_now(b, events) == 0);
+    CHECK(counter(b, "rx_backlog_full") > 0);
+    n = (int)(counter(b, "rx_backlog_full") + counter(b, "rx_backlog_copies") - 200);
+    CHECK(n == 2000 || n == 2010); /* the ten from above had perhaps to be copied */
+    a->ops->release(sa);
+    b->ops->release(sb); /* with a full backlog */
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+static void test_events_are_levels(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa, *sb;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0);
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    receive(sb, out);
+    CHECK(poll_late(b, events) == 0);
+    CHECK(send_to(sa, "1", 1, name_of(fd_b)) == 1);
+    CHECK(send_to(sa, "2", 1, name_of(fd_b)) == 1);
+    for (int i = 0; i < 3; i++)
+        CHECK(poll_now(b, events) == 1 && events[0].what == SF_READABLE && events[0].slot == 2 &&
+              events[0].generation == 102);
+    CHECK(b->ops->recv_batch(sb, out, 1) == 1 && !memcmp(out[0].data, "1", 1));
+    CHECK(poll_now(b, events) == 1);
+    CHECK(b->ops->interest(sb, SF_WRITABLE) == 0);
+    CHECK(poll_now(b, events) == 1 && events[0].what == SF_WRITABLE);
+    CHECK(b->ops->interest(sb, SF_WRITABLE | SF_READABLE) == 0);
+    CHECK(poll_now(b, events) == 1 && events[0].what == (SF_READABLE | SF_WRITABLE));
+    CHECK(b->ops->recv_batch(sb, out, 64) == 1 && !memcmp(out[0].data, "2", 1));
+    CHECK(b->ops->interest(sb, SF_READABLE) == 0);
+    CHECK(poll_now(b, events) == 0);
+    CHECK(receive(sb, out) == -EAGAIN);
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+/* With room in the array for one event at a time, every socket has its turn. */
+static void test_every_socket_has_its_turn(void)
+{
+    struct sf_event event;
+    struct sf_sock *socks[5];
+    int fds[5];
+    uint32_t seen = 0;
+
+    begin(0);
+    for (uint32_t i = 0; i < 5; i++) {
+        fds[i] = udp_socket(B_ADDR, 0);
+        socks[i] = adopt(b, fds[i], i);
+        b->ops->interest(socks[i], SF_WRITABLE);
+    }
+    for (int i = 0; i < 5; i++) {
+        CHECK(b->ops->poll(b, ++clock_now, &event, 1) == 1);
+        seen |= 1u << event.slot;
+    }
+    CHECK(seen == 0x1f);
+    for (int i = 0; i < 5; i++) {
+        b->ops->release(socks[i]);
+        close(fds[i]);
+    }
+    end();
+}
+
+static void test_full_wire(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa, *sb;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0), sent = 0, got = 0, n;
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    receive(sa, out);
+    while (send_to(sa, "x", 1, name_of(fd_b)) == 1)
+        CHECK(++sent < 10000);
+    CHECK(send_to(sa, "x", 1, name_of(fd_b)) == -EAGAIN);
+    CHECK(a->stats.tx_would_block == 2);
+    CHECK(a->ops->interest(sa, SF_READABLE | SF_WRITABLE) == 0);
+    CHECK(poll_now(a, events) == 0);
+    CHECK(a->ops->poll_at(a, clock_now) < clock_now + SF_MS);
+    while (got < sent) {
+        poll_late(b, events);
+        n = receive(sb, out);
+        CHECK(n > 0);
+        got += n;
+    }
+    poll_now(b, events); /* gives the last frames back */
+    CHECK(poll_now(a, events) == 1 && events[0].what == SF_WRITABLE);
+    CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
+    CHECK(send_to(sa, "x", 1, name_of(fd_b)) == 1);
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+/* What the wire does not carry goes by the kernel, both ways, and so do its errors. */
+static void test_side_socket(void)
+{
+    struct sf_datagram out[64], got;
+    struct sockaddr_in from;
+    socklen_t len = sizeof(from);
+    struct sf_sock *sa, *sc;
+    char bytes[16];
+    int plain = udp_socket("127.0.0.1", 0), fd_a = udp_socket(A_ADDR, 0), fd_c, gone;
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    CHECK(send_to(sa, "out", 3, name_of(plain)) == 3);
+    CHECK(recvfrom(plain, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &len) == 3);
+    CHECK(from.sin_port == name_of(fd_a).sin_port && from.sin_addr.s_addr == inet_addr(A_ADDR));
+    CHECK(sendto(plain, "in", 2, 0, (struct sockaddr *)&from, len) == 2);
+    got = expect(sa);
+    CHECK(got.len == 2 && !memcmp(got.data, "in", 2));
+    CHECK(((const struct sockaddr_in *)got.addr)->sin_port == name_of(plain).sin_port);
+    CHECK(counter(a, "tx_side_route") == 1 && counter(a, "rx_side") == 1);
+
+    /* Nobody there: a connected socket hears of it, an unconnected one does not. */
+    gone = udp_socket("127.0.0.1", 0);
+    from = name_of(gone);
+    close(gone);
+    CHECK(send_to(sa, "x", 1, from) == 1);
+    CHECK(send_to(sa, "x", 1, name_of(plain)) == 1);
+    expect_nothing(sa);
+    fd_c = udp_socket(A_ADDR, 0);
+    connect_to(fd_c, from);
+    sc = adopt(a, fd_c, 3);
+    CHECK(a->ops->send_to(sc, "x", 1, NULL, 0) == 1);
+    for (int i = 0;; i++) {
+        struct sf_event events[16];
+        int n;
+
+        CHECK(i < 100);
+        poll_late(a, events);
+        n = receive(sc, out);
+        CHECK(n == -EAGAIN || n == -ECONNREFUSED);
+        if (n == -ECONNREFUSED)
+            break;
+    }
+    CHECK(counter(a, "icmp_errors") >= 2);
+    expect_nothing(sc);
+    CHECK(send_to(sa, "x", 1, (struct sockaddr_in){.sin_family = AF_INET}) < 0); /* port 0: the kernel's EINVAL */
+    a->ops->release(sa);
+    a->ops->release(sc);
+    close(fd_a);
+    close(fd_c);
+    close(plain);
+    end();
+}
+
+static void test_what_is_refused(void)
+{
+    struct sf_sock *sock;
+    int fds[] = {
+        udp_socket("127.0.0.1", 0),
+        socket(AF_INET6, SOCK_DGRAM, 0),
+        socket(AF_UNIX, SOCK_DGRAM, 0),
+        socket(AF_INET, SOCK_STREAM, 0),
+    };
+
+    begin(0);
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        CHECK(a->ops->adopt(a, fds[i], SF_KIND_DATAGRAM, 1, 1, &sock) == -EOPNOTSUPP);
+        close(fds[i]);
+    }
+    fds[0] = udp_socket(A_ADDR, 0);
+    CHECK(a->ops->adopt(a, fds[0], SF_KIND_STREAM, 1, 1, &sock) == -EOPNOTSUPP);
+    CHECK(a->ops->adopt(a, fds[0], SF_KIND_LISTENER, 1, 1, &sock) == -EOPNOTSUPP);
+    CHECK(a->ops->adopt(a, fds[0], SF_KIND_WATCH, 1, 1, &sock) == -EOPNOTSUPP);
+    close(fds[0]);
+    fds[0] = socket(AF_INET, SOCK_DGRAM, 0);
+    sock = adopt(a, fds[0], 1);
+    CHECK(name_of(fds[0]).sin_port != 0); /* bound, as its first send would have bound it */
+    a->ops->release(sock);
+    close(fds[0]);
+    end();
+}
+
+static void test_close_under_traffic(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0);
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    for (int round = 0; round < 50; round++) {
+        struct sf_sock *sb = adopt(b, fd_b, 2), *second = NULL;
+
+        receive(sb, out);
+        for (int i = 0; i < 8; i++)
+            CHECK(send_to(sa, &i, sizeof(i), name_of(fd_b)) == sizeof(i));
+        CHECK(poll_now(b, events) == 1);
+        if (round % 3 == 0)
+            CHECK(b->ops->recv_batch(sb, out, 3) == 3);
+        if (round % 3 == 1)
+            CHECK(poll_now(b, events) == 1); /* into the backlog */
+        b->ops->release(sb);
+        if (round % 2) { /* a closed descriptor, and its number again */
+            close(fd_b);
+            fd_b = udp_socket(B_ADDR, 0);
+            second = adopt(b, fd_b, 3);
+            receive(second, out);
+        }
+        CHECK(poll_late(b, events) == 0);
+        if (second)
+            b->ops->release(second);
+    }
+    a->ops->release(sa);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+static void test_sleep(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa, *sb;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0), plain = udp_socket("127.0.0.1", 0), fd = -1;
+    struct sockaddr_in to = name_of(fd_b);
+    struct pollfd p = {.events = POLLIN};
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    CHECK(b->ops->arm(b, &fd) == -EAGAIN && fd >= 0); /* a new socket is looked at first */
+    receive(sb, out);
+    while (b->ops->arm(b, &p.fd) == -EAGAIN)
+        poll_late(b, events);
+    CHECK(p.fd == fd && poll(&p, 1, 0) == 0);
+    CHECK(send_to(sa, "wake", 4, to) == 4);
+    CHECK(poll(&p, 1, 1000) == 1);
+    b->ops->disarm(b);
+    CHECK(poll_now(b, events) == 1 && receive(sb, out) == 1);
+    while (b->ops->arm(b, &fd) == -EAGAIN)
+        poll_late(b, events);
+    CHECK(poll(&p, 1, 0) == 0);
+    CHECK(sendto(plain, "wake", 4, 0, (struct sockaddr *)&to, sizeof(to)) == 4);
+    CHECK(poll(&p, 1, 1000) == 1);
+    b->ops->disarm(b);
+    CHECK(poll_now(b, events) == 1);
+    CHECK(b->ops->arm(b, &fd) == -EAGAIN);
+    CHECK(receive(sb, out) == 1);
+    CHECK(b->ops->interest(sb, 0) == 0);
+    CHECK(sendto(plain, "wait", 4, 0, (struct sockaddr *)&to, sizeof(to)) == 4);
+    while (b->ops->arm(b, &fd) == -EAGAIN)
+        poll_late(b, events);
+    CHECK(poll(&p, 1, 0) == 0); /* nobody reads it now */
+    b->ops->disarm(b);
+    CHECK(b->ops->interest(sb, SF_READABLE) == 0);
+    CHECK(!memcmp(expect(sb).data, "wait", 4));
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    close(plain);
+    end();
+}
+
+static void test_multicast(void)
+{
+    struct sf_datagram got;
+    struct sf_sock *sa, *first, *second, *stranger;
+    struct sockaddr_in group = address("239.77.0.1", 0), unjoined = address("239.77.0.2", 0);
+    struct ip_mreqn join = {.imr_multiaddr = group.sin_addr, .imr_address.s_addr = inet_addr(B_ADDR)};
+    struct in_addr interface = {.s_addr = inet_addr(A_ADDR)};
+    int fd_a = udp_socket(A_ADDR, 0), fd[3];
+
+    begin(0);
+    fd[0] = udp_socket("0.0.0.0", 0);
+    group.sin_port = unjoined.sin_port = name_of(fd[0]).sin_port;
+    fd[1] = udp_socket("239.77.0.1", ntohs(group.sin_port));
+    fd[2] = udp_socket("0.0.0.0", ntohs(group.sin_port));
+    CHECK(setsockopt(fd_a, IPPROTO_IP, IP_MULTICAST_IF, &interface, sizeof(interface)) == 0);
+    CHECK(setsockopt(fd[0], IPPROTO_IP, IP_ADD_MEMBERSHIP, &join, sizeof(join)) == 0);
+    CHECK(setsockopt(fd[1], IPPROTO_IP, IP_ADD_MEMBERSHIP, &join, sizeof(join)) == 0);
+    sa = adopt(a, fd_a, 1);
+    first = adopt(b, fd[0], 2);
+    second = adopt(b, fd[1], 3);
+    stranger = adopt(b, fd[2], 4);
+    CHECK(send_to(sa, "all", 3, group) == 3);
+    got = expect(first);
+    CHECK(got.len == 3 && !memcmp(got.data, "all", 3));
+    got = expect(second); /* one poll later, from the backlog */
+    CHECK(got.len == 3 && !memcmp(got.data, "all", 3));
+    expect_nothing(stranger);
+    CHECK(send_to(sa, "none", 4, unjoined) == 4);
+    expect_nothing(first);
+    CHECK(counter(b, "rx_not_joined") == 3 && counter(a, "tx_side_multicast") == 0);
+    CHECK(setsockopt(fd[0], IPPROTO_IP, IP_DROP_MEMBERSHIP, &join, sizeof(join)) == 0);
+    sf_stack_tcpip_refresh(first);
+    CHECK(send_to(sa, "less", 4, group) == 4);
+    CHECK(!memcmp(expect(second).data, "less", 4));
+    expect_nothing(first);
+    a->ops->release(sa);
+    b->ops->release(first);
+    b->ops->release(second);
+    b->ops->release(stranger);
+    for (int i = 0; i < 3; i++)
+        close(fd[i]);
+    close(fd_a);
+    end();
+}
+
+static void test_fork(void)
+{
+    struct sf_datagram got;
+    struct sf_event events[16];
+    struct sf_sock *sa, *sb;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0), plain = udp_socket("127.0.0.1", 0), status = 1;
+    pid_t child;
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    CHECK(send_to(sa, "mine", 4, name_of(fd_b)) == 4);
+    CHECK(poll_late(b, events) == 1); /* unread when the process forks */
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK(b->ops->rebuild(b) == 0);
+        expect_nothing(sb);
+        CHECK(send_to(sb, "by the kernel", 13, name_of(plain)) == 13);
+        CHECK(send_to(sb, "self", 4, name_of(fd_b)) == 4);
+        CHECK(!memcmp(expect(sb).data, "self", 4));
+        b->ops->release(sb);
+        b->ops->destroy(b);
+        CHECK(a->ops->rebuild(a) == 0);
+        a->ops->destroy(a);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    got = expect(sb);
+    CHECK(got.len == 4 && !memcmp(got.data, "mine", 4));
+    CHECK(send_to(sa, "more", 4, name_of(fd_b)) == 4);
+    CHECK(!memcmp(expect(sb).data, "more", 4));
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    close(plain);
+    end();
+}
+
+/* The other side goes: what is sent to it is the kernel's from then on. It comes back: the wire again. */
+static void test_other_side_goes_and_comes(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa, *sb;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0), fd;
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    receive(sa, out);
+    b->ops->destroy(b);
+    CHECK(a->ops->arm(a, &fd) == -EAGAIN); /* it is news, even before the driver has a look of its own */
+    a->ops->disarm(a);
+    poll_late(a, events);
+    CHECK(send_to(sa, "kernel", 6, name_of(fd_b)) == 6);
+    CHECK(counter(a, "tx_side_route") == 1);
+    b = make_stack(open_side(B_ADDR), 0);
+    poll_late(a, events);
+    poll_late(b, events);
+    sb = adopt(b, fd_b, 2);
+    CHECK(!memcmp(expect(sb).data, "kernel", 6)); /* it waited at the side socket */
+    CHECK(send_to(sa, "wire", 4, name_of(fd_b)) == 4);
+    CHECK(!memcmp(expect(sb).data, "wire", 4));
+    CHECK(counter(a, "tx_side_route") == 1);
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+/* Frames that are nonsense, at random and by small changes of good ones: nothing breaks, and the next good one arrives. */
+static void test_garbage(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa, *sb;
+    struct sf_frame piece;
+    uint8_t good[64];
+    uint64_t seed = 0x6a7ba6e;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0);
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    receive(sb, out);
+    CHECK(send_to(sa, "0123456789abcdefghijkl", 22, name_of(fd_b)) == 22);
+    CHECK(poll_now(b, events) == 1 && receive(sb, out) == 1);
+    memcpy(good, (const uint8_t *)out[0].data - 42, sizeof(good));
+    for (int i = 0; i < 20000; i++) {
+        uint32_t len = 14 + (uint32_t)(next_random(&seed) % 50);
+
+        CHECK(a_driver->fast.tx_reserve(a_driver, len, &piece, 1) == 1);
+        memcpy(piece.data, good, len);
+        if (i % 2)
+            for (uint32_t j = 0; j < len; j++)
+                piece.data[j] = (uint8_t)next_random(&seed);
+        else
+            for (int j = 0; j < 3; j++)
+                piece.data[next_random(&seed) % len] ^= (uint8_t)next_random(&seed);
+        if (i % 4 == 3) {
+            memcpy(piece.data, good, 14);
+            piece.data[14] = 0x45;
+        }
+        a_driver->fast.tx_commit(a_driver, &piece, 1);
+        a_driver->fast.tx_flush(a_driver);
+        poll_now(b, events);
+        receive(sb, out);
+    }
+    CHECK(counter(b, "rx_refused_ip_checksum") > 0 && counter(b, "rx_refused_eth_type") > 0);
+    CHECK(send_to(sa, "good", 4, name_of(fd_b)) == 4);
+    CHECK(poll_now(b, events) == 1 && receive(sb, out) == 1 && !memcmp(out[0].data, "good", 4));
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+static void test_cork(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    struct sf_sock *sa, *sb;
+    int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0);
+
+    begin(0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    receive(sb, out);
+    sf_stack_tcpip_cork(a, true);
+    CHECK(send_to(sa, "1", 1, name_of(fd_b)) == 1);
+    CHECK(send_to(sa, "2", 1, name_of(fd_b)) == 1);
+    sf_stack_tcpip_cork(a, false);
+    CHECK(poll_now(b, events) == 1 && receive(sb, out) == 2);
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+int main(void)
+{
+    clock_now = sf_now();
+    test_echo_of_all_sizes();
+    test_demultiplexing();
+    test_backlog_of_a_paused_socket();
+    test_events_are_levels();
+    test_every_socket_has_its_turn();
+    test_full_wire();
+    test_side_socket();
+    test_what_is_refused();
+    test_close_under_traffic();
+    test_sleep();
+    test_multicast();
+    test_fork();
+    test_other_side_goes_and_comes();
+    test_garbage();
+    test_cork();
+    return 0;
+}

@@ -1,0 +1,52 @@
+"""A link between two namespaces, and a driver on its near end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from link import Link, made_link, unavailable
+from tool import Tool, compile_tool
+
+Opener = Callable[..., Tool]
+Programs = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def driver_tool(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """The program with one driver in it, compiled when it is first asked for."""
+    folder = tmp_path_factory.mktemp("driver_tool")
+    return cache(lambda driver: compile_tool(folder, driver))
+
+
+@pytest.fixture
+def link(request: pytest.FixtureRequest) -> Iterator[Link]:
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with made_link(**getattr(request, "param", {})) as made:
+        yield made
+
+
+@pytest.fixture
+def open_driver(driver_tool: Programs, link: Link) -> Iterator[Opener]:
+    """Opens a driver by name on the near end; it has ended properly when the test is over."""
+    tools: list[Tool] = []
+
+    def open_(driver: str, *arguments: str, **options: Any) -> Tool:
+        tool = Tool(driver_tool(driver), link.near, driver, *arguments, **options)
+        tools.append(tool)
+        return tool
+
+    yield open_
+    try:
+        for tool in tools:
+            if tool.process.returncode is None:
+                tool.close()
+    finally:
+        for tool in tools:
+            tool.process.kill()
+            tool.process.wait()

@@ -1,0 +1,124 @@
+"""tests/native/driver_tool.c: compiled once, run in a namespace, talked to by lines."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from link import INTERFACE, Side
+
+ROOT = Path(__file__).resolve().parents[3]
+DRIVERS = ROOT / "sfloop" / "native" / "drivers"
+LIMIT = 10.0
+SOURCES = {
+    "af_xdp": (
+        *("af_xdp.c", "af_xdp_rings.c", "af_xdp_setup.c", "bpf.c", "flow_program.c", "interface_info.c"),
+        *("partial_checksum.c", "xdp_holder.c"),
+    ),
+    "packet": (
+        *("packet.c", "packet_program.c", "packet_ring.c", "packet_send.c"),
+        *("bpf.c", "flow_program.c", "interface_info.c"),
+    ),
+}
+
+
+def compile_tool(folder: Path, driver: str) -> Path:
+    """The program with that driver linked, checked by the address and undefined behaviour sanitizers."""
+    program = folder / f"driver_tool_{driver}"
+    command = [
+        *shlex.split(os.environ.get("CC", "cc")),
+        *("-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"),
+        *("-fno-sanitize-recover=all", "-I", str(ROOT / "sfloop" / "native" / "include"), "-o", str(program)),
+        str(ROOT / "tests" / "native" / "driver_tool.c"),
+        *(str(DRIVERS / name) for name in SOURCES[driver]),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+class OpenError(Exception):
+    """What a driver's open function said."""
+
+    def __init__(self, errno: int, message: str) -> None:
+        super().__init__(errno, message)
+        self.errno = errno
+        self.message = message
+
+
+class Tool:
+    """A driver_tool that runs."""
+
+    def __init__(
+        self,
+        program: Path,
+        side: Side,
+        driver: str,
+        *arguments: str,
+        interface: str = INTERFACE,
+        before: Callable[[], None] | None = None,
+        inside: bool = False,
+    ) -> None:
+        """`before` runs in the process that becomes the program; `inside`: it is in the namespace already."""
+        # The leak check at the end attaches to its own process, which one that has changed its user may not do.
+        environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+        environment["ASAN_OPTIONS"] = f"detect_leaks={0 if before else 1}"
+        enter = [] if inside else ["ip", "netns", "exec", side.namespace]
+        self.buffer = b""
+        self.process = subprocess.Popen(
+            [*enter, str(program), driver, interface, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            preexec_fn=before,
+        )
+        answer = self.read_line()
+        if answer.startswith("error "):
+            self.process.communicate(timeout=LIMIT)
+            _, errno, message = answer.split(" ", 2)
+            raise OpenError(int(errno), message)
+        assert answer.startswith("ready "), answer
+        self.mode = answer[6:]
+
+    def read_line(self) -> str:
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + LIMIT
+        while b"\n" not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                raise AssertionError("driver_tool does not answer")
+            taken = os.read(self.process.stdout.fileno(), 65536)
+            assert taken, f"driver_tool has ended: {self.process.wait(LIMIT)}"
+            self.buffer += taken
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode()
+
+    def ask(self, command: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{command}\n".encode())
+        self.process.stdin.flush()
+        return self.read_line()
+
+    def numbers(self, command: str) -> dict[str, int]:
+        """The numbers that `caps`, `stats` or `counts` answers."""
+        pairs = (pair.split("=", 1) for pair in self.ask(command).split(" ") if "=" in pair)
+        return {name: int(value) for name, value in pairs if value.isdigit()}
+
+    def do(self, command: str) -> str:
+        """A command that has to succeed; what stands after its ok."""
+        answer = self.ask(command)
+        assert answer.startswith("ok"), f"{command}: {answer}"
+        return answer[3:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.close(status=-9)
+
+    def close(self, status: int = 0) -> None:
+        out, _ = self.process.communicate(timeout=LIMIT)
+        assert self.process.returncode == status, (self.process.returncode, out)

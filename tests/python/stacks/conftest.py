@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import wire
+
+import sfloop
+
+
+@pytest.fixture
+def name() -> str:
+    return wire.new_name()
+
+
+@pytest.fixture(params=["adaptive", "never"])
+def near(name: str, request: pytest.FixtureRequest) -> Iterator[sfloop.Loop]:
+    """The test's side of a wire, spinning and sleeping."""
+    loop = wire.open_side(name, wire.NEAR, spin=request.param)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def far(name: str, near: sfloop.Loop) -> Iterator[Callable[[Any], Any]]:
+    """Runs coroutines on the loop of the other side."""
+    with wire.running_in_thread(wire.open_side(name, wire.FAR)) as run:
+        yield run
+
+
+@pytest.fixture
+def far_echo(far: Callable[[Any], Any]) -> tuple[str, int]:
+    """The address of a UDP echo at the other side."""
+
+    async def serve() -> Any:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(wire.Echo, local_addr=(wire.FAR, 0))
+        return transport.get_extra_info("sockname")
+
+    address: tuple[str, int] = far(serve())
+    return address

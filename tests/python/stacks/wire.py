@@ -1,0 +1,69 @@
+"""Two loops joined by a wire in shared memory, one in the test's thread, the other in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sfloop
+
+NEAR, FAR = "127.77.0.1", "127.77.0.2"
+_numbers = itertools.count()
+open_transports: list[Any] = []  # that the far side's thread has to close
+
+
+def new_name() -> str:
+    return f"t{os.getpid()}-{next(_numbers)}"
+
+
+def open_side(name: str, address: str, **options: Any) -> sfloop.Loop:
+    return sfloop.Loop(sfloop.Options(driver="shm", interface=f"{name}@{address}", fallback="error", **options))
+
+
+@contextmanager
+def running_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """Runs the loop in a thread. What is yielded runs a coroutine there and returns its result."""
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(20)
+    finally:
+        for transport in open_transports:
+            loop.call_soon_threadsafe(transport.abort)
+        open_transports.clear()
+        loop.call_soon_threadsafe(loop.call_later, 0.01, loop.stop)
+        thread.join()
+        loop.close()
+
+
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.received = 0
+        open_transports.append(transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received += 1
+        self.transport.sendto(data, addr)
+
+
+class Inbox(asyncio.DatagramProtocol):
+    """Keeps what comes. `get()` waits for the next."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
+        self.errors: asyncio.Queue[Exception] = asyncio.Queue()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.queue.put_nowait((data, addr))
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.put_nowait(exc)
+
+    async def get(self, seconds: float = 5) -> tuple[bytes, Any]:
+        return await asyncio.wait_for(self.queue.get(), seconds)
