@@ -93,8 +93,8 @@ static int check_owner(const struct shm_wire *wire, int fd, mode_t kind, char *m
     if (fstat(fd, &st) < 0)
         return refuse(message, -errno, "shm: %s: %s", wire->path, strerror(errno));
     if ((st.st_mode & S_IFMT) != kind || st.st_uid != geteuid() || st.st_mode & 022)
-        return refuse(message, -EPERM, "shm: %s is not a wire of this user that nobody else may write to: remove it, or take another name",
-                      wire->path);
+        return refuse(message, -EPERM, "shm: %s is not this user's alone: a wire belongs to one user, and others may not write to it; remove it, "
+                      "or take another name", wire->path);
     return 0;
 }
 
@@ -351,7 +351,8 @@ static void close_if_open(int fd)
 void sf_shm_detach(struct shm_wire *wire)
 {
     if (wire->map) {
-        if (wire->owner == getpid() && enter_gate(wire->file) == 0 && byte_is_free(wire->file, 1 - wire->side) && is_current(wire->file, wire->path))
+        if (wire->owner == getpid() && enter_gate(wire->file) == 0 && byte_is_free(wire->file, 1 - wire->side) &&
+            is_current(wire->file, wire->path))
             remove_files(wire);
         munmap(wire->map, wire->size);
     }

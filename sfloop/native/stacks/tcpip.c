@@ -44,7 +44,7 @@ static inline struct tcpip_sock *sock_of(struct sf_udp_socket *udp)
 /* ---- the turn ---- */
 
 /* Where the array is full, the ring is turned, so that the next poll begins with those that were left out. */
-static int take_events(struct sf_tcpip *t, struct sf_event *out, int max)
+__attribute__((noinline)) static int take_events(struct sf_tcpip *t, struct sf_event *out, int max)
 {
     struct sf_udp_link *anchor = &t->ready, *link = anchor->next;
     int n = 0;
@@ -146,6 +146,7 @@ static int tcpip_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int m
             .addr = (const struct sockaddr *)got[i].from,
             .addr_len = sizeof(*got[i].from),
             .flags = got[i].flags,
+            .timestamp = got[i].timestamp,
         };
         stats->rx_bytes += got[i].len;
     }
@@ -168,6 +169,11 @@ static ssize_t tcpip_send_to(struct sf_sock *sock, const void *data, size_t len,
     stats->tx_messages++;
     stats->tx_bytes += (uint64_t)sent;
     return sent;
+}
+
+static int tcpip_want_timestamps(struct sf_sock *sock, bool wanted)
+{
+    return sf_udp_want_timestamps(udp_of(sock), wanted);
 }
 
 /* ---- streams: none yet ---- */
@@ -255,6 +261,7 @@ static const struct sf_stack_ops tcpip_ops = {
     .accept = no_accept,
     .recv_batch = tcpip_recv_batch,
     .send_to = tcpip_send_to,
+    .want_timestamps = tcpip_want_timestamps,
 };
 
 struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *config, int *error, char *message)

@@ -98,12 +98,8 @@ static int pieces_input(struct sf_tcpip *t, const struct sf_frame *frame, int n)
     return i < n ? i + 1 : n;
 }
 
-void sf_input(struct sf_tcpip *t)
+void sf_input(struct sf_tcpip *t, int n)
 {
-    int n = t->driver->fast.rx_burst(t->driver, t->frames, t->burst);
-
-    if (SF_LIKELY(n <= 0))
-        return;
     t->n_frames = n;
     for (int i = 0; i < n;) {
         const struct sf_frame *frame = &t->frames[i];

@@ -255,6 +255,7 @@ void sf_netlink_poll(struct sf_tcpip *t)
         for (const struct nlmsghdr *m = (const struct nlmsghdr *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left))
             handle(t, m);
     }
+    sf_paths_ask_again(t);
     if (t->netlink.wanted && !t->netlink.running)
         begin_dump(t);
 }

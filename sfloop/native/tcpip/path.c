@@ -34,6 +34,7 @@ void sf_paths_outdate(struct sf_paths *paths)
 void sf_paths_flush(struct sf_tcpip *t)
 {
     sf_paths_outdate(&t->paths);
+    t->paths.outdated = true;
     for (int i = 0; i < SF_PATH_SETS; i++) {
         for (int j = 0; j < SF_PATH_WAYS; j++) {
             struct sf_path *path = &t->paths.sets[i][j];
@@ -102,6 +103,18 @@ static void ask(struct sf_tcpip *t, struct sf_path *path)
 {
     path->asked = sf_route_ask(t, path->dst, path->src);
     path->ask_at = t->now + ASK_AGAIN;
+}
+
+/* Those in use are asked about at once, not when they are next used: till then what is sent goes the old way. */
+void sf_paths_ask_again(struct sf_tcpip *t)
+{
+    if (!t->paths.outdated)
+        return;
+    t->paths.outdated = false;
+    for (int i = 0; i < SF_PATH_SETS; i++)
+        for (int j = 0; j < SF_PATH_WAYS; j++)
+            if (t->paths.sets[i][j].state != SF_PATH_UNUSED && t->now - t->paths.sets[i][j].used <= IN_USE)
+                ask(t, &t->paths.sets[i][j]);
 }
 
 static enum sf_way find_direct(struct sf_tcpip *t, const struct sf_path *path, struct sf_hop *hop)

@@ -42,6 +42,7 @@ struct sf_paths {
     struct sf_path (*sets)[SF_PATH_WAYS];
     /* Whatever was built from a path is out of date when this is no longer what it was then. */
     uint32_t generation;
+    bool outdated; /* flushed, and those in use not asked about yet */
 };
 
 enum sf_way {
@@ -64,6 +65,7 @@ void sf_paths_outdate(struct sf_paths *);
 /* Routes or addresses have changed: every route is asked for anew when it is used next. Of one that is in use the old answer
  * holds until the new one comes, a few tens of us later: where routes change all the time, most changes are about others. */
 void sf_paths_flush(struct sf_tcpip *);
+void sf_paths_ask_again(struct sf_tcpip *);
 
 /* For a packet to dst from src (0: not bound). *hop is set if the way is direct. */
 enum sf_way sf_path_find(struct sf_tcpip *, uint32_t dst, uint32_t src, struct sf_hop *hop);

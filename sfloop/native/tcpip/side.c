@@ -17,10 +17,14 @@
 #define STRIDE (65536 + 3 * SF_CACHE_LINE)
 #define STALE_LIMIT 16
 
+/* A timestamp and an interface index, each with its header. */
+#define CONTROL 128
+
 struct sf_side_scratch {
     struct mmsghdr header[BATCH];
     struct iovec iov[BATCH];
     struct sockaddr_in addr[BATCH];
+    _Alignas(struct cmsghdr) char control[BATCH][CONTROL];
     char bytes[BATCH][STRIDE]; /* 4 MiB of address space, touched only as far as datagrams reach */
 };
 
@@ -158,6 +162,51 @@ static struct sf_side_scratch *scratch_of(struct sf_tcpip *t)
     return scratch;
 }
 
+/* Where neither timestamps nor interfaces are asked for, the kernel is spared the work. */
+static void prepare(struct sf_udp_socket *s, struct sf_side_scratch *scratch, int max)
+{
+    bool wanted = s->timestamps || s->tcpip->caps.flags & SF_DRIVER_SHARES;
+
+    for (int i = 0; i < max; i++) {
+        struct msghdr *header = &scratch->header[i].msg_hdr;
+
+        header->msg_control = wanted ? scratch->control[i] : NULL;
+        header->msg_controllen = wanted ? CONTROL : 0;
+    }
+}
+
+static sf_ns read_control(struct msghdr *header, int *ifindex)
+{
+    sf_ns timestamp = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+        struct in_pktinfo info;
+        struct timespec ts;
+
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS && c->cmsg_len >= CMSG_LEN(sizeof(ts))) {
+            memcpy(&ts, CMSG_DATA(c), sizeof(ts));
+            timestamp = (sf_ns)ts.tv_sec * SF_SEC + ts.tv_nsec;
+        } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof(info))) {
+            memcpy(&info, CMSG_DATA(c), sizeof(info));
+            *ifindex = info.ipi_ifindex;
+        }
+    }
+    return timestamp;
+}
+
+/*
+ * A driver that shares its frames with the kernel brings what the side socket then repeats. What the driver did not bring is
+ * what came by another interface, from ourselves, or in fragments, which together exceed what one frame carries.
+ */
+static bool is_repeated(const struct sf_udp_socket *s, uint32_t len, const struct sockaddr_in *from, int ifindex)
+{
+    const struct sf_tcpip *t = s->tcpip;
+
+    return s->sifting && t->driver && t->caps.flags & SF_DRIVER_SHARES && ifindex == t->interface.index &&
+           len + SF_IPV4_HEADER + SF_UDP_HEADER <= t->interface.mtu &&
+           !sf_interface_owns(&t->interface, from->sin_addr.s_addr);
+}
+
 /* An error that waits on the socket is one of those that the error queue has too; from there we know whether the program
  * is to hear of it. If not, what it hid is received. */
 static int receive_again(struct sf_udp_socket *s, struct mmsghdr *header, int max)
@@ -177,12 +226,13 @@ static int receive_again(struct sf_udp_socket *s, struct mmsghdr *header, int ma
 int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
 {
     struct sf_side_scratch *scratch = scratch_of(s->tcpip);
-    int n;
+    int n, kept = 0;
 
     if (!scratch)
         return -ENOMEM;
     if (max > BATCH)
         max = BATCH;
+    prepare(s, scratch, max);
     do {
         n = recvmmsg(s->fd, scratch->header, (unsigned)max, MSG_DONTWAIT, NULL);
     } while (SF_UNLIKELY(n < 0 && errno == EINTR));
@@ -192,16 +242,27 @@ int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int ma
     for (int i = 0; i < n; i++) {
         struct msghdr *header = &scratch->header[i].msg_hdr;
 
-        out[i] = (struct sf_udp_received){
+        int ifindex = 0;
+        sf_ns timestamp = header->msg_controllen ? read_control(header, &ifindex) : 0;
+
+        header->msg_namelen = sizeof(scratch->addr[i]);
+        if (is_repeated(s, scratch->header[i].msg_len, &scratch->addr[i], ifindex)) {
+            sf_count(s->tcpip, SF_COUNT_RX_SIDE_REPEATED);
+            continue;
+        }
+        out[kept++] = (struct sf_udp_received){
             .data = scratch->bytes[i],
             .len = scratch->header[i].msg_len,
             .flags = header->msg_flags & MSG_TRUNC,
             .from = &scratch->addr[i],
+            .timestamp = timestamp,
         };
-        header->msg_namelen = sizeof(scratch->addr[i]);
         sf_count(s->tcpip, SF_COUNT_RX_SIDE);
     }
-    return n;
+    s->sifting |= n < max; /* what came before the filter was there is not repeated */
+    if (n < 0)
+        return n;
+    return kept ? kept : -EAGAIN;
 }
 
 /* ---- sending ---- */

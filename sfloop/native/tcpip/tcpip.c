@@ -103,11 +103,12 @@ void sf_tcpip_cork(struct sf_tcpip *t, bool corked)
         flush(t);
 }
 
-static void look_at_kernel(struct sf_tcpip *t)
+void sf_tcpip_look_at_kernel(struct sf_tcpip *t)
 {
     struct epoll_event events[WAKE_SOURCES];
     int n;
 
+    t->side_due = t->now + SF_TCPIP_SIDE_INTERVAL;
     if (t->now >= t->caps_due) {
         refresh_caps(t);
         t->caps_due = t->now + CAPS_INTERVAL;
@@ -123,19 +124,11 @@ static void look_at_kernel(struct sf_tcpip *t)
         sf_netlink_poll(t);
 }
 
-void sf_tcpip_poll(struct sf_tcpip *t, sf_ns now)
+void sf_tcpip_finish(struct sf_tcpip *t)
 {
-    t->now = now;
-    if (SF_UNLIKELY(t->n_frames))
+    if (t->n_frames)
         give_back(t);
-    if (SF_UNLIKELY(t->unflushed))
-        flush(t);
-    if (SF_LIKELY(t->driver != NULL))
-        sf_input(t);
-    if (SF_UNLIKELY(now >= t->side_due)) {
-        look_at_kernel(t);
-        t->side_due = now + SF_TCPIP_SIDE_INTERVAL;
-    }
+    flush(t);
 }
 
 /* ---- sleep ---- */
@@ -170,9 +163,7 @@ int sf_tcpip_arm(struct sf_tcpip *t, int *fd)
     int driver_fd = -1, rc = 0;
 
     *fd = t->epoll_fd;
-    if (t->n_frames)
-        give_back(t);
-    flush(t);
+    sf_tcpip_finish(t);
     if (has_events(t))
         return -EAGAIN;
     if (t->driver) {

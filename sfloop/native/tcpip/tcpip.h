@@ -69,7 +69,9 @@ struct sf_tcpip_setup {
 /* Takes the driver, if it succeeds. `message` has SF_DRIVER_ERROR_SIZE bytes. */
 int sf_tcpip_init(struct sf_tcpip *, const struct sf_tcpip_setup *, char *message);
 void sf_tcpip_destroy(struct sf_tcpip *);
-void sf_tcpip_poll(struct sf_tcpip *, sf_ns now);
+/* What the last poll has left to do: frames to give back, frames to send. */
+void sf_tcpip_finish(struct sf_tcpip *);
+void sf_tcpip_look_at_kernel(struct sf_tcpip *);
 sf_ns sf_tcpip_poll_at(struct sf_tcpip *, sf_ns now);
 int sf_tcpip_arm(struct sf_tcpip *, int *fd);
 void sf_tcpip_disarm(struct sf_tcpip *);
@@ -81,8 +83,24 @@ void sf_tcpip_cork(struct sf_tcpip *, bool corked);
 /* The interface can carry packets, or not. */
 void sf_tcpip_link_is(struct sf_tcpip *, bool up);
 
-/* input.c: takes one burst of frames apart. */
-void sf_input(struct sf_tcpip *);
+/* input.c: takes the n frames of a burst apart. */
+void sf_input(struct sf_tcpip *, int n);
+
+/* Nearly every poll finds nothing, so that what it costs then is all that counts. */
+static inline void sf_tcpip_poll(struct sf_tcpip *t, sf_ns now)
+{
+    int n = 0;
+
+    t->now = now;
+    if (SF_UNLIKELY(t->n_frames || t->unflushed))
+        sf_tcpip_finish(t);
+    if (SF_LIKELY(t->driver != NULL))
+        n = t->driver->fast.rx_burst(t->driver, t->frames, t->burst);
+    if (SF_UNLIKELY(n > 0))
+        sf_input(t, n);
+    if (SF_UNLIKELY(now >= t->side_due))
+        sf_tcpip_look_at_kernel(t);
+}
 
 static inline bool sf_tcpip_is_wire(const struct sf_tcpip *t)
 {

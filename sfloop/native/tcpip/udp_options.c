@@ -2,12 +2,24 @@
 #define _GNU_SOURCE
 #include "tcpip.h"
 
+#include <errno.h>
+
 static int option(int fd, int name, int otherwise)
 {
     int value = otherwise;
     socklen_t len = sizeof(value);
 
     return getsockopt(fd, IPPROTO_IP, name, &value, &len) < 0 ? otherwise : value;
+}
+
+int sf_udp_want_timestamps(struct sf_udp_socket *s, bool wanted)
+{
+    int on = wanted;
+
+    if (setsockopt(s->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0)
+        return -errno;
+    s->timestamps = wanted;
+    return 0;
 }
 
 void sf_udp_refresh(struct sf_udp_socket *s)

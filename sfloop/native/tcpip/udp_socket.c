@@ -168,6 +168,8 @@ int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
     rc = take_id(t, s);
     if (rc < 0)
         return rc;
+    if (t->caps.flags & SF_DRIVER_SHARES)
+        setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &(int){1}, sizeof(int));
     rc = flow_add(t, s);
     if (rc < 0) {
         give_id(t, s);

@@ -79,6 +79,8 @@ struct sf_udp_socket {
     uint32_t id; /* in tcpip->sockets */
     uint32_t side_watched; /* the epoll bits that it is watched for */
     bool errors_asked;     /* the program itself has set IP_RECVERR */
+    bool timestamps;       /* of the side socket; a frame has its own */
+    bool sifting;          /* what the side socket repeats of the driver's is left out */
     uint32_t local_addr, remote_addr;
     uint16_t local_port, remote_port;
     struct sf_udp_options options;
@@ -107,7 +109,9 @@ void sf_udp_update(struct sf_udp_socket *);
 /* What holds now and is asked for. */
 uint32_t sf_udp_events(struct sf_udp_socket *);
 
-/* udp_options.c: reads the side socket's options again, now. */
+/* udp_options.c. Timestamps of what the side socket receives, too. */
+int sf_udp_want_timestamps(struct sf_udp_socket *, bool wanted);
+/* Reads the side socket's options again, now. */
 void sf_udp_refresh(struct sf_udp_socket *);
 
 /* udp_groups.c: whether a datagram from source to group is for this socket. */

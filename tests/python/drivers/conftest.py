@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from link import Link, made_link, unavailable
+from harness.link import Link, made_link, unavailable
 from tool import Tool, compile_tool
 
 Opener = Callable[..., Tool]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from link import INTERFACE, Side
+from harness.link import INTERFACE, Side
 
 ROOT = Path(__file__).resolve().parents[3]
 DRIVERS = ROOT / "sfloop" / "native" / "drivers"

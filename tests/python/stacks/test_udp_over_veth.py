@@ -1,0 +1,327 @@
+"""asyncio's UDP on the tcpip stack, over AF_XDP and AF_PACKET, with the kernel's sockets at the other end of a veth pair."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import select
+import socket
+import subprocess
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import wire
+from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link, made_link, unavailable
+
+import sfloop
+
+SIZES = (0, 1, 17, 64, 512, 1471, 1472, 1473, 4000, 9000, 65_507)
+
+
+class Program:
+    """A loop on the near end of the link, which lives in the near namespace as a program would."""
+
+    def __init__(self, link: Link, driver: str, spin: str) -> None:
+        self.link = link
+        self.options = sfloop.Options(driver=driver, interface=INTERFACE, spin=spin, fallback="error")  # type: ignore[arg-type]
+        with link.near.entered():
+            self.loop = sfloop.Loop(self.options)
+
+    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
+        with self.link.near.entered():
+            return self.loop.run_until_complete(asyncio.wait_for(main, 25))
+
+    def counters(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.loop.stats()["stacks"]["tcpip"]
+        return found
+
+    def frames(self) -> tuple[int, int]:
+        driver = self.counters()["driver"]
+        return driver["rx_frames"], driver["tx_frames"]
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with made_link() as made:
+        yield made
+
+
+@pytest.fixture(params=["af_xdp-adaptive", "af_xdp-never", "packet-adaptive", "packet-never"])
+def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
+    made = Program(link, *request.param.split("-"))
+    yield made
+    made.loop.close()
+
+
+@contextmanager
+def kernel_echo(link: Link) -> Iterator[tuple[str, int]]:
+    """A UDP echo on the kernel's sockets at the far end."""
+    with link.far.udp() as sock:
+        stop_reader, stop_writer = socket.socketpair()
+
+        def serve() -> None:
+            while True:
+                ready, _, _ = select.select([sock, stop_reader], [], [])
+                if stop_reader in ready:
+                    return
+                data, address = sock.recvfrom(65536)
+                sock.sendto(data, address)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield sock.getsockname()
+        finally:
+            stop_writer.send(b"x")
+            thread.join()
+            stop_reader.close()
+            stop_writer.close()
+
+
+async def echoed(inbox: wire.Inbox, transport: Any, address: Any, payload: bytes) -> None:
+    transport.sendto(payload, address)
+    data, _ = await inbox.get()
+    assert data == payload
+
+
+@pytest.mark.parametrize("offload", [True, False])
+def test_a_client_of_a_kernel_echo(program: Program, offload: bool) -> None:
+    program.link.set_offload(ETHTOOL_STXCSUM, offload)
+
+    async def main(address: Any) -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, remote_addr=address)
+        for size in SIZES:
+            await echoed(inbox, transport, None, random.Random(size).randbytes(size))
+        received, sent = program.frames()
+        fit = sum(size <= 1472 for size in SIZES)
+        assert received >= fit
+        assert sent >= fit - 2  # the first went by the kernel, which had to ask for the address
+        transport.close()
+
+    with kernel_echo(program.link) as address:
+        program.run(main(address))
+
+
+def test_an_echo_for_kernel_clients(program: Program) -> None:
+    async def main() -> None:
+        transport, echo = await program.loop.create_datagram_endpoint(wire.Echo, local_addr=(NEAR, 0))
+        wire.open_transports.clear()
+        port = transport.get_extra_info("sockname")[1]
+        with program.link.far.udp() as client, program.link.far.udp() as other:
+            for sock in (client, other):
+                sock.connect((NEAR, port))
+                sock.setblocking(False)
+            for size in SIZES:
+                for sock in (client, other):
+                    payload = random.Random(size).randbytes(size)
+                    sock.send(payload)
+                    answer = await asyncio.wait_for(program.loop.sock_recv(sock, 65_536), 5) if size else None
+                    assert answer is None or answer == payload
+                    if not size:
+                        while True:
+                            try:
+                                assert sock.recv(10) == b""
+                                break
+                            except BlockingIOError:
+                                await asyncio.sleep(0.001)
+        assert echo.received == 2 * len(SIZES)
+        transport.close()
+
+    program.run(main())
+
+
+@pytest.mark.parametrize("bound", ["group", "any"])
+def test_a_multicast_feed(program: Program, bound: str) -> None:
+    group = "239.255.7.7"
+
+    async def main() -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            probe.bind(("", 0))
+            port = probe.getsockname()[1]
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind((group if bound == "group" else "", port))
+        membership = socket.inet_aton(group) + socket.inet_aton(NEAR)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, sock=sock)
+        with program.link.far.socket() as sender:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(FAR))
+            for i in range(100):
+                sender.sendto(b"%d" % i, (group, port))
+        assert [(await inbox.get())[0] for _ in range(100)] == [b"%d" % i for i in range(100)]
+        assert program.frames()[0] >= 100
+        transport.close()
+
+    program.run(main())
+
+
+def test_sending_to_a_group(program: Program) -> None:
+    group = "239.255.7.8"
+
+    async def main() -> None:
+        with program.link.far.udp(address=group) as receiver:
+            membership = socket.inet_aton(group) + socket.inet_aton(FAR)
+            receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+            transport, _ = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+            pseudo = transport.get_extra_info("socket")
+            pseudo.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(NEAR))
+            for i in range(10):
+                transport.sendto(b"%d" % i, receiver.getsockname())
+            assert [receiver.recv(100) for _ in range(10)] == [b"%d" % i for i in range(10)]
+            transport.close()
+
+    program.run(main())
+
+
+def test_port_unreachable(program: Program) -> None:
+    async def main() -> None:
+        with program.link.far.udp() as sock:
+            closed = sock.getsockname()
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, remote_addr=closed)
+        transport.sendto(b"x")
+        assert isinstance(await asyncio.wait_for(inbox.errors.get(), 5), ConnectionRefusedError)
+        transport.close()
+
+    program.run(main())
+
+
+def test_the_rest_of_the_interface_is_the_kernels(program: Program) -> None:
+    async def main() -> None:
+        transport, _ = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+        with program.link.near.udp() as other, program.link.far.udp() as sender:
+            sender.sendto(b"to another port", other.getsockname())
+            assert other.recv(100) == b"to another port"
+        ping = ["ip", "netns", "exec", program.link.far.namespace, "ping", "-c", "1", "-W", "2", NEAR]
+        assert subprocess.run(ping, capture_output=True, check=False).returncode == 0
+        server = await asyncio.start_server(lambda r, w: w.close(), NEAR, 0)
+        with program.link.far.socket(socket.SOCK_STREAM) as client:
+            client.setblocking(False)
+            await program.loop.sock_connect(client, server.sockets[0].getsockname())
+            assert await program.loop.sock_recv(client, 10) == b""
+        server.close()
+        transport.close()
+
+    program.run(main())
+
+
+def test_a_neighbour_that_is_lost_and_comes_back(program: Program) -> None:
+    async def main(address: Any) -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+        for _ in range(3):
+            await echoed(inbox, transport, address, b"before")
+        program.link.near.ip("neigh", "flush", "dev", INTERFACE)
+        for _ in range(3):
+            await echoed(inbox, transport, address, b"after")
+        transport.close()
+
+    with kernel_echo(program.link) as address:
+        program.run(main(address))
+
+
+def test_another_hardware_address(program: Program) -> None:
+    async def main(address: Any) -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+        await echoed(inbox, transport, address, b"before")
+        program.link.far.set_link("address", "02:00:00:00:77:01")
+        program.link.near.ip("neigh", "replace", FAR, "lladdr", "02:00:00:00:77:01", "dev", INTERFACE)
+        await asyncio.sleep(0.05)
+        await echoed(inbox, transport, address, b"after")
+        transport.close()
+
+    with kernel_echo(program.link) as address:
+        program.run(main(address))
+
+
+def test_a_route_that_goes_elsewhere(program: Program) -> None:
+    """A more particular route to nowhere is respected at once."""
+
+    async def main(address: Any) -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+        await echoed(inbox, transport, address, b"before")
+        program.link.near.ip("route", "add", "blackhole", f"{FAR}/32")
+        await asyncio.sleep(0.05)
+        sent = program.frames()[1]
+        transport.sendto(b"into the hole", address)
+        await asyncio.sleep(0.05)
+        assert inbox.queue.empty()
+        assert program.frames()[1] == sent
+        program.link.near.ip("route", "del", "blackhole", f"{FAR}/32")
+        await asyncio.sleep(0.05)
+        await echoed(inbox, transport, address, b"after")
+        transport.close()
+
+    with kernel_echo(program.link) as address:
+        program.run(main(address))
+
+
+def test_the_interface_goes_down_and_comes_up(program: Program) -> None:
+    async def main(address: Any) -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+        await echoed(inbox, transport, address, b"before")
+        program.link.near.set_link("down")
+        for _ in range(5):
+            transport.sendto(b"lost", address)
+            await asyncio.sleep(0.002)
+        program.link.near.set_link("up")
+        for _ in range(50):
+            transport.sendto(b"after", address)
+            await asyncio.sleep(0.05)
+            if not inbox.queue.empty():
+                break
+        assert (await inbox.get())[0] == b"after"
+        transport.close()
+
+    with kernel_echo(program.link) as address:
+        program.run(main(address))
+
+
+def test_the_interface_is_deleted(program: Program) -> None:
+    async def main(address: Any) -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+        await echoed(inbox, transport, address, b"before")
+        program.link.near.ip("link", "del", INTERFACE)
+        for _ in range(5):
+            transport.sendto(b"nowhere", address)
+            await asyncio.sleep(0.005)
+        transport.close()
+        await asyncio.sleep(0.01)
+
+    with kernel_echo(program.link) as address:
+        program.run(main(address))
+
+
+@pytest.mark.parametrize("mtu", [576, 1500, 3000])
+def test_mtus(link: Link, mtu: int) -> None:
+    link.set_mtu(mtu)
+    program = Program(link, "af_xdp", "adaptive")
+
+    async def main(address: Any) -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, remote_addr=address)
+        for size in (1, mtu - 29, mtu - 28, mtu - 27, 2 * mtu, 20_000):
+            await echoed(inbox, transport, None, random.Random(size).randbytes(size))
+        transport.close()
+
+    with kernel_echo(link) as address:
+        program.run(main(address))
+    program.loop.close()
+
+
+def test_a_second_loop_on_the_interface(link: Link) -> None:
+    program = Program(link, "af_xdp", "adaptive")
+    try:
+        with pytest.raises(OSError, match="af_xdp"):
+            Program(link, "af_xdp", "adaptive")
+        with link.near.entered():
+            fallen = sfloop.Loop(sfloop.Options(driver="af_xdp", interface=INTERFACE))
+        assert fallen.describe()["stack"] == "kernel"
+        fallen.close()
+    finally:
+        program.loop.close()
+    again = Program(link, "af_xdp", "adaptive")
+    again.loop.close()
