@@ -1,4 +1,4 @@
-"""asyncio's UDP on the tcpip stack, over AF_XDP and AF_PACKET, with the kernel's sockets at the other end of a veth pair."""
+"""asyncio's UDP on the tcpip stack over AF_XDP and AF_PACKET; at the other end of a veth pair are kernel sockets."""
 
 from __future__ import annotations
 
