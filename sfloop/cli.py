@@ -26,6 +26,9 @@ _OPTION_HELP = {
     "spin": ("SPIN", f"{', '.join(SPIN_MODES)}, or microseconds to spin after the last event before sleeping"),
     "cpu": ("N", "CPU to pin the loop's thread to"),
     "fallback": ("HOW", f"when what was asked for cannot be had: {', '.join(FALLBACKS)}"),
+    "pcap": ("FILE", "write the frames that pass the tcpip stack's driver to a nanosecond pcap file"),
+    "trace": ("FILE", "write a line on each of them; - is standard error"),
+    "faults": ("WHAT", "have the driver lose, delay … frames, for tests: loss=1%%,delay=50us..2ms,seed=7"),
 }
 
 

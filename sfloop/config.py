@@ -57,6 +57,9 @@ class OptionKeywords(TypedDict, total=False):
     spin: str | float
     cpu: int | None
     fallback: FallbackOption
+    pcap: str | None
+    trace: str | None
+    faults: str | None
 
 
 @dataclass(frozen=True, init=False)
@@ -84,6 +87,12 @@ class Options:
     #: What to do when what was asked for cannot be had: take the kernel stack silently (``"kernel"``), take it with a
     #: ``RuntimeWarning`` (``"warn"``), or raise (``"error"``).
     fallback: FallbackOption = "kernel"
+    #: A file to write every frame to that passes the driver of the ``tcpip`` stack, as nanosecond pcap.
+    pcap: str | None = None
+    #: A file for a line on every such frame; ``"-"`` is standard error.
+    trace: str | None = None
+    #: Faults for the driver to have, for tests: ``"loss=1%,reorder=0.5%,delay=50us..2ms,seed=7"``.
+    faults: str | None = None
 
     def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
         _reject_unknown(keywords)
@@ -353,6 +362,14 @@ def _listed(cpus: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(cpus)))
 
 
+def _check_text(label: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{label}={value!r}: must be a string or None, not {type(value).__name__}")
+    if value is not None and (not value or "\0" in value):
+        raise ValueError(f"{label}={value!r}: must not be empty or contain a zero byte; leave it out, or give None")
+    return value
+
+
 _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "stack": _check_stack,
     "driver": _check_driver,
@@ -360,4 +377,7 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "spin": _check_spin,
     "cpu": _check_cpu,
     "fallback": _check_fallback,
+    "pcap": _check_text,
+    "trace": _check_text,
+    "faults": _check_text,
 }

@@ -122,7 +122,15 @@ class Loop(SocketCalls):
         if stack != "tcpip" or driver is None:
             raise OSError(errno.EOPNOTSUPP, "not built in this version of sfloop")
         name, address = wire_of(self._options) if driver == "shm" else (self._options.interface or "", "0.0.0.0")
-        self._open_tcpip(driver, name, int.from_bytes(socket.inet_aton(address), sys.byteorder), "")
+        options = self._options
+        # From the wire upwards: the capture shows what the faults have left.
+        wrappers = [("fault", options.faults), ("pcap", options.pcap), ("trace", options.trace)]
+        self._open_tcpip(
+            driver,
+            name,
+            int.from_bytes(socket.inet_aton(address), sys.byteorder),
+            [(wrapper, value) for wrapper, value in wrappers if value is not None],
+        )
 
     # ---- running ----
 

@@ -20,7 +20,17 @@ from sfloop import config
 from sfloop.backends import select_stack
 from sfloop.config import Options, from_text, pin_thread
 
-DEFAULTS = {"stack": "auto", "driver": None, "interface": None, "spin": "adaptive", "cpu": None, "fallback": "kernel"}
+DEFAULTS = {
+    "stack": "auto",
+    "driver": None,
+    "interface": None,
+    "spin": "adaptive",
+    "cpu": None,
+    "fallback": "kernel",
+    "pcap": None,
+    "trace": None,
+    "faults": None,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +166,9 @@ def test_environment() -> None:
         "SFLOOP_SPIN": "50",
         "SFLOOP_CPU": "0",
         "SFLOOP_FALLBACK": "warn",
+        "SFLOOP_PCAP": "frames.pcap",
+        "SFLOOP_TRACE": "-",
+        "SFLOOP_FAULTS": "loss=1%",
         "HOME": "/",
     }
     options = Options.from_environment(environ)
@@ -166,6 +179,9 @@ def test_environment() -> None:
         "spin": 50,
         "cpu": 0,
         "fallback": "warn",
+        "pcap": "frames.pcap",
+        "trace": "-",
+        "faults": "loss=1%",
     }
     assert options.explicit == set(DEFAULTS)
 

@@ -131,11 +131,12 @@ cdef class LoopCore:
 
     # ---- stacks that bypass the kernel ----
 
-    def _open_tcpip(self, str driver, str interface, uint32_t address, str mode):
+    def _open_tcpip(self, str driver, str interface, uint32_t address, list wrappers):
         """Gives the loop the tcpip stack over a frame driver. Before any socket is made.
 
         :param interface: the kernel's name of the interface; of the shm driver, the wire's.
         :param address: of this side of a shm wire, in network byte order; 0 otherwise.
+        :param wrappers: (name, its file or description) of the drivers to stand on it, the lowest first.
         :raises OSError: with the driver's own words on what is missing.
         """
         cdef sf_driver_config config
@@ -145,7 +146,9 @@ cdef class LoopCore:
         cdef int error = 0
         cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
         cdef bytes name = os.fsencode(interface)
-        cdef bytes mode_text = mode.encode() if mode else b""
+        cdef bytes text
+        cdef sf_driver_wrap wrapper
+        cdef sf_driver *wrapped
         cdef sf_driver_open opener = sf_driver_find(driver.encode())
         self.check_open()
         if opener == NULL:
@@ -156,10 +159,22 @@ cdef class LoopCore:
         config.interface = name
         config.queue = -1
         config.addr = address
-        config.mode = <const char *>mode_text if mode else NULL
         opened = opener(&config, &error, message)
         if opened == NULL:
             raise OSError(-error, f"driver={driver!r}: {(<bytes>message).decode(errors='replace')}")
+        for wrapper_name, value in wrappers:
+            wrapper = sf_driver_find_wrapper((<str>wrapper_name).encode())
+            text = os.fsencode(value)
+            config.faults = config.file = NULL
+            if wrapper_name == "fault":
+                config.faults = text
+            elif value != "-":
+                config.file = text
+            wrapped = wrapper(opened, &config, &error, message)
+            if wrapped == NULL:
+                opened.fast.control.close(opened)
+                raise OSError(-error, f"{wrapper_name}={value!r}: {(<bytes>message).decode(errors='replace')}")
+            opened = wrapped
         stack_config.driver = opened
         stack_config.interface = name
         stack = sf_stack_tcpip_create(&stack_config, &error, message)
