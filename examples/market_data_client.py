@@ -131,7 +131,10 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Follow the feed to its end. Returns what was seen; raises FeedError or OrderEntryError when it went wrong."""
     loop = asyncio.get_running_loop()
     client = Client(arguments.warm_up)
-    await loop.create_datagram_endpoint(lambda: client.requests, remote_addr=arguments.requests)
+    # From the interface of the feed: the request server is reached by the network that the feed comes from.
+    await loop.create_datagram_endpoint(
+        lambda: client.requests, local_addr=(arguments.interface, 0), remote_addr=arguments.requests
+    )
     feed, _ = await loop.create_datagram_endpoint(lambda: client, sock=feed_socket(arguments.feed, arguments.interface))
     _, client.orders = await loop.create_connection(
         lambda: OrderSession(arguments.username, arguments.password, arguments.session, client.fail), *arguments.orders
@@ -190,7 +193,7 @@ def address(text: str) -> tuple[str, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--feed", type=address, required=True, help="HOST:PORT of the MoldUDP64 feed")
-    parser.add_argument("--interface", default="127.0.0.1", help="address of the interface to join the group on")
+    parser.add_argument("--interface", default="127.0.0.1", help="address of the interface for the feed")
     parser.add_argument("--requests", type=address, required=True, help="HOST:PORT of the MoldUDP64 request server")
     parser.add_argument("--orders", type=address, required=True, help="HOST:PORT of the SoupBinTCP order server")
     parser.add_argument("--username", default="demo")

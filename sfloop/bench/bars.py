@@ -46,6 +46,8 @@ BARS: tuple[Bar, ...] = (
     Bar("udp-flood", "per_second", ">=", 2.0, "uvloop"),
     *_round_trips(("udp-af_xdp",), 0.30),
     Bar("flood-af_xdp", "per_second", ">=", 3.0, "uvloop"),
+    Bar("flood-af_xdp-batch", "per_second", ">=", 3.0, "uvloop"),
+    Bar("flood-af_xdp-zerocopy", "per_second", ">=", 3.0, "uvloop"),
     Bar("udp-shm", "p50", "<=", 0.12, "uvloop"),
     Bar("call-soon-chain", "per_second", ">=", 1.0, "best peer"),
     Bar("call-soon-batch", "per_second", ">=", 1.0, "best peer"),

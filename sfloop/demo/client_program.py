@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-LOOPS = ("asyncio", "uvloop", "sfloop")
 CLIENT = "market_data_client.py"
 
 
@@ -26,12 +25,11 @@ def locate_client() -> Path:
     )
 
 
-def command(loop: str, client: Path, arguments: Sequence[str], stack: str | None = None) -> list[str]:
-    """The command that runs ``client`` on ``loop``, one of :data:`LOOPS`; ``stack`` is handed to sfloop."""
+def command(loop: str, client: Path, arguments: Sequence[str], options: Sequence[str] = ()) -> list[str]:
+    """The command that runs ``client`` on ``loop``: asyncio, uvloop or sfloop, which is given ``options``."""
     script = [str(client), *arguments]
     if loop == "asyncio":
         return [sys.executable, *script]
     if loop == "uvloop":
         return [sys.executable, str(Path(__file__).with_name("uvloop_run.py")), *script]
-    options = ["--stack", stack] if stack else []
     return [sys.executable, "-m", "sfloop", "run", *options, *script]

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .columns import AF_XDP, SHM, UVLOOP_VETH
 from .summary import TICK, WIRE, Latency, LoopSummary
 
 SUBJECT = "sfloop"
+BESIDE = {
+    SUBJECT: ("asyncio", "uvloop"),
+    SHM.name: ("uvloop", SUBJECT),
+    AF_XDP.name: (UVLOOP_VETH.name,),
+}
+"""Column → those that it is compared with: loops on the same network, and shared memory, which the kernel's sockets do
+not have, with what two programs on one machine would use instead."""
 
 
 def microseconds(nanoseconds: float) -> str:
@@ -16,12 +24,19 @@ def microseconds(nanoseconds: float) -> str:
 
 
 def sentences(summaries: Sequence[LoopSummary]) -> list[str]:
-    """One sentence for each latency, comparing sfloop (the last loop, where sfloop is not among them) with the rest."""
-    if len(summaries) < 2:
-        return []
-    subject = next((summary for summary in summaries if summary.loop == SUBJECT), summaries[-1])
-    others = [summary for summary in summaries if summary is not subject]
-    return [sentence for name in (WIRE, TICK) if (sentence := _sentence(name, subject, others))]
+    """For each latency a sentence on each of sfloop's columns, comparing it with its like.
+
+    Without sfloop it is one on the last column, comparing it with the rest.
+    """
+    by_name = {summary.loop: summary for summary in summaries}
+    pairs = [
+        (by_name[name], [by_name[other] for other in others if other in by_name])
+        for name, others in BESIDE.items()
+        if name in by_name
+    ]
+    if not pairs and summaries:
+        pairs = [(summaries[-1], list(summaries[:-1]))]
+    return [text for name in (WIRE, TICK) for one, others in pairs if (text := _sentence(name, one, others))]
 
 
 def _sentence(name: str, subject: LoopSummary, others: Sequence[LoopSummary]) -> str | None:

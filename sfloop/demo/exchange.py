@@ -2,7 +2,7 @@
 
 It publishes market data, answers retransmission requests and takes orders, all on plain non-blocking sockets in one
 loop that spins, so that what it sends leaves on time and what it receives is timed at once, whichever loop the client
-has.
+has. With ``--wire`` market data and retransmissions go over a wire in shared memory instead.
 
 It prints one line of JSON when it is ready (where the client finds it), begins when a client has logged in, and writes
 what the client must have seen, and how long its orders took, to the file given with ``--result``.
@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from . import histogram
-from .feed import Feed
+from .feed import GROUP, LOOPBACK, Feed, multicast_socket
 from .order_entry import OrderEntry
-from .retransmission import RequestServer
+from .retransmission import RequestServer, request_socket
 from .schedule import NS_PER_SECOND
 from .session_plan import Packet, SessionPlan, prepare
+from .wire import Wire
 
 USERNAME, PASSWORD = "demo", "demo"
 
@@ -42,14 +43,31 @@ SLEEP_SECONDS = 50e-6
 
 
 class Exchange:
-    """A session from login to logout."""
+    """A session from login to logout.
 
-    def __init__(self, plan: SessionPlan, seed: int, request_loss: float, share_cpu: bool) -> None:
+    Its sockets are the kernel's, on ``address``. With a ``wire`` those for market data are the wire's; orders come by
+    TCP, and so by the kernel, all the same.
+    """
+
+    def __init__(
+        self,
+        plan: SessionPlan,
+        seed: int,
+        request_loss: float,
+        share_cpu: bool,
+        address: str = LOOPBACK,
+        wire: Wire | None = None,
+    ) -> None:
         self.plan = plan
         name = plan.session.decode("ascii").strip()
-        self.feed = Feed(plan.session)
-        self.requests = RequestServer(plan.session, seed, request_loss)
-        self.entry = OrderEntry(name, USERNAME, PASSWORD)
+        if wire is not None:
+            self.feed = Feed(plan.session, wire.socket(GROUP))
+            self.requests = RequestServer(plan.session, seed, request_loss, wire.socket())
+        else:
+            self.feed = Feed(plan.session, None if address == LOOPBACK else multicast_socket(GROUP, address))
+            self.requests = RequestServer(plan.session, seed, request_loss, request_socket(address))
+        self.entry = OrderEntry(name, USERNAME, PASSWORD, address)
+        self._wire = wire
         self.lateness = array("q")
         self.problems: list[str] = []
         self.seconds = 0.0
@@ -144,6 +162,7 @@ class Exchange:
         return {
             "session": self.plan.session.decode("ascii").strip(),
             "unicast_because": feed.unicast_because,
+            "frames": None if self._wire is None else self._wire.frames(),
             "seconds": self.seconds,
             "messages": self.plan.next_sequence - 1,
             "messages_by_type": dict(sorted(self.plan.counts.items())),
@@ -167,6 +186,8 @@ class Exchange:
         self.feed.close()
         self.requests.close()
         self.entry.close()
+        if self._wire is not None:
+            self._wire.close()
 
 
 def probability(text: str) -> float:
@@ -193,6 +214,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--request-loss", type=probability, default=0.1, help="probability of ignoring a request (%(default)s)"
     )
     parser.add_argument("--itch", type=Path, help="send the messages of this BinaryFILE (plain or .gz) instead")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--address", default=LOOPBACK, help="this machine's address to use (default: %(default)s)")
+    where.add_argument("--wire", metavar="NAME", help="send market data over this wire in shared memory")
     parser.add_argument("--share-cpu", action="store_true", help="do not spin: the client has the same CPU")
     return parser.parse_args(argv)
 
@@ -203,10 +227,13 @@ def main(argv: list[str] | None = None) -> int:
     session = arguments.session or f"SF{secrets.token_hex(4).upper()}"
     try:
         plan = prepare(session, arguments.seed, arguments.seconds, arguments.warm_up, arguments.loss, arguments.itch)
+        wire = Wire(arguments.wire) if arguments.wire else None
     except (OSError, ValueError) as error:
         print(f"exchange: {error}", file=sys.stderr)
         return 1
-    exchange = Exchange(plan, arguments.seed, arguments.request_loss, arguments.share_cpu)
+    exchange = Exchange(
+        plan, arguments.seed, arguments.request_loss, arguments.share_cpu, address=arguments.address, wire=wire
+    )
     try:
         print(json.dumps(exchange.ready()), flush=True)
         gc.collect()

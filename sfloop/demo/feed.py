@@ -1,4 +1,4 @@
-"""The simulator's market-data feed: MoldUDP64 packets by UDP multicast on the loopback interface.
+"""The simulator's market-data feed: MoldUDP64 packets by UDP multicast, on the loopback interface by default.
 
 Where the loopback interface does not carry multicast, the feed falls back to unicast UDP to one receiver.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+from typing import Protocol
 
 from . import itch, moldudp64
 from .session_plan import Packet
@@ -18,14 +19,23 @@ GROUP = "239.255.42.99"
 PROBE_SECONDS = 0.2
 
 
-def multicast_socket(group: str) -> socket.socket:
-    """A UDP socket bound to a port of 127.0.0.1, that sends to ``group`` through the loopback interface only."""
+class Sender(Protocol):
+    """What a feed is sent by: a connected UDP socket, or what behaves as one."""
+
+    def send(self, data: bytes | bytearray, /) -> object: ...
+    def getpeername(self) -> tuple[str, int]: ...
+    def close(self) -> None: ...
+
+
+def multicast_socket(group: str, interface: str = LOOPBACK) -> socket.socket:
+    """A UDP socket bound to a port of the address ``interface``, that sends to ``group`` by that interface only."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(LOOPBACK))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface))
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
-        sock.bind((LOOPBACK, 0))
+        # 0 keeps datagrams on this machine, 1 on the network that they are sent to.
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0 if interface == LOOPBACK else 1)
+        sock.bind((interface, 0))
         # The sender's own port number is the group's too: binding it keeps other programs from choosing it.
         sock.connect((group, sock.getsockname()[1]))
     except OSError:
@@ -62,13 +72,16 @@ def unicast_socket() -> socket.socket:
 
 
 class Feed:
-    """Sends packets; ``address`` is where, ``unicast_because`` is why it is not a multicast group (None if it is)."""
+    """Sends packets; ``address`` is where, ``unicast_because`` is why it is not a multicast group (None if it is).
 
-    def __init__(self, session: bytes) -> None:
+    Without a ``sender`` it goes through the loopback interface.
+    """
+
+    def __init__(self, session: bytes, sender: Sender | None = None) -> None:
         self._session = session
-        self.unicast_because = why_no_multicast()
-        self._socket = multicast_socket(GROUP) if self.unicast_because is None else unicast_socket()
-        self.address: tuple[str, int] = self._socket.getpeername()
+        self.unicast_because = why_no_multicast() if sender is None else None
+        self._sender = sender or (multicast_socket(GROUP) if self.unicast_because is None else unicast_socket())
+        self.address: tuple[str, int] = self._sender.getpeername()
         self.next_sequence = 1
         self.sent_packets = 0
         self.lost_packets = 0
@@ -103,10 +116,10 @@ class Feed:
 
     def _send(self, data: bytes | bytearray) -> None:
         try:
-            self._socket.send(data)
+            self._sender.send(data)
         except ConnectionRefusedError:
             # Unicast only: nobody listens yet, or nobody any more. A feed goes on regardless.
             pass
 
     def close(self) -> None:
-        self._socket.close()
+        self._sender.close()

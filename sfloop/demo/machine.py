@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,7 +14,7 @@ CPUINFO = Path("/proc/cpuinfo")
 CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 
 
-def describe(loops: list[str], placement: Placement) -> list[tuple[str, str]]:
+def describe(loops: Sequence[str], placement: Placement) -> list[tuple[str, str]]:
     """(what, value) lines: CPU, kernel, Python, loops, and which process is pinned where."""
     allowed = sorted(os.sched_getaffinity(0))
     pinned = f"exchange simulator on CPU {placement.exchange}, client on CPU {placement.client}"

@@ -20,9 +20,9 @@ class OrderEntry:
     against hidden liquidity, so that the published books do not depend on the client; others are rejected.
     """
 
-    def __init__(self, session: str, username: str, password: str) -> None:
+    def __init__(self, session: str, username: str, password: str, address: str = LOOPBACK) -> None:
         self._session, self._username, self._password = session, username, password
-        self._listener = socket.create_server((LOOPBACK, 0))
+        self._listener = socket.create_server((address, 0))
         self._listener.setblocking(False)
         self.address: tuple[str, int] = self._listener.getsockname()
         self._socket: socket.socket | None = None

@@ -15,14 +15,20 @@ EXPLANATIONS = {
     WIRE: "From the time at which the exchange simulator hands a packet to its socket, written into every message, to "
     "the call of the client's datagram_received: one value per message, queueing in bursts included.",
     TICK: "From the time at which the simulator sends a trade message to the arrival of the order that the client "
-    "sends on it, both by the simulator's clock: the loop twice, the books and the strategy between, and the kernel.",
+    "sends on it, both by the simulator's clock: the loop twice, the books and the strategy between, and the "
+    "kernel, by which the orders go in every column.",
 }
 
 
 def render(
-    summaries: Sequence[LoopSummary], machine: Sequence[tuple[str, str]], setting: str, outcome: Sequence[str]
+    summaries: Sequence[LoopSummary],
+    machine: Sequence[tuple[str, str]],
+    setting: str,
+    outcome: Sequence[str],
+    left_out: Sequence[str] = (),
 ) -> str:
-    """The page as text; ``setting`` says what was run and ``outcome`` how it compares."""
+    """The page as text; ``setting`` says what was run, ``outcome`` how it compares, and ``left_out`` why something
+    could not be run."""
     escape = html.escape
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     parts = {
@@ -31,7 +37,7 @@ def render(
         "SECTIONS": "".join(_section(name, summaries) for name in (WIRE, TICK)),
         "ROUNDS": svg(rounds_figure((WIRE, TICK), summaries), "rounds"),
         "COUNTS": _table(["loop", *COUNT_HEADINGS], [[s.loop, *count_cells(s)] for s in summaries]),
-        "NOTES": "".join(f"<li>{escape(note)}</li>" for note in notes(summaries)),
+        "NOTES": "".join(f"<li>{escape(note)}</li>" for note in [*notes(summaries), *left_out]),
         "MACHINE": "".join(f"<dt>{escape(what)}</dt><dd>{escape(value)}</dd>" for what, value in machine),
         "DATE": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }
@@ -55,6 +61,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], unit: str = "
     body = ""
     for row in rows:
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
-        body += f'<tr class="{html.escape(row[0])}"><th scope="row">{html.escape(row[0])}</th>{cells}</tr>'
+        kind, name = html.escape(row[0].replace(" ", "-")), html.escape(row[0])
+        body += f'<tr class="{kind}"><th scope="row">{name}</th>{cells}</tr>'
     caption = f"<caption>{unit}</caption>" if unit else ""
     return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -6,13 +6,23 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .columns import AF_XDP, SHM, UVLOOP_VETH
 from .summary import Latency, LoopSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"asyncio": "#6b7280", "uvloop": "#d97706", "sfloop": "#0e7490"}
+COLOURS = {
+    "asyncio": "#6b7280",
+    "uvloop": "#d97706",
+    "sfloop": "#0e7490",
+    SHM.name: "#7c3aed",
+    UVLOOP_VETH.name: "#d97706",
+    AF_XDP.name: "#15803d",
+}
+DASHES: dict[str, Any] = {UVLOOP_VETH.name: (0, (4, 1.6)), AF_XDP.name: (0, (4, 1.6))}
+"""Lines of what went over the veth pair, where dashes stand for the wire: like is to be compared with like."""
 INK, FAINT = "#1f2937", "#e5e7eb"
 POINTS = 240
 STYLE: dict[Any, Any] = {
@@ -41,8 +51,9 @@ def percentile_figure(name: str, summaries: Sequence[LoopSummary]) -> Figure:
             latency = summary.latencies[name]
             if latency.count:
                 x, y = percentile_curve(latency)
-                axes.plot(x, y, color=COLOURS[summary.loop], linewidth=2, label=summary.loop, solid_capstyle="round")
-                axes.plot(x[-1], y[-1], "o", color=COLOURS[summary.loop], markersize=4)
+                colour, dashes = COLOURS[summary.loop], DASHES.get(summary.loop, "-")
+                axes.plot(x, y, color=colour, linestyle=dashes, linewidth=2, label=summary.loop)
+                axes.plot(x[-1], y[-1], "o", color=colour, markersize=4)
                 ends.append((y[-1], x[-1], summary.loop))
         _scales(axes, max((x for _, x, _ in ends), default=100.0))
         axes.set_xlabel("percentile")

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import random
 import socket
+from typing import Protocol
 
 from . import moldudp64
 from .feed import LOOPBACK
 from .session_plan import Packet
+
+
+class RequestSocket(Protocol):
+    """What requests come by: a non-blocking UDP socket, or what behaves as one."""
+
+    def recvfrom(self, size: int, /) -> tuple[bytes, tuple[str, int]]: ...
+    def sendto(self, data: bytes, peer: tuple[str, int], /) -> object: ...
+    def getsockname(self) -> tuple[str, int]: ...
+    def close(self) -> None: ...
+
+
+def request_socket(address: str = LOOPBACK) -> socket.socket:
+    """A non-blocking UDP socket on a free port of ``address``."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind((address, 0))
+    return sock
 
 
 class RequestServer:
@@ -17,14 +35,12 @@ class RequestServer:
     Requests are ignored with probability ``loss``, as if they or their answers had been lost.
     """
 
-    def __init__(self, session: bytes, seed: int, loss: float) -> None:
+    def __init__(self, session: bytes, seed: int, loss: float, sock: RequestSocket | None = None) -> None:
         self._session = session
         self._loss = loss
         self._rng = random.Random(f"requests {seed}")
         self._messages: list[tuple[Packet, int, int]] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind((LOOPBACK, 0))
+        self._socket = sock or request_socket()
         self.address: tuple[str, int] = self._socket.getsockname()
         self.requests = 0
         self.ignored = 0

@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from sfloop.testing.netns import VethPair
+
 from .client_program import command
-from .verify import verify
+from .columns import Column
+from .places import Place, kernel_datagrams, place_of
+from .verify import verify, verify_bypass
 
 READY_SECONDS = 60.0
 """How long the exchange may take to prepare its session (a long recording has to be read first)."""
@@ -60,6 +64,9 @@ class Settings:
     recording: Path | None
     placement: Placement
     stack: str | None = None
+    """The stack of sfloop in its column on the loopback; None is its default."""
+    veth: VethPair | None = None
+    """For the columns that go over one."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,17 @@ class RoundResult:
     """Both sides' results of a round that went well."""
 
     loop: str
+    """The column's name."""
     number: int
     exchange: dict[str, Any]
     client: dict[str, Any]
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of child processes. The directory above the package goes first on their path, so that they import
+    the sfloop that runs here, wherever that comes from."""
+    root = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 @dataclass
@@ -84,17 +99,13 @@ class _Process:
 
     def __enter__(self) -> _Process:
         self._errors: IO[bytes] = (self.directory / f"{self.name}.err").open("w+b")
-        # The directory above the package goes first, so that the children import the sfloop that runs here, wherever
-        # that comes from; and their working directory is one in which there is no other.
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.popen = subprocess.Popen(
             self.arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            cwd=self.directory,
-            env={**os.environ, "PYTHONPATH": path},
+            cwd=self.directory,  # in which there is no other sfloop
+            env=child_environment(),
         )
         # In its first microseconds the child has one thread, whose affinity all later ones inherit.
         with contextlib.suppress(ProcessLookupError):  # it has ended already: `wait` tells why
@@ -129,23 +140,28 @@ class _Process:
         return f"{text}:\n{errors}" if errors else text
 
 
-def run_round(loop: str, number: int, seed: int, settings: Settings) -> RoundResult:
-    """Run round ``number`` on ``loop``. Raises RoundFailedError when anything is not as it must be."""
+def run_round(column: Column, number: int, seed: int, settings: Settings) -> RoundResult:
+    """Run round ``number`` of ``column``. Raises RoundFailedError when anything is not as it must be."""
+    place = place_of(column, settings.stack, settings.veth)
     with tempfile.TemporaryDirectory(prefix="sfloop-demo-") as name:
         directory = Path(name)
-        place = settings.placement
-        with _Process("exchange", _exchange_command(seed, settings, directory), place.exchange, directory) as exchange:
+        cpus = settings.placement
+        run = _exchange_command(seed, settings, place, directory)
+        before = kernel_datagrams(place)
+        with _Process("exchange", run, cpus.exchange, directory) as exchange:
             ready = _ready(exchange)
-            arguments = _client_arguments(ready, directory)
-            run = command(loop, settings.client, arguments, settings.stack)
-            with _Process("client", run, place.client, directory) as client:
+            arguments = _client_arguments(ready, place, directory)
+            run = [*place.client_prefix, *command(column.loop, settings.client, arguments, place.sfloop_options)]
+            with _Process("client", run, cpus.client, directory) as client:
                 limit = ready["seconds"] + SLACK_SECONDS
                 problems = [client.wait(limit), exchange.wait(SLACK_SECONDS)]
-        return _outcome(loop, number, directory, [problem for problem in problems if problem])
+        by_kernel = kernel_datagrams(place) - before
+        return _outcome(column, number, directory, [problem for problem in problems if problem], by_kernel)
 
 
-def _exchange_command(seed: int, settings: Settings, directory: Path) -> list[str]:
-    arguments = [sys.executable, "-m", "sfloop.demo.exchange", "--result", str(directory / "exchange.json")]
+def _exchange_command(seed: int, settings: Settings, place: Place, directory: Path) -> list[str]:
+    arguments = [*place.exchange_prefix, sys.executable, "-m", "sfloop.demo.exchange", *place.exchange_options]
+    arguments += ["--result", str(directory / "exchange.json")]
     arguments += ["--seed", str(seed), "--seconds", str(settings.seconds), "--warm-up", str(settings.warm_up)]
     arguments += ["--loss", str(settings.loss), "--request-loss", str(settings.request_loss)]
     if settings.recording:
@@ -168,8 +184,9 @@ def _ready(exchange: _Process) -> dict[str, Any]:
     return ready
 
 
-def _client_arguments(ready: dict[str, Any], directory: Path) -> list[str]:
+def _client_arguments(ready: dict[str, Any], place: Place, directory: Path) -> list[str]:
     arguments = ["--result", str(directory / "client.json"), "--warm-up", str(ready["warm_up"])]
+    arguments += ["--interface", place.client_address]
     for name in ("feed", "requests", "orders"):
         host, port = ready[name]
         arguments += [f"--{name}", f"{host}:{port}"]
@@ -178,18 +195,19 @@ def _client_arguments(ready: dict[str, Any], directory: Path) -> list[str]:
     return arguments
 
 
-def _outcome(loop: str, number: int, directory: Path, problems: list[str]) -> RoundResult:
+def _outcome(column: Column, number: int, directory: Path, problems: list[str], by_kernel: int) -> RoundResult:
     results: dict[str, dict[str, Any]] = {}
     for side in ("exchange", "client"):
         file = directory / f"{side}.json"
         if file.exists():
             results[side] = json.loads(file.read_text())
     if "client" in results and "exchange" in results:
-        problems = [*verify(loop, results["exchange"], results["client"]), *problems]
+        outcome = results["exchange"], results["client"]
+        problems = [*verify(column.loop, *outcome), *verify_bypass(column, *outcome, by_kernel), *problems]
     elif "exchange" in results:
         problems += [f"exchange: {problem}" for problem in results["exchange"]["problems"]]
     elif not problems:
         problems = ["a side of the round left no result"]
     if problems:
         raise RoundFailedError(problems)
-    return RoundResult(loop, number, results["exchange"], results["client"])
+    return RoundResult(column.name, number, results["exchange"], results["client"])

@@ -8,13 +8,21 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from .columns import AF_XDP, BYPASS_COLUMNS, SHM, UVLOOP_VETH
 from .comparison import microseconds
 from .summary import PERCENTILES, LoopSummary
 from .summary import latency as latency_of
 
-STYLES = {"asyncio": "white", "uvloop": "yellow", "sfloop": "bold cyan"}
+STYLES = {
+    "asyncio": "white",
+    "uvloop": "yellow",
+    "sfloop": "bold cyan",
+    SHM.name: "bold magenta",
+    UVLOOP_VETH.name: "yellow",
+    AF_XDP.name: "bold green",
+}
 LATENCY_HEADINGS = (*(f"p{percentile:g}" for percentile in PERCENTILES), "max", "p50 by round")
-COUNT_HEADINGS = ("messages/s", "gaps recovered", "re-sent", "orders", "CPU", "final book")
+COUNT_HEADINGS = ("messages/s", "gaps closed", "re-sent", "orders", "CPU", "final book")
 
 LATE_NS = 1_000_000
 """Packets that leave so late were held up: a burst, in which each waits for those before it, takes less."""
@@ -22,7 +30,8 @@ LATE_NS = 1_000_000
 
 def latency_table(name: str, summaries: Sequence[LoopSummary]) -> Table:
     """Percentiles of one latency, a line for each loop."""
-    samples = " / ".join(f"{summary.latencies[name].count:,}" for summary in summaries)
+    counts = [f"{summary.latencies[name].count:,}" for summary in summaries]
+    samples = counts[0] if len(set(counts)) == 1 else " / ".join(counts)
     table = _table(f"{name.capitalize()}, µs ({samples} samples)", LATENCY_HEADINGS)
     for summary in summaries:
         table.add_row(Text(summary.loop), *latency_cells(summary, name), style=STYLES.get(summary.loop, ""))
@@ -68,9 +77,24 @@ def count_cells(summary: LoopSummary) -> list[str]:
     ]
 
 
+def _networks(present: set[str]) -> list[tuple[str, list[str]]]:
+    """(text, names of the columns that it is about) on every network but the loopback."""
+    texts = {
+        "shm": "market data and retransmissions over a wire in shared memory, with sfloop's tcpip stack at both ends; "
+        "orders by TCP on the kernel's sockets, over the loopback.",
+        "veth": "two network namespaces joined by a veth pair, the simulator on the kernel's sockets in one and the "
+        "client in the other. sfloop af_xdp has market data by its tcpip stack, past the kernel; orders by TCP on the "
+        "kernel's sockets.",
+    }
+    columns = [column for column in BYPASS_COLUMNS if column.name in present]
+    found = [(text, [c.name for c in columns if c.network == network]) for network, text in texts.items()]
+    return [(text, names) for text, names in found if names]
+
+
 def notes(summaries: Sequence[LoopSummary]) -> list[str]:
     """What a reader of the figures should know besides."""
-    lines = []
+    present = {summary.loop for summary in summaries}
+    lines = [f"{', '.join(names)}: {text}" for text, names in _networks(present)]
     for summary in summaries:
         unplanned = summary.total("exchange", "messages_lost_unplanned")
         if unplanned:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .columns import Column
+
+KERNEL_SHARE = 0.02
+"""What may come by the kernel where a driver should have it: the first datagrams of a flow, and answers to requests."""
+
 
 def verify(loop: str, exchange: dict[str, Any], client: dict[str, Any]) -> list[str]:
     """What is wrong in the two sides' results of one round, in plain words; nothing if all is well."""
@@ -31,4 +36,25 @@ def verify(loop: str, exchange: dict[str, Any], client: dict[str, Any]) -> list[
         problems.append(
             f"{exchange['orders_expected']} orders were to be executed, the client heard of {client['orders_executed']}"
         )
+    return problems
+
+
+def verify_bypass(column: Column, exchange: dict[str, Any], client: dict[str, Any], by_kernel: int) -> list[str]:
+    """Whether market data went by the driver that the column is about, rather than, unseen, by the kernel.
+
+    ``by_kernel`` is how many UDP datagrams programs in the client's network namespace received from the kernel.
+    """
+    problems = []
+    if column.driver == "shm":
+        for way, what, number in (
+            ("sent", "packets", exchange["packets_sent"]),
+            ("received", "requests", exchange["requests"]),
+        ):
+            frames = exchange["frames"][way]
+            if frames < number:
+                problems.append(f"the exchange {way} {number} {what}, and only {frames} frames went over the wire")
+    elif column.driver is not None:
+        packets = exchange["packets_sent"]
+        if by_kernel > packets * KERNEL_SHARE:
+            problems.append(f"{by_kernel} of {packets} packets reached the client by the kernel's sockets")
     return problems

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from sfloop.demo import binaryfile
-from sfloop.demo.client_program import LOOPS, locate_client
+from sfloop.demo.client_program import locate_client
 from sfloop.demo.orderflow import OrderFlow
+
+LOOPS = ("asyncio", "uvloop", "sfloop")
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -165,7 +167,7 @@ def test_without_uvloop_the_others_run(tmp_path: Path) -> None:
     )
     done = run_demo(tmp_path, "--loops", "asyncio,uvloop", path=tmp_path / "site")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("uvloop is not installed, and left out")
+    assert done.stdout.startswith("uvloop is left out: uvloop is not installed")
     assert re.findall(r"^  1 (\w+)", done.stdout, re.MULTILINE) == ["asyncio"]
 
 
@@ -192,7 +194,14 @@ def test_loop_that_was_not_asked_for_makes_it_fail(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--loops", "asyncio,trio"], 2, "'asyncio,trio': name some of asyncio, uvloop, sfloop"),
+        (
+            ["--loops", "asyncio,trio"],
+            2,
+            "'asyncio,trio': name some of asyncio, uvloop, sfloop, sfloop-shm, uvloop-veth",
+        ),
+        (["--loops", "sfloop,sfloop"], 2, "each once, separated by commas"),
+        (["--stack", "tpcip"], 2, "invalid choice: 'tpcip'"),
+        (["--stack", "kernel", "--loops", "sfloop-shm"], 1, "nothing of what was asked for can be run here"),
         (["--rounds", "0"], 2, "'0' is not a whole number greater than zero"),
         (["--seconds", "soon"], 2, "'soon' is not a number greater than zero"),
         (["--loss", "1.5"], 2, "'1.5' is not a probability, a number from 0 to 1"),

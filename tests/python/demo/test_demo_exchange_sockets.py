@@ -94,6 +94,15 @@ def test_why_there_is_no_multicast_is_said() -> None:
     assert feed.why_no_multicast("203.0.113.1") is not None
 
 
+def test_multicast_of_another_address() -> None:
+    with feed.multicast_socket(feed.GROUP, "127.0.0.2") as sock:
+        assert sock.getsockname()[0] == "127.0.0.2"
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 1
+        assert socket.inet_ntoa(sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4)) == "127.0.0.2"
+    with feed.multicast_socket(feed.GROUP) as sock:
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 0
+
+
 def test_request_server_sends_what_was_asked_for(plan: SessionPlan, server: RequestServer, peer: socket.socket) -> None:
     peer.sendto(moldudp64.encode_request(plan.session, 5, 3), server.address)
     server.poll()

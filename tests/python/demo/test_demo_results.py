@@ -12,17 +12,18 @@ from rich.console import Console
 
 from sfloop.demo import histogram, page, terminal
 from sfloop.demo.client_program import CLIENT, command, locate_client
+from sfloop.demo.columns import AF_XDP, COLUMNS, SHM, UVLOOP_VETH
 from sfloop.demo.comparison import microseconds, sentences
 from sfloop.demo.plot import percentile_curve, percentile_figure, svg
 from sfloop.demo.rounds import Placement, RoundResult
 from sfloop.demo.summary import TICK, WIRE, LoopSummary, summarize
-from sfloop.demo.verify import verify
+from sfloop.demo.verify import verify, verify_bypass
 
 EXCHANGE: dict[str, Any] = {
     "messages": 30, "messages_by_type": {"A": 20, "D": 10}, "digests": {"ZVZZT": "aa" * 32}, "messages_lost": 3,
     "messages_lost_unplanned": 0, "orders_expected": 2, "orders_missing": 0, "orders_untimed": 1, "problems": [],
     "unicast_because": None, "tick_to_trade": histogram.to_text(histogram.of([40_000])),
-    "lateness": histogram.to_text(histogram.of([5_000])),
+    "lateness": histogram.to_text(histogram.of([5_000])), "packets_sent": 100, "requests": 5, "frames": None,
 }  # fmt: skip
 CLIENT_RESULT: dict[str, Any] = {
     "loop": "asyncio.unix_events._UnixSelectorEventLoop", "messages": 30, "messages_by_type": {"A": 20, "D": 10},
@@ -54,6 +55,25 @@ def test_verify_names_what_is_wrong(side: str, change: dict[str, Any], problem: 
     exchange, client = copy.deepcopy(EXCHANGE), copy.deepcopy(CLIENT_RESULT)
     (client if side == "client" else exchange).update(change)
     assert any(problem in found for found in verify("asyncio", exchange, client))
+
+
+def test_market_data_must_go_over_the_wire() -> None:
+    def by_wire(sent: int, received: int) -> list[str]:
+        frames = {"sent": sent, "received": received}
+        return verify_bypass(SHM, {**EXCHANGE, "frames": frames}, CLIENT_RESULT, 0)
+
+    assert by_wire(100, 5) == []
+    assert by_wire(99, 4) == [
+        "the exchange sent 100 packets, and only 99 frames went over the wire",
+        "the exchange received 5 requests, and only 4 frames went over the wire",
+    ]
+
+
+def test_market_data_must_go_by_the_driver() -> None:
+    assert verify_bypass(AF_XDP, EXCHANGE, CLIENT_RESULT, 2) == []
+    (problem,) = verify_bypass(AF_XDP, EXCHANGE, CLIENT_RESULT, 3)
+    assert problem == "3 of 100 packets reached the client by the kernel's sockets"
+    assert verify_bypass(UVLOOP_VETH, EXCHANGE, CLIENT_RESULT, 100) == []
 
 
 def summary(loop: str, wire: list[list[int]], tick: list[list[int]] | None = None) -> LoopSummary:
@@ -105,6 +125,19 @@ def test_sentences_tell_faster_slower_and_neither() -> None:
     assert sentences([uvloop]) == []
 
 
+def test_every_column_of_sfloop_is_compared_with_its_like() -> None:
+    values = {"asyncio": 90, "uvloop": 60, "sfloop": 30, "sfloop shm": 10, "uvloop veth": 64, "sfloop af_xdp": 16}
+    shown = [summary(name, [[us * 1000 + i] for i in (0, 1)]) for name, us in values.items()]
+    assert sentences(shown)[:3] == [
+        "Wire-to-callback, median: sfloop takes 30.0 µs, 2.0 times faster than uvloop's 60.0 µs and "
+        "3.0 times faster than asyncio's 90.0 µs.",
+        "Wire-to-callback, median: sfloop shm takes 10.0 µs, 3.0 times faster than sfloop's 30.0 µs and "
+        "6.0 times faster than uvloop's 60.0 µs.",
+        "Wire-to-callback, median: sfloop af_xdp takes 16.0 µs, 4.0 times faster than uvloop veth's 64.0 µs.",
+    ]
+    assert sentences([shown[3]]) == []
+
+
 def test_without_a_trigger_there_is_no_sentence_and_no_figure_about_trading() -> None:
     summaries = [summary(loop, [[10_000], [11_000]], [[], []]) for loop in ("asyncio", "uvloop")]
     assert len(sentences(summaries)) == 1
@@ -120,7 +153,7 @@ def test_microseconds() -> None:
 
 def test_tables_fit_a_terminal_of_80_columns() -> None:
     values = [[1_234_567] * 60 + [123_456_789] * 10, [9_876_543] * 3]
-    summaries = [summary(loop, values, values) for loop in ("asyncio", "uvloop", "sfloop")]
+    summaries = [summary(loop, values, values) for loop in (column.name for column in COLUMNS)]
     console = Console(width=80, record=True, force_terminal=False)
     for name in (WIRE, TICK):
         console.print(terminal.latency_table(name, summaries))
@@ -146,6 +179,15 @@ def test_notes_say_what_is_out_of_the_ordinary() -> None:
         assert words in text
 
 
+def test_notes_say_what_networks_there_were() -> None:
+    everything = terminal.notes([summary(column.name, [[1_000]]) for column in COLUMNS])
+    assert everything[0].startswith("sfloop shm: market data and retransmissions over a wire in shared memory")
+    assert everything[1].startswith("uvloop veth, sfloop af_xdp: two network namespaces joined by a veth pair")
+    assert all("orders by TCP on the kernel's sockets" in note for note in everything[:2])
+    for names in (["sfloop"], []):
+        assert "wire" not in "".join(terminal.notes([summary(name, [[1_000]]) for name in ["uvloop", *names]]))
+
+
 def test_percentile_curve_rises_to_the_maximum() -> None:
     latency = summary("asyncio", [list(range(1_000, 101_000, 100))]).latencies[WIRE]
     xs, ys = percentile_curve(latency)
@@ -158,11 +200,18 @@ def test_percentile_curve_rises_to_the_maximum() -> None:
 
 
 def test_page_is_complete_in_itself() -> None:
-    summaries = [summary(loop, [[10_000, 20_000], [12_000]]) for loop in ("asyncio", "uvloop", "sfloop")]
-    text = page.render(summaries, [("CPU", "a <b> & c")], "the setting", ["An outcome."])
+    summaries = [summary(column.name, [[10_000, 20_000], [12_000]]) for column in COLUMNS]
+    text = page.render(summaries, [("CPU", "a <b> & c")], "the setting", ["An outcome."], ["dpdk is left out: <why>"])
     assert text.count("<svg") == text.count("</svg>") == 3
     assert "a &lt;b&gt; &amp; c" in text
-    for part in ("the setting", "An outcome.", "Wire-to-callback", "Tick-to-trade", "final book"):
+    for part in (
+        "the setting",
+        "An outcome.",
+        "Wire-to-callback",
+        "Tick-to-trade",
+        "final book",
+        "dpdk is left out: &lt;why&gt;",
+    ):
         assert part in text
     assert "<!--" not in text.replace("<!-- ", "")
     for outside in ("src=", "@import", "url(http", "<link", "<script"):
@@ -191,7 +240,7 @@ def test_client_is_found_and_started_on_each_loop() -> None:
     assert (client.parent / "market_data" / "order_book.py").is_file()
     assert command("asyncio", client, ["--x"])[1:] == [str(client), "--x"]
     assert command("uvloop", client, ["--x"])[1].endswith("uvloop_run.py")
-    assert command("sfloop", client, ["--x"], "kernel")[1:] == [
+    assert command("sfloop", client, ["--x"], ("--stack", "kernel"))[1:] == [
         "-m", "sfloop", "run", "--stack", "kernel", str(client), "--x",
     ]  # fmt: skip
 
