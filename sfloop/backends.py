@@ -132,7 +132,8 @@ def select_stack(options: Options, open_stack: Opener | None = None) -> StackCho
     """
     _check_interface(options)
     reasons: dict[str, str] = {}
-    errors: list[OSError] = []
+    # Numbers, not exceptions: those would hold this frame, and it the loop, until a garbage collection.
+    errnos: list[int] = []
     for stack, driver in _candidates(options):
         if stack == "kernel":
             break
@@ -145,12 +146,12 @@ def select_stack(options: Options, open_stack: Opener | None = None) -> StackCho
             if driver is not None and options.driver is None:
                 why = f"over {driver}: {why}"
             reasons[stack] = f"{reasons[stack]}; {why}" if stack in reasons else why
-            errors.append(error)
+            errnos.append(error.errno or errno.EOPNOTSUPP)
             continue
         reasons[stack] = f"taken, over the driver {driver}" if driver else "taken"
         return StackChoice(stack, reasons, driver=driver)
     if _asked_by_name(options):
-        return _fall_back(options, reasons, errors)
+        return _fall_back(options, reasons, errnos)
     asked = options.stack == "kernel"
     reasons["kernel"] = "asked for by name; always available" if asked else "taken: it works everywhere"
     return StackChoice("kernel", reasons)
@@ -182,14 +183,14 @@ def _check_available(stack: str, driver: str | None, interface: str | None) -> N
         raise OSError(errno.ENODEV, _NOTHING_NAMED)
 
 
-def _fall_back(options: Options, reasons: dict[str, str], errors: list[OSError]) -> StackChoice:
+def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> StackChoice:
     kind, wanted = ("driver", options.driver) if options.driver is not None else ("stack", options.stack)
     stack, why = next(iter(reasons.items()))
     refusal = f"{kind}={wanted!r} cannot be used: {why}"
     if options.fallback == "error":
         available = ", ".join(repr(b.name) for b in backends() if b.kind == "stack" and b.available)
         raise OSError(
-            errors[0].errno if len(errors) == 1 else errno.EOPNOTSUPP,
+            errnos[0] if len(errnos) == 1 else errno.EOPNOTSUPP,
             f"{refusal}; the stacks available here are: {available} (see `sfloop backends`). Ask for one of those, or "
             f"let fallback be 'kernel' or 'warn' to take the kernel stack instead",
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
+import gc
 import math
 import os
 import pickle
 import re
 import threading
 import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -407,3 +409,22 @@ def test_backends_lists_every_name_once() -> None:
     available = {backend.name for backend in listed if backend.available}
     assert {"kernel", "tcpip", "shm"} <= available <= {"kernel", "tcpip", "shm", "af_xdp", "packet"}
     assert all(backend.reason and backend.description for backend in listed)
+
+
+def test_the_choice_keeps_nothing_alive() -> None:
+    """What was refused on the way has left no exception whose frames hold the opener, and that the loop."""
+
+    class Opener:
+        def __call__(self, stack: str, driver: str | None) -> None:
+            raise OSError(errno.ENODEV, "not here")
+
+    gc.collect()
+    gc.disable()
+    try:
+        opener = Opener()
+        gone = weakref.ref(opener)
+        select_stack(Options(interface="lo"), opener)
+        del opener
+        assert gone() is None
+    finally:
+        gc.enable()
