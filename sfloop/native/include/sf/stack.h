@@ -75,6 +75,19 @@ struct sf_datagram {
     const struct sockaddr *addr;
 };
 
+/* What a stack of sfloop's own knows of one TCP connection: for loop.stats(), TCP_INFO, and tests. Times are ns, windows bytes. */
+struct sf_stream_info {
+    const char *state;      /* "ESTABLISHED", as in RFC 9293 */
+    const char *congestion; /* "cubic", "newreno" */
+    sf_ns rtt, rtt_var, rtt_min, rto; /* 0: nothing measured yet */
+    uint32_t mss, cwnd, ssthresh, snd_wnd, rcv_wnd;
+    uint32_t in_flight, unsent, unread; /* bytes */
+    uint64_t bytes_sent, bytes_received; /* payload, each byte once */
+    uint64_t segments_sent, segments_received;
+    uint64_t retransmits, timeouts, recoveries, probes; /* segments; RTOs; entries into loss recovery; TLP, window and keepalive */
+    uint64_t duplicate_acks, out_of_order;
+};
+
 struct sf_stack_ops {
     const char *name;
 
@@ -109,6 +122,37 @@ struct sf_stack_ops {
     /* A new descriptor, non-blocking and close-on-exec. */
     int (*accept)(struct sf_sock *, struct sockaddr *addr, socklen_t *len);
 
+    /*
+     * Streams that are no descriptors of the kernel's. NULL, all of them, where the stack has none (the kernel stack).
+     *
+     * `fd` is a TCP socket of the kernel's, of IPv4, neither connected nor listening to any effect: it reserves the local port
+     * (where it is bound to none it is bound now) and carries the options that the program has set. It stays its caller's to
+     * close at any time; a stack that needs the port for longer keeps a duplicate. -EOPNOTSUPP: this address is not for this
+     * stack, another is to serve it.
+     *
+     * connect: the result is there when the socket is WRITABLE. connect_result: 0, -EINPROGRESS, -EOPNOTSUPP (the route has
+     * turned out to lead elsewhere: the kernel is to connect, by the same fd), or why it failed, as connect(2) would say.
+     *
+     * listen: at fd's own address and port; at the interface's own addresses if it is bound to any. The kernel may listen on
+     * fd too, for what comes another way. accept_stream: -EAGAIN, or a socket that has slot UINT32_MAX and no interest: its
+     * owner writes slot and generation before it asks for events. In the order of arrival.
+     *
+     * release() ends a stream as close(2) does: what was sent is still delivered, FIN follows, or RST if there is unread data
+     * or SO_LINGER says so; the stack sees to it although the socket is gone. abort() resets, and releases.
+     */
+    int (*connect)(struct sf_stack *, int fd, const struct sockaddr *to, socklen_t len, uint32_t slot, uint32_t generation,
+                   struct sf_sock **out);
+    int (*connect_result)(struct sf_sock *);
+    int (*listen)(struct sf_stack *, int fd, int backlog, uint32_t slot, uint32_t generation, struct sf_sock **out);
+    int (*accept_stream)(struct sf_sock *, struct sf_sock **out);
+    void (*abort)(struct sf_sock *);
+    /* Its own address, or its peer's. *len is in and out, as in getsockname(2). -ENOTCONN. */
+    int (*name_of)(struct sf_sock *, bool peer, struct sockaddr *, socklen_t *len);
+    /* As setsockopt(2) and getsockopt(2), for the options that mean something here. -ENOPROTOOPT for others. */
+    int (*set_option)(struct sf_sock *, int level, int name, const void *value, socklen_t len);
+    int (*get_option)(struct sf_sock *, int level, int name, void *value, socklen_t *len);
+    int (*stream_info)(struct sf_sock *, struct sf_stream_info *);
+
     /* Datagrams. addr NULL: the connected peer. */
     int (*recv_batch)(struct sf_sock *, struct sf_datagram *out, int max);
     ssize_t (*send_to)(struct sf_sock *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
@@ -123,12 +167,31 @@ struct sf_stack *sf_stack_kernel_create(int *error);
 
 struct sf_driver;
 
+/* Of the stack's TCP. 0: the default in brackets. Bounds of memory, all of them. */
+struct sf_tcp_limits {
+    const char *congestion;    /* NULL: "cubic"; or "newreno" */
+    uint32_t max_connections;  /* [65536] those that linger after their release included */
+    uint32_t max_half_open;    /* [1024] SYNs that wait for their ACK; beyond, SYN cookies */
+    uint32_t max_time_wait;    /* [16384] beyond, the oldest goes */
+    uint32_t send_buffer;      /* [4 MiB] bytes that a connection takes and has not had acknowledged; SO_SNDBUF overrides */
+    uint32_t receive_buffer;   /* [4 MiB] the largest window a connection grows to; SO_RCVBUF overrides */
+    uint64_t memory;           /* [1 GiB] of all buffers together; beyond, windows close and sends find no room */
+    sf_ns time_wait;           /* [60 s] 2 MSL */
+    sf_ns orphan_timeout;      /* [60 s] FIN_WAIT_2 without anybody who could read */
+    sf_ns user_timeout;        /* [about 15 min] unacknowledged data (RFC 5482); TCP_USER_TIMEOUT overrides */
+    sf_ns min_rto;             /* [5 ms on a point-to-point wire, else 200 ms, as Linux; RFC 6298 says 1 s] */
+    sf_ns delayed_ack;         /* [40 ms] at most 500 ms (RFC 9293, 3.8.6.3) */
+    uint32_t syn_retries, retries; /* [6, 15] */
+    uint16_t mss;              /* [by the MTU] a cap */
+};
+
 struct sf_tcpip_config {
     struct sf_driver *driver;  /* owned by the stack from then on */
     const char *interface;     /* the kernel's name; of a point-to-point driver's wire, only for messages */
     sf_ns (*now)(void);        /* NULL: sf_now */
     uint32_t rx_backlog_bytes; /* what a socket that is not read may hold; 0: 1 MiB */
     uint8_t ttl;               /* 0: 64 */
+    struct sf_tcp_limits tcp;
 };
 
 /* Returns NULL, sets *error and writes a sentence into message (256 bytes); the driver is then still the caller's. */
