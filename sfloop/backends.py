@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from sfloop.config import DRIVERS, STACKS, Options, nearest
+from sfloop.config import Options, nearest
 
 __all__ = ["Backend", "StackChoice", "backends", "select_stack"]
 
@@ -41,6 +41,8 @@ class StackChoice:
     fell_back: bool = False
     #: The frame driver under it.
     driver: str | None = None
+    #: The interface it serves; on its own account only ever a Solarflare NIC's.
+    interface: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reasons", MappingProxyType(dict(self.reasons)))
@@ -52,6 +54,8 @@ class StackChoice:
 _AUTO_ORDER: Final = ("tcpdirect", "tcpip", "kernel")
 # The drivers that serve an interface of the kernel's, best first.
 _DRIVER_ORDER: Final = ("ef_vi", "af_xdp", "packet")
+# What "auto" may attach to a Solarflare NIC that nobody named: what takes nothing from the kernel but its own flows.
+_UNASKED: Final = (("tcpdirect", None), ("tcpip", "ef_vi"))
 
 _NOT_BUILT: Final = "not built in this version of sfloop"
 _NOTHING_NAMED: Final = "no interface was named (interface=, SFLOOP_INTERFACE), and nothing is attached to one unasked"
@@ -61,49 +65,74 @@ _CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_BPF": 39}
 _CAP_SYS_ADMIN: Final = 21
 _AF_XDP: Final = 44  # <linux/socket.h>; the socket module has it from no version on
 
-_STACK_DESCRIPTIONS: Final = {
-    "kernel": "the operating system's sockets, busy polled; any interface, no privileges",
-    "tcpdirect": "TCPDirect (libonload_zf) on a Solarflare NIC",
-    "tcpip": "sfloop's own TCP/UDP/IPv4 over a frame driver",
-    "onload": "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC",
-}
-_DRIVER_DESCRIPTIONS: Final = {
-    "shm": "a wire in shared memory between two processes; for tests and demos",
-    "af_xdp": "Linux AF_XDP sockets on one NIC queue",
-    "packet": "Linux AF_PACKET rings on any interface",
-    "ef_vi": "ef_vi virtual interfaces of a Solarflare NIC",
-    "dpdk": "a DPDK poll-mode driver",
-}
+#: Whether a stack or driver can be used here, and why not, or what it needs.
+State = tuple[bool, str]
+Kind = Literal["stack", "driver"]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row of the table of what there is. A new stack or driver is a row, a place in the orders above, and for a stack
+    a line in ``Loop._open_stack``."""
+
+    kind: Kind
+    name: str
+    description: str
+    #: Looks at this build and this machine, and changes nothing on it.
+    state: Callable[[], State]
+
+
+def _not_built() -> State:
+    return False, _NOT_BUILT
+
+
+def _kernel_state() -> State:
+    return True, "always available"
+
+
+def _tcpip_state() -> State:
+    usable = (entry.name for entry in _TABLE if entry.kind == "driver" and entry.state()[0])
+    return True, f"UDP over the drivers {', '.join(usable)}"
+
+
+def _shm_state() -> State:
+    return True, "needs no privileges"
+
+
+def _packet_state() -> State:
+    missing = _missing_capabilities()
+    if missing:
+        return False, f"this process lacks {', '.join(missing)}: run it as root, or with these capabilities"
+    return True, "any interface; needs an interface's name"
+
+
+def _af_xdp_state() -> State:
+    state = _packet_state()
+    if state[0]:
+        try:
+            socket.socket(_AF_XDP, socket.SOCK_RAW).close()
+        except OSError as error:
+            return False, f"the kernel gives no AF_XDP socket ({error.strerror}); it needs CONFIG_XDP_SOCKETS"
+    return state
+
+
+_TABLE: Final = (
+    _Entry("stack", "kernel", "the system's own sockets, busy polled; any interface, no privileges", _kernel_state),
+    _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _not_built),
+    _Entry("stack", "tcpip", "sfloop's own TCP/UDP/IPv4 over a frame driver", _tcpip_state),
+    _Entry("stack", "onload", "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC", _not_built),
+    _Entry("driver", "shm", "a wire in shared memory between two processes; for tests and demos", _shm_state),
+    _Entry("driver", "af_xdp", "Linux AF_XDP sockets on one NIC queue", _af_xdp_state),
+    _Entry("driver", "packet", "Linux AF_PACKET rings on any interface", _packet_state),
+    _Entry("driver", "ef_vi", "ef_vi virtual interfaces of a Solarflare NIC", _not_built),
+    _Entry("driver", "dpdk", "a DPDK poll-mode driver", _not_built),
+)
 
 
 def backends() -> tuple[Backend, ...]:
     """Every stack and every frame driver that sfloop knows by name, stacks first, with whether it is available in
     this build on this machine and, if it is not, why."""
-    drivers = tuple(Backend("driver", name, *_driver_state(name), _DRIVER_DESCRIPTIONS[name]) for name in DRIVERS)
-    usable = ", ".join(driver.name for driver in drivers if driver.available)
-    states = {"kernel": (True, "always available"), "tcpip": (True, f"UDP over the drivers {usable}")}
-    stacks = tuple(
-        Backend("stack", name, *states.get(name, (False, _NOT_BUILT)), _STACK_DESCRIPTIONS[name])
-        for name in STACKS
-        if name != "auto"
-    )
-    return stacks + drivers
-
-
-def _driver_state(name: str) -> tuple[bool, str]:
-    if name == "shm":
-        return True, "needs no privileges"
-    if name not in ("af_xdp", "packet"):
-        return False, _NOT_BUILT
-    missing = _missing_capabilities()
-    if missing:
-        return False, f"this process lacks {', '.join(missing)}: run it as root, or with these capabilities"
-    if name == "af_xdp":
-        try:
-            socket.socket(_AF_XDP, socket.SOCK_RAW).close()
-        except OSError as error:
-            return False, f"the kernel gives no AF_XDP socket ({error.strerror}); it needs CONFIG_XDP_SOCKETS"
-    return True, "any interface; needs an interface's name"
+    return tuple(Backend(entry.kind, entry.name, *entry.state(), entry.description) for entry in _TABLE)
 
 
 def _missing_capabilities() -> list[str]:
@@ -114,14 +143,15 @@ def _missing_capabilities() -> list[str]:
     return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
 
 
-#: Opens a stack over a driver (None: the stack has none), or raises OSError to say why it cannot be had.
-Opener = Callable[[str, "str | None"], None]
+#: Opens a stack over a driver (None: it has none) on an interface, or raises OSError to say why it cannot be had.
+Opener = Callable[[str, "str | None", "str | None"], None]
 
 
 def select_stack(options: Options, open_stack: Opener | None = None) -> StackChoice:
     """The stack that a loop with these (resolved) options takes: the first that `open_stack` can open.
 
-    ``stack="auto"`` takes the best one that works on ``options.interface``; without an interface that is the kernel's.
+    ``stack="auto"`` takes the best one that works on ``options.interface``. Without an interface it considers only
+    Solarflare NICs that have their vendor's driver and library, and otherwise is the kernel's.
     A stack or driver that was asked for by name and cannot be had is replaced by the kernel stack, silently or with a
     ``RuntimeWarning``, or refused, by ``options.fallback``. An interface that does not exist is always refused: no
     fallback makes up for a misspelling. Without `open_stack`, what is available is only looked at.
@@ -134,22 +164,26 @@ def select_stack(options: Options, open_stack: Opener | None = None) -> StackCho
     reasons: dict[str, str] = {}
     # Numbers, not exceptions: those would hold this frame, and it the loop, until a garbage collection.
     errnos: list[int] = []
-    for stack, driver in _candidates(options):
+    states: dict[tuple[Kind, str], Callable[[], State]] = {(entry.kind, entry.name): entry.state for entry in _TABLE}
+    for stack, driver, interface in _candidates(options):
         if stack == "kernel":
             break
         try:
-            _check_available(stack, driver, options.interface)
+            _check_available(states, stack, driver, interface)
             if open_stack is not None:
-                open_stack(stack, driver)
+                open_stack(stack, driver, interface)
         except OSError as error:
             why = str(error.strerror or error)
             if driver is not None and options.driver is None:
                 why = f"over {driver}: {why}"
+            if interface != options.interface:
+                why = f"on {interface}: {why}"
             reasons[stack] = f"{reasons[stack]}; {why}" if stack in reasons else why
             errnos.append(error.errno or errno.EOPNOTSUPP)
             continue
-        reasons[stack] = f"taken, over the driver {driver}" if driver else "taken"
-        return StackChoice(stack, reasons, driver=driver)
+        taken = f"taken, over the driver {driver}" if driver else "taken"
+        reasons[stack] = taken if interface == options.interface else f"{taken}, on {interface}"
+        return StackChoice(stack, reasons, driver=driver, interface=interface)
     if _asked_by_name(options):
         return _fall_back(options, reasons, errnos)
     asked = options.stack == "kernel"
@@ -161,26 +195,59 @@ def _asked_by_name(options: Options) -> bool:
     return options.driver is not None or options.stack not in ("auto", "kernel")
 
 
-def _candidates(options: Options) -> list[tuple[str, str | None]]:
-    """(stack, driver) in the order in which they are tried."""
+def _candidates(options: Options) -> list[tuple[str, str | None, str | None]]:
+    """(stack, driver, interface) in the order in which they are tried."""
+    interface = options.interface
     if options.driver is not None:
-        return [("tcpip", options.driver)]
+        return [("tcpip", options.driver, interface)]
     if options.stack == "tcpip":
-        return [("tcpip", driver) for driver in _DRIVER_ORDER]
+        return [("tcpip", driver, interface) for driver in _DRIVER_ORDER]
     if options.stack != "auto":
-        return [(options.stack, None)]
-    order: list[tuple[str, str | None]] = []
+        return [(options.stack, None, interface)]
+    if interface is None:
+        unasked: list[tuple[str, str | None, str | None]]
+        unasked = [(stack, driver, nic) for stack, driver in _UNASKED for nic in _solarflare_interfaces()]
+        if unasked:
+            return unasked
+    order: list[tuple[str, str | None, str | None]] = []
     for stack in _AUTO_ORDER:
-        order += [(stack, driver) for driver in _DRIVER_ORDER] if stack == "tcpip" else [(stack, None)]
+        drivers: tuple[str | None, ...] = _DRIVER_ORDER if stack == "tcpip" else (None,)
+        order += [(stack, driver, interface) for driver in drivers]
     return order
 
 
-def _check_available(stack: str, driver: str | None, interface: str | None) -> None:
-    for backend in backends():
-        if (backend.kind, backend.name) in (("stack", stack), ("driver", driver)) and not backend.available:
-            raise OSError(errno.EOPNOTSUPP, backend.reason)
-    if driver is not None and driver != "shm" and interface is None:
+def _check_available(
+    states: Mapping[tuple[Kind, str], Callable[[], State]], stack: str, driver: str | None, interface: str | None
+) -> None:
+    named: tuple[tuple[Kind, str | None], ...] = (("stack", stack), ("driver", driver))
+    for kind, name in named:
+        available, reason = states[kind, name]() if name is not None else (True, "")
+        if not available:
+            raise OSError(errno.EOPNOTSUPP, reason)
+    if interface is None and stack in ("tcpip", "tcpdirect") and driver != "shm":
         raise OSError(errno.ENODEV, _NOTHING_NAMED)
+
+
+# The kernel's drivers for the NICs that ef_vi, TCPDirect and Onload know: 5000 to X2 and X4, SN1000, X3.
+_SOLARFLARE_DRIVERS: Final = ("sfc", "sfc_ef100", "xilinx_efct")
+
+
+def _solarflare_interfaces(root: str = "/sys/class/net") -> list[str]:
+    """The interfaces of Solarflare NICs that are up and have their vendor's driver."""
+    found = []
+    for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
+        driver = os.path.basename(os.path.realpath(os.path.join(root, name, "device", "driver")))
+        if driver in _SOLARFLARE_DRIVERS and _line(os.path.join(root, name, "operstate")) == "up":
+            found.append(name)
+    return found
+
+
+def _line(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
 
 
 def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> StackChoice:
@@ -190,7 +257,7 @@ def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> 
     if options.fallback == "error":
         available = ", ".join(repr(b.name) for b in backends() if b.kind == "stack" and b.available)
         raise OSError(
-            errnos[0] if len(errnos) == 1 else errno.EOPNOTSUPP,
+            errnos[0] if len(set(errnos)) == 1 else errno.EOPNOTSUPP,
             f"{refusal}; the stacks available here are: {available} (see `sfloop backends`). Ask for one of those, or "
             f"let fallback be 'kernel' or 'warn' to take the kernel stack instead",
         )

@@ -118,10 +118,10 @@ class Loop(SocketCalls):
         self._transports = TransportsByDescriptor(self)
         _loops.add(self)
 
-    def _open_stack(self, stack: str, driver: str | None) -> None:
+    def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
         if stack != "tcpip" or driver is None:
             raise OSError(errno.EOPNOTSUPP, "not built in this version of sfloop")
-        name, address = wire_of(self._options) if driver == "shm" else (self._options.interface or "", "0.0.0.0")
+        name, address = wire_of(self._options) if driver == "shm" else (interface or "", "0.0.0.0")
         options = self._options
         # From the wire upwards: the capture shows what the faults have left.
         wrappers = [("fault", options.faults), ("pcap", options.pcap), ("trace", options.trace)]
@@ -382,8 +382,8 @@ class Loop(SocketCalls):
 
     def describe(self) -> dict[str, Any]:
         """What the loop runs on and why: ``stack``, ``driver`` (its name, mode, MTU in bytes, and of a shm wire both
-        addresses; None on the kernel stack), ``fell_back``, ``reasons`` (stack → why it was taken or not) and
-        ``options``."""
+        addresses; None on the kernel stack), ``interface``, ``fell_back``, ``reasons`` (stack → why it was taken or
+        not) and ``options``."""
         choice = self._stack_choice
         driver: dict[str, Any] | None = None
         for name, mode, mtu, address, peer in self._driver_caps():
@@ -394,6 +394,7 @@ class Loop(SocketCalls):
         return {
             "stack": choice.name,
             "driver": driver,
+            "interface": choice.interface,
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),
             "options": {name: getattr(self._options, name) for name in self._options.__dataclass_fields__},

@@ -367,7 +367,7 @@ def test_fallback(options: dict[str, Any], stack: str, why: str) -> None:
 
 
 def test_an_opener_that_fails_is_the_reason() -> None:
-    def refuse(stack: str, driver: str | None) -> None:
+    def refuse(stack: str, driver: str | None, interface: str | None) -> None:
         raise OSError(errno.EBUSY, f"{stack} over {driver} is busy")
 
     options = Options(stack="tcpip", driver="shm", interface="feed@127.77.0.1")
@@ -415,7 +415,7 @@ def test_the_choice_keeps_nothing_alive() -> None:
     """What was refused on the way has left no exception whose frames hold the opener, and that the loop."""
 
     class Opener:
-        def __call__(self, stack: str, driver: str | None) -> None:
+        def __call__(self, stack: str, driver: str | None, interface: str | None) -> None:
             raise OSError(errno.ENODEV, "not here")
 
     gc.collect()
