@@ -7,6 +7,7 @@
  *  - what was accepted, emitted again and parsed again is the same.
  */
 #include "../../sfloop/native/wire/icmp.h"
+#include "../../sfloop/native/wire/tcp.h"
 #include "../../sfloop/native/wire/udp.h"
 
 #include <stdio.h>
@@ -163,6 +164,68 @@ static void parse_icmp(const uint8_t *frame, size_t len)
     free(message);
 }
 
+static void expect_the_same_segment(const struct sf_tcp_segment *a, const struct sf_tcp_segment *b)
+{
+    EXPECT(a->src_port == b->src_port && a->dst_port == b->dst_port && a->seq == b->seq && a->ack == b->ack);
+    EXPECT(a->flags == b->flags && a->has == b->has && a->window == b->window);
+    EXPECT(!(a->has & SF_TCP_HAS_MSS) || a->mss == b->mss);
+    EXPECT(!(a->has & SF_TCP_HAS_WINDOW_SCALE) || a->window_scale == b->window_scale);
+    EXPECT(!(a->has & SF_TCP_HAS_TIMESTAMPS) || (a->ts_val == b->ts_val && a->ts_ecr == b->ts_ecr));
+    EXPECT(b->n_sack <= a->n_sack); /* beside other options there is room for fewer of them, aligned */
+    for (int i = 0; i < b->n_sack; i++)
+        EXPECT(a->sack[i].left == b->sack[i].left && a->sack[i].right == b->sack[i].right);
+    EXPECT(a->payload_len == b->payload_len && memcmp(a->payload, b->payload, a->payload_len) == 0);
+}
+
+static void emit_segment_again(const struct sf_ipv4 *from, const struct sf_tcp_segment *segment, size_t choice)
+{
+    struct sf_tcp_peer peer = {
+        .src_addr = from->src, .dst_addr = from->dst, .src_port = segment->src_port, .dst_port = segment->dst_port,
+    };
+    size_t cut = segment->payload_len ? choice % segment->payload_len : 0, len, split;
+    struct iovec pieces[2] = {{(void *)(uintptr_t)segment->payload, cut},
+                              {(void *)(uintptr_t)(segment->payload + cut), segment->payload_len - cut}};
+    struct sf_tcp_template template;
+    struct sf_tcp_segment again;
+    struct iovec to[2];
+    struct sf_ipv4 ip;
+    uint8_t *whole, *parts;
+
+    EXPECT(sf_tcp_template_init(&template, &peer) == 0);
+    split = template.len + SF_TCP_HEADER + sf_tcp_options_len(segment) + cut;
+    len = split + segment->payload_len - cut;
+    whole = malloc(len);
+    parts = malloc(len);
+    to[0] = (struct iovec){parts, split};
+    to[1] = (struct iovec){parts + split, len - split};
+    EXPECT(sf_tcp_emit(&template, whole, len - 1, segment, pieces, 2, 1) == 0);
+    EXPECT(sf_tcp_emit(&template, whole, len, segment, pieces, 2, (uint16_t)choice) == len);
+    EXPECT(sf_tcp_emit_pieces(&template, to, 2, segment, pieces, 2, (uint16_t)choice) == len);
+    EXPECT(memcmp(whole, parts, len) == 0);
+    EXPECT(sf_ipv4_parse(whole + SF_ETH_HEADER, len - SF_ETH_HEADER, 0, &ip) == SF_ACCEPTED);
+    EXPECT(sf_tcp_parse(&ip, 0, &again) == SF_ACCEPTED);
+    expect_the_same_segment(segment, &again);
+    free(whole);
+    free(parts);
+}
+
+/* Any bytes as TCP's part of a packet whose IP header was right. */
+static void parse_segment(const uint8_t *bytes, size_t len, uint32_t flags, size_t choice)
+{
+    struct sf_ipv4 ip = {
+        .src = 0x0100000a, .dst = 0x0200000a, .protocol = SF_IPV4_TCP, .payload = bytes, .payload_len = (uint16_t)len,
+    };
+    struct sf_tcp_segment segment;
+
+    if (len > 65535 - SF_IPV4_HEADER || sf_tcp_parse(&ip, flags, &segment))
+        return;
+    within(bytes, len, segment.payload, segment.payload_len);
+    EXPECT(segment.n_sack <= SF_TCP_SACK_MAX && segment.payload_len + SF_TCP_HEADER <= len);
+    /* Options that we would lay out longer than they were may need more than a packet's greatest length. */
+    if (len + SF_TCP_OPTIONS_MAX <= 65535 - SF_IPV4_HEADER)
+        emit_segment_again(&ip, &segment, choice);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint8_t *frame;
@@ -175,6 +238,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(frame, data + 1, len);
     for (uint32_t flags = 0; flags < 4; flags++)
         parse_datagram(frame, len, flags, data[0] * 257u);
+    for (uint32_t flags = 0; flags < 4; flags++)
+        parse_segment(frame, len, flags, data[0] * 257u);
     parse_icmp(frame, len);
     if (len > SF_ETH_HEADER + SF_IPV4_HEADER)
         parse_icmp(frame + SF_ETH_HEADER + SF_IPV4_HEADER, len - SF_ETH_HEADER - SF_IPV4_HEADER);

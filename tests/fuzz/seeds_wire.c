@@ -1,6 +1,7 @@
 /* Writes the inputs that fuzzing begins with into the folder that is named: one frame of each kind, made by the
  * emitters. */
 #include "../../sfloop/native/wire/icmp.h"
+#include "../../sfloop/native/wire/tcp.h"
 #include "../../sfloop/native/wire/udp.h"
 
 #include <stdio.h>
@@ -84,6 +85,30 @@ static void save_messages(const char *folder)
     save(folder, "icmp-echo", message, sf_icmp_emit_echo(message, sizeof message, &echo));
 }
 
+/* TCP's part alone, with the options that `has` and n_sack ask for. */
+static void save_segments(const char *folder)
+{
+    struct sf_tcp_peer peer = {.src_addr = 0x0100000a, .dst_addr = 0x0200000a, .src_port = 1, .dst_port = 2};
+    struct iovec piece = {"some text", 9};
+    struct sf_tcp_template template;
+    uint8_t frame[200];
+    char name[64];
+
+    if (sf_tcp_template_init(&template, &peer))
+        abort();
+    for (uint8_t has = 0; has < 16; has++)
+        for (uint8_t n_sack = 0; n_sack <= SF_TCP_SACK_MAX; n_sack++) {
+            struct sf_tcp_segment segment = {
+                .seq = 1, .ack = 2, .flags = SF_TCP_ACK, .has = has, .window = 1000, .mss = 1460, .window_scale = 7,
+                .n_sack = n_sack, .ts_val = 3, .ts_ecr = 4, .sack = {{10, 20}, {30, 40}, {50, 60}, {70, 80}},
+            };
+            size_t len = sf_tcp_emit(&template, frame, sizeof frame, &segment, &piece, 1, 0);
+
+            snprintf(name, sizeof name, "tcp-%u-sack-%u", has, n_sack);
+            save(folder, name, frame + template.len, len - template.len);
+        }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -92,5 +117,6 @@ int main(int argc, char **argv)
     }
     save_datagrams(argv[1]);
     save_messages(argv[1]);
+    save_segments(argv[1]);
     return 0;
 }

@@ -50,6 +50,15 @@ static inline uint16_t sf_be16(uint16_t value)
 #endif
 }
 
+static inline uint32_t sf_be32(uint32_t value)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return __builtin_bswap32(value);
+#else
+    return value;
+#endif
+}
+
 static inline uint16_t sf_load16_be(const uint8_t *at)
 {
     return sf_be16(sf_load16(at));
@@ -58,6 +67,16 @@ static inline uint16_t sf_load16_be(const uint8_t *at)
 static inline void sf_store16_be(uint8_t *at, uint16_t value)
 {
     sf_store16(at, sf_be16(value));
+}
+
+static inline uint32_t sf_load32_be(const uint8_t *at)
+{
+    return sf_be32(sf_load32(at));
+}
+
+static inline void sf_store32_be(uint8_t *at, uint32_t value)
+{
+    sf_store32(at, sf_be32(value));
 }
 
 #endif

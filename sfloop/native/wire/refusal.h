@@ -21,6 +21,9 @@ enum sf_refusal {
     SF_REFUSED_UDP_SHORT,     /* the IP payload ends within the UDP header */
     SF_REFUSED_UDP_LENGTH,    /* below 8, or beyond the IP payload */
     SF_REFUSED_UDP_CHECKSUM,
+    SF_REFUSED_TCP_SHORT,     /* the IP payload ends within the TCP header or its options */
+    SF_REFUSED_TCP_HEADER,    /* a header length below 20 bytes */
+    SF_REFUSED_TCP_CHECKSUM,
     SF_REFUSED_ICMP_SHORT,    /* ends within the ICMP header */
     SF_REFUSED_ICMP_CHECKSUM,
     SF_REFUSED_ICMP_TYPE,     /* neither an error about a packet nor echo */

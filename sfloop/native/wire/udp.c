@@ -1,3 +1,4 @@
+#include "pieces.h"
 #include "udp.h"
 
 #include <errno.h>
@@ -133,54 +134,7 @@ void sf_udp_emit_headers(const struct sf_udp_template *template, uint8_t *frame,
 
 size_t sf_udp_pieces_len(const struct iovec *pieces, int n)
 {
-    size_t len = 0;
-
-    for (int i = 0; i < n; i++) {
-        if (pieces[i].iov_len > SF_UDP_PAYLOAD_MAX - len)
-            return SIZE_MAX;
-        len += pieces[i].iov_len;
-    }
-    return len;
-}
-
-static inline uint64_t copy8_and_sum(uint8_t *to, const uint8_t *from, uint64_t sum)
-{
-    uint64_t word = sf_load64(from);
-
-    memcpy(to, &word, sizeof word);
-    return sf_sum_add(sum, word);
-}
-
-/* sf_sum_bytes() that leaves a copy behind: the stores cost little beside the additions. */
-static inline uint64_t copy_and_sum(uint8_t *restrict to, const uint8_t *restrict from, size_t len)
-{
-    uint64_t a = 0, b = 0, c = 0, d = 0;
-
-    for (; len >= 32; to += 32, from += 32, len -= 32) {
-        a = copy8_and_sum(to, from, a);
-        b = copy8_and_sum(to + 8, from + 8, b);
-        c = copy8_and_sum(to + 16, from + 16, c);
-        d = copy8_and_sum(to + 24, from + 24, d);
-    }
-    a = sf_sum_add(sf_sum_add(a, b), sf_sum_add(c, d));
-    for (; len >= 8; to += 8, from += 8, len -= 8)
-        a = copy8_and_sum(to, from, a);
-    for (size_t i = 0; i < len; i++)
-        to[i] = from[i];
-    return sf_sum_tail(a, from, len);
-}
-
-/* One behind the other, and the sum of the whole, so that it does not matter where an odd piece ends. */
-static uint64_t gather(uint8_t *to, size_t len, const struct iovec *payload, int n, enum sf_udp_sum sum)
-{
-    uint8_t *at = to;
-
-    for (int i = 0; i < n; i++) {
-        if (payload[i].iov_len)
-            memcpy(at, payload[i].iov_base, payload[i].iov_len);
-        at += payload[i].iov_len;
-    }
-    return sum == SF_UDP_SUM_FULL ? sf_sum_bytes(0, to, len) : 0;
+    return sf_pieces_len(pieces, n, SF_UDP_PAYLOAD_MAX);
 }
 
 size_t sf_udp_emit(const struct sf_udp_template *template, uint8_t *frame, size_t room, const struct iovec *payload,
@@ -192,71 +146,23 @@ size_t sf_udp_emit(const struct sf_udp_template *template, uint8_t *frame, size_
     if (SF_UNLIKELY(len == SIZE_MAX || room < template->len + len))
         return 0;
     if (SF_LIKELY(n == 1 && sum == SF_UDP_SUM_FULL))
-        payload_sum = copy_and_sum(frame + template->len, payload->iov_base, len);
+        payload_sum = sf_copy_and_sum(frame + template->len, payload->iov_base, len);
     else
-        payload_sum = gather(frame + template->len, len, payload, n, sum);
+        payload_sum = sf_pieces_gather(frame + template->len, len, payload, n, sum == SF_UDP_SUM_FULL);
     write_headers(template, frame, (uint32_t)len, payload_sum, id, sum);
     return template->len + len;
-}
-
-/* A position in an array of pieces. */
-struct cursor {
-    const struct iovec *piece;
-    int left; /* pieces, this one included */
-    size_t offset;
-};
-
-/* Moves to where there is a byte, and returns how many there are in a row; 0: at the end. */
-static size_t cursor_span(struct cursor *c)
-{
-    while (c->left > 0 && c->offset == c->piece->iov_len) {
-        c->piece++;
-        c->left--;
-        c->offset = 0;
-    }
-    return c->left > 0 ? c->piece->iov_len - c->offset : 0;
-}
-
-static uint64_t scatter(struct cursor *to, struct cursor *from, enum sf_udp_sum sum)
-{
-    size_t source, space, done = 0;
-    uint64_t payload_sum = 0;
-
-    while ((source = cursor_span(from)) > 0 && (space = cursor_span(to)) > 0) {
-        const uint8_t *at = (const uint8_t *)from->piece->iov_base + from->offset;
-        size_t len = source < space ? source : space;
-
-        memcpy((uint8_t *)to->piece->iov_base + to->offset, at, len);
-        if (sum == SF_UDP_SUM_FULL)
-            payload_sum = sf_sum_piece(payload_sum, done, at, len);
-        to->offset += len;
-        from->offset += len;
-        done += len;
-    }
-    return payload_sum;
-}
-
-static size_t room_of(const struct iovec *pieces, int n)
-{
-    size_t room = 0;
-
-    for (int i = 0; i < n; i++)
-        room = pieces[i].iov_len > SIZE_MAX - room ? SIZE_MAX : room + pieces[i].iov_len;
-    return room;
 }
 
 size_t sf_udp_emit_pieces(const struct sf_udp_template *template, const struct iovec *frame, int frame_pieces,
                           const struct iovec *payload, int n, uint16_t id, enum sf_udp_sum sum)
 {
     size_t len = sf_udp_pieces_len(payload, n);
-    struct cursor to = {.piece = frame, .left = frame_pieces, .offset = template->len};
-    struct cursor from = {.piece = payload, .left = n};
     uint64_t payload_sum;
 
     if (len == SIZE_MAX || frame_pieces < 1 || frame->iov_len < template->len ||
-        room_of(frame, frame_pieces) < template->len + len)
+        sf_pieces_room(frame, frame_pieces) < template->len + len)
         return 0;
-    payload_sum = scatter(&to, &from, sum);
+    payload_sum = sf_pieces_scatter(frame, frame_pieces, template->len, payload, n, sum == SF_UDP_SUM_FULL);
     write_headers(template, frame->iov_base, (uint32_t)len, payload_sum, id, sum);
     return template->len + len;
 }

@@ -69,9 +69,9 @@ class Piece(c.Structure):
     _fields_ = [("base", c.c_void_p), ("len", c.c_size_t)]
 
 
-def compile_wire(folder: Path) -> c.CDLL:
-    """Compiles with $CC; raises if that fails."""
-    (folder / "inline.c").write_text(INLINE)
+def compile_wire(folder: Path, inline: str) -> c.CDLL:
+    """Compiles with $CC, and with `inline`, functions around those that are in headers; raises if that fails."""
+    (folder / "inline.c").write_text(inline)
     sources = [str(folder / "inline.c"), *sorted(str(path) for path in (NATIVE / "wire").glob("*.c"))]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     include = ["-I", str(NATIVE / "include"), "-I", str(NATIVE / "wire")]
@@ -87,7 +87,7 @@ class Wire:
     """The functions, with Python's types."""
 
     def __init__(self, folder: Path) -> None:
-        self._c = compile_wire(folder)
+        self._c = compile_wire(folder, INLINE)
         self._c.sum_of.restype = c.c_uint16
         self._c.sum_of.argtypes = [c.c_char_p, c.c_size_t]
         self._c.sf_sum_piece.restype = c.c_uint64
@@ -148,14 +148,14 @@ class Wire:
         peer = self._peer(d, dont_fragment)
         assert self._c.sf_udp_template_init(c.addressof(template), c.byref(peer)) == 0
         payload = (c.c_uint8 * max(len(d.payload), 1)).from_buffer_copy(d.payload or b"\0")
-        pieces = _pieces(c.addressof(payload), len(d.payload), cuts)
+        pieces = pieces_of(c.addressof(payload), len(d.payload), cuts)
         room = 14 + 4 * len(d.tags) + 28 + len(d.payload)
         frame = (c.c_uint8 * room)()
         how = (pieces, len(pieces), id, SUMS[sum])
         if frame_cut is None:
             written = self._c.sf_udp_emit(c.addressof(template), c.addressof(frame), room, *how)
         else:
-            parts = _pieces(c.addressof(frame), room, [room - min(frame_cut, len(d.payload))])
+            parts = pieces_of(c.addressof(frame), room, [room - min(frame_cut, len(d.payload))])
             written = self._c.sf_udp_emit_pieces(c.addressof(template), parts, len(parts), *how)
         assert written == room
         return bytes(frame)
@@ -174,7 +174,8 @@ class Wire:
         return peer
 
 
-def _pieces(base: int, length: int, cuts: list[int]) -> c.Array[Piece]:
+def pieces_of(base: int, length: int, cuts: list[int]) -> c.Array[Piece]:
+    """`length` bytes of memory, cut."""
     edges = [0, *sorted(min(cut, length) for cut in cuts), length]
     pairs = list(pairwise(edges))
     return (Piece * len(pairs))(*(Piece(base + start, end - start) for start, end in pairs))
