@@ -29,6 +29,8 @@ _OPTION_HELP = {
     "pcap": ("FILE", "write the frames that pass the tcpip stack's driver to a nanosecond pcap file"),
     "trace": ("FILE", "write a line on each of them; - is standard error"),
     "faults": ("WHAT", "have the driver lose, delay … frames, for tests: loss=1%%,delay=50us..2ms,seed=7"),
+    "tcp": ("LIMITS", "limits of the tcpip stack's TCP: congestion=newreno,time_wait=5"),
+    "linger": ("SECONDS", "how long closing the loop may wait for closed connections to deliver what they have sent"),
 }
 
 

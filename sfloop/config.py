@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
+from sfloop.tcplimits import TcpLimits, check_tcp
+
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
@@ -36,6 +38,8 @@ SPIN_MAX_US: Final = 3_600_000_000
 SPIN_MIN_US: Final = 0.001
 #: IFNAMSIZ of <net/if.h> less its terminating zero, in bytes.
 INTERFACE_NAME_MAX: Final = 15
+#: The longest that closing a loop may be asked to wait for its connections, in seconds.
+LINGER_MAX_S: Final = 3600
 
 ENVIRONMENT_PREFIX: Final = "SFLOOP_"
 #: Variables with the prefix that are read elsewhere and are no options of a loop.
@@ -60,6 +64,8 @@ class OptionKeywords(TypedDict, total=False):
     pcap: str | None
     trace: str | None
     faults: str | None
+    tcp: Mapping[str, int | float | str] | TcpLimits | str | None
+    linger: float
 
 
 @dataclass(frozen=True, init=False)
@@ -93,6 +99,11 @@ class Options:
     trace: str | None = None
     #: Faults for the driver to have, for tests: ``"loss=1%,reorder=0.5%,delay=50us..2ms,seed=7"``.
     faults: str | None = None
+    #: Limits and timers of the ``tcpip`` stack's TCP, by name (docs/tcp.md): a mapping, or ``"time_wait=5,mss=1000"``.
+    tcp: TcpLimits | None = None
+    #: The seconds that ``loop.close()`` may go on for connections of a bypass stack that were closed and have not
+    #: delivered everything yet.
+    linger: float = 2.0
 
     def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
         _reject_unknown(keywords)
@@ -370,6 +381,18 @@ def _check_text(label: str, value: object) -> str | None:
     return value
 
 
+def _check_linger(label: str, value: object) -> float:
+    allowed = f"must be a number of seconds from 0 to {LINGER_MAX_S}"
+    try:
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= LINGER_MAX_S:
+        kind = ValueError if isinstance(value, (str, int, float)) and not isinstance(value, bool) else TypeError
+        raise kind(f"{label}={value!r}: {allowed}")
+    return number
+
+
 _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "stack": _check_stack,
     "driver": _check_driver,
@@ -380,4 +403,6 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "pcap": _check_text,
     "trace": _check_text,
     "faults": _check_text,
+    "tcp": check_tcp,
+    "linger": _check_linger,
 }

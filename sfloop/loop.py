@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
+from sfloop.connecting import Connections
+from sfloop.native.engine import address, stackstream
 from sfloop.native.engine.descriptors import WatchingCore
-from sfloop.sockets import SocketCalls
 from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
 
 if TYPE_CHECKING:
     import ssl
+
+    from sfloop.transports.stacksocket import StackSocket
 
 # Loops that a forked child has to part from its parent's.
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
@@ -91,7 +94,7 @@ class TransportsByDescriptor:
         self._lent.discard(fd)
 
 
-class Loop(SocketCalls):
+class Loop(Connections):
     """An asyncio event loop that busy-polls.
 
     It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, pipes, signals, TLS,
@@ -130,6 +133,7 @@ class Loop(SocketCalls):
             name,
             int.from_bytes(socket.inet_aton(address), sys.byteorder),
             [(wrapper, value) for wrapper, value in wrappers if value is not None],
+            dict(options.tcp or ()),
         )
 
     # ---- running ----
@@ -227,6 +231,7 @@ class Loop(SocketCalls):
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
+        self._quiesce(round(self._options.linger * 1e9))
         super().close()
         self._close_engine()
 
@@ -256,7 +261,7 @@ class Loop(SocketCalls):
 
     def _make_socket_transport(
         self,
-        sock: socket.socket,
+        sock: socket.socket | StackSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         *,
@@ -269,7 +274,7 @@ class Loop(SocketCalls):
 
     def _make_ssl_transport(
         self,
-        rawsock: socket.socket,
+        rawsock: socket.socket | StackSocket,
         protocol: asyncio.BaseProtocol,
         sslcontext: ssl.SSLContext,
         waiter: asyncio.Future[None] | None = None,
@@ -375,10 +380,17 @@ class Loop(SocketCalls):
         ``wakeups_without_syscall``: calls of it that a spinning loop saw in memory; ``contentions``: times that
         adaptive spinning gave way to others; ``ready``, ``timers``: handles now waiting; ``stacks``: by name,
         ``events``, ``rx_bytes``, ``tx_bytes``, ``rx_messages``, ``tx_messages`` (stream reads and writes, or datagrams)
-        and more.
+        and more; ``connections``: of each TCP connection that bypasses the kernel, ``local`` and ``remote`` address,
+        ``state``, ``rtt``, ``rto`` and their kin in seconds, windows and what is under way in bytes, ``retransmits``.
         Empty once the loop is closed.
         """
-        return self._counters()
+        counters = self._counters()
+        if counters:
+            counters["connections"] = [
+                {"local": address.decode(own), "remote": address.decode(peer), **known}
+                for own, peer, known in stackstream.connections(self)
+            ]
+        return counters
 
     def describe(self) -> dict[str, Any]:
         """What the loop runs on and why: ``stack``, ``driver`` (its name, mode, MTU in bytes, and of a shm wire both
@@ -386,10 +398,10 @@ class Loop(SocketCalls):
         not) and ``options``."""
         choice = self._stack_choice
         driver: dict[str, Any] | None = None
-        for name, mode, mtu, address, peer in self._driver_caps():
+        for name, mode, mtu, own, peer in self._driver_caps():
             driver = {"name": name, "mode": mode, "mtu": mtu}
-            if address:
-                driver["address"] = socket.inet_ntoa(address.to_bytes(4, sys.byteorder))
+            if own:
+                driver["address"] = socket.inet_ntoa(own.to_bytes(4, sys.byteorder))
                 driver["peer"] = socket.inet_ntoa(peer.to_bytes(4, sys.byteorder)) if peer else None
         return {
             "stack": choice.name,

@@ -7,7 +7,7 @@ import logging
 import socket
 import warnings
 from asyncio import futures, transports, trsock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sfloop.native.engine import address
 from sfloop.transports.pseudosocket import PseudoSocket
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sfloop.loop import Loop
     from sfloop.native.engine.transport import TransportCore
     from sfloop.transports.server import Server
+    from sfloop.transports.stacksocket import StackSocket
 
 logger = logging.getLogger("asyncio")
 
@@ -36,7 +37,7 @@ class SocketTransport(transports._FlowControlMixin):
     def __init__(
         self,
         loop: Loop,
-        sock: socket.socket,
+        sock: socket.socket | StackSocket,
         core: TransportCore,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None,
@@ -47,7 +48,7 @@ class SocketTransport(transports._FlowControlMixin):
         asyncio.BaseTransport.__init__(self, extra)
         self._core = core
         self._loop: Loop | None = loop
-        self._sock: socket.socket | None = sock
+        self._sock: socket.socket | StackSocket | None = sock
         self._sock_fd = sock.fileno()
         self._server = server
         self._peer = peer
@@ -104,7 +105,7 @@ class SocketTransport(transports._FlowControlMixin):
             self._extra[name] = _name_of(self._sock.getsockname)
         elif self._sock is not None and name == "socket":
             kind = trsock.TransportSocket if self._core.stack in ("kernel", None) else PseudoSocket
-            self._extra[name] = kind(self._sock)
+            self._extra[name] = kind(cast("socket.socket", self._sock))
 
     # ---- protocol and reading ----
 

@@ -9,7 +9,9 @@ from asyncio import base_events, constants, trsock
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from sfloop.native.engine import stackstream
 from sfloop.native.engine.listener import ListenerCore
+from sfloop.transports.stacksocket import StackSocket
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sfloop.loop import Loop
+    from sfloop.native.engine.stackstream import StackListener
 
 #: What accept() reports when the process or the machine has run out of something. The listener tries again later.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -76,7 +79,8 @@ class Server(base_events.Server):
 
 
 class Listener:
-    """Accepts what arrives at one listening socket, and gives each connection a protocol and a transport."""
+    """Accepts what arrives at one listening socket, by the kernel and by every stack that serves its address, and gives
+    each connection a protocol and a transport."""
 
     def __init__(
         self,
@@ -96,6 +100,13 @@ class Listener:
         self._backlog = backlog
         self._ssl_timeouts = ssl_timeouts
         self._core = ListenerCore(loop, sock.fileno(), self._accept_some)
+        self._stack_cores: list[StackListener] = []
+        if sock.family == socket.AF_INET:
+            try:
+                self._stack_cores = stackstream.listen(loop, sock.fileno(), backlog, self._accept_from_stack)
+            except BaseException:
+                self._core.close()
+                raise
 
     def __repr__(self) -> str:
         return f"<Listener {self._sock!r}>"
@@ -103,6 +114,8 @@ class Listener:
     def close(self) -> None:
         """Stops accepting. The socket is its owner's to close."""
         self._core.close()
+        for core in self._stack_cores:
+            core.close()
 
     def _accept_some(self) -> None:
         # What is left over is reported by the next poll again; connections in use get their turn in between.
@@ -110,16 +123,27 @@ class Listener:
             try:
                 fd = self._core.accept()
             except OSError as exc:
-                if exc.errno not in EXHAUSTED:
-                    raise
-                self._pause(exc)
+                self._accept_failed(exc, self._core)
                 return
             if fd < 0:
                 return
-            copy_context().run(self._connect, fd)  # a context for each connection
+            copy_context().run(self._connect_fd, fd)  # a context for each connection
 
-    def _pause(self, exc: OSError) -> None:
-        # The kernel goes on reporting the socket as readable, so it is left alone for a while.
+    def _accept_from_stack(self, core: StackListener) -> None:
+        for _ in range(max(1, min(self._backlog, 128))):
+            try:
+                stream = core.accept()
+            except OSError as exc:
+                self._accept_failed(exc, core)
+                return
+            if stream is None:
+                return
+            copy_context().run(self._connect, StackSocket(stream), core.peer)
+
+    def _accept_failed(self, exc: OSError, core: ListenerCore | StackListener) -> None:
+        if exc.errno not in EXHAUSTED:
+            raise exc
+        # The socket goes on being reported as readable, so it is left alone for a while.
         self._loop.call_exception_handler(
             {
                 "message": "socket.accept() out of system resource",
@@ -127,17 +151,20 @@ class Listener:
                 "socket": trsock.TransportSocket(self._sock),
             }
         )
-        self._core.pause()
-        self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self._resume)
+        core.pause()
+        self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self._resume, core)
 
-    def _resume(self) -> None:
-        if not self._core.closed:
-            self._core.resume()
+    def _resume(self, core: ListenerCore | StackListener) -> None:
+        if not core.closed:
+            core.resume()
 
-    def _connect(self, fd: int) -> None:
+    def _connect_fd(self, fd: int) -> None:
         sock = self._sock
         conn = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)
         conn.setblocking(False)
+        self._connect(conn, self._core.peer)
+
+    def _connect(self, conn: socket.socket | StackSocket, peer: bytes) -> None:
         if self._sslcontext is not None:
             # asyncio's coroutine: it waits for the handshake and tells of its failure.
             self._loop.create_task(
@@ -154,7 +181,7 @@ class Listener:
         protocol = None
         try:
             protocol = self._protocol_factory()
-            self._loop._make_socket_transport(conn, protocol, server=self._server, peer=self._core.peer)
+            self._loop._make_socket_transport(conn, protocol, server=self._server, peer=peer)
         except (SystemExit, KeyboardInterrupt):
             conn.close()
             raise
@@ -170,7 +197,7 @@ class Listener:
                 self._loop.call_exception_handler(context)
 
 
-def _peer(conn: socket.socket) -> Any:
+def _peer(conn: socket.socket | StackSocket) -> Any:
     try:
         return conn.getpeername()
     except OSError:  # it is gone already

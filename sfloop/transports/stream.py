@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sfloop.native.engine import stream
 from sfloop.native.engine.stream import StreamCore
 from sfloop.transports.base import SocketTransport
+from sfloop.transports.stacksocket import StackSocket
 
 if TYPE_CHECKING:
     from sfloop.loop import Loop
@@ -29,7 +30,7 @@ class StreamTransport(SocketTransport, asyncio.Transport):
     def __init__(
         self,
         loop: Loop,
-        sock: socket.socket,
+        sock: socket.socket | StackSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
@@ -39,7 +40,12 @@ class StreamTransport(SocketTransport, asyncio.Transport):
         self._sock = None
         if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        core = StreamCore(loop, self, sock.fileno(), True)
+        if isinstance(sock, StackSocket):
+            core = StreamCore(loop, self, sock.stream, True)
+            sock.taken_by(core)
+            self._sendfile_compatible = constants._SendfileMode.FALLBACK
+        else:
+            core = StreamCore(loop, self, sock.fileno(), True)
         super().__init__(loop, sock, core, protocol, waiter, extra, server, peer)
 
     write = stream.write

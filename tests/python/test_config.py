@@ -32,6 +32,8 @@ DEFAULTS = {
     "pcap": None,
     "trace": None,
     "faults": None,
+    "tcp": None,
+    "linger": 2.0,
 }
 
 
@@ -171,6 +173,8 @@ def test_environment() -> None:
         "SFLOOP_PCAP": "frames.pcap",
         "SFLOOP_TRACE": "-",
         "SFLOOP_FAULTS": "loss=1%",
+        "SFLOOP_TCP": "time_wait=5, congestion=newreno",
+        "SFLOOP_LINGER": "0.5",
         "HOME": "/",
     }
     options = Options.from_environment(environ)
@@ -184,6 +188,8 @@ def test_environment() -> None:
         "pcap": "frames.pcap",
         "trace": "-",
         "faults": "loss=1%",
+        "tcp": (("congestion", "newreno"), ("time_wait", 5.0)),
+        "linger": 0.5,
     }
     assert options.explicit == set(DEFAULTS)
 
@@ -203,6 +209,12 @@ def test_an_empty_variable_is_unset() -> None:
         ("SFLOOP_STACK", "kernl", "SFLOOP_STACK='kernl': must be one of 'auto', 'kernel'"),
         ("SFLOOP_FALLBACK", "no", "SFLOOP_FALLBACK='no': must be one of 'kernel', 'warn', 'error'"),
         ("SFLOOP_INTERFACE", "eth 0", "SFLOOP_INTERFACE='eth 0': must be the name of a network interface"),
+        ("SFLOOP_TCP", "time_wate=5", "SFLOOP_TCP: there is no limit 'time_wate' (did you mean 'time_wait'?)"),
+        ("SFLOOP_TCP", "time_wait=-1", "SFLOOP_TCP: time_wait='-1': must be a number of seconds from 0.001 to 3600"),
+        ("SFLOOP_TCP", "mss=lots", "SFLOOP_TCP: mss='lots': must be a whole number from 88 to 65495"),
+        ("SFLOOP_TCP", "congestion=bbr", "SFLOOP_TCP: congestion='bbr': must be one of 'cubic', 'newreno'"),
+        ("SFLOOP_TCP", "cubic", "SFLOOP_TCP='cubic': 'cubic' should be a name and a value"),
+        ("SFLOOP_LINGER", "long", "SFLOOP_LINGER='long': must be a number of seconds from 0 to 3600"),
         ("SFLOOP_DRIVER", "e1000", "SFLOOP_DRIVER='e1000': must be one of 'shm'"),
     ],
 )

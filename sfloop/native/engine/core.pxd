@@ -30,6 +30,10 @@ cdef class LoopCore:
     cdef public object _transports, _unix_server_sockets, slow_callback_duration
 
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1
+    cdef int take_slot(self, uint32_t *slot, uint32_t *generation) except -1
+    cdef void give_slot(self, uint32_t slot) noexcept
+    cdef int enter(self, Sink sink, uint32_t slot) except -1
+    cdef int take_over(self, Sink sink, Sink before) except -1
     cdef int adopt_bypassing(self, Sink sink, int fd, sf_sock_kind kind, uint32_t slot, uint32_t generation) except -1
     cdef int descriptor_taken(self, int fd) except -1
     cdef void detach(self, Sink sink) noexcept

@@ -129,14 +129,25 @@ cdef class LoopCore:
         """Drops every handle and timer, leaves open transports to their owners, and frees the engine."""
         self.shut()
 
+    def _quiesce(self, long long patience):
+        """Lets the bypass stacks deliver what closed transports have sent, for up to `patience` ns. Returns how many
+        connections are given up."""
+        cdef sf_engine *e = self.engine
+        cdef int left = 0
+        if e != NULL and e.n_stacks:
+            with nogil:
+                left = sf_engine_quiesce(e, patience)
+        return left
+
     # ---- stacks that bypass the kernel ----
 
-    def _open_tcpip(self, str driver, str interface, uint32_t address, list wrappers):
+    def _open_tcpip(self, str driver, str interface, uint32_t address, list wrappers, dict limits):
         """Gives the loop the tcpip stack over a frame driver. Before any socket is made.
 
         :param interface: the kernel's name of the interface; of the shm driver, the wire's.
         :param address: of this side of a shm wire, in network byte order; 0 otherwise.
         :param wrappers: (name, its file or description) of the drivers to stand on it, the lowest first.
+        :param limits: of TCP, by the names of struct sf_tcp_limits; times in seconds.
         :raises OSError: with the driver's own words on what is missing.
         """
         cdef sf_driver_config config
@@ -177,6 +188,10 @@ cdef class LoopCore:
             opened = wrapped
         stack_config.driver = opened
         stack_config.interface = name
+        algorithm = (<str>limits.get("congestion", "")).encode()
+        set_limits(&stack_config.tcp, limits)
+        if algorithm:
+            stack_config.tcp.congestion = algorithm
         stack = sf_stack_tcpip_create(&stack_config, &error, message)
         if stack == NULL:
             opened.fast.control.close(opened)
@@ -590,19 +605,47 @@ cdef class LoopCore:
                 sf_slots_give(&self.engine.slots, slot)
         if rc < 0:
             raise os_error(-rc)
+        self.enter(sink, slot)
+        if kind == SF_KIND_STREAM or kind == SF_KIND_DATAGRAM:
+            self.note_transport(fd, slot + 1)
+            sink.transport_fd = fd
+        return 0
+
+    cdef int take_slot(self, uint32_t *slot, uint32_t *generation) except -1:
+        """For a socket that a stack is about to make; given back if it does not."""
+        cdef int rc = sf_slots_take(&self.engine.slots, slot, generation)
+        if rc < 0:
+            raise os_error(-rc)
+        return 0
+
+    cdef void give_slot(self, uint32_t slot) noexcept:
+        sf_slots_give(&self.engine.slots, slot)
+
+    cdef int enter(self, Sink sink, uint32_t slot) except -1:
+        """The sink has a socket of this slot, with no interest yet: from now on it takes its events."""
         while <uint32_t>len(self.sinks) <= slot:
             self.sinks.append(None)
         self.sinks[slot] = sink
         sink.transport_fd = -1
-        if kind == SF_KIND_STREAM or kind == SF_KIND_DATAGRAM:
-            self.note_transport(fd, slot + 1)
-            sink.transport_fd = fd
         global live_sinks
         live_sinks += 1
         sink.loop = self
         sink.slot = slot
         sink.interest = 0
         return 0
+
+    cdef int take_over(self, Sink sink, Sink before) except -1:
+        """Gives the socket of one sink to another, slot and all. What `before` was interested in is not asked for any more."""
+        global live_sinks
+        if self.closed:
+            self.check_open()
+        if before.sock == NULL or before.loop is not self:
+            raise RuntimeError(f"{before!r} has no open socket of this loop")
+        before.want(0)
+        sink.sock = before.sock
+        before.sock = NULL
+        live_sinks -= 1
+        return self.enter(sink, before.slot)
 
     cdef int adopt_bypassing(self, Sink sink, int fd, sf_sock_kind kind, uint32_t slot, uint32_t generation) except -1:
         """By the first stack that serves the socket's addresses. What none of them can is the kernel's."""
@@ -675,6 +718,29 @@ cdef class LoopCore:
             "sockets": e.slots.used - 1 - e.n_stacks,  # less the engine's own descriptors
             "stacks": stacks,
         }
+
+
+cdef sf_ns seconds(dict limits, str name) except -1:
+    return <sf_ns>ceil(<double>limits.get(name, 0.0) * 1e9)
+
+
+cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
+    """What is not given stays 0: the stack's default."""
+    out.max_connections = limits.get("max_connections", 0)
+    out.max_half_open = limits.get("max_half_open", 0)
+    out.max_time_wait = limits.get("max_time_wait", 0)
+    out.send_buffer = limits.get("send_buffer", 0)
+    out.receive_buffer = limits.get("receive_buffer", 0)
+    out.memory = limits.get("memory", 0)
+    out.syn_retries = limits.get("syn_retries", 0)
+    out.retries = limits.get("retries", 0)
+    out.mss = limits.get("mss", 0)
+    out.time_wait = seconds(limits, "time_wait")
+    out.orphan_timeout = seconds(limits, "orphan_timeout")
+    out.user_timeout = seconds(limits, "user_timeout")
+    out.min_rto = seconds(limits, "min_rto")
+    out.delayed_ack = seconds(limits, "delayed_ack")
+    return 0
 
 
 cdef dict stack_counters(sf_stack *stack):

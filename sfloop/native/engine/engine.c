@@ -185,6 +185,32 @@ int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience)
     }
 }
 
+static int count_lingering(const struct sf_engine *e)
+{
+    int n = 0;
+
+    for (int i = 0; i < e->n_stacks; i++)
+        if (e->stacks[i]->ops->lingering)
+            n += e->stacks[i]->ops->lingering(e->stacks[i]);
+    return n;
+}
+
+int sf_engine_quiesce(struct sf_engine *e, sf_ns patience)
+{
+    sf_ns started = sf_now();
+    int left;
+
+    while ((left = count_lingering(e)) > 0) {
+        e->now = sf_now();
+        if (e->now - started >= patience)
+            break;
+        poll_bypass(e);
+        sf_relax();
+    }
+    e->event_next = e->event_count = 0;
+    return left;
+}
+
 void sf_engine_stale(struct sf_engine *e)
 {
     e->kernel->stats.stale_events++;

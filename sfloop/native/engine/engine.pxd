@@ -1,6 +1,6 @@
 """The C core as Cython sees it: engine.h and stack.h."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "sf/base.h" nogil:
     ctypedef int64_t sf_ns
@@ -62,6 +62,32 @@ cdef extern from "sf/stack.h" nogil:
         sf_ns timestamp
         const sockaddr *addr
 
+    cdef struct sf_stream_info:
+        const char *state
+        const char *congestion
+        sf_ns rtt
+        sf_ns rtt_var
+        sf_ns rtt_min
+        sf_ns rto
+        uint32_t mss
+        uint32_t cwnd
+        uint32_t ssthresh
+        uint32_t snd_wnd
+        uint32_t rcv_wnd
+        uint32_t in_flight
+        uint32_t unsent
+        uint32_t unread
+        uint64_t bytes_sent
+        uint64_t bytes_received
+        uint64_t segments_sent
+        uint64_t segments_received
+        uint64_t retransmits
+        uint64_t timeouts
+        uint64_t recoveries
+        uint64_t probes
+        uint64_t duplicate_acks
+        uint64_t out_of_order
+
     cdef struct sf_stack_ops:
         const char *name
         void (*destroy)(sf_stack *)
@@ -74,6 +100,15 @@ cdef extern from "sf/stack.h" nogil:
         ssize_t (*recv_into)(sf_sock *, void *buf, size_t len)
         int (*shutdown_tx)(sf_sock *)
         int (*accept)(sf_sock *, sockaddr *addr, socklen_t *len)
+        int (*connect)(sf_stack *, int fd, const sockaddr *, socklen_t, uint32_t slot, uint32_t generation, sf_sock **out)
+        int (*connect_result)(sf_sock *)
+        int (*listen)(sf_stack *, int fd, int backlog, uint32_t slot, uint32_t generation, sf_sock **out)
+        int (*accept_stream)(sf_sock *, sf_sock **out)
+        int (*name_of)(sf_sock *, bint peer, sockaddr *, socklen_t *len)
+        int (*set_option)(sf_sock *, int level, int name, const void *value, socklen_t len)
+        int (*get_option)(sf_sock *, int level, int name, void *value, socklen_t *len)
+        int (*stream_info)(sf_sock *, sf_stream_info *)
+        int (*lingering)(sf_stack *)
         int (*recv_batch)(sf_sock *, sf_datagram *out, int max)
         ssize_t (*send_to)(sf_sock *, const void *data, size_t len, const sockaddr *addr, socklen_t addr_len)
         int (*want_timestamps)(sf_sock *, bint)
@@ -82,9 +117,27 @@ cdef extern from "sf/stack.h" nogil:
         const char *name
         uint64_t value
 
+    cdef struct sf_tcp_limits:
+        const char *congestion
+        uint32_t max_connections
+        uint32_t max_half_open
+        uint32_t max_time_wait
+        uint32_t send_buffer
+        uint32_t receive_buffer
+        uint64_t memory
+        sf_ns time_wait
+        sf_ns orphan_timeout
+        sf_ns user_timeout
+        sf_ns min_rto
+        sf_ns delayed_ack
+        uint32_t syn_retries
+        uint32_t retries
+        uint16_t mss
+
     cdef struct sf_tcpip_config:
         sf_driver *driver
         const char *interface
+        sf_tcp_limits tcp
 
     sf_stack *sf_stack_tcpip_create(const sf_tcpip_config *, int *error, char *message)
     int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
@@ -218,5 +271,6 @@ cdef extern from "sf/engine.h" nogil:
     int sf_engine_poll(sf_engine *)
     bint sf_engine_may_skip_poll(sf_engine *)
     int sf_engine_wait(sf_engine *, sf_ns deadline, sf_ns patience)
+    int sf_engine_quiesce(sf_engine *, sf_ns patience)
     void sf_engine_wake(sf_engine *)
     bint sf_engine_current(const sf_engine *, const sf_event *)

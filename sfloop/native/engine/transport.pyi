@@ -1,6 +1,7 @@
 import asyncio
 
 from sfloop.native.engine.core import LoopCore
+from sfloop.native.engine.stackstream import StackStream
 
 class TransportCore:
     started: bool
@@ -10,7 +11,9 @@ class TransportCore:
     conn_lost: int
     queued: int
 
-    def __init__(self, loop: LoopCore, transport: asyncio.BaseTransport, fd: int, stream: bool) -> None: ...
+    def __init__(
+        self, loop: LoopCore, transport: asyncio.BaseTransport, source: int | StackStream, stream: bool
+    ) -> None: ...
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
     def get_transport(self) -> asyncio.BaseTransport | None: ...
     def get_protocol(self) -> asyncio.BaseProtocol: ...

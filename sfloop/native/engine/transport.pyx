@@ -8,6 +8,7 @@ from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore, Sink
 from sfloop.native.engine.engine cimport SF_KIND_DATAGRAM, SF_KIND_STREAM, SF_READABLE, SF_WRITABLE, sf_sock_kind
+from sfloop.native.engine.stackstream cimport StackStream
 
 cdef extern from "Python.h":
     int PyContext_Enter(object) except -1
@@ -30,11 +31,16 @@ cdef int reraise() except -1:
 
 
 cdef class TransportCore(Sink):
-    def __init__(self, LoopCore loop, transport, int fd, bint stream):
+    def __init__(self, LoopCore loop, transport, source, bint stream):
+        """:param source: a kernel descriptor, or a StackStream, which the transport takes over."""
         self.transport = transport
         self.context = PyContext_CopyCurrent()
         self.set_write_limits(None, None)
-        loop.attach(self, fd, SF_KIND_STREAM if stream else SF_KIND_DATAGRAM)
+        if isinstance(source, StackStream):
+            loop.take_over(self, <StackStream>source)
+            (<StackStream>source).taken = True
+        else:
+            loop.attach(self, source, SF_KIND_STREAM if stream else SF_KIND_DATAGRAM)
 
     cdef int serve(self, uint32_t what) except -1:
         return 0

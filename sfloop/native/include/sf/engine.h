@@ -167,6 +167,10 @@ int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience);
  */
 bool sf_engine_may_skip_poll(struct sf_engine *);
 
+/* Before the end: polls until the bypass stacks have delivered what released streams have sent, or `patience` ns are over.
+ * Sockets' events are dropped. Returns how many streams were given up. Needs no GIL. */
+int sf_engine_quiesce(struct sf_engine *, sf_ns patience);
+
 /* From any thread: the loop's next look at its ready queue must not be put off. */
 void sf_engine_wake(struct sf_engine *);
 

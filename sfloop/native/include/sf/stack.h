@@ -152,6 +152,9 @@ struct sf_stack_ops {
     int (*set_option)(struct sf_sock *, int level, int name, const void *value, socklen_t len);
     int (*get_option)(struct sf_sock *, int level, int name, void *value, socklen_t *len);
     int (*stream_info)(struct sf_sock *, struct sf_stream_info *);
+    /* How many released streams still have something to deliver: data or a FIN that the other side has not acknowledged.
+     * Destroying the stack loses it, so whoever is about to polls until there is nothing, or for as long as it has patience. */
+    int (*lingering)(struct sf_stack *);
 
     /* Datagrams. addr NULL: the connected peer. */
     int (*recv_batch)(struct sf_sock *, struct sf_datagram *out, int max);

@@ -1,0 +1,71 @@
+"""How a connection is opened: by the stack that reaches the address, else by the kernel."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextvars import ContextVar
+from typing import Any
+
+from sfloop.native.engine import stackstream
+from sfloop.native.engine.stackstream import StackStream
+from sfloop.sockets import SocketCalls
+from sfloop.transports.stacksocket import StackSocket
+
+# Set within create_connection(), where what connects is the loop's to choose: a list for the stream of a stack's. The
+# program's own sock_connect() is about its own socket.
+_for_transport: ContextVar[list[StackStream] | None] = ContextVar("_for_transport", default=None)
+
+
+class Connections(SocketCalls):
+    """asyncio's ``create_connection`` with its happy eyeballs, over all of the loop's stacks."""
+
+    __slots__ = ()
+
+    async def _connect_sock(self, exceptions: list[Any], addr_info: Any, local_addr_infos: Any = None) -> Any:
+        if addr_info[0] != socket.AF_INET or not stackstream.can_connect(self):
+            return await super()._connect_sock(exceptions, addr_info, local_addr_infos)
+        opened: list[StackStream] = []
+        token = _for_transport.set(opened)
+        try:
+            # asyncio's code makes and binds a socket and calls sock_connect() with it.
+            sock = await super()._connect_sock(exceptions, addr_info, local_addr_infos)
+        finally:
+            _for_transport.reset(token)
+        if not opened:
+            return sock
+        sock.close()  # the stack holds the port by a duplicate
+        return StackSocket(opened[0])
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket. As ``asyncio.loop.sock_connect``: always by the kernel."""
+        opened = _for_transport.get()
+        if opened is not None:
+            stream = await self._connect_by_stack(sock, address)
+            if stream is not None:
+                opened.append(stream)
+                return
+        await super().sock_connect(sock, address)
+
+    async def _connect_by_stack(self, sock: socket.socket, address: tuple[str, int]) -> StackStream | None:
+        host, port = address
+        try:
+            packed = struct.pack("=H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton(host) + bytes(8)
+        except (OSError, struct.error):
+            return None  # the kernel's call has the right words for it
+        waiter = self.create_future()
+        stream = None
+        try:
+            stream = stackstream.connect(self, sock.fileno(), packed, waiter)
+            if stream is None or await waiter:
+                return stream
+        except OSError as exc:
+            if stream is not None:
+                stream.close()
+            raise OSError(exc.errno, f"Connect call failed {address}") from None  # as asyncio's
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            raise
+        stream.close()
+        return None

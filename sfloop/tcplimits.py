@@ -1,0 +1,101 @@
+"""The option ``tcp``: limits and timers of the tcpip stack's TCP (sf/stack.h, struct sf_tcp_limits)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["ALGORITHMS", "NAMES", "TcpLimits", "check_tcp"]
+
+#: Name → value, in the order of the names; hashable, as all options are.
+TcpLimits = tuple[tuple[str, "int | float | str"], ...]
+
+ALGORITHMS: Final = ("cubic", "newreno")
+
+#: Name → (least, most): numbers of things, or bytes.
+COUNTS: Final[dict[str, tuple[int, int]]] = {
+    "max_connections": (1, 1 << 24),
+    "max_half_open": (1, 1 << 20),
+    "max_time_wait": (1, 1 << 24),
+    "send_buffer": (4096, 1 << 30),
+    "receive_buffer": (4096, 1 << 30),
+    "memory": (1 << 16, 1 << 48),
+    "syn_retries": (1, 127),
+    "retries": (1, 127),
+    "mss": (88, 65_495),
+}
+#: Name → (least, most) in seconds.
+SECONDS: Final[dict[str, tuple[float, float]]] = {
+    "time_wait": (0.001, 3600),
+    "orphan_timeout": (0.001, 3600),
+    "user_timeout": (0.001, 86_400),
+    "min_rto": (0.0001, 60),
+    "delayed_ack": (0.0001, 0.5),  # RFC 9293, 3.8.6.3
+}
+NAMES: Final = ("congestion", *COUNTS, *SECONDS)
+
+
+def check_tcp(label: str, value: object) -> TcpLimits | None:
+    """A mapping, or text as in ``"congestion=newreno,time_wait=5"``, in the form in which options keep it.
+
+    :raises TypeError: neither of them.
+    :raises ValueError: an unknown name, or a value that is not allowed.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        given = _from_text(label, value)
+    elif isinstance(value, (Mapping, tuple)):
+        given = dict(value)
+    else:
+        raise TypeError(f"{label}={value!r}: must be a mapping of limits, text as in 'time_wait=5', or None")
+    return tuple((name, _check(label, name, given[name])) for name in sorted(given, key=str)) or None
+
+
+def _from_text(label: str, text: str) -> dict[str, object]:
+    given: dict[str, object] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals or not value.strip():
+            raise ValueError(f"{label}={text!r}: {part!r} should be a name and a value, as in 'time_wait=5'")
+        given[name.strip()] = value.strip()
+    return given
+
+
+def _check(label: str, name: object, value: object) -> int | float | str:
+    if name == "congestion":
+        if value not in ALGORITHMS:
+            raise ValueError(f"{label}: congestion={value!r}: must be one of {', '.join(map(repr, ALGORITHMS))}")
+        return str(value)
+    if name in COUNTS:
+        return _check_count(label, str(name), value)
+    if name in SECONDS:
+        return _check_seconds(label, str(name), value)
+    import difflib  # only when it is needed: it takes a while to import
+
+    nearest = difflib.get_close_matches(str(name), NAMES, 1)
+    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    raise ValueError(f"{label}: there is no limit {name!r}{hint}; there are {', '.join(NAMES)}")
+
+
+def _check_count(label: str, name: str, value: object) -> int:
+    least, most = COUNTS[name]
+    try:
+        number = int(value) if isinstance(value, str) else value
+    except ValueError:
+        number = None
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+        raise ValueError(f"{label}: {name}={value!r}: must be a whole number from {least} to {most}")
+    return number
+
+
+def _check_seconds(label: str, name: str, value: object) -> float:
+    least, most = SECONDS[name]
+    try:
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise ValueError(f"{label}: {name}={value!r}: must be a number of seconds from {least} to {most}")
+    return number
