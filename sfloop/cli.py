@@ -1,8 +1,9 @@
-"""The ``sfloop`` command: ``run``, ``demo``, ``bench``, ``backends``."""
+"""The ``sfloop`` command: ``run``, ``doctor``, ``ping``, ``demo``, ``bench``, ``backends``."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,13 @@ __all__ = ["main"]
 
 #: What a shell's own commands exit with when they are called wrongly, and argparse too.
 USAGE_ERROR = 2
+
+#: Commands that are packages of their own with a main(), imported when they are called.
+_COMMANDS_APART = {
+    "doctor": "what this machine can do, what it costs as it is, and what mends it",
+    "demo": "market data and orders on asyncio, uvloop and sfloop in turn",
+    "bench": "the side-by-side benchmarks",
+}
 
 _OPTION_HELP = {
     "stack": ("STACK", f"network stack: {', '.join(STACKS)}"),
@@ -37,15 +45,11 @@ _OPTION_HELP = {
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``sfloop`` command. Returns the exit status; ``argv`` are the arguments without the program's name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # These two have parsers of their own, which should also see --help.
-    if arguments[:1] == ["demo"]:
-        from sfloop import demo
-
-        return demo.main(arguments[1:])
-    if arguments[:1] == ["bench"]:
-        from sfloop import bench
-
-        return bench.main(arguments[1:])
+    # These have parsers of their own, which should also see --help.
+    if arguments[:1] and arguments[0] in _COMMANDS_APART:
+        command = importlib.import_module(f"sfloop.{arguments[0]}")
+        status: int = command.main(arguments[1:])
+        return status
     program: list[str] = []
     if arguments[:1] == ["run"]:
         options, program = _split_at_program(arguments[1:])
@@ -88,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_run(commands)
-    commands.add_parser("demo", help="market data and orders on asyncio, uvloop and sfloop in turn", add_help=False)
-    commands.add_parser("bench", help="the side-by-side benchmarks", add_help=False)
+    for name, text in _COMMANDS_APART.items():
+        commands.add_parser(name, help=text, add_help=False)
     listing = commands.add_parser(
         "backends", help="the stacks and drivers that this build and machine have", allow_abbrev=False
     )

@@ -57,7 +57,8 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     # Programs that use the loop as any program does.
     "bench": frozenset({"multicast", "package", "testing"}),
     "demo": frozenset({"multicast", "package", "testing"}),
-    "cli": frozenset({"bench", "config", "demo", "package", "running"}),
+    "doctor": frozenset(),
+    "cli": frozenset({"bench", "config", "demo", "doctor", "package", "running"}),
 }
 
 #: Module, or package with everything in it → its layer. The longest that fits decides.
@@ -81,6 +82,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.launcher": "running",
     "sfloop.bench": "bench",
     "sfloop.demo": "demo",
+    "sfloop.doctor": "doctor",
     "sfloop.cli": "cli",
     "sfloop.__main__": "cli",
 }

@@ -1,0 +1,63 @@
+"""Every check, in the order of the report. A new one is a function that yields findings, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from sfloop.doctor.checks import (
+    busy_poll,
+    capabilities,
+    clock,
+    cpus,
+    interrupts,
+    libraries,
+    memlock,
+    memory,
+    nic,
+    numa,
+    offloads,
+    power,
+    virtualisation,
+    xdp,
+)
+from sfloop.doctor.finding import Finding, UnseenError
+from sfloop.doctor.machine import Machine
+
+Check = Callable[[Machine], Iterator[Finding]]
+
+#: Name → check. The name is what a finding has when the check could not look at all.
+CHECKS: Final[dict[str, Check]] = {
+    "virtual-machine": virtualisation.check,
+    "nic": nic.check,
+    "libraries": libraries.check,
+    "capabilities": capabilities.check,
+    "hugepages": memory.check,
+    "memlock": memlock.check,
+    "irq-affinity": interrupts.check_affinity,
+    "coalescing": interrupts.check_coalescing,
+    "xdp": xdp.check,
+    "offloads": offloads.check,
+    "busy-poll": busy_poll.check,
+    "numa": numa.check,
+    "isolation": cpus.check_isolation,
+    "nohz": cpus.check_tick,
+    "smt": cpus.check_siblings,
+    "cpu-quota": cpus.check_quota,
+    "c-states": power.check_idle_states,
+    "governor": power.check_governor,
+    "clock": clock.check,
+    "interruptions": cpus.check_interruptions,
+}
+
+
+def examine(machine: Machine) -> Iterator[Finding]:
+    """What every check finds. One that cannot look says so, and the others go on."""
+    for name, check in CHECKS.items():
+        try:
+            yield from check(machine)
+        except UnseenError as error:
+            yield Finding(name, machine.interface or "" if name in _OF_THE_INTERFACE else "", "unseen", str(error))
+
+
+_OF_THE_INTERFACE: Final = ("nic", "irq-affinity", "coalescing", "xdp", "offloads", "numa")

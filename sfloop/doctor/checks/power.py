@@ -1,0 +1,61 @@
+"""What a CPU does to save power: how deep it sleeps, and how slowly it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sfloop.doctor.finding import Cost, Finding, UnseenError
+from sfloop.doctor.machine import Machine, listed
+
+_SHALLOW_US = 2
+
+
+def check_idle_states(machine: Machine) -> Iterator[Finding]:
+    """The deepest sleep that is enabled: a loop that sleeps pays for leaving it."""
+    subject = f"cpu {listed(machine.cpus)}"
+    deepest, name, seen = 0, "", False
+    for cpu in machine.cpus:
+        directory = f"/sys/devices/system/cpu/cpu{cpu}/cpuidle"
+        for state in machine.names(directory):
+            latency = machine.find(f"{directory}/{state}/latency") or ""
+            if not latency.isdecimal():
+                continue
+            seen = True
+            if machine.find(f"{directory}/{state}/disable") != "1" and int(latency) > deepest:
+                deepest, name = int(latency), machine.find(f"{directory}/{state}/name") or state
+    if not seen:
+        raise UnseenError("this kernel manages no idle states (a virtual machine's are the hypervisor's)")
+    if deepest <= _SHALLOW_US:
+        yield Finding("c-states", subject, "pass", f"the deepest state that is enabled takes {deepest} µs to leave")
+        return
+    yield Finding(
+        "c-states",
+        subject,
+        "warn",
+        f"{name} is enabled: a loop that sleeps pays for leaving it, one that spins does not",
+        Cost(deepest, deepest, "wake-up", "kernel"),
+        f"cpupower idle-set -D {_SHALLOW_US}   # or spin='always'",
+    )
+
+
+def check_governor(machine: Machine) -> Iterator[Finding]:
+    governors: dict[str, list[int]] = {}
+    for cpu in machine.cpus:
+        text = machine.find(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor")
+        if text:
+            governors.setdefault(text, []).append(cpu)
+    if not governors:
+        raise UnseenError("this kernel does not set the CPUs' frequency (a virtual machine's is the hypervisor's)")
+    slow = {governor: cpus for governor, cpus in governors.items() if governor != "performance"}
+    if not slow:
+        yield Finding("governor", f"cpu {listed(machine.cpus)}", "pass", "performance")
+        return
+    for governor, cpus in slow.items():
+        yield Finding(
+            "governor",
+            f"cpu {listed(cpus)}",
+            "warn",
+            f"{governor}: after a pause the clock has to be raised again",
+            Cost(10, 500, "burst after a pause", "typical"),
+            "cpupower frequency-set -g performance",
+        )
