@@ -92,8 +92,8 @@ void sf_tcp_recovery_reduce(struct sf_tcp_loss *l, uint32_t delivered, bool safe
         if (send > ssthresh - pipe)
             send = ssthresh - pipe;
     }
-    if (!l->prr_out && send < l->mss)
-        send = l->mss; /* the fast retransmit */
+    if ((!l->prr_out || pipe < l->mss) && send < l->mss)
+        send = l->mss; /* the fast retransmit; and something has to be under way to bring the next ACK */
     l->cc.cwnd = pipe + send;
 }
 
