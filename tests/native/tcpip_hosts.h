@@ -87,8 +87,8 @@ static inline void end(void)
 
 static inline uint64_t counter(struct sf_stack *stack, const char *name)
 {
-    struct sf_counter counters[64];
-    int n = sf_stack_tcpip_counters(stack, counters, 64);
+    struct sf_counter counters[128];
+    int n = sf_stack_tcpip_counters(stack, counters, 128);
 
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))

@@ -171,8 +171,8 @@ static int poll_late(void)
 
 static uint64_t counter(const char *name)
 {
-    struct sf_counter counters[64];
-    int n = sf_stack_tcpip_counters(stack, counters, 64);
+    struct sf_counter counters[128];
+    int n = sf_stack_tcpip_counters(stack, counters, 128);
 
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))

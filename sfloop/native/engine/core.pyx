@@ -759,11 +759,11 @@ cdef dict stack_counters(sf_stack *stack):
 
 
 cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
-    cdef sf_counter[64] own
+    cdef sf_counter[160] own
     cdef sf_driver_stats d
     cdef int i
     cdef dict counters = stack_counters(stack)
-    for i in range(sf_stack_tcpip_counters(stack, own, 64)):
+    for i in range(sf_stack_tcpip_counters(stack, own, 160)):
         counters[(<bytes>own[i].name).decode()] = own[i].value
     opened.fast.control.stats(opened, &d)
     counters["driver"] = {

@@ -1,11 +1,9 @@
 /*
  * sfloop's own TCP/IP over a frame driver, behind the stack seam. What it does is in tcpip/; here are the seam's functions
- * around it. UDP so far: streams are refused by adopt(), and their functions are there to say so.
+ * around it, and those of datagrams; streams and listeners are tcpip_stream.c's.
  */
 #define _GNU_SOURCE
-#include "sf/stack.h"
-
-#include "../tcpip/tcpip.h"
+#include "tcpip_sock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,31 +12,23 @@
 #define BATCH 64
 #define BACKLOG_BYTES (1024 * 1024)
 
-struct tcpip_stack {
-    struct sf_stack base;
-    struct sf_tcpip tcpip;
-};
-
-struct tcpip_sock {
-    struct sf_sock base;
-    struct sf_udp_socket udp;
-};
-
 _Static_assert((int)SF_UDP_READABLE == (int)SF_READABLE && (int)SF_UDP_WRITABLE == (int)SF_WRITABLE, "the same bits");
-
-static inline struct sf_tcpip *tcpip_of(struct sf_stack *stack)
-{
-    return &((struct tcpip_stack *)stack)->tcpip;
-}
 
 static inline struct sf_udp_socket *udp_of(struct sf_sock *sock)
 {
-    return &((struct tcpip_sock *)sock)->udp;
+    return &((struct tcpip_datagram *)sock)->udp;
 }
 
-static inline struct tcpip_sock *sock_of(struct sf_udp_socket *udp)
+static inline struct tcpip_datagram *datagram_of(struct sf_udp_socket *udp)
 {
-    return (struct tcpip_sock *)((char *)udp - offsetof(struct tcpip_sock, udp));
+    return (struct tcpip_datagram *)((char *)udp - offsetof(struct tcpip_datagram, udp));
+}
+
+static inline struct sf_sock *sock_of(struct sf_ready_link *link)
+{
+    if (SF_LIKELY(link->kind == SF_READY_UDP))
+        return &datagram_of((struct sf_udp_socket *)link)->sock.base;
+    return tcpip_stream_of(link);
 }
 
 /* ---- the turn ---- */
@@ -46,15 +36,15 @@ static inline struct tcpip_sock *sock_of(struct sf_udp_socket *udp)
 /* Where the array is full, the ring is turned, so that the next poll begins with those that were left out. */
 __attribute__((noinline)) static int take_events(struct sf_tcpip *t, struct sf_event *out, int max)
 {
-    struct sf_udp_link *anchor = &t->ready, *link = anchor->next;
+    struct sf_ready_link *anchor = &t->ready, *link = anchor->next;
     int n = 0;
 
     for (; link != anchor && n < max; link = link->next) {
-        struct tcpip_sock *sock = sock_of((struct sf_udp_socket *)link);
-        uint32_t what = sf_udp_events(&sock->udp);
+        struct sf_sock *sock = sock_of(link);
+        uint32_t what = sf_tcpip_events(link);
 
         if (what)
-            out[n++] = (struct sf_event){.slot = sock->base.slot, .generation = sock->base.generation, .what = what};
+            out[n++] = (struct sf_event){.slot = sock->slot, .generation = sock->generation, .what = what};
     }
     if (link == anchor || link == anchor->next)
         return n;
@@ -101,26 +91,36 @@ static void tcpip_disarm(struct sf_stack *stack)
 static int tcpip_adopt(struct sf_stack *stack, int fd, enum sf_sock_kind kind, uint32_t slot, uint32_t generation,
                        struct sf_sock **out)
 {
-    struct tcpip_sock *sock;
+    struct tcpip_datagram *datagram;
     int rc;
 
     if (kind != SF_KIND_DATAGRAM)
         return -EOPNOTSUPP;
-    sock = calloc(1, sizeof(*sock));
-    if (!sock)
+    datagram = calloc(1, sizeof(*datagram));
+    if (!datagram)
         return -ENOMEM;
-    rc = sf_udp_open(tcpip_of(stack), &sock->udp, fd);
+    rc = sf_udp_open(tcpip_of(stack), &datagram->udp, fd);
     if (rc < 0) {
-        free(sock);
+        free(datagram);
         return rc;
     }
-    sock->base = (struct sf_sock){.stack = stack, .slot = slot, .generation = generation};
-    *out = &sock->base;
+    datagram->sock = (struct tcpip_sock){
+        .base = {.stack = stack, .slot = slot, .generation = generation}, .kind = TCPIP_DATAGRAM};
+    *out = &datagram->sock.base;
     return 0;
+}
+
+static bool is_datagram(const struct sf_sock *sock)
+{
+    return ((const struct tcpip_sock *)sock)->kind == TCPIP_DATAGRAM;
 }
 
 static void tcpip_release(struct sf_sock *sock)
 {
+    if (!is_datagram(sock)) {
+        tcpip_stream_release(sock);
+        return;
+    }
     sf_udp_close(udp_of(sock));
     free(sock);
 }
@@ -128,6 +128,8 @@ static void tcpip_release(struct sf_sock *sock)
 static int tcpip_interest(struct sf_sock *sock, uint32_t what)
 {
     sock->stack->touched = true;
+    if (!is_datagram(sock))
+        return tcpip_stream_interest(sock, what);
     return sf_udp_interest(udp_of(sock), what);
 }
 
@@ -176,42 +178,7 @@ static int tcpip_want_timestamps(struct sf_sock *sock, bool wanted)
     return sf_udp_want_timestamps(udp_of(sock), wanted);
 }
 
-/* ---- streams: none yet ---- */
-
-static ssize_t no_sendv(struct sf_sock *sock, const struct iovec *iov, int n)
-{
-    (void)sock;
-    (void)iov;
-    (void)n;
-    return -EOPNOTSUPP;
-}
-
-static ssize_t no_recv_borrow(struct sf_sock *sock, const void **data)
-{
-    (void)sock;
-    *data = NULL;
-    return -EOPNOTSUPP;
-}
-
-static void no_recv_done(struct sf_sock *sock, size_t used)
-{
-    (void)sock;
-    (void)used;
-}
-
-static ssize_t no_recv_into(struct sf_sock *sock, void *buf, size_t len)
-{
-    (void)sock;
-    (void)buf;
-    (void)len;
-    return -EOPNOTSUPP;
-}
-
-static int no_shutdown_tx(struct sf_sock *sock)
-{
-    (void)sock;
-    return -EOPNOTSUPP;
-}
+/* ---- descriptors of accepted connections: there are none, accept_stream() has them ---- */
 
 static int no_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len)
 {
@@ -234,7 +201,8 @@ static void tcpip_destroy(struct sf_stack *stack)
 
     for (uint32_t i = 0; i < t->n_sockets; i++)
         if (t->sockets[i])
-            tcpip_release(&sock_of(t->sockets[i])->base);
+            tcpip_release(&datagram_of(t->sockets[i])->sock.base);
+    tcpip_streams_destroy((struct tcpip_stack *)stack);
     sf_tcpip_destroy(t);
     free(stack);
 }
@@ -253,12 +221,22 @@ static const struct sf_stack_ops tcpip_ops = {
     .adopt = tcpip_adopt,
     .release = tcpip_release,
     .interest = tcpip_interest,
-    .sendv = no_sendv,
-    .recv_borrow = no_recv_borrow,
-    .recv_done = no_recv_done,
-    .recv_into = no_recv_into,
-    .shutdown_tx = no_shutdown_tx,
+    .sendv = tcpip_sendv,
+    .recv_borrow = tcpip_recv_borrow,
+    .recv_done = tcpip_recv_done,
+    .recv_into = tcpip_recv_into,
+    .shutdown_tx = tcpip_shutdown_tx,
     .accept = no_accept,
+    .connect = tcpip_connect,
+    .connect_result = tcpip_connect_result,
+    .listen = tcpip_listen,
+    .accept_stream = tcpip_accept_stream,
+    .abort = tcpip_abort,
+    .name_of = tcpip_name_of,
+    .set_option = tcpip_set_option,
+    .get_option = tcpip_get_option,
+    .stream_info = tcpip_stream_info,
+    .lingering = tcpip_lingering,
     .recv_batch = tcpip_recv_batch,
     .send_to = tcpip_send_to,
     .want_timestamps = tcpip_want_timestamps,
@@ -274,7 +252,10 @@ struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *config, int
         .ttl = config->ttl ? config->ttl : SF_IPV4_TTL,
     };
     struct tcpip_stack *stack = calloc(1, sizeof(*stack));
+    struct sf_driver_caps caps;
 
+    config->driver->fast.control->caps(config->driver, &caps);
+    setup.tcp = tcpip_limits(&config->tcp, caps.flags & SF_DRIVER_POINT_TO_POINT);
     if (!stack) {
         *error = -ENOMEM;
         strcpy(message, "the tcpip stack cannot be made: no memory");
@@ -305,5 +286,6 @@ void sf_stack_tcpip_cork(struct sf_stack *stack, bool corked)
 
 void sf_stack_tcpip_refresh(struct sf_sock *sock)
 {
-    sf_udp_refresh(udp_of(sock));
+    if (is_datagram(sock))
+        sf_udp_refresh(udp_of(sock));
 }

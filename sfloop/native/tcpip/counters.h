@@ -31,7 +31,40 @@
     X(NEIGHBOUR_FULL, "neighbour_full")                                                                                \
     X(NETLINK_OVERRUN, "netlink_overrun")                                                                              \
     X(NETLINK_ERRORS, "netlink_errors")                                                                                \
-    X(SIDE_STALE, "side_stale") /* events of a socket that was closed behind our back */
+    X(SIDE_STALE, "side_stale") /* events of a socket that was closed behind our back */                                \
+    X(TCP_CONNECTED, "tcp_connected")                                                                                  \
+    X(TCP_ACCEPTED, "tcp_accepted")                                                                                    \
+    X(TCP_RESETS_SENT, "tcp_resets_sent")                                                                              \
+    X(TCP_RESETS_RECEIVED, "tcp_resets_received")                                                                      \
+    X(TCP_ABORTED, "tcp_aborted")               /* by the program: abort, unread data, SO_LINGER */                    \
+    X(TCP_TIMED_OUT, "tcp_timed_out")           /* the peer says nothing any more */                                   \
+    X(TCP_ORPHANS_ENDED, "tcp_orphans_ended")   /* released, and the peer did not come to an end in time */            \
+    X(TCP_DATA_AFTER_CLOSE, "tcp_data_after_close")                                                                    \
+    X(TCP_SYN_RETRANSMITS, "tcp_syn_retransmits")                                                                      \
+    X(TCP_HALF_OPEN_TIMED_OUT, "tcp_half_open_timed_out")                                                              \
+    X(TCP_ACCEPT_FULL, "tcp_accept_full")       /* the program does not accept in time */                              \
+    X(TCP_COOKIES_SENT, "tcp_cookies_sent")                                                                            \
+    X(TCP_COOKIES_GOOD, "tcp_cookies_good")                                                                            \
+    X(TCP_COOKIES_BAD, "tcp_cookies_bad")                                                                              \
+    X(TCP_CONNECTIONS_FULL, "tcp_connections_full")                                                                    \
+    X(TCP_MEMORY_FULL, "tcp_memory_full")       /* a buffer could not grow: the limit of all together */               \
+    X(TCP_NO_MEMORY, "tcp_no_memory")           /* a connection was ended for it */                                    \
+    X(TCP_TIME_WAIT_EVICTED, "tcp_time_wait_evicted")                                                                  \
+    X(TCP_TIME_WAIT_REUSED, "tcp_time_wait_reused")                                                                    \
+    X(TCP_CHALLENGES, "tcp_challenges")         /* ACKs that ask whether a segment was meant (RFC 5961) */             \
+    X(TCP_CHALLENGE_LIMITED, "tcp_challenge_limited")                                                                  \
+    X(TCP_RX_NO_SOCKET, "tcp_rx_no_socket")                                                                            \
+    X(TCP_RX_BAD_ACK, "tcp_rx_bad_ack")         /* acknowledges what was not sent, or nothing */                       \
+    X(TCP_RX_OUTSIDE_WINDOW, "tcp_rx_outside_window")                                                                  \
+    X(TCP_RX_BEYOND_WINDOW, "tcp_rx_beyond_window") /* in part */                                                      \
+    X(TCP_RX_PAWS, "tcp_rx_paws")               /* an old timestamp, or none */                                        \
+    X(TCP_RX_DUPLICATE, "tcp_rx_duplicate")                                                                            \
+    X(TCP_RX_OUT_OF_ORDER, "tcp_rx_out_of_order") /* not lost: kept for what precedes it */                            \
+    X(TCP_RX_RANGES_FULL, "tcp_rx_ranges_full") /* out of order in more pieces than we keep */                         \
+    X(TCP_TX_NO_WAY, "tcp_tx_no_way")           /* not sent: no route, no neighbour, the interface is down */          \
+    X(TCP_TX_LOST, "tcp_tx_lost")               /* refused by the driver: too large for it, or it is down */           \
+    X(TCP_ICMP_IGNORED, "tcp_icmp_ignored")     /* not about anything that is under way */                             \
+    X(TCP_BLACK_HOLES, "tcp_black_holes")       /* smaller segments tried, since large ones vanish */
 
 enum sf_counter_id {
 #define X(id, name) SF_COUNT_##id,

@@ -8,7 +8,7 @@
 
 static void put(struct sf_flows *flows, struct sf_flow_link *link)
 {
-    uint32_t i = sf_flow_hash(&link->key) & flows->mask;
+    uint32_t i = sf_flow_hash(flows, &link->key) & flows->mask;
 
     while (flows->slot[i])
         i = (i + 1) & flows->mask;
@@ -46,7 +46,7 @@ static void count(struct sf_flows *flows, const struct sf_flow_key *key, uint32_
 
 static uint32_t slot_of(const struct sf_flows *flows, const struct sf_flow_key *key)
 {
-    uint32_t i = sf_flow_hash(key) & flows->mask;
+    uint32_t i = sf_flow_hash(flows, key) & flows->mask;
 
     while (flows->slot[i] && !sf_flow_key_is(&flows->slot[i]->key, key))
         i = (i + 1) & flows->mask;
@@ -84,7 +84,7 @@ static void close_gap(struct sf_flows *flows, uint32_t gap)
         link = flows->slot[i];
         if (!link)
             break;
-        home = sf_flow_hash(&link->key) & flows->mask;
+        home = sf_flow_hash(flows, &link->key) & flows->mask;
         if (((i - home) & flows->mask) < ((i - gap) & flows->mask))
             continue;
         flows->slot[gap] = link;

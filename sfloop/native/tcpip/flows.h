@@ -2,7 +2,8 @@
  * Whom a datagram or segment is for: a hash table with open addressing from addresses and ports to a chain of sockets. A
  * listening or unconnected socket's key has no remote side; one that is bound to every address has no local address either.
  *
- * Only local sockets put keys in, so nobody on the network can make its chains long.
+ * Of UDP only local sockets put keys in; of TCP the network does, and a table with a seed that nobody knows keeps it from making
+ * the chains long.
  */
 #ifndef SF_TCPIP_FLOWS_H
 #define SF_TCPIP_FLOWS_H
@@ -27,6 +28,7 @@ struct sf_flows {
     uint32_t used;
     /* How many keys there are of each form, so that a lookup tries only those that there are. */
     uint32_t connected, any_addr;
+    uint64_t seed[2];
 };
 
 /* 1: the first of its key. 0: another one. -ENOMEM. */
@@ -35,13 +37,15 @@ int sf_flows_add(struct sf_flows *, struct sf_flow_link *);
 int sf_flows_remove(struct sf_flows *, struct sf_flow_link *);
 void sf_flows_free(struct sf_flows *);
 
-static inline uint32_t sf_flow_hash(const struct sf_flow_key *key)
+/* Both halves of a product of 128 bits depend on every bit of both factors. */
+static inline uint32_t sf_flow_hash(const struct sf_flows *flows, const struct sf_flow_key *key)
 {
     uint64_t addrs = (uint64_t)key->local_addr << 32 | key->remote_addr;
-    uint64_t ports = (uint32_t)key->local_port << 16 | key->remote_port;
-    uint64_t hash = (addrs ^ ports * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
+    uint64_t ports = (uint64_t)key->local_port << 16 | key->remote_port;
+    __uint128_t product = (__uint128_t)(addrs ^ flows->seed[0] ^ 0x9e3779b97f4a7c15u) *
+                          ((ports << 32 | (uint32_t)addrs) ^ flows->seed[1] ^ 0xff51afd7ed558ccdu);
 
-    return (uint32_t)(hash >> 32);
+    return (uint32_t)((uint64_t)product ^ (uint64_t)(product >> 64));
 }
 
 static inline int sf_flow_key_is(const struct sf_flow_key *a, const struct sf_flow_key *b)
@@ -57,7 +61,7 @@ static inline struct sf_flow_link *sf_flows_find(const struct sf_flows *flows, c
 
     if (SF_UNLIKELY(!flows->slot))
         return NULL;
-    for (uint32_t i = sf_flow_hash(key) & flows->mask; (link = flows->slot[i]); i = (i + 1) & flows->mask)
+    for (uint32_t i = sf_flow_hash(flows, key) & flows->mask; (link = flows->slot[i]); i = (i + 1) & flows->mask)
         if (SF_LIKELY(sf_flow_key_is(&link->key, key)))
             return link;
     return NULL;

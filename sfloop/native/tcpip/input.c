@@ -70,6 +70,10 @@ static void frame_input(struct sf_tcpip *t, const uint8_t *data, size_t len, con
         return;
     if (SF_LIKELY(ip.protocol == SF_IPV4_UDP))
         sf_udp_input(t, &ip, frame->flags, frame->timestamp, keep);
+    else if (SF_LIKELY(ip.protocol == SF_IPV4_TCP))
+        sf_tcp_input(t, &ip, frame->flags, keep);
+    else if (ip.protocol == SF_IPV4_ICMP && sf_tcpip_is_wire(t)) /* elsewhere it is the kernel's */
+        sf_tcp_icmp_input(t, &ip);
     else
         refuse(t, SF_REFUSED_IP_PROTOCOL);
 }
@@ -111,4 +115,5 @@ void sf_input(struct sf_tcpip *t, int n)
         frame_input(t, frame->data, frame->len, frame, true);
         i++;
     }
+    sf_tcpip_flush(t); /* what TCP has answered */
 }

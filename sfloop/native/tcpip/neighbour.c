@@ -64,6 +64,8 @@ bool sf_neighbour_set(struct sf_tcpip *t, const struct sf_neighbour *what)
         memcpy(known->mac, what->mac, sizeof(known->mac));
         known->usable = what->usable;
         known->stale = what->stale;
+        if (what->failed)
+            known->failed = what->failed;
         return changed;
     }
     if (make_room(n) < 0) {

@@ -14,6 +14,7 @@ struct sf_neighbour {
     bool usable; /* false: the kernel is still asking, or has given up */
     bool stale;  /* not confirmed for a while: to be confirmed when it is used */
     sf_ns nudged;
+    sf_ns failed; /* when the kernel last gave up; 0: never */
 };
 
 struct sf_neighbours {

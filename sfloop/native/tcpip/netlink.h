@@ -71,5 +71,7 @@ void sf_addresses_dumped(struct sf_tcpip *);
 uint32_t sf_route_ask(struct sf_tcpip *, uint32_t dst, uint32_t src);
 /* neighbour_messages.c: tells the kernel that a neighbour is in use. */
 bool sf_neighbour_use(struct sf_tcpip *, uint32_t addr);
+/* Has it resolve one that it does not know. */
+void sf_neighbour_provoke(struct sf_tcpip *, uint32_t addr);
 
 #endif

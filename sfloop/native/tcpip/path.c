@@ -7,6 +7,7 @@
 #define ROUTE_LIFE (10 * SF_SEC) /* not every change that may turn a route is notified: policy, nexthop objects */
 #define IN_USE (2 * SF_SEC)      /* longer than what is built from a path lasts */
 #define ASK_AGAIN (200 * SF_MS)
+#define PROVOKE_AGAIN SF_SEC /* the kernel itself asks once a second */
 #define LEARNED_LIFE (600 * SF_SEC) /* RFC 1191, 6.3 */
 #define OLD_ROUTER_MTU 576          /* RFC 1191, 5: for a router that does not say */
 #define LEAST_MTU 552               /* what Linux believes at least (ip_rt_min_pmtu), so that a forged error does little */
@@ -157,6 +158,34 @@ enum sf_way sf_path_find(struct sf_tcpip *t, uint32_t dst, uint32_t src, struct 
     default:
         return SF_WAY_UNRESOLVED;
     }
+}
+
+static struct sf_path *find_known(struct sf_tcpip *t, uint32_t dst, uint32_t src)
+{
+    struct sf_path *set = set_of(t, dst);
+
+    for (int i = 0; i < SF_PATH_WAYS; i++)
+        if (set[i].state == SF_PATH_DIRECT && set[i].dst == dst && set[i].src == src)
+            return &set[i];
+    return NULL;
+}
+
+void sf_path_provoke(struct sf_tcpip *t, uint32_t dst, uint32_t src)
+{
+    struct sf_path *path = find_known(t, dst, src);
+
+    if (!path || (path->provoked && t->now - path->provoked < PROVOKE_AGAIN))
+        return;
+    path->provoked = t->now;
+    sf_neighbour_provoke(t, path->next_hop);
+}
+
+bool sf_path_failed(struct sf_tcpip *t, uint32_t dst, uint32_t src, sf_ns since)
+{
+    const struct sf_path *path = find_known(t, dst, src);
+    const struct sf_neighbour *neighbour = path ? sf_neighbour_find(&t->neighbours, path->next_hop) : NULL;
+
+    return neighbour && !neighbour->usable && neighbour->failed > since;
 }
 
 /* ---- learning ---- */

@@ -34,6 +34,7 @@ struct sf_path {
     sf_ns used;
     sf_ns ask_at; /* when the route is asked for again */
     uint32_t asked; /* the request's sequence number */
+    sf_ns provoked; /* when the neighbour was last made to resolve */
 };
 
 enum { SF_PATH_SETS = 256, SF_PATH_WAYS = 4 };
@@ -69,6 +70,10 @@ void sf_paths_ask_again(struct sf_tcpip *);
 
 /* For a packet to dst from src (0: not bound). *hop is set if the way is direct. */
 enum sf_way sf_path_find(struct sf_tcpip *, uint32_t dst, uint32_t src, struct sf_hop *hop);
+/* Has the kernel resolve the neighbour, where that is what is missing. */
+void sf_path_provoke(struct sf_tcpip *, uint32_t dst, uint32_t src);
+/* Since `since` the kernel has given up on the neighbour. */
+bool sf_path_failed(struct sf_tcpip *, uint32_t dst, uint32_t src, sf_ns since);
 /* RFC 1191: a router says that packets to dst may be so large. 0: it is older than that. */
 void sf_path_learn_mtu(struct sf_tcpip *, uint32_t dst, uint32_t mtu);
 

@@ -37,6 +37,17 @@ void sf_tcp_loss_free(struct sf_tcp_loss *l)
     l->timer = SF_TCP_TIMER_NONE;
 }
 
+void sf_tcp_loss_set_congestion(struct sf_tcp_loss *l, const char *congestion)
+{
+    struct sf_tcp_cc before = l->cc;
+
+    sf_tcp_cc_init(&l->cc, congestion, l->mss);
+    l->cc.cwnd = before.cwnd;
+    l->cc.ssthresh = before.ssthresh;
+    l->cc.hystart = before.hystart;
+    l->undo_possible = false; /* what it would bring back is the other one's */
+}
+
 void sf_tcp_loss_trim(struct sf_tcp_loss *l)
 {
     if (!l->ring_count)

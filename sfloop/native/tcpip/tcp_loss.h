@@ -120,6 +120,8 @@ struct sf_tcp_ack {
  * sent is iss. */
 void sf_tcp_loss_init(struct sf_tcp_loss *, uint32_t iss, uint32_t mss, const char *congestion, sf_ns min_rto);
 void sf_tcp_loss_free(struct sf_tcp_loss *);
+/* Another congestion control from now on, by the same names; the window stays what it is. */
+void sf_tcp_loss_set_congestion(struct sf_tcp_loss *, const char *congestion);
 /* After the handshake, or when the path's MTU has changed. What is under way and has become too long is lost then, though
  * not for congestion: there may be something in sf_tcp_loss_next(). */
 void sf_tcp_loss_set_mss(struct sf_tcp_loss *, uint32_t mss);

@@ -14,8 +14,6 @@
 #define DUMP_INTERVAL SF_MS /* the kernel is busy with another dump: when to ask again */
 #define FULL_INTERVAL (50 * SF_US) /* asleep with a send that found the driver full: when to look again */
 
-enum wake_source { WAKE_SIDES, WAKE_NETLINK, WAKE_DRIVER, WAKE_SOURCES };
-
 /* ---- the interface ---- */
 
 static void take_wire(struct sf_tcpip *t)
@@ -84,6 +82,7 @@ static int find_interface(struct sf_tcpip *t, const struct sf_tcpip_setup *setup
 static void give_back(struct sf_tcpip *t)
 {
     sf_udp_spill(t);
+    sf_tcp_spill(t);
     if (t->n_frames)
         t->driver->fast.rx_release(t->driver, t->frames, t->n_frames);
     t->n_frames = 0;
@@ -103,9 +102,9 @@ void sf_tcpip_cork(struct sf_tcpip *t, bool corked)
         flush(t);
 }
 
-void sf_tcpip_look_at_kernel(struct sf_tcpip *t)
+static void look_at_kernel(struct sf_tcpip *t)
 {
-    struct epoll_event events[WAKE_SOURCES];
+    struct epoll_event events[SF_WAKE_SOURCES];
     int n;
 
     t->side_due = t->now + SF_TCPIP_SIDE_INTERVAL;
@@ -113,45 +112,92 @@ void sf_tcpip_look_at_kernel(struct sf_tcpip *t)
         refresh_caps(t);
         t->caps_due = t->now + CAPS_INTERVAL;
     }
-    n = epoll_wait(t->epoll_fd, events, WAKE_SOURCES, 0);
+    n = epoll_wait(t->epoll_fd, events, SF_WAKE_SOURCES, 0);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.u32 == WAKE_SIDES)
+        if (events[i].data.u32 == SF_WAKE_SIDES)
             sf_sides_poll(t);
-        else if (events[i].data.u32 == WAKE_NETLINK)
+        else if (events[i].data.u32 == SF_WAKE_NETLINK)
             sf_netlink_poll(t);
+        else if (events[i].data.u32 == SF_WAKE_ICMP)
+            sf_tcp_icmp_poll(t);
     }
     if (SF_UNLIKELY(t->netlink.wanted && !t->netlink.running))
         sf_netlink_poll(t);
+    sf_tcp_look_at_kernel(t);
+}
+
+void sf_tcpip_look(struct sf_tcpip *t)
+{
+    if (t->now >= t->side_due)
+        look_at_kernel(t);
+    sf_tcp_timers_run(t);
+    sf_tcpip_flush(t);
+    t->due = sf_tcp_next_timer(t);
+    if (t->side_due < t->due)
+        t->due = t->side_due;
+}
+
+/* At the next poll. */
+static void look_soon(struct sf_tcpip *t)
+{
+    t->due = t->side_due = t->caps_due = 0;
 }
 
 void sf_tcpip_finish(struct sf_tcpip *t)
 {
     if (t->n_frames)
         give_back(t);
+    if (t->unfinished) {
+        t->unfinished = false;
+        sf_tcp_finish(t);
+    }
     flush(t);
 }
 
 /* ---- sleep ---- */
 
+uint32_t sf_tcpip_events(struct sf_ready_link *link)
+{
+    switch (link->kind) {
+    case SF_READY_UDP:
+        return sf_udp_events((struct sf_udp_socket *)link);
+    case SF_READY_TCP:
+        return sf_tcp_conn_events(sf_tcp_conn_of_ready(link));
+    default:
+        return SF_TCP_READABLE; /* a listener is in the ring only if it has something */
+    }
+}
+
 static bool has_events(struct sf_tcpip *t)
 {
-    for (struct sf_udp_link *link = t->ready.next; link != &t->ready; link = link->next)
-        if (sf_udp_events((struct sf_udp_socket *)link))
+    for (struct sf_ready_link *link = t->ready.next; link != &t->ready; link = link->next)
+        if (sf_tcpip_events(link))
             return true;
     return false;
 }
 
-sf_ns sf_tcpip_poll_at(struct sf_tcpip *t, sf_ns now)
+static bool waits_for_driver(const struct sf_ready_link *link)
 {
-    for (struct sf_udp_link *link = t->ready.next; link != &t->ready; link = link->next)
-        if (((struct sf_udp_socket *)link)->blocked && !((struct sf_udp_socket *)link)->blocked_by_side)
-            return now + FULL_INTERVAL;
-    if (t->netlink.wanted && !t->netlink.running)
-        return now + DUMP_INTERVAL;
-    return SF_NEVER;
+    const struct sf_udp_socket *s = (const struct sf_udp_socket *)link;
+
+    return link->kind == SF_READY_UDP && s->blocked && !s->blocked_by_side;
 }
 
-static int watch(struct sf_tcpip *t, int fd, enum wake_source source)
+sf_ns sf_tcpip_poll_at(struct sf_tcpip *t, sf_ns now)
+{
+    sf_ns at = sf_tcp_next_timer(t);
+
+    if (sf_tcp_is_blocked(t) && now + FULL_INTERVAL < at)
+        at = now + FULL_INTERVAL;
+    for (struct sf_ready_link *link = t->ready.next; link != &t->ready; link = link->next)
+        if (waits_for_driver(link) && now + FULL_INTERVAL < at)
+            at = now + FULL_INTERVAL;
+    if (t->netlink.wanted && !t->netlink.running && now + DUMP_INTERVAL < at)
+        at = now + DUMP_INTERVAL;
+    return at;
+}
+
+static int watch(struct sf_tcpip *t, int fd, enum sf_wake_source source)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data.u32 = source};
 
@@ -169,12 +215,12 @@ int sf_tcpip_arm(struct sf_tcpip *t, int *fd)
     if (t->driver) {
         rc = t->driver->fast.control->arm(t->driver, &driver_fd);
         if (rc < 0) {
-            t->side_due = t->caps_due = 0; /* it may be its state that has changed */
+            look_soon(t); /* it may be its state that has changed */
             return rc;
         }
         t->armed = true;
         if (t->driver_fd < 0 && driver_fd >= 0) {
-            rc = watch(t, driver_fd, WAKE_DRIVER);
+            rc = watch(t, driver_fd, SF_WAKE_DRIVER);
             t->driver_fd = rc == 0 ? driver_fd : -1;
         }
     }
@@ -190,7 +236,7 @@ void sf_tcpip_disarm(struct sf_tcpip *t)
     if (t->armed && t->driver)
         t->driver->fast.control->disarm(t->driver);
     t->armed = false;
-    t->side_due = t->caps_due = 0;
+    look_soon(t);
 }
 
 /* ---- life ---- */
@@ -205,7 +251,7 @@ static int open_kernel_side(struct sf_tcpip *t)
     rc = sf_sides_open(&t->sides);
     if (rc < 0)
         return rc;
-    return watch(t, t->sides.epoll_fd, WAKE_SIDES);
+    return watch(t, t->sides.epoll_fd, SF_WAKE_SIDES);
 }
 
 static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *message)
@@ -216,7 +262,7 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
         return rc;
     rc = sf_netlink_open(&t->netlink);
     if (rc == 0)
-        rc = watch(t, t->netlink.fd, WAKE_NETLINK);
+        rc = watch(t, t->netlink.fd, SF_WAKE_NETLINK);
     if (rc == 0)
         rc = sf_netlink_load(t, LOAD_PATIENCE);
     if (rc < 0)
@@ -245,7 +291,7 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
     int rc;
 
     memset(t, 0, offsetof(struct sf_tcpip, frames));
-    t->ready.next = t->ready.prev = &t->ready;
+    sf_ready_init(&t->ready);
     t->driver = setup->driver;
     t->now = setup->now;
     t->backlog_limit = setup->backlog_limit;
@@ -254,7 +300,9 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
     message[0] = 0;
     t->driver->fast.control->caps(t->driver, &t->caps);
     t->burst = t->caps.rx_lent && t->caps.rx_lent < SF_TCPIP_BURST ? (int)t->caps.rx_lent : SF_TCPIP_BURST;
-    rc = sf_paths_init(&t->paths);
+    rc = sf_tcp_init(t, &setup->tcp);
+    if (rc == 0)
+        rc = sf_paths_init(&t->paths);
     if (rc == 0)
         rc = open_kernel_side(t);
     if (rc == 0)
@@ -269,6 +317,7 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
 
 void sf_tcpip_destroy(struct sf_tcpip *t)
 {
+    sf_tcp_destroy(t);
     flush(t);
     if (t->driver) {
         if (t->n_frames)
@@ -295,6 +344,7 @@ int sf_tcpip_after_fork(struct sf_tcpip *t)
     }
     t->n_lent = t->n_frames = 0;
     t->driver = NULL;
+    sf_tcp_after_fork(t);
     t->driver_fd = -1;
     t->usable = t->armed = t->unflushed = false;
     sf_netlink_close(&t->netlink);

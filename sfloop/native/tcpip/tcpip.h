@@ -2,7 +2,8 @@
  * IPv4 over a driver: the whole of a stack's state. The stacks layer puts the seam's functions around it.
  *
  * Files: input.c (frames in), udp_*.c (one socket), side*.c (the kernel's sockets beside), path.c (where to), netlink.c
- * with route.c, neighbour.c and link.c (what the kernel knows), flows.c (whom for), backlog.c (what was not read in time).
+ * with route.c, neighbour.c and link.c (what the kernel knows), flows.c (whom for), backlog.c (what was not read in time),
+ * tcp.h and what it names.
  */
 #ifndef SF_TCPIP_TCPIP_H
 #define SF_TCPIP_TCPIP_H
@@ -15,6 +16,7 @@
 #include "path.h"
 #include "sf/driver.h"
 #include "side.h"
+#include "tcp_conn.h"
 #include "udp_socket.h"
 
 enum {
@@ -25,16 +27,21 @@ enum {
 /* How often the kernel's side is looked at while the driver is polled. */
 #define SF_TCPIP_SIDE_INTERVAL (20 * SF_US)
 
+/* What the descriptors in the stack's epoll set are. */
+enum sf_wake_source { SF_WAKE_SIDES, SF_WAKE_NETLINK, SF_WAKE_DRIVER, SF_WAKE_ICMP, SF_WAKE_SOURCES };
+
 struct sf_tcpip {
     /* What every poll looks at. */
     struct sf_driver *driver; /* NULL in a forked child: it is the parent's */
     sf_ns now;                /* of the last poll */
+    sf_ns due; /* the earliest of what is not brought by frames: TCP's timers, the kernel's side */
     sf_ns side_due, caps_due;
     int n_frames, n_lent;
     int burst;
     bool corked, unflushed;
+    bool unfinished; /* TCP has left something for the next poll to begin with */
     bool usable; /* the driver and the interface work */
-    struct sf_udp_link ready; /* the ring's anchor */
+    struct sf_ready_link ready; /* the ring's anchor */
 
     struct sf_driver_caps caps;
     struct sf_interface interface;
@@ -52,6 +59,7 @@ struct sf_tcpip {
     size_t backlog_limit;
     uint8_t ttl;
     struct sf_counters counters;
+    struct sf_tcp tcp;
 
     struct sf_frame frames[SF_TCPIP_BURST];
     struct sf_udp_lent lent[SF_TCPIP_LENT];
@@ -64,6 +72,7 @@ struct sf_tcpip_setup {
     sf_ns now;
     size_t backlog_limit;
     uint8_t ttl;
+    struct sf_tcp_limits_set tcp;
 };
 
 /* Takes the driver, if it succeeds. `message` has SF_DRIVER_ERROR_SIZE bytes. */
@@ -71,7 +80,10 @@ int sf_tcpip_init(struct sf_tcpip *, const struct sf_tcpip_setup *, char *messag
 void sf_tcpip_destroy(struct sf_tcpip *);
 /* What the last poll has left to do: frames to give back, frames to send. */
 void sf_tcpip_finish(struct sf_tcpip *);
-void sf_tcpip_look_at_kernel(struct sf_tcpip *);
+/* What holds now of one that is in the ring of the ready. */
+uint32_t sf_tcpip_events(struct sf_ready_link *);
+/* Timers, and the kernel's side. */
+void sf_tcpip_look(struct sf_tcpip *);
 sf_ns sf_tcpip_poll_at(struct sf_tcpip *, sf_ns now);
 int sf_tcpip_arm(struct sf_tcpip *, int *fd);
 void sf_tcpip_disarm(struct sf_tcpip *);
@@ -92,14 +104,23 @@ static inline void sf_tcpip_poll(struct sf_tcpip *t, sf_ns now)
     int n = 0;
 
     t->now = now;
-    if (SF_UNLIKELY(t->n_frames || t->unflushed))
+    if (SF_UNLIKELY(t->n_frames | t->unflushed | t->unfinished))
         sf_tcpip_finish(t);
     if (SF_LIKELY(t->driver != NULL))
         n = t->driver->fast.rx_burst(t->driver, t->frames, t->burst);
     if (SF_UNLIKELY(n > 0))
         sf_input(t, n);
-    if (SF_UNLIKELY(now >= t->side_due))
-        sf_tcpip_look_at_kernel(t);
+    if (SF_UNLIKELY(now >= t->due))
+        sf_tcpip_look(t);
+}
+
+/* What was sent leaves, unless more is being collected. */
+static inline void sf_tcpip_flush(struct sf_tcpip *t)
+{
+    if (!t->unflushed || t->corked || !t->driver)
+        return;
+    t->driver->fast.tx_flush(t->driver);
+    t->unflushed = false;
 }
 
 static inline bool sf_tcpip_is_wire(const struct sf_tcpip *t)

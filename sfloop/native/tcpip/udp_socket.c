@@ -202,19 +202,8 @@ void sf_udp_close(struct sf_udp_socket *s)
 void sf_udp_update(struct sf_udp_socket *s)
 {
     bool wanted = (s->interest & SF_UDP_READABLE && sf_udp_readable(s)) || s->interest & SF_UDP_WRITABLE;
-    struct sf_udp_link *anchor = &s->tcpip->ready;
 
-    if (wanted == (s->ready.next != NULL))
-        return;
-    if (wanted) {
-        s->ready.prev = anchor->prev;
-        s->ready.next = anchor;
-        s->ready.prev->next = s->ready.next->prev = &s->ready;
-    } else {
-        s->ready.prev->next = s->ready.next;
-        s->ready.next->prev = s->ready.prev;
-        s->ready.next = s->ready.prev = NULL;
-    }
+    sf_ready_set(&s->tcpip->ready, &s->ready, wanted);
 }
 
 int sf_udp_interest(struct sf_udp_socket *s, uint32_t what)

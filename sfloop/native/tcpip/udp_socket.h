@@ -10,6 +10,7 @@
 #include "../wire/udp.h"
 #include "backlog.h"
 #include "flows.h"
+#include "ready.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -18,11 +19,6 @@ struct sf_tcpip;
 struct sf_udp_socket;
 
 enum { SF_UDP_READABLE = 1, SF_UDP_WRITABLE = 2 };
-
-/* A ring of the sockets that have something to report, with an anchor of the same kind. */
-struct sf_udp_link {
-    struct sf_udp_link *next, *prev;
-};
 
 /* What the program has set on the side socket. */
 struct sf_udp_options {
@@ -64,7 +60,7 @@ struct sf_udp_group {
 };
 
 struct sf_udp_socket {
-    struct sf_udp_link ready; /* first, so that a link is its socket; next NULL: not in the ring */
+    struct sf_ready_link ready; /* first, so that a link is its socket; next NULL: not in the ring */
     struct sf_tcpip *tcpip;
     struct sf_udp_lent *lent_first, **lent_last;
     struct sf_backlog backlog;

@@ -183,9 +183,10 @@ struct sf_tcp_limits {
     sf_ns orphan_timeout;      /* [60 s] FIN_WAIT_2 without anybody who could read */
     sf_ns user_timeout;        /* [about 15 min] unacknowledged data (RFC 5482); TCP_USER_TIMEOUT overrides */
     sf_ns min_rto;             /* [5 ms on a point-to-point wire, else 200 ms, as Linux; RFC 6298 says 1 s] */
-    sf_ns delayed_ack;         /* [40 ms] at most 500 ms (RFC 9293, 3.8.6.3) */
+    sf_ns delayed_ack;         /* [1 ms on a wire, else 40 ms] at most 500 ms (RFC 9293, 3.8.6.3) */
     uint32_t syn_retries, retries; /* [6, 15] */
     uint16_t mss;              /* [by the MTU] a cap */
+    uint32_t first_sequence;   /* [RFC 6528] where every connection starts: for tests of what happens at the wrap */
 };
 
 struct sf_tcpip_config {

@@ -1,0 +1,225 @@
+/*
+ * TCP (RFC 9293): the layer's own state, inside struct sf_tcpip, and what belongs to no single connection: listeners, SYNs that
+ * wait for their ACK, TIME_WAIT, ports, timers, resets, sequence numbers.
+ *
+ * Files: tcp.c (making and ending it, its turn), tcp_conn.c (one connection's life), tcp_connect.c, tcp_accept.c (listeners),
+ * tcp_half_open.c and tcp_cookie.c (SYNs), tcp_segment.c (a segment arrives), tcp_ack.c, tcp_rcv.c, tcp_reassembly.c, tcp_snd.c,
+ * tcp_transmit.c (a segment leaves), tcp_close.c, tcp_timewait.c, tcp_timer.c, tcp_probe.c, tcp_reset.c, tcp_icmp.c,
+ * tcp_mtu.c, tcp_isn.c, tcp_port.c, tcp_options.c. Loss recovery and congestion control are tcp_loss.h's.
+ */
+#ifndef SF_TCPIP_TCP_H
+#define SF_TCPIP_TCP_H
+
+#include "../wire/icmp.h"
+#include "../wire/tcp.h"
+#include "flows.h"
+#include "ready.h"
+#include "sf/driver.h"
+
+#include <netinet/in.h>
+
+struct sf_tcpip;
+struct sf_tcp_conn;
+struct sf_tcp_listener;
+
+/* ---- limits ---- */
+
+/* What the stack is made with; see struct sf_tcp_limits of the seam. Here no field is 0. */
+struct sf_tcp_limits_set {
+    const char *congestion;
+    uint32_t max_connections, max_half_open, max_time_wait;
+    uint32_t send_buffer, receive_buffer;
+    uint64_t memory;
+    sf_ns time_wait, orphan_timeout, user_timeout, min_rto, delayed_ack;
+    uint32_t syn_retries, retries;
+    uint16_t mss;
+    uint32_t first_sequence; /* tests: every connection's; 0: RFC 6528 */
+};
+
+/* ---- what the table of flows has ---- */
+
+enum sf_tcp_kind { SF_TCP_CONN, SF_TCP_HALF, SF_TCP_WAIT, SF_TCP_LISTENING };
+
+struct sf_tcp_endpoint {
+    struct sf_flow_link flow; /* first, so that a link is its endpoint */
+    enum sf_tcp_kind kind;
+};
+
+/* ---- timers (tcp_timer.c) ---- */
+
+enum sf_tcp_timer_kind { SF_TCP_TIMER_CONN, SF_TCP_TIMER_HALF, SF_TCP_TIMER_WAIT };
+
+/* A member of what it is for. It fires at `at` or, since a later deadline does not move it, before the deadline. */
+struct sf_tcp_timer {
+    sf_ns at; /* SF_NEVER: not set */
+    uint32_t index; /* in the heap */
+    enum sf_tcp_timer_kind kind;
+};
+
+struct sf_tcp_timers {
+    struct sf_tcp_timer **heap; /* 4-ary, earliest first */
+    uint32_t count, capacity;
+    uint32_t members; /* timers that there are, set or not: there is room for them all */
+};
+
+/* Room for one more timer; without it none may be set. -ENOMEM. */
+int sf_tcp_timer_add(struct sf_tcpip *, struct sf_tcp_timer *, enum sf_tcp_timer_kind);
+void sf_tcp_timer_remove(struct sf_tcpip *, struct sf_tcp_timer *);
+/* Not later than at. */
+void sf_tcp_timer_by(struct sf_tcpip *, struct sf_tcp_timer *, sf_ns at);
+void sf_tcp_timer_clear(struct sf_tcpip *, struct sf_tcp_timer *);
+void sf_tcp_timers_run(struct sf_tcpip *);
+sf_ns sf_tcp_next_timer(const struct sf_tcpip *);
+
+/* ---- ports (tcp_port.c) ---- */
+
+/*
+ * A local port that is reserved with the kernel and filtered by the driver, for as long as somebody needs it: a listener and
+ * its connections share one, a connection of our making has its own.
+ */
+struct sf_tcp_port {
+    int fd; /* a duplicate of the program's, or a socket of ours bound to the same port; -1: none */
+    struct sf_flow filter;
+    bool filtered;
+    uint32_t users;
+    struct sf_tcp_port *held_by; /* the port whose descriptor it is, of a listener that has gone; NULL: none */
+};
+
+/* -EOPNOTSUPP: not a TCP socket of IPv4, or bound to what is not ours. A socket bound to no port is bound now. */
+int sf_tcp_port_name(struct sf_tcpip *, int fd, struct sockaddr_in *local);
+/* Keeps the port, with one user. key: a listener's; NULL: a connection's of our making. */
+int sf_tcp_port_hold(int fd, const struct sf_flow_key *key, struct sf_tcp_port **out);
+int sf_tcp_port_filter(struct sf_tcpip *, struct sf_tcp_port *, const struct sf_flow_key *);
+void sf_tcp_port_drop(struct sf_tcpip *, struct sf_tcp_port *);
+/* The listener has gone and connections of its port are left: they get filters of their own, so that the port may be listened to
+ * by others. */
+void sf_tcp_port_orphaned(struct sf_tcpip *, struct sf_tcp_port *);
+
+/* ---- TIME_WAIT (tcp_timewait.c) ---- */
+
+struct sf_tcp_wait {
+    struct sf_tcp_endpoint ep;
+    struct sf_tcp_wait *next, *prev; /* by age */
+    sf_ns until;
+    sf_ns answered; /* the last ACK to what was out of place */
+    struct sf_tcp_port *port;
+    uint32_t snd_nxt, rcv_nxt, ts_recent, ts_offset;
+    uint16_t window;
+    bool timestamps;
+    uint8_t ttl, tos;
+};
+
+/* ---- the layer ---- */
+
+struct sf_tcp_lent {
+    struct sf_tcp_conn *conn; /* NULL: read already */
+    struct sf_tcp_lent *next; /* of the same connection */
+    const uint8_t *data;
+    uint32_t len;
+};
+
+enum { SF_TCP_LENT = 64 /* a segment of each frame of a burst */ };
+
+struct sf_tcp {
+    struct sf_flows flows; /* connections, half-open ones, TIME_WAIT, listeners */
+    struct sf_ready_link pending; /* connections that have something to send: an ACK owed, or the driver was full */
+    struct sf_ready_link resolving; /* connections that wait for a route or a neighbour */
+    struct sf_tcp_conn *graves; /* freed by the next poll: this one's callers may still look at them */
+    struct sf_tcp_timers timers;
+    struct sf_tcp_limits_set limits;
+    uint64_t memory; /* of buffers */
+    uint32_t n_conns, n_half_open, n_wait, n_listeners;
+    struct sf_tcp_wait *wait_first, *wait_last;
+    struct sf_tcp_timer wait_timer;
+    uint32_t wait_ports; /* TIME_WAIT records that hold a descriptor for themselves */
+    uint32_t max_wait_ports;
+    uint32_t least_isn; /* while a successor of a TIME_WAIT is answered; 0: none */
+    uint64_t key[2]; /* of sequence numbers, timestamps, cookies */
+    sf_ns cookie_sent; /* the last one; 0: none */
+    sf_ns challenge_second;
+    uint32_t challenges_left;
+    int default_sndbuf, default_rcvbuf; /* the kernel's, of a fresh socket */
+    char default_congestion[16];
+    int icmp_fd; /* -1: none */
+    bool opened; /* what is made at the first use is there */
+    uint16_t ip_id;
+
+    int n_lent;
+    struct sf_tcp_lent lent[SF_TCP_LENT];
+};
+
+int sf_tcp_init(struct sf_tcpip *, const struct sf_tcp_limits_set *);
+void sf_tcp_destroy(struct sf_tcpip *);
+void sf_tcp_after_fork(struct sf_tcpip *);
+/* Makes what only a stack with TCP needs. */
+int sf_tcp_open(struct sf_tcpip *);
+/* What the last poll and the program's turn after it have left to do: ACKs that are owed, what the driver had no room for. */
+void sf_tcp_finish(struct sf_tcpip *);
+/* Asked in arm(): something is to be sent still. */
+bool sf_tcp_is_blocked(const struct sf_tcpip *);
+void sf_tcp_look_at_kernel(struct sf_tcpip *);
+/* Connections that were released and have something that is not acknowledged. */
+uint32_t sf_tcp_lingering(const struct sf_tcpip *);
+
+/* tcp_segment.c */
+void sf_tcp_input(struct sf_tcpip *, const struct sf_ipv4 *, uint32_t flags, bool keep);
+/* tcp_rcv.c: before the frames of a poll go back, what is unread is copied. */
+void sf_tcp_spill(struct sf_tcpip *);
+
+/* ---- one segment to or from nobody in particular (tcp_reset.c) ---- */
+
+struct sf_tcp_bare {
+    struct sf_flow_key key; /* local is the sender */
+    struct sf_tcp_segment segment;
+    uint8_t ttl, tos;
+};
+
+/* 0; -EAGAIN: the driver is full; -EHOSTUNREACH: no way there is known yet. */
+int sf_tcp_send_bare(struct sf_tcpip *, const struct sf_tcp_bare *);
+/* tcp_transmit.c. 0: it has left, or is as good as lost on its way; -EAGAIN. */
+int sf_tcp_emit_frame(struct sf_tcpip *, const struct sf_tcp_template *, const struct sf_tcp_segment *,
+                      const struct iovec *payload, int n, uint32_t len);
+/* RFC 9293, 3.5.2, group 1: to a segment that is for no connection. */
+void sf_tcp_reset_for(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
+/* RFC 5961, 7: true if one more challenge ACK may leave in this second. */
+bool sf_tcp_may_challenge(struct sf_tcpip *);
+
+/* ---- accepting ---- */
+
+struct sf_tcp_half;
+/* tcp_accept.c: a segment for a listener. tcp_half_open.c: for one of the SYNs that wait. */
+void sf_tcp_listener_input(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *, bool keep);
+void sf_tcp_half_input(struct sf_tcpip *, struct sf_tcp_half *, const struct sf_tcp_segment *, bool keep);
+void sf_tcp_half_timeout(struct sf_tcpip *, struct sf_tcp_half *);
+void sf_tcp_half_free(struct sf_tcpip *, struct sf_tcp_half *);
+struct sf_tcp_half *sf_tcp_half_of_timer(struct sf_tcp_timer *);
+
+/* ---- TIME_WAIT ---- */
+
+/* Takes the connection's place among the flows. Without memory the connection simply ends. */
+void sf_tcp_wait_enter(struct sf_tcp_conn *);
+void sf_tcp_wait_input(struct sf_tcpip *, struct sf_tcp_wait *, const struct sf_flow_key *, const struct sf_tcp_segment *,
+                       bool keep);
+void sf_tcp_wait_free(struct sf_tcpip *, struct sf_tcp_wait *);
+void sf_tcp_wait_timeout(struct sf_tcpip *);
+
+/* ---- sequence numbers and timestamps (tcp_isn.c) ---- */
+
+uint64_t sf_siphash(const uint64_t key[2], const uint64_t *words, int n);
+uint32_t sf_tcp_isn(struct sf_tcpip *, const struct sf_flow_key *);
+/* Our timestamp clock runs in ms, from a start of each pair of addresses' own (RFC 7323, 5.4 and 7.1). */
+uint32_t sf_tcp_ts_offset(struct sf_tcpip *, const struct sf_flow_key *);
+uint32_t sf_tcp_ts_clock(const struct sf_tcpip *);
+
+/* ---- ICMP (tcp_icmp.c) ---- */
+
+int sf_tcp_icmp_open(struct sf_tcpip *);
+void sf_tcp_icmp_poll(struct sf_tcpip *);
+void sf_tcp_icmp_input(struct sf_tcpip *, const struct sf_ipv4 *);
+
+static inline struct sf_tcp_endpoint *sf_tcp_endpoint_of(struct sf_flow_link *link)
+{
+    return (struct sf_tcp_endpoint *)link;
+}
+
+#endif

@@ -1,0 +1,188 @@
+/* Listeners: what a segment for one does (RFC 9293, 3.10.7.2), and the connections that wait to be accepted. */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define MOST_BACKLOG 65535
+
+/* ---- the queue ---- */
+
+bool sf_tcp_listener_is_full(const struct sf_tcp_listener *l)
+{
+    return l->n_queued >= l->backlog;
+}
+
+void sf_tcp_listener_update(struct sf_tcp_listener *l)
+{
+    sf_ready_set(&l->tcpip->ready, &l->ready, l->interest & SF_TCP_READABLE && l->n_queued);
+}
+
+void sf_tcp_listener_interest(struct sf_tcp_listener *l, uint32_t what)
+{
+    l->interest = (uint8_t)what;
+    sf_tcp_listener_update(l);
+}
+
+static void enqueue(struct sf_tcp_listener *l, struct sf_tcp_conn *c)
+{
+    c->listener = l;
+    c->next = NULL;
+    if (l->last)
+        l->last->next = c;
+    else
+        l->first = c;
+    l->last = c;
+    l->n_queued++;
+    sf_tcp_listener_update(l);
+}
+
+static struct sf_tcp_conn *dequeue(struct sf_tcp_listener *l)
+{
+    struct sf_tcp_conn *c = l->first;
+
+    l->first = c->next;
+    if (!l->first)
+        l->last = NULL;
+    l->n_queued--;
+    c->listener = NULL;
+    c->next = NULL;
+    return c;
+}
+
+int sf_tcp_accept(struct sf_tcp_listener *l, struct sf_tcp_conn **out)
+{
+    if (!l->first)
+        return -EAGAIN;
+    *out = dequeue(l);
+    sf_tcp_listener_update(l);
+    return 0;
+}
+
+struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *l, const struct sf_flow_key *key, struct sf_tcp_half *half,
+                                              const struct sf_tcp_agreed *agreed, uint32_t window, sf_ns rtt)
+{
+    struct sf_tcpip *t = l->tcpip;
+    struct sf_tcp_conn *c;
+
+    if (sf_tcp_listener_is_full(l)) {
+        sf_count(t, SF_COUNT_TCP_ACCEPT_FULL);
+        return NULL;
+    }
+    c = sf_tcp_conn_new(t, &l->options);
+    if (!c)
+        return NULL;
+    c->ep.flow.key = *key;
+    c->agreed = *agreed;
+    if (half)
+        sf_tcp_half_free(t, half);
+    if (sf_tcp_conn_place(c) < 0) {
+        sf_tcp_conn_bury(c);
+        return NULL;
+    }
+    c->port = l->port;
+    c->port->users++;
+    sf_count(t, SF_COUNT_TCP_ACCEPTED);
+    sf_tcp_conn_establish(c, window, rtt);
+    enqueue(l, c);
+    return c;
+}
+
+/* ---- segments ---- */
+
+static void ack_input(struct sf_tcp_listener *l, const struct sf_flow_key *key, const struct sf_tcp_segment *s, bool keep)
+{
+    struct sf_tcpip *t = l->tcpip;
+    struct sf_tcp_agreed agreed = {0};
+    struct sf_tcp_segment copy = *s;
+    struct sf_tcp_conn *c;
+
+    if (!sf_tcp_cookie_check(l, key, s, &agreed)) {
+        sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
+        sf_tcp_reset_for(t, key, s);
+        return;
+    }
+    c = sf_tcp_listener_establish(l, key, NULL, &agreed, (uint32_t)s->window << agreed.snd_scale, 0);
+    if (c)
+        sf_tcp_conn_input(c, &copy, keep);
+}
+
+void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *key, const struct sf_tcp_segment *s, bool keep)
+{
+    struct sf_tcpip *t = l->tcpip;
+
+    if (s->flags & SF_TCP_RST)
+        return;
+    if (s->flags & SF_TCP_ACK) {
+        ack_input(l, key, s, keep);
+        return;
+    }
+    if (!(s->flags & SF_TCP_SYN) || s->flags & SF_TCP_FIN)
+        return;
+    if (sf_tcp_listener_is_full(l)) {
+        sf_count(t, SF_COUNT_TCP_ACCEPT_FULL); /* the peer comes again */
+        return;
+    }
+    if (t->tcp.n_half_open >= t->tcp.limits.max_half_open)
+        sf_tcp_cookie_send(l, key, s);
+    else
+        sf_tcp_half_open(l, key, s);
+}
+
+/* ---- the program's side ---- */
+
+int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listener **out)
+{
+    struct sockaddr_in local;
+    struct sf_tcp_listener *l;
+    int rc = sf_tcp_port_name(t, fd, &local);
+
+    if (rc == 0)
+        rc = sf_tcp_open(t);
+    if (rc < 0)
+        return rc;
+    l = calloc(1, sizeof(*l));
+    if (!l)
+        return -ENOMEM;
+    l->ep.kind = SF_TCP_LISTENING;
+    l->ep.flow.key = (struct sf_flow_key){.local_addr = local.sin_addr.s_addr, .local_port = local.sin_port};
+    l->ready.kind = SF_READY_TCP_LISTENER;
+    l->tcpip = t;
+    l->backlog = backlog < 1 ? 1 : backlog > MOST_BACKLOG ? MOST_BACKLOG : (uint32_t)backlog;
+    sf_tcp_options_read(t, fd, &l->options);
+    rc = sf_flows_find(&t->tcp.flows, &l->ep.flow.key) ? -EADDRINUSE : sf_flows_add(&t->tcp.flows, &l->ep.flow);
+    if (rc < 0) {
+        free(l);
+        return rc;
+    }
+    rc = sf_tcp_port_hold(fd, &l->ep.flow.key, &l->port);
+    if (rc == 0) {
+        rc = sf_tcp_port_filter(t, l->port, &l->ep.flow.key);
+        if (rc == 0) {
+            t->tcp.n_listeners++;
+            *out = l;
+            return 0;
+        }
+        sf_tcp_port_drop(t, l->port);
+    }
+    sf_flows_remove(&t->tcp.flows, &l->ep.flow);
+    free(l);
+    return rc;
+}
+
+void sf_tcp_listener_close(struct sf_tcp_listener *l)
+{
+    struct sf_tcpip *t = l->tcpip;
+
+    sf_tcp_listener_interest(l, 0);
+    sf_tcp_half_forget(l);
+    while (l->first)
+        sf_tcp_abort(dequeue(l));
+    sf_flows_remove(&t->tcp.flows, &l->ep.flow);
+    t->tcp.n_listeners--;
+    if (l->port->users > 1)
+        sf_tcp_port_orphaned(t, l->port);
+    sf_tcp_port_drop(t, l->port);
+    free(l);
+}

@@ -1,0 +1,59 @@
+/* How large a segment may be: by the peer, by the path (RFC 1191; RFC 5927, 7.2 for whom to believe), by what arrives at all (RFC
+ * 4821's reason: routers that drop what is too big and do not say so). */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#define LEAST_MSS 88 /* as Linux (TCP_MIN_SND_MSS is 48 and options): a peer that asks for less asks for our time */
+#define TIMESTAMP_OPTION 12
+#define BLACK_HOLE_AFTER 3 /* timeouts in a row */
+
+/* What tunnels leave of 1500, and what nearly every path carries. */
+static const uint16_t step_mtu[] = {0, 1280, 576};
+
+void sf_tcp_update_mss(struct sf_tcp_conn *c)
+{
+    const struct sf_tcp *tcp = &c->tcpip->tcp;
+    uint32_t mtu = c->mtu, mss;
+
+    if (c->state < SF_TCP_ESTABLISHED || !mtu)
+        return;
+    if (c->mtu_step && mtu > step_mtu[c->mtu_step])
+        mtu = step_mtu[c->mtu_step];
+    mss = mtu - SF_IPV4_HEADER - SF_TCP_HEADER;
+    if (mss > c->agreed.mss)
+        mss = c->agreed.mss;
+    if (tcp->limits.mss && mss > tcp->limits.mss)
+        mss = tcp->limits.mss;
+    if (c->options.maxseg && mss > c->options.maxseg)
+        mss = c->options.maxseg;
+    if (mss < LEAST_MSS)
+        mss = LEAST_MSS;
+    if (c->agreed.timestamps)
+        mss -= TIMESTAMP_OPTION; /* the MSS option does not count options (RFC 6691) */
+    if (mss != c->loss.mss)
+        sf_tcp_loss_set_mss(&c->loss, mss);
+}
+
+/* The caller has checked that the error is about something under way. */
+void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
+{
+    struct sf_tcpip *t = c->tcpip;
+
+    if (mtu >= c->mtu)
+        return; /* it tells nothing new */
+    sf_path_learn_mtu(t, c->ep.flow.key.remote_addr, mtu);
+    sf_tcp_find_way(c);
+}
+
+void sf_tcp_suspect_black_hole(struct sf_tcp_conn *c)
+{
+    struct sf_tcpip *t = c->tcpip;
+    uint32_t steps = sizeof(step_mtu) / sizeof(step_mtu[0]);
+
+    if (sf_tcpip_is_wire(t) || c->loss.rtt.backoff < BLACK_HOLE_AFTER || c->mtu_step + 1u >= steps ||
+        c->loss.nxt - c->loss.una <= 1 || c->loss.mss <= step_mtu[c->mtu_step + 1u])
+        return;
+    c->mtu_step++;
+    sf_count(t, SF_COUNT_TCP_BLACK_HOLES);
+    sf_tcp_update_mss(c);
+}

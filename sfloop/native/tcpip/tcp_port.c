@@ -1,0 +1,177 @@
+/* Local ports: reserved with the kernel by a descriptor, taken from the driver by a filter. */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static bool is_tcp(int fd)
+{
+    int domain = 0, protocol = 0;
+    socklen_t len = sizeof(domain);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
+        return false;
+    len = sizeof(protocol);
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
+        return false;
+    return domain == AF_INET && protocol == IPPROTO_TCP;
+}
+
+/* SO_BINDTODEVICE with another interface. */
+static bool bound_elsewhere(const struct sf_tcpip *t, int fd)
+{
+    char name[IF_NAMESIZE] = "";
+    socklen_t len = sizeof(name);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 || !len || !name[0])
+        return false;
+    return !t->interface.index || (int)if_nametoindex(name) != t->interface.index;
+}
+
+int sf_tcp_port_name(struct sf_tcpip *t, int fd, struct sockaddr_in *local)
+{
+    socklen_t len = sizeof(*local);
+
+    memset(local, 0, sizeof(*local));
+    if (!t->usable || !is_tcp(fd) || bound_elsewhere(t, fd))
+        return -EOPNOTSUPP;
+    if (getsockname(fd, (struct sockaddr *)local, &len) < 0)
+        return -errno;
+    if (local->sin_addr.s_addr && !sf_interface_owns(&t->interface, local->sin_addr.s_addr))
+        return -EOPNOTSUPP;
+    if (local->sin_port)
+        return 0;
+    local->sin_family = AF_INET;
+    if (bind(fd, (struct sockaddr *)local, sizeof(*local)) < 0)
+        return -errno;
+    len = sizeof(*local);
+    return getsockname(fd, (struct sockaddr *)local, &len) < 0 ? -errno : 0;
+}
+
+static struct sf_flow filter_of(const struct sf_flow_key *key)
+{
+    return (struct sf_flow){
+        .local_addr = key->local_addr,
+        .remote_addr = key->remote_addr,
+        .local_port = key->local_port,
+        .remote_port = key->remote_port,
+        .protocol = IPPROTO_TCP,
+    };
+}
+
+/*
+ * A socket of our own on a listener's port. The program's may listen in the kernel too, and a duplicate of that would go on
+ * listening after it was closed. It works where the program has set SO_REUSEADDR, as servers do.
+ */
+static int hold(const struct sf_flow_key *key)
+{
+    struct sockaddr_in name = {
+        .sin_family = AF_INET, .sin_port = key->local_port, .sin_addr.s_addr = key->local_addr};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* key: a listener's; NULL: a connection's of our making. */
+int sf_tcp_port_hold(int fd, const struct sf_flow_key *key, struct sf_tcp_port **out)
+{
+    struct sf_tcp_port *port = calloc(1, sizeof(*port));
+    int rc;
+
+    if (!port)
+        return -ENOMEM;
+    port->users = 1;
+    port->fd = key ? hold(key) : -1;
+    if (port->fd < 0)
+        port->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (port->fd < 0) {
+        rc = -errno;
+        free(port);
+        return rc;
+    }
+    *out = port;
+    return 0;
+}
+
+int sf_tcp_port_filter(struct sf_tcpip *t, struct sf_tcp_port *port, const struct sf_flow_key *key)
+{
+    int rc;
+
+    port->filter = filter_of(key);
+    rc = t->driver->fast.control->filter_add(t->driver, &port->filter);
+    port->filtered = rc == 0;
+    return rc;
+}
+
+void sf_tcp_port_drop(struct sf_tcpip *t, struct sf_tcp_port *port)
+{
+    if (!port || --port->users)
+        return;
+    if (port->filtered && t->driver)
+        t->driver->fast.control->filter_del(t->driver, &port->filter);
+    if (port->fd >= 0)
+        close(port->fd);
+    if (port->held_by)
+        sf_tcp_port_drop(t, port->held_by);
+    free(port);
+}
+
+/* ---- a listener leaves connections behind ---- */
+
+static struct sf_tcp_port **port_of(struct sf_flow_link *link)
+{
+    struct sf_tcp_endpoint *ep = sf_tcp_endpoint_of(link);
+
+    if (ep->kind == SF_TCP_CONN)
+        return &((struct sf_tcp_conn *)ep)->port;
+    return ep->kind == SF_TCP_WAIT ? &((struct sf_tcp_wait *)ep)->port : NULL;
+}
+
+/* A filter of the connection's own; the listener's port stays for its descriptor. */
+static bool part(struct sf_tcpip *t, const struct sf_flow_key *key, struct sf_tcp_port **of)
+{
+    struct sf_tcp_port *own = calloc(1, sizeof(*own));
+
+    if (!own)
+        return false;
+    *own = (struct sf_tcp_port){.fd = -1, .filter = filter_of(key), .filtered = true, .users = 1, .held_by = *of};
+    if (t->driver->fast.control->filter_add(t->driver, &own->filter) < 0) {
+        free(own);
+        return false;
+    }
+    *of = own;
+    return true;
+}
+
+void sf_tcp_port_orphaned(struct sf_tcpip *t, struct sf_tcp_port *port)
+{
+    const struct sf_flows *flows = &t->tcp.flows;
+    int listening = 0;
+    socklen_t len = sizeof(listening);
+    bool all = true;
+
+    if (getsockopt(port->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
+        shutdown(port->fd, SHUT_RDWR); /* stops listening, stays bound */
+    if (!t->driver || sf_tcpip_is_wire(t))
+        return;
+    for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
+        struct sf_tcp_port **of = flows->slot[i] ? port_of(flows->slot[i]) : NULL;
+
+        if (of && *of == port)
+            all &= part(t, &flows->slot[i]->key, of);
+    }
+    if (!all)
+        return; /* those that are left need the listener's filter */
+    t->driver->fast.control->filter_del(t->driver, &port->filter);
+    port->filtered = false;
+}

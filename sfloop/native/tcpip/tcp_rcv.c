@@ -1,0 +1,422 @@
+/*
+ * Receiving. Data in order stays in its frame until the next poll and is read from there; what nobody has read by then is copied
+ * into a ring. Data out of order goes straight to its place in the ring (tcp_reassembly.c).
+ *
+ * Unread bytes: [read, ring_end) lie in the ring, [ring_end, nxt) in frames.
+ */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FIRST_RING 4096
+#define LEAST_MSS 536   /* what counts as a full segment at least, when every second one is to be acknowledged */
+#define QUICK_ACKS 16   /* as Linux: until the peer's window has opened, or after a loss */
+#define IDLE_LIFE SF_SEC
+
+/* ---- the ring ---- */
+
+static void move(const struct sf_tcp_rcv *from, uint8_t *ring, uint32_t size, uint32_t seq, uint32_t len)
+{
+    uint32_t at, first;
+
+    if (!len)
+        return;
+    at = seq & (from->size - 1);
+    first = from->size - at;
+    if (len < first)
+        first = len;
+    sf_tcp_ring_put(ring, size, seq, from->ring + at, first);
+    sf_tcp_ring_put(ring, size, seq + first, from->ring, len - first);
+}
+
+int sf_tcp_rcv_room(struct sf_tcp_conn *c, uint32_t need, bool owed)
+{
+    struct sf_tcp *tcp = &c->tcpip->tcp;
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t size = rcv->size ? rcv->size : FIRST_RING;
+    uint8_t *ring;
+
+    if (SF_LIKELY(need <= rcv->size))
+        return 0;
+    while (size < need)
+        size *= 2;
+    if (!owed && tcp->memory + size - rcv->size > tcp->limits.memory) {
+        sf_count(c->tcpip, SF_COUNT_TCP_MEMORY_FULL);
+        return -ENOBUFS;
+    }
+    ring = malloc(size);
+    if (!ring)
+        return -ENOMEM;
+    move(rcv, ring, size, rcv->read, rcv->ring_end - rcv->read);
+    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n; i++)
+        move(rcv, ring, size, rcv->ooo->range[i].left, rcv->ooo->range[i].right - rcv->ooo->range[i].left);
+    free(rcv->ring);
+    tcp->memory += size - rcv->size;
+    rcv->ring = ring;
+    rcv->size = size;
+    if (c->idle_at == SF_NEVER)
+        c->idle_at = c->tcpip->now + IDLE_LIFE;
+    return 0;
+}
+
+void sf_tcp_rcv_free(struct sf_tcp_conn *c)
+{
+    c->tcpip->tcp.memory -= c->rcv.size;
+    free(c->rcv.ring);
+    free(c->rcv.ooo);
+    c->rcv.ring = NULL;
+    c->rcv.ooo = NULL;
+    c->rcv.size = 0;
+}
+
+/* ---- what lies in frames ---- */
+
+static void forget_lent(struct sf_tcp_conn *c)
+{
+    for (struct sf_tcp_lent *l = c->rcv.lent_first; l; l = l->next)
+        l->conn = NULL;
+    c->rcv.lent_first = c->rcv.lent_last = NULL;
+}
+
+void sf_tcp_rcv_forget(struct sf_tcp_conn *c)
+{
+    forget_lent(c);
+    c->rcv.read = c->rcv.ring_end = c->rcv.nxt - c->rcv.fin;
+}
+
+/* What has been acknowledged may not be lost, so that the memory's limit does not hold here; without memory there is nothing for it
+ * but to end the connection. */
+static bool keep_copy(struct sf_tcp_conn *c, const uint8_t *data, uint32_t len)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+
+    if (SF_UNLIKELY(sf_tcp_rcv_room(c, rcv->ring_end - rcv->read + len, true) < 0)) {
+        sf_count(c->tcpip, SF_COUNT_TCP_NO_MEMORY);
+        sf_tcp_send_reset(c);
+        sf_tcp_conn_end(c, -ENOMEM);
+        return false;
+    }
+    sf_tcp_ring_put(rcv->ring, rcv->size, rcv->ring_end, data, len);
+    rcv->ring_end += len;
+    return true;
+}
+
+void sf_tcp_rcv_spill(struct sf_tcp_conn *c)
+{
+    for (struct sf_tcp_lent *l = c->rcv.lent_first; l; l = l->next) {
+        sf_count(c->tcpip, SF_COUNT_RX_BACKLOG_COPIES);
+        if (!keep_copy(c, l->data, l->len)) {
+            forget_lent(c);
+            c->rcv.nxt = c->rcv.ring_end + c->rcv.fin;
+            return;
+        }
+    }
+    forget_lent(c);
+}
+
+void sf_tcp_spill(struct sf_tcpip *t)
+{
+    struct sf_tcp *tcp = &t->tcp;
+
+    for (int i = 0; i < tcp->n_lent; i++)
+        if (SF_UNLIKELY(tcp->lent[i].conn != NULL))
+            sf_tcp_rcv_spill(tcp->lent[i].conn);
+    tcp->n_lent = 0;
+}
+
+static void lend(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
+{
+    struct sf_tcp *tcp = &c->tcpip->tcp;
+    struct sf_tcp_lent *l = &tcp->lent[tcp->n_lent++];
+
+    l->conn = c;
+    l->next = NULL;
+    l->data = piece->data;
+    l->len = piece->len;
+    if (c->rcv.lent_last)
+        c->rcv.lent_last->next = l;
+    else
+        c->rcv.lent_first = l;
+    c->rcv.lent_last = l;
+}
+
+/* ---- acknowledging ---- */
+
+static void owe_ack(struct sf_tcp_conn *c)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t full = rcv->mss > LEAST_MSS ? rcv->mss : LEAST_MSS;
+
+    if (rcv->quick || c->options.quickack || rcv->nxt - rcv->acked >= 2 * full) {
+        sf_tcp_owe(c, SF_TCP_OWED_ACK);
+        return;
+    }
+    if (c->ack_at != SF_NEVER)
+        return;
+    c->ack_at = c->tcpip->now + c->tcpip->tcp.limits.delayed_ack;
+    sf_tcp_conn_timer(c);
+}
+
+/* Every ACK out of turn tells of a loss, or that something was sent for nothing, which the peer should know soon. */
+static void ack_out_of_turn(struct sf_tcp_conn *c)
+{
+    c->rcv.quick = QUICK_ACKS;
+    sf_tcp_ack_now(c);
+}
+
+static uint32_t free_window(const struct sf_tcp_conn *c)
+{
+    const struct sf_tcp *tcp = &c->tcpip->tcp;
+    uint32_t unread = sf_tcp_unread(c);
+
+    if (SF_UNLIKELY(unread >= c->rcv.limit || tcp->memory >= tcp->limits.memory))
+        return 0;
+    return c->rcv.limit - unread;
+}
+
+/* Receiver's silly window avoidance (RFC 9293, 3.8.6.2.2): the edge moves by a segment or half the buffer, or not; never back. */
+uint16_t sf_tcp_advertise(struct sf_tcp_conn *c)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t edge = rcv->nxt + free_window(c), window;
+    uint32_t least = rcv->limit / 2 < c->loss.mss ? rcv->limit / 2 : c->loss.mss;
+
+    if ((int32_t)(edge - rcv->adv) < (int32_t)least)
+        edge = rcv->adv;
+    window = (edge - rcv->nxt) >> c->agreed.rcv_scale;
+    if (window > UINT16_MAX)
+        window = UINT16_MAX;
+    edge = rcv->nxt + (window << c->agreed.rcv_scale);
+    if (sf_seq_lt(rcv->adv, edge))
+        rcv->adv = edge;
+    return (uint16_t)window;
+}
+
+/* After the program has read: the peer is told when it is worth its while, at once if its window was about to close. */
+static void window_opened(struct sf_tcp_conn *c)
+{
+    const struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t open = rcv->adv - rcv->nxt;
+    int32_t gain = (int32_t)(rcv->nxt + free_window(c) - rcv->adv);
+
+    if (gain <= 0 || !sf_tcp_may_receive(c))
+        return;
+    if ((uint32_t)gain >= rcv->limit / 2 || (open < rcv->limit / 4 && (uint32_t)gain >= 2u * c->loss.mss) ||
+        (open < c->loss.mss && (uint32_t)gain >= rcv->limit / 4))
+        sf_tcp_owe(c, SF_TCP_OWED_ACK);
+}
+
+/* ---- data ---- */
+
+static void fin_input(struct sf_tcp_conn *c)
+{
+    c->rcv.nxt++;
+    c->rcv.fin = true;
+    c->rcv.fin_known = false;
+    switch (c->state) {
+    case SF_TCP_ESTABLISHED:
+        c->state = SF_TCP_CLOSE_WAIT;
+        sf_tcp_owe(c, SF_TCP_OWED_ACK);
+        break;
+    case SF_TCP_FIN_WAIT_1: /* had ours been acknowledged, it would be FIN_WAIT_2 by now */
+        c->state = SF_TCP_CLOSING;
+        sf_tcp_ack_now(c);
+        break;
+    default:
+        sf_tcp_ack_now(c);
+        sf_tcp_wait_enter(c);
+        break;
+    }
+    if (!c->dead)
+        sf_tcp_conn_update(c);
+}
+
+static void in_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece, bool keep)
+{
+    struct sf_tcp *tcp = &c->tcpip->tcp;
+    struct sf_tcp_rcv *rcv = &c->rcv;
+
+    if (SF_LIKELY(keep && tcp->n_lent < SF_TCP_LENT && !rcv->ooo)) {
+        lend(c, piece);
+    } else {
+        sf_tcp_rcv_spill(c);
+        if (c->dead || !keep_copy(c, piece->data, piece->len))
+            return;
+    }
+    rcv->nxt += piece->len;
+    c->bytes_received += piece->len;
+    if (piece->len > rcv->mss)
+        rcv->mss = (uint16_t)piece->len;
+    if (SF_UNLIKELY(rcv->ooo != NULL)) {
+        sf_tcp_reassemble(c);
+        ack_out_of_turn(c);
+    } else {
+        owe_ack(c);
+    }
+    sf_tcp_conn_update(c);
+}
+
+/* What was received before, and what is beyond the window, is cut off. */
+static void trim(struct sf_tcp_conn *c, struct sf_tcp_piece *piece)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+
+    if (SF_UNLIKELY(sf_seq_lt(piece->seq, rcv->nxt))) {
+        uint32_t old = rcv->nxt - piece->seq;
+
+        if (old > piece->len)
+            old = piece->len;
+        if (old)
+            sf_tcp_duplicate(c, piece->seq, piece->seq + old);
+        piece->seq += old;
+        piece->len -= old;
+        piece->data += old;
+    }
+    if (SF_UNLIKELY((int32_t)(piece->seq + piece->len - rcv->adv) > 0)) {
+        sf_count(c->tcpip, SF_COUNT_TCP_RX_BEYOND_WINDOW);
+        piece->len = sf_seq_lt(piece->seq, rcv->adv) ? rcv->adv - piece->seq : 0;
+        piece->fin = false;
+    }
+}
+
+void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, bool keep)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    struct sf_tcp_piece piece = {
+        .seq = s->seq, .len = s->payload_len, .data = s->payload, .fin = s->flags & SF_TCP_FIN};
+
+    if (SF_UNLIKELY(!sf_tcp_may_receive(c))) {
+        ack_out_of_turn(c); /* the peer has sent its FIN before, and not heard of it */
+        return;
+    }
+    trim(c, &piece);
+    if (SF_UNLIKELY(!piece.len && !(piece.fin && !sf_seq_lt(piece.seq, rcv->nxt)))) {
+        ack_out_of_turn(c);
+        return;
+    }
+    if (SF_UNLIKELY(c->orphan && piece.len)) {
+        sf_count(c->tcpip, SF_COUNT_TCP_DATA_AFTER_CLOSE);
+        sf_tcp_send_reset(c);
+        sf_tcp_conn_end(c, -ECONNRESET);
+        return;
+    }
+    if (SF_UNLIKELY(piece.fin)) {
+        rcv->fin_known = true;
+        rcv->fin_at = piece.seq + piece.len;
+    }
+    if (SF_UNLIKELY(piece.seq != rcv->nxt)) {
+        sf_tcp_rcv_spill(c);
+        if (c->dead)
+            return;
+        if (piece.len)
+            sf_tcp_out_of_order(c, &piece);
+        ack_out_of_turn(c);
+        return;
+    }
+    if (piece.len)
+        in_order(c, &piece, keep);
+    if (SF_UNLIKELY(rcv->fin_known && rcv->fin_at == rcv->nxt && !c->dead))
+        fin_input(c);
+}
+
+/* ---- the program reads ---- */
+
+static ssize_t nothing(struct sf_tcp_conn *c)
+{
+    int error = c->error;
+
+    if (error) {
+        c->error = 0;
+        c->rcv.fin = true; /* after the error, the end */
+        c->rcv.read = c->rcv.ring_end = c->rcv.nxt - 1;
+        sf_tcp_conn_update(c);
+        return error;
+    }
+    return c->rcv.fin || c->state == SF_TCP_CLOSED ? 0 : -EAGAIN;
+}
+
+ssize_t sf_tcp_recv_borrow(struct sf_tcp_conn *c, const void **data)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t in_ring = rcv->ring_end - rcv->read;
+
+    if (SF_UNLIKELY(in_ring)) {
+        uint32_t at = rcv->read & (rcv->size - 1);
+
+        *data = rcv->ring + at;
+        return in_ring < rcv->size - at ? in_ring : rcv->size - at;
+    }
+    if (SF_LIKELY(rcv->lent_first != NULL)) {
+        *data = rcv->lent_first->data;
+        return rcv->lent_first->len;
+    }
+    *data = NULL;
+    return nothing(c);
+}
+
+/* Dynamic right-sizing (Fisk and Feng, 2001): where the program has read more than half a window within a round trip, the window is
+ * what holds the sender back. */
+static void measure(struct sf_tcp_conn *c, uint32_t used)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    sf_ns now = c->tcpip->now;
+    uint32_t most = c->options.receive_buffer;
+
+    rcv->copied += used;
+    if (SF_LIKELY(rcv->limit >= most) || now - rcv->measured < c->loss.rtt.smoothed)
+        return;
+    if (rcv->copied > rcv->limit / 2 && now - rcv->measured < 2 * c->loss.rtt.smoothed + SF_MS && !c->options.receive_fixed)
+        rcv->limit = rcv->limit < most / 2 ? rcv->limit * 2 : most;
+    rcv->copied = 0;
+    rcv->measured = now;
+}
+
+void sf_tcp_recv_done(struct sf_tcp_conn *c, size_t used)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t bytes = (uint32_t)used;
+
+    if (!bytes)
+        return;
+    rcv->read += bytes;
+    if (SF_LIKELY(sf_seq_lt(rcv->ring_end, rcv->read))) { /* it came from a frame */
+        struct sf_tcp_lent *l = rcv->lent_first;
+
+        rcv->ring_end = rcv->read;
+        l->data += bytes;
+        l->len -= bytes;
+        if (SF_LIKELY(!l->len)) {
+            l->conn = NULL;
+            rcv->lent_first = l->next;
+            if (!l->next)
+                rcv->lent_last = NULL;
+        }
+    }
+    measure(c, bytes);
+    window_opened(c);
+    sf_tcp_conn_update(c);
+}
+
+ssize_t sf_tcp_recv_into(struct sf_tcp_conn *c, void *buf, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        const void *data;
+        ssize_t got;
+
+        if (done && !sf_tcp_unread(c))
+            break;
+        got = sf_tcp_recv_borrow(c, &data);
+        if (got <= 0)
+            return done ? (ssize_t)done : got;
+        if ((size_t)got > len - done)
+            got = (ssize_t)(len - done);
+        memcpy((char *)buf + done, data, (size_t)got);
+        done += (size_t)got;
+        sf_tcp_recv_done(c, (size_t)got);
+    }
+    return (ssize_t)done;
+}

@@ -1,0 +1,139 @@
+/*
+ * Data that came before what precedes it: it lies in its place in the receive ring, and a bounded list says where. The list is kept
+ * as SACK wants it (RFC 2018, 4): the range that the latest segment belongs to first, then the others as they were last told of.
+ */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <stdlib.h>
+
+enum { FIRST_RANGES = 8, MOST_RANGES = 128 };
+
+static struct sf_tcp_ooo *list_with_room(struct sf_tcp_conn *c)
+{
+    struct sf_tcp_ooo *ooo = c->rcv.ooo;
+    uint32_t capacity = ooo ? ooo->capacity * 2 : FIRST_RANGES;
+
+    if (ooo && ooo->n < ooo->capacity)
+        return ooo;
+    if (capacity > MOST_RANGES)
+        return NULL;
+    ooo = realloc(ooo, sizeof(*ooo) + capacity * sizeof(ooo->range[0]));
+    if (!ooo)
+        return NULL;
+    if (!c->rcv.ooo)
+        ooo->n = 0;
+    ooo->capacity = capacity;
+    c->rcv.ooo = ooo;
+    return ooo;
+}
+
+static void take_out(struct sf_tcp_ooo *ooo, uint32_t i)
+{
+    ooo->n--;
+    memmove(&ooo->range[i], &ooo->range[i + 1], (ooo->n - i) * sizeof(ooo->range[0]));
+}
+
+/* Those that touch the new one become part of it. */
+static void merge(struct sf_tcp_ooo *ooo, struct sf_tcp_range *new)
+{
+    for (uint32_t i = 0; i < ooo->n;) {
+        struct sf_tcp_range *r = &ooo->range[i];
+
+        if (sf_seq_lt(r->right, new->left) || sf_seq_lt(new->right, r->left)) {
+            i++;
+            continue;
+        }
+        if (sf_seq_lt(r->left, new->left))
+            new->left = r->left;
+        if (sf_seq_lt(new->right, r->right))
+            new->right = r->right;
+        take_out(ooo, i);
+        i = 0; /* it may touch more now */
+    }
+}
+
+/* The part of [left, right) that we have already; the first such part is enough (RFC 2883, 4). */
+static void find_duplicate(struct sf_tcp_conn *c, const struct sf_tcp_range *new)
+{
+    for (uint32_t i = 0; c->rcv.ooo && i < c->rcv.ooo->n; i++) {
+        const struct sf_tcp_range *r = &c->rcv.ooo->range[i];
+        uint32_t left = sf_seq_lt(r->left, new->left) ? new->left : r->left;
+        uint32_t right = sf_seq_lt(r->right, new->right) ? r->right : new->right;
+
+        if (sf_seq_lt(left, right)) {
+            sf_tcp_duplicate(c, left, right);
+            return;
+        }
+    }
+}
+
+void sf_tcp_duplicate(struct sf_tcp_conn *c, uint32_t left, uint32_t right)
+{
+    sf_count(c->tcpip, SF_COUNT_TCP_RX_DUPLICATE);
+    if (c->agreed.sack)
+        c->rcv.duplicate = (struct sf_tcp_range){left, right};
+}
+
+void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
+{
+    struct sf_tcp_range new = {piece->seq, piece->seq + piece->len};
+    struct sf_tcp_ooo *ooo;
+
+    c->n_out_of_order++;
+    sf_count(c->tcpip, SF_COUNT_TCP_RX_OUT_OF_ORDER);
+    if (sf_tcp_rcv_room(c, new.right - c->rcv.read, false) < 0)
+        return;
+    ooo = list_with_room(c);
+    if (!ooo) {
+        sf_count(c->tcpip, SF_COUNT_TCP_RX_RANGES_FULL);
+        return;
+    }
+    find_duplicate(c, &new);
+    sf_tcp_ring_put(c->rcv.ring, c->rcv.size, piece->seq, piece->data, piece->len);
+    merge(ooo, &new);
+    memmove(&ooo->range[1], &ooo->range[0], ooo->n * sizeof(ooo->range[0]));
+    ooo->range[0] = new;
+    ooo->n++;
+}
+
+/* The ring has everything up to nxt: what was out of order is spilled before, and what follows it is copied. */
+void sf_tcp_reassemble(struct sf_tcp_conn *c)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    struct sf_tcp_ooo *ooo = rcv->ooo;
+
+    for (uint32_t i = 0; i < ooo->n;) {
+        struct sf_tcp_range r = ooo->range[i];
+
+        if (sf_seq_lt(rcv->nxt, r.left)) {
+            i++;
+            continue;
+        }
+        if (sf_seq_lt(rcv->nxt, r.right)) {
+            c->bytes_received += r.right - rcv->nxt;
+            rcv->nxt = rcv->ring_end = r.right;
+        }
+        take_out(ooo, i);
+        i = 0;
+    }
+    if (ooo->n)
+        return;
+    free(ooo);
+    rcv->ooo = NULL;
+}
+
+void sf_tcp_sack_blocks(struct sf_tcp_conn *c, struct sf_tcp_segment *s)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t most = c->agreed.timestamps ? SF_TCP_SACK_MAX - 1 : SF_TCP_SACK_MAX;
+
+    if (!c->agreed.sack)
+        return;
+    if (rcv->duplicate.left != rcv->duplicate.right) {
+        s->sack[s->n_sack++] = rcv->duplicate;
+        rcv->duplicate = (struct sf_tcp_range){0, 0};
+    }
+    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n && s->n_sack < most; i++)
+        s->sack[s->n_sack++] = rcv->ooo->range[i];
+}

@@ -1,0 +1,107 @@
+/* Resets, and the challenge ACKs that are sent instead of believing one (RFC 5961). */
+#define _GNU_SOURCE
+#include "tcpip.h"
+
+#include <errno.h>
+
+#define CHALLENGES_A_SECOND 1000               /* as Linux (tcp_challenge_ack_limit), before its limits were made per namespace */
+#define CHALLENGE_INTERVAL (500 * SF_MS)       /* of one connection, as Linux (tcp_invalid_ratelimit) */
+
+int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
+{
+    struct sf_hop hop = {.src = bare->key.local_addr};
+    struct sf_tcp_template template;
+    struct sf_tcp_peer peer = {
+        .src_addr = bare->key.local_addr,
+        .dst_addr = bare->key.remote_addr,
+        .src_port = bare->key.local_port,
+        .dst_port = bare->key.remote_port,
+        .ttl = bare->ttl ? bare->ttl : t->ttl,
+        .tos = bare->tos,
+    };
+    enum sf_way way = t->driver ? sf_path_find(t, bare->key.remote_addr, bare->key.local_addr, &hop) : SF_WAY_DOWN;
+
+    if (way == SF_WAY_UNRESOLVED)
+        sf_path_provoke(t, bare->key.remote_addr, bare->key.local_addr);
+    if (way != SF_WAY_DIRECT) {
+        sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
+        return -EHOSTUNREACH;
+    }
+    memcpy(peer.src_mac, t->interface.mac, sizeof(peer.src_mac));
+    memcpy(peer.dst_mac, hop.mac, sizeof(peer.dst_mac));
+    if (sf_tcp_template_init(&template, &peer) < 0)
+        return -EHOSTUNREACH;
+    return sf_tcp_emit_frame(t, &template, &bare->segment, NULL, 0, 0);
+}
+
+/* ---- to nobody's segment ---- */
+
+void sf_tcp_reset_for(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
+{
+    struct sf_tcp_bare bare = {.key = *key, .segment.flags = SF_TCP_RST};
+
+    if (s->flags & SF_TCP_RST)
+        return;
+    if (s->flags & SF_TCP_ACK) {
+        bare.segment.seq = s->ack;
+    } else {
+        bare.segment.flags |= SF_TCP_ACK;
+        bare.segment.ack = s->seq + sf_tcp_segment_len(s);
+    }
+    sf_count(t, SF_COUNT_TCP_RESETS_SENT);
+    sf_tcp_send_bare(t, &bare);
+}
+
+/* ---- of a connection's ---- */
+
+void sf_tcp_send_reset(struct sf_tcp_conn *c)
+{
+    struct sf_tcp_bare bare = {
+        .key = c->ep.flow.key,
+        .segment = {.seq = c->loss.nxt, .ack = c->rcv.nxt, .flags = SF_TCP_RST | SF_TCP_ACK},
+        .ttl = c->options.ttl,
+        .tos = c->options.tos,
+    };
+
+    if (c->state <= SF_TCP_SYN_SENT || c->state == SF_TCP_TIME_WAIT)
+        return;
+    if (c->state == SF_TCP_SYN_RECEIVED)
+        bare.segment.seq = c->agreed.iss + 1;
+    sf_count(c->tcpip, SF_COUNT_TCP_RESETS_SENT);
+    sf_tcp_send_bare(c->tcpip, &bare);
+}
+
+/* The limit of a second is drawn anew each time, since a limit that can be known can be measured, and what it is spent on with it
+ * (CVE-2016-5696). */
+bool sf_tcp_may_challenge(struct sf_tcpip *t)
+{
+    struct sf_tcp *tcp = &t->tcp;
+
+    if (t->now >= tcp->challenge_second) {
+        uint64_t words[] = {(uint64_t)t->now};
+
+        tcp->challenge_second = t->now + SF_SEC;
+        tcp->challenges_left = CHALLENGES_A_SECOND / 2 + (uint32_t)(sf_siphash(tcp->key, words, 1) % CHALLENGES_A_SECOND);
+    }
+    if (!tcp->challenges_left) {
+        sf_count(t, SF_COUNT_TCP_CHALLENGE_LIMITED);
+        return false;
+    }
+    tcp->challenges_left--;
+    return true;
+}
+
+void sf_tcp_challenge(struct sf_tcp_conn *c)
+{
+    struct sf_tcpip *t = c->tcpip;
+
+    if (c->challenged && t->now - c->challenged < CHALLENGE_INTERVAL) {
+        sf_count(t, SF_COUNT_TCP_CHALLENGE_LIMITED);
+        return;
+    }
+    if (!sf_tcp_may_challenge(t))
+        return;
+    c->challenged = t->now;
+    sf_count(t, SF_COUNT_TCP_CHALLENGES);
+    sf_tcp_ack_now(c);
+}
