@@ -33,8 +33,8 @@ help: ## list the targets
 .PHONY: FORCE
 $(SOURCES): FORCE
 	@mkdir -p $(dir $@)
-	@find sfloop examples tests/native -type f -not -path '*/__pycache__/*' | LC_ALL=C sort > $@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@new=$@.$$$$; find sfloop examples tests/native -type f -not -path '*/__pycache__/*' | LC_ALL=C sort > $$new; \
+	if cmp -s $$new $@; then rm $$new; else mv $$new $@; fi
 
 $(VENV)/created:
 	@python=$$(tools/find_python.sh $(PYTHON)); \
@@ -48,7 +48,7 @@ $(VENV)/created:
 define install
 	@echo "Building sfloop$(1) for $(VENV)"
 	@printf '[binaries]\ncython = %s\n' "'$(CURDIR)/$(BIN)/cython'" > $(BUILD).ini
-	@$(PIP) --no-build-isolation -Cbuild-dir=$(BUILD) -Csetup-args=--native-file=$(CURDIR)/$(BUILD).ini \
+	@nice $(PIP) --no-build-isolation -Cbuild-dir=$(BUILD) -Csetup-args=--native-file=$(CURDIR)/$(BUILD).ini \
 		--editable '.$(1)'
 	@touch $@
 endef
@@ -102,12 +102,15 @@ native: $(VENV)/with-test ## the C core's own tests
 # What fails is run once more, alone: on a busy machine of two cores a test that starts processes or opens thousands of
 # connections can hit its limit. What fails twice has failed. $(1): the Python, $(2): what it runs.
 # Only what pytest itself counts as failed tests (status 1): after a crash there is nothing that could be run again.
-twice = @status=0; $(1) -m pytest $(2) $(ARGS) || status=$$?; [ $$status = 1 ] || exit $$status; \
-	echo "Once more, only what failed:"; $(1) -m pytest $(2) --last-failed --last-failed-no-failures none $(ARGS)
+# Which tests those are is kept for each target and environment: two runs at a time know nothing of each other.
+PYTEST = -m pytest -o cache_dir=$(CURDIR)/$(BUILD).pytest/$@
+twice = @status=0; $(1) $(PYTEST) $(2) $(ARGS) || status=$$?; [ $$status = 1 ] || exit $$status; \
+	echo "Once more, only what failed:"; $(1) $(PYTEST) $(2) --last-failed --last-failed-no-failures none $(ARGS)
 
+TESTS ?= tests/python
 unit: $(VENV)/with-test ## our tests, on sfloop and on asyncio
 	$(build)
-	$(call twice,$(BIN)/python,tests/python)
+	$(call twice,$(BIN)/python,$(TESTS))
 
 conformance: $(VENV)/with-test $(VENV)/with-cpython-tests ## CPython's own event-loop tests, on sfloop
 	$(build)
@@ -130,17 +133,20 @@ $(VENV)/with-cpython-tests: $(VENV)/created
 # ---- sanitizers ----
 
 # The native code once more, instrumented, in an environment that has nothing else: the .pth file lends it the packages
-# of the first, but not that one's sfloop, whose own .pth file is not read from there.
+# of the first, but not that one's sfloop, whose own .pth file is not read from there. With -O1, which the manual of
+# AddressSanitizer recommends: a higher level takes half as long again to compile, and removes some of what is undefined
+# before it can be seen.
 $(ASAN_VENV)/installed: $(VENV)/with-test $(INPUTS)
 	@echo "Building sfloop with AddressSanitizer and UndefinedBehaviorSanitizer for $(ASAN_VENV)"
 	@$(BIN)/python -c 'import os, sys; print(os.path.realpath(sys.executable))' > $(BUILD).interpreter
 	@"$$(cat $(BUILD).interpreter)" -m venv --clear --without-pip $(ASAN_VENV)
 	@purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	$(BIN)/python -c "$$purelib" > "$$($(ASAN_VENV)/bin/python -c "$$purelib")/lent.pth"
-	@flock $(VENV)/lock $(BIN)/python -m pip --python $(ASAN_VENV)/bin/python install --quiet --no-deps \
+	@nice flock $(VENV)/lock $(BIN)/python -m pip --python $(ASAN_VENV)/bin/python install --quiet --no-deps \
 		--no-build-isolation -Cbuild-dir=$(ASAN_BUILD) -Csetup-args=--native-file=$(CURDIR)/$(BUILD).ini \
 		-Csetup-args=-Db_sanitize=address,undefined \
-		-Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized -Csetup-args=-Db_ndebug=false --editable .
+		-Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized \
+		-Csetup-args=-Doptimization=1 -Csetup-args=-Db_ndebug=false --editable .
 	@touch $@
 
 # The interpreter is not instrumented, so that the run-time libraries have to be there before it. What it allocates is
@@ -185,7 +191,7 @@ soak-quick: $(VENV)/with-test ## the same for seconds
 .PHONY: wheel
 wheel: $(VENV)/created ## an sdist and a wheel in dist/, tried in an environment of its own
 	@$(PIP) 'build>=1.2'
-	@rm -rf dist && $(BIN)/python -m build --outdir dist .
+	@rm -rf dist && nice $(BIN)/python -m build --outdir dist .
 	@rm -rf build/wheel-check && $(BIN)/python -m venv build/wheel-check
 	@build/wheel-check/bin/python -m pip install --quiet dist/*.whl
 	@cd build/wheel-check && bin/sfloop --version && bin/sfloop backends && printf '%s\n' \
