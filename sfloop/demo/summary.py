@@ -34,7 +34,8 @@ class Latency:
         """p50, p90, p99, p99.9 and the maximum; empty when there are no values."""
         if not self.count:
             return ()
-        return (*map(self.histogram.get_value_at_percentile, PERCENTILES), self.histogram.get_max_value())
+        found = self.histogram.get_percentile_to_value_dict(list(PERCENTILES))
+        return (*(found[percent] for percent in PERCENTILES), self.histogram.get_max_value())
 
     @property
     def median(self) -> float:

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def run_demo(directory: Path, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """``sfloop demo`` in ``directory``, one round of 1.5 s unless told otherwise; ``path`` comes first on sys.path."""
-    command = [sys.executable, "-m", "sfloop.demo", "--rounds", "1", "--seconds", "1.5", *arguments]
+    """``sfloop demo`` in ``directory``, one round of 0.7 s unless told otherwise; ``path`` comes first on sys.path."""
+    command = [sys.executable, "-m", "sfloop.demo", "--rounds", "1", "--seconds", "0.7", *arguments]
     root = os.pathsep.join(str(part) for part in (path, Path(binaryfile.__file__).resolve().parents[2]) if part)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SFLOOP_")}
     environment.update(COLUMNS="100", PYTHONPATH=root)
@@ -32,7 +32,8 @@ def run_demo(directory: Path, *arguments: str, path: Path | None = None) -> subp
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_round_on(loop: str, tmp_path: Path) -> None:
-    done = run_demo(tmp_path, "--loops", loop, "--loss", "0.02", "--json", "out.json", "--html", "out.html")
+    outputs = ("--json", "out.json", "--html", "out.html")
+    done = run_demo(tmp_path, "--loops", loop, "--seconds", "1.5", "--loss", "0.02", *outputs)
     assert done.returncode == 0, done.stdout + done.stderr
     (result,) = json.loads((tmp_path / "out.json").read_text())["loops"]
     (only,) = result["rounds"]
@@ -57,7 +58,7 @@ def test_round_on(loop: str, tmp_path: Path) -> None:
 
 
 def test_two_loops_are_compared_and_the_page_has_its_default_name(tmp_path: Path) -> None:
-    done = run_demo(tmp_path, "--loops", "asyncio,uvloop", "--rounds", "2", "--seconds", "1")
+    done = run_demo(tmp_path, "--loops", "asyncio,uvloop", "--rounds", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "sfloop-demo.html").is_file()
     rounds = re.findall(r"^  (\d) (asyncio|uvloop) ", done.stdout, re.MULTILINE)
