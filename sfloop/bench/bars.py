@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sfloop.bench.loops import OWN, REFERENCES
+from sfloop.bench.loops import C_SERVERS, OWN
 from sfloop.bench.model import CaseResult
 
 #: What a figure is held against: a named contender, the best of a group by its median, or the limit itself.
-Against = Literal["uvloop", "c-spin", "best peer", "best C server", "nothing"]
+Against = Literal["uvloop", "c-spin", "c-af_xdp", "best peer", "best C server", "nothing"]
 #: How an own figure is compared with the limit.
 Relation = Literal["<=", ">="]
 
@@ -45,10 +45,15 @@ BARS: tuple[Bar, ...] = (
     *_round_trips(("udp-loopback", "udp-veth"), 0.35, p99=False),
     Bar("udp-flood", "per_second", ">=", 2.0, "uvloop"),
     *_round_trips(("udp-af_xdp",), 0.30),
+    Bar("udp-af_xdp", "p50", "<=", 1.35, "c-af_xdp"),
     Bar("flood-af_xdp", "per_second", ">=", 3.0, "uvloop"),
     Bar("flood-af_xdp-batch", "per_second", ">=", 3.0, "uvloop"),
     Bar("flood-af_xdp-zerocopy", "per_second", ">=", 3.0, "uvloop"),
     Bar("udp-shm", "p50", "<=", 0.12, "uvloop"),
+    Bar("stack-cost", "receive", "<=", 100, "nothing"),
+    Bar("stack-cost", "send", "<=", 100, "nothing"),
+    Bar("stack-cost", "idle", "<=", 30, "nothing"),
+    Bar("stack-cost", "idle_af_xdp", "<=", 30, "nothing"),
     Bar("call-soon-chain", "per_second", ">=", 1.0, "best peer"),
     Bar("call-soon-batch", "per_second", ">=", 1.0, "best peer"),
     Bar("task-await", "per_second", ">=", 1.0, "best peer"),
@@ -96,12 +101,12 @@ class Outcome:
 
 def _rival(bar: Bar, result: CaseResult) -> str | None:
     """The contender a bar is held against, or None when it was not measured."""
-    if bar.against in ("uvloop", "c-spin"):
+    if bar.against in ("uvloop", "c-spin", "c-af_xdp"):
         return bar.against if result.values(bar.against, bar.metric) else None
     in_group = [
         name
         for name in result.samples
-        if name != OWN and (name in REFERENCES) == (bar.against == "best C server") and result.values(name, bar.metric)
+        if name != OWN and (name in C_SERVERS) == (bar.against == "best C server") and result.values(name, bar.metric)
     ]
     better = {metric.key: metric.better for metric in result.case.metrics}[bar.metric]
     choose = min if better == "lower" else max

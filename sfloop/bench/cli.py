@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--list", action="store_true", help="list the cases and the loops, and measure nothing")
     options.add_argument("--cases", metavar="A,B", help="only these cases (default: all)")
     options.add_argument(
-        "--loops", metavar="A,B", help="only these: loops, modules of loops, c-spin, c-block (default: all installed)"
+        "--loops",
+        metavar="A,B",
+        help="only these: loops, modules of loops, c-spin, c-block, c-af_xdp (default: all installed)",
     )
     options.add_argument("--rounds", type=int, metavar="N", help=f"rounds of each case (default: {ROUNDS})")
     options.add_argument(
@@ -130,7 +132,7 @@ def _run(options: argparse.Namespace, contenders: list[Contender]) -> Run:
 
 
 def _list(console: Console, missing: dict[str, str], contenders: Sequence[Contender], cases: Sequence[Case]) -> None:
-    from sfloop.bench.loops import REFERENCES
+    from sfloop.bench.loops import C_SERVERS
 
     console.print("Cases:")
     for case in cases:
@@ -141,7 +143,7 @@ def _list(console: Console, missing: dict[str, str], contenders: Sequence[Conten
     console.print("Contenders:")
     for contender in contenders:
         console.print(
-            f"  {contender.name:22} {contender.version or REFERENCES.get(contender.name, '')}", highlight=False
+            f"  {contender.name:22} {contender.version or C_SERVERS.get(contender.name, '')}", highlight=False
         )
     for name, reason in missing.items():
         console.print(f"  {name:22} left out: {reason}", highlight=False)

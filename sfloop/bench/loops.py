@@ -21,6 +21,12 @@ REFERENCES = {
     "c-block": "C server, blocks in epoll_wait",
 }
 
+#: The same past the kernel, in the cases where sfloop goes past it too.
+BYPASSING = {"c-af_xdp": "C server on AF_XDP, never sleeps"}
+
+#: All C servers.
+C_SERVERS = REFERENCES | BYPASSING
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -99,14 +105,14 @@ def chosen(names: list[str]) -> list[Contender]:
     """The contenders of the given names. Raises LoopNotUsable for a name that is neither a loop nor a reference."""
     contenders = []
     for name in dict.fromkeys(names):
-        if name in REFERENCES:
+        if name in C_SERVERS:
             contenders.append(Contender(name, "", is_loop=False))
             continue
         reason = None if name not in KNOWN else _why_not(name)
         if reason is not None:
             raise LoopNotUsable(
                 f'the loop "{name}" cannot be used here ({reason}); allowed are the installed ones of '
-                f"{', '.join(KNOWN)}, any module with new_event_loop, and {', '.join(REFERENCES)}"
+                f"{', '.join(KNOWN)}, any module with new_event_loop, and {', '.join(C_SERVERS)}"
             )
         loop_factory(name)
         contenders.append(Contender(name, version_of(name), is_loop=True))
@@ -115,4 +121,4 @@ def chosen(names: list[str]) -> list[Contender]:
 
 def references() -> list[Contender]:
     """The C reference servers."""
-    return [Contender(name, "", is_loop=False) for name in REFERENCES]
+    return [Contender(name, "", is_loop=False) for name in C_SERVERS]

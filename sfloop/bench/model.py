@@ -69,6 +69,8 @@ class Case:
     measure: Callable[[Rig, Contender], Sample]
     #: The C reference servers that can be measured beside the loops.
     references: tuple[str, ...] = ()
+    #: The only contenders that can be measured; None: every loop, and the references.
+    only: tuple[str, ...] | None = None
     #: Rounds are cut to so many, for a case that takes long or whose figure does not vary.
     most_rounds: int = 99
     #: Seconds that one contender takes in one round: so many, and so many times --seconds.

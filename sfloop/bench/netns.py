@@ -11,7 +11,7 @@ from sfloop.bench.model import Place
 from sfloop.testing import netns
 from sfloop.testing.netns import INTERFACE, LOAD_ADDRESS, SERVER_ADDRESS, unavailable
 
-__all__ = ["INTERFACE", "LOAD_ADDRESS", "SERVER_ADDRESS", "unavailable", "veth_pair", "without_offloads"]
+__all__ = ["INTERFACE", "LOAD_ADDRESS", "SERVER_ADDRESS", "receive_frames", "unavailable", "veth_pair"]
 
 
 @contextmanager
@@ -25,9 +25,10 @@ def veth_pair() -> Iterator[Place]:
         yield Place(SERVER_ADDRESS, pair.server_prefix, pair.load_prefix)
 
 
-def without_offloads(place: Place) -> None:
-    """Has the kernel of the load's side segment in software. Raises BenchError when ethtool cannot."""
-    command = [*place.load_prefix, "ethtool", "-K", INTERFACE, "tx", "off", "tx-udp-segmentation", "off"]
+def receive_frames(place: Place) -> None:
+    """Has the server's side take frames that were never sent from a socket, whether an XDP program is attached there or
+    not: its kernel's own way in is as short as a NIC's. Raises BenchError when ethtool cannot."""
+    command = [*place.server_prefix, "ethtool", "-K", INTERFACE, "gro", "on"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")

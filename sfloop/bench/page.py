@@ -9,7 +9,7 @@ from pathlib import Path
 from sfloop.bench import plots, report, units
 from sfloop.bench.bars import Outcome
 from sfloop.bench.cpus import machine
-from sfloop.bench.loops import OWN, REFERENCES
+from sfloop.bench.loops import C_SERVERS, OWN
 from sfloop.bench.model import CaseResult, Unit
 from sfloop.bench.noise import Verdict
 from sfloop.bench.rounds import Run
@@ -88,7 +88,7 @@ def render(run: Run, outcomes: Sequence[Outcome], started: str) -> str:
     """The page as text."""
     names = [contender.name for contender in run.contenders]
     versions = ", ".join(
-        f"{c.name} {c.version}" if c.is_loop else f"{c.name} ({REFERENCES[c.name]})" for c in run.contenders
+        f"{c.name} {c.version}" if c.is_loop else f"{c.name} ({C_SERVERS[c.name]})" for c in run.contenders
     )
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
     settings, verdicts = run.settings, run.verdicts()

@@ -24,6 +24,7 @@ COLOURS = {
     "asyncio": "#7F7F7F",
     "c-spin": "#000000",
     "c-block": "#000000",
+    "c-af_xdp": "#000000",
     "zuvloop": "#CC79A7",
     "rsloop": "#E69F00",
     "blazio": "#56B4E9",
@@ -31,7 +32,7 @@ COLOURS = {
 #: A log axis has no zero: less than this, in ns, is drawn as this.
 LEAST_NS = 10
 OTHER_COLOUR = "#8C6D31"
-DASHES = {"c-spin": "--", "c-block": ":"}
+DASHES = {"c-spin": "--", "c-block": ":", "c-af_xdp": "-."}
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

@@ -40,7 +40,9 @@ def rotated(contenders: Sequence[Contender], turn: int) -> list[Contender]:
 
 
 def taking_part(case: Case, contenders: Sequence[Contender]) -> list[Contender]:
-    """The contenders that a case can measure: all loops, and the C servers that it has."""
+    """The contenders that a case can measure: those it is about, or else all loops, and the C servers that it has."""
+    if case.only is not None:
+        return [contender for contender in contenders if contender.name in case.only]
     return [contender for contender in contenders if contender.is_loop or contender.name in case.references]
 
 

@@ -29,6 +29,7 @@ C_LAYERS: dict[str, frozenset[str]] = {
     "vendor": frozenset({"base.h", "driver.h"}),
     "stacks": frozenset({"base.h", "stack.h", "tcpip", "vendor"}),
     "engine": frozenset({"base.h", "stack.h", "engine.h"}),
+    "measure": frozenset({"base.h", "stack.h", "measure.h"}),
 }
 
 #: Header of include/sf → the others of them that it may include. The seams do not see past each other.
@@ -37,10 +38,11 @@ SEAM_HEADERS: dict[str, frozenset[str]] = {
     "driver.h": frozenset({"base.h"}),
     "stack.h": frozenset({"base.h"}),
     "engine.h": frozenset({"base.h", "stack.h"}),
+    "measure.h": frozenset({"stack.h"}),
 }
 
 #: The headers that Cython may declare (`cdef extern from`); the system's and Python's own are free.
-CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h"})
+CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h", "measure.h"})
 
 #: Layer of Python modules → the layers it may import at run time. Imports for type checkers only are free: a transport
 #: may say in its annotations that it belongs to a Loop.
@@ -55,7 +57,7 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     # The names of the public API, from wherever they are.
     "package": frozenset({"config", "loop", "multicast", "running"}),
     # Programs that use the loop as any program does.
-    "bench": frozenset({"multicast", "package", "testing"}),
+    "bench": frozenset({"multicast", "native", "package", "testing"}),
     "demo": frozenset({"multicast", "package", "testing"}),
     "doctor": frozenset(),
     "cli": frozenset({"bench", "config", "demo", "doctor", "package", "running"}),

@@ -32,6 +32,8 @@ struct sfb_options {
     bool spin;        /* reference servers: poll instead of blocking */
     const char *path; /* of the HTTP request */
     const char *ca;   /* file of the certificate authority that signed the TLS server's certificate */
+    const char *interface; /* that the feed leaves by */
+    const char *group;     /* multicast group that the flood's reference server receives; NULL: none */
 };
 
 /* One measurement: from the end of the warm-up to the end of the run. */
@@ -85,9 +87,11 @@ int sfb_load_udp(const struct sfb_options *o);
 int sfb_load_http(const struct sfb_options *o);
 int sfb_load_tls(const struct sfb_options *o);
 int sfb_load_flood(const struct sfb_options *o);
+int sfb_load_feed(const struct sfb_options *o);
 int sfb_load_idle(const struct sfb_options *o);
 int sfb_serve_tcp(const struct sfb_options *o);
 int sfb_serve_udp(const struct sfb_options *o);
 int sfb_serve_flood(const struct sfb_options *o);
+int sfb_serve_xdp(const struct sfb_options *o);
 
 #endif

@@ -13,7 +13,8 @@ static const struct {
 } commands[] = {
     {"tcp", sfb_load_tcp},           {"udp", sfb_load_udp},           {"http", sfb_load_http},
     {"tls", sfb_load_tls},           {"flood", sfb_load_flood},       {"idle", sfb_load_idle},
-    {"serve-tcp", sfb_serve_tcp},    {"serve-udp", sfb_serve_udp},    {"serve-flood", sfb_serve_flood},
+    {"feed", sfb_load_feed},         {"serve-tcp", sfb_serve_tcp},    {"serve-udp", sfb_serve_udp},
+    {"serve-flood", sfb_serve_flood}, {"serve-xdp", sfb_serve_xdp},
 };
 
 static double number(const char *name, const char *text, double low, double high)
@@ -32,10 +33,11 @@ static struct sfb_options parse(int argc, char **argv)
         {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},     {"connections", 1, 0, 'n'}, {"size", 1, 0, 's'},
         {"burst", 1, 0, 'b'},   {"seconds", 1, 0, 't'},  {"warmup", 1, 0, 'w'},      {"messages", 1, 0, 'm'},
         {"rate", 1, 0, 'r'},    {"timeout", 1, 0, 'o'},  {"cpu", 1, 0, 'c'},         {"spin", 0, 0, 'S'},
-        {"path", 1, 0, 'P'},    {"ca", 1, 0, 'C'},       {0, 0, 0, 0},
+        {"path", 1, 0, 'P'},    {"ca", 1, 0, 'C'},       {"interface", 1, 0, 'i'},   {"group", 1, 0, 'g'},
+        {0, 0, 0, 0},
     };
     struct sfb_options o = {.host = "127.0.0.1", .connections = 1, .size = 64, .burst = 1, .seconds = 1,
-                            .warmup = 0.1, .timeout = 5, .cpu = -1, .path = "/"};
+                            .warmup = 0.1, .timeout = 5, .cpu = -1, .path = "/", .interface = ""};
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -54,6 +56,8 @@ static struct sfb_options parse(int argc, char **argv)
         case 'S': o.spin = true; break;
         case 'P': o.path = optarg; break;
         case 'C': o.ca = optarg; break;
+        case 'i': o.interface = optarg; break;
+        case 'g': o.group = optarg; break;
         default: exit(SFB_EXIT_USAGE);
         }
     }

@@ -1,6 +1,7 @@
 /* The UDP reference servers: an echo, one datagram at a time, and a counter that receives in batches. */
 #include "common.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -10,12 +11,26 @@
 
 enum { DATAGRAM_SIZE = 65536, BATCH = 64, BATCH_DATAGRAM_SIZE = 2048 };
 
+/* Binds to the group instead of the host, so that nothing else that is sent to the port comes, and joins it there. */
+static void join(const struct sfb_options *o, int fd, struct sockaddr_in *address)
+{
+    struct ip_mreq membership = {.imr_interface = address->sin_addr};
+
+    if (inet_pton(AF_INET, o->group, &membership.imr_multiaddr) != 1)
+        sfb_die(SFB_EXIT_USAGE, "--group is \"%s\"; an IPv4 multicast address is needed", o->group);
+    if (setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &membership, sizeof membership))
+        sfb_die_errno("IP_ADD_MEMBERSHIP");
+    address->sin_addr = membership.imr_multiaddr;
+}
+
 static int open_socket(const struct sfb_options *o, int *epoll)
 {
     struct sockaddr_in address = sfb_address(o);
     struct epoll_event event = {.events = EPOLLIN};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
+    if (fd >= 0 && o->group)
+        join(o, fd, &address);
     *epoll = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0 || *epoll < 0 || bind(fd, (struct sockaddr *)&address, sizeof address))
         sfb_die_errno("UDP socket");
@@ -61,6 +76,7 @@ int sfb_serve_flood(const struct sfb_options *o)
     struct epoll_event event;
     int epoll, fd = open_socket(o, &epoll);
     uint64_t begin = 0, end = UINT64_MAX, now, count = 0;
+    struct rusage before = {0}, after;
 
     memset(messages, 0, sizeof messages);
     for (int i = 0; i < BATCH; i++) {
@@ -78,10 +94,14 @@ int sfb_serve_flood(const struct sfb_options *o)
                 begin = now + (uint64_t)(o->warmup * 1e9);
                 end = begin + (uint64_t)(o->seconds * 1e9);
             }
+            if (begin && now >= begin && !count)
+                getrusage(RUSAGE_SELF, &before);
             count += begin && now >= begin ? n : 0;
         }
         now = sfb_now();
     } while (now < end);
-    printf("{\"count\": %" PRIu64 ", \"seconds\": %.9f}\n", count, (double)(now - begin) / 1e9);
+    getrusage(RUSAGE_SELF, &after);
+    printf("{\"count\": %" PRIu64 ", \"seconds\": %.9f, \"involuntary_switches\": %ld}\n", count,
+           (double)(now - begin) / 1e9, after.ru_nivcsw - before.ru_nivcsw);
     return 0;
 }

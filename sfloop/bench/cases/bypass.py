@@ -10,20 +10,24 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sfloop import backends
 from sfloop.bench import netns
 from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
-from sfloop.bench.cases.udp import measure_echo, measure_flood
-from sfloop.bench.loops import OWN, REFERENCES, Contender
+from sfloop.bench.cases.udp import measure_delivery, measure_echo
+from sfloop.bench.loops import BYPASSING, C_SERVERS, OWN, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Place, Sample
 from sfloop.bench.rig import GRACE, START_LIMIT, Rig, Server
 
 _AF_XDP = {"SFLOOP_DRIVER": "af_xdp", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
+# 239.255.0.0/16 is for use within one site (RFC 2365, section 6.1).
+_GROUP = "239.255.26.4"
 _WIRE_SERVER, _WIRE_LOAD = "127.77.0.1", "127.77.0.2"
 
 
@@ -32,8 +36,11 @@ def _unavailable() -> str | None:
     return netns.unavailable() or (None if drivers["af_xdp"].available else drivers["af_xdp"].reason)
 
 
-def _cannot_flood() -> str | None:
-    missing = "the flood needs the command ethtool, which is missing: apt-get install ethtool"
+def _cannot_feed() -> str | None:
+    release = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+    if release < (5, 18):
+        return f"the feed is sent as XDP frames, which takes Linux 5.18; this is {os.uname().release}"
+    missing = "the feed needs the command ethtool, which is missing: apt-get install ethtool"
     return _unavailable() or (None if shutil.which("ethtool") else missing)
 
 
@@ -42,20 +49,24 @@ def _environment(contender: Contender) -> Mapping[str, str]:
 
 
 def _echo(rig: Rig, contender: Contender) -> Sample:
-    return measure_echo(rig, contender, _environment(contender))
+    reference = "serve-xdp" if contender.name in BYPASSING else "serve-udp"
+    return measure_echo(rig, contender, _environment(contender), reference)
 
 
-def _flood(program: str, rig: Rig, contender: Contender) -> Sample:
+def _feed(program: str, rig: Rig, contender: Contender) -> Sample:
+    def sender(port: int, seconds: float) -> list[str]:
+        return replace(rig, place=to_group).load_command("feed", port, interface=netns.INTERFACE, seconds=seconds)
+
+    to_group = replace(rig.place, host=_GROUP)
     # What a protocol of batches is worth is a question about sfloop: the others run the plain one.
     chosen = program if contender.name == OWN else "udp.flood"
-    return measure_flood(rig, contender, chosen, _environment(contender))
+    return measure_delivery(rig, contender, sender, chosen, {"group": _GROUP}, _environment(contender))
 
 
 @contextmanager
-def _segmenting_veth_pair() -> Iterator[Place]:
-    """With the load's kernel cutting what it sends into datagrams itself, and completing their checksums."""
+def _frame_taking_veth_pair() -> Iterator[Place]:
     with netns.veth_pair() as place:
-        netns.without_offloads(place)
+        netns.receive_frames(place)
         yield place
 
 
@@ -82,6 +93,21 @@ def _over_shm(rig: Rig, contender: Contender) -> Sample:
             load.stop()
 
 
+def _cost(rig: Rig, contender: Contender) -> Sample:
+    """Over shared memory, and where AF_XDP is to be had, of its driver with nothing to do."""
+    given = {"seconds": rig.settings.seconds / 2, "size": 64}
+    ticks = rig.ticks()
+    with rig.server(contender, "cost.stack", parameters=given) as server:
+        load = rig.own(server, ticks, rig.settings.seconds)
+    values = {key: float(load.raw[key]) for key in ("send", "receive", "idle")}
+    if _unavailable() is None:
+        with netns.veth_pair() as place:
+            placed = replace(rig, place=place)
+            with placed.server(contender, "cost.idle", parameters=given, environment=_AF_XDP) as server:
+                values["idle_af_xdp"] = float(placed.own(server, ticks, rig.settings.seconds).raw["idle"])
+    return Sample(values, load.disturbance)
+
+
 def _no_clients() -> str | None:
     return None if importlib.util.find_spec("sfloop") else "sfloop is not installed"
 
@@ -97,20 +123,22 @@ CASES = (
         "UDP echo, veth, 64 B; sfloop on AF_XDP",
         (*ROUND_TRIP, LOST),
         _echo,
-        tuple(REFERENCES),
+        tuple(C_SERVERS),
         unavailable=_unavailable,
         place=netns.veth_pair,
     ),
     *(
         Case(
             f"flood-af_xdp{suffix}",
-            f"UDP receive flood, veth, 64 B; sfloop on AF_XDP{words}",
+            f"multicast feed, veth, 64 to 512 B; sfloop on AF_XDP{words}",
             _FLOOD,
-            functools.partial(_flood, program),
+            functools.partial(_feed, program),
             ("c-spin",),
+            # The others have neither batches nor views, and have been seen without in the first case.
+            only=(OWN, "uvloop") if suffix else None,
             fixed_seconds=0.5,
-            unavailable=_cannot_flood,
-            place=_segmenting_veth_pair,
+            unavailable=_cannot_feed,
+            place=_frame_taking_veth_pair,
         )
         for suffix, words, program in (
             ("", "", "udp.flood"),
@@ -125,5 +153,18 @@ CASES = (
         _over_shm,
         tuple(REFERENCES),
         unavailable=_no_clients,
+    ),
+    Case(
+        "stack-cost",
+        "the tcpip stack by itself, C over shared memory: a datagram of 64 B, and a turn with nothing to do",
+        (
+            Metric("receive", "received, per datagram", "ns", "lower"),
+            Metric("send", "sent, per datagram", "ns", "lower"),
+            Metric("idle", "idle turn, shm", "ns", "lower"),
+            Metric("idle_af_xdp", "idle turn, AF_XDP", "ns", "lower"),
+        ),
+        _cost,
+        only=(OWN,),
+        fixed_seconds=0.8,
     ),
 )

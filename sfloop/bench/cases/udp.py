@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sfloop.bench import netns
 from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
@@ -17,34 +18,51 @@ from sfloop.bench.rig import GRACE, START_LIMIT, Rig
 MARGIN = 0.3
 
 
-def measure_echo(rig: Rig, contender: Contender, environment: Mapping[str, str] | None = None) -> Sample:
+def measure_echo(
+    rig: Rig, contender: Contender, environment: Mapping[str, str] | None = None, reference: str = "serve-udp"
+) -> Sample:
     """Round trips of 64 B."""
-    with rig.server(contender, "udp.echo", "serve-udp", environment=environment) as server:
+    with rig.server(contender, "udp.echo", reference, environment=environment) as server:
         port = server.line(START_LIMIT)["port"]
         return rig.load(server, "udp", port, size=64).sample()
 
 
-def measure_flood(
-    rig: Rig, contender: Contender, program: str = "udp.flood", environment: Mapping[str, str] | None = None
+def measure_flood(rig: Rig, contender: Contender) -> Sample:
+    """Datagrams of 64 B delivered while more are sent than can be."""
+
+    def sender(port: int, seconds: float) -> list[str]:
+        return rig.load_command("flood", port, size=64, seconds=seconds)
+
+    return measure_delivery(rig, contender, sender)
+
+
+def measure_delivery(
+    rig: Rig,
+    contender: Contender,
+    sender: Callable[[int, float], list[str]],
+    program: str = "udp.flood",
+    parameters: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Sample:
-    """Datagrams delivered while more are sent than can be."""
+    """Datagrams delivered while `sender`, a command made for a port and a time in seconds, sends."""
     seconds, warmup = rig.settings.seconds, rig.settings.warmup
-    parameters = {"seconds": seconds, "warmup": warmup}
-    with rig.server(contender, program, "serve-flood", parameters, environment) as server:
+    given = {"seconds": seconds, "warmup": warmup, **(parameters or {})}
+    with rig.server(contender, program, "serve-flood", given, environment) as server:
         port = server.line(START_LIMIT)["port"]
         ticks = rig.ticks()
-        command = rig.load_command("flood", port, size=64, seconds=seconds + warmup + MARGIN)
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as sender:
+        command = sender(port, seconds + warmup + MARGIN)
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as sending:
             try:
                 received = rig.own(server, ticks, seconds + warmup)
-                output, _ = sender.communicate(timeout=GRACE)
+                output, _ = sending.communicate(timeout=GRACE)
             finally:
-                sender.kill()
-    if sender.returncode:
-        raise ContenderFailed(f"the flood ended with status {sender.returncode}")
+                sending.kill()
+    if sending.returncode:
+        raise ContenderFailed(f"the flood ended with status {sending.returncode}")
     sent = json.loads(output)
     values = {"per_second": received.per_second, "sent_per_second": sent["sent"] / sent["seconds"]}
-    return Sample(values, rig.disturbance(sent, ticks))
+    # The receiver is what counts, by its own clock. The sender's own kernel interrupts it, to deliver what it sends.
+    return Sample(values, received.disturbance)
 
 
 CASES = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from sfloop import multicast
 from sfloop.bench.histogram import Histogram
 from sfloop.bench.serve import say
 from sfloop.udp import BatchProtocol
@@ -108,7 +110,8 @@ async def echo(parameters: Mapping[str, Any]) -> None:
 
 
 async def flood(parameters: Mapping[str, Any]) -> None:
-    """Waits for the first datagram, warms up, then counts those delivered in `seconds`."""
+    """Waits for the first datagram, of a multicast group if one is given, warms up, then counts those delivered in
+    `seconds`."""
     await _flood(parameters, Counter)
 
 
@@ -122,15 +125,25 @@ async def flood_zero_copy(parameters: Mapping[str, Any]) -> None:
     await _flood(parameters, ViewCounter)
 
 
+def _involuntary_switches() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
 async def _flood(parameters: Mapping[str, Any], kind: type[Counter] | type[BatchCounter]) -> None:
     loop = asyncio.get_running_loop()
     counter = kind()
-    transport, _ = await loop.create_datagram_endpoint(lambda: counter, local_addr=(parameters["host"], 0))
+    if "group" in parameters:
+        sock = multicast.open_socket(parameters["group"], 0, interface=parameters["host"])
+        transport, _ = await loop.create_datagram_endpoint(lambda: counter, sock=sock)
+    else:
+        transport, _ = await loop.create_datagram_endpoint(lambda: counter, local_addr=(parameters["host"], 0))
     say({"port": transport.get_extra_info("sockname")[1]})
     await counter.first
     await asyncio.sleep(parameters["warmup"])
+    switches = _involuntary_switches()
     begin, before = time.perf_counter(), counter.count
     await asyncio.sleep(parameters["seconds"])
     end, after = time.perf_counter(), counter.count
-    say({"count": after - before, "seconds": end - begin})
+    switches = _involuntary_switches() - switches
+    say({"count": after - before, "seconds": end - begin, "involuntary_switches": switches})
     transport.close()

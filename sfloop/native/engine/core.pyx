@@ -743,6 +743,31 @@ cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
     return 0
 
 
+def measure_datagrams(Sink sender, Sink receiver, size, seconds):
+    """What the bypass stacks of two transports' cores take for a datagram of `size` bytes: (to send it, to receive it) in ns.
+
+    The sender is connected to the receiver. Their loops do not run meanwhile; the receiver's may be the sender's.
+
+    :raises OSError: a datagram did not arrive, or a stack refused one.
+    """
+    cdef sf_datagram_cost cost
+    cdef int error
+    if sender.sock == NULL or receiver.sock == NULL:
+        raise os_error(errno_of.EBADF)
+    error = sf_measure_datagrams(sender.sock, receiver.sock, size, to_ns(seconds), &cost)
+    if error < 0:
+        raise os_error(-error)
+    return cost.send_ns, cost.receive_ns
+
+
+def measure_idle(LoopCore loop, seconds):
+    """ns that the loop's bypass stack takes in a turn in which there is nothing to do. The loop does not run meanwhile."""
+    loop.check_open()
+    if not loop.engine.n_stacks:
+        raise ValueError("the loop has only the kernel's stack: it was given no driver")
+    return sf_measure_idle(loop.engine.stacks[0], to_ns(seconds))
+
+
 cdef dict stack_counters(sf_stack *stack):
     cdef sf_stack_stats *s = &stack.stats
     return {

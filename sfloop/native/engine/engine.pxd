@@ -274,3 +274,11 @@ cdef extern from "sf/engine.h" nogil:
     int sf_engine_quiesce(sf_engine *, sf_ns patience)
     void sf_engine_wake(sf_engine *)
     bint sf_engine_current(const sf_engine *, const sf_event *)
+
+cdef extern from "sf/measure.h" nogil:
+    cdef struct sf_datagram_cost:
+        double send_ns
+        double receive_ns
+
+    int sf_measure_datagrams(sf_sock *sender, sf_sock *to, uint32_t size, sf_ns span, sf_datagram_cost *out)
+    double sf_measure_idle(sf_stack *, sf_ns span)

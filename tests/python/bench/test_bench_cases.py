@@ -21,7 +21,9 @@ from sfloop.bench.rig import Rig, Settings
 from sfloop.bench.rounds import run_case
 
 ASYNCIO = Contender("asyncio", "", is_loop=True)
+OWN = Contender("sfloop", "", is_loop=True)
 SPIN = Contender("c-spin", "", is_loop=False)
+XDP = Contender("c-af_xdp", "", is_loop=False)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -117,6 +119,33 @@ def test_system_calls_of_the_c_server(settings: Settings, name: str) -> None:
 def test_the_flood_is_counted_where_it_arrives(settings: Settings) -> None:
     values = find(["udp-flood"])[0].measure(Rig(settings), ASYNCIO).values
     assert 100 < values["per_second"] <= values["sent_per_second"] * 1.2
+
+
+def test_past_the_kernel_beside_a_c_server_there(settings: Settings) -> None:
+    echo, feed = find(["udp-af_xdp", "flood-af_xdp"])
+    reason = echo.unavailable() or feed.unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    result = run_case(echo, [ASYNCIO, XDP], settings, lambda *_: None)
+    assert not result.failures
+    assert result.values("c-af_xdp", "lost") == [0]
+    assert result.values("c-af_xdp", "p50")[0] > 500
+    result = run_case(feed, [OWN, ASYNCIO, SPIN], settings, lambda *_: None)
+    assert not result.failures
+    for name in ("sfloop", "asyncio", "c-spin"):
+        assert 100 < result.values(name, "per_second")[0] < 20e6
+
+
+def test_the_cost_of_the_stack_is_that_of_the_stack_alone(settings: Settings) -> None:
+    """Nobody else has one. A datagram costs more than a poll that finds nothing, and less than a system call."""
+    case = find(["stack-cost"])[0]
+    result = run_case(case, [OWN, ASYNCIO, SPIN], settings, lambda *_: None)
+    assert not result.failures
+    assert list(result.samples) == ["sfloop"]
+    values = result.samples["sfloop"][0].values
+    assert 1 < values["idle"] < values["receive"] < 10_000
+    assert 1 < values["send"] < 10_000
+    assert ("idle_af_xdp" in values) == (find(["udp-af_xdp"])[0].unavailable() is None)
 
 
 def test_timers_threads_and_idle_connections(settings: Settings) -> None:

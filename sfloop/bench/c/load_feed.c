@@ -1,0 +1,172 @@
+/*
+ * A multicast feed at the rate of a fast NIC: frames that the kernel makes by running an XDP program and sends on as they
+ * are (BPF_F_TEST_XDP_LIVE_FRAMES), without a socket or a buffer for each. A sender with sockets is slower than a receiver
+ * that is any good, and would be what is measured. Payloads are 64 to 512 bytes long, a different length for each datagram in turn.
+ */
+#include "bpf.h"
+#include "common.h"
+#include "packet.h"
+
+#include <inttypes.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { LENGTHS = 8, LONGEST = 512 };
+
+/* A mix as feeds have it: mostly short. The average is 200. */
+static const int payloads[LENGTHS] = {64, 512, 128, 96, 256, 80, 384, 80};
+
+/* What the program changes in the longest frame to make it one of another length. */
+struct variant {
+    int32_t grow; /* bytes, none of them positive */
+    uint16_t ip_length, ip_check, udp_length, udp_check;
+};
+
+struct state {
+    uint64_t next;
+    struct variant variants[LENGTHS];
+};
+
+static struct sfb_packet *make_packet(const struct sfb_options *o, int fd)
+{
+    static unsigned char memory[sizeof(struct sfb_packet) + LONGEST];
+    struct sfb_packet *p = (struct sfb_packet *)(void *)memory;
+    struct sockaddr_in group = sfb_address(o), from = {.sin_family = AF_INET};
+    struct ifreq interface = {0};
+
+    /* Any port but the receiver's will do: nobody answers to a group. */
+    snprintf(interface.ifr_name, sizeof interface.ifr_name, "%s", o->interface);
+    if (ioctl(fd, SIOCGIFADDR, &interface))
+        sfb_die_errno("the interface's address");
+    from = *(struct sockaddr_in *)(void *)&interface.ifr_addr;
+    if (ioctl(fd, SIOCGIFHWADDR, &interface))
+        sfb_die_errno("the interface's hardware address");
+    memcpy(p->eth.h_source, interface.ifr_hwaddr.sa_data, ETH_ALEN);
+    /* RFC 1112, section 6.4: the lower 23 bits of the group. */
+    memcpy(p->eth.h_dest, (unsigned char[]){1, 0, 0x5e}, 3);
+    memcpy(p->eth.h_dest + 3, (unsigned char *)&group.sin_addr + 1, 3);
+    p->eth.h_dest[3] &= 0x7f;
+    p->eth.h_proto = htons(ETH_P_IP);
+    p->ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 1, .protocol = IPPROTO_UDP, .frag_off = htons(IP_DF)};
+    p->ip.saddr = from.sin_addr.s_addr;
+    p->ip.daddr = group.sin_addr.s_addr;
+    p->udp.source = htons(9);
+    p->udp.dest = group.sin_port;
+    sfb_fill(p->payload, LONGEST, 0, 0);
+    return p;
+}
+
+static void set_length(struct sfb_packet *p, int payload)
+{
+    p->udp.len = htons((uint16_t)(sizeof p->udp + (size_t)payload));
+    p->ip.tot_len = htons((uint16_t)(sizeof p->ip + sizeof p->udp + (size_t)payload));
+    sfb_set_checksums(p);
+}
+
+static int make_state(struct sfb_packet *p)
+{
+    struct state state = {0};
+    int map = sfb_bpf_map(BPF_MAP_TYPE_ARRAY, sizeof state, 1);
+
+    for (int i = 0; i < LENGTHS; i++) {
+        set_length(p, payloads[i]);
+        state.variants[i] =
+            (struct variant){payloads[i] - LONGEST, p->ip.tot_len, p->ip.check, p->udp.len, p->udp.check};
+    }
+    set_length(p, LONGEST);
+    sfb_bpf_put(map, 0, &state);
+    return map;
+}
+
+/* Makes the frame the next variant, and sends it out of the interface. */
+static int make_program(int map, int ifindex)
+{
+#define COPY(variant_field, packet_field)                                                                              \
+    SFB_LOAD(BPF_H, 4, 7, offsetof(struct variant, variant_field)),                                                    \
+        SFB_STORE(BPF_H, 2, 4, offsetof(struct sfb_packet, packet_field))
+    const struct bpf_insn program[] = {
+        SFB_MOV(6, 1),
+        SFB_STORE_VALUE(BPF_W, 10, -4, 0),
+        SFB_MAP(1, map),
+        SFB_MOV(2, 10),
+        SFB_ALU(BPF_ADD, 2, -4),
+        SFB_CALL(map_lookup_elem),
+        SFB_JUMP_IF(BPF_JEQ, 0, 0, 30),
+        SFB_LOAD(BPF_DW, 1, 0, offsetof(struct state, next)),
+        SFB_MOV(2, 1),
+        SFB_ALU(BPF_ADD, 2, 1),
+        SFB_STORE(BPF_DW, 0, 2, offsetof(struct state, next)),
+        SFB_ALU(BPF_AND, 1, LENGTHS - 1),
+        SFB_ALU(BPF_MUL, 1, sizeof(struct variant)),
+        SFB_MOV(7, 0),
+        SFB_ALU(BPF_ADD, 7, offsetof(struct state, variants)),
+        SFB_ALU_REG(BPF_ADD, 7, 1),
+        SFB_MOV(1, 6),
+        SFB_LOAD(BPF_W, 2, 7, offsetof(struct variant, grow)),
+        SFB_CALL(xdp_adjust_tail),
+        SFB_JUMP_IF(BPF_JNE, 0, 0, 17),
+        SFB_LOAD(BPF_W, 2, 6, offsetof(struct xdp_md, data)),
+        SFB_LOAD(BPF_W, 3, 6, offsetof(struct xdp_md, data_end)),
+        SFB_MOV(4, 2),
+        SFB_ALU(BPF_ADD, 4, sizeof(struct sfb_packet)),
+        SFB_JUMP_IF_REG(BPF_JGT, 4, 3, 12),
+        COPY(ip_length, ip.tot_len),
+        COPY(ip_check, ip.check),
+        COPY(udp_length, udp.len),
+        COPY(udp_check, udp.check),
+        SFB_SET(1, ifindex),
+        SFB_SET(2, 0),
+        SFB_CALL(redirect),
+        SFB_EXIT,
+        /* Where the jumps above end. */
+        SFB_SET(0, XDP_DROP),
+        SFB_EXIT,
+    };
+#undef COPY
+
+    return sfb_bpf_xdp_program(program, sizeof program / sizeof *program);
+}
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+}
+
+/* One run until the signal: to end one and begin the next takes the kernel milliseconds. */
+static void run_for(double seconds, int program, const struct sfb_packet *packet)
+{
+    struct itimerval timer = {.it_value = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)}};
+    struct sigaction action = {.sa_handler = on_alarm};
+
+    if (sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &timer, NULL))
+        sfb_die_errno("setitimer");
+    sfb_bpf_run_live(program, packet, sizeof *packet + LONGEST, INT32_MAX);
+}
+
+int sfb_load_feed(const struct sfb_options *o)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), ifindex = (int)if_nametoindex(o->interface), program, map;
+    struct sfb_packet *packet;
+    struct state state;
+    struct rusage usage;
+    uint64_t begin;
+
+    if (fd < 0 || !ifindex)
+        sfb_die(SFB_EXIT_USAGE, "--interface is \"%s\"; the name of an interface is needed", o->interface);
+    packet = make_packet(o, fd);
+    map = make_state(packet);
+    program = make_program(map, ifindex);
+    begin = sfb_now();
+    run_for(o->seconds, program, packet);
+    sfb_bpf_get(map, 0, &state);
+    getrusage(RUSAGE_SELF, &usage);
+    printf("{\"sent\": %" PRIu64 ", \"refused\": 0, \"involuntary_switches\": %ld, \"seconds\": %.9f}\n", state.next,
+           usage.ru_nivcsw, (double)(sfb_now() - begin) / 1e9);
+    close(fd);
+    return 0;
+}
