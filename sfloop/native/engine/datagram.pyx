@@ -31,7 +31,7 @@ def live():
 cdef class DatagramCore(TransportCore):
     cdef object datagram_received   # the protocol's bound method
     cdef object datagrams_received  # the same of a protocol that takes whole batches, or None
-    cdef bint lends                 # to that one: views of the stack's memory instead of bytes
+    cdef Loan loan                  # to that one: views of the stack's memory instead of bytes; else None
     cdef object queue               # deque of (bytes, address)
     cdef object undelivered         # deque of (bytes, address) received before reading was paused
     cdef AddressBook addresses
@@ -59,9 +59,10 @@ cdef class DatagramCore(TransportCore):
         self.protocol = protocol
         self.datagram_received = getattr(protocol, "datagram_received", None)  # missed when a datagram arrives
         self.datagrams_received = getattr(protocol, "datagrams_received", None)
-        self.lends = False
+        self.loan = None
         if self.datagrams_received is not None:
-            self.lends = bool(getattr(protocol, "zero_copy", False))
+            if getattr(protocol, "zero_copy", False):
+                self.loan = Loan.__new__(Loan)
             if self.sock != NULL and self.sock.stack.ops.want_timestamps != NULL:
                 self.sock.stack.ops.want_timestamps(self.sock, bool(getattr(protocol, "timestamps", False)))
 
@@ -108,7 +109,7 @@ cdef class DatagramCore(TransportCore):
     cdef int deliver_batch(self, sf_datagram *batch, int n) except -1:
         """All at once, as (data, address, ns of CLOCK_REALTIME or None)."""
         cdef int i
-        cdef Loan loan = Loan.__new__(Loan) if self.lends else None
+        cdef Loan loan = self.loan  # of this protocol, which may set another in the callback
         datagrams = []
         for i in range(n):
             if loan is not None:
@@ -124,6 +125,7 @@ cdef class DatagramCore(TransportCore):
         except BaseException as exc:
             self.protocol_reported(exc, "Exception in callback protocol.datagrams_received()")
         finally:
+            datagrams = data = None
             if loan is not None and not loan.end(self.loop):
                 self.protocol_reported(
                     BufferError("datagrams_received() has kept a view of a datagram beyond its return; what it shows will be "

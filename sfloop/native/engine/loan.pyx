@@ -5,10 +5,14 @@ Nothing stops a program from keeping a view, or an array made of one. Then the m
 loop is closed, but when the last view is gone.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(object)
 
 
 cdef class Piece:
@@ -29,31 +33,44 @@ cdef class Piece:
 
 
 cdef class Loan:
+    """The views of one batch after the other. A piece serves again as soon as nobody looks at its memory."""
+
     def __cinit__(self):
         self.views = []
         self.pieces = []
 
     cdef object view(self, const void *data, uint32_t length):
-        cdef Piece piece = Piece.__new__(Piece)
+        cdef Py_ssize_t i = len(self.views)
+        cdef Piece piece
+        if i < len(self.pieces):
+            piece = <Piece>self.pieces[i]
+        else:
+            piece = Piece.__new__(Piece)
+            self.pieces.append(piece)
         piece.data = data
         piece.length = length
-        lent = memoryview(piece)
-        self.pieces.append(piece)
+        lent = PyMemoryView_FromObject(piece)
         self.views.append(lent)
         return lent
 
     cdef bint end(self, LoopCore loop) except -1:
         """Takes the views back. False if some of them, or views of them, are still held."""
+        cdef Py_ssize_t i
         cdef Piece piece
         cdef bint all_back = True
-        for lent in self.views:
-            try:
-                lent.release()
-            except BufferError:
-                pass
-        for piece in self.pieces:
+        for i, lent in enumerate(self.views):
+            if Py_REFCNT(lent) > 2:  # of the list, and of this loop: else it is released when the list forgets it
+                try:
+                    lent.release()
+                except BufferError:
+                    pass
+        lent = None
+        self.views.clear()
+        for i in range(len(self.pieces)):
+            piece = <Piece>self.pieces[i]
             if piece.exports:
                 piece.kept_of = loop
                 loop.kept += 1
                 all_back = False
+                self.pieces[i] = Piece.__new__(Piece)
         return all_back
