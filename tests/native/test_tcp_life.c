@@ -47,9 +47,538 @@ static void test_echo(void)
     end();
 }
 
+/* One side closes, then the other: the first lingers in TIME_WAIT, for as long as it is told. */
+static void test_orderly_close(void)
+{
+    static const struct sf_tcp_limits short_wait = {.time_wait = 20 * SF_MS};
+    struct pair p;
+    char byte;
+
+    begin_with(&short_wait, &defaults);
+    p = connect_pair();
+    CHECK(put(p.client, "last", 4) == 4);
+    CHECK(a->ops->shutdown_tx(p.client) == 0 && is_in(p.client, "FIN-WAIT-1"));
+    CHECK(put(p.client, "more", 4) == -EPIPE);
+    exchange(3);
+    expect_bytes(p.server, "last");
+    CHECK(take(p.server, &byte, 1) == 0);
+    CHECK(take(p.client, &byte, 1) == -EAGAIN);
+    CHECK(is_in(p.client, "FIN-WAIT-2") && is_in(p.server, "CLOSE-WAIT"));
+    CHECK(put(p.server, "answer", 6) == 6); /* half closed: the other half goes on */
+    exchange(3);
+    expect_bytes(p.client, "answer");
+    b->ops->release(p.server);
+    CHECK(b->ops->lingering(b) == 1);
+    exchange(3);
+    CHECK(b->ops->lingering(b) == 0);
+    CHECK(is_in(p.client, "TIME-WAIT") && take(p.client, &byte, 1) == 0);
+    CHECK(a->ops->poll_at(a, clock_now) <= clock_now + 20 * SF_MS);
+    a->ops->release(p.client);
+    pass(30 * SF_MS);
+    CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
+    b->ops->release(p.listener);
+    end();
+}
+
+/* Both at once: FINs cross, both end in TIME_WAIT. */
+static void test_simultaneous_close(void)
+{
+    struct pair p;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    exchange(3);
+    CHECK(a->ops->shutdown_tx(p.client) == 0 && b->ops->shutdown_tx(p.server) == 0);
+    exchange(3);
+    CHECK(is_in(p.client, "TIME-WAIT") && is_in(p.server, "TIME-WAIT"));
+    release_pair(&p);
+    end();
+}
+
+/* Both connect to each other from the ports that the other connects to. */
+static void test_simultaneous_open(void)
+{
+    struct sf_sock *sa = NULL, *sb = NULL;
+    int fd_a, fd_b;
+    struct sockaddr_in name_a, name_b;
+
+    begin_with(&defaults, &defaults);
+    fd_a = tcp_socket(A_ADDR, 0);
+    fd_b = tcp_socket(B_ADDR, 0);
+    name_a = name_of(fd_a);
+    name_b = name_of(fd_b);
+    CHECK(a->ops->connect(a, fd_a, (struct sockaddr *)&name_b, sizeof(name_b), 2, 102, &sa) == 0);
+    CHECK(b->ops->connect(b, fd_b, (struct sockaddr *)&name_a, sizeof(name_a), 3, 103, &sb) == 0);
+    exchange(4);
+    CHECK(a->ops->connect_result(sa) == 0 && b->ops->connect_result(sb) == 0);
+    CHECK(put(sa, "from a", 6) == 6 && put(sb, "from b", 6) == 6);
+    exchange(3);
+    expect_bytes(sb, "from a");
+    expect_bytes(sa, "from b");
+    a->ops->release(sa);
+    b->ops->release(sb);
+    exchange(3);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
+static void test_refused(void)
+{
+    struct sf_sock *sock;
+    struct sockaddr_in to;
+    int fd;
+
+    begin_with(&defaults, &defaults);
+    fd = tcp_socket(B_ADDR, 0);
+    to = name_of(fd);
+    sock = connect_from(a, to, 2);
+    CHECK(a->ops->interest(sock, SF_WRITABLE) == 0);
+    exchange(3);
+    CHECK(events_of(sock) == SF_WRITABLE && a->ops->connect_result(sock) == -ECONNREFUSED);
+    CHECK(counter(b, "tcp_rx_no_socket") == 1 && counter(b, "tcp_resets_sent") == 1);
+    a->ops->release(sock);
+    close(fd);
+    end();
+}
+
+/* What the stack cannot serve is the kernel's: its own addresses, others', groups, another family. */
+static void test_not_ours(void)
+{
+    struct sockaddr_in others[] = {address("127.0.0.1", 80), address(A_ADDR, 80), address("224.0.0.1", 80), address(B_ADDR, 0)};
+    struct sockaddr_un {
+        sa_family_t family;
+        char path[30];
+    } unix_name = {AF_UNIX, "x"};
+    struct sf_sock *sock = NULL;
+    int tcp = tcp_socket(NULL, 0), udp = udp_socket(A_ADDR, 0), elsewhere = tcp_socket("127.0.0.1", 0);
+    struct sockaddr_in good = address(B_ADDR, 80);
+    int wake;
+
+    begin_with(&defaults, &defaults);
+    for (int i = 0; i < 4; i++)
+        CHECK(a->ops->connect(a, tcp, (struct sockaddr *)&others[i], sizeof(others[i]), 2, 102, &sock) == -EOPNOTSUPP);
+    CHECK(a->ops->connect(a, tcp, (struct sockaddr *)&unix_name, sizeof(unix_name), 2, 102, &sock) == -EOPNOTSUPP);
+    CHECK(a->ops->connect(a, udp, (struct sockaddr *)&good, sizeof(good), 2, 102, &sock) == -EOPNOTSUPP);
+    CHECK(a->ops->connect(a, elsewhere, (struct sockaddr *)&good, sizeof(good), 2, 102, &sock) == -EOPNOTSUPP);
+    CHECK(a->ops->listen(a, elsewhere, 5, 2, 102, &sock) == -EOPNOTSUPP);
+    CHECK(a->ops->listen(a, udp, 5, 2, 102, &sock) == -EOPNOTSUPP);
+    b->ops->destroy(b);
+    CHECK(a->ops->arm(a, &wake) == -EAGAIN);
+    a->ops->disarm(a);
+    poll_late(a, (struct sf_event[16]){0});
+    CHECK(a->ops->connect(a, tcp, (struct sockaddr *)&good, sizeof(good), 2, 102, &sock) == -EOPNOTSUPP); /* nobody is there */
+    a->ops->destroy(a);
+    close(tcp);
+    close(udp);
+    close(elsewhere);
+}
+
+/* Whoever closes with data unread resets, and so does whoever aborts, or lingers for no time. */
+static void test_resets(void)
+{
+    struct linger none = {.l_onoff = 1};
+    struct pair p;
+    char bytes[8];
+
+    for (int how = 0; how < 3; how++) {
+        begin_with(&defaults, &defaults);
+        p = connect_pair();
+        CHECK(put(p.server, "before", 6) == 6);
+        CHECK(put(p.client, "unread", 6) == 6);
+        exchange(3);
+        if (how == 0)
+            b->ops->release(p.server);
+        if (how == 1)
+            b->ops->abort(p.server);
+        if (how == 2) {
+            CHECK(take(p.server, bytes, 8) == 6);
+            CHECK(b->ops->set_option(p.server, SOL_SOCKET, SO_LINGER, &none, sizeof(none)) == 0);
+            b->ops->release(p.server);
+        }
+        exchange(3);
+        CHECK(a->ops->interest(p.client, SF_READABLE | SF_WRITABLE) == 0);
+        CHECK(events_of(p.client) == (SF_READABLE | SF_WRITABLE));
+        expect_bytes(p.client, "before"); /* what had arrived is not lost */
+        CHECK(take(p.client, bytes, 8) == -ECONNRESET);
+        CHECK(take(p.client, bytes, 8) == 0 && put(p.client, "x", 1) == -EPIPE);
+        CHECK(counter(b, "tcp_aborted") == 1 && counter(a, "tcp_resets_received") == 1);
+        a->ops->release(p.client);
+        b->ops->release(p.listener);
+        end();
+    }
+}
+
+/* Data for a connection that was released without anything unread: there will be no reader. */
+static void test_data_after_close(void)
+{
+    struct pair p;
+    char byte;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    exchange(3);
+    b->ops->release(p.server);
+    exchange(3);
+    CHECK(put(p.client, "late", 4) == 4);
+    exchange(3);
+    CHECK(take(p.client, &byte, 1) == 0 || is_in(p.client, "CLOSED"));
+    CHECK(put(p.client, "late", 4) == -ECONNRESET || put(p.client, "late", 4) == -EPIPE);
+    CHECK(counter(b, "tcp_data_after_close") == 1);
+    a->ops->release(p.client);
+    b->ops->release(p.listener);
+    end();
+}
+
+/* A peer that has closed and is gone: FIN_WAIT_2 ends by itself. */
+static void test_orphan(void)
+{
+    static const struct sf_tcp_limits brief = {.orphan_timeout = 50 * SF_MS};
+    struct pair p;
+
+    begin_with(&brief, &defaults);
+    p = connect_pair();
+    exchange(3);
+    a->ops->release(p.client);
+    CHECK(a->ops->lingering(a) == 1);
+    exchange(3);
+    CHECK(a->ops->lingering(a) == 0);
+    CHECK(a->ops->poll_at(a, clock_now) != SF_NEVER);
+    pass(60 * SF_MS);
+    CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
+    CHECK(counter(a, "tcp_orphans_ended") == 1);
+    b->ops->release(p.server);
+    b->ops->release(p.listener);
+    end();
+}
+
+/* A listener goes: those that wait to be accepted are reset, those that were accepted stay. */
+static void test_listener_closes(void)
+{
+    struct pair p;
+    struct sf_sock *waiting;
+    char byte;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    waiting = connect_from(a, p.name, 5);
+    exchange(3);
+    CHECK(a->ops->connect_result(waiting) == 0);
+    b->ops->release(p.listener);
+    exchange(3);
+    CHECK(take(waiting, &byte, 1) == -ECONNRESET);
+    CHECK(put(p.client, "still", 5) == 5);
+    exchange(3);
+    expect_bytes(p.server, "still");
+    a->ops->release(waiting);
+    waiting = connect_from(a, p.name, 5);
+    exchange(3);
+    CHECK(a->ops->connect_result(waiting) == -ECONNREFUSED);
+    a->ops->release(waiting);
+    a->ops->release(p.client);
+    b->ops->release(p.server);
+    end();
+}
+
+/* The kernel keeps the port for as long as anything of it is left. */
+static bool is_bound(struct sockaddr_in name)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool bound = bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0;
+
+    close(fd);
+    return bound;
+}
+
+static void test_port_is_kept(void)
+{
+    static const struct sf_tcp_limits brief = {.time_wait = 50 * SF_MS};
+    struct pair p;
+    struct sockaddr_in client;
+    socklen_t len = sizeof(client);
+
+    begin_with(&brief, &brief);
+    p = connect_pair();
+    CHECK(a->ops->name_of(p.client, false, (struct sockaddr *)&client, &len) == 0);
+    CHECK(is_bound(p.name) && is_bound(client));
+    b->ops->release(p.listener);
+    CHECK(is_bound(p.name));
+    a->ops->release(p.client);
+    exchange(3);
+    CHECK(is_bound(client)); /* it lingers in FIN_WAIT_2, then in TIME_WAIT */
+    b->ops->release(p.server);
+    exchange(3);
+    CHECK(is_bound(client));
+    pass(60 * SF_MS);
+    CHECK(!is_bound(client) && !is_bound(p.name));
+    end();
+}
+
+static void fill(uint8_t *data, size_t len, uint64_t seed)
+{
+    seed |= 1;
+    for (size_t i = 0; i < len; i += 8) {
+        uint64_t word = next_random(&seed);
+
+        memcpy(data + i, &word, len - i < 8 ? len - i : 8);
+    }
+}
+
+/* `total` bytes from one to the other, read in bites of `bite` at most, every `every` polls. */
+static void transfer(struct sf_sock *from, struct sf_sock *to, size_t total, size_t bite, int every)
+{
+    uint8_t *sent = malloc(total), *got = malloc(total);
+    size_t written = 0, read = 0;
+
+    fill(sent, total, total);
+    for (int i = 0; read < total; i++) {
+        ssize_t n = written < total ? put(from, sent + written, total - written) : 0;
+
+        CHECK(n >= 0 || n == -EAGAIN);
+        written += n > 0 ? (size_t)n : 0;
+        exchange(1);
+        if (i % every)
+            continue;
+        n = take(to, got + read, total - read < bite ? total - read : bite);
+        CHECK(n > 0 || n == -EAGAIN);
+        read += n > 0 ? (size_t)n : 0;
+        CHECK(i < 10000000);
+    }
+    CHECK(!memcmp(sent, got, total));
+    free(sent);
+    free(got);
+}
+
+static void test_bulk(void)
+{
+    struct pair p;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    transfer(p.client, p.server, 8 << 20, 1 << 20, 1);
+    transfer(p.server, p.client, 3 << 20, 100000, 3);
+    transfer(p.client, p.server, 300000, 777, 2);
+    CHECK(info_of(p.client).retransmits == 0 && info_of(p.server).retransmits == 0);
+    CHECK(info_of(p.client).bytes_sent == (8 << 20) + 300000 && info_of(p.server).bytes_received == (8 << 20) + 300000);
+    release_pair(&p);
+    end();
+}
+
+/* Sequence numbers wrap in the middle of it all, on both sides. */
+static void test_wrap(void)
+{
+    static const struct sf_tcp_limits near = {.first_sequence = UINT32_MAX - 100};
+    static const struct sf_tcp_limits half = {.first_sequence = INT32_MAX - 100};
+    struct pair p;
+
+    begin_with(&near, &half);
+    p = connect_pair();
+    transfer(p.client, p.server, 1 << 20, 5000, 2);
+    transfer(p.server, p.client, 1 << 20, 5000, 2);
+    release_pair(&p);
+    end();
+}
+
+/* Nobody reads: the window closes, the sender is told to wait; somebody does: it opens again, though the update is lost. */
+static void test_zero_window(void)
+{
+    static const struct sf_tcp_limits small = {.receive_buffer = 20000, .send_buffer = 50000};
+    struct pair p;
+    uint8_t data[100000], got[100000];
+    size_t written = 0, read = 0;
+    ssize_t n;
+
+    begin_with(&small, &small);
+    p = connect_pair();
+    fill(data, sizeof(data), 7);
+    for (int i = 0; i < 50; i++) {
+        n = put(p.client, data + written, sizeof(data) - written);
+        written += n > 0 ? (size_t)n : 0;
+        exchange(1);
+    }
+    CHECK(n == -EAGAIN && written < 80000);
+    CHECK(a->ops->interest(p.client, SF_WRITABLE) == 0 && events_of(p.client) == 0);
+    CHECK(info_of(p.client).snd_wnd < info_of(p.client).mss); /* too little to be worth a segment, until it has waited */
+    pass(3 * SF_SEC);
+    CHECK(info_of(p.client).snd_wnd == 0 && info_of(p.server).unread == 20000);
+    CHECK(info_of(p.client).probes > 0 && info_of(p.client).unsent > 0);
+    while (read < sizeof(data)) {
+        n = take(p.server, got + read, sizeof(got) - read);
+        CHECK(n > 0 || n == -EAGAIN);
+        read += n > 0 ? (size_t)n : 0;
+        exchange(3);
+        n = written < sizeof(data) ? put(p.client, data + written, sizeof(data) - written) : 0;
+        written += n > 0 ? (size_t)n : 0;
+        if (n == -EAGAIN)
+            pass(5 * SF_MS);
+    }
+    CHECK(!memcmp(data, got, sizeof(data)));
+    CHECK(events_of(p.client) == SF_WRITABLE);
+    release_pair(&p);
+    end();
+}
+
+/* The peer is gone without a word: what is sent is sent again and again, and then it is over. */
+static void test_peer_vanishes(void)
+{
+    static const struct sf_tcp_limits impatient = {.user_timeout = 2 * SF_SEC};
+    struct sf_event events[16];
+    struct pair p;
+    int polls = 0;
+
+    begin_with(&impatient, &defaults);
+    p = connect_pair();
+    CHECK(put(p.client, "anybody?", 8) == 8);
+    CHECK(a->ops->interest(p.client, SF_READABLE) == 0);
+    while (!poll_late(a, events)) /* b is not polled any more */
+        CHECK(++polls < 3000);
+    CHECK(events[0].slot == p.client->slot && take(p.client, events, 1) == -ETIMEDOUT);
+    CHECK(polls > 900 && counter(a, "tcp_timed_out") == 1);
+    CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
+    release_pair(&p);
+    end();
+}
+
+static void test_connect_times_out(void)
+{
+    static const struct sf_tcp_limits brief = {.syn_retries = 2};
+    struct sf_event events[16];
+    struct sf_sock *sock;
+    int fd, polls = 0;
+
+    begin_with(&brief, &defaults);
+    fd = tcp_socket(B_ADDR, 0);
+    sock = connect_from(a, name_of(fd), 2);
+    CHECK(a->ops->interest(sock, SF_WRITABLE) == 0);
+    while (!poll_late(a, events))
+        CHECK(++polls < 5000);
+    CHECK(a->ops->connect_result(sock) == -ETIMEDOUT);
+    CHECK(polls > 3400 && counter(a, "tcp_syn_retransmits") == 2); /* 1 + 2 + 4 s */
+    a->ops->release(sock);
+    close(fd);
+    end();
+}
+
+static void test_keepalive(void)
+{
+    int on = 1, idle = 10, interval = 2, count = 3, polls = 0;
+    struct sf_event events[16];
+    struct pair p;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    exchange(3);
+    CHECK(a->ops->set_option(p.client, IPPROTO_TCP, 4 /* TCP_KEEPIDLE */, &idle, sizeof(idle)) == 0);
+    CHECK(a->ops->set_option(p.client, IPPROTO_TCP, 5 /* TCP_KEEPINTVL */, &interval, sizeof(interval)) == 0);
+    CHECK(a->ops->set_option(p.client, IPPROTO_TCP, 6 /* TCP_KEEPCNT */, &count, sizeof(count)) == 0);
+    CHECK(a->ops->set_option(p.client, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0);
+    pass(35 * SF_SEC);
+    CHECK(info_of(p.client).probes == 3 && is_in(p.client, "ESTABLISHED")); /* each was answered */
+    CHECK(a->ops->interest(p.client, SF_READABLE) == 0);
+    while (!poll_late(a, events))
+        CHECK(++polls < 20000);
+    CHECK(take(p.client, events, 1) == -ETIMEDOUT && info_of(p.client).probes == 6);
+    release_pair(&p);
+    end();
+}
+
+/* Asleep: there is a time to wake up at, and nothing to do before. */
+static void test_sleep(void)
+{
+    struct pair p;
+    int fd;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    exchange(3);
+    CHECK(put(p.client, "x", 1) == 1);
+    exchange(1);
+    CHECK(take(p.server, &fd, 1) == 1);
+    while (b->ops->arm(b, &fd) == -EAGAIN)
+        exchange(1);
+    CHECK(b->ops->poll_at(b, clock_now) > clock_now);
+    b->ops->disarm(b);
+    pass(5 * SF_SEC);
+    while (b->ops->arm(b, &fd) == -EAGAIN)
+        exchange(1);
+    CHECK(b->ops->poll_at(b, clock_now) == SF_NEVER); /* even its buffers are given back */
+    b->ops->disarm(b);
+    release_pair(&p);
+    end();
+}
+
+static void test_fork(void)
+{
+    struct pair p;
+    char byte;
+    int status = 1;
+    pid_t child;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    CHECK(put(p.client, "mine", 4) == 4);
+    poll_now(b, (struct sf_event[16]){0});
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK(b->ops->rebuild(b) == 0);
+        CHECK(take(p.server, &byte, 1) == -ENETDOWN && put(p.server, "x", 1) == -EPIPE);
+        CHECK(b->ops->accept_stream(p.listener, &p.client) == -EAGAIN);
+        b->ops->release(p.server);
+        b->ops->release(p.listener);
+        b->ops->destroy(b);
+        CHECK(a->ops->rebuild(a) == 0);
+        a->ops->destroy(a);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    expect_bytes(p.server, "mine");
+    CHECK(put(p.server, "yours", 5) == 5);
+    exchange(3);
+    expect_bytes(p.client, "yours");
+    release_pair(&p);
+    end();
+}
+
+/* A stack ends with connections open: the other side hears of it. */
+static void test_destroy(void)
+{
+    struct pair p;
+    char byte;
+
+    begin_with(&defaults, &defaults);
+    p = connect_pair();
+    connect_from(a, p.name, 7);
+    exchange(1);
+    CHECK(put(p.client, "x", 1) == 1);
+    b->ops->destroy(b);
+    poll_now(a, (struct sf_event[16]){0});
+    CHECK(take(p.client, &byte, 1) == -ECONNRESET);
+    a->ops->destroy(a);
+}
+
 int main(void)
 {
     clock_now = sf_now();
     test_echo();
+    test_orderly_close();
+    test_simultaneous_close();
+    test_simultaneous_open();
+    test_refused();
+    test_not_ours();
+    test_resets();
+    test_data_after_close();
+    test_orphan();
+    test_listener_closes();
+    test_port_is_kept();
+    test_bulk();
+    test_wrap();
+    test_zero_window();
+    test_peer_vanishes();
+    test_connect_times_out();
+    test_keepalive();
+    test_sleep();
+    test_fork();
+    test_destroy();
     return 0;
 }

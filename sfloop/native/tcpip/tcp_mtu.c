@@ -42,7 +42,7 @@ void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
     if (mtu >= c->mtu)
         return; /* it tells nothing new */
     sf_path_learn_mtu(t, c->ep.flow.key.remote_addr, mtu);
-    sf_tcp_find_way(c);
+    sf_tcp_output(c); /* what was too long is lost, and goes in smaller pieces */
 }
 
 void sf_tcp_suspect_black_hole(struct sf_tcp_conn *c)

@@ -291,6 +291,7 @@ void sf_tcp_output(struct sf_tcp_conn *c)
 {
     if (SF_UNLIKELY(c->state < SF_TCP_ESTABLISHED || c->state == SF_TCP_TIME_WAIT))
         return;
+    sf_tcp_find_way(c); /* before anything is cut to a size: it knows the MTU. Without a way it is all lost, and comes again */
     if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
     sf_tcp_persist(c);
