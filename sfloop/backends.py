@@ -90,6 +90,12 @@ def _kernel_state() -> State:
     return True, "always available"
 
 
+def _tcpdirect_state() -> State:
+    from sfloop.native.vendor import tcpdirect  # it needs the native core, which a look at the package does not
+
+    return tcpdirect.library_state()
+
+
 def _tcpip_state() -> State:
     usable = (entry.name for entry in _TABLE if entry.kind == "driver" and entry.state()[0])
     return True, f"UDP over the drivers {', '.join(usable)}"
@@ -118,7 +124,7 @@ def _af_xdp_state() -> State:
 
 _TABLE: Final = (
     _Entry("stack", "kernel", "the system's own sockets, busy polled; any interface, no privileges", _kernel_state),
-    _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _not_built),
+    _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _tcpdirect_state),
     _Entry("stack", "tcpip", "sfloop's own TCP/UDP/IPv4 over a frame driver", _tcpip_state),
     _Entry("stack", "onload", "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC", _not_built),
     _Entry("driver", "shm", "a wire in shared memory between two processes; for tests and demos", _shm_state),

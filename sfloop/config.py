@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
+from sfloop.attributes import Attributes, check_attributes
 from sfloop.tcplimits import TcpLimits, check_tcp
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class OptionKeywords(TypedDict, total=False):
     faults: str | None
     tcp: Mapping[str, int | float | str] | TcpLimits | str | None
     linger: float
+    tcpdirect: Mapping[str, int | str] | str | None
 
 
 @dataclass(frozen=True, init=False)
@@ -104,6 +106,8 @@ class Options:
     #: The seconds that ``loop.close()`` may go on for connections of a bypass stack that were closed and have not
     #: delivered everything yet.
     linger: float = 2.0
+    #: Attributes of TCPDirect, over those of ``ZF_ATTR``: ``{"n_bufs": 8192}``. As text, ``"n_bufs=8192;pio=0"``.
+    tcpdirect: Attributes | None = None
 
     def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
         _reject_unknown(keywords)
@@ -405,4 +409,5 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "faults": _check_text,
     "tcp": check_tcp,
     "linger": _check_linger,
+    "tcpdirect": check_attributes,
 }

@@ -21,6 +21,7 @@ from sfloop.config import Options, pin_thread
 from sfloop.connecting import Connections
 from sfloop.native.engine import address, stackstream
 from sfloop.native.engine.descriptors import WatchingCore
+from sfloop.native.vendor import tcpdirect
 from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
@@ -105,12 +106,13 @@ class Loop(Connections):
     :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
     """
 
-    __slots__ = ("_listeners", "_options", "_stack_choice", "_unpinned")
+    __slots__ = ("_library", "_listeners", "_options", "_stack_choice", "_unpinned")
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = Options.resolve(options)
         self._listeners: dict[int, Listener] = {}
         self._unpinned: frozenset[int] | None = None
+        self._library: str | None = None  # the vendor's, that serves the stack
         self._open_engine(self._options.spin_mode, self._options.spin_ns)
         try:
             self._stack_choice = select_stack(self._options, self._open_stack)
@@ -122,6 +124,10 @@ class Loop(Connections):
         _loops.add(self)
 
     def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
+        if stack == "tcpdirect":
+            overflow = self._options.fallback != "error"
+            self._library = tcpdirect.attach(self, interface or "", self._options.tcpdirect or {}, overflow)
+            return
         if stack != "tcpip" or driver is None:
             raise OSError(errno.EOPNOTSUPP, "not built in this version of sfloop")
         name, address = wire_of(self._options) if driver == "shm" else (interface or "", "0.0.0.0")
@@ -406,6 +412,7 @@ class Loop(Connections):
         return {
             "stack": choice.name,
             "driver": driver,
+            "library": self._library,
             "interface": choice.interface,
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),

@@ -99,14 +99,16 @@ class Listener:
         self._server = server
         self._backlog = backlog
         self._ssl_timeouts = ssl_timeouts
-        self._core = ListenerCore(loop, sock.fileno(), self._accept_some)
+        # The stacks first: one may have to put another kernel socket in this one's place, under the same descriptor.
         self._stack_cores: list[StackListener] = []
         if sock.family == socket.AF_INET:
-            try:
-                self._stack_cores = stackstream.listen(loop, sock.fileno(), backlog, self._accept_from_stack)
-            except BaseException:
-                self._core.close()
-                raise
+            self._stack_cores = stackstream.listen(loop, sock.fileno(), backlog, self._accept_from_stack)
+        try:
+            self._core = ListenerCore(loop, sock.fileno(), self._accept_some)
+        except BaseException:
+            for core in self._stack_cores:
+                core.close()
+            raise
 
     def __repr__(self) -> str:
         return f"<Listener {self._sock!r}>"

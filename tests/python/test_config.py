@@ -34,6 +34,7 @@ DEFAULTS = {
     "faults": None,
     "tcp": None,
     "linger": 2.0,
+    "tcpdirect": None,
 }
 
 
@@ -175,6 +176,7 @@ def test_environment() -> None:
         "SFLOOP_FAULTS": "loss=1%",
         "SFLOOP_TCP": "time_wait=5, congestion=newreno",
         "SFLOOP_LINGER": "0.5",
+        "SFLOOP_TCPDIRECT": "n_bufs=8192;CTPIO_mode=ct",
         "HOME": "/",
     }
     options = Options.from_environment(environ)
@@ -190,6 +192,7 @@ def test_environment() -> None:
         "faults": "loss=1%",
         "tcp": (("congestion", "newreno"), ("time_wait", 5.0)),
         "linger": 0.5,
+        "tcpdirect": {"n_bufs": 8192, "ctpio_mode": "ct"},
     }
     assert options.explicit == set(DEFAULTS)
 
@@ -358,7 +361,7 @@ def test_kernel_by_name() -> None:
 @pytest.mark.parametrize(
     ("options", "stack", "why"),
     [
-        ({"stack": "tcpdirect"}, "tcpdirect", "not built in this version"),
+        ({"stack": "tcpdirect"}, "tcpdirect", "libonload_zf.so.1 is not here"),
         ({"stack": "tcpip"}, "tcpip", "over ef_vi: not built.*over packet: "),
         ({"driver": "dpdk"}, "tcpip", "not built in this version"),
         ({"driver": "af_xdp"}, "tcpip", "no interface was named|this process lacks CAP_"),

@@ -67,6 +67,7 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
 PYTHON_MODULES: dict[str, str] = {
     "sfloop": "package",
     "sfloop.native": "native",
+    "sfloop.attributes": "config",
     "sfloop.config": "config",
     "sfloop.backends": "config",
     "sfloop.tcplimits": "config",

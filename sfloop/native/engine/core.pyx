@@ -72,6 +72,14 @@ cdef sf_ns to_ns(double when) except? -1:
     return ns
 
 
+def tcpdirect_functions():
+    """The names of the functions of TCPDirect's library that the stack calls, in the order of its table."""
+    cdef list names = []
+    while sf_tcpdirect_function(<int>len(names)) != NULL:
+        names.append((<bytes>sf_tcpdirect_function(<int>len(names))).decode())
+    return names
+
+
 cdef class Sink:
     cdef int on_event(self, uint32_t what) except -1:
         return 0
@@ -202,6 +210,43 @@ cdef class LoopCore:
             raise os_error(-error)
         self.drivers.append(<size_t>opened)
 
+    def _open_tcpdirect(self, list functions, size_t zf_stack, size_t attr, str interface, uint32_t address,
+                        bint timestamps, bint overflow, uint32_t max_destinations):
+        """Gives the loop the TCPDirect stack. Before any socket is made. The zf_stack and its attributes are then the
+        loop's, unless it raises.
+
+        :param functions: addresses, in the order of tcpdirect_functions().
+        :param address: an emulator's own, in network byte order; 0: the interface's.
+        :param overflow: connections beyond what the library holds are left to the kernel.
+        """
+        cdef sf_tcpdirect_config config
+        cdef sf_stack *stack
+        cdef int error = 0
+        cdef char[512] message
+        cdef bytes name = os.fsencode(interface)
+        cdef void *table[128]
+        self.check_open()
+        memset(&config, 0, sizeof(config))
+        message[0] = 0
+        for i, function in enumerate(functions):
+            table[i] = <void *><size_t>function
+        config.functions = table
+        config.stack = <void *>zf_stack
+        config.attr = <void *>attr
+        config.interface = name
+        config.address = address
+        config.timestamps = timestamps
+        config.overflow = overflow
+        config.max_destinations = max_destinations
+        stack = sf_stack_tcpdirect_create(&config, &error, message)
+        if stack == NULL:
+            raise OSError(-error, f"stack='tcpdirect': {(<bytes>message).decode(errors='replace')}: {os.strerror(-error)}")
+        error = sf_engine_add_stack(self.engine, stack)
+        if error < 0:
+            stack.ops.destroy(stack)
+            raise RuntimeError(f"the engine takes no further stack: {os.strerror(-error)}")
+        self.drivers.append(None)
+
     def _driver_caps(self):
         """(driver's name, what it chose, MTU in bytes, own and peer address in network byte order) of each stack."""
         cdef sf_driver_caps caps
@@ -210,6 +255,8 @@ cdef class LoopCore:
         if self.engine == NULL:
             return found
         for pointer in self.drivers:
+            if pointer is None:
+                continue
             opened = <sf_driver *><size_t>pointer
             opened.fast.control.caps(opened, &caps)
             found.append(((<bytes>opened.fast.control.name).decode(), (<bytes>caps.mode).decode(errors="replace"), caps.mtu,
@@ -705,7 +752,10 @@ cdef class LoopCore:
             return {}
         stacks = {"kernel": stack_counters(e.kernel)}
         for i, pointer in enumerate(self.drivers):
-            stacks["tcpip"] = tcpip_counters(e.stacks[<int>i], <sf_driver *><size_t>pointer)
+            if pointer is None:
+                stacks["tcpdirect"] = tcpdirect_counters(e.stacks[<int>i])
+            else:
+                stacks["tcpip"] = tcpip_counters(e.stacks[<int>i], <sf_driver *><size_t>pointer)
         return {
             "turns": e.stats.turns,
             "empty_turns": e.stats.empty_turns,
@@ -781,6 +831,15 @@ cdef dict stack_counters(sf_stack *stack):
         "tx_messages": s.tx_messages,
         "tx_would_block": s.tx_would_block,
     }
+
+
+cdef dict tcpdirect_counters(sf_stack *stack):
+    cdef sf_counter[64] own
+    cdef int i
+    cdef dict counters = stack_counters(stack)
+    for i in range(sf_stack_tcpdirect_counters(stack, own, 64)):
+        counters[(<bytes>own[i].name).decode()] = own[i].value
+    return counters
 
 
 cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):

@@ -142,6 +142,21 @@ cdef extern from "sf/stack.h" nogil:
     sf_stack *sf_stack_tcpip_create(const sf_tcpip_config *, int *error, char *message)
     int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
 
+    cdef struct sf_tcpdirect_config:
+        void **functions
+        void *stack
+        void *attr
+        const char *interface
+        uint32_t address
+        bint timestamps
+        bint overflow
+        uint32_t max_destinations
+        sf_ns quiesce
+
+    const char *sf_tcpdirect_function(int i)
+    sf_stack *sf_stack_tcpdirect_create(const sf_tcpdirect_config *, int *error, char *message)
+    int sf_stack_tcpdirect_counters(sf_stack *, sf_counter *, int max)
+
 cdef extern from "sf/driver.h" nogil:
     int SF_DRIVER_ERROR_SIZE
 

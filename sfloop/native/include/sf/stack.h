@@ -213,4 +213,23 @@ void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
 /* The program has changed an option of the socket's; without this it is seen within a second. */
 void sf_stack_tcpip_refresh(struct sf_sock *);
 
+/* ---- TCPDirect (stacks/tcpdirect.c) ---- */
+
+struct sf_tcpdirect_config {
+    void *const *functions; /* of the vendor's library, in the order of sf_tcpdirect_function() */
+    void *stack, *attr;     /* struct zf_stack *, and the struct zf_attr * it was made with: owned by the stack from then on */
+    const char *interface;  /* the kernel's name */
+    uint32_t address;       /* what to use as our address where the interface's own are not it (an emulator); 0: those */
+    bool timestamps;        /* the attribute rx_timestamping is set */
+    bool overflow;          /* connections beyond the library's 64 zockets are the kernel's; else -ENOBUFS */
+    uint32_t max_destinations; /* zfut, by the attribute max_udp_tx_endpoints; 0: 64 */
+    sf_ns quiesce;          /* how long destroy() lets what it closes itself end; 0: 200 ms */
+};
+
+/* The name of the function that belongs at place i of the table; NULL beyond its end. */
+const char *sf_tcpdirect_function(int i);
+/* Returns NULL, sets *error and writes a sentence into message (256 bytes); stack and attr are then still the caller's. */
+struct sf_stack *sf_stack_tcpdirect_create(const struct sf_tcpdirect_config *, int *error, char *message);
+int sf_stack_tcpdirect_counters(struct sf_stack *, struct sf_counter *, int max);
+
 #endif

@@ -1,0 +1,75 @@
+"""What is missing when TCPDirect cannot be had, and what to do about it, in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+
+#: Of 2 MiB each, for the stack itself and for the packet buffers that it takes by default; the vendor advises 40.
+PAGES_OF_A_STACK = 10
+BUFFER_BYTES = 2048
+DEFAULT_BUFFERS = 17_500
+PAGE_BYTES = 2 * 1024 * 1024
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"``, or nothing."""
+    import difflib  # on the error path only
+
+    close = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else "; see the attributes in TCPDirect's user guide"
+
+
+def _free_pages() -> int:
+    with open("/proc/meminfo") as file:
+        return next((int(line.split()[1]) for line in file if line.startswith("HugePages_Free:")), 0)
+
+
+def huge_pages(wanted: int) -> None:
+    """:raises OSError: fewer huge pages than that are free."""
+    free = _free_pages()
+    if free < wanted:
+        raise OSError(errno.ENOMEM, _pages_missing(wanted, free))
+
+
+def _pages_missing(wanted: int, free: int) -> str:
+    return (
+        f"TCPDirect needs about {wanted} huge pages of 2 MiB, and {free} are free: as root, "
+        f"`sysctl vm.nr_hugepages={wanted + 20}` (or fewer packet buffers, by the attribute n_bufs)"
+    )
+
+
+def explain_init(error: int, path: str) -> OSError:
+    """Why ``zf_init`` failed."""
+    if error == errno.ENOENT:
+        return OSError(
+            error,
+            f"TCPDirect ({path}) finds no control plane: Onload's libefcp.so.1 is not installed, or its driver is "
+            f"not loaded; install the package onload and load its drivers (`onload_tool reload`), as root",
+        )
+    if error == errno.EINVAL:
+        given = os.environ.get("ZF_ATTR")
+        return OSError(error, f"TCPDirect does not understand ZF_ATTR={given!r}: it is name=value;…")
+    return OSError(error, f"TCPDirect ({path}) could not be initialised: zf_init() says {os.strerror(error)}")
+
+
+def explain_stack(error: int, interface: str, buffers: int) -> OSError:
+    """Why ``zf_stack_alloc`` failed (``zf_stack.h`` lists its errors)."""
+    if error == errno.ENOMEM:
+        wanted = PAGES_OF_A_STACK + -(-(buffers or DEFAULT_BUFFERS) * BUFFER_BYTES // PAGE_BYTES)
+        return OSError(error, _pages_missing(wanted, _free_pages()))
+    reasons = {
+        errno.ENODEV: "it is no interface that TCPDirect can use: a Solarflare NIC's, with the vendor's sfc driver, an "
+        "address, and link",
+        errno.EBUSY: "the NIC has no virtual interface left: end other programs that use it, or raise the number that "
+        "its driver offers (sfboot vi-count)",
+        errno.ENOKEY: "the adapter has no licence for TCPDirect: see the vendor's sfkey",
+        errno.ENOSPC: "no PIO buffer is left: leave the attribute pio at 1, which does without",
+        errno.ENOENT: "the drivers of Onload are not loaded: `onload_tool reload`, as root",
+        errno.EACCES: "this process may not open /dev/sfc_char: run it as a user who may, or change its mode",
+        errno.EPERM: "this process may not open /dev/sfc_char: run it as a user who may, or change its mode",
+        errno.EINVAL: "an attribute is out of its range (tcpdirect=, ZF_ATTR)",
+    }
+    why = reasons.get(error, f"zf_stack_alloc() says {os.strerror(error)}")
+    return OSError(error, f"interface={interface!r}: {why}")
