@@ -121,8 +121,9 @@ third-party: $(VENV)/with-test ## the test suites of uvloop, anyio and pytest-as
 	$(call twice,$(BIN)/python,tests/third_party)
 
 # Without programs of ours that use the loop, and without what has nothing to do with the interpreter.
-SHORT := tests/python $(addprefix --ignore=tests/python/,demo bench drivers wire)
-test-short: native $(VENV)/with-cpython-tests ## the loop's own tests and the core of CPython's, for another interpreter
+SHORT := tests/python $(addprefix --ignore=tests/python/,demo bench doctor drivers wire test_layers.py)
+test-short: $(VENV)/with-test $(VENV)/with-cpython-tests ## the loop's own tests and the core of CPython's, for another interpreter
+	$(build)
 	$(call twice,$(BIN)/python,$(SHORT) --loops sfloop)
 	@$(BIN)/python tests/conformance --quick
 
