@@ -105,6 +105,15 @@ def _shm_state() -> State:
     return True, "needs no privileges"
 
 
+def _onload_state() -> State:
+    from sfloop import onload
+    from sfloop.native.vendor import onload as library
+
+    if library.find() is not None:
+        return True, "this process runs under Onload"
+    return False, onload.how_to_get_it()
+
+
 def _packet_state() -> State:
     missing = _missing_capabilities()
     if missing:
@@ -126,7 +135,7 @@ _TABLE: Final = (
     _Entry("stack", "kernel", "the system's own sockets, busy polled; any interface, no privileges", _kernel_state),
     _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _tcpdirect_state),
     _Entry("stack", "tcpip", "sfloop's own TCP/UDP/IPv4 over a frame driver", _tcpip_state),
-    _Entry("stack", "onload", "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC", _not_built),
+    _Entry("stack", "onload", "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC", _onload_state),
     _Entry("driver", "shm", "a wire in shared memory between two processes; for tests and demos", _shm_state),
     _Entry("driver", "af_xdp", "Linux AF_XDP sockets on one NIC queue", _af_xdp_state),
     _Entry("driver", "packet", "Linux AF_PACKET rings on any interface", _packet_state),

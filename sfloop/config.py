@@ -44,7 +44,12 @@ LINGER_MAX_S: Final = 3600
 
 ENVIRONMENT_PREFIX: Final = "SFLOOP_"
 #: Variables with the prefix that are read elsewhere and are no options of a loop.
-OTHER_VARIABLES: Final = ("SFLOOP_TCPDIRECT_LIBRARY", "SFLOOP_ONLOAD_LIBRARY")
+OTHER_VARIABLES: Final = (
+    "SFLOOP_TCPDIRECT_LIBRARY",
+    "SFLOOP_ONLOAD_LIBRARY",
+    "SFLOOP_ONLOAD_PROFILE",
+    "SFLOOP_ONLOAD_ENTERED",
+)
 #: Prefixes that the project's own tools and tests keep for themselves.
 OTHER_PREFIXES: Final = ("SFLOOP_TEST_", "SFLOOP_BENCH_", "SFLOOP_DEMO_")
 

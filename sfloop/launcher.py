@@ -33,11 +33,17 @@ def prepare(options: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     :raises ValueError: the options, or those in the environment, are not allowed or do not go together.
     :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
     """
+    from sfloop import onload
     from sfloop.backends import select_stack
     from sfloop.config import Options
     from sfloop.policy import install
 
     resolved = Options.resolve(**options)
+    if resolved.stack == "onload":
+        refusal = onload.enter(resolved)
+        if refusal is not None and resolved.fallback == "kernel":
+            # A loop falls back silently; who starts a program under Onload by hand should know how to get it.
+            print(f"sfloop: {refusal}. The program runs on the kernel's own sockets.", file=sys.stderr)
     if resolved.fallback == "error":
         select_stack(resolved)  # said here, before the program starts, rather than by a traceback from within it
     os.environ.update(variables)

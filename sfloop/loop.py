@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import selectors
 import signal
 import socket
 import sys
 import threading
 import weakref
 from asyncio import events, sslproto
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sfloop.acceleration import Acceleration
 from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
 from sfloop.connecting import Connections
+from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
 from sfloop.native.engine import address, stackstream
-from sfloop.native.engine.descriptors import WatchingCore
 from sfloop.native.vendor import tcpdirect
 from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.server import Listener, Server
@@ -43,58 +43,6 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class WatchedDescriptors(selectors.BaseSelector):
-    """The descriptors that the loop watches, in the shape in which asyncio's own code looks at its selector."""
-
-    def __init__(self, core: WatchingCore) -> None:
-        self._core = core
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return {fd: _selector_key(fd, *handles) for fd, handles in self._core._watched().items()}
-
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        try:
-            return self.get_map()[fd]
-        except KeyError:
-            raise KeyError(f"{fileobj!r} is not registered") from None
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("sfloop polls in native code: use loop.add_reader() and loop.add_writer()")
-
-    register = unregister = modify = select = _refuse
-
-
-def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle | None) -> selectors.SelectorKey:
-    mask = (selectors.EVENT_READ if reader is not None else 0) | (selectors.EVENT_WRITE if writer is not None else 0)
-    return selectors.SelectorKey(fd, fd, mask, (reader, writer))
-
-
-class TransportsByDescriptor:
-    """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are
-    in the native core; what is kept here is which of them sendfile has borrowed the descriptor of."""
-
-    def __init__(self, core: WatchingCore) -> None:
-        self._core = core
-        self._lent: set[int] = set()
-
-    def get(self, fd: int) -> Any:
-        core = self._core._transport_core(fd)
-        return None if core is None or fd in self._lent else core.get_transport()
-
-    def __getitem__(self, fd: int) -> Any:  # up to Python 3.11
-        transport = self.get(fd)
-        if transport is None:
-            raise KeyError(fd)
-        return transport
-
-    def __delitem__(self, fd: int) -> None:
-        self._lent.add(fd)
-
-    def __setitem__(self, fd: int, transport: Any) -> None:
-        self._lent.discard(fd)
-
-
 class Loop(Connections):
     """An asyncio event loop that busy-polls.
 
@@ -106,11 +54,12 @@ class Loop(Connections):
     :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
     """
 
-    __slots__ = ("_library", "_listeners", "_options", "_stack_choice", "_unpinned")
+    __slots__ = ("_acceleration", "_library", "_listeners", "_options", "_stack_choice", "_unpinned")
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = Options.resolve(options)
         self._listeners: dict[int, Listener] = {}
+        self._acceleration = Acceleration(spins=self._options.spin_mode != "never")
         self._unpinned: frozenset[int] | None = None
         self._library: str | None = None  # the vendor's, that serves the stack
         self._open_engine(self._options.spin_mode, self._options.spin_ns)
@@ -128,6 +77,8 @@ class Loop(Connections):
             overflow = self._options.fallback != "error"
             self._library = tcpdirect.attach(self, interface or "", self._options.tcpdirect or {}, overflow)
             return
+        if stack == "onload":
+            return  # the kernel stack's own calls are Onload's
         if stack != "tcpip" or driver is None:
             raise OSError(errno.EOPNOTSUPP, "not built in this version of sfloop")
         name, address = wire_of(self._options) if driver == "shm" else (interface or "", "0.0.0.0")
@@ -154,7 +105,7 @@ class Loop(Connections):
         try:
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             events._set_running_loop(self)
-            with self._pinned(), self._signals_wake():
+            with self._pinned(), self._signals_wake(), self._acceleration.running():
                 self._run_turns()
         finally:
             self._stopping = False
@@ -400,8 +351,9 @@ class Loop(Connections):
 
     def describe(self) -> dict[str, Any]:
         """What the loop runs on and why: ``stack``, ``driver`` (its name, mode, MTU in bytes, and of a shm wire both
-        addresses; None on the kernel stack), ``interface``, ``fell_back``, ``reasons`` (stack → why it was taken or
-        not) and ``options``."""
+        addresses; None on the kernel stack), ``interface``, ``onload`` (in a process under it: the loop's
+        stack there, and which descriptors are accelerated; else None), ``fell_back``, ``reasons`` (stack → why it was
+        taken or not) and ``options``."""
         choice = self._stack_choice
         driver: dict[str, Any] | None = None
         for name, mode, mtu, own, peer in self._driver_caps():
@@ -414,7 +366,16 @@ class Loop(Connections):
             "driver": driver,
             "library": self._library,
             "interface": choice.interface,
+            "onload": self._acceleration.describe(self._descriptors()),
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),
             "options": {name: getattr(self._options, name) for name in self._options.__dataclass_fields__},
         }
+
+    def _descriptors(self) -> set[int]:
+        """The descriptors that the program has given the loop, or the loop has made for it."""
+        if self.is_closed():
+            return set()
+        opened = (int(name) for name in os.listdir("/proc/self/fd"))
+        fds = {*self._watched(), *self._listeners, *(fd for fd in opened if self._transport_core(fd) is not None)}
+        return fds - {self._ssock.fileno(), self._wakeup_fd()}

@@ -10,6 +10,7 @@ from asyncio import futures, transports, trsock
 from typing import TYPE_CHECKING, Any, cast
 
 from sfloop.native.engine import address
+from sfloop.native.vendor import onload
 from sfloop.transports.pseudosocket import PseudoSocket
 
 if TYPE_CHECKING:
@@ -91,7 +92,11 @@ class SocketTransport(transports._FlowControlMixin):
                 self._server._detach(self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``."""
+        """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``; and in a
+        process under Onload, ``onload``: whether it carries this socket, and in which of its stacks."""
+        if name == "onload" and self._sock is not None:
+            library = onload.find()
+            return default if library is None else library.of_descriptor(self._sock_fd)
         self._fill_in(name)
         return self._extra.get(name, default)
 

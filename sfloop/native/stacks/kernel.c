@@ -6,18 +6,14 @@
  * connection whose peer is gone would otherwise be reported by every poll.
  */
 #define _GNU_SOURCE
+#include "kernel_sleep.h"
 #include "sf/stack.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef SYS_epoll_pwait2
-#define SYS_epoll_pwait2 441 /* the same number on every architecture */
-#endif
 
 #define STREAM_SCRATCH (256 * 1024)
 #define BATCH 64
@@ -53,7 +49,7 @@ struct batch {
 struct kernel_stack {
     struct sf_stack base;
     int epoll_fd;
-    bool no_pwait2;
+    struct kernel_sleep sleep;
     struct kernel_sock *socks;
     char *stream_scratch;
     char *datagram_scratch;
@@ -124,32 +120,13 @@ static void kernel_disarm(struct sf_stack *stack)
     (void)stack;
 }
 
-/* Before Linux 5.11 there are whole milliseconds only: rounded up, since a timer may be late but not early. */
-static int wait_milliseconds(struct kernel_stack *k, sf_ns timeout, int max)
-{
-    int ms = -1;
-
-    if (timeout != SF_NEVER)
-        ms = timeout >= INT32_MAX * SF_MS ? INT32_MAX : (int)((timeout + SF_MS - 1) / SF_MS);
-    return epoll_wait(k->epoll_fd, k->polled, max, ms);
-}
-
 static int kernel_wait(struct sf_stack *stack, sf_ns timeout, struct sf_event *out, int max)
 {
     struct kernel_stack *k = stack_of(stack);
-    struct timespec ts = {.tv_sec = timeout / SF_SEC, .tv_nsec = timeout % SF_SEC};
-    int n = -1;
+    int n;
 
-    if (max > EPOLL_BATCH)
-        max = EPOLL_BATCH;
     stack->stats.polls++;
-    if (!k->no_pwait2) {
-        n = (int)syscall(SYS_epoll_pwait2, k->epoll_fd, k->polled, max, timeout == SF_NEVER ? NULL : &ts, NULL, 0);
-        if (n < 0 && (errno == ENOSYS || errno == EPERM)) /* EPERM: a seccomp filter older than the call */
-            k->no_pwait2 = true;
-    }
-    if (k->no_pwait2)
-        n = wait_milliseconds(k, timeout, max);
+    n = kernel_sleep(&k->sleep, k->epoll_fd, k->polled, max < EPOLL_BATCH ? max : EPOLL_BATCH, timeout);
     if (n > 0)
         return take_events(k, n, out);
     stack->stats.empty_polls++;
@@ -507,6 +484,7 @@ struct sf_stack *sf_stack_kernel_create(int *error)
         return NULL;
     }
     k->base.ops = &kernel_ops;
+    kernel_sleep_init(&k->sleep);
     k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (k->epoll_fd < 0) {
         *error = -errno;

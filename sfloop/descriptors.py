@@ -1,0 +1,64 @@
+"""What asyncio's own code sees of the descriptors that a loop watches."""
+
+from __future__ import annotations
+
+import selectors
+from asyncio import events
+from collections.abc import Mapping
+from typing import Any
+
+from sfloop.native.engine.descriptors import WatchingCore
+
+__all__ = ["TransportsByDescriptor", "WatchedDescriptors"]
+
+
+class WatchedDescriptors(selectors.BaseSelector):
+    """The descriptors that the loop watches, in the shape in which asyncio's own code looks at its selector."""
+
+    def __init__(self, core: WatchingCore) -> None:
+        self._core = core
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return {fd: _selector_key(fd, *handles) for fd, handles in self._core._watched().items()}
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        try:
+            return self.get_map()[fd]
+        except KeyError:
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("sfloop polls in native code: use loop.add_reader() and loop.add_writer()")
+
+    register = unregister = modify = select = _refuse
+
+
+def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle | None) -> selectors.SelectorKey:
+    mask = (selectors.EVENT_READ if reader is not None else 0) | (selectors.EVENT_WRITE if writer is not None else 0)
+    return selectors.SelectorKey(fd, fd, mask, (reader, writer))
+
+
+class TransportsByDescriptor:
+    """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are
+    in the native core; what is kept here is which of them sendfile has borrowed the descriptor of."""
+
+    def __init__(self, core: WatchingCore) -> None:
+        self._core = core
+        self._lent: set[int] = set()
+
+    def get(self, fd: int) -> Any:
+        core = self._core._transport_core(fd)
+        return None if core is None or fd in self._lent else core.get_transport()
+
+    def __getitem__(self, fd: int) -> Any:  # up to Python 3.11
+        transport = self.get(fd)
+        if transport is None:
+            raise KeyError(fd)
+        return transport
+
+    def __delitem__(self, fd: int) -> None:
+        self._lent.add(fd)
+
+    def __setitem__(self, fd: int, transport: Any) -> None:
+        self._lent.discard(fd)
