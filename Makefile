@@ -55,12 +55,16 @@ endef
 
 $(VENV)/with-demo: $(VENV)/created $(INPUTS)
 	$(call install,[demo])
-$(VENV)/with-bench: $(VENV)/created $(INPUTS)
+$(VENV)/with-bench: $(VENV)/created $(INPUTS) $(VENV)/with-bench-programs
 	$(call install,[bench])
 $(VENV)/with-test: $(VENV)/created $(INPUTS) $(VENV)/with-programs
 	$(call install,[test])
-$(VENV)/with-programs: $(VENV)/created tools/find_network_programs.sh
-	@tools/find_network_programs.sh
+$(VENV)/with-programs: $(VENV)/created tools/find_programs.sh
+	@tools/find_programs.sh "the tests in network namespaces" ip ethtool ping
+	@touch $@
+# Without them the bench runs too, and says which of its cases it could not.
+$(VENV)/with-bench-programs: $(VENV)/created tools/find_programs.sh
+	@tools/find_programs.sh "some cases of the bench" ip ethtool strace || true
 	@touch $@
 # The linters need no sfloop: they read it.
 $(VENV)/with-lint: $(VENV)/created pyproject.toml
