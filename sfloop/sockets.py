@@ -45,8 +45,8 @@ class SocketCalls(WatchingCore, UnixLoop):
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send all of data. As ``asyncio.loop.sock_sendall``."""
         sent = self._begin_sendall(sock, data)
+        if sent is True:
+            return None
         if sent is None:
             return await super().sock_sendall(sock, data)
-        if sent != memoryview(data).nbytes:
-            await super().sock_sendall(sock, memoryview(data).cast("B")[sent:])
-        return None
+        return await super().sock_sendall(sock, memoryview(data).cast("B")[sent:])

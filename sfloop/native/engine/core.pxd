@@ -18,7 +18,10 @@ cdef class LoopCore:
     cdef bint stopping
     cdef bint sleeps_at_once  # spin="never": an idle loop goes straight to sleep
     cdef bint polled_events   # the last poll found some
+    cdef bint dispatching     # events are being given to their sinks, with memory that a poll would take back
     cdef size_t cancelled     # timers cancelled and still in the heap
+    cdef unsigned long thread # that runs the loop; 0 while it does not run
+    cdef dict keyword         # {"loop": self}
     cdef object __weakref__
 
     # The attributes in which asyncio's Python code keeps the loop's state. As fields they leave the instance's dictionary
@@ -41,6 +44,8 @@ cdef class LoopCore:
     cdef int check_open(self) except -1
     cdef int turn(self) except -1
     cdef int gather(self) except -1
+    cdef bint linger(self, Sink sink) except -1
+    cdef dict own_keyword(self)
     cdef int dispatch(self) except -1
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1
     cdef int take_due(self) except -1

@@ -21,11 +21,13 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from sfloop.native.engine.engine cimport *
 from sfloop.native.engine.handle cimport (
-    is_cancelled, new_handle, new_timer_handle, run_handle, set_loop_hooks, set_scheduled,
+    is_cancelled, new_handle, new_timer_handle, prefetch_call, prefetch_handle, run_handle, set_loop_hooks, set_scheduled,
 )
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
+    unsigned long PyThread_get_thread_ident() noexcept
+    object PyObject_Call(object, object, object)
     PyObject *Py_None
 
 
@@ -37,6 +39,10 @@ cdef enum:
     SWEEP_MINIMUM = 100
     # A loop that is never idle lets go of the GIL at one poll in so many, for threads that run no Python byte code.
     POLLS_HOLDING_GIL = 64
+    # ns for which a task waits for the answer to what it has just sent before it lets itself be suspended.
+    LINGER = 20_000
+    # How many handles before its turn one is fetched into the cache.
+    AHEAD = 4
 
 # Times beyond this are "never": 2**62 ns are 146 years.
 cdef double FAR = 4.6e18
@@ -265,6 +271,7 @@ cdef class LoopCore:
 
     cdef int shut(self) except -1:
         self.closed = True
+        self.keyword = None
         for sink in self.sinks:
             if sink is not None:
                 (<Sink>sink).orphan()
@@ -444,9 +451,18 @@ cdef class LoopCore:
         if self.engine != NULL:
             sf_engine_wake(self.engine)
 
+    cdef dict own_keyword(self):
+        """{"loop": self}, made once: asyncio asks for it with every future and every task. Nobody may change it."""
+        if self.keyword is not None:
+            return self.keyword
+        keyword = {"loop": self}
+        if not self.closed:  # else nothing would break the cycle
+            self.keyword = keyword
+        return keyword
+
     def create_future(self):
         """A new future of this loop."""
-        return futures.Future(loop=self)
+        return PyObject_Call(futures.Future, (), self.own_keyword())
 
     def create_task(self, coro, **kwargs):
         """Schedule a coroutine. See asyncio.loop.create_task; what asyncio.Task takes is passed on to it."""
@@ -454,6 +470,8 @@ cdef class LoopCore:
             self.check_open()
         if self._task_factory is not None:
             return super().create_task(coro, **kwargs)
+        if not kwargs:
+            return PyObject_Call(tasks.Task, (coro,), self.own_keyword())
         return tasks.Task(coro, loop=self, **kwargs)
 
     # ---- the turn ----
@@ -470,16 +488,19 @@ cdef class LoopCore:
         if self.closed:
             self.check_open()
         sf_engine_enter(e)
+        self.thread = PyThread_get_thread_ident()
         try:
             while True:
                 self.turn()
                 if self.stopping:
                     break
         finally:
+            self.thread = 0
             sf_engine_leave(e)
 
     cdef int turn(self) except -1:
         cdef sf_engine *e = self.engine
+        self.dispatching = False
         if e.event_next >= e.event_count:  # else SystemExit or KeyboardInterrupt cut the last turn short
             self.gather()
         # Which timers are due is settled before anything runs: a task that was just made starts before a timer that was
@@ -489,7 +510,9 @@ cdef class LoopCore:
         if e.ready.count:
             self.run_queue(&e.ready)
         if e.event_next < e.event_count:
+            self.dispatching = True
             self.dispatch()
+            self.dispatching = False
         if e.due.count:
             self.run_queue(&e.due)
         return 0
@@ -531,6 +554,33 @@ cdef class LoopCore:
         PyErr_CheckSignals()
         return 0
 
+    cdef bint linger(self, Sink sink) except -1:
+        """Waits for data of `sink` where the caller stands, in a callback, for LINGER ns or until anything else is to be done.
+
+        A task that has answered a message and waits for the next would be suspended only for the loop to wait in its
+        stead, and be woken some microseconds later, which costs as much again. So it waits itself, if nothing else is
+        ready and the loop would spin. Whatever comes first that is not for it — another socket's event, a timer, a
+        wake-up — ends that, and is left for the turn: nothing waits longer than it did. True: the sink is readable.
+        """
+        cdef sf_engine *e = self.engine
+        cdef sf_ns deadline
+        cdef int n
+        if (self.sleeps_at_once or self.stopping or self.debug or self.dispatching or e.ready.count or e.due.count
+                or e.event_next < e.event_count or self.thread != PyThread_get_thread_ident()):
+            return False
+        deadline = sf_timers_next(&e.timers)
+        n = 0 if e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
+        if n == 0:
+            with nogil:
+                n = sf_engine_linger(e, deadline, LINGER)
+        self.polled_events = n > 0
+        if n != 1 or e.now >= deadline or atomic_load(&e.wake):
+            return False
+        if e.events[0].slot != sink.slot or not e.events[0].what & SF_READABLE or not sf_engine_current(e, &e.events[0]):
+            return False
+        e.event_next = e.event_count
+        return True
+
     cdef int dispatch(self) except -1:
         cdef sf_engine *e = self.engine
         cdef sf_event *event
@@ -568,6 +618,9 @@ cdef class LoopCore:
         cdef PyObject *timer
         while e.timers.count and e.timers.heap[0].when <= now:
             timer = <PyObject *>sf_timers_pop(&e.timers)
+            # Where there are many, each is a miss of the cache. The next is fetched while this one is dealt with.
+            if e.timers.count:
+                prefetch_handle(<PyObject *>e.timers.heap[0].handle)
             set_scheduled(timer, False)
             if is_cancelled(timer):
                 self.cancelled -= 1 if self.cancelled else 0
@@ -584,6 +637,9 @@ cdef class LoopCore:
         while n and queue.count:
             n -= 1
             handle = <PyObject *>sf_ready_pop(queue)
+            if queue.count > AHEAD:
+                prefetch_handle(<PyObject *>queue.ring[(queue.head + AHEAD) & (queue.capacity - 1)])
+                prefetch_call(<PyObject *>queue.ring[(queue.head + AHEAD // 2) & (queue.capacity - 1)])
             held = <object>handle
             Py_DECREF(held)
             if self.debug:

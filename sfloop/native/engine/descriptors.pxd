@@ -1,5 +1,6 @@
 """Watched descriptors, in the loop and one by one."""
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore, Sink
@@ -12,6 +13,7 @@ cdef class WatchingCore(LoopCore):
     cdef Watch find_watch(self, object fileobj)
     cdef Watch watch_of_socket(self, object sock)
     cdef int set_handle(self, Watch watch, uint32_t what, object handle) except -1
+    cdef bint comes_at_once(self, Watch watch) except -1
     cdef Receiving wait_to_receive(self, Watch watch, Py_ssize_t size, object buffer)
     cdef int forget(self, Watch watch) except -1
 
@@ -21,9 +23,11 @@ cdef class Watch(Sink):
     cdef object fileobj           # what add_reader or add_writer was given: it may be closed before it is removed
     cdef object reader, writer    # handles
     cdef object owner             # weak reference to the socket.socket whose sock_* calls use the watch
+    cdef PyObject *owned          # that socket as long as it lives, for comparison only
     cdef bint told                # the kernel knows the interest for the owner's descriptor as it is now
     cdef bint stream
     cdef bint drained             # the owner's last read took all there was
+    cdef bint reads_large         # it took a large piece
 
     cdef int nobody_waits(self) except -1
     cdef object receive(self, Py_ssize_t size)

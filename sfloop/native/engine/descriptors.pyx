@@ -30,6 +30,11 @@ cdef object reference = weakref.ref
 
 cdef enum:
     BLOCKED = -1
+    LARGE = 16 * 1024    # bytes from which on a copy is worth avoiding, as in stream.pyx
+    SCRATCH = 64 * 1024
+
+# Received into while the GIL is held, and copied from before it is given up.
+cdef char[SCRATCH] scratch
 
 
 cdef int descriptor_of(object fileobj) except -1:
@@ -72,10 +77,12 @@ cdef class Watch(Sink):
     cdef void orphan(self) noexcept:
         Sink.orphan(self)
         self.fileobj = self.reader = self.writer = self.owner = None
+        self.owned = NULL
 
     def owner_gone(self, ref):
         if self.owner is ref and self.loop is not None:
             self.owner = None
+            self.owned = NULL
             if self.reader is None and self.writer is None and self.sock != NULL:
                 (<WatchingCore>self.loop).forget(self)
 
@@ -87,6 +94,10 @@ cdef class Watch(Sink):
         cdef ssize_t n
         if size == 0:  # as socket.recv(): nothing is asked of the kernel
             return b""
+        # Small reads are copied: there it costs less than cutting an object to size.
+        if size <= SCRATCH and not self.reads_large:
+            n = self.note_received(self.sock.stack.ops.recv_into(self.sock, scratch, size), size)
+            return None if n == BLOCKED else PyBytes_FromStringAndSize(scratch, n)
         data = PyBytes_FromStringAndSize_(NULL, size)
         if data == NULL:
             raise MemoryError()
@@ -116,6 +127,7 @@ cdef class Watch(Sink):
         # A short read has emptied a stream; a datagram says nothing of the next.
         self.drained = self.stream and n < asked
         if n >= 0:
+            self.reads_large = n >= LARGE
             return n
         if n == -EAGAIN:
             return BLOCKED
@@ -188,6 +200,7 @@ cdef class WatchingCore(LoopCore):
         del self.watches[watch.fd]
         watch.release()
         watch.owner = watch.fileobj = None
+        watch.owned = NULL
         return 0
 
     cdef int descriptor_taken(self, int fd) except -1:
@@ -282,16 +295,21 @@ cdef class WatchingCore(LoopCore):
         if fd < 0:
             return None
         watch = self.watches.get(fd)
-        if watch is not None and watch.owner is not None and watch.owner() is sock:
+        if watch is not None and watch.owned == <PyObject *>sock:
             return watch
         if fd < self.transports_size and self.transports[fd]:
             return None
         if watch is None:
             watch = self.watch(fd)
         watch.owner = reference(sock, watch.owner_gone)
+        watch.owned = <PyObject *>sock
         watch.stream = sock.type == STREAM
         watch.drained = watch.told = False
         return watch
+
+    cdef bint comes_at_once(self, Watch watch) except -1:
+        """The peer's answer comes while the loop has nothing else to do: there is something to receive now."""
+        return watch.told and watch.interest & SF_READABLE and watch.reader is None and self.linger(watch)
 
     cdef Receiving wait_to_receive(self, Watch watch, Py_ssize_t size, object buffer):
         cdef Receiving call = Receiving()
@@ -313,7 +331,7 @@ cdef class WatchingCore(LoopCore):
         if watch is None:
             return None
         # A stream that was read to its end is not tried again before the kernel says that it is readable.
-        if not watch.drained:
+        if not watch.drained or self.comes_at_once(watch):
             received = watch.receive(size)
             if received is not None:
                 return received
@@ -328,7 +346,7 @@ cdef class WatchingCore(LoopCore):
         watch = self.watch_of_socket(sock)
         if watch is None:
             return None
-        if not watch.drained:
+        if not watch.drained or self.comes_at_once(watch):
             try:
                 n = watch.receive_into(buffer)
             except (BufferError, ValueError):  # read-only, or released
@@ -338,10 +356,10 @@ cdef class WatchingCore(LoopCore):
         return self.wait_to_receive(watch, 0, buffer)
 
     def _begin_sendall(self, sock, data):
-        """The number of bytes sent, 0 if there is no room now."""
+        """True if all of it is sent, else the number of bytes that are: 0 if there is no room now."""
         cdef Py_buffer view
         cdef iovec iov
-        cdef ssize_t n
+        cdef ssize_t n, length
         cdef Watch watch
         if type(data) is not bytes and type(data) is not bytearray and type(data) is not memoryview:
             return None
@@ -353,11 +371,11 @@ cdef class WatchingCore(LoopCore):
         except (BufferError, ValueError):  # not contiguous, or released
             return None
         iov.iov_base = view.buf
-        iov.iov_len = view.len
+        iov.iov_len = length = view.len
         n = watch.sock.stack.ops.sendv(watch.sock, &iov, 1)
         PyBuffer_Release(&view)
         if n == -EAGAIN:
             return 0
         if n < 0:
             raise os_error(-n)
-        return n
+        return True if n == length else n

@@ -211,6 +211,21 @@ int sf_engine_quiesce(struct sf_engine *e, sf_ns patience)
     return left;
 }
 
+int sf_engine_linger(struct sf_engine *e, sf_ns deadline, sf_ns patience)
+{
+    sf_ns give_up = sf_now() + patience;
+    int n;
+
+    if (deadline < give_up)
+        give_up = deadline;
+    for (;;) {
+        n = sf_engine_poll(e);
+        if (n || atomic_load_explicit(&e->wake, memory_order_acquire) || e->now >= give_up || !sf_spin_on(&e->spin, e->now))
+            return n;
+        sf_relax();
+    }
+}
+
 void sf_engine_stale(struct sf_engine *e)
 {
     e->kernel->stats.stale_events++;

@@ -13,3 +13,7 @@ cdef void set_loop_hooks(bint (*debugs)(PyObject *) noexcept, void (*timer_cance
 
 cdef bint is_cancelled(PyObject *handle) noexcept
 cdef void set_scheduled(PyObject *timer_handle, bint scheduled) noexcept
+
+# For a queue of many handles, each of which would be a miss of the cache: first the one, a few handles later the other.
+cdef void prefetch_handle(PyObject *handle) noexcept
+cdef void prefetch_call(PyObject *handle) noexcept

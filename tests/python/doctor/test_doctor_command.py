@@ -98,7 +98,7 @@ def test_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], error: 
 
 def test_features_agree_with_the_program_ethtool() -> None:
     if shutil.which("ethtool") is None:
-        pytest.skip("the program ethtool is missing (tools/find_network_programs.sh installs it)")
+        pytest.skip("the program ethtool is missing (make test installs it)")
     shown = subprocess.run(["ethtool", "-k", "lo"], capture_output=True, text=True, check=True).stdout
     theirs = dict(re.findall(r"^\s*([a-z0-9-]+): (on|off)", shown, re.MULTILINE))
     ours = Ethtool().features("lo")

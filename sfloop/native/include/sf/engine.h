@@ -160,6 +160,9 @@ int sf_engine_poll(struct sf_engine *);
  */
 int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience);
 
+/* As sf_engine_wait, but where that would go to sleep it returns 0, and a wake-up is left to be seen by the next wait. */
+int sf_engine_linger(struct sf_engine *, sf_ns deadline, sf_ns patience);
+
 /*
  * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 4 us ago
  * and nothing was sent or watched since. What the program does itself is thus seen by the very next turn, as in asyncio;
