@@ -109,8 +109,11 @@ class SocketTransport(transports._FlowControlMixin):
         elif self._sock is not None and name == "sockname":
             self._extra[name] = _name_of(self._sock.getsockname)
         elif self._sock is not None and name == "socket":
-            kind = trsock.TransportSocket if self._core.stack in ("kernel", None) else PseudoSocket
-            self._extra[name] = kind(cast("socket.socket", self._sock))
+            sock = cast("socket.socket", self._sock)
+            if self._core.stack in ("kernel", None):
+                self._extra[name] = trsock.TransportSocket(sock)
+            else:
+                self._extra[name] = PseudoSocket(sock, self._core.options_changed)
 
     # ---- protocol and reading ----
 

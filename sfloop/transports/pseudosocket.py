@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from asyncio import trsock
+from collections.abc import Callable
+from typing import Any
 
 
 class PseudoSocket(trsock.TransportSocket):
@@ -15,7 +17,17 @@ class PseudoSocket(trsock.TransportSocket):
     membership, TTL, TOS, multicast interface and loopback have their meaning here too.
     """
 
-    __slots__ = ()
+    __slots__ = ("_changed",)
+
+    def __init__(self, sock: socket.socket, changed: Callable[[], None]) -> None:
+        """``changed`` is called after every change of an option."""
+        super().__init__(sock)
+        self._changed = changed
+
+    def setsockopt(self, *args: Any) -> None:
+        """``socket.setsockopt``, on the kernel socket; the stack sees what has changed at once."""
+        super().setsockopt(*args)
+        self._changed()
 
     def fileno(self) -> int:
         """-1."""

@@ -22,6 +22,7 @@
 #define SOL_XDP 283
 #endif
 
+#define PIECES_MAX 18 /* of a received frame: the kernel's MAX_SKB_FRAGS, and the head */
 #define COPY_BATCH 32 /* descriptors that the kernel sends in one call when it copies */
 #define ETHERNET_SIZE 14
 #define TAG_SIZE 4
@@ -92,7 +93,7 @@ static inline void finish_frame(struct af_xdp *x, struct sf_frame *first, const 
         x->stats.rx_bytes += first->len;
 }
 
-/* A frame of more pieces than the caller has room for, even in an empty burst: it would be in the way forever. */
+/* A frame without an end, or of more pieces than the kernel makes: it would be in the way forever. */
 static void drop_oversized(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready)
 {
     struct sf_xsk_ring *rx = &xsk->rx;
@@ -122,7 +123,7 @@ static int take(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready, struct sf_
         whole = count;
     }
     rx->position += (uint32_t)whole;
-    if (SF_UNLIKELY(!whole))
+    if (SF_UNLIKELY(!whole) && (count < n || n >= PIECES_MAX)) /* else it waits for a larger burst */
         drop_oversized(x, xsk, ready);
     sf_xsk_publish(rx->consumer, rx->position);
     return whole;

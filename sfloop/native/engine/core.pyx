@@ -16,7 +16,7 @@ from cpython.object cimport PyObject, PyTypeObject, traverseproc, visitproc, inq
 from cpython.ref cimport Py_INCREF, Py_DECREF
 from libc.math cimport ceil
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memset, strcmp
 from libc.stdint cimport uint32_t, uint64_t
 
 from sfloop.native.engine.engine cimport *
@@ -846,6 +846,12 @@ cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
     out.user_timeout = seconds(limits, "user_timeout")
     out.min_rto = seconds(limits, "min_rto")
     out.delayed_ack = seconds(limits, "delayed_ack")
+    return 0
+
+
+cdef int refresh_options(Sink sink) except -1:
+    if sink.sock != NULL and strcmp(sink.sock.stack.ops.name, b"tcpip") == 0:
+        sf_stack_tcpip_refresh(sink.sock)
     return 0
 
 

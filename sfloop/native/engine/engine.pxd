@@ -141,6 +141,7 @@ cdef extern from "sf/stack.h" nogil:
 
     sf_stack *sf_stack_tcpip_create(const sf_tcpip_config *, int *error, char *message)
     int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
+    void sf_stack_tcpip_refresh(sf_sock *)
 
     cdef struct sf_tcpdirect_config:
         void **functions

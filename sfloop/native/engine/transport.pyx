@@ -70,6 +70,9 @@ cdef class TransportCore(Sink):
         """The name of the stack that carries the traffic; None once the socket was released."""
         return None if self.sock == NULL else (<bytes>self.sock.stack.ops.name).decode()
 
+    def options_changed(self):
+        """The program has set an option of the kernel socket that stands for this one."""
+
     # ---- reading ----
 
     cdef bint reading(self) noexcept:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Opener, Programs
-from frames import checksum, udp_frame
+from harness.frames import checksum, udp_frame
 from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link, drain, ip
 from tool import OpenError, Tool
 

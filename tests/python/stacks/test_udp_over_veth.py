@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import wire
+from harness.frames import udp_frame
 from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link, made_link, unavailable
 
 import sfloop
@@ -191,6 +192,31 @@ def test_port_unreachable(program: Program) -> None:
     program.run(main())
 
 
+def damaged(frame: bytes, at: int) -> bytes:
+    return frame[:at] + bytes([frame[at] ^ 0x10]) + frame[at + 1 :]
+
+
+def test_wrong_checksums_are_dropped_and_counted(program: Program) -> None:
+    """Frames with all sums in full, as from another machine; the damage is one bit of the payload, or of the header."""
+
+    async def main() -> None:
+        transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
+        near, far = program.link.near, program.link.far
+        port = transport.get_extra_info("sockname")[1]
+        good = udp_frame((near.mac(), far.mac()), (FAR, 4000), (NEAR, port), b"as it was sent")
+        with far.raw() as raw:
+            for frame in (damaged(good, 50), good, damaged(good, 18), good):
+                raw.send(frame)
+        assert [(await inbox.get())[0] for _ in range(2)] == [b"as it was sent"] * 2
+        await asyncio.sleep(0.02)
+        assert inbox.queue.empty()
+        counters = program.counters()
+        assert (counters["rx_refused_udp_checksum"], counters["rx_refused_ip_checksum"]) == (1, 1)
+        transport.close()
+
+    program.run(main())
+
+
 def test_the_rest_of_the_interface_is_the_kernels(program: Program) -> None:
     async def main() -> None:
         transport, _ = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
@@ -296,15 +322,22 @@ def test_the_interface_is_deleted(program: Program) -> None:
         program.run(main(address))
 
 
-@pytest.mark.parametrize("mtu", [576, 1500, 3000])
-def test_mtus(link: Link, mtu: int) -> None:
+@pytest.mark.parametrize("mtu", [576, 1500, 3000, 9000])
+@pytest.mark.parametrize("driver", ["af_xdp", "packet"])
+def test_mtus(link: Link, driver: str, mtu: int) -> None:
     link.set_mtu(mtu)
-    program = Program(link, "af_xdp", "adaptive")
+    program = Program(link, driver, "adaptive")
 
     async def main(address: Any) -> None:
         transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, remote_addr=address)
         for size in (1, mtu - 29, mtu - 28, mtu - 27, 2 * mtu, 20_000):
             await echoed(inbox, transport, None, random.Random(size).randbytes(size))
+        before = program.frames()
+        for _ in range(50):
+            await echoed(inbox, transport, None, random.Random(mtu).randbytes(mtu - 28))
+        after = program.frames()
+        assert after[0] - before[0] >= 50
+        assert after[1] - before[1] >= 50
         transport.close()
 
     with kernel_echo(link) as address:
