@@ -162,6 +162,45 @@ static void test_info(void)
     end();
 }
 
+/* Two listeners on one port, which both have said they share. */
+static void test_reuse_port(void)
+{
+    struct sf_sock *listeners[2], *clients[40], *server;
+    struct sockaddr_in name;
+    int accepted[2] = {0}, on = 1, fd;
+
+    begin_with(&defaults, &defaults);
+    for (int i = 0; i < 2; i++) {
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0);
+        name = i ? name : address(B_ADDR, 0);
+        CHECK(bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0);
+        name = name_of(fd);
+        CHECK(b->ops->listen(b, fd, 50, 1, 101, &listeners[i]) == 0);
+        close(fd);
+    }
+    for (uint32_t i = 0; i < 40; i++)
+        clients[i] = connect_from(a, name, 10 + i);
+    exchange(3);
+    for (int i = 0; i < 2; i++)
+        for (; b->ops->accept_stream(listeners[i], &server) == 0; accepted[i]++)
+            b->ops->release(server);
+    CHECK(accepted[0] + accepted[1] == 40 && accepted[0] > 4 && accepted[1] > 4);
+    b->ops->release(listeners[0]);
+    for (uint32_t i = 0; i < 40; i++)
+        a->ops->release(clients[i]);
+    exchange(3);
+    for (uint32_t i = 0; i < 4; i++)
+        clients[i] = connect_from(a, name, 10 + i);
+    exchange(3);
+    for (uint32_t i = 0; i < 4; i++) {
+        CHECK(b->ops->accept_stream(listeners[1], &server) == 0);
+        a->ops->release(clients[i]);
+    }
+    b->ops->release(listeners[1]);
+    end();
+}
+
 int main(void)
 {
     clock_now = sf_now();
@@ -169,5 +208,6 @@ int main(void)
     test_inherited();
     test_nagle_and_cork();
     test_info();
+    test_reuse_port();
     return 0;
 }

@@ -130,12 +130,58 @@ void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *
         sf_tcp_half_open(l, key, s);
 }
 
+/* Linux's way with SO_REUSEPORT (socket(7)): the same peer's port always comes to the same listener. */
+struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *flows, struct sf_flow_link *first, const struct sf_flow_key *key)
+{
+    uint32_t n = 0, which;
+
+    if (SF_LIKELY(!first->next))
+        return (struct sf_tcp_listener *)first;
+    for (struct sf_flow_link *l = first; l; l = l->next)
+        n++;
+    for (which = sf_flow_hash(flows, key) % n; which; which--)
+        first = first->next;
+    return (struct sf_tcp_listener *)first;
+}
+
 /* ---- the program's side ---- */
+
+/* The port of those that listen there already, if they and this one have said that they share it. */
+static int join(struct sf_tcp_listener *l, const struct sf_tcp_listener *others)
+{
+    if (!l->shares || !others->shares)
+        return -EADDRINUSE;
+    l->port = others->port;
+    l->port->users++;
+    return 0;
+}
+
+static int open_port(struct sf_tcp_listener *l, int fd)
+{
+    struct sf_tcpip *t = l->tcpip;
+    int rc = sf_tcp_port_hold(fd, &l->ep.flow.key, &l->port);
+
+    if (rc < 0)
+        return rc;
+    rc = sf_tcp_port_filter(t, l->port, &l->ep.flow.key);
+    if (rc < 0)
+        sf_tcp_port_drop(t, l->port);
+    return rc;
+}
+
+static bool has_reuse_port(int fd)
+{
+    int on = 0;
+    socklen_t len = sizeof(on);
+
+    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0 && on;
+}
 
 int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listener **out)
 {
     struct sockaddr_in local;
     struct sf_tcp_listener *l;
+    struct sf_flow_link *others;
     int rc = sf_tcp_port_name(t, fd, &local);
 
     if (rc == 0)
@@ -151,24 +197,22 @@ int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listene
     l->tcpip = t;
     l->backlog = backlog < 1 ? 1 : backlog > MOST_BACKLOG ? MOST_BACKLOG : (uint32_t)backlog;
     sf_tcp_options_read(t, fd, &l->options);
-    rc = sf_flows_find(&t->tcp.flows, &l->ep.flow.key) ? -EADDRINUSE : sf_flows_add(&t->tcp.flows, &l->ep.flow);
+    l->shares = has_reuse_port(fd);
+    others = sf_flows_find(&t->tcp.flows, &l->ep.flow.key);
+    rc = others ? join(l, (struct sf_tcp_listener *)others) : open_port(l, fd);
     if (rc < 0) {
         free(l);
         return rc;
     }
-    rc = sf_tcp_port_hold(fd, &l->ep.flow.key, &l->port);
-    if (rc == 0) {
-        rc = sf_tcp_port_filter(t, l->port, &l->ep.flow.key);
-        if (rc == 0) {
-            t->tcp.n_listeners++;
-            *out = l;
-            return 0;
-        }
+    rc = sf_flows_add(&t->tcp.flows, &l->ep.flow);
+    if (rc < 0) {
         sf_tcp_port_drop(t, l->port);
+        free(l);
+        return rc;
     }
-    sf_flows_remove(&t->tcp.flows, &l->ep.flow);
-    free(l);
-    return rc;
+    t->tcp.n_listeners++;
+    *out = l;
+    return 0;
 }
 
 void sf_tcp_listener_close(struct sf_tcp_listener *l)
@@ -181,7 +225,7 @@ void sf_tcp_listener_close(struct sf_tcp_listener *l)
         sf_tcp_abort(dequeue(l));
     sf_flows_remove(&t->tcp.flows, &l->ep.flow);
     t->tcp.n_listeners--;
-    if (l->port->users > 1)
+    if (l->port->users > 1 && !sf_flows_find(&t->tcp.flows, &l->ep.flow.key))
         sf_tcp_port_orphaned(t, l->port);
     sf_tcp_port_drop(t, l->port);
     free(l);

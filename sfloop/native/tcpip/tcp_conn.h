@@ -138,6 +138,7 @@ struct sf_tcp_listener {
     struct sf_tcp_half *halves; /* SYNs that wait for their ACK */
     uint32_t n_queued, backlog;
     uint8_t interest;
+    bool shares; /* SO_REUSEPORT: its key with others of the kind */
     struct sf_tcp_socket_options options;
 };
 
@@ -234,6 +235,8 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, 
 int sf_tcp_listen(struct sf_tcpip *, int fd, int backlog, struct sf_tcp_listener **out);
 void sf_tcp_listener_close(struct sf_tcp_listener *);
 int sf_tcp_accept(struct sf_tcp_listener *, struct sf_tcp_conn **out);
+/* Whose segment it is, of the listeners that share a key. */
+struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *, struct sf_flow_link *first, const struct sf_flow_key *);
 void sf_tcp_listener_interest(struct sf_tcp_listener *, uint32_t what);
 void sf_tcp_listener_update(struct sf_tcp_listener *);
 /* NULL: there is no room in the queue, or no memory. `half`, whose place it takes, is freed. The caller hands the segment on. */

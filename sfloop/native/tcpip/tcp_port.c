@@ -67,15 +67,18 @@ static struct sf_flow filter_of(const struct sf_flow_key *key)
  * A socket of our own on a listener's port. The program's may listen in the kernel too, and a duplicate of that would go on
  * listening after it was closed. It works where the program has set SO_REUSEADDR, as servers do.
  */
-static int hold(const struct sf_flow_key *key)
+static int hold(int of, const struct sf_flow_key *key)
 {
     struct sockaddr_in name = {
         .sin_family = AF_INET, .sin_port = key->local_port, .sin_addr.s_addr = key->local_addr};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    socklen_t len = sizeof(on);
 
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (getsockopt(of, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
     if (bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0)
         return fd;
     close(fd);
@@ -91,7 +94,7 @@ int sf_tcp_port_hold(int fd, const struct sf_flow_key *key, struct sf_tcp_port *
     if (!port)
         return -ENOMEM;
     port->users = 1;
-    port->fd = key ? hold(key) : -1;
+    port->fd = key ? hold(fd, key) : -1;
     if (port->fd < 0)
         port->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (port->fd < 0) {

@@ -48,7 +48,7 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
     else if (ep->kind == SF_TCP_WAIT)
         sf_tcp_wait_input(t, (struct sf_tcp_wait *)ep, &key, &s, keep);
     else if (sf_interface_owns(&t->interface, ip->dst)) /* RFC 9293, 3.10.7.2: not to a group, nor to everybody */
-        sf_tcp_listener_input((struct sf_tcp_listener *)ep, &key, &s, keep);
+        sf_tcp_listener_input(sf_tcp_listener_pick(&t->tcp.flows, link, &key), &key, &s, keep);
     else
         sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
 }
