@@ -11,6 +11,7 @@ import gc
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -20,6 +21,7 @@ from harness.observed import Contexts, LogLines, Run
 T = TypeVar("T")
 FAILED = pytest.StashKey[bool]()
 LIMIT = 30  # seconds for one test
+BY_THE_STACK = ("tcp", "udp")  # folders of tests that can do without the kernel's TCP and UDP
 STRICT = (
     "error::ResourceWarning",
     "error::RuntimeWarning",
@@ -46,8 +48,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "loop_kind" not in metafunc.fixturenames:
         return
     kinds = metafunc.config.getoption("--loops").split(",")
+    if Path(metafunc.module.__file__).parent.name not in BY_THE_STACK:
+        kinds = [kind for kind in kinds if kind != "tcpip"]
     if any(mark.kwargs.get("when", True) for mark in metafunc.definition.iter_markers("sfloop_only")):
-        kinds = [kind for kind in kinds if kind == "sfloop"]
+        kinds = [kind for kind in kinds if kind != "asyncio"]
     metafunc.parametrize("loop_kind", kinds, indirect=True)
 
 

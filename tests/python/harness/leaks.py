@@ -48,7 +48,7 @@ def snapshot(kind: str) -> Snapshot:
     """Collects garbage, then counts."""
     gc.collect()
     objects: dict[str, int] = {}
-    if kind == "sfloop":
+    if kind != "asyncio":
         from sfloop import testing
 
         objects = dict(testing.live_objects())

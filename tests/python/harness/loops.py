@@ -1,4 +1,4 @@
-"""Event loops by name, so that one test runs on CPython's own loop and on sfloop."""
+"""Event loops by name, so that one test runs on CPython's own loop, on sfloop, and on sfloop with its tcpip stack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import Any
 
-KINDS = ("asyncio", "sfloop")
+KINDS = ("asyncio", "sfloop", "tcpip")
 
 
 def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
@@ -19,6 +19,10 @@ def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
         import sfloop
 
         return sfloop.new_event_loop(**options)
+    if kind == "tcpip":
+        from harness.wireloop import WireLoop
+
+        return WireLoop(**options)
     raise ValueError(f"no such loop: {kind!r}; choose one of {', '.join(KINDS)}")
 
 

@@ -15,6 +15,7 @@ import sfloop
 NEAR, FAR = "127.77.0.1", "127.77.0.2"
 _numbers = itertools.count()
 open_transports: list[Any] = []  # that the far side's thread has to close
+open_servers: list[Any] = []
 
 
 def new_name() -> str:
@@ -35,7 +36,10 @@ def running_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[Cor
     finally:
         for transport in open_transports:
             loop.call_soon_threadsafe(transport.abort)
+        for server in open_servers:
+            loop.call_soon_threadsafe(server.close)
         open_transports.clear()
+        open_servers.clear()
         loop.call_soon_threadsafe(loop.call_later, 0.01, loop.stop)
         thread.join()
         loop.close()
@@ -67,3 +71,31 @@ class Inbox(asyncio.DatagramProtocol):
 
     async def get(self, seconds: float = 5) -> tuple[bytes, Any]:
         return await asyncio.wait_for(self.queue.get(), seconds)
+
+
+class Flow(asyncio.Protocol):
+    """Notes whether it is to pause writing, and its end."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+@contextmanager
+def silent_far_side(near: sfloop.Loop) -> Iterator[None]:
+    """The other side of near's wire is there but never looks at it, so that what is sent to it gets no answer."""
+    name = str(near.options.interface).partition("@")[0]
+    other = open_side(name, FAR)
+    try:
+        yield
+    finally:
+        other.close()
