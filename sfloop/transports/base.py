@@ -76,7 +76,8 @@ class SocketTransport(transports._FlowControlMixin):
             info.append("closed")
         elif self._core.closing:
             info.append("closing")
-        info.append(f"fd={self._sock_fd}")
+        stack = self._core.stack
+        info.append(f"fd={self._sock_fd}" if stack in ("kernel", None) else f"stack={stack}")
         if self._loop is not None and not self._loop.is_closed():
             reads, writes = self._core.is_watching
             info.append(f"read={'polling' if reads else 'idle'}")

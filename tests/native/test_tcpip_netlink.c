@@ -477,11 +477,11 @@ static void test_multicast(struct sf_sock *sock, int fd)
 
     CHECK(stays_with_kernel(sock, "239.77.0.1", 10));
     CHECK(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &interface, sizeof(interface)) == 0);
-    sf_stack_tcpip_refresh(sock);
+    sock->stack->ops->options_changed(sock);
     CHECK(stays_with_kernel(sock, "239.77.0.1", 10));
     CHECK(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_LOOP, &off, sizeof(off)) == 0);
     CHECK(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, sizeof(ttl)) == 0);
-    sf_stack_tcpip_refresh(sock);
+    sock->stack->ops->options_changed(sock);
     CHECK(becomes_direct(sock, "239.77.0.1", 10));
     CHECK(!memcmp(driver.sent, mac, 6) && driver.sent[22] == 9);
     CHECK(!memcmp(driver.sent + 26, &interface, 4));

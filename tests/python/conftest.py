@@ -48,7 +48,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "loop_kind" not in metafunc.fixturenames:
         return
     kinds = metafunc.config.getoption("--loops").split(",")
-    if Path(metafunc.module.__file__).parent.name not in BY_THE_STACK:
+    file = Path(metafunc.module.__file__)
+    if file.parent.name not in BY_THE_STACK or "_unix_" in file.name:
         kinds = [kind for kind in kinds if kind != "tcpip"]
     if any(mark.kwargs.get("when", True) for mark in metafunc.definition.iter_markers("sfloop_only")):
         kinds = [kind for kind in kinds if kind != "asyncio"]

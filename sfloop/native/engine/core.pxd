@@ -79,4 +79,3 @@ cdef class Sink:
 
 cdef object os_error(int error)
 # A datagram socket's options have been set by its kernel socket: its stack is to see them now.
-cdef int refresh_options(Sink sink) except -1

@@ -849,12 +849,6 @@ cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
     return 0
 
 
-cdef int refresh_options(Sink sink) except -1:
-    if sink.sock != NULL and strcmp(sink.sock.stack.ops.name, b"tcpip") == 0:
-        sf_stack_tcpip_refresh(sink.sock)
-    return 0
-
-
 def measure_datagrams(Sink sender, Sink receiver, size, seconds):
     """What the bypass stacks of two transports' cores take for a datagram of `size` bytes: (to send it, to receive it) in ns.
 

@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.address cimport AddressBook
 from sfloop.native.engine.loan cimport Loan
-from sfloop.native.engine.core cimport os_error, refresh_options
+from sfloop.native.engine.core cimport os_error
 from sfloop.native.engine.engine cimport (
     SF_READABLE, SF_WRITABLE, sf_datagram, sockaddr, socklen_t,
 )
@@ -69,9 +69,6 @@ cdef class DatagramCore(TransportCore):
     def forget_protocol(self):
         self.protocol = None
         self.datagram_received = self.datagrams_received = None
-
-    def options_changed(self):
-        refresh_options(self)
 
     cdef int serve(self, uint32_t what) except -1:
         if what & SF_READABLE and self.interest & SF_READABLE:

@@ -112,6 +112,7 @@ cdef extern from "sf/stack.h" nogil:
         int (*recv_batch)(sf_sock *, sf_datagram *out, int max)
         ssize_t (*send_to)(sf_sock *, const void *data, size_t len, const sockaddr *addr, socklen_t addr_len)
         int (*want_timestamps)(sf_sock *, bint)
+        void (*options_changed)(sf_sock *)
 
     cdef struct sf_counter:
         const char *name
@@ -141,7 +142,6 @@ cdef extern from "sf/stack.h" nogil:
 
     sf_stack *sf_stack_tcpip_create(const sf_tcpip_config *, int *error, char *message)
     int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
-    void sf_stack_tcpip_refresh(sf_sock *)
 
     cdef struct sf_tcpdirect_config:
         void **functions

@@ -71,7 +71,9 @@ cdef class TransportCore(Sink):
         return None if self.sock == NULL else (<bytes>self.sock.stack.ops.name).decode()
 
     def options_changed(self):
-        """The program has set an option of the kernel socket that stands for this one."""
+        """The program has set an option of the kernel socket: a stack that serves in its place has to look."""
+        if self.sock != NULL and self.sock.stack.ops.options_changed != NULL:
+            self.sock.stack.ops.options_changed(self.sock)
 
     # ---- reading ----
 

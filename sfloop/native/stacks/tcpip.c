@@ -188,6 +188,12 @@ static int no_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len
     return -EOPNOTSUPP;
 }
 
+static void tcpip_options_changed(struct sf_sock *sock)
+{
+    if (is_datagram(sock))
+        sf_udp_refresh(udp_of(sock));
+}
+
 /* ---- life ---- */
 
 static int tcpip_rebuild(struct sf_stack *stack)
@@ -240,6 +246,7 @@ static const struct sf_stack_ops tcpip_ops = {
     .recv_batch = tcpip_recv_batch,
     .send_to = tcpip_send_to,
     .want_timestamps = tcpip_want_timestamps,
+    .options_changed = tcpip_options_changed,
 };
 
 struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *config, int *error, char *message)
@@ -282,10 +289,4 @@ int sf_stack_tcpip_counters(struct sf_stack *stack, struct sf_counter *out, int 
 void sf_stack_tcpip_cork(struct sf_stack *stack, bool corked)
 {
     sf_tcpip_cork(tcpip_of(stack), corked);
-}
-
-void sf_stack_tcpip_refresh(struct sf_sock *sock)
-{
-    if (is_datagram(sock))
-        sf_udp_refresh(udp_of(sock));
 }

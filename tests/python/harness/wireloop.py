@@ -26,7 +26,7 @@ class WireLoop(sfloop.Loop):
     def __init__(self, **options: Any) -> None:
         super().__init__(sfloop.Options(driver="shm", interface="both@127.0.0.2", fallback="error", **options))
 
-    def _open_stack(self, stack: str, driver: str | None) -> None:
+    def _open_stack(self, *chosen: Any) -> None:
         name = f"w{os.getpid()}-{next(_numbers)}"
         for address in (THERE, HERE):
             self._open_tcpip("shm", name, _packed(address), [], dict(self._options.tcp or ()))

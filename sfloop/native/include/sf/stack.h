@@ -161,6 +161,8 @@ struct sf_stack_ops {
     ssize_t (*send_to)(struct sf_sock *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
     /* Asks for sf_datagram.timestamp. NULL: the stack has them anyway, or never. */
     int (*want_timestamps)(struct sf_sock *, bool);
+    /* The program has changed an option of the descriptor that was adopted. NULL: the stack need not be told. */
+    void (*options_changed)(struct sf_sock *);
 };
 
 /* The stacks of this build (stacks/registry.c). Returns NULL and sets *error to a negative errno. */
@@ -210,8 +212,6 @@ struct sf_counter {
 int sf_stack_tcpip_counters(struct sf_stack *, struct sf_counter *, int max);
 /* Between true and false, datagrams are collected and leave together: at the end, or at the next poll. */
 void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
-/* The program has changed an option of the socket's; without this it is seen within a second. */
-void sf_stack_tcpip_refresh(struct sf_sock *);
 
 /* ---- TCPDirect (stacks/tcpdirect.c) ---- */
 
