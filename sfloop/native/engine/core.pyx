@@ -16,7 +16,7 @@ from cpython.object cimport PyObject, PyTypeObject, traverseproc, visitproc, inq
 from cpython.ref cimport Py_INCREF, Py_DECREF
 from libc.math cimport ceil
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset, strcmp
+from libc.string cimport memset
 from libc.stdint cimport uint32_t, uint64_t
 
 from sfloop.native.engine.engine cimport *
