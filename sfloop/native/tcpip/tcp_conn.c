@@ -65,6 +65,7 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, uint32_t window, sf_ns rtt)
     c->snd.wl2 = a->iss + 1;
     c->rcv.nxt = c->rcv.acked = c->rcv.read = c->rcv.ring_end = a->irs + 1;
     c->rcv.adv = c->rcv.nxt + sf_tcp_first_window(&c->options);
+    sf_tcp_bound_window(c);
     c->rcv.measured = t->now;
     c->rcv.quick = FIRST_QUICK_ACKS;
     sf_tcp_loss_init(&c->loss, a->iss + 1, a->mss, c->options.congestion, t->tcp.limits.min_rto);

@@ -278,6 +278,8 @@ void sf_tcp_recv_done(struct sf_tcp_conn *, size_t used);
 ssize_t sf_tcp_recv_into(struct sf_tcp_conn *, void *buf, size_t len);
 /* The window to advertise now, as it goes into the header; moves rcv.adv. */
 uint16_t sf_tcp_advertise(struct sf_tcp_conn *);
+/* No more than the header's field can say: without window scaling that is 65535 bytes. */
+void sf_tcp_bound_window(struct sf_tcp_conn *);
 /* Copies what lies in frames. */
 void sf_tcp_rcv_spill(struct sf_tcp_conn *);
 void sf_tcp_rcv_forget(struct sf_tcp_conn *); /* all that is unread */

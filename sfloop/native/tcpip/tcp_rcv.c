@@ -194,6 +194,14 @@ uint16_t sf_tcp_advertise(struct sf_tcp_conn *c)
     return (uint16_t)window;
 }
 
+void sf_tcp_bound_window(struct sf_tcp_conn *c)
+{
+    uint32_t most = (uint32_t)UINT16_MAX << c->agreed.rcv_scale;
+
+    if (c->rcv.limit > most)
+        c->rcv.limit = most;
+}
+
 /* After the program has read: the peer is told when it is worth its while, at once if its window was about to close. */
 static void window_opened(struct sf_tcp_conn *c)
 {
@@ -251,7 +259,8 @@ static void in_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece, bo
         rcv->mss = (uint16_t)piece->len;
     if (SF_UNLIKELY(rcv->ooo != NULL)) {
         sf_tcp_reassemble(c);
-        ack_out_of_turn(c);
+        if (!rcv->fin_known || rcv->fin_at != rcv->nxt) /* the FIN's ACK is for all of it */
+            ack_out_of_turn(c);
     } else {
         owe_ack(c);
     }
@@ -369,6 +378,7 @@ static void measure(struct sf_tcp_conn *c, uint32_t used)
         return;
     if (rcv->copied > rcv->limit / 2 && now - rcv->measured < 2 * c->loss.rtt.smoothed + SF_MS && !c->options.receive_fixed)
         rcv->limit = rcv->limit < most / 2 ? rcv->limit * 2 : most;
+    sf_tcp_bound_window(c);
     rcv->copied = 0;
     rcv->measured = now;
 }

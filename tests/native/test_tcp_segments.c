@@ -1,0 +1,82 @@
+/*
+ * The scripts of tests/segments against our stack and against Linux: both must do what they say. Linux runs in a network
+ * namespace, which takes privileges, in real time, all scripts at once.
+ * usage: test_tcp_segments ours|linux script-or-folder...
+ */
+#define _GNU_SOURCE
+#include <netinet/tcp.h>
+
+#include "segment_ours.h"
+#include "segment_linux.h"
+
+#include <glob.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+/* The scripts that the arguments name, those of a folder in order. */
+static glob_t find_scripts(int n, char **arguments)
+{
+    glob_t found = {0};
+    struct stat st;
+
+    for (int i = 0; i < n; i++) {
+        char pattern[4096];
+
+        snprintf(pattern, sizeof pattern, "%s%s", arguments[i],
+                 stat(arguments[i], &st) == 0 && S_ISDIR(st.st_mode) ? "/*.seg" : "");
+        if (glob(pattern, i ? GLOB_APPEND : 0, NULL, &found)) {
+            fprintf(stderr, "%s: there is no script\n", arguments[i]);
+            exit(2);
+        }
+    }
+    return found;
+}
+
+static int run_one(const char *path, bool on_linux)
+{
+    static struct script script;
+    struct segment_host host = on_linux ? linux_host() : our_host();
+    int rc;
+
+    script_load(&script, path);
+    if (on_linux ? *script.not_linux : *script.not_ours)
+        return 0;
+    if (on_linux && (rc = linux_enter()) < 0) {
+        fprintf(stderr, "no namespace with a TUN device here: %s\n", strerror(-rc));
+        return 1;
+    }
+    clock_now = sf_now();
+    runner_run(&script, &host);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool on_linux = argc > 1 && !strcmp(argv[1], "linux");
+    int failed = 0, status;
+    glob_t scripts;
+
+    if (argc < 3 || (!on_linux && strcmp(argv[1], "ours"))) {
+        fprintf(stderr, "usage: %s ours|linux script...\n", argv[0]);
+        return 2;
+    }
+    if (on_linux && geteuid() != 0) {
+        fprintf(stderr, "skipped: a network namespace takes root\n");
+        return 77;
+    }
+    scripts = find_scripts(argc - 2, argv + 2);
+    for (size_t i = 0; i < scripts.gl_pathc; i++) {
+        pid_t child = fork();
+
+        CHECK(child >= 0);
+        if (child == 0)
+            exit(run_one(scripts.gl_pathv[i], on_linux));
+        if (!on_linux) /* one after the other: their ports are the same host's */
+            failed += waitpid(child, &status, 0) < 0 || status != 0;
+    }
+    while (wait(&status) > 0)
+        failed += status != 0;
+    printf("%d of %zu scripts failed\n", failed, scripts.gl_pathc);
+    globfree(&scripts);
+    return failed ? 1 : 0;
+}
