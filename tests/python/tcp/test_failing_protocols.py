@@ -148,13 +148,24 @@ def test_exit_requests_leave_the_loop(
         return made[-1]
 
     connect = loop.create_task(loop.create_connection(factory, sock=b))
-    loop.call_later(0.02, a.sendall, b"data")
-    loop.call_later(0.04, a.shutdown, socket.SHUT_WR)
-    loop.call_later(0.06, lambda: made[0].transport.close())
-    loop.call_later(0.08, loop.stop)
+
+    async def one_after_the_other() -> None:
+        try:
+            await until(lambda: made and "connection_made" in made[0].calls)
+            a.sendall(b"data")
+            await until(lambda: "data_received" in made[0].calls)
+            a.shutdown(socket.SHUT_WR)
+            await until(lambda: "eof_received" in made[0].calls)
+            made[0].transport.close()
+            await until(lambda: "connection_lost" in made[0].calls)
+        finally:
+            loop.stop()
+
+    peer = loop.create_task(one_after_the_other())
     with pytest.raises(exception, match=callback):
         loop.run_forever()
     loop.run_forever()
+    assert peer.done() and peer.exception() is None
     a.close()
     calls = made[0].calls
     if callback == "eof_received" and calls.count("eof_received") == 2:
