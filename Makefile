@@ -124,6 +124,13 @@ third-party: $(VENV)/with-test ## the test suites of uvloop, anyio and pytest-as
 	$(build)
 	$(call twice,$(BIN)/python,tests/third_party)
 
+# The library's own settings are its own: ZF_ATTR, and the NIC by SFLOOP_TEST_TCPDIRECT_INTERFACE (see docs/solarflare.md).
+.PHONY: test-tcpdirect
+test-tcpdirect: $(VENV)/with-test ## TCPDirect's stack over the library that SFLOOP_TCPDIRECT_LIBRARY names, or our simulator
+	$(build)
+	@flock $(VENV)/lock $(BIN)/meson test -C $(BUILD) --print-errorlogs tcpdirect_tcp tcpdirect_udp
+	$(call twice,$(BIN)/python,tests/python/tcp tests/python/udp tests/python/tcpdirect --loops tcpdirect)
+
 # Without programs of ours that use the loop, and without what has nothing to do with the interpreter.
 SHORT := tests/python $(addprefix --ignore=tests/python/,demo bench doctor drivers wire test_layers.py)
 test-short: $(VENV)/with-test $(VENV)/with-cpython-tests ## the loop's own tests and the core of CPython's, for another interpreter

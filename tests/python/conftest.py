@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from harness import leaks, loops
+from harness import leaks, loops, zf
 from harness.observed import Contexts, LogLines, Run
 
 T = TypeVar("T")
@@ -51,6 +51,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     file = Path(metafunc.module.__file__)
     if file.parent.name not in BY_THE_STACK or "_unix_" in file.name:
         kinds = [kind for kind in kinds if kind != "tcpip"]
+    if file.parent.name not in zf.FOLDERS or {metafunc.definition.originalname, file.stem} & zf.EXCEPT.keys():
+        kinds = [kind for kind in kinds if kind != "tcpdirect"]
     if any(mark.kwargs.get("when", True) for mark in metafunc.definition.iter_markers("sfloop_only")):
         kinds = [kind for kind in kinds if kind != "asyncio"]
     metafunc.parametrize("loop_kind", kinds, indirect=True)

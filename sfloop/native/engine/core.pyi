@@ -25,6 +25,7 @@ class LoopCore:
         attr: int,
         interface: str,
         address: int,
+        emulated_bits: int,
         timestamps: bool,
         overflow: bool,
         max_destinations: int,

@@ -216,13 +216,14 @@ cdef class LoopCore:
             raise os_error(-error)
         self.drivers.append(<size_t>opened)
 
-    def _open_tcpdirect(self, list functions, size_t zf_stack, size_t attr, str interface, uint32_t address,
+    def _open_tcpdirect(self, list functions, size_t zf_stack, size_t attr, str interface, uint32_t address, uint32_t emulated_bits,
                         bint timestamps, bint overflow, uint32_t max_destinations):
         """Gives the loop the TCPDirect stack. Before any socket is made. The zf_stack and its attributes are then the
         loop's, unless it raises.
 
         :param functions: addresses, in the order of tcpdirect_functions().
         :param address: an emulator's own, in network byte order; 0: the interface's.
+        :param emulated_bits: of an emulator on loopback: how much of an address has to be as its own; 0: 24.
         :param overflow: connections beyond what the library holds are left to the kernel.
         """
         cdef sf_tcpdirect_config config
@@ -241,6 +242,7 @@ cdef class LoopCore:
         config.attr = <void *>attr
         config.interface = name
         config.address = address
+        config.emulated_bits = emulated_bits
         config.timestamps = timestamps
         config.overflow = overflow
         config.max_destinations = max_destinations
@@ -950,20 +952,7 @@ cdef int traverse_queue(sf_ready *queue, visitproc visit, void *arg) noexcept:
     return 0
 
 
-cdef struct Visit:
-    visitproc visit
-    void *arg
-    PyObject *ssock
-    PyObject *csock
-
-
-cdef int visit_but_sockets(PyObject *member, void *arg) noexcept:
-    cdef Visit *v = <Visit *>arg
-    return 0 if member == v.ssock or member == v.csock else v.visit(member, v.arg)
-
-
 cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
-    cdef Visit others
     cdef sf_engine *e = (<LoopCore>self).engine
     cdef size_t i
     cdef int stop
@@ -977,10 +966,7 @@ cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
             stop = visit(<PyObject *>e.timers.heap[i].handle, arg)
             if stop:
                 return stop
-    # The self-pipe's sockets refer to nothing. A collector that does not know whose they are cannot close them before the
-    # loop, whose end still needs them: the order in which it ends the members of a cycle is not that of their making.
-    others = Visit(visit, arg, <PyObject *>(<LoopCore>self)._ssock, <PyObject *>(<LoopCore>self)._csock)
-    return generated_traverse(self, <visitproc>visit_but_sockets, &others)
+    return generated_traverse(self, visit, arg)
 
 
 cdef int clear(PyObject *self) noexcept:

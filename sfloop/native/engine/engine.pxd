@@ -149,6 +149,7 @@ cdef extern from "sf/stack.h" nogil:
         void *attr
         const char *interface
         uint32_t address
+        uint32_t emulated_bits
         bint timestamps
         bint overflow
         uint32_t max_destinations

@@ -368,6 +368,7 @@ struct sf_stack *sf_stack_tcpdirect_create(const struct sf_tcpdirect_config *con
     t->all.next = t->all.prev = &t->all;
     t->epoll_fd = t->zf_fd = t->netlink = -1;
     t->address = config->address;
+    t->emulated_mask = htonl(config->emulated_bits ? ~0U << (32 - config->emulated_bits) : IN_CLASSC_NET);
     t->timestamps = config->timestamps;
     t->overflow = config->overflow;
     t->quiesce = config->quiesce ? config->quiesce : QUIESCE;

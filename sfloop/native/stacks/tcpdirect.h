@@ -170,6 +170,7 @@ struct td_stack {
     uint32_t mtu;
     bool loopback; /* the interface is the kernel's own: an emulator, with nothing but 127/8 behind it */
     uint32_t address; /* what an emulator has us use; 0: the interface's */
+    uint32_t emulated_mask; /* what is behind an emulator, around that address */
     int n_addrs;
     uint32_t addrs[TD_ADDRS];
     char interface[16];
@@ -275,6 +276,7 @@ int td_kernel_name(int fd, struct sockaddr_in *);
 int td_is_ipv4(int fd, int type);
 int td_port_leave(int fd);
 int td_port_return(int fd, const struct sockaddr_in *, int backlog);
+bool td_port_is_shared(int fd);
 int td_backing_hint(void);
 int td_backing_find(int hint, int except, int type, const struct sockaddr_in *);
 void td_backing_share(int backing);

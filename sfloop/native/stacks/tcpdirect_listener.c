@@ -115,14 +115,6 @@ static int listen_everywhere(struct td_sock *s, const struct sockaddr_in *at)
     return rc;
 }
 
-static bool is_shared(int fd)
-{
-    int value = 0;
-    socklen_t len = sizeof(value);
-
-    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, &len) == 0 && value;
-}
-
 int td_listen(struct sf_stack *stack, int fd, int backlog, uint32_t slot, uint32_t generation, struct sf_sock **out)
 {
     struct td_stack *t = td_of(stack);
@@ -130,7 +122,7 @@ int td_listen(struct sf_stack *stack, int fd, int backlog, uint32_t slot, uint32
     struct td_sock *s;
     int rc, back;
 
-    if (t->dead || !td_is_ipv4(fd, SOCK_STREAM) || is_shared(fd))
+    if (t->dead || !td_is_ipv4(fd, SOCK_STREAM) || td_port_is_shared(fd))
         return -EOPNOTSUPP;
     rc = td_kernel_name(fd, &at);
     if (rc < 0)

@@ -21,8 +21,8 @@
 static const struct {
     int level, name;
 } kept_options[] = {
-    {SOL_SOCKET, SO_KEEPALIVE}, {SOL_SOCKET, SO_RCVBUF}, {SOL_SOCKET, SO_SNDBUF}, {SOL_SOCKET, SO_PRIORITY},
-    {IPPROTO_IP, IP_TOS},       {IPPROTO_IP, IP_TTL},
+    {SOL_SOCKET, SO_KEEPALIVE}, {SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_PRIORITY}, {IPPROTO_IP, IP_TOS},
+    {IPPROTO_IP, IP_TTL},
 };
 
 int td_kernel_name(int fd, struct sockaddr_in *name)
@@ -54,8 +54,6 @@ static void copy_options(int from, int to)
 
         if (getsockopt(from, kept_options[i].level, kept_options[i].name, &value, &len) < 0)
             continue;
-        if (kept_options[i].name == SO_RCVBUF || kept_options[i].name == SO_SNDBUF)
-            continue; /* read back doubled, and set by default from sysctl: only an explicit one matters, and is rare */
         setsockopt(to, kept_options[i].level, kept_options[i].name, &value, len);
     }
 }
@@ -76,10 +74,24 @@ int td_port_leave(int fd)
 
 int td_port_return(int fd, const struct sockaddr_in *at, int backlog)
 {
+    int before = 0, rc = 0;
+    socklen_t len = sizeof(before);
+
+    getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &before, &len);
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0 ||
-        bind(fd, (const struct sockaddr *)at, sizeof(*at)) < 0)
-        return -errno;
-    return backlog >= 0 && listen(fd, backlog) < 0 ? -errno : 0;
+        bind(fd, (const struct sockaddr *)at, sizeof(*at)) < 0 || (backlog >= 0 && listen(fd, backlog) < 0))
+        rc = -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &before, sizeof(before));
+    return rc;
+}
+
+/* With others, by SO_REUSEPORT: the library cannot. */
+bool td_port_is_shared(int fd)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, &len) == 0 && value;
 }
 
 /* ---- the library's ---- */

@@ -1,7 +1,7 @@
 /*
  * Which addresses and destinations are ours: those of the interface, and those to which the kernel's routes lead by it. An
- * interface that is the kernel's own loopback has an emulator behind it: what shares the first 24 bits with its address is
- * there, the rest of 127/8 is the kernel's.
+ * interface that is the kernel's own loopback has an emulator behind it: what shares the first bits with its address is there,
+ * the rest of 127/8 is the kernel's.
  */
 #define _GNU_SOURCE
 #include "tcpdirect.h"
@@ -24,7 +24,7 @@ static uint32_t emulated(const struct td_stack *t)
 
 static bool is_emulated(const struct td_stack *t, uint32_t addr)
 {
-    return !((addr ^ emulated(t)) & htonl(IN_CLASSC_NET));
+    return !((addr ^ emulated(t)) & t->emulated_mask);
 }
 
 static void read_addresses(struct td_stack *t)

@@ -185,7 +185,8 @@ static size_t copy_out(const struct zft_msg *msg, char *to, size_t room)
     for (int i = 0; i < msg->iovcnt && done < room; i++) {
         size_t n = msg->iov[i].iov_len < room - done ? msg->iov[i].iov_len : room - done;
 
-        memcpy(to + done, msg->iov[i].iov_base, n);
+        if (SF_LIKELY(n)) /* the marker of the end has none */
+            memcpy(to + done, msg->iov[i].iov_base, n);
         done += n;
     }
     return done;

@@ -127,7 +127,7 @@ int td_udp_open(struct td_stack *t, int fd, uint32_t slot, uint32_t generation, 
     struct td_sock *s;
     int rc;
 
-    if (!td_is_ipv4(fd, SOCK_DGRAM) || bound_elsewhere(t, fd))
+    if (!td_is_ipv4(fd, SOCK_DGRAM) || bound_elsewhere(t, fd) || td_port_is_shared(fd))
         return -EOPNOTSUPP;
     s = td_sock_new(t, SF_KIND_DATAGRAM, slot, generation);
     if (!s)

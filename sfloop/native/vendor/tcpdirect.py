@@ -127,6 +127,8 @@ class OpenStack:
     attr: int
     #: In network byte order; 0: the interface's own addresses.
     address: int
+    #: How much of an address has to be as that one to be behind the simulator; 0: not on a simulator.
+    emulated_bits: int
     timestamps: bool
     max_destinations: int
     #: "TCPDirect 10.0.0 with Onload 9.0.2", and what the NIC is used with.
@@ -273,6 +275,7 @@ def open_stack(interface: str, attributes: Mapping[str, int | str], functions: l
         stack=int(library.ffi.cast("intptr_t", stack[0])),
         attr=int(library.ffi.cast("intptr_t", attr)),
         address=_emulated_address(library, attr, interface),
+        emulated_bits=_emulated_bits(library, attr),
         timestamps=bool(library.integer(attr, "rx_timestamping")),
         max_destinations=library.integer(attr, "max_udp_tx_endpoints") or 0,
         description=f"{versions(library)}; {_features(library, stack[0])}",
@@ -295,6 +298,7 @@ def attach(loop: LoopCore, interface: str, attributes: Mapping[str, int | str], 
             made.attr,
             interface,
             made.address,
+            made.emulated_bits,
             made.timestamps,
             overflow,
             made.max_destinations,
@@ -352,6 +356,13 @@ def _emulated_address(library: _Library, attr: Any, interface: str) -> int:
         if text is None:
             return _interface_address(interface) ^ socket.htonl(3)
     return int(struct.unpack("=I", socket.inet_aton(text))[0]) if text else 0
+
+
+def _emulated_bits(library: _Library, attr: Any) -> int:
+    """The simulator has one address when it talks to itself, and a wire's other side otherwise."""
+    if library.string(attr, "sim_address") is None:
+        return 0
+    return 32 if library.string(attr, "sim_wire") is None else 24
 
 
 def _interface_address(interface: str) -> int:

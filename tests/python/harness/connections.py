@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from .loops import until
 from .recording import DatagramRecorder, Recorder
+from .zf import KERNEL_HOST
 
 S = TypeVar("S", bound=Recorder)
 C = TypeVar("C", bound=Recorder)
@@ -69,7 +70,7 @@ async def facing_socket(
     with socket.socket() as listener:
         if receive_buffer is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((KERNEL_HOST, 0))
         listener.listen()
         _, client = await loop.create_connection(protocol, *listener.getsockname())
         peer, _ = listener.accept()

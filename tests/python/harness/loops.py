@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import Any
 
-KINDS = ("asyncio", "sfloop", "tcpip")
+KINDS = ("asyncio", "sfloop", "tcpip", "tcpdirect")
 
 
 def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
@@ -23,6 +23,10 @@ def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
         from harness.wireloop import WireLoop
 
         return WireLoop(**options)
+    if kind == "tcpdirect":
+        from harness import zf
+
+        return zf.new_loop(fallback="kernel", **options)  # what is beyond 64 zockets is the kernel's
     raise ValueError(f"no such loop: {kind!r}; choose one of {', '.join(KINDS)}")
 
 

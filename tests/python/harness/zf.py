@@ -55,4 +55,40 @@ def new_loop(**options: Any) -> Any:
 
     options = {"stack": "tcpdirect", "interface": interface(), "fallback": "error", **options}
     with mock.patch.dict(os.environ, {VARIABLE: library()}):
-        return sfloop.Loop(sfloop.Options(**options))
+        loop = sfloop.Loop(sfloop.Options(**options))
+    assert loop.describe()["stack"] == "tcpdirect", loop.describe()["reasons"]
+    return loop
+
+
+#: Folders of tests/python whose tests run on the TCPDirect stack, too.
+FOLDERS = ("tcp", "udp")
+
+_FD = "a connection past the kernel has no descriptor"
+_LOCAL = "on an emulated interface a local address without a zocket does not answer by the kernel"
+_QUEUE = "a zfur holds 64 datagrams and drops what is beyond"
+_ICMP = "TCPDirect does not see ICMP errors"
+_KERNELS = "says nothing of TCPDirect: IPv6 and AF_UNIX are the kernel's"
+
+#: Of those, the tests that do not: test, or module, → why. docs/solarflare.md has the same for users.
+EXCEPT = {
+    "test_offsets_and_counts": _FD,
+    "test_extra_information": _FD,
+    "test_types_and_extra_information": _FD,
+    "test_the_socket_can_be_duplicated": _FD,
+    "test_a_second_transport_on_the_same_descriptor_is_refused": _FD,
+    "test_exhaustion": _FD,
+    "test_a_hundred_connections_at_once": "both their ends are in one stack, which has 64 zockets",
+    "test_the_port_can_be_used_again_at_once": "a listener's port stays taken until its last connection is gone",
+    "test_reuse_port_lets_two_servers_share_a_port": _LOCAL,
+    "test_keep_alive": "TCPDirect has no keepalive",
+    "test_five_hundred_at_once": _QUEUE,
+    "test_kept_datagrams_are_not_changed_by_later_ones": _QUEUE,
+    "test_every_member_gets_every_datagram": _QUEUE,
+    "test_leaving_the_group": "that a group was left is seen within a second",
+    "test_a_view_of_a_view_that_is_kept": "what was lent is the library's to use again at once",
+    "test_a_refused_datagram": _ICMP,
+    "test_datagrams_beside_refusals": _ICMP,
+    "test_failing_error_received": _ICMP,
+    "test_unix_stream": _KERNELS,
+    "test_unix_datagrams": _KERNELS,
+}

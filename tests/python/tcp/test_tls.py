@@ -16,6 +16,7 @@ from harness.connections import finished, reset_on_close
 from harness.loops import until
 from harness.observed import Contexts, LogLines, Run
 from harness.recording import BufferedRecorder, Echo, Recorder
+from harness.zf import KERNEL_HOST
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
@@ -240,7 +241,7 @@ def test_a_server_survives_clients_that_do_not_speak_tls(
 def test_handshake_timeout(run: Run, client_context: ssl.SSLContext) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as silent:
+        with socket.create_server((KERNEL_HOST, 0)) as silent:
             with pytest.raises(ConnectionAbortedError, match="SSL handshake is taking longer"):
                 await loop.create_connection(
                     Recorder,

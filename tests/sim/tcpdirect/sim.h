@@ -150,6 +150,7 @@ struct zf_stack {
     bool timestamps;
     uint32_t binds; /* grows when a zfur binds or unbinds */
     uint32_t waiting; /* zockets that look for room */
+    char *buffers[SIM_ZOCKETS * SIM_QUEUE]; /* of datagrams */
     int epoll_fd, timer_fd;
     bool armed, pending, more;
 };
@@ -160,7 +161,7 @@ int64_t sim_number(const struct zf_attr *, const char *name);
 const char *sim_text(const struct zf_attr *, const char *name);
 /* The negative errno that this call is to fail with, or 0. */
 int sim_fault(const char *function);
-void sim_faults_set(const char *description);
+SIM_API void sim_faults_set(const char *description); /* exported, for tests */
 #define SIM_FAULT()                                                                                                    \
     do {                                                                                                               \
         int fault = sim_fault(__func__);                                                                               \

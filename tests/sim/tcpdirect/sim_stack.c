@@ -277,6 +277,8 @@ int zf_stack_free(struct zf_stack *stack)
         if (stack->udp_rx[i].used)
             zfur_free(&stack->udp_rx[i]);
     }
+    for (int i = 0; i < SIM_ZOCKETS * SIM_QUEUE; i++)
+        free(stack->buffers[i]);
     stack->inner->ops->destroy(stack->inner);
     if (stack->epoll_fd >= 0) {
         close(stack->epoll_fd);

@@ -150,17 +150,27 @@ int zfur_addr_unbind(struct zfur *us, const struct sockaddr *local, socklen_t le
     return -EINVAL;
 }
 
+/* Packet buffers are the stack's: they are used again, and gone only when it is. */
+static char *sim_buffer(struct zf_stack *stack, uint32_t zocket, uint32_t slot)
+{
+    char **buffer = &stack->buffers[zocket * SIM_QUEUE + slot];
+
+    if (!*buffer)
+        *buffer = malloc(65536);
+    return *buffer;
+}
+
 static void keep(struct zfur *us, const struct sf_datagram *from, const struct sockaddr_in *to)
 {
-    struct sim_datagram *d = &us->queue[(us->first + us->count) % SIM_QUEUE];
+    uint32_t slot = (uint32_t)(us->first + us->count) % SIM_QUEUE;
+    struct sim_datagram *d = &us->queue[slot];
     const struct sockaddr_in *sender = (const struct sockaddr_in *)from->addr;
 
     if (us->count == SIM_QUEUE) {
         us->dropped++; /* without a word */
         return;
     }
-    free(d->data);
-    *d = (struct sim_datagram){.data = malloc(from->len + 1), .len = from->len};
+    *d = (struct sim_datagram){.data = sim_buffer(us->stack, (uint32_t)(us - us->stack->udp_rx), slot), .len = from->len};
     memcpy(d->data, from->data, from->len);
     d->ip = (struct iphdr){.version = 4, .ihl = 5, .saddr = sender->sin_addr.s_addr, .daddr = to->sin_addr.s_addr};
     d->udp.source = sender->sin_port;
@@ -246,8 +256,6 @@ int zfur_free(struct zfur *us)
     for (int i = 0; i < SIM_BINDS; i++)
         if (us->bind[i].used)
             close_bind(us->stack, &us->bind[i]);
-    for (int i = 0; i < SIM_QUEUE; i++)
-        free(us->queue[i].data);
     us->used = false;
     return 0;
 }

@@ -220,6 +220,7 @@ struct sf_tcpdirect_config {
     void *stack, *attr;     /* struct zf_stack *, and the struct zf_attr * it was made with: owned by the stack from then on */
     const char *interface;  /* the kernel's name */
     uint32_t address;       /* what to use as our address where the interface's own are not it (an emulator); 0: those */
+    uint32_t emulated_bits; /* on the kernel's loopback: how much of an address has to be as ours to be served; 0: 24 */
     bool timestamps;        /* the attribute rx_timestamping is set */
     bool overflow;          /* connections beyond the library's 64 zockets are the kernel's; else -ENOBUFS */
     uint32_t max_destinations; /* zfut, by the attribute max_udp_tx_endpoints; 0: 64 */
