@@ -23,6 +23,7 @@ USAGE_ERROR = 2
 #: Commands that are packages of their own with a main(), imported when they are called.
 _COMMANDS_APART = {
     "doctor": "what this machine can do, what it costs as it is, and what mends it",
+    "ping": "round trips by ICMP, UDP or TCP over any stack and driver, with a histogram",
     "demo": "market data and orders on asyncio, uvloop and sfloop in turn",
     "bench": "the side-by-side benchmarks",
 }

@@ -59,7 +59,7 @@ def percentile_figure(name: str, summaries: Sequence[LoopSummary]) -> Figure:
         axes.set_xlabel("percentile")
         axes.set_ylabel(f"{name}, µs")
         if ends:
-            axes.legend(loc="upper left", frameon=False)
+            axes.legend(loc="best", framealpha=0.85, edgecolor="none")
     return figure
 
 

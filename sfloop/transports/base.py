@@ -93,8 +93,11 @@ class SocketTransport(transports._FlowControlMixin):
                 self._server._detach(self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``; and in a
-        process under Onload, ``onload``: whether it carries this socket, and in which of its stacks."""
+        """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``; and
+        ``stack``, the name of the network stack that carries it, and in a process under Onload, ``onload``: whether
+        that does, and in which of its stacks."""
+        if name == "stack" and self._sock is not None:
+            return self._core.stack or "kernel"
         if name == "onload" and self._sock is not None:
             library = onload.find()
             return default if library is None else library.of_descriptor(self._sock_fd)

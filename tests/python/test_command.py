@@ -267,7 +267,7 @@ def test_wrong_environment() -> None:
 def test_no_command_prints_help() -> None:
     ran = run("-m", "sfloop")
     assert ran.status == 2
-    for command in ("run", "doctor", "demo", "bench", "backends"):
+    for command in ("run", "doctor", "ping", "demo", "bench", "backends"):
         assert command in ran.out
 
 

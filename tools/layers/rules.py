@@ -60,7 +60,8 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "bench": frozenset({"multicast", "native", "package", "testing"}),
     "demo": frozenset({"multicast", "package", "testing"}),
     "doctor": frozenset(),
-    "cli": frozenset({"bench", "config", "demo", "doctor", "package", "running"}),
+    "ping": frozenset({"config", "package"}),
+    "cli": frozenset({"bench", "config", "demo", "doctor", "package", "ping", "running"}),
 }
 
 #: Module, or package with everything in it → its layer. The longest that fits decides.
@@ -89,6 +90,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.bench": "bench",
     "sfloop.demo": "demo",
     "sfloop.doctor": "doctor",
+    "sfloop.ping": "ping",
     "sfloop.cli": "cli",
     "sfloop.__main__": "cli",
 }

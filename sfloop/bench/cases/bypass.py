@@ -14,8 +14,9 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from sfloop import backends
 from sfloop.bench import netns
@@ -70,6 +71,11 @@ def _frame_taking_veth_pair() -> Iterator[Place]:
         yield place
 
 
+def _remove(wire: str) -> None:
+    for left in Path("/dev/shm").glob(f"sfloop-{os.getuid()}-{wire}*"):
+        left.unlink(missing_ok=True)
+
+
 def _over_shm(rig: Rig, contender: Contender) -> Sample:
     if contender.name != OWN:
         return measure_echo(rig, contender)
@@ -79,7 +85,11 @@ def _over_shm(rig: Rig, contender: Contender) -> Sample:
         for address in (_WIRE_SERVER, _WIRE_LOAD)
     ]
     settings = rig.settings
-    with rig.server(contender, "udp.echo", parameters={"host": _WIRE_SERVER}, environment=sides[0]) as server:
+    with ExitStack() as stack:
+        # Both sides end by being killed, so that neither removes the wire.
+        stack.callback(_remove, wire)
+        echo = rig.server(contender, "udp.echo", parameters={"host": _WIRE_SERVER}, environment=sides[0])
+        server = stack.enter_context(echo)
         port = server.line(START_LIMIT)["port"]
         given = {"host": _WIRE_LOAD, "server": [_WIRE_SERVER, port], "size": 64}
         given |= {"seconds": settings.seconds, "warmup": settings.warmup}

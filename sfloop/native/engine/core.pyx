@@ -952,7 +952,20 @@ cdef int traverse_queue(sf_ready *queue, visitproc visit, void *arg) noexcept:
     return 0
 
 
+cdef struct Visit:
+    visitproc visit
+    void *arg
+    PyObject *ssock
+    PyObject *csock
+
+
+cdef int visit_but_sockets(PyObject *member, void *arg) noexcept:
+    cdef Visit *v = <Visit *>arg
+    return 0 if member == v.ssock or member == v.csock else v.visit(member, v.arg)
+
+
 cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
+    cdef Visit others
     cdef sf_engine *e = (<LoopCore>self).engine
     cdef size_t i
     cdef int stop
@@ -966,7 +979,10 @@ cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
             stop = visit(<PyObject *>e.timers.heap[i].handle, arg)
             if stop:
                 return stop
-    return generated_traverse(self, visit, arg)
+    # The self-pipe's sockets refer to nothing. A collector that does not know whose they are cannot close them before the
+    # loop, whose end still needs them: the order in which it ends the members of a cycle is not that of their making.
+    others = Visit(visit, arg, <PyObject *>(<LoopCore>self)._ssock, <PyObject *>(<LoopCore>self)._csock)
+    return generated_traverse(self, <visitproc>visit_but_sockets, &others)
 
 
 cdef int clear(PyObject *self) noexcept:

@@ -136,6 +136,13 @@ def test_past_the_kernel_beside_a_c_server_there(settings: Settings) -> None:
         assert 100 < result.values(name, "per_second")[0] < 20e6
 
 
+def test_the_wire_of_two_killed_programs_is_removed(settings: Settings) -> None:
+    result = run_case(find(["udp-shm"])[0], [OWN], settings, lambda *_: None)
+    assert not result.failures
+    assert result.values("sfloop", "p50")[0] > 100
+    assert not list(Path("/dev/shm").glob(f"sfloop-*-bench{os.getpid()}*"))
+
+
 def test_the_cost_of_the_stack_is_that_of_the_stack_alone(settings: Settings) -> None:
     """Nobody else has one. A datagram costs more than a poll that finds nothing, and less than a system call."""
     case = find(["stack-cost"])[0]

@@ -1,0 +1,173 @@
+"""The command line of ``sfloop ping``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any, Final
+
+import sfloop
+from sfloop.backends import wire_of
+from sfloop.config import Options, from_text
+from sfloop.ping import probes
+from sfloop.ping.report import as_json, lines
+from sfloop.ping.rounds import HEADER, Outcome
+from sfloop.ping.serve import serve
+
+if TYPE_CHECKING:
+    from sfloop.loop import Loop
+
+#: The port of both sides unless they are told another.
+PORT: Final = 7007
+_LARGEST: Final = 65_000
+#: Options of the loop that the command takes; their names and values are those of `sfloop run`.
+_OPTIONS: Final = ("stack", "driver", "interface", "spin", "cpu", "fallback")
+
+_PROBES: Final[dict[str, Callable[[probes.Series], Coroutine[Any, Any, Outcome]]]] = {
+    "icmp": probes.icmp,
+    "udp": probes.udp,
+    "tcp": probes.tcp,
+    "tcp-connect": probes.tcp_connect,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status: 0 when there were replies, 1 when there were none."""
+    parser = _parser()
+    parsed = parser.parse_args(argv)
+    try:
+        options = _options(parsed)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    if parsed.serve:
+        return _serve(parser, parsed, options)
+    if parsed.host is None:
+        parser.error("whom to ping? give a host, or --serve")
+    if not HEADER <= parsed.size <= _LARGEST:
+        parser.error(f"--size={parsed.size}: must be from {HEADER} to {_LARGEST} bytes")
+    if parsed.count < 1 or parsed.warmup < 0 or parsed.interval < 0 or parsed.timeout <= 0:
+        parser.error("--count must be 1 or more, --timeout above 0, --warmup and --interval 0 or more")
+    return _ping(parser, parsed, options)
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    given = {
+        name: from_text(name, getattr(parsed, name), label=f"--{name}")
+        for name in _OPTIONS
+        if getattr(parsed, name) is not None
+    }
+    # A figure for a stack must not be another's: nothing is fallen back to unless that was asked for.
+    return Options.resolve(**{"fallback": "error", **given})
+
+
+def _ping(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options: Options) -> int:
+    bypass = options.driver is not None or options.stack in ("tcpip", "tcpdirect")
+    protocol = parsed.protocol or ("udp" if bypass else "icmp")
+    if protocol == "icmp" and bypass:
+        parser.error(
+            "--protocol icmp goes by the kernel's sockets, and none of the bypass stacks has ICMP: leave --stack and "
+            "--driver out, or use udp or tcp with `sfloop ping --serve` at the other side"
+        )
+    try:
+        series = _series(parsed, options, protocol)
+        loop = sfloop.new_event_loop(options)
+    except OSError as error:
+        parser.error(str(error))
+    try:
+        outcome = loop.run_until_complete(_PROBES[protocol](series))
+        about = _about(loop, parsed, protocol, series, outcome.stack)
+    except (OSError, asyncio.TimeoutError) as error:
+        print(f"sfloop ping: {parsed.host}: {str(error) or 'no answer'}", file=sys.stderr)
+        return 1
+    finally:
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    if parsed.json:
+        print(json.dumps(as_json(about, outcome)))
+    else:
+        print("\n".join(lines(about, outcome)))
+    return 0 if outcome.times else 1
+
+
+def _series(parsed: argparse.Namespace, options: Options, protocol: str) -> probes.Series:
+    family = {"4": socket.AF_INET, "6": socket.AF_INET6, None: socket.AF_UNSPEC}[parsed.family]
+    kind = socket.SOCK_STREAM if protocol.startswith("tcp") else socket.SOCK_DGRAM
+    port = 0 if protocol == "icmp" else parsed.port
+    found = socket.getaddrinfo(parsed.host, port, family, kind)[0]
+    # A wire in shared memory is no interface of the kernel's, which would choose another source.
+    source = (wire_of(options)[1], 0) if options.driver == "shm" else None
+    return probes.Series(
+        found[0], found[4], source, parsed.count, parsed.interval, parsed.size, parsed.timeout, parsed.warmup
+    )
+
+
+def _about(
+    loop: Loop, parsed: argparse.Namespace, protocol: str, series: probes.Series, carried_by: str
+) -> dict[str, Any]:
+    described = loop.describe()
+    driver = described["driver"]
+    host = series.address[0]
+    return {
+        "target": str(host) if protocol == "icmp" else f"{host}:{series.address[1]}",
+        "protocol": protocol,
+        "size": parsed.size,
+        "stack": described["stack"],
+        "driver": None if driver is None else f"{driver['name']} ({driver['mode']})",
+        "interface": described["interface"],
+        "carried_by": carried_by,
+    }
+
+
+def _serve(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options: Options) -> int:
+    host = parsed.host or (wire_of(options)[1] if options.driver == "shm" else "0.0.0.0")
+    try:
+        loop = sfloop.new_event_loop(options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+    def ready(address: str, port: int) -> None:
+        print(f"echoing what comes to {address}:{port} by UDP and TCP, {loop.describe()['stack']} stack", flush=True)
+
+    try:
+        loop.run_until_complete(serve(host, parsed.port, ready))
+    except OSError as error:
+        parser.error(str(error))
+    finally:
+        loop.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sfloop ping",
+        usage="sfloop ping HOST [options]\n       sfloop ping --serve [HOST] [options]",
+        description="Round trips to a host, one after the other, timed in the program: percentiles and a histogram.",
+        epilog=dedent("""\
+            icmp is answered by any host's kernel; udp and tcp want `sfloop ping --serve`, or another echo, at the
+            other side; tcp-connect times handshakes with any open port. The exit status is 1 when nothing came
+            back."""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("host", nargs="?", metavar="HOST", help="whom to ping; with --serve, the address to listen on")
+    add("--serve", action="store_true", help="be the other side: echo UDP and TCP until interrupted")
+    add("--protocol", choices=list(_PROBES), help="default: icmp, or udp with --stack or --driver")
+    add("--port", type=int, default=PORT, help=f"the port of udp and tcp (default: {PORT})")
+    family = parser.add_mutually_exclusive_group()
+    family.add_argument("-4", dest="family", action="store_const", const="4", help="IPv4 only")
+    family.add_argument("-6", dest="family", action="store_const", const="6", help="IPv6 only")
+    add("--count", type=int, default=1000, metavar="N", help="round trips (default: 1000)")
+    add("--warmup", type=int, default=100, metavar="N", help="round trips before them that do not count (default: 100)")
+    add("--interval", type=float, default=0.0, metavar="S", help="seconds between two (default: 0, at once)")
+    add("--size", type=int, default=64, metavar="BYTES", help="of a message, without headers (default: 64)")
+    add("--timeout", type=float, default=1.0, metavar="S", help="seconds after which one is lost (default: 1)")
+    add("--json", action="store_true", help="as JSON, for programs")
+    for name in _OPTIONS:
+        add(f"--{name}", metavar=name.upper(), help="of the loop, as for `sfloop run`")
+    return parser
