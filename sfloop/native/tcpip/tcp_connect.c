@@ -113,13 +113,12 @@ static int take_place(struct sf_tcp_conn *c)
     return sf_tcp_conn_place(c);
 }
 
-static int begin(struct sf_tcp_conn *c, uint32_t src)
+static int begin(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
     int rc;
 
     sf_ready_set(&t->tcp.resolving, &c->pending, false);
-    c->ep.flow.key.local_addr = src;
     rc = take_place(c);
     if (rc == 0)
         rc = sf_tcp_port_filter(t, c->port, &c->ep.flow.key);
@@ -134,6 +133,18 @@ static int begin(struct sf_tcp_conn *c, uint32_t src)
     return 0;
 }
 
+/* The way from no address in particular says which one is ours; the way from that one is another question to the kernel. */
+static enum sf_way find_way(struct sf_tcp_conn *c, struct sf_hop *hop)
+{
+    struct sf_flow_key *key = &c->ep.flow.key;
+    enum sf_way way = sf_path_find(c->tcpip, key->remote_addr, key->local_addr, hop);
+
+    if (way != SF_WAY_DIRECT || key->local_addr)
+        return way;
+    key->local_addr = hop->src;
+    return sf_path_find(c->tcpip, key->remote_addr, key->local_addr, hop);
+}
+
 /* 0: the SYN has left, or waits still. */
 static int look(struct sf_tcp_conn *c)
 {
@@ -141,11 +152,11 @@ static int look(struct sf_tcp_conn *c)
     const struct sf_flow_key *key = &c->ep.flow.key;
     struct sf_hop hop = {.src = key->local_addr};
 
-    switch (sf_path_find(t, key->remote_addr, key->local_addr, &hop)) {
+    switch (find_way(c, &hop)) {
     case SF_WAY_DIRECT:
-        if (hop.mtu < SF_IPV4_MTU_MIN || !sf_interface_owns(&t->interface, key->local_addr ? key->local_addr : hop.src))
+        if (hop.mtu < SF_IPV4_MTU_MIN || !sf_interface_owns(&t->interface, key->local_addr))
             return -EOPNOTSUPP;
-        return begin(c, key->local_addr ? key->local_addr : hop.src);
+        return begin(c);
     case SF_WAY_UNRESOLVED:
         sf_path_provoke(t, key->remote_addr, key->local_addr);
         if (sf_path_failed(t, key->remote_addr, key->local_addr, c->syn_at) || t->now - c->syn_at > RESOLVE_PATIENCE)
