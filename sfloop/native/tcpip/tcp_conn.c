@@ -8,6 +8,9 @@
 #define FIRST_WINDOW (128 * 1024u) /* what a connection advertises until it is seen to be read */
 #define FIRST_QUICK_ACKS 16
 
+/* With its socket (56 bytes), its place in the table of flows and the heap of timers: one KiB. */
+_Static_assert(sizeof(struct sf_tcp_conn) <= 920, "a server has many of these");
+
 const char *sf_tcp_state_name(enum sf_tcp_state state)
 {
     static const char *const names[] = {

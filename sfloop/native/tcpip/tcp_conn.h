@@ -71,7 +71,7 @@ struct sf_tcp_rcv {
     struct sf_tcp_ooo *ooo; /* what came out of order; NULL: nothing */
     struct sf_tcp_range duplicate; /* for D-SACK (RFC 2883); empty: none */
     uint32_t copied; /* read since `measured` */
-    sf_ns measured;
+    sf_ns measured; /* before the handshake is over: when the SYN left, or began to wait */
     uint16_t mss; /* the peer's segments, as far as we have seen */
     uint8_t quick; /* ACKs that are not to be delayed */
     bool fin; /* received, and everything before it */
@@ -104,7 +104,6 @@ struct sf_tcp_conn {
     sf_ns heard; /* the last segment */
     sf_ns challenged;
     sf_ns path_until;
-    sf_ns syn_at;
     uint32_t generation; /* of the paths, when the template was built */
     uint8_t state;
     uint8_t interest, owed;

@@ -128,7 +128,7 @@ static int begin(struct sf_tcp_conn *c)
     c->agreed.rcv_scale = sf_tcp_window_scale(c->options.receive_buffer);
     c->agreed.ts_offset = sf_tcp_ts_offset(t, &c->ep.flow.key);
     c->state = SF_TCP_SYN_SENT;
-    c->syn_at = t->now;
+    c->rcv.measured = t->now;
     sf_tcp_send_syn(c);
     return 0;
 }
@@ -159,7 +159,7 @@ static int look(struct sf_tcp_conn *c)
         return begin(c);
     case SF_WAY_UNRESOLVED:
         sf_path_provoke(t, key->remote_addr, key->local_addr);
-        if (sf_path_failed(t, key->remote_addr, key->local_addr, c->syn_at) || t->now - c->syn_at > RESOLVE_PATIENCE)
+        if (sf_path_failed(t, key->remote_addr, key->local_addr, c->rcv.measured) || t->now - c->rcv.measured > RESOLVE_PATIENCE)
             return -EHOSTUNREACH;
         sf_ready_set(&t->tcp.resolving, &c->pending, true);
         c->end_at = t->now + RESOLVE_AGAIN;
@@ -213,7 +213,7 @@ int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, str
     };
     c->state = SF_TCP_RESOLVING;
     c->connecting = true;
-    c->syn_at = t->now;
+    c->rcv.measured = t->now;
     rc = sf_tcp_port_hold(fd, NULL, &c->port);
     if (rc == 0)
         rc = look(c);
@@ -249,7 +249,7 @@ void sf_tcp_syn_timeout(struct sf_tcp_conn *c)
         return;
     }
     if (c->retries >= c->tcpip->tcp.limits.syn_retries ||
-        (c->options.user_timeout && c->tcpip->now - c->syn_at > c->options.user_timeout * SF_MS)) {
+        (c->options.user_timeout && c->tcpip->now - c->rcv.measured > c->options.user_timeout * SF_MS)) {
         sf_count(c->tcpip, SF_COUNT_TCP_TIMED_OUT);
         sf_tcp_conn_end(c, -ETIMEDOUT);
         return;
@@ -265,7 +265,7 @@ static void establish(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     uint32_t window = (uint32_t)s->window << (s->flags & SF_TCP_SYN ? 0 : c->agreed.snd_scale);
 
-    sf_tcp_conn_establish(c, window, c->retries ? 0 : c->tcpip->now - c->syn_at);
+    sf_tcp_conn_establish(c, window, c->retries ? 0 : c->tcpip->now - c->rcv.measured);
     c->snd.wl1 = s->seq;
     sf_count(c->tcpip, SF_COUNT_TCP_CONNECTED);
     sf_tcp_owe(c, SF_TCP_OWED_ACK); /* leaves with the first request, if there is one in this turn */

@@ -30,7 +30,11 @@ void sf_tcp_loss_init(struct sf_tcp_loss *l, uint32_t iss, uint32_t mss, const c
 void sf_tcp_loss_free(struct sf_tcp_loss *l)
 {
     free(l->ring);
+    free(l->past);
     l->ring = NULL;
+    l->past = NULL;
+    l->undo_possible = false;
+    l->n_last_sack = 0;
     l->ring_size = 0;
     l->ring_count = 0;
     l->oldest = l->newest = SF_TCP_SENT_NONE;
@@ -135,9 +139,9 @@ static void resent_one(struct sf_tcp_loss *l, uint32_t i, sf_ns now)
     sf_tcp_sent_link(l, sf_tcp_sent_slot(l, i));
     if (l->state == SF_TCP_OPEN)
         return;
-    l->undo_retransmits++;
-    if (!l->undo_at)
-        l->undo_at = now;
+    l->past->retransmits++;
+    if (!l->past->at)
+        l->past->at = now;
 }
 
 static int resent(struct sf_tcp_loss *l, uint32_t seq, uint32_t len, sf_ns now)

@@ -52,6 +52,15 @@ struct sf_tcp_cc {
     float w_max, cwnd_prior, k, fraction; /* k in seconds */
 };
 
+/* What is needed only while something is under way: allocated and given back with the ring. */
+struct sf_tcp_past {
+    struct sf_tcp_range last_sack[SF_TCP_SACK_MAX]; /* what has been taken in already */
+    /* What it was before a loss that may have been none. */
+    struct sf_tcp_cc cc;
+    uint32_t una, retransmits; /* retransmissions whose DSACK has not come */
+    sf_ns at;                  /* of the first retransmission; 0: none yet */
+};
+
 struct sf_tcp_loss {
     uint32_t una, nxt; /* SND.UNA, SND.NXT */
     uint32_t mss;      /* payload of a full segment, what options take left out */
@@ -60,6 +69,7 @@ struct sf_tcp_loss {
     enum sf_tcp_recovery { SF_TCP_OPEN, SF_TCP_RECOVERY, SF_TCP_LOSS } state;
 
     struct sf_tcp_sent *ring; /* NULL: nothing has been sent, or sf_tcp_loss_trim() */
+    struct sf_tcp_past *past; /* NULL: likewise */
     uint32_t ring_head, ring_count, ring_size;
     uint32_t oldest, newest; /* of what is under way, by when it was sent last: slots of the ring, or SF_TCP_SENT_NONE */
     /* Of what is in the ring. Without SACK, sacked_bytes is what duplicate ACKs stand for. */
@@ -82,12 +92,6 @@ struct sf_tcp_loss {
     sf_ns rack_at; /* when something under way will be lost if nothing arrives; 0: never */
     uint32_t rack_end, rack_fack, rack_dsack_round;
     uint32_t tlp_end;
-    struct sf_tcp_range last_sack[SF_TCP_SACK_MAX]; /* what has been taken in already */
-
-    /* What it was before a loss that may have been none. */
-    struct sf_tcp_cc undo_cc;
-    uint32_t undo_una, undo_retransmits; /* retransmissions whose DSACK has not come */
-    sf_ns undo_at;                       /* of the first retransmission; 0: none yet */
 
     struct sf_tcp_rtt rtt;
     struct sf_tcp_cc cc;

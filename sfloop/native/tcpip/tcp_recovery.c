@@ -6,19 +6,19 @@
 
 static void remember(struct sf_tcp_loss *l)
 {
-    l->undo_cc = l->cc;
-    l->undo_una = l->una;
-    l->undo_retransmits = 0;
-    l->undo_at = 0;
+    l->past->cc = l->cc;
+    l->past->una = l->una;
+    l->past->retransmits = 0;
+    l->past->at = 0;
     l->undo_possible = true;
 }
 
 /* Nothing was lost: what is thought to be is under way, and the window is what it was. */
 static void undo(struct sf_tcp_loss *l)
 {
-    uint32_t cwnd = l->cc.cwnd > l->undo_cc.cwnd ? l->cc.cwnd : l->undo_cc.cwnd;
+    uint32_t cwnd = l->cc.cwnd > l->past->cc.cwnd ? l->cc.cwnd : l->past->cc.cwnd;
 
-    l->cc = l->undo_cc;
+    l->cc = l->past->cc;
     l->cc.cwnd = cwnd;
     sf_tcp_sent_unmark_lost(l);
     l->state = SF_TCP_OPEN;
@@ -33,10 +33,10 @@ static void undo(struct sf_tcp_loss *l)
 /* Every retransmission was a duplicate (RFC 3708). */
 static bool all_were_duplicates(struct sf_tcp_loss *l, const struct sf_tcp_delivered *d)
 {
-    if (!d->dsack || !l->undo_retransmits || sf_seq_lt(d->dsack_left, l->undo_una) ||
+    if (!d->dsack || !l->past->retransmits || sf_seq_lt(d->dsack_left, l->past->una) ||
         sf_seq_lt(l->recover, d->dsack_right))
         return false;
-    return --l->undo_retransmits == 0;
+    return --l->past->retransmits == 0;
 }
 
 static bool was_spurious(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, const struct sf_tcp_delivered *d, bool advanced,
@@ -50,7 +50,7 @@ static bool was_spurious(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, cons
         return false;
     if (l->state == SF_TCP_LOSS && l->frto && d->was_lost)
         return true;
-    return advanced && l->undo_at && sf_tcp_echoes_before(a, l->undo_at, now); /* Eifel */
+    return advanced && l->past->at && sf_tcp_echoes_before(a, l->past->at, now); /* Eifel */
 }
 
 static void leave(struct sf_tcp_loss *l)

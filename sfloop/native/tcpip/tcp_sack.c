@@ -42,7 +42,7 @@ static uint8_t sort(const struct sf_tcp_loss *l, const struct sf_tcp_ack *a, boo
 static bool is_known(const struct sf_tcp_loss *l, struct sf_tcp_range r)
 {
     for (uint8_t i = 0; i < l->n_last_sack; i++)
-        if (sf_seq_le(l->last_sack[i].left, r.left) && sf_seq_le(r.right, l->last_sack[i].right))
+        if (sf_seq_le(l->past->last_sack[i].left, r.left) && sf_seq_le(r.right, l->past->last_sack[i].right))
             return true;
     return false;
 }
@@ -90,6 +90,6 @@ bool sf_tcp_sack_input(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, struct
             news |= take(l, sorted[i], d, now);
     l->n_last_sack = n;
     for (uint8_t i = 0; i < n; i++)
-        l->last_sack[i] = sorted[i];
+        l->past->last_sack[i] = sorted[i];
     return news;
 }

@@ -23,6 +23,10 @@ int sf_tcp_sent_reserve(struct sf_tcp_loss *l)
         return 0;
     if (size > SF_TCP_SENT_MAX)
         return -ENOMEM;
+    if (!l->past)
+        l->past = calloc(1, sizeof *l->past);
+    if (!l->past)
+        return -ENOMEM;
     ring = malloc(size * sizeof *ring);
     if (!ring)
         return -ENOMEM;
