@@ -252,6 +252,27 @@ static void test_orphan(void)
     end();
 }
 
+/* A peer that keeps its window shut does not keep what was released for ever, though it answers every probe. */
+static void test_shut_window(void)
+{
+    static const struct sf_tcp_limits small = {.receive_buffer = 20000};
+    static uint8_t data[100000];
+    struct pair p;
+
+    begin_with(&defaults, &small);
+    p = connect_pair();
+    CHECK(put(p.client, data, sizeof(data)) == sizeof(data));
+    a->ops->release(p.client);
+    pass(60 * SF_SEC);
+    CHECK(a->ops->lingering(a) == 1);
+    pass(60 * SF_SEC);
+    CHECK(a->ops->lingering(a) == 0 && counter(a, "tcp_timed_out") == 1);
+    CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
+    b->ops->release(p.server);
+    b->ops->release(p.listener);
+    end();
+}
+
 /* A listener goes: those that wait to be accepted are reset, those that were accepted stay. */
 static void test_listener_closes(void)
 {
@@ -569,6 +590,7 @@ int main(void)
     test_resets();
     test_data_after_close();
     test_orphan();
+    test_shut_window();
     test_listener_closes();
     test_port_is_kept();
     test_bulk();

@@ -46,6 +46,7 @@ void sf_tcp_release(struct sf_tcp_conn *c)
         return;
     }
     c->orphan = true;
+    c->retries = 0;
     if (c->options.linger > 0)
         c->end_at = t->now + c->options.linger * SF_SEC;
     else if (c->state == SF_TCP_FIN_WAIT_2)

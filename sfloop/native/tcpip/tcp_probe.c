@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#define MOST_ORPHAN_PROBES 8 /* as Linux (tcp_orphan_retries): 100 s and more */
+
 /* A segment that the peer has to answer: it is old by one, and carries nothing. */
 static void ask(struct sf_tcp_conn *c)
 {
@@ -15,6 +17,15 @@ static void ask(struct sf_tcp_conn *c)
 static sf_ns user_timeout(const struct sf_tcp_conn *c)
 {
     return c->options.user_timeout ? c->options.user_timeout * SF_MS : c->tcpip->tcp.limits.user_timeout;
+}
+
+/* Of a connection that nobody holds any more a peer must not make us keep the memory: it gets so many probes, whether it answers
+ * or not. */
+static bool is_over(const struct sf_tcp_conn *c)
+{
+    if (c->orphan && c->retries > MOST_ORPHAN_PROBES)
+        return true;
+    return c->retries > 2 && c->tcpip->now - c->heard > user_timeout(c);
 }
 
 /* A window that is closed for long is not the end, as long as the peer answers. */
@@ -30,7 +41,7 @@ void sf_tcp_probe(struct sf_tcp_conn *c)
     }
     if (c->retries < UINT8_MAX)
         c->retries++;
-    if (c->retries > 2 && t->now - c->heard > (c->orphan ? t->tcp.limits.orphan_timeout : user_timeout(c))) {
+    if (is_over(c)) {
         sf_count(t, SF_COUNT_TCP_TIMED_OUT);
         sf_tcp_send_reset(c);
         sf_tcp_conn_end(c, -ETIMEDOUT);

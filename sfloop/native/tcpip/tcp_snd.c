@@ -11,6 +11,7 @@
 #define FIRST_RING 4096
 #define LEAST_LIMIT (256 * 1024u) /* what is taken in whatever the congestion window */
 #define IDLE_LIFE SF_SEC          /* of an empty ring */
+#define ORPHAN_PROBE (200 * SF_MS)  /* at least: there are only so many, and a slow reader may take its time */
 #define CORK_PATIENCE (200 * SF_MS) /* tcp(7), TCP_CORK */
 
 /* ---- the ring ---- */
@@ -279,7 +280,8 @@ void sf_tcp_persist(struct sf_tcp_conn *c)
     }
     if (c->probe_at != SF_NEVER)
         return;
-    wait = c->loss.rtt.rto << (c->retries < 10 ? c->retries : 10);
+    wait = c->orphan && c->loss.rtt.rto < ORPHAN_PROBE ? ORPHAN_PROBE : c->loss.rtt.rto;
+    wait <<= c->retries < 10 ? c->retries : 10;
     if (wait > 120 * SF_SEC)
         wait = 120 * SF_SEC;
     if (c->options.cork && wait < CORK_PATIENCE)
