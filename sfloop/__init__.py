@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sfloop.policy import EventLoopPolicy, Policy, install
     from sfloop.runner import Runner, new_event_loop, run
 
-    from . import multicast, udp
+    from . import ethernet, multicast, udp
 
     __version__: str
 
@@ -44,6 +44,7 @@ __all__ = [
     "Runner",
     "__version__",
     "backends",
+    "ethernet",
     "install",
     "multicast",
     "new_event_loop",
@@ -57,6 +58,7 @@ _HOME = {
     "Loop": "sfloop.loop",
     "Policy": "sfloop.policy",
     "Runner": "sfloop.runner",
+    "ethernet": "sfloop.ethernet",
     "install": "sfloop.policy",
     "multicast": "sfloop.multicast",
     "new_event_loop": "sfloop.runner",
@@ -74,7 +76,7 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         module = import_module(_HOME[name])
-        value = module if name in ("multicast", "udp") else getattr(module, name)
+        value = module if name in ("ethernet", "multicast", "udp") else getattr(module, name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

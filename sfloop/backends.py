@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import importlib.util
 import os
 import socket
 import warnings
@@ -11,9 +13,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from sfloop.config import Options, nearest
+from sfloop.config import DriverOption, Options, nearest
 
-__all__ = ["Backend", "StackChoice", "backends", "select_stack"]
+__all__ = ["Backend", "StackChoice", "backends", "open_frame_driver", "select_stack"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,29 @@ def _af_xdp_state() -> State:
     return state
 
 
+#: Names a driver that was built elsewhere than with sfloop.
+_EF_VI_VARIABLE: Final = "SFLOOP_EF_VI_LIBRARY"
+_EF_VI_NOT_BUILT: Final = "not built: Onload's headers and libciul1.a were not there; see docs/ef_vi.md"
+
+
+def _ef_vi_state() -> State:
+    # A shared object beside the engine, and no Python module; but where it is, the import system knows.
+    built = importlib.util.find_spec("sfloop.native.ef_vi")
+    path = os.environ.get(_EF_VI_VARIABLE) or (built.origin if built is not None else None)
+    return _load_ef_vi(path) if path else (False, _EF_VI_NOT_BUILT)
+
+
+@functools.cache
+def _load_ef_vi(path: str) -> State:
+    from sfloop.native.engine.core import load_driver  # imports asyncio, which nobody else here needs
+
+    try:
+        load_driver("ef_vi", path)
+    except OSError as error:
+        return False, str(error.strerror)
+    return True, "a Solarflare NIC; needs its interface's name"
+
+
 _TABLE: Final = (
     _Entry("stack", "kernel", "the system's own sockets, busy polled; any interface, no privileges", _kernel_state),
     _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _tcpdirect_state),
@@ -139,7 +164,7 @@ _TABLE: Final = (
     _Entry("driver", "shm", "a wire in shared memory between two processes; for tests and demos", _shm_state),
     _Entry("driver", "af_xdp", "Linux AF_XDP sockets on one NIC queue", _af_xdp_state),
     _Entry("driver", "packet", "Linux AF_PACKET rings on any interface", _packet_state),
-    _Entry("driver", "ef_vi", "ef_vi virtual interfaces of a Solarflare NIC", _not_built),
+    _Entry("driver", "ef_vi", "a virtual interface of a Solarflare NIC, by Onload's ef_vi", _ef_vi_state),
     _Entry("driver", "dpdk", "a DPDK poll-mode driver", _not_built),
 )
 
@@ -263,6 +288,46 @@ def _line(path: str) -> str:
             return file.readline().strip()
     except OSError:
         return ""
+
+
+# The drivers that bring copies of everything; af_xdp takes from the kernel what it brings.
+_SNIFFERS: Final = ("ef_vi", "packet")
+
+
+def open_frame_driver(
+    driver: DriverOption | None, interface: str, sniff: bool, open_driver: Callable[[str, str, str], None]
+) -> None:
+    """Opens a frame driver for raw frames: the one that is named, or else the best that works on the interface.
+
+    `open_driver` is called with a driver's name, the interface's or wire's, and this side's address on a wire
+    ("0.0.0.0": it is none), until it raises no OSError.
+
+    :raises OSError: none works; or the interface does not exist.
+    :raises ValueError: the interface is none of the driver's, or the driver does not exist.
+    """
+    options = Options(interface=interface, driver=driver)
+    if driver is None and "@" in interface:
+        driver = "shm"
+        options = Options(interface=interface, driver=driver)
+    _check_interface(options)
+    name, address = wire_of(options) if driver == "shm" else (interface, "0.0.0.0")
+    tried = (driver,) if driver is not None else _SNIFFERS if sniff else _DRIVER_ORDER
+    states = {entry.name: entry.state for entry in _TABLE if entry.kind == "driver"}
+    refusals: list[str] = []
+    number = errno.EOPNOTSUPP
+    for candidate in tried:
+        try:
+            available, reason = states[candidate]()
+            if not available:
+                raise OSError(errno.EOPNOTSUPP, reason)
+            open_driver(candidate, name, address)
+        except OSError as error:
+            refusals.append(f"{candidate}: {error.strerror or error}")
+            number = error.errno or number
+            continue
+        return
+    what = "copies of all its frames" if sniff else "frames"
+    raise OSError(number, f"interface={interface!r}: no driver brings {what}: {'; '.join(refusals)}")
 
 
 def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> StackChoice:

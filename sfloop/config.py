@@ -46,6 +46,7 @@ ENVIRONMENT_PREFIX: Final = "SFLOOP_"
 #: Variables with the prefix that are read elsewhere and are no options of a loop.
 OTHER_VARIABLES: Final = (
     "SFLOOP_TCPDIRECT_LIBRARY",
+    "SFLOOP_EF_VI_LIBRARY",
     "SFLOOP_ONLOAD_LIBRARY",
     "SFLOOP_ONLOAD_PROFILE",
     "SFLOOP_ONLOAD_ENTERED",

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from sfloop.acceleration import Acceleration
 from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
-from sfloop.connecting import Connections
 from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
 from sfloop.native.engine import address, stackstream
 from sfloop.native.vendor import tcpdirect
+from sfloop.rawframes import RawFrames
 from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
@@ -43,7 +43,7 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class Loop(Connections):
+class Loop(RawFrames):
     """An asyncio event loop that busy-polls.
 
     It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, pipes, signals, TLS,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sfloop.native.engine import core, datagram, handle, stream
+from sfloop.native.engine import core, datagram, ethernet, handle, stream
 
 
 def live_objects() -> dict[str, int]:
     """Native objects that are alive in this process, over all its loops: ``handles``, ``timer_handles``,
-    ``stream_transports``, ``datagram_transports``, ``watchers`` (slots in use: transports, listeners and watched
-    descriptors) and ``engines`` (one for each loop that is not closed)."""
+    ``stream_transports``, ``datagram_transports``, ``ethernet_transports``, ``watchers`` (slots in use: transports,
+    listeners and watched descriptors) and ``engines`` (one for each loop that is not closed)."""
     handles, timer_handles = handle.live()
     engines, watchers = core.live()
     return {
@@ -16,6 +16,7 @@ def live_objects() -> dict[str, int]:
         "timer_handles": timer_handles,
         "stream_transports": stream.live(),
         "datagram_transports": datagram.live(),
+        "ethernet_transports": ethernet.live(),
         "watchers": watchers,
         "engines": engines,
     }

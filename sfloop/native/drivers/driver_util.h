@@ -4,6 +4,7 @@
 
 #include "sf/driver.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,6 +94,21 @@ static inline int sf_pass_arm(struct sf_driver *driver, int *fd)
 static inline void sf_pass_disarm(struct sf_driver *driver)
 {
     sf_below(driver)->fast.control->disarm(sf_below(driver));
+}
+
+static inline int sf_pass_sniff(struct sf_driver *driver, bool on)
+{
+    const struct sf_driver_control *control = sf_below(driver)->fast.control;
+
+    return control->sniff ? control->sniff(sf_below(driver), on) : -EOPNOTSUPP;
+}
+
+/* Only for a wrapper that commits below exactly what is committed to it: frames are told by their numbers. */
+static inline int sf_pass_tx_stamps(struct sf_driver *driver, struct sf_stamp *stamps, int max)
+{
+    const struct sf_driver_control *control = sf_below(driver)->fast.control;
+
+    return control->tx_stamps ? control->tx_stamps(sf_below(driver), stamps, max) : 0;
 }
 
 /* Adds to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */

@@ -355,6 +355,7 @@ static void fault_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
     struct fault_driver *f = fault_of(driver);
 
     sf_pass_caps(driver, caps);
+    caps->flags &= ~(uint32_t)SF_DRIVER_STAMPS_TX; /* some frames never get there, and others twice */
     if (f->rx.fault.active)
         caps->rx_lent = COPIES;
     if (f->tx.fault.active)
@@ -399,6 +400,7 @@ static const struct sf_driver_control fault_control = {
     .filter_del = sf_pass_filter_del,
     .arm = fault_arm,
     .disarm = sf_pass_disarm,
+    .sniff = sf_pass_sniff,
 };
 
 static const struct sf_driver_fast fault_fast = {

@@ -166,6 +166,20 @@ static int packet_filter_del(struct sf_driver *driver, const struct sf_flow *flo
     return sf_flow_program_del(&driver_of(driver)->program.flow, flow);
 }
 
+/* Everything enters the ring, and the interface takes frames that are for others. Both are the socket's alone. */
+static int packet_sniff(struct sf_driver *driver, bool on)
+{
+    struct packet *p = driver_of(driver);
+    const struct packet_mreq promiscuous = {.mr_ifindex = p->interface.ifindex, .mr_type = PACKET_MR_PROMISC};
+
+    if (setsockopt(p->fd, SOL_PACKET, on ? PACKET_ADD_MEMBERSHIP : PACKET_DROP_MEMBERSHIP, &promiscuous,
+                   sizeof(promiscuous)) < 0)
+        return -errno;
+    if (!on)
+        return sf_packet_program_filter(&p->program, p->fd);
+    return setsockopt(p->fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){0}, sizeof(int)) < 0 ? -errno : 0;
+}
+
 /*
  * The socket itself is what wakes a sleeper, by its ring or by the error that an interface leaves when it goes down;
  * reading the error takes it away. The kernel calls the ring readable while the slot that it filled last has not come
@@ -215,6 +229,7 @@ static const struct sf_driver_control packet_control = {
     .filter_del = packet_filter_del,
     .arm = packet_arm,
     .disarm = packet_disarm,
+    .sniff = packet_sniff,
 };
 
 static const struct sf_driver_fast packet_fast = {

@@ -205,8 +205,6 @@ int sf_packet_program_filter(struct sf_packet_program *program, int fd)
 {
     if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &program->filter, sizeof(program->filter)) < 0)
         return -errno;
-    close(program->filter); /* the socket holds it */
-    program->filter = -1;
     return 0;
 }
 

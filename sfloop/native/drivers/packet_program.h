@@ -14,7 +14,7 @@
 
 struct sf_packet_program {
     struct sf_flow_program flow; /* the map, and the program for tcx */
-    int filter;                  /* the program for the socket; -1 after it was attached */
+    int filter;                  /* the program for the socket */
 };
 
 /* `tcx`: with the program for it. On failure nothing is left, and `message` (SF_DRIVER_ERROR_SIZE bytes) says what

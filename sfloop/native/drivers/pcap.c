@@ -189,6 +189,8 @@ static const struct sf_driver_control pcap_control = {
     .filter_del = sf_pass_filter_del,
     .arm = pcap_arm,
     .disarm = sf_pass_disarm,
+    .sniff = sf_pass_sniff,
+    .tx_stamps = sf_pass_tx_stamps,
 };
 
 static const struct sf_driver_fast pcap_fast = {

@@ -355,6 +355,13 @@ static int shm_filter(struct sf_driver *driver, const struct sf_flow *flow)
     return 0;
 }
 
+static int shm_sniff(struct sf_driver *driver, bool on)
+{
+    (void)driver;
+    (void)on;
+    return 0;
+}
+
 static void shm_close(struct sf_driver *driver)
 {
     struct shm_driver *d = shm_of(driver);
@@ -374,6 +381,7 @@ static const struct sf_driver_control shm_control = {
     .filter_del = shm_filter,
     .arm = shm_arm,
     .disarm = shm_disarm,
+    .sniff = shm_sniff,
 };
 
 static const struct sf_driver_fast shm_fast = {

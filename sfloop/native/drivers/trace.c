@@ -158,6 +158,8 @@ static const struct sf_driver_control trace_control = {
     .filter_del = sf_pass_filter_del,
     .arm = sf_pass_arm,
     .disarm = sf_pass_disarm,
+    .sniff = sf_pass_sniff,
+    .tx_stamps = sf_pass_tx_stamps,
 };
 
 static const struct sf_driver_fast trace_fast = {

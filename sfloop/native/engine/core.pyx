@@ -61,6 +61,19 @@ cdef object os_error(int error):
     return OSError(error, os.strerror(error))
 
 
+def load_driver(str name, str path):
+    """Takes a frame driver from a shared object (``sf_driver_load`` in sf/driver.h), for all loops of this process.
+
+    :raises OSError: what is wrong with the object, or what the machine lacks for the driver.
+    """
+    cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
+    cdef int rc
+    message[0] = 0
+    rc = sf_driver_load(name.encode(), os.fsencode(path), message)
+    if rc < 0:
+        raise OSError(-rc, (<bytes>message).decode(errors="replace"))
+
+
 cdef sf_ns to_ns(double when) except? -1:
     """The first nanosecond at which loop.time() has reached `when`."""
     cdef double scaled = when * 1e9
@@ -84,6 +97,45 @@ def tcpdirect_functions():
     while sf_tcpdirect_function(<int>len(names)) != NULL:
         names.append((<bytes>sf_tcpdirect_function(<int>len(names))).decode())
     return names
+
+
+cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wrappers, str mode, bint stamp_tx) except NULL:
+    """A driver, and those that stand on it: (name, its file or description), the lowest first."""
+    cdef sf_driver_config config
+    cdef sf_driver *opened
+    cdef sf_driver *wrapped
+    cdef sf_driver_wrap wrapper
+    cdef int error = 0
+    cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
+    cdef bytes name = os.fsencode(interface)
+    cdef bytes text, mode_text = (mode or "auto").encode()
+    cdef sf_driver_open opener = sf_driver_find(driver.encode())
+    if opener == NULL:
+        raise OSError(errno_of.EOPNOTSUPP, f"driver={driver!r}: not built in this version of sfloop")
+    memset(&config, 0, sizeof(config))
+    message[0] = 0
+    config.interface = name
+    config.queue = -1
+    config.addr = address
+    config.mode = mode_text
+    config.stamp_tx = stamp_tx
+    opened = opener(&config, &error, message)
+    if opened == NULL:
+        raise OSError(-error, f"driver={driver!r}: {(<bytes>message).decode(errors='replace')}")
+    for wrapper_name, value in wrappers:
+        wrapper = sf_driver_find_wrapper((<str>wrapper_name).encode())
+        text = os.fsencode(value)
+        config.faults = config.file = NULL
+        if wrapper_name == "fault":
+            config.faults = text
+        elif value != "-":
+            config.file = text
+        wrapped = wrapper(opened, &config, &error, message)
+        if wrapped == NULL:
+            opened.fast.control.close(opened)
+            raise OSError(-error, f"{wrapper_name}={value!r}: {(<bytes>message).decode(errors='replace')}")
+        opened = wrapped
+    return opened
 
 
 cdef class Sink:
@@ -164,42 +216,16 @@ cdef class LoopCore:
         :param limits: of TCP, by the names of struct sf_tcp_limits; times in seconds.
         :raises OSError: with the driver's own words on what is missing.
         """
-        cdef sf_driver_config config
         cdef sf_tcpip_config stack_config
         cdef sf_driver *opened
         cdef sf_stack *stack
         cdef int error = 0
         cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
         cdef bytes name = os.fsencode(interface)
-        cdef bytes text
-        cdef sf_driver_wrap wrapper
-        cdef sf_driver *wrapped
-        cdef sf_driver_open opener = sf_driver_find(driver.encode())
         self.check_open()
-        if opener == NULL:
-            raise OSError(errno_of.EOPNOTSUPP, f"driver={driver!r}: not built in this version of sfloop")
-        memset(&config, 0, sizeof(config))
         memset(&stack_config, 0, sizeof(stack_config))
         message[0] = 0
-        config.interface = name
-        config.queue = -1
-        config.addr = address
-        opened = opener(&config, &error, message)
-        if opened == NULL:
-            raise OSError(-error, f"driver={driver!r}: {(<bytes>message).decode(errors='replace')}")
-        for wrapper_name, value in wrappers:
-            wrapper = sf_driver_find_wrapper((<str>wrapper_name).encode())
-            text = os.fsencode(value)
-            config.faults = config.file = NULL
-            if wrapper_name == "fault":
-                config.faults = text
-            elif value != "-":
-                config.file = text
-            wrapped = wrapper(opened, &config, &error, message)
-            if wrapped == NULL:
-                opened.fast.control.close(opened)
-                raise OSError(-error, f"{wrapper_name}={value!r}: {(<bytes>message).decode(errors='replace')}")
-            opened = wrapped
+        opened = open_driver(driver, interface, address, wrappers, None, False)
         stack_config.driver = opened
         stack_config.interface = name
         algorithm = (<str>limits.get("congestion", "")).encode()
@@ -254,6 +280,45 @@ cdef class LoopCore:
             stack.ops.destroy(stack)
             raise RuntimeError(f"the engine takes no further stack: {os.strerror(-error)}")
         self.drivers.append(None)
+
+    cdef sf_driver *open_ethernet(self, Sink sink, str driver, str interface, uint32_t address, list wrappers, str mode,
+                                  bint sniff, bint stamp_tx) except NULL:
+        """Gives the sink a driver of its own, to send and receive frames by; see drop_stack(). Returns the driver, which is
+        the stack's."""
+        cdef sf_driver *opened
+        cdef sf_stack *stack = NULL
+        cdef uint32_t slot, generation
+        cdef int error
+        self.check_open()
+        opened = open_driver(driver, interface, address, wrappers, mode, stamp_tx)
+        error = 0
+        if sniff and opened.fast.control.sniff != NULL:
+            error = opened.fast.control.sniff(opened, True)
+        elif sniff:
+            error = -errno_of.EOPNOTSUPP
+        if error == 0:
+            error = sf_slots_take(&self.engine.slots, &slot, &generation)
+        if error < 0:
+            opened.fast.control.close(opened)
+            raise os_error(-error)
+        stack = sf_stack_ethernet_create(opened, slot, generation, &sink.sock, &error)
+        if stack == NULL:
+            opened.fast.control.close(opened)
+        else:
+            error = sf_engine_add_stack(self.engine, stack)
+            if error < 0:
+                stack.ops.destroy(stack)
+        if error < 0:
+            sink.sock = NULL
+            sf_slots_give(&self.engine.slots, slot)
+            raise os_error(-error)
+        self.enter(sink, slot)
+        return opened
+
+    cdef void drop_stack(self, sf_stack *stack) noexcept:
+        """Ends a stack whose socket was released. While a program has kept views of received frames, it stays."""
+        if self.engine != NULL and not self.kept:
+            sf_engine_remove_stack(self.engine, stack)
 
     def _driver_caps(self):
         """(driver's name, what it chose, MTU in bytes, own and peer address in network byte order) of each stack."""
@@ -823,7 +888,7 @@ cdef class LoopCore:
             "contentions": e.spin.contentions,
             "ready": e.ready.count,
             "timers": e.timers.count,
-            "sockets": e.slots.used - 1 - e.n_stacks,  # less the engine's own descriptors
+            "sockets": e.slots.used - 1 - SF_MAX_STACKS,  # less the engine's own descriptors
             "stacks": stacks,
         }
 

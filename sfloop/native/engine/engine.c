@@ -278,22 +278,43 @@ static int wake_open(struct sf_engine *e)
     return rc;
 }
 
-/* The slots of the engine's own are the first, so that one comparison tells them from all others. */
+/* The slots of the engine's own are the first, so that one comparison tells them from all others. Which of them a stack's
+ * descriptor has does not matter: its events only end a sleep. */
+static int reserve_slots(struct sf_engine *e)
+{
+    uint32_t generation;
+    int rc = 0;
+
+    for (int i = 0; i < SF_MAX_STACKS && rc == 0; i++)
+        rc = sf_slots_take(&e->slots, &e->last_own_slot, &generation);
+    return rc;
+}
+
 int sf_engine_add_stack(struct sf_engine *e, struct sf_stack *stack)
 {
-    uint32_t slot, generation;
     int rc;
 
-    if (e->n_stacks == SF_MAX_STACKS || e->slots.used != (uint32_t)e->n_stacks + 1)
-        return -EBUSY;
-    rc = sf_slots_take(&e->slots, &slot, &generation);
-    if (rc == 0)
-        rc = sleep_on(e, stack, slot, generation);
+    if (e->n_stacks == SF_MAX_STACKS)
+        return -ENOSPC;
+    rc = sleep_on(e, stack, e->last_own_slot, e->slots.generation[e->last_own_slot]);
     if (rc < 0)
         return rc;
-    e->last_own_slot = slot;
     e->stacks[e->n_stacks++] = stack;
     return 0;
+}
+
+/* Its descriptor leaves the epoll set as it is closed. */
+void sf_engine_remove_stack(struct sf_engine *e, struct sf_stack *stack)
+{
+    int i = 0;
+
+    while (i < e->n_stacks && e->stacks[i] != stack)
+        i++;
+    if (i == e->n_stacks)
+        return;
+    stack->ops->destroy(stack);
+    for (e->n_stacks--; i < e->n_stacks; i++)
+        e->stacks[i] = e->stacks[i + 1];
 }
 
 static void wake_close(struct sf_engine *e)
@@ -323,6 +344,8 @@ struct sf_engine *sf_engine_create(enum sf_spin_mode mode, sf_ns spin_limit, int
     e->kernel = sf_stack_kernel_create(error);
     if (e->kernel)
         *error = sf_ready_grow(&e->ready) < 0 ? -ENOMEM : wake_open(e);
+    if (*error == 0)
+        *error = reserve_slots(e);
     if (*error == 0)
         return e;
     sf_engine_destroy(e);
@@ -359,11 +382,9 @@ int sf_engine_after_fork(struct sf_engine *e)
     e->event_next = e->event_count = 0;
     rc = wake_open(e);
     for (int i = 0; rc == 0 && i < e->n_stacks; i++) {
-        uint32_t slot = (uint32_t)i + 1;
-
         rc = e->stacks[i]->ops->rebuild(e->stacks[i]);
         if (rc == 0)
-            rc = sleep_on(e, e->stacks[i], slot, e->slots.generation[slot]);
+            rc = sleep_on(e, e->stacks[i], e->last_own_slot, e->slots.generation[e->last_own_slot]);
     }
     return rc;
 }

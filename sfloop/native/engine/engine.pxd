@@ -5,6 +5,9 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 cdef extern from "sf/base.h" nogil:
     ctypedef int64_t sf_ns
     sf_ns SF_NEVER
+    cdef struct sf_stamp:
+        uint64_t number
+        sf_ns timestamp
     sf_ns sf_now()
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -113,6 +116,9 @@ cdef extern from "sf/stack.h" nogil:
         ssize_t (*send_to)(sf_sock *, const void *data, size_t len, const sockaddr *addr, socklen_t addr_len)
         int (*want_timestamps)(sf_sock *, bint)
         void (*options_changed)(sf_sock *)
+        int (*tx_stamps)(sf_sock *, sf_stamp *, int max)
+
+    sf_stack *sf_stack_ethernet_create(sf_driver *, uint32_t slot, uint32_t generation, sf_sock **, int *error)
 
     cdef struct sf_counter:
         const char *name
@@ -162,11 +168,21 @@ cdef extern from "sf/stack.h" nogil:
 cdef extern from "sf/driver.h" nogil:
     int SF_DRIVER_ERROR_SIZE
 
+    uint32_t SF_DRIVER_STAMPS_TX
+
+    cdef struct sf_flow:
+        uint32_t local_addr
+        uint32_t remote_addr
+        uint16_t local_port
+        uint16_t remote_port
+        unsigned char protocol
+
     cdef struct sf_driver_caps:
         uint32_t flags
         uint32_t mtu
         uint32_t addr
         uint32_t peer_addr
+        unsigned char mac[6]
         int queue
         char mode[96]
 
@@ -186,6 +202,9 @@ cdef extern from "sf/driver.h" nogil:
         void (*close)(sf_driver *)
         void (*caps)(sf_driver *, sf_driver_caps *)
         void (*stats)(sf_driver *, sf_driver_stats *)
+        int (*filter_add)(sf_driver *, const sf_flow *)
+        int (*filter_del)(sf_driver *, const sf_flow *)
+        int (*sniff)(sf_driver *, bint)
 
     cdef struct sf_driver_fast:
         const sf_driver_control *control
@@ -201,10 +220,12 @@ cdef extern from "sf/driver.h" nogil:
         const char *file
         const char *faults
         uint64_t seed
+        bint stamp_tx
 
     ctypedef sf_driver *(*sf_driver_open)(const sf_driver_config *, int *error, char *message)
     ctypedef sf_driver *(*sf_driver_wrap)(sf_driver *below, const sf_driver_config *, int *error, char *message)
     sf_driver_open sf_driver_find(const char *name)
+    int sf_driver_load(const char *name, const char *path, char *message)
     sf_driver_wrap sf_driver_find_wrapper(const char *name)
 
 cdef extern from "sf/engine.h" nogil:
@@ -281,7 +302,10 @@ cdef extern from "sf/engine.h" nogil:
     sf_engine *sf_engine_create(sf_spin_mode, sf_ns spin_limit, int *error)
     void sf_engine_destroy(sf_engine *)
     int sf_engine_after_fork(sf_engine *)
+    enum:
+        SF_MAX_STACKS
     int sf_engine_add_stack(sf_engine *, sf_stack *)
+    void sf_engine_remove_stack(sf_engine *, sf_stack *)
     void sf_engine_enter(sf_engine *)
     void sf_engine_leave(sf_engine *)
     void sf_engine_stale(sf_engine *)

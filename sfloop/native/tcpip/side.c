@@ -165,7 +165,7 @@ static struct sf_side_scratch *scratch_of(struct sf_tcpip *t)
 /* Where neither timestamps nor interfaces are asked for, the kernel is spared the work. */
 static void prepare(struct sf_udp_socket *s, struct sf_side_scratch *scratch, int max)
 {
-    bool wanted = s->timestamps || s->tcpip->caps.flags & SF_DRIVER_SHARES;
+    bool wanted = s->timestamps || s->tcpip->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS);
 
     for (int i = 0; i < max; i++) {
         struct msghdr *header = &scratch->header[i].msg_hdr;
@@ -175,9 +175,15 @@ static void prepare(struct sf_udp_socket *s, struct sf_side_scratch *scratch, in
     }
 }
 
-static sf_ns read_control(struct msghdr *header, int *ifindex)
+struct arrival {
+    int ifindex;
+    uint32_t to;
+    sf_ns timestamp;
+};
+
+static struct arrival read_control(struct msghdr *header)
 {
-    sf_ns timestamp = 0;
+    struct arrival arrival = {0};
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
         struct in_pktinfo info;
@@ -185,26 +191,31 @@ static sf_ns read_control(struct msghdr *header, int *ifindex)
 
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS && c->cmsg_len >= CMSG_LEN(sizeof(ts))) {
             memcpy(&ts, CMSG_DATA(c), sizeof(ts));
-            timestamp = (sf_ns)ts.tv_sec * SF_SEC + ts.tv_nsec;
+            arrival.timestamp = (sf_ns)ts.tv_sec * SF_SEC + ts.tv_nsec;
         } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof(info))) {
             memcpy(&info, CMSG_DATA(c), sizeof(info));
-            *ifindex = info.ipi_ifindex;
+            arrival.ifindex = info.ipi_ifindex;
+            arrival.to = info.ipi_addr.s_addr;
         }
     }
-    return timestamp;
+    return arrival;
 }
 
 /*
  * A driver that shares its frames with the kernel brings what the side socket then repeats. What the driver did not bring is
  * what came by another interface, from ourselves, or in fragments, which together exceed what one frame carries.
  */
-static bool is_repeated(const struct sf_udp_socket *s, uint32_t len, const struct sockaddr_in *from, int ifindex)
+static bool is_repeated(struct sf_udp_socket *s, uint32_t len, const struct sockaddr_in *from, const struct arrival *arrival)
 {
     const struct sf_tcpip *t = s->tcpip;
 
-    return s->sifting && t->driver && t->caps.flags & SF_DRIVER_SHARES && ifindex == t->interface.index &&
-           len + SF_IPV4_HEADER + SF_UDP_HEADER <= t->interface.mtu &&
-           !sf_interface_owns(&t->interface, from->sin_addr.s_addr);
+    if (!t->driver || !(t->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS)) ||
+        arrival->ifindex != t->interface.index || len + SF_IPV4_HEADER + SF_UDP_HEADER > t->interface.mtu ||
+        sf_interface_owns(&t->interface, from->sin_addr.s_addr))
+        return false;
+    if (t->caps.flags & SF_DRIVER_SHARES)
+        return s->sifting;
+    return sf_is_multicast(arrival->to) && sf_udp_group_repeated(s, arrival->to);
 }
 
 /* An error that waits on the socket is one of those that the error queue has too; from there we know whether the program
@@ -226,7 +237,7 @@ static int receive_again(struct sf_udp_socket *s, struct mmsghdr *header, int ma
 int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
 {
     struct sf_side_scratch *scratch = scratch_of(s->tcpip);
-    int n, kept = 0;
+    int n, kept = 0, shared = s->n_shared;
 
     if (!scratch)
         return -ENOMEM;
@@ -242,11 +253,10 @@ int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int ma
     for (int i = 0; i < n; i++) {
         struct msghdr *header = &scratch->header[i].msg_hdr;
 
-        int ifindex = 0;
-        sf_ns timestamp = header->msg_controllen ? read_control(header, &ifindex) : 0;
+        struct arrival arrival = header->msg_controllen ? read_control(header) : (struct arrival){0};
 
         header->msg_namelen = sizeof(scratch->addr[i]);
-        if (is_repeated(s, scratch->header[i].msg_len, &scratch->addr[i], ifindex)) {
+        if (is_repeated(s, scratch->header[i].msg_len, &scratch->addr[i], &arrival)) {
             sf_count(s->tcpip, SF_COUNT_RX_SIDE_REPEATED);
             continue;
         }
@@ -255,11 +265,14 @@ int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int ma
             .len = scratch->header[i].msg_len,
             .flags = header->msg_flags & MSG_TRUNC,
             .from = &scratch->addr[i],
-            .timestamp = timestamp,
+            .timestamp = arrival.timestamp,
         };
         sf_count(s->tcpip, SF_COUNT_RX_SIDE);
     }
-    s->sifting |= n < max; /* what came before the filter was there is not repeated */
+    if (n < max) { /* what came before the filter was there is not repeated */
+        s->sifting = true;
+        sf_udp_groups_sift(s, shared);
+    }
     if (n < 0)
         return n;
     return kept ? kept : -EAGAIN;

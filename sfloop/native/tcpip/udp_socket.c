@@ -100,6 +100,8 @@ static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
         return rc;
     filter = filter_of(s);
     rc = t->driver->fast.control->filter_add(t->driver, &filter);
+    if (rc == -EEXIST && sf_udp_group_filtered(t, s, filter.local_addr, filter.local_port))
+        rc = 0;
     if (rc < 0)
         sf_flows_remove(&t->udp, &s->flow);
     return rc;
@@ -109,7 +111,9 @@ static void flow_remove(struct sf_tcpip *t, struct sf_udp_socket *s)
 {
     struct sf_flow filter = filter_of(s);
 
-    if (sf_flows_remove(&t->udp, &s->flow) && t->driver)
+    sf_udp_groups_close(s);
+    if (sf_flows_remove(&t->udp, &s->flow) && t->driver &&
+        !(sf_is_multicast(filter.local_addr) && sf_udp_group_filtered(t, s, filter.local_addr, filter.local_port)))
         t->driver->fast.control->filter_del(t->driver, &filter);
 }
 
@@ -168,7 +172,7 @@ int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
     rc = take_id(t, s);
     if (rc < 0)
         return rc;
-    if (t->caps.flags & SF_DRIVER_SHARES)
+    if (t->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS))
         setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &(int){1}, sizeof(int));
     rc = flow_add(t, s);
     if (rc < 0) {

@@ -49,7 +49,7 @@ struct sf_udp_destination {
     struct sf_udp_template template;
 };
 
-enum { SF_UDP_DESTINATIONS = 16, SF_UDP_GROUPS = 8 };
+enum { SF_UDP_DESTINATIONS = 16, SF_UDP_GROUPS = 8, SF_UDP_SHARED = 16 };
 
 /* Whether this socket takes a group's datagrams, as the kernel said a moment ago. */
 struct sf_udp_group {
@@ -57,6 +57,12 @@ struct sf_udp_group {
     uint32_t source;
     bool joined;
     sf_ns until;
+};
+
+/* A group that the driver brings to a socket bound to any address, and the kernel too. */
+struct sf_udp_shared {
+    uint32_t group;
+    bool sifting; /* the side socket has been read empty since: what it brings now is repeated */
 };
 
 struct sf_udp_socket {
@@ -84,6 +90,8 @@ struct sf_udp_socket {
     uint16_t ip_id;
     uint32_t next_group;
     struct sf_udp_group groups[SF_UDP_GROUPS];
+    int n_shared;
+    struct sf_udp_shared shared[SF_UDP_SHARED];
     struct sf_udp_destination destinations[SF_UDP_DESTINATIONS];
 };
 
@@ -112,6 +120,15 @@ void sf_udp_refresh(struct sf_udp_socket *);
 
 /* udp_groups.c: whether a datagram from source to group is for this socket. */
 bool sf_udp_has_joined(struct sf_udp_socket *, uint32_t group, uint32_t source);
+
+/* udp_shared_groups.c, for a driver that SHARES_GROUPS. Whether what the side socket has received for the group repeats what the
+ * driver has brought; if the driver does not bring the group yet, it is told to. */
+bool sf_udp_group_repeated(struct sf_udp_socket *, uint32_t group);
+/* The side socket was found empty when the first n of the groups had their filters. */
+void sf_udp_groups_sift(struct sf_udp_socket *, int n);
+void sf_udp_groups_close(struct sf_udp_socket *);
+/* Whether another socket of this port needs the driver's filter for the group. */
+bool sf_udp_group_filtered(struct sf_tcpip *, const struct sf_udp_socket *except, uint32_t group, uint16_t port);
 
 /* udp_receive.c */
 void sf_udp_input(struct sf_tcpip *, const struct sf_ipv4 *, uint32_t flags, sf_ns timestamp, bool keep);

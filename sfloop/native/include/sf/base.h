@@ -17,6 +17,12 @@ typedef int64_t sf_ns; /* nanoseconds of CLOCK_MONOTONIC, or a span of them */
 #define SF_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define SF_CACHE_LINE 64
 
+/* When a datagram or frame that was sent has left. The first one sent has the number 1. */
+struct sf_stamp {
+    uint64_t number;
+    sf_ns timestamp; /* of CLOCK_REALTIME */
+};
+
 /* The loop's clock: the same one that Python's time.monotonic() reads. */
 static inline sf_ns sf_now(void)
 {

@@ -46,6 +46,8 @@ enum sf_driver_flags {
     SF_DRIVER_SHARES = 2,     /* the kernel sees the same frames too */
     SF_DRIVER_POINT_TO_POINT = 4,
     SF_DRIVER_DEAD = 8, /* the interface or the other side is gone for good */
+    SF_DRIVER_SHARES_GROUPS = 16, /* the kernel sees the frames to multicast groups too */
+    SF_DRIVER_STAMPS_TX = 32,     /* tx_stamps() tells when frames have left */
 };
 
 struct sf_driver_caps {
@@ -100,6 +102,11 @@ struct sf_driver_control {
      * is something already. The descriptor stays the same for the driver's life, and the driver reads it empty. */
     int (*arm)(struct sf_driver *, int *fd);
     void (*disarm)(struct sf_driver *);
+    /* These two may be NULL. sniff: copies of all frames that the interface receives, whoever they are for; the kernel and
+     * other programs go on getting them. -EOPNOTSUPP. tx_stamps: when frames have left, numbered as they were committed;
+     * at most max of those that have come to be known. A driver keeps some and forgets the oldest. */
+    int (*sniff)(struct sf_driver *, bool on);
+    int (*tx_stamps)(struct sf_driver *, struct sf_stamp *, int max);
 };
 
 /* A driver's own state follows. */
@@ -117,6 +124,7 @@ struct sf_driver_config {
     const char *file;      /* pcap, trace */
     const char *faults;    /* fault: its description */
     uint64_t seed;         /* fault */
+    bool stamp_tx;         /* asks for SF_DRIVER_STAMPS_TX, which may cost */
 };
 
 #define SF_DRIVER_ERROR_SIZE 256
@@ -129,6 +137,22 @@ typedef struct sf_driver *(*sf_driver_open)(const struct sf_driver_config *, int
 /* The same for one that stands on another, which it closes with itself; when it fails, the one below stays open. */
 typedef struct sf_driver *(*sf_driver_wrap)(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
 
+/* Of a driver in a shared object of its own (sf_driver_load): what it was compiled against. Changes with this header. */
+#define SF_DRIVER_EXPORT __attribute__((visibility("default")))
+#define SF_DRIVER_ABI \
+    ((uint32_t)(1u << 24 | (sizeof(struct sf_driver_caps) + sizeof(struct sf_driver_config)) << 12 | \
+                (sizeof(struct sf_driver_fast) + sizeof(struct sf_driver_control) + sizeof(struct sf_frame))))
+
+/*
+ * drivers/registry.c: takes the driver `name` from a shared object, which exports
+ *
+ *     const uint32_t sf_driver_abi = SF_DRIVER_ABI;
+ *     struct sf_driver *sf_driver_<name>_open(const struct sf_driver_config *, int *error, char *message);
+ *     int sf_driver_<name>_probe(char *message);     0 if the driver can work on this machine at all; may be left out
+ *
+ * 0, or a negative errno and a sentence in `message`. What was loaded stays loaded.
+ */
+int sf_driver_load(const char *name, const char *path, char *message);
 /* drivers/registry.c: by name, NULL if there is none of that name in this build. */
 sf_driver_open sf_driver_find(const char *name);
 sf_driver_wrap sf_driver_find_wrapper(const char *name);

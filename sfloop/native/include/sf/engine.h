@@ -97,7 +97,7 @@ void sf_spin_after_fork(struct sf_spin *);
 bool sf_spin_on(struct sf_spin *, sf_ns now);
 
 /* ---- the engine ---- */
-#define SF_MAX_STACKS 4
+#define SF_MAX_STACKS 8
 #define SF_MAX_EVENTS 256
 
 struct sf_engine_stats {
@@ -139,8 +139,10 @@ struct sf_engine {
 
 struct sf_engine *sf_engine_create(enum sf_spin_mode, sf_ns spin_limit, int *error);
 void sf_engine_destroy(struct sf_engine *);
-/* Gives the engine another stack, which it owns from then on. Before any socket is made: -EBUSY afterwards. */
+/* Gives the engine another stack, which it owns from then on. -ENOSPC: it has as many as it can have. */
 int sf_engine_add_stack(struct sf_engine *, struct sf_stack *);
+/* Destroys a stack whose sockets are all released. */
+void sf_engine_remove_stack(struct sf_engine *, struct sf_stack *);
 /* In a forked child: parts from the parent's epoll set and wake-up descriptor; sockets and timers stay. */
 int sf_engine_after_fork(struct sf_engine *);
 /* Tells of an event that matched no socket. One is a close within the batch; many in a row are a descriptor that was

@@ -163,10 +163,17 @@ struct sf_stack_ops {
     int (*want_timestamps)(struct sf_sock *, bool);
     /* The program has changed an option of the descriptor that was adopted. NULL: the stack need not be told. */
     void (*options_changed)(struct sf_sock *);
+    /* NULL: never. When what was sent has left the NIC, by the number of the send_to() that took it; at most max. */
+    int (*tx_stamps)(struct sf_sock *, struct sf_stamp *, int max);
 };
 
 /* The stacks of this build (stacks/registry.c). Returns NULL and sets *error to a negative errno. */
 struct sf_stack *sf_stack_kernel_create(int *error);
+
+/* Raw frames (frames/ethernet.c): a stack of one socket, which is there already. send_to takes a frame, recv_batch brings them.
+ * Owns the driver, if it succeeds. */
+struct sf_driver;
+struct sf_stack *sf_stack_ethernet_create(struct sf_driver *, uint32_t slot, uint32_t generation, struct sf_sock **, int *error);
 
 /* ---- sfloop's own IPv4 stack over a frame driver (stacks/tcpip.c) ---- */
 

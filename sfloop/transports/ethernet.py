@@ -1,0 +1,144 @@
+"""The Ethernet transport: frames as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from sfloop.native.engine import ethernet
+from sfloop.native.engine.ethernet import EthernetCore
+from sfloop.transports.base import _set_result_unless_cancelled
+
+if TYPE_CHECKING:
+    from sfloop.ethernet import EthernetProtocol, Flow
+    from sfloop.loop import Loop
+
+
+class EthernetTransport(asyncio.BaseTransport):
+    """Sends and receives whole Ethernet frames by a frame driver of its own.
+
+    ``get_extra_info`` knows ``interface``, ``driver`` and ``mode`` (what the driver chose, for people), ``mtu`` in
+    bytes, ``hwaddr`` (6 bytes) and ``send_timestamps`` (whether the driver tells when frames leave).
+    """
+
+    __slots__ = ("__weakref__", "_core", "_loop")
+
+    _extra: dict[str, Any]
+
+    def __init__(self, loop: Loop, core_arguments: tuple[Any, ...], interface: str) -> None:
+        super().__init__({"interface": interface})
+        self._loop: Loop | None = None
+        self._core = EthernetCore(loop, self, *core_arguments)
+        self._loop = loop
+        described = self._core.describe()
+        if described is not None:
+            names = ("driver", "mode", "mtu", "hwaddr", "send_timestamps")
+            self._extra.update(zip(names, described, strict=True))
+
+    def _start(self, protocol: EthernetProtocol, waiter: asyncio.Future[None]) -> None:
+        assert self._loop is not None
+        self._core.set_protocol(protocol)
+        self._loop.call_soon(protocol.connection_made, self)
+        self._loop.call_soon(self._core.start_reading)
+        self._loop.call_soon(_set_result_unless_cancelled, waiter, None)
+
+    def _discard(self) -> None:
+        """Before it was started."""
+        self._core.dispose()
+        self._loop = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._loop is None else "closing" if self._core.closing else "open"
+        return f"<{type(self).__name__} {state} {self._extra.get('driver')} on {self._extra['interface']}>"
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if getattr(self, "_loop", None) is not None:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+
+    # ---- frames ----
+
+    send = ethernet.send
+
+    def add_filter(self, flow: Flow) -> None:
+        """Receive the frames of this flow too. On an interface of the kernel's they are taken from the kernel.
+
+        :raises OSError: ``EEXIST``: it was added already; ``ENOSPC``: the NIC has no filter left; ``EOPNOTSUPP``: it
+            cannot tell such a flow apart.
+        """
+        self._core.filter(True, *flow.key)
+
+    def remove_filter(self, flow: Flow) -> None:
+        """Leave the flow to the kernel again. Raises OSError (``ENOENT``) for one that was not added."""
+        self._core.filter(False, *flow.key)
+
+    def stats(self) -> dict[str, int]:
+        """The driver's counters: ``rx_frames``, ``rx_bytes``, ``rx_dropped`` (no room), ``rx_invalid`` (in error) and
+        the same of sending. Empty once the transport is closed."""
+        return self._core.stats()
+
+    # ---- protocol and reading ----
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Deliver to this protocol from now on."""
+        self._core.set_protocol(protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The current protocol."""
+        return self._core.get_protocol()
+
+    def is_reading(self) -> bool:
+        """True if the transport is receiving."""
+        return self._core.is_reading()
+
+    def pause_reading(self) -> None:
+        """Deliver nothing until resume_reading(). A burst of frames is kept; what comes after it is lost."""
+        self._core.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+        self._core.resume_reading()
+
+    # ---- write flow control ----
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing()."""
+        self._core.set_write_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The (low, high) water marks in bytes."""
+        return self._core.get_write_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes of frames that wait for room in the driver."""
+        return self._core.queued
+
+    # ---- the end ----
+
+    def is_closing(self) -> bool:
+        """True if the transport is closing or closed."""
+        return self._core.closing
+
+    def close(self) -> None:
+        """Stop receiving, send what waits, then close the driver and call connection_lost(None)."""
+        self._core.close()
+
+    def abort(self) -> None:
+        """Close at once; what waits is lost."""
+        self._core.force_close(None)
+
+    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
+        if not isinstance(exc, OSError) and self._loop is not None:
+            self._loop.call_exception_handler(
+                {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
+            )
+        self._core.force_close(exc)
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        protocol: Any = self._core.get_protocol()
+        try:
+            if protocol is not None:
+                protocol.connection_lost(exc)
+        finally:
+            self._core.dispose()
+            self._loop = None

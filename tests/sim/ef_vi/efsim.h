@@ -1,0 +1,172 @@
+/*
+ * A simulator of the ef_vi API and of the NICs behind it, over the shared-memory wire: what sfloop's ef_vi driver is built and
+ * tested against where there is no Solarflare NIC. It is written from the API's documentation. Misuse that real hardware
+ * punishes by silence (a deadlock, a corrupted frame, a leaked buffer) ends the process here, with a sentence.
+ *
+ * A simulated NIC is known by the index of its interface. Its options come from the variable SFLOOP_TEST_EF_VI when it is first
+ * used, or from a test that has asked for it before by efsim_nic():
+ *
+ *     SFLOOP_TEST_EF_VI="wire=NAME,arch=ef10,strict"
+ *
+ * arch: ef10, ef100, efct, ef10ct, af_xdp. no-ctpio, no-pio, no-timestamps: it has none. force-merge: receive events come merged.
+ * shared: its receive queue brings what others filter for too. strict: buffers are filled with a pattern while they are the
+ * NIC's, and frames that are under way are summed, to find whoever touches them.
+ */
+#ifndef EFSIM_H
+#define EFSIM_H
+
+#include "sf/driver.h"
+
+#include <etherfabric/base.h>
+#include <etherfabric/capabilities.h>
+#include <etherfabric/efct_vi.h>
+#include <etherfabric/memreg.h>
+#include <etherfabric/pd.h>
+#include <etherfabric/pio.h>
+#include <etherfabric/vi.h>
+
+#define EFSIM_PREFIX 14        /* of a frame received by EF10 */
+#define EFSIM_RX_BYTES 1792    /* what the NIC fills of a buffer, with the prefix */
+#define EFSIM_PAGE 4096
+#define EFSIM_FILTERS 4096
+#define EFSIM_PIO_BYTES 2048
+#define EFSIM_FIFO_BYTES 16384 /* EFCT: frames to send that have not completed */
+#define EFSIM_SUPERBUF (1u << 20)
+#define EFSIM_SUPERBUFS 4
+#define EFSIM_SLOT 2048u /* of a superbuf: one frame */
+#define EFSIM_SLOTS (EFSIM_SUPERBUF / EFSIM_SLOT)
+
+/* Ends the process if it does not hold. */
+#define EFSIM_MUST(holds, ...)                                                                                                 \
+    do {                                                                                                                       \
+        if (!(holds))                                                                                                          \
+            efsim_misused(__func__, __VA_ARGS__);                                                                              \
+    } while (0)
+__attribute__((noreturn, format(printf, 2, 3))) void efsim_misused(const char *function, const char *format, ...);
+
+struct efsim_options {
+    enum ef_vi_arch arch;
+    bool no_ctpio, no_pio, no_timestamps, force_merge, shared, strict;
+    char wire[64];
+};
+
+/* What goes wrong next. Set by tests at any time. */
+struct efsim_faults {
+    int discards;        /* so many of the next frames are discarded … */
+    unsigned subtype;    /* … as this: EF_EVENT_RX_DISCARD_… */
+    int ctpio_failures;  /* so many of the next CTPIO sends need their fallback */
+    bool tx_error;       /* the next frame sent stops the queue */
+    bool tx_stays;       /* and ef_vi_reinit_txq_post_error() does not start it again */
+    bool reset, overflow; /* the next poll's event */
+    int absent;          /* so many of the next ef_driver_open() fail */
+    bool gone;           /* the interface is no NIC any more */
+    bool unsynchronised; /* there are no timestamps yet */
+    bool clock_unset;    /* there are, of a clock that counts from anywhere */
+    bool pio_taken, no_filters, unprivileged;
+    int trunc;           /* so many of the next frames in several pieces lack their last */
+};
+
+struct efsim_counts {
+    unsigned long received, to_kernel, no_descriptor, no_superbuf, discarded, truncated;
+    unsigned long sent, ctpio, fallbacks, pio, dma, tx_errors, padded;
+    unsigned long opened, primed, merged;
+};
+
+struct efsim_filter {
+    bool used;
+    unsigned type, data[12];
+};
+
+struct efsim_nic {
+    bool used;
+    int ifindex;
+    uint32_t wire_addr; /* of this side of the wire, network byte order */
+    struct efsim_options options;
+    struct efsim_faults faults;
+    struct efsim_counts counts;
+    struct sf_driver *wire;
+    uint8_t **pages; /* registered memory, by DMA page */
+    unsigned n_pages;
+    struct efsim_filter *filters;
+    int n_filters, sniffing;
+    struct efsim_vi *vi;
+    bool domain, pio, pio_linked;
+};
+
+/* The NIC of an interface; made with the options of the environment if there is none yet. NULL: out of them. */
+struct efsim_nic *efsim_nic(int ifindex);
+
+/* ---- within the simulator ---- */
+
+struct efsim_rx_desc {
+    ef_addr addr;
+    ef_request_id id;
+};
+
+struct efsim_tx_desc {
+    ef_request_id id; /* of a frame's last descriptor; EF_REQUEST_ID_MASK before it */
+    ef_iovec iov;
+    uint32_t frame_len; /* of the first */
+    uint64_t sum;
+    uint32_t pages; /* descriptors of the frame */
+    bool sent, by_ctpio, ours; /* ours: its bytes are in `copy` (PIO) */
+    uint8_t *copy;
+};
+
+struct efsim_superbuf {
+    uint8_t *memory;
+    unsigned held; /* frames not released */
+    bool filling, full;
+    uint8_t lent[EFSIM_SLOTS];
+};
+
+struct efsim_vi {
+    struct efsim_nic *nic;
+    ef_driver_handle handle;
+    unsigned discards;
+    bool halted;
+    uint32_t turn; /* polls so far */
+
+    ef_event *events;
+    uint32_t events_mask, events_first, events_last;
+
+    struct efsim_rx_desc *rx;
+    uint32_t rx_mask, rx_added, rx_posted, rx_filled, rx_removed;
+    unsigned merging; /* descriptors of the last merged event, while it may take more */
+
+    struct efsim_tx_desc *tx;
+    uint32_t tx_mask, tx_added, tx_pushed, tx_done, tx_removed, tx_reported;
+    uint32_t fifo_used;
+    size_t ctpio_len; /* a CTPIO send that lacks its fallback */
+    uint64_t ctpio_sum;
+    bool ctpio_pending, ctpio_sent, tx_stopped, tx_error_seen;
+
+    struct efsim_superbuf superbuf[EFSIM_SUPERBUFS];
+    int current;
+    unsigned next_slot;
+};
+
+static inline bool efsim_refers(const struct efsim_nic *nic)
+{
+    return nic->options.arch == EF_VI_ARCH_EFCT || nic->options.arch == EF_VI_ARCH_EF10CT;
+}
+
+static inline bool efsim_merges(const struct efsim_vi *v, enum ef_vi_flags flags)
+{
+    return v->nic->options.force_merge || flags & EF_VI_RX_EVENT_MERGE;
+}
+
+uint64_t efsim_sum(const void *data, size_t len);
+/* Memory behind a DMA address; len bytes of it must be within a page. */
+uint8_t *efsim_dma(struct efsim_nic *nic, ef_addr addr, size_t len);
+bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len);
+void efsim_put_event(struct efsim_vi *v, const ef_event *event);
+void efsim_receive(ef_vi *vi);  /* what has arrived on the wire */
+void efsim_transmit(ef_vi *vi); /* what was pushed, as far as the wire takes it */
+void efsim_report_sent(ef_vi *vi);
+/* The handle is readable from now on, until the next ef_vi_prime(). */
+void efsim_signal(ef_driver_handle handle);
+void efsim_watch(ef_driver_handle handle, int fd);
+void efsim_quiet(ef_driver_handle handle);
+
+#endif

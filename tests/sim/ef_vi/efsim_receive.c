@@ -1,0 +1,440 @@
+/* Receiving: frames off the wire into posted buffers (EF10) or into superbufs (EFCT), and events about them. */
+#define _GNU_SOURCE
+#include "efsim.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#define BURST 16
+#define POISON 0xa5
+#define BUFFER 2048 /* what a buffer that is posted must have */
+
+struct prefix {
+    uint64_t timestamp;
+    uint16_t len;
+    uint32_t turn; /* the poll that brings it */
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct prefix) == EFSIM_PREFIX, "as long as EF10's");
+
+/* ---- posting ---- */
+
+int ef_vi_receive_prefix_len(const ef_vi *vi)
+{
+    return efsim_refers(vi->sim->nic) ? 0 : EFSIM_PREFIX;
+}
+
+int ef_vi_receive_buffer_len(const ef_vi *vi)
+{
+    (void)vi;
+    return EFSIM_RX_BYTES;
+}
+
+int ef_vi_receive_capacity(const ef_vi *vi)
+{
+    return (int)vi->sim->rx_mask;
+}
+
+int ef_vi_receive_fill_level(const ef_vi *vi)
+{
+    return (int)(vi->sim->rx_added - vi->sim->rx_removed);
+}
+
+int ef_vi_receive_space(const ef_vi *vi)
+{
+    return (int)(vi->sim->rx_mask - (vi->sim->rx_added - vi->sim->rx_removed));
+}
+
+static void check_not_posted(struct efsim_vi *v, ef_addr addr)
+{
+    for (uint32_t i = v->rx_filled; i != v->rx_added; i++)
+        EFSIM_MUST(v->rx[i & v->rx_mask].addr != addr, "the buffer at %#llx is the NIC's already", (unsigned long long)addr);
+}
+
+int ef_vi_receive_init(ef_vi *vi, ef_addr addr, ef_request_id id)
+{
+    struct efsim_vi *v = vi->sim;
+    uint8_t *buffer = efsim_dma(v->nic, addr, BUFFER);
+
+    if (efsim_refers(v->nic))
+        return -ENOSYS;
+    EFSIM_MUST(addr % 64 == 0, "a buffer at %#llx, which is no multiple of 64", (unsigned long long)addr);
+    EFSIM_MUST(v->rx_added - v->rx_removed < v->rx_mask, "the receive ring is full");
+    if (v->nic->options.strict) {
+        check_not_posted(v, addr);
+        memset(buffer, POISON, BUFFER);
+    }
+    v->rx[v->rx_added++ & v->rx_mask] = (struct efsim_rx_desc){.addr = addr, .id = id};
+    return 0;
+}
+
+void ef_vi_receive_push(ef_vi *vi)
+{
+    vi->sim->rx_posted = vi->sim->rx_added & ~7u; /* what exceeds a multiple of eight stays behind */
+}
+
+static uint8_t *next_buffer(struct efsim_vi *v)
+{
+    struct efsim_rx_desc *d = &v->rx[v->rx_filled & v->rx_mask];
+    uint8_t *buffer = efsim_dma(v->nic, d->addr, BUFFER);
+
+    if (v->nic->options.strict)
+        for (int i = 0; i < BUFFER; i++)
+            EFSIM_MUST(buffer[i] == POISON, "byte %d of buffer %d was written to while it was the NIC's", i, d->id);
+    v->rx_filled++;
+    return buffer;
+}
+
+/* ---- what the NIC finds wrong ---- */
+
+static unsigned sum_up(const uint8_t *data, uint32_t len, uint32_t sum)
+{
+    for (; len > 1; data += 2, len -= 2)
+        sum += (unsigned)data[0] << 8 | data[1];
+    if (len)
+        sum += (unsigned)data[0] << 8;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum;
+}
+
+/* EF_VI_DISCARD_RX_… bits of what it is, or is not. */
+static unsigned classify(const uint8_t *frame, uint32_t len)
+{
+    uint32_t at = len >= 18 && frame[12] == 0x81 && frame[13] == 0 ? 18 : 14, header, total;
+    const uint8_t *ip = frame + at;
+
+    if (len < at + 20 || ip[-2] != 8 || ip[-1] != 0)
+        return EF_VI_DISCARD_RX_L3_CLASS_OTHER | EF_VI_DISCARD_RX_L4_CLASS_OTHER;
+    header = (ip[0] & 15u) * 4;
+    total = (uint32_t)ip[2] << 8 | ip[3];
+    if (header < 20 || total < header || at + total > len || sum_up(ip, header, 0) != 0xffff)
+        return EF_VI_DISCARD_RX_L3_CSUM_ERR;
+    if ((ip[6] & 0x3f) || ip[7])
+        return 0;
+    if (ip[9] == IPPROTO_UDP && total - header >= 8)
+        return ip[header + 6] | ip[header + 7] &&
+                       sum_up(ip + header, total - header, sum_up(ip + 12, 8, IPPROTO_UDP + total - header)) != 0xffff
+                   ? EF_VI_DISCARD_RX_L4_CSUM_ERR
+                   : 0;
+    if (ip[9] == IPPROTO_TCP && total - header >= 20)
+        return sum_up(ip + header, total - header, sum_up(ip + 12, 8, IPPROTO_TCP + total - header)) != 0xffff
+                   ? EF_VI_DISCARD_RX_L4_CSUM_ERR
+                   : 0;
+    return EF_VI_DISCARD_RX_L4_CLASS_OTHER;
+}
+
+static unsigned flags_of(unsigned subtype)
+{
+    switch (subtype) {
+    case EF_EVENT_RX_DISCARD_CSUM_BAD:
+        return EF_VI_DISCARD_RX_L4_CSUM_ERR;
+    case EF_EVENT_RX_DISCARD_INNER_CSUM_BAD:
+        return EF_VI_DISCARD_RX_INNER_L4_CSUM_ERR;
+    case EF_EVENT_RX_DISCARD_TRUNC:
+        return EF_VI_DISCARD_RX_ETH_LEN_ERR;
+    default:
+        return EF_VI_DISCARD_RX_ETH_FCS_ERR;
+    }
+}
+
+/* 0: a good frame. Otherwise what is to be said of it. */
+static unsigned faults_of(struct efsim_vi *v, const uint8_t *frame, uint32_t len, unsigned *subtype)
+{
+    struct efsim_faults *faults = &v->nic->faults;
+    unsigned bits;
+
+    if (faults->discards > 0) {
+        faults->discards--;
+        *subtype = faults->subtype;
+        return flags_of(faults->subtype);
+    }
+    bits = classify(frame, len) & v->discards;
+    *subtype = EF_EVENT_RX_DISCARD_CSUM_BAD;
+    return bits;
+}
+
+int ef_vi_receive_set_discards(ef_vi *vi, unsigned flags)
+{
+    const unsigned others = EF_VI_DISCARD_RX_L2_CLASS_OTHER | EF_VI_DISCARD_RX_L3_CLASS_OTHER | EF_VI_DISCARD_RX_L4_CLASS_OTHER;
+
+    vi->sim->discards = efsim_refers(vi->sim->nic) ? flags : flags & ~others; /* what it cannot tell, it leaves out */
+    return 0;
+}
+
+uint64_t ef_vi_receive_get_discards(ef_vi *vi)
+{
+    return vi->sim->discards;
+}
+
+/* ---- EF10 ---- */
+
+static uint64_t wall_clock(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * SF_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* Into n buffers, of which the last may be missing. Returns the bytes written, with the prefix. */
+static void fill(ef_vi *vi, const uint8_t *frame, uint32_t len, uint32_t n)
+{
+    struct efsim_vi *v = vi->sim;
+    struct prefix prefix = {.len = (uint16_t)len, .turn = v->turn};
+
+    prefix.timestamp = v->nic->options.no_timestamps || !(vi->vi_flags & EF_VI_RX_TIMESTAMPS) ? 0 : wall_clock();
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t *buffer = next_buffer(v);
+        uint32_t skip = i == 0 ? EFSIM_PREFIX : 0, bytes = EFSIM_RX_BYTES - skip;
+
+        if (bytes > len)
+            bytes = len;
+        if (i == 0)
+            memcpy(buffer, &prefix, sizeof(prefix));
+        memcpy(buffer + skip, frame, bytes);
+        frame += bytes;
+        len -= bytes;
+    }
+}
+
+static void report_each(struct efsim_vi *v, uint32_t len, uint32_t n, bool whole, unsigned bad, unsigned subtype)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t done = (i + 1) * EFSIM_RX_BYTES < len + EFSIM_PREFIX ? (i + 1) * EFSIM_RX_BYTES : len + EFSIM_PREFIX;
+        bool last = i + 1 == n;
+        ef_event event = {.rx_discard = {
+                              .type = bad && last ? EF_EVENT_TYPE_RX_DISCARD : EF_EVENT_TYPE_RX,
+                              .rq_id = (unsigned)v->rx[(v->rx_filled - n + i) & v->rx_mask].id,
+                              .len = (uint16_t)done,
+                              .flags = (i == 0 ? EF_EVENT_FLAG_SOP : 0) | (last && whole ? 0 : EF_EVENT_FLAG_CONT),
+                              .subtype = subtype & 0xffff,
+                          }};
+
+        efsim_put_event(v, &event);
+    }
+}
+
+static void put_multi(struct efsim_vi *v, uint32_t n, unsigned flags, unsigned type, unsigned subtype)
+{
+    ef_event event = {.rx_multi_discard = {.type = type & 0xffff, .n_descs = n & 0xffff, .flags = flags & 0xffff,
+                                           .subtype = subtype & 0xffff}};
+
+    efsim_put_event(v, &event);
+}
+
+/* Good frames of one buffer share an event; one of several has two, for its beginning and for the rest. */
+static void report_merged(struct efsim_vi *v, uint32_t n, bool whole, unsigned bad, unsigned subtype)
+{
+    unsigned type = bad ? EF_EVENT_TYPE_RX_MULTI_DISCARD : EF_EVENT_TYPE_RX_MULTI;
+    bool alone = n > 1 || bad || !whole;
+    ef_event *last = &v->events[(v->events_last - 1) & v->events_mask];
+
+    if (!alone && v->merging > 0 && v->merging < EF_VI_RECEIVE_BATCH && v->events_first != v->events_last) {
+        last->rx_multi.n_descs++;
+        v->merging++;
+        v->nic->counts.merged++;
+        return;
+    }
+    v->merging = alone ? 0 : 1;
+    if (n > 1) {
+        put_multi(v, 1, EF_EVENT_FLAG_SOP | EF_EVENT_FLAG_CONT, EF_EVENT_TYPE_RX_MULTI, 0);
+        put_multi(v, n - 1, whole ? 0 : EF_EVENT_FLAG_CONT, type, subtype);
+        return;
+    }
+    put_multi(v, 1, EF_EVENT_FLAG_SOP | (whole ? 0 : EF_EVENT_FLAG_CONT), type, subtype);
+}
+
+static void report_packets(struct efsim_vi *v)
+{
+    ef_event event = {.rx_multi_pkts = {.type = EF_EVENT_TYPE_RX_MULTI_PKTS, .n_pkts = 1}};
+
+    efsim_put_event(v, &event);
+}
+
+static void into_buffers(ef_vi *vi, const uint8_t *frame, uint32_t len)
+{
+    struct efsim_vi *v = vi->sim;
+    uint32_t n = (len + EFSIM_PREFIX + EFSIM_RX_BYTES - 1) / EFSIM_RX_BYTES, posted = v->rx_posted - v->rx_filled;
+    unsigned subtype = 0, bad = faults_of(v, frame, len, &subtype);
+    bool whole = n <= posted;
+    ef_event trunc = {.generic.type = EF_EVENT_TYPE_RX_NO_DESC_TRUNC};
+
+    if (!posted) {
+        v->nic->counts.no_descriptor++;
+        return;
+    }
+    if (n > 1 && v->nic->faults.trunc > 0) {
+        v->nic->faults.trunc--;
+        whole = false;
+        n--;
+    }
+    if (n > posted)
+        n = posted;
+    fill(vi, frame, len, n);
+    v->nic->counts.discarded += bad != 0;
+    if (v->nic->options.arch == EF_VI_ARCH_EF100)
+        report_packets(v);
+    else if (efsim_merges(v, vi->vi_flags))
+        report_merged(v, n, whole, whole ? bad : 0, subtype);
+    else
+        report_each(v, len, n, whole, whole ? bad : 0, subtype);
+    if (!whole) {
+        v->nic->counts.truncated++;
+        efsim_put_event(v, &trunc);
+    }
+}
+
+int ef_vi_receive_unbundle(ef_vi *vi, const ef_event *event, ef_request_id *ids)
+{
+    struct efsim_vi *v = vi->sim;
+    unsigned n = event->rx_multi.n_descs;
+
+    EFSIM_MUST(EF_EVENT_TYPE(*event) == EF_EVENT_TYPE_RX_MULTI || EF_EVENT_TYPE(*event) == EF_EVENT_TYPE_RX_MULTI_DISCARD,
+               "an event of type %u has nothing to unbundle", EF_EVENT_TYPE(*event));
+    EFSIM_MUST(n <= EF_VI_RECEIVE_BATCH && n <= v->rx_filled - v->rx_removed, "an event was unbundled twice");
+    for (unsigned i = 0; i < n; i++)
+        ids[i] = v->rx[v->rx_removed++ & v->rx_mask].id;
+    return (int)n;
+}
+
+ef_request_id ef_vi_rxq_next_desc_id(ef_vi *vi)
+{
+    struct efsim_vi *v = vi->sim;
+
+    EFSIM_MUST(v->rx_filled != v->rx_removed, "no descriptor was filled");
+    return v->rx[v->rx_removed++ & v->rx_mask].id;
+}
+
+int ef_vi_receive_get_bytes(ef_vi *vi, const void *packet, uint16_t *bytes)
+{
+    struct prefix prefix;
+
+    EFSIM_MUST(!efsim_refers(vi->sim->nic), "EFCT has no prefix: the length is in the event");
+    memcpy(&prefix, packet, sizeof(prefix));
+    *bytes = prefix.len;
+    return 0;
+}
+
+/* ---- EFCT ---- */
+
+static bool next_superbuf(struct efsim_vi *v)
+{
+    struct efsim_superbuf *now = &v->superbuf[v->current];
+
+    if (now->filling && v->next_slot < EFSIM_SLOTS)
+        return true;
+    now->filling = false;
+    now->full = now->held > 0;
+    for (int i = 0; i < EFSIM_SUPERBUFS; i++) {
+        if (v->superbuf[i].held)
+            continue;
+        v->current = i;
+        v->next_slot = 0;
+        v->superbuf[i].filling = true;
+        return true;
+    }
+    return false;
+}
+
+static void into_superbuf(ef_vi *vi, const uint8_t *frame, uint32_t len)
+{
+    struct efsim_vi *v = vi->sim;
+    struct efsim_superbuf *s;
+    unsigned subtype = 0, bad = faults_of(v, frame, len, &subtype), slot;
+    struct prefix prefix = {.len = (uint16_t)len, .turn = v->turn};
+    ef_event event = {.rx_ref_discard = {.type = bad ? EF_EVENT_TYPE_RX_REF_DISCARD : EF_EVENT_TYPE_RX_REF,
+                                         .len = (uint16_t)len, .flags = bad & 0xffff}};
+
+    EFSIM_MUST(len + EFSIM_PREFIX <= EFSIM_SLOT, "a frame of %u bytes", len);
+    if (!next_superbuf(v)) {
+        v->nic->counts.no_superbuf++;
+        return;
+    }
+    s = &v->superbuf[v->current];
+    slot = v->next_slot++;
+    s->held++;
+    s->lent[slot] = 1;
+    prefix.timestamp = v->nic->options.no_timestamps || !(vi->vi_flags & EF_VI_RX_TIMESTAMPS) ? 0 : wall_clock();
+    memcpy(s->memory + slot * EFSIM_SLOT, &prefix, sizeof(prefix));
+    memcpy(s->memory + slot * EFSIM_SLOT + EFSIM_PREFIX, frame, len);
+    v->nic->counts.discarded += bad != 0;
+    event.rx_ref.pkt_id = (unsigned)v->current * EFSIM_SLOTS + slot;
+    efsim_put_event(v, &event);
+}
+
+static uint8_t *packet_at(struct ef_vi *vi, uint32_t packet)
+{
+    struct efsim_vi *v = vi->sim;
+
+    EFSIM_MUST(v && efsim_refers(v->nic), "only EFCT refers to packets");
+    EFSIM_MUST(packet < EFSIM_SUPERBUFS * EFSIM_SLOTS && v->superbuf[packet / EFSIM_SLOTS].lent[packet % EFSIM_SLOTS],
+               "packet %u was released already, or never there", packet);
+    return v->superbuf[packet / EFSIM_SLOTS].memory + packet % EFSIM_SLOTS * EFSIM_SLOT;
+}
+
+const void *efct_vi_rxpkt_get(struct ef_vi *vi, uint32_t packet)
+{
+    return packet_at(vi, packet) + EFSIM_PREFIX;
+}
+
+void efct_vi_rxpkt_release(struct ef_vi *vi, uint32_t packet)
+{
+    struct efsim_superbuf *s;
+    uint8_t *data = packet_at(vi, packet);
+
+    if (vi->sim->nic->options.strict)
+        memset(data, POISON, EFSIM_SLOT);
+    s = &vi->sim->superbuf[packet / EFSIM_SLOTS];
+    s->lent[packet % EFSIM_SLOTS] = 0;
+    s->held--;
+}
+
+/* ---- both ---- */
+
+int ef_vi_receive_get_precise_timestamp(ef_vi *vi, const void *packet, ef_precisetime *out)
+{
+    struct efsim_vi *v = vi->sim;
+    struct prefix prefix;
+
+    EFSIM_MUST(vi->vi_flags & EF_VI_RX_TIMESTAMPS, "the virtual interface was made without EF_VI_RX_TIMESTAMPS");
+    memcpy(&prefix, (const uint8_t *)packet - (efsim_refers(v->nic) ? EFSIM_PREFIX : 0), sizeof(prefix));
+    EFSIM_MUST(v->turn - prefix.turn <= 1, "the queue was polled again since the packet's event");
+    memset(out, 0, sizeof(*out));
+    if (v->nic->faults.unsynchronised)
+        return -ENOMSG;
+    if (!prefix.timestamp)
+        return -ENODATA;
+    out->tv_sec = (int64_t)(prefix.timestamp / SF_SEC);
+    out->tv_nsec = (uint32_t)(prefix.timestamp % SF_SEC);
+    out->tv_flags = v->nic->faults.clock_unset ? 0 : EF_VI_SYNC_FLAG_CLOCK_SET;
+    return 0;
+}
+
+/* So many frames as there is certainly room for events about. */
+void efsim_receive(ef_vi *vi)
+{
+    struct efsim_vi *v = vi->sim;
+    struct sf_driver *wire = v->nic->wire;
+    struct sf_frame frames[BURST];
+    int n;
+
+    if (v->events_last - v->events_first > v->events_mask / 2)
+        return;
+    n = wire->fast.rx_burst(wire, frames, BURST);
+    for (int i = 0; i < n; i++) {
+        bool wanted = efsim_wants(v->nic, frames[i].data, frames[i].len);
+
+        v->nic->counts.to_kernel += !wanted;
+        if (!wanted && !(v->nic->options.shared && efsim_refers(v->nic)))
+            continue;
+        v->nic->counts.received++;
+        if (efsim_refers(v->nic))
+            into_superbuf(vi, frames[i].data, frames[i].len);
+        else
+            into_buffers(vi, frames[i].data, frames[i].len);
+    }
+    if (n)
+        wire->fast.rx_release(wire, frames, n);
+}
