@@ -1,11 +1,12 @@
-"""Fuzzes the parsers of sfloop/native/wire, on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Fuzzes what takes frames from others, on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 
     python tests/fuzz/run.py --seconds 10
-    python tests/fuzz/run.py --seconds 600 --engine mutation --seed 7
-    python tests/fuzz/run.py --input crash-1234     # once more, what has failed
+    python tests/fuzz/run.py --target tcp --seconds 600 --engine mutation --seed 7
+    python tests/fuzz/run.py --target wire --input crash-1234     # once more, what has failed
 
-With clang it is libFuzzer, which looks for inputs that reach new code; without, a loop that changes seeds at random.
-The seeds are frames that the emitters wrote. Exit status 1 when something was found; the input is then named.
+The targets are `wire`, the parsers of sfloop/native/wire, and `tcp`, segments to a connection in any state; without
+--target each of them for the time given. With clang it is libFuzzer, which looks for inputs that reach new code;
+without, a loop that changes seeds at random. Exit status 1 when something was found; the input is then named.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NATIVE = HERE.parents[1] / "sfloop" / "native"
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE=", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 SANITIZERS = "address,undefined"
+#: Target → the sources under sfloop/native that it runs.
+TARGETS = {"wire": ["wire/*.c"], "tcp": ["wire/*.c", "tcpip/*.c", "stacks/tcpip.c", "stacks/tcpip_stream.c"]}
 ENVIRONMENT = {
     **os.environ,
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
@@ -42,11 +46,25 @@ def run(command: list[str], **options: object) -> int:
         raise Failed(f"{shlex.join(command)}: {error}") from error
 
 
-def build(compiler: list[str], sanitizers: str, sources: list[str], program: Path) -> bool:
-    """Compiles with the whole of wire; false, and the compiler's complaint shown, if that fails."""
-    files = [str(HERE / name) for name in sources] + [str(path) for path in sorted((NATIVE / "wire").glob("*.c"))]
-    include = ["-I", str(NATIVE / "include")]
-    return run([*compiler, *FLAGS, f"-fsanitize={sanitizers}", *include, *files, "-o", str(program)]) == 0
+def build(compiler: list[str], sanitizers: str, sources: list[Path], program: Path) -> bool:
+    """Compiles, two files at a time; false, and the compiler's complaint shown, if that fails."""
+    command = [*compiler, *FLAGS, f"-fsanitize={sanitizers}", "-I", str(NATIVE / "include")]
+    folder = program.with_suffix(".objects")
+    folder.mkdir()
+
+    def compile_one(source: Path) -> bool:
+        return run([*command, "-c", str(source), "-o", str(folder / f"{source.parent.name}-{source.stem}.o")]) == 0
+
+    with ThreadPoolExecutor(2) as pool:
+        if not all(pool.map(compile_one, sources)):
+            return False
+    objects = sorted(str(path) for path in folder.iterdir())
+    return run([*command, *objects, "-lm", "-o", str(program)]) == 0
+
+
+def core_sources(target: str) -> list[Path]:
+    """What of the C core a target runs."""
+    return [path for pattern in TARGETS[target] for path in sorted(NATIVE.glob(pattern))]
 
 
 def has_libfuzzer(clang: str, scratch: Path) -> bool:
@@ -67,11 +85,12 @@ def choose_engine(wanted: str, scratch: Path) -> tuple[str, list[str]]:
     return "mutation", shlex.split(os.environ.get("CC", "cc"))
 
 
-def write_seeds(compiler: list[str], scratch: Path) -> Path:
-    """The folder with the frames that the emitters make."""
-    program, corpus = scratch / "seeds_wire", scratch / "corpus"
+def write_seeds(compiler: list[str], target: str, scratch: Path) -> Path:
+    """The folder with what is begun with: frames that the emitters make, states of a connection."""
+    program, corpus = scratch / "seeds", scratch / "corpus"
     corpus.mkdir()
-    if not build(compiler, SANITIZERS, ["seeds_wire.c"], program) or run([str(program), str(corpus)]):
+    sources = [HERE / f"seeds_{target}.c", *core_sources("wire")]
+    if not build(compiler, SANITIZERS, sources, program) or run([str(program), str(corpus)]):
         raise Failed("the seeds could not be made")
     return corpus
 
@@ -86,16 +105,16 @@ def command_line(engine: str, program: Path, options: argparse.Namespace, corpus
     return [str(program), *limits, f"-artifact_prefix={failures}/", str(corpus)]
 
 
-def fuzz(options: argparse.Namespace, scratch: Path) -> int:
+def fuzz(target: str, options: argparse.Namespace, scratch: Path) -> int:
     """Builds, runs, and says what was found."""
     engine, compiler = choose_engine(options.engine, scratch)
-    program = scratch / "fuzz_wire"
-    sources = ["fuzz_wire.c"] if engine == "libfuzzer" else ["fuzz_wire.c", "mutate.c"]
+    program = scratch / "fuzz"
+    sources = [HERE / f"fuzz_{target}.c", *core_sources(target)] + [HERE / "mutate.c"] * (engine == "mutation")
     sanitizers = f"fuzzer,{SANITIZERS}" if engine == "libfuzzer" else SANITIZERS
-    print(f"wire: {engine}, {' '.join(compiler)}, {options.seconds} s, seed {options.seed}", flush=True)
+    print(f"{target}: {engine}, {' '.join(compiler)}, {options.seconds} s, seed {options.seed}", flush=True)
     if not build(compiler, sanitizers, sources, program):
         raise Failed("the fuzzer does not compile")
-    corpus = write_seeds(compiler, scratch)
+    corpus = write_seeds(compiler, target, scratch)
     if options.input and engine == "mutation":  # the seeds are run first, so that one seed and no time is that input
         shutil.rmtree(corpus)
         corpus.mkdir()
@@ -109,29 +128,35 @@ def fuzz(options: argparse.Namespace, scratch: Path) -> int:
     lines = log.read_text(errors="replace").splitlines()
     print("\n".join(lines if status else lines[-1:]), flush=True)
     if status:
-        print(f"wire: failed (status {status}); what failed is in {failures}", file=sys.stderr)
+        print(f"{target}: failed (status {status}); what failed is in {failures}", file=sys.stderr)
         return 1
     if not any(failures.iterdir()):
         failures.rmdir()
-    print("wire: nothing found")
+    print(f"{target}: nothing found")
     return 0
 
 
 def main() -> int:
     """Reads the command line, and works in a folder that is removed afterwards."""
-    parser = argparse.ArgumentParser(description="Fuzz the wire formats.")
+    parser = argparse.ArgumentParser(description="Fuzz what takes frames from others.")
+    parser.add_argument("--target", choices=[*TARGETS], help="one of them (all)")
     parser.add_argument("--seconds", type=int, default=10, help="how long (10)")
     parser.add_argument("--seed", type=int, default=1, help="what the random numbers begin with (1)")
     parser.add_argument("--engine", choices=["auto", "libfuzzer", "mutation"], default="auto")
     parser.add_argument("--input", type=Path, help="run this input once instead")
     parser.add_argument("--failures", default="build/fuzz", help="the folder for inputs that fail (build/fuzz)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sfloop-fuzz-") as scratch:
-        try:
-            return fuzz(options, Path(scratch))
-        except Failed as error:
-            print(f"wire: {error}", file=sys.stderr)
-            return 2
+    if options.input and not options.target:
+        parser.error("--input is for one --target")
+    status = 0
+    for target in [options.target] if options.target else TARGETS:
+        with tempfile.TemporaryDirectory(prefix="sfloop-fuzz-") as scratch:
+            try:
+                status = max(status, fuzz(target, options, Path(scratch)))
+            except Failed as error:
+                print(f"fuzz: {error}", file=sys.stderr)
+                return 2
+    return status
 
 
 if __name__ == "__main__":

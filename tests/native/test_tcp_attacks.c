@@ -1,0 +1,359 @@
+/*
+ * What somebody on the network may try: floods of SYNs, guesses at a connection's numbers, peers that lie about what they have
+ * received or take it in drops. Memory and what is sent in answer are bounded, and a connection that has nothing to do with it
+ * does not notice.
+ */
+#define _GNU_SOURCE
+#include "../../sfloop/native/stacks/tcpip_sock.h"
+
+#include "simulated_network.h"
+#include "tcp_loss_check.h"
+
+enum { MSS = 1460 };
+
+static struct stream victim; /* of a to b */
+static struct sf_sock *listener;
+static struct sockaddr_in name;
+
+static void begin_attack(void)
+{
+    struct sf_tcp_limits limits = {.max_half_open = 64, .memory = 8 << 20, .min_rto = 200 * SF_MS};
+
+    network_begin(1500, &limits, &limits);
+    wire.delay = SF_MS;
+    listener = listen_on(b, B_ADDR, 128, &name);
+    stream_connect(&victim, name, 2);
+    CHECK(stream_connected(&victim, SF_SEC) == 0);
+    stream_accepted(&victim, listener, 3);
+}
+
+/* The victim's transfer goes on while `attack` is called every `gap`. */
+static void transfer_under(void (*attack)(uint32_t), uint32_t times, sf_ns gap)
+{
+    sf_ns until = clock_now + 100 * SF_SEC, next = clock_now;
+    uint32_t n = 0;
+
+    victim.client.to_send = victim.server.to_receive = 300000;
+    victim.server.to_send = victim.client.to_receive = 300000;
+    while (!side_is_done(&victim.client) || !side_is_done(&victim.server) || n < times) {
+        side_run(&victim.client);
+        side_run(&victim.server);
+        for (; n < times && clock_now >= next; next += gap)
+            attack(n++);
+        CHECK(clock_now < until);
+        network_step(n < times && next < until ? next : until);
+    }
+    CHECK(!victim.client.error && !victim.server.error);
+    CHECK(victim.client.received == 300000 && victim.server.received == 300000);
+}
+
+static void end_attack(void)
+{
+    stream_release(&victim);
+    b->ops->release(listener);
+    network_end();
+}
+
+/* A segment that seems to come from a, to b. */
+static void forge(uint16_t src_port, const struct sf_tcp_segment *s, uint32_t len)
+{
+    static uint8_t frame[1600], payload[1460];
+    struct sf_tcp_peer peer = {.src_mac = {2, 0, 0, 0, 0, 1}, .dst_mac = {2, 0, 0, 0, 0, 2}, .src_addr = inet_addr(A_ADDR),
+                               .dst_addr = inet_addr(B_ADDR), .src_port = src_port, .dst_port = name.sin_port, .ttl = 64};
+    struct iovec piece = {payload, len};
+    struct sf_tcp_template template;
+    size_t size;
+
+    CHECK(sf_tcp_template_init(&template, &peer) == 0);
+    size = sf_tcp_emit(&template, frame, sizeof frame, s, &piece, 1, 1);
+    CHECK(size);
+    wire_put(&wire, 0, frame, size);
+}
+
+static struct sf_tcp_conn *conn_of_side(const struct side *s)
+{
+    return ((struct tcpip_stream *)s->sock)->conn;
+}
+
+static uint16_t victims_port(void)
+{
+    return conn_of_side(&victim.client)->ep.flow.key.local_port;
+}
+
+/* ---- floods ---- */
+
+static void syn(uint32_t n)
+{
+    for (uint32_t i = 0; i < 20; i++) {
+        struct sf_tcp_segment s = {.seq = n * 77 + i, .flags = SF_TCP_SYN, .has = SF_TCP_HAS_MSS, .mss = MSS, .window = 1000};
+
+        forge(sf_be16((uint16_t)(1024 + n * 20 + i)), &s, 0);
+    }
+    CHECK(tcpip_of(b)->tcp.n_half_open <= 64);
+}
+
+static void test_a_syn_flood(void)
+{
+    uint64_t sent;
+
+    begin_attack();
+    sent = wire.sent;
+    transfer_under(syn, 1000, 100 * SF_US);
+    CHECK(tcpip_of(b)->tcp.n_conns == 1 && counter(b, "tcp_cookies_sent") > 15000);
+    CHECK(wire.sent - sent < 20000 * 4 + 5000); /* an answer and the RST of a host that has not asked for each */
+    end_attack();
+}
+
+/* With the queue full of SYNs that nobody means, who does mean it gets in, by a cookie. */
+static void test_connecting_through_a_flood(void)
+{
+    struct stream s;
+    uint32_t before;
+
+    begin_attack();
+    for (uint32_t n = 0; n < 10; n++) {
+        syn(n);
+        wire.end[0].busy_until = 0;
+    }
+    while (wire_next(&wire, 1) != SF_NEVER) { /* a's own stack would reset them: it is not asked */
+        struct sf_event events[16];
+
+        clock_now = wire_next(&wire, 1);
+        b->ops->poll(b, clock_now, events, 16);
+    }
+    CHECK(tcpip_of(b)->tcp.n_half_open == 64);
+    before = (uint32_t)counter(b, "tcp_cookies_good");
+    stream_connect(&s, name, 4);
+    for (int i = 0; i < 100 && a->ops->connect_result(s.client.sock) == -EINPROGRESS; i++) {
+        syn((uint32_t)i); /* and on it goes */
+        network_step(clock_now + SF_MS);
+    }
+    CHECK(a->ops->connect_result(s.client.sock) == 0);
+    CHECK(put(s.client.sock, "hello", 5) == 5);
+    stream_accepted(&s, listener, 5);
+    CHECK(counter(b, "tcp_cookies_good") == before + 1);
+    for (sf_ns until = clock_now + SF_SEC; clock_now < until;)
+        network_step(until);
+    expect_bytes(s.server.sock, "hello");
+    stream_release(&s);
+    end_attack();
+}
+
+static void challenge_ack(uint32_t n)
+{
+    struct sf_tcp_segment s = {.seq = n * 0x01000193u, .ack = n * 0x9e3779b9u, .flags = SF_TCP_ACK, .window = (uint16_t)n};
+
+    for (int i = 0; i < 10; i++)
+        forge(victims_port(), &s, 0);
+}
+
+/* ACKs of numbers that cannot be are answered so often in a second, and no more (RFC 5961, 7). */
+static void test_an_ack_storm(void)
+{
+    uint64_t before, answered;
+
+    begin_attack();
+    before = info_of(victim.server.sock).segments_sent;
+    for (uint32_t n = 0; n < 2000; n++) {
+        challenge_ack(n);
+        network_step(clock_now + SF_MS / 2);
+    }
+    answered = info_of(victim.server.sock).segments_sent - before;
+    CHECK(answered < 2000);
+    transfer_under(challenge_ack, 3000, 50 * SF_US);
+    end_attack();
+}
+
+/* ---- guesses ---- */
+
+static void guess(uint32_t n)
+{
+    static uint64_t seed = 0xb11d;
+    uint8_t flags = n % 4 == 0 ? SF_TCP_RST : n % 4 == 1 ? SF_TCP_RST | SF_TCP_ACK : n % 4 == 2 ? SF_TCP_SYN : SF_TCP_ACK;
+    struct sf_tcp_segment s = {.seq = (uint32_t)next_random(&seed), .ack = (uint32_t)next_random(&seed), .flags = flags,
+                               .window = 1000};
+
+    /* Anywhere but at the very number, which one guess in 2^32 is. */
+    if (s.seq != conn_of_side(&victim.server)->rcv.nxt)
+        forge(victims_port(), &s, n % 4 == 3 ? 100 : 0);
+}
+
+/* Somebody who sees the window, but not the number: all but that one. */
+static void guess_in_window(uint32_t n)
+{
+    struct sf_tcp_conn *c = conn_of_side(&victim.server);
+    struct sf_tcp_segment s = {.seq = c->rcv.nxt + 50000 + n % 1000, .flags = n & 1 ? SF_TCP_RST : SF_TCP_SYN, .window = 1};
+
+    forge(victims_port(), &s, 0);
+}
+
+static void test_blind_resets_and_data(void)
+{
+    begin_attack();
+    transfer_under(guess, 20000, 20 * SF_US);
+    end_attack();
+    begin_attack();
+    transfer_under(guess_in_window, 2000, 100 * SF_US);
+    end_attack();
+}
+
+/* ---- a peer that lies, in whose place the test is ---- */
+
+static struct sf_sock *sender; /* b's end, whose peer is in our hands */
+static uint32_t host_una, host_nxt, peer_nxt, largest;
+static uint64_t frames_out;
+
+static void hear(void)
+{
+    static uint8_t frame[WIRE_FRAME_MAX];
+    struct sf_event events[16];
+    size_t len;
+
+    for (int i = 0; i < 2; i++) {
+        b->ops->poll(b, clock_now, events, 16);
+        while ((len = wire_take(&wire, 0, frame))) {
+            struct sf_tcp_segment s;
+            struct sf_ipv4 ip;
+
+            sf_ipv4_parse(frame + 14, len - 14, 0, &ip);
+            if (ip.protocol != SF_IPV4_TCP || sf_tcp_parse(&ip, 0, &s))
+                continue;
+            frames_out++;
+            if (s.flags & SF_TCP_SYN)
+                host_una = host_nxt = s.seq + 1;
+            if (sf_seq_lt(host_nxt, s.seq + s.payload_len))
+                host_nxt = s.seq + s.payload_len;
+            if (s.payload_len > largest)
+                largest = s.payload_len;
+        }
+    }
+}
+
+static void say(struct sf_tcp_segment s)
+{
+    s.seq = peer_nxt;
+    if (!(s.flags & SF_TCP_SYN))
+        s.flags |= SF_TCP_ACK;
+    forge(sf_be16(999), &s, 0);
+    hear();
+    if (sender) {
+        struct sf_tcp_conn *c = ((struct tcpip_stream *)sender)->conn;
+
+        check_loss(&c->loss);
+    }
+}
+
+static void begin_lies(uint16_t mss, uint16_t window)
+{
+    struct sf_tcp_limits limits = {.memory = 8 << 20, .min_rto = 200 * SF_MS};
+    struct sf_tcp_segment handshake = {
+        .flags = SF_TCP_SYN, .has = SF_TCP_HAS_MSS | SF_TCP_HAS_SACK_PERMITTED, .mss = mss, .window = window};
+    static uint8_t data[65536];
+
+    network_begin(1500, &limits, &limits);
+    a->ops->destroy(a); /* its place is ours */
+    listener = listen_on(b, B_ADDR, 128, &name);
+    sender = NULL;
+    peer_nxt = 5;
+    say(handshake);
+    peer_nxt = 6;
+    clock_now += SF_MS;
+    say((struct sf_tcp_segment){.ack = host_una, .window = window});
+    sender = accept_from(listener, 9);
+    while (put(sender, data, sizeof data) > 0)
+        ;
+    hear();
+}
+
+static void end_lies(void)
+{
+    b->ops->abort(sender);
+    b->ops->release(listener);
+    b->ops->destroy(b);
+    wire_end(&wire);
+}
+
+/* Every second byte, in ranges of one byte; ranges that make no sense; the same over and over. */
+static void test_sack_abuse(void)
+{
+    uint64_t seed = 0x5ac;
+
+    begin_lies(MSS, 65535);
+    for (uint32_t i = 0; i < 30000; i++) {
+        struct sf_tcp_segment s = {.ack = host_una, .window = 65535, .n_sack = 4};
+
+        for (int j = 0; j < 4; j++) {
+            uint32_t at = (uint32_t)next_random(&seed) % 60000;
+
+            s.sack[j] = i % 3 == 0   ? (struct sf_tcp_range){host_una + at, host_una + at + 1}
+                        : i % 3 == 1 ? (struct sf_tcp_range){host_una + at / MSS * MSS, host_una + (at / MSS + 1) * MSS}
+                                     : (struct sf_tcp_range){(uint32_t)next_random(&seed), (uint32_t)next_random(&seed)};
+        }
+        say(s);
+        clock_now += 10 * SF_US;
+    }
+    CHECK(info_of(sender).in_flight <= 65535 && tcpip_of(b)->tcp.memory <= 8 << 20);
+    CHECK(frames_out < 30000 + 1000);
+    end_lies();
+}
+
+/* It acknowledges what has not arrived yet, as soon as it was sent: the window grows no faster than it would by rights, and there is
+ * never more under way than the peer's window. */
+static void test_optimistic_acks(void)
+{
+    begin_lies(MSS, 65535);
+    for (int i = 0; i < 2000; i++) {
+        host_una = host_nxt;
+        say((struct sf_tcp_segment){.ack = host_una, .window = 65535});
+        clock_now += 10 * SF_US;
+        CHECK(info_of(sender).in_flight <= 65535);
+    }
+    CHECK(info_of(sender).cwnd <= 4u << 20);
+    end_lies();
+}
+
+/* A segment acknowledged byte by byte is one segment (RFC 3465). */
+static void test_acks_in_pieces(void)
+{
+    uint32_t before;
+
+    begin_lies(MSS, 65535);
+    before = info_of(sender).cwnd;
+    for (int i = 0; i < MSS; i++)
+        say((struct sf_tcp_segment){.ack = ++host_una, .window = 65535});
+    CHECK(info_of(sender).cwnd <= before + 2 * MSS);
+    end_lies();
+}
+
+/* A window of a byte or an MSS of nothing does not make us send a segment for each byte. */
+static void test_tiny_windows_and_segments(void)
+{
+    uint64_t before;
+
+    begin_lies(1, 65535);
+    CHECK(largest >= 48);
+    end_lies();
+    begin_lies(MSS, 2 * MSS);
+    before = frames_out;
+    for (int i = 0; i < 5000; i++) {
+        host_una = host_nxt;
+        say((struct sf_tcp_segment){.ack = host_una, .window = 1 + i % 3});
+        clock_now += 100 * SF_US;
+    }
+    CHECK(frames_out - before < 500);
+    end_lies();
+}
+
+int main(void)
+{
+    clock_now = sf_now();
+    test_a_syn_flood();
+    test_connecting_through_a_flood();
+    test_an_ack_storm();
+    test_blind_resets_and_data();
+    test_sack_abuse();
+    test_optimistic_acks();
+    test_acks_in_pieces();
+    test_tiny_windows_and_segments();
+    return 0;
+}
