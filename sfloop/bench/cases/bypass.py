@@ -110,6 +110,9 @@ def _cost(rig: Rig, contender: Contender) -> Sample:
     with rig.server(contender, "cost.stack", parameters=given) as server:
         load = rig.own(server, ticks, rig.settings.seconds)
     values = {key: float(load.raw[key]) for key in ("send", "receive", "idle")}
+    with rig.server(contender, "cost.segments", parameters=given) as server:
+        raw = rig.own(server, ticks, rig.settings.seconds).raw
+    values |= {"segment_send": float(raw["send"]), "segment_receive": float(raw["receive"])}
     if _unavailable() is None:
         with netns.veth_pair() as place:
             placed = replace(rig, place=place)
@@ -166,10 +169,12 @@ CASES = (
     ),
     Case(
         "stack-cost",
-        "the tcpip stack by itself, C over shared memory: a datagram of 64 B, and a turn with nothing to do",
+        "the tcpip stack by itself, C over shared memory: a datagram and a TCP segment of 64 B, a turn with nothing to do",
         (
             Metric("receive", "received, per datagram", "ns", "lower"),
             Metric("send", "sent, per datagram", "ns", "lower"),
+            Metric("segment_receive", "received, per segment", "ns", "lower"),
+            Metric("segment_send", "sent, per segment", "ns", "lower"),
             Metric("idle", "idle turn, shm", "ns", "lower"),
             Metric("idle_af_xdp", "idle turn, AF_XDP", "ns", "lower"),
         ),

@@ -11,7 +11,7 @@ from typing import Any
 
 import sfloop
 from sfloop.bench.serve import say
-from sfloop.native.engine.core import measure_datagrams, measure_idle
+from sfloop.native.engine.core import measure_datagrams, measure_idle, measure_segments
 
 _SENDER, _RECEIVER = "127.77.0.1", "127.77.0.2"
 
@@ -62,3 +62,40 @@ async def idle(parameters: Mapping[str, Any]) -> None:
     assert isinstance(loop, sfloop.Loop)
     found = measure_idle(loop, parameters["seconds"])
     say({"idle": found, "seconds": parameters["seconds"], "involuntary_switches": _involuntary_switches() - switches})
+
+
+async def segments(parameters: Mapping[str, Any]) -> None:
+    """ns for a TCP segment sent and received over a wire in shared memory, its ACKs with it."""
+    wire = f"cost{os.getpid()}"
+    loops = [
+        sfloop.Loop(sfloop.Options(driver="shm", interface=f"{wire}@{address}", fallback="error"))
+        for address in (_SENDER, _RECEIVER)
+    ]
+    sender, receiver = await asyncio.to_thread(_connect, *loops)
+    switches, begin = _involuntary_switches(), time.perf_counter()
+    sent, received = measure_segments(sender._core, receiver._core, parameters["size"], parameters["seconds"])
+    switches, spent = _involuntary_switches() - switches, time.perf_counter() - begin
+    await asyncio.to_thread(_close, loops, (sender, receiver))
+    say({"send": sent, "receive": received, "seconds": spent, "involuntary_switches": switches})
+
+
+class _Accepted(asyncio.Protocol):
+    """Keeps the transport of the connection that was accepted."""
+
+    transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+
+def _connect(from_loop: sfloop.Loop, to_loop: sfloop.Loop) -> tuple[Any, Any]:
+    """A connection between two loops of one thread, which run by turns until it is there."""
+    accepted = _Accepted()
+    server = to_loop.run_until_complete(to_loop.create_server(lambda: accepted, _RECEIVER, 0))
+    address = server.sockets[0].getsockname()
+    connecting = from_loop.create_task(from_loop.create_connection(asyncio.Protocol, *address[:2]))
+    while accepted.transport is None or not connecting.done():
+        for loop in (from_loop, to_loop):
+            loop.run_until_complete(asyncio.sleep(0))
+    server.close()
+    return connecting.result()[0], accepted.transport

@@ -933,6 +933,21 @@ def measure_datagrams(Sink sender, Sink receiver, size, seconds):
     return cost.send_ns, cost.receive_ns
 
 
+def measure_segments(Sink sender, Sink receiver, size, seconds):
+    """What they take for a segment of `size` bytes between the two ends of a TCP connection: (to send, to receive it) in ns.
+
+    :raises OSError: a segment did not arrive, or a stack refused one.
+    """
+    cdef sf_segment_cost cost
+    cdef int error
+    if sender.sock == NULL or receiver.sock == NULL:
+        raise os_error(errno_of.EBADF)
+    error = sf_measure_segments(sender.sock, receiver.sock, size, to_ns(seconds), &cost)
+    if error < 0:
+        raise os_error(-error)
+    return cost.send_ns, cost.receive_ns
+
+
 def measure_idle(LoopCore loop, seconds):
     """ns that the loop's bypass stack takes in a turn in which there is nothing to do. The loop does not run meanwhile."""
     loop.check_open()

@@ -323,4 +323,9 @@ cdef extern from "sf/measure.h" nogil:
         double receive_ns
 
     int sf_measure_datagrams(sf_sock *sender, sf_sock *to, uint32_t size, sf_ns span, sf_datagram_cost *out)
+    cdef struct sf_segment_cost:
+        double send_ns
+        double receive_ns
+
+    int sf_measure_segments(sf_sock *sender, sf_sock *to, uint32_t size, sf_ns span, sf_segment_cost *out)
     double sf_measure_idle(sf_stack *, sf_ns span)

@@ -95,6 +95,84 @@ int sf_measure_datagrams(struct sf_sock *from, struct sf_sock *to, uint32_t size
     return rc;
 }
 
+/* ---- segments ---- */
+
+static int write_burst(struct sf_sock *from, const void *data, uint32_t size)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+
+    for (int i = 0; i < BURST; i++) {
+        ssize_t sent = from->stack->ops->sendv(from, &iov, 1);
+
+        if (sent != (ssize_t)size)
+            return sent < 0 ? (int)sent : -EAGAIN;
+    }
+    poll_once(from->stack);
+    return 0;
+}
+
+/* What has come, and the ACKs for it. */
+static int read_burst(struct sf_sock *to, size_t *left)
+{
+    const struct sf_stack_ops *ops = to->stack->ops;
+    const void *data;
+    ssize_t n;
+
+    poll_once(to->stack);
+    while (*left && (n = ops->recv_borrow(to, &data)) != -EAGAIN) {
+        if (n <= 0 || (size_t)n > *left)
+            return n < 0 ? (int)n : -ECONNRESET;
+        ops->recv_done(to, (size_t)n);
+        *left -= (size_t)n;
+    }
+    poll_once(to->stack);
+    return 0;
+}
+
+/* A burst there and its ACKs back, which take another exchange where the window is smaller than a burst. */
+static int exchange_burst(struct sf_sock *from, struct sf_sock *to, const void *data, uint32_t size, sf_ns spent[2])
+{
+    size_t left = (size_t)size * BURST;
+    sf_ns then = sf_now(), now;
+    int rc = write_burst(from, data, size);
+
+    spent[0] = spent[1] = 0;
+    for (int i = 0; rc == 0; i++) {
+        spent[0] += (now = sf_now()) - then;
+        rc = left ? read_burst(to, &left) : 0;
+        spent[1] += (then = sf_now()) - now;
+        poll_once(from->stack);
+        if (!left) {
+            spent[0] += sf_now() - then;
+            break;
+        }
+        if (i == POLLS_UNTIL_LOST)
+            rc = -ETIMEDOUT;
+    }
+    return rc;
+}
+
+int sf_measure_segments(struct sf_sock *from, struct sf_sock *to, uint32_t size, sf_ns span, struct sf_segment_cost *out)
+{
+    static const uint8_t data[LARGEST];
+    sf_ns *sent = calloc(2 * BURSTS_MAX, sizeof(*sent)), *received = sent + BURSTS_MAX, begin = sf_now(), spent[2];
+    int n = 0, rc = sent ? 0 : -ENOMEM;
+
+    if (size > sizeof(data))
+        rc = -EMSGSIZE;
+    while (rc == 0 && n < BURSTS_MAX && (!n || sf_now() - begin < span)) {
+        rc = exchange_burst(from, to, data, size, spent);
+        sent[n] = spent[0];
+        received[n++] = spent[1];
+    }
+    if (rc == 0) {
+        out->send_ns = median(sent, n) / BURST;
+        out->receive_ns = median(received, n) / BURST;
+    }
+    free(sent);
+    return rc;
+}
+
 /* ---- nothing ---- */
 
 static sf_ns time_polls(struct sf_stack *stack)

@@ -152,6 +152,8 @@ def test_the_cost_of_the_stack_is_that_of_the_stack_alone(settings: Settings) ->
     values = result.samples["sfloop"][0].values
     assert 1 < values["idle"] < values["receive"] < 10_000
     assert 1 < values["send"] < 10_000
+    assert 1 < values["segment_send"] < 10_000
+    assert 1 < values["segment_receive"] < 10_000
     assert ("idle_af_xdp" in values) == (find(["udp-af_xdp"])[0].unavailable() is None)
 
 
