@@ -169,7 +169,7 @@ CASES = (
     ),
     Case(
         "stack-cost",
-        "the tcpip stack by itself, C over shared memory: a datagram and a TCP segment of 64 B, a turn with nothing to do",
+        "the tcpip stack by itself, in C over shared memory: a datagram and a TCP segment of 64 B, an empty turn",
         (
             Metric("receive", "received, per datagram", "ns", "lower"),
             Metric("send", "sent, per datagram", "ns", "lower"),
