@@ -1,0 +1,289 @@
+/*
+ * TCP with the kernel as its peer, and what has to be learned from the kernel for it: routes, neighbours, ICMP errors. In two
+ * network namespaces of the test's own, which end with it, joined by a veth pair, over the packet driver. Skipped where namespaces
+ * may not be made.
+ */
+#define _GNU_SOURCE
+#include "sf/driver.h"
+#include "sf/stack.h"
+
+#include "check.h"
+
+#include "../../sfloop/native/wire/icmp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SKIPPED 77 /* as Meson and Automake understand it */
+#define FIRST 1000000u
+
+static int here, there; /* namespaces */
+static struct sf_stack *stack;
+
+#define DO(command) CHECK(system(command) == 0)
+
+/* ---- the namespaces ---- */
+
+static void enter(int ns)
+{
+    CHECK(setns(ns, CLONE_NEWNET) == 0);
+}
+
+static int new_namespace(void)
+{
+    if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
+        printf("skipped: network namespaces may not be made here: %s\n", strerror(errno));
+        exit(SKIPPED);
+    }
+    return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+}
+
+static void join_namespaces(void)
+{
+    char command[128];
+
+    there = new_namespace();
+    here = new_namespace();
+    snprintf(command, sizeof(command), "ip link add v0 type veth peer name v1 netns /proc/%d/fd/%d 2>/dev/null", (int)getpid(),
+             there);
+    if (there < 0 || here < 0 || fcntl(there, F_SETFD, 0) < 0 || system(command) != 0) {
+        printf("skipped: a veth pair cannot be made here\n");
+        exit(SKIPPED);
+    }
+    DO("ip link set lo up && ip addr add 10.77.0.1/24 dev v0 && ip link set v0 up");
+    DO("ip link add d0 type veth peer name d1 && ip addr add 10.90.0.1/24 dev d0 && ip link set d0 up && ip link set d1 up");
+    DO("ip route add 10.88.0.0/16 via 10.77.0.2");
+    DO("echo 50 > /proc/sys/net/ipv4/neigh/v0/retrans_time_ms && echo 2 > /proc/sys/net/ipv4/neigh/v0/mcast_solicit");
+    enter(there);
+    DO("ip link set lo up && ip addr add 10.77.0.2/24 dev v1 && ip link set v1 up");
+    DO("echo 1 > /proc/sys/net/ipv4/ip_forward && ip route add unreachable 10.88.0.0/16");
+    enter(here);
+}
+
+/* ---- the stack ---- */
+
+static void make_stack(void)
+{
+    struct sf_driver_config driver_config = {.interface = "v0", .queue = -1};
+    char message[SF_DRIVER_ERROR_SIZE];
+    int error = 0;
+    struct sf_driver *driver = sf_driver_find("packet")(&driver_config, &error, message);
+    struct sf_tcpip_config config = {.driver = driver, .interface = "v0", .tcp = {.first_sequence = FIRST}};
+
+    if (!driver) {
+        printf("skipped: %s\n", message);
+        exit(SKIPPED);
+    }
+    stack = sf_stack_tcpip_create(&config, &error, message);
+    CHECK(stack);
+}
+
+static uint64_t counter(const char *name)
+{
+    struct sf_counter counters[160];
+    int n = sf_stack_tcpip_counters(stack, counters, 160);
+
+    for (int i = 0; i < n; i++)
+        if (!strcmp(counters[i].name, name))
+            return counters[i].value;
+    CHECK(!"a counter of that name");
+    return 0;
+}
+
+static bool poll_until(struct sf_sock *sock, uint32_t what, sf_ns patience)
+{
+    struct sf_event events[16];
+    sf_ns give_up = sf_now() + patience;
+
+    CHECK(stack->ops->interest(sock, what) == 0);
+    while (sf_now() < give_up) {
+        int n = stack->ops->poll(stack, sf_now(), events, 16);
+
+        for (int i = 0; i < n; i++)
+            if (events[i].slot == sock->slot && events[i].what & what)
+                return true;
+    }
+    return false;
+}
+
+static struct sockaddr_in address(const char *addr, int port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr)};
+}
+
+/* The result of connecting; *out is the stream if it is 0. */
+static int connect_to(struct sockaddr_in to, struct sf_sock **out)
+{
+    static uint32_t slot;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+    slot++;
+    rc = stack->ops->connect(stack, fd, (struct sockaddr *)&to, sizeof(to), slot, 7, out);
+    close(fd);
+    if (rc < 0)
+        return rc;
+    CHECK(poll_until(*out, SF_WRITABLE, 10 * SF_SEC));
+    rc = stack->ops->connect_result(*out);
+    if (rc < 0)
+        stack->ops->release(*out);
+    return rc;
+}
+
+static void poll_for(sf_ns time)
+{
+    struct sf_event events[16];
+
+    for (sf_ns until = sf_now() + time; sf_now() < until;)
+        stack->ops->poll(stack, sf_now(), events, 16);
+}
+
+/* A listener of the kernel's, over there. */
+static int listen_there(const char *addr, struct sockaddr_in *name)
+{
+    socklen_t len = sizeof(*name);
+    int fd;
+
+    enter(there);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    enter(here);
+    *name = address(addr, 0);
+    CHECK(bind(fd, (struct sockaddr *)name, sizeof(*name)) == 0 && listen(fd, 10) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)name, &len) == 0);
+    return fd;
+}
+
+static int accept_there(int listener)
+{
+    int fd = -1;
+
+    for (int i = 0; fd < 0 && i < 1000; i++) {
+        poll_for(SF_MS); /* the handshake's last ACK leaves with the next poll */
+        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }
+    CHECK(fd >= 0);
+    return fd;
+}
+
+/* ---- the tests ---- */
+
+static void test_connect(void)
+{
+    struct sockaddr_in name, mine;
+    socklen_t len = sizeof(mine);
+    struct sf_sock *sock;
+    char bytes[16];
+    int listener = listen_there("10.77.0.2", &name), peer;
+    sf_ns began = sf_now();
+
+    CHECK(connect_to(name, &sock) == 0); /* neither the route nor the neighbour was known */
+    CHECK(sf_now() - began < SF_SEC / 2 && counter("tcp_tx_no_way") == 0);
+    CHECK(stack->ops->name_of(sock, false, (struct sockaddr *)&mine, &len) == 0 && mine.sin_addr.s_addr == inet_addr("10.77.0.1"));
+    peer = accept_there(listener);
+    CHECK(send(peer, "hello", 5, 0) == 5);
+    CHECK(poll_until(sock, SF_READABLE, SF_SEC) && stack->ops->recv_into(sock, bytes, sizeof(bytes)) == 5);
+    CHECK(stack->ops->sendv(sock, &(struct iovec){"world", 5}, 1) == 5);
+    poll_for(5 * SF_MS);
+    CHECK(recv(peer, bytes, sizeof(bytes), 0) == 5);
+    stack->ops->release(sock);
+    poll_for(5 * SF_MS);
+    CHECK(recv(peer, bytes, sizeof(bytes), 0) == 0);
+    close(peer);
+    poll_for(20 * SF_MS);
+    close(listener);
+    CHECK(connect_to(name, &sock) == -ECONNREFUSED);
+}
+
+static void test_not_that_way(void)
+{
+    struct sf_sock *sock;
+    sf_ns began = sf_now();
+
+    CHECK(connect_to(address("10.90.0.7", 80), &sock) == -EOPNOTSUPP); /* by another interface */
+    CHECK(connect_to(address("10.77.0.1", 80), &sock) == -EOPNOTSUPP); /* ourselves */
+    CHECK(connect_to(address("10.77.0.99", 80), &sock) == -EHOSTUNREACH); /* nobody answers to ARP */
+    CHECK(connect_to(address("10.88.0.1", 80), &sock) == -EHOSTUNREACH); /* the router says so */
+    CHECK(sf_now() - began < 5 * SF_SEC && counter("icmp_errors") == 1);
+}
+
+static uint16_t fragmentation_needed(uint8_t *message, struct sockaddr_in from, struct sockaddr_in to, uint32_t sequence)
+{
+    uint8_t packet[40] = {0};
+    struct sf_ipv4 ip = {.src = from.sin_addr.s_addr, .dst = to.sin_addr.s_addr, .payload_len = 1480, .ttl = 60, .protocol = SF_IPV4_TCP};
+    struct sf_icmp icmp = {.type = SF_ICMP_UNREACHABLE, .code = SF_ICMP_FRAGMENTATION_NEEDED, .mtu = 1000};
+    uint32_t network = htonl(sequence);
+
+    CHECK(sf_ipv4_emit(packet, sizeof(packet), &ip) == 20);
+    memcpy(packet + 20, &from.sin_port, 2);
+    memcpy(packet + 22, &to.sin_port, 2);
+    memcpy(packet + 24, &network, 4);
+    return (uint16_t)sf_icmp_emit_error(message, 100, &icmp, packet, sizeof(packet));
+}
+
+/* A router's word on the path's MTU is taken if it quotes what is under way, and what was too long goes in smaller pieces. The peer's
+ * address is away meanwhile, so that it stays under way. */
+static void test_path_mtu(void)
+{
+    struct sockaddr_in name, mine, us = address("10.77.0.1", 0);
+    socklen_t len = sizeof(mine);
+    struct sf_stream_info info;
+    struct sf_sock *sock;
+    static char bytes[20000], got[20000];
+    uint8_t message[100];
+    int listener, raw, peer;
+    size_t read = 0;
+
+    enter(there);
+    DO("ip addr add 10.77.0.3/24 dev v1");
+    listener = listen_there("10.77.0.3", &name);
+    CHECK(connect_to(name, &sock) == 0);
+    peer = accept_there(listener);
+    CHECK(stack->ops->name_of(sock, false, (struct sockaddr *)&mine, &len) == 0);
+    enter(there);
+    DO("ip addr del 10.77.0.3/24 dev v1");
+    raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
+    enter(here);
+    CHECK(stack->ops->stream_info(sock, &info) == 0 && info.mss == 1448);
+    memset(bytes, 'x', sizeof(bytes));
+    CHECK(stack->ops->sendv(sock, &(struct iovec){bytes, sizeof(bytes)}, 1) == sizeof(bytes));
+    for (int right = 0; right < 2; right++) {
+        uint16_t n = fragmentation_needed(message, mine, name, right ? FIRST + 1 : FIRST - 5000);
+
+        CHECK(sendto(raw, message, n, 0, (struct sockaddr *)&us, sizeof(us)) == n);
+        poll_for(5 * SF_MS);
+        CHECK(stack->ops->stream_info(sock, &info) == 0);
+        CHECK(info.mss == (right ? 948 : 1448));
+    }
+    CHECK(counter("tcp_icmp_ignored") == 1 && counter("path_mtu_learned") >= 1);
+    enter(there);
+    DO("ip addr add 10.77.0.3/24 dev v1");
+    enter(here);
+    for (sf_ns give_up = sf_now() + 5 * SF_SEC; read < sizeof(bytes) && sf_now() < give_up;) {
+        ssize_t n = recv(peer, got, sizeof(got), 0);
+
+        read += n > 0 ? (size_t)n : 0;
+        poll_for(SF_MS);
+    }
+    CHECK(read == sizeof(bytes));
+    stack->ops->abort(sock);
+    close(peer);
+    close(listener);
+    close(raw);
+}
+
+int main(void)
+{
+    join_namespaces();
+    make_stack();
+    test_connect();
+    test_not_that_way();
+    test_path_mtu();
+    stack->ops->destroy(stack);
+    return 0;
+}
