@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -24,6 +25,9 @@
 /* Our own value of the status word for a slot that is lent. It is not the kernel's "free", so the kernel keeps off
  * it; and it lacks TP_STATUS_USER, so a reader that comes round to the slot does not take it for a new frame. */
 #define STATUS_LENT (1u << 27)
+
+#define TOKEN_LARGE (1ull << 32) /* and the number of the buffer */
+#define LARGE_GAP 64u            /* before the frame, for a VLAN tag */
 
 uint32_t sf_packet_ring_room(uint32_t slot_size)
 {
@@ -85,10 +89,64 @@ static void restore_vlan_tag(const struct tpacket2_hdr *slot, uint32_t status, s
     tag[3] = (uint8_t)slot->tp_vlan_tci;
 }
 
-/* False: the frame is not for the caller. One that was longer than its slot is there in part only. */
+static void read_flags(const struct tpacket2_hdr *slot, uint32_t status, struct sf_frame *frame)
+{
+    frame->flags = 0;
+    if (status & TP_STATUS_CSUMNOTREADY)
+        frame->flags = SF_FRAME_CHECKSUM_PARTIAL;
+    else if (status & TP_STATUS_CSUM_VALID)
+        frame->flags = SF_FRAME_CHECKSUM_GOOD;
+    frame->timestamp = (sf_ns)slot->tp_sec * SF_SEC + slot->tp_nsec;
+    if (SF_UNLIKELY(status & TP_STATUS_VLAN_VALID))
+        restore_vlan_tag(slot, status, frame);
+}
+
+static struct sf_packet_large *free_large(struct sf_packet_ring *ring)
+{
+    for (int i = 0; i < SF_PACKET_LARGE; i++) {
+        struct sf_packet_large *large = &ring->large[i];
+
+        if (large->lent)
+            continue;
+        if (!large->bytes)
+            large->bytes = malloc(SF_PACKET_LARGE_ROOM);
+        return large->bytes ? large : NULL;
+    }
+    return NULL;
+}
+
+/* Takes the whole of a slot's frame from the receive queue, where they are in the order of the slots. It has to leave the
+ * queue also when nobody wants it. */
+static bool describe_large(struct sf_packet_ring *ring, const struct tpacket2_hdr *slot, uint32_t status,
+                           struct sf_frame *frame, bool wanted)
+{
+    struct sf_packet_large *large = wanted ? free_large(ring) : NULL;
+    uint8_t none;
+    ssize_t len = recv(ring->fd, large ? large->bytes + LARGE_GAP : &none, large ? SF_PACKET_LARGE_ROOM - LARGE_GAP : 0,
+                       MSG_DONTWAIT | MSG_TRUNC);
+
+    if (!wanted)
+        return false;
+    if (!large || len < ETH_HLEN || len > (ssize_t)(SF_PACKET_LARGE_ROOM - LARGE_GAP)) {
+        ring->invalid++;
+        return false;
+    }
+    large->lent = true;
+    frame->data = large->bytes + LARGE_GAP;
+    frame->len = (uint32_t)len;
+    frame->token = TOKEN_LARGE | (uint64_t)(large - ring->large);
+    read_flags(slot, status, frame);
+    return true;
+}
+
+/* False: the frame is not for the caller. One that was longer than its slot, and was not queued, is there in part only. */
 static bool describe(struct sf_packet_ring *ring, struct tpacket2_hdr *slot, uint32_t status, struct sf_frame *frame)
 {
-    if (SF_UNLIKELY(ring->skip_own) && is_own(slot))
+    bool own = SF_UNLIKELY(ring->skip_own) && is_own(slot);
+
+    if (SF_UNLIKELY(status & TP_STATUS_COPY))
+        return describe_large(ring, slot, status, frame, !own);
+    if (own)
         return false;
     if (SF_UNLIKELY(slot->tp_snaplen < slot->tp_len || slot->tp_snaplen < ETH_HLEN)) {
         ring->invalid++;
@@ -96,15 +154,8 @@ static bool describe(struct sf_packet_ring *ring, struct tpacket2_hdr *slot, uin
     }
     frame->data = (uint8_t *)slot + slot->tp_mac;
     frame->len = slot->tp_snaplen;
-    frame->flags = 0;
-    if (status & TP_STATUS_CSUMNOTREADY)
-        frame->flags = SF_FRAME_CHECKSUM_PARTIAL;
-    else if (status & TP_STATUS_CSUM_VALID)
-        frame->flags = SF_FRAME_CHECKSUM_GOOD;
-    frame->timestamp = (sf_ns)slot->tp_sec * SF_SEC + slot->tp_nsec;
     frame->token = ring->next & (ring->count - 1);
-    if (SF_UNLIKELY(status & TP_STATUS_VLAN_VALID))
-        restore_vlan_tag(slot, status, frame);
+    read_flags(slot, status, frame);
     return true;
 }
 
@@ -120,7 +171,7 @@ int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, i
         if (!(status & TP_STATUS_USER))
             break;
         if (SF_LIKELY(describe(ring, slot, status, &frames[taken]))) {
-            set_status(slot, STATUS_LENT);
+            set_status(slot, SF_UNLIKELY(frames[taken].token & TOKEN_LARGE) ? TP_STATUS_KERNEL : STATUS_LENT);
             ring->bytes += frames[taken++].len;
         } else {
             set_status(slot, TP_STATUS_KERNEL);
@@ -133,8 +184,12 @@ int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, i
 
 void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *frames, int n)
 {
-    for (int i = 0; i < n; i++)
-        set_status(slot_at(ring, frames[i].token), TP_STATUS_KERNEL);
+    for (int i = 0; i < n; i++) {
+        if (SF_UNLIKELY(frames[i].token & TOKEN_LARGE))
+            ring->large[(uint32_t)frames[i].token].lent = false;
+        else
+            set_status(slot_at(ring, frames[i].token), TP_STATUS_KERNEL);
+    }
 }
 
 bool sf_packet_ring_pending(const struct sf_packet_ring *ring)
@@ -153,9 +208,11 @@ static int request_ring(int fd, uint32_t count, uint32_t slot_size)
         .tp_frame_size = slot_size,
         .tp_frame_nr = count,
     };
-    int version = TPACKET_V2;
+    int version = TPACKET_V2, threshold = (int)slot_size;
 
     if (setsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) < 0)
+        return -errno;
+    if (setsockopt(fd, SOL_PACKET, PACKET_COPY_THRESH, &threshold, sizeof(threshold)) < 0)
         return -errno;
     if (setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) < 0)
         return -errno;
@@ -176,6 +233,7 @@ int sf_packet_ring_open(struct sf_packet_ring *ring, int fd, uint32_t count, uin
     if (slots == MAP_FAILED)
         return -errno;
     memset(ring, 0, sizeof(*ring));
+    ring->fd = fd;
     ring->slots = slots;
     ring->count = count;
     ring->slot_size = slot_size;
@@ -188,4 +246,7 @@ void sf_packet_ring_close(struct sf_packet_ring *ring)
     if (ring->slots)
         munmap(ring->slots, (size_t)ring->count * ring->slot_size);
     ring->slots = NULL;
+    for (int i = 0; i < SF_PACKET_LARGE; i++)
+        free(ring->large[i].bytes);
+    memset(ring->large, 0, sizeof(ring->large));
 }

@@ -10,6 +10,18 @@
 
 #include "sf/driver.h"
 
+/*
+ * A frame that is longer than its slot. Nothing of that length comes over the cable: the kernel has put segments of a TCP
+ * stream together (GRO), or the sender on this machine has left cutting them to the hardware (TSO on a veth pair). The
+ * kernel hands it over whole by the socket's receive queue, beside the slot with its beginning (PACKET_COPY_THRESH).
+ */
+enum { SF_PACKET_LARGE = 16, SF_PACKET_LARGE_ROOM = 65536 + 64 };
+
+struct sf_packet_large {
+    uint8_t *bytes; /* NULL: not needed yet */
+    bool lent;
+};
+
 struct sf_packet_ring {
     uint8_t *slots; /* NULL: not mapped */
     uint32_t count; /* of slots, a power of two, as is their size */
@@ -17,6 +29,8 @@ struct sf_packet_ring {
     uint32_t shift; /* log2 of the size */
     uint32_t next;  /* the slot that the kernel fills next, not wrapped */
     bool skip_own;  /* the kernel brings outgoing frames too */
+    int fd;
+    struct sf_packet_large large[SF_PACKET_LARGE];
     uint64_t frames, bytes, invalid;
 };
 

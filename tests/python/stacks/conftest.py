@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import wire
+from harness.link import Link, made_link, unavailable
+from program import Program
 
 import sfloop
 
@@ -41,3 +43,19 @@ def far_echo(far: Callable[[Any], Any]) -> tuple[str, int]:
 
     address: tuple[str, int] = far(serve())
     return address
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with made_link() as made:
+        yield made
+
+
+@pytest.fixture(params=["af_xdp-adaptive", "af_xdp-never", "packet-adaptive", "packet-never"])
+def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
+    made = Program(link, *request.param.split("-"))
+    yield made
+    made.loop.close()

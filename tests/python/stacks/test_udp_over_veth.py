@@ -8,56 +8,19 @@ import select
 import socket
 import subprocess
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import wire
 from harness.frames import udp_frame
-from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link, made_link, unavailable
+from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link
+from program import Program
 
 import sfloop
 
 SIZES = (0, 1, 17, 64, 512, 1471, 1472, 1473, 4000, 9000, 65_507)
-
-
-class Program:
-    """A loop on the near end of the link, which lives in the near namespace as a program would."""
-
-    def __init__(self, link: Link, driver: str, spin: str) -> None:
-        self.link = link
-        self.options = sfloop.Options(driver=driver, interface=INTERFACE, spin=spin, fallback="error")  # type: ignore[arg-type]
-        with link.near.entered():
-            self.loop = sfloop.Loop(self.options)
-
-    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
-        with self.link.near.entered():
-            return self.loop.run_until_complete(asyncio.wait_for(main, 25))
-
-    def counters(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.loop.stats()["stacks"]["tcpip"]
-        return found
-
-    def frames(self) -> tuple[int, int]:
-        driver = self.counters()["driver"]
-        return driver["rx_frames"], driver["tx_frames"]
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
-
-
-@pytest.fixture(params=["af_xdp-adaptive", "af_xdp-never", "packet-adaptive", "packet-never"])
-def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
-    made = Program(link, *request.param.split("-"))
-    yield made
-    made.loop.close()
 
 
 @contextmanager

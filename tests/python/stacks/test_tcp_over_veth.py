@@ -1,0 +1,381 @@
+"""asyncio's TCP on the tcpip stack over AF_XDP and AF_PACKET; at the other end of a veth pair is the kernel's TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import wire
+from harness.link import ETHTOOL_STXCSUM, FAR, NEAR, Link
+from program import Program
+
+BLOCK = random.Random(0).randbytes(1 << 20)
+#: Mebibytes of a bulk transfer: small here; 1024 for the gigabyte.
+BULK = int(os.environ.get("SFLOOP_TEST_BULK_MIB", "48"))
+
+
+@contextmanager
+def kernel_server(link: Link, serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
+    """A server on the kernel's sockets at the far end; a thread for each connection."""
+    listener = link.far.socket(socket.SOCK_STREAM)
+    listener.bind((FAR, 0))
+    listener.listen(128)
+    listener.settimeout(0.2)
+    done = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def handle(conn: socket.socket) -> None:
+        with conn:
+            conn.settimeout(30)
+            serve(conn)
+
+    def accept() -> None:
+        while not done.is_set():
+            try:
+                conn, _ = listener.accept()
+            except TimeoutError:
+                continue
+            threads.append(threading.Thread(target=handle, args=(conn,)))
+            threads[-1].start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        done.set()
+        accepting.join()
+        listener.close()
+        for thread in threads:
+            thread.join(30)
+
+
+def echo(conn: socket.socket) -> None:
+    while data := conn.recv(1 << 16):
+        conn.sendall(data)
+
+
+def digest(mebibytes: int) -> bytes:
+    found = hashlib.sha256()
+    for _ in range(mebibytes):
+        found.update(BLOCK)
+    return found.digest()
+
+
+async def write_bulk(writer: asyncio.StreamWriter, mebibytes: int) -> None:
+    for _ in range(mebibytes):
+        writer.write(BLOCK)
+        await writer.drain()
+    writer.write_eof()
+
+
+async def read_bulk(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    found, got = hashlib.sha256(), 0
+    while data := await reader.read(1 << 20):
+        found.update(data)
+        got += len(data)
+    return got, found.digest()
+
+
+@pytest.mark.parametrize("offload", [True, False])
+def test_a_client_of_a_kernel_server(program: Program, offload: bool) -> None:
+    program.link.set_offload(ETHTOOL_STXCSUM, offload)
+
+    async def main(address: Any) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        assert writer.get_extra_info("socket").fileno() == -1
+        assert writer.get_extra_info("sockname")[0] == NEAR
+        for size in (1, 64, 1448, 1449, 40_000, 300_000):
+            data = random.Random(size).randbytes(size)
+            writer.write(data)
+            assert await reader.readexactly(size) == data
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+    with kernel_server(program.link, echo) as address:
+        program.run(main(address))
+    assert program.frames()[1] > 20
+
+
+def test_a_server_of_kernel_clients(program: Program) -> None:
+    """Two clients at once, by the interface; a third by loopback, which the kernel's half of the server takes."""
+
+    def talk(near_side: bool, address: tuple[str, int], size: int) -> bytes:
+        side = program.link.near if near_side else program.link.far
+        with side.socket(socket.SOCK_STREAM) as sock:
+            sock.settimeout(20)
+            sock.connect(address)
+            data = random.Random(size).randbytes(size)
+            sender = threading.Thread(target=sock.sendall, args=(data,))
+            sender.start()
+            got = b""
+            while len(got) < size:
+                got += sock.recv(1 << 16)
+            sender.join()
+            assert got == data
+            return got
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, None, 0, family=socket.AF_INET)
+        port = server.sockets[0].getsockname()[1]
+        threads = [
+            program.loop.run_in_executor(None, talk, *arguments)
+            for arguments in (
+                (False, (NEAR, port), 500_000),
+                (False, (NEAR, port), 3),
+                (True, ("127.0.0.1", port), 1000),
+            )
+        ]
+        await asyncio.gather(*threads)
+        server.close()
+        await server.wait_closed()
+
+    program.run(main())
+
+
+@pytest.mark.parametrize("mtu", [576, 1500, 3400])
+def test_bulk_in_both_directions_by_hash(link: Link, mtu: int) -> None:
+    link.set_mtu(mtu)
+    program = Program(link, "af_xdp", "adaptive")
+    mebibytes = BULK if mtu == 1500 else 8
+
+    async def main(address: Any) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        sending = asyncio.ensure_future(write_bulk(writer, mebibytes))
+        assert await read_bulk(reader) == (mebibytes << 20, digest(mebibytes))
+        await sending
+        writer.close()
+        await writer.wait_closed()
+
+    with kernel_server(link, echo) as address, link.near.entered():
+        program.loop.run_until_complete(asyncio.wait_for(main(address), 25 + 2 * mebibytes))
+    program.loop.close()
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        "loss=0.1%,seed=1",
+        "loss=1%,seed=2",
+        "loss=5%,seed=3",
+        "reorder=5%,seed=4",
+        "duplicate=5%,seed=5",
+        "corrupt=2%,seed=6",
+        "loss=1%,reorder=2%,duplicate=1%,corrupt=0.5%,delay=50us..500us,seed=7",
+    ],
+)
+def test_nothing_is_lost_on_a_bad_wire(link: Link, faults: str) -> None:
+    program = Program(link, "af_xdp", "adaptive", faults=faults)
+
+    async def main(address: Any) -> dict[str, Any]:
+        reader, writer = await asyncio.open_connection(*address)
+        sending = asyncio.ensure_future(write_bulk(writer, 2))
+        assert await read_bulk(reader) == (2 << 20, digest(2))
+        await sending
+        (known,) = program.loop.stats()["connections"]
+        writer.close()
+        await writer.wait_closed()
+        return dict(known)
+
+    with kernel_server(link, echo) as address:
+        known = program.run(main(address))
+    if "loss=1" in faults or "loss=5" in faults or "corrupt" in faults:
+        assert known["retransmits"] > 0
+    program.loop.close()
+
+
+def test_a_window_of_zero_for_a_second(program: Program) -> None:
+    """The kernel's program does not read for a while; then everything arrives."""
+    read: list[bytes] = []
+
+    def serve(conn: socket.socket) -> None:
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        time.sleep(1.2)
+        while data := conn.recv(1 << 16):
+            read.append(data)
+
+    async def main(address: Any) -> None:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(BLOCK * 4)
+        await asyncio.sleep(0.6)
+        assert writer.transport.get_write_buffer_size() > 0 or program.loop.stats()["connections"][0]["unsent"] > 0
+        while not read or sum(map(len, read)) < 4 << 20:
+            await asyncio.sleep(0.02)
+        writer.close()
+        await writer.wait_closed()
+
+    with kernel_server(program.link, serve) as address:
+        program.run(main(address))
+    assert b"".join(read) == BLOCK * 4
+
+
+def test_our_window_closes_while_we_do_not_read(program: Program) -> None:
+    def serve(conn: socket.socket) -> None:
+        conn.sendall(BLOCK * 24)
+
+    async def main(address: Any) -> None:
+        received = []
+
+        class Slow(wire.Flow):
+            def data_received(self, data: bytes) -> None:
+                received.append(data)
+
+        transport, protocol = await program.loop.create_connection(Slow, *address)
+        transport.pause_reading()
+        await asyncio.sleep(0.7)
+        before = len(received)
+        assert program.loop.stats()["connections"][0]["unread"] > 64 << 10
+        assert program.loop.stats()["connections"][0]["bytes_received"] < 24 << 20
+        transport.resume_reading()
+        assert await protocol.lost is None
+        assert len(received) > before
+        assert b"".join(received) == BLOCK * 24
+
+    with kernel_server(program.link, serve) as address:
+        program.run(main(address))
+
+
+def test_refused_reset_and_half_closed(program: Program) -> None:
+    served = threading.Event()
+
+    def serve(conn: socket.socket) -> None:
+        order = conn.recv(1)
+        if order == b"r":
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif order == b"h":
+            conn.shutdown(socket.SHUT_WR)
+            got = b""
+            while data := conn.recv(1 << 16):
+                got += data
+            assert len(got) == 100_000
+            served.set()
+
+    async def main(address: Any) -> None:
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(FAR, 9)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"r")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.transport.abort()
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"h")
+        assert await reader.read() == b""
+        writer.write(bytes(100_000))
+        writer.close()
+        await writer.wait_closed()
+        while not served.is_set():  # the stack delivers while its loop runs
+            await asyncio.sleep(0.01)
+
+    with kernel_server(program.link, serve) as address:
+        program.run(main(address))
+
+
+def test_a_host_that_is_not_there(program: Program) -> None:
+    async def main() -> None:
+        with pytest.raises(OSError) as raised:
+            await asyncio.open_connection("198.18.7.77", 80)
+        assert raised.value.errno == errno.EHOSTUNREACH
+
+    program.run(main())
+
+
+def test_other_destinations_are_the_kernels(program: Program) -> None:
+    """Loopback, and an address behind another interface."""
+
+    async def main() -> None:
+        with program.link.near.socket(socket.SOCK_STREAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            assert writer.get_extra_info("socket").fileno() >= 0
+            writer.close()
+            await writer.wait_closed()
+            # Our own address, too, is reached by loopback.
+            listener2 = await asyncio.start_server(lambda _, w: w.close(), NEAR, 0)
+            _, writer = await asyncio.open_connection(*listener2.sockets[0].getsockname())
+            assert writer.get_extra_info("socket").fileno() >= 0
+            writer.close()
+            await writer.wait_closed()
+            listener2.close()
+
+    program.run(main())
+
+
+def test_the_kernels_connections_go_on_beside_ours(program: Program) -> None:
+    """Another program's TCP between the same hosts, while ours runs; its segments are not taken, and get no RST."""
+
+    async def main(address: Any) -> None:
+        with program.link.near.socket(socket.SOCK_STREAM) as theirs:
+            theirs.setblocking(False)
+            await program.loop.sock_connect(theirs, address)
+            reader, writer = await asyncio.open_connection(*address)
+            for i in range(50):
+                data = b"%d" % i * 100
+                writer.write(data)
+                await program.loop.sock_sendall(theirs, data)
+                assert await reader.readexactly(len(data)) == data
+                got = b""
+                while len(got) < len(data):
+                    got += await program.loop.sock_recv(theirs, 10_000)
+                assert got == data
+            writer.close()
+            await writer.wait_closed()
+
+    with kernel_server(program.link, echo) as address:
+        program.run(main(address))
+
+
+def test_the_link_goes_down_and_comes_back(program: Program) -> None:
+    async def main(address: Any) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"before")
+        assert await reader.readexactly(6) == b"before"
+        program.link.far.set_link("down")
+        writer.write(b"during")
+        await asyncio.sleep(0.3)
+        program.link.far.set_link("up")
+        assert await asyncio.wait_for(reader.readexactly(6), 15) == b"during"
+        writer.close()
+        await writer.wait_closed()
+
+    with kernel_server(program.link, echo) as address:
+        program.run(main(address))
+
+
+def test_hundreds_of_connections_opened_and_closed(link: Link) -> None:
+    program = Program(link, "af_xdp", "adaptive")
+
+    async def main(address: Any) -> None:
+        async def one(i: int) -> None:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"%d" % i)
+            assert await reader.read(100) == b"%d" % i
+            writer.close()
+            await writer.wait_closed()
+
+        for _ in range(4):
+            await asyncio.gather(*[one(i) for i in range(100)])
+
+    with kernel_server(link, echo) as address:
+        program.run(main(address))
+    program.loop.close()
