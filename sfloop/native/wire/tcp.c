@@ -24,6 +24,8 @@ enum {
 
 enum { OFFSET_PORTS = 4, OFFSET_SUM = 16 }; /* of TCP's header: where the ports end, the checksum */
 
+#define ONLY_TIMESTAMPS ((uint32_t)OPTION_NOP << 24 | OPTION_NOP << 16 | OPTION_TIMESTAMPS << 8 | TIMESTAMPS_LEN)
+
 /* ---- receiving ---- */
 
 /* Not UDP's: a field of 0 is a sum like any other. */
@@ -259,6 +261,33 @@ static inline void copy_headers(uint8_t *to, const uint8_t *from, size_t len)
     memcpy(to + len - 32, from + len - 32, 32);
 }
 
+static inline uint32_t put(uint8_t *at, uint32_t value)
+{
+    value = sf_be32(value);
+    sf_store32(at, value);
+    return value;
+}
+
+/* Writes what follows the ports and returns its sum. It is summed from registers as it is written: a load that spans several
+ * stores has to wait until they have reached the cache, which takes longer than all the rest. */
+static inline uint64_t write_words(uint8_t *tcp, const struct sf_tcp_segment *segment, size_t options_len)
+{
+    uint32_t offset = (uint32_t)(SF_TCP_HEADER + options_len) / 4 << 28;
+    uint64_t sum = put(tcp + 4, segment->seq);
+
+    sum += put(tcp + 8, segment->ack);
+    sum += put(tcp + 12, offset | (uint32_t)segment->flags << 16 | segment->window);
+    sf_store32(tcp + OFFSET_SUM, 0); /* and the urgent pointer */
+    if (SF_LIKELY(segment->has == SF_TCP_HAS_TIMESTAMPS && options_len == TIMESTAMPS_ALIGNED)) {
+        sum += put(tcp + 20, ONLY_TIMESTAMPS);
+        sum += put(tcp + 24, segment->ts_val);
+        return sum + put(tcp + 28, segment->ts_ecr);
+    }
+    if (options_len)
+        write_options(tcp + SF_TCP_HEADER, segment);
+    return sf_sum_bytes(sum, tcp + SF_TCP_HEADER, options_len);
+}
+
 static inline void write_headers(const struct sf_tcp_template *template, uint8_t *frame,
                                  const struct sf_tcp_segment *segment, size_t options_len, size_t payload_len,
                                  uint64_t sum, uint16_t id)
@@ -272,15 +301,7 @@ static inline void write_headers(const struct sf_tcp_template *template, uint8_t
     sf_store16(ip + 2, total_len);
     sf_store16(ip + 4, id);
     sf_store16(ip + 10, (uint16_t)~sf_sum_fold((uint64_t)template->ip_sum + total_len + id));
-    sf_store32_be(tcp + 4, segment->seq);
-    sf_store32_be(tcp + 8, segment->ack);
-    tcp[12] = (uint8_t)((SF_TCP_HEADER + options_len) / 4 << 4);
-    tcp[13] = segment->flags;
-    sf_store16_be(tcp + 14, segment->window);
-    sf_store32(tcp + OFFSET_SUM, 0); /* and the urgent pointer */
-    if (options_len)
-        write_options(tcp + SF_TCP_HEADER, segment);
-    sum = sf_sum_bytes(sum, tcp + OFFSET_PORTS, SF_TCP_HEADER - OFFSET_PORTS + options_len);
+    sum = sf_sum_add(sum, write_words(tcp, segment, options_len));
     sum = sf_sum_add(sum, template->pseudo_sum + (uint64_t)sf_be16((uint16_t)tcp_len));
     sf_store16(tcp + OFFSET_SUM, (uint16_t)~sf_sum_fold(sum));
 }
