@@ -23,13 +23,15 @@ class Connections(SocketCalls):
     __slots__ = ()
 
     async def _connect_sock(self, exceptions: list[Any], addr_info: Any, local_addr_infos: Any = None) -> Any:
+        connecting = super()._connect_sock(exceptions, addr_info, local_addr_infos)
+        del exceptions  # the error will be in it, and this frame in the error's traceback: a cycle
         if addr_info[0] != socket.AF_INET or not stackstream.can_connect(self):
-            return await super()._connect_sock(exceptions, addr_info, local_addr_infos)
+            return await connecting
         opened: list[StackStream] = []
         token = _for_transport.set(opened)
         try:
             # asyncio's code makes and binds a socket and calls sock_connect() with it.
-            sock = await super()._connect_sock(exceptions, addr_info, local_addr_infos)
+            sock = await connecting
         finally:
             _for_transport.reset(token)
         if not opened:

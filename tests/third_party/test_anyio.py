@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import ssl
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,3 +137,20 @@ async def test_deadline_is_kept() -> None:
         await anyio.sleep_forever()
     assert scope.cancelled_caught
     assert anyio.current_time() - start >= 0.01
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "sfloop"])
+def test_a_run_with_a_thread_leaves_no_loop(loop: str) -> None:
+    """anyio's test_asyncio_run_does_not_leak_event_loop, which does not wait for the thread: that has the loop too."""
+
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
+        await anyio.to_thread.run_sync(threading.get_ident)
+        return weakref.ref(asyncio.get_running_loop())
+
+    threads = threading.active_count()
+    left = anyio.run(main, backend_options={"loop_factory": target(loop).loop_class})
+    deadline = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.001)
+    gc.collect()
+    assert left() is None
