@@ -128,7 +128,7 @@ struct sf_tcp {
     struct sf_tcp_timers timers;
     struct sf_tcp_limits_set limits;
     uint64_t memory; /* of buffers */
-    uint32_t n_conns, n_half_open, n_wait, n_listeners;
+    uint32_t n_conns, n_half_open, n_wait;
     struct sf_tcp_wait *wait_first, *wait_last;
     struct sf_tcp_timer wait_timer;
     uint32_t wait_ports; /* TIME_WAIT records that hold a descriptor for themselves */

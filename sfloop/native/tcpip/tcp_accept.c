@@ -210,7 +210,6 @@ int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listene
         free(l);
         return rc;
     }
-    t->tcp.n_listeners++;
     *out = l;
     return 0;
 }
@@ -224,7 +223,6 @@ void sf_tcp_listener_close(struct sf_tcp_listener *l)
     while (l->first)
         sf_tcp_abort(dequeue(l));
     sf_flows_remove(&t->tcp.flows, &l->ep.flow);
-    t->tcp.n_listeners--;
     if (l->port->users > 1 && !sf_flows_find(&t->tcp.flows, &l->ep.flow.key))
         sf_tcp_port_orphaned(t, l->port);
     sf_tcp_port_drop(t, l->port);

@@ -244,7 +244,7 @@ struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *, const st
 bool sf_tcp_listener_is_full(const struct sf_tcp_listener *);
 
 /* What a SYN's options lead to: ours are put into `reply`, which is a SYN. */
-void sf_tcp_agree(struct sf_tcpip *, struct sf_tcp_agreed *, const struct sf_tcp_segment *syn);
+void sf_tcp_agree(struct sf_tcp_agreed *, const struct sf_tcp_segment *syn);
 void sf_tcp_syn_options(struct sf_tcpip *, struct sf_tcp_segment *reply, const struct sf_tcp_agreed *, uint32_t mtu,
                         const struct sf_tcp_socket_options *);
 uint8_t sf_tcp_window_scale(uint32_t limit);

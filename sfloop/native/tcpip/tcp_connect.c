@@ -49,9 +49,8 @@ void sf_tcp_syn_options(struct sf_tcpip *t, struct sf_tcp_segment *reply, const 
 }
 
 /* The peer's SYN: an option holds if both have it. */
-void sf_tcp_agree(struct sf_tcpip *t, struct sf_tcp_agreed *a, const struct sf_tcp_segment *syn)
+void sf_tcp_agree(struct sf_tcp_agreed *a, const struct sf_tcp_segment *syn)
 {
-    (void)t;
     a->irs = syn->seq;
     a->mss = syn->has & SF_TCP_HAS_MSS && syn->mss ? syn->mss : SF_TCP_MSS_DEFAULT;
     a->scaling = a->scaling && syn->has & SF_TCP_HAS_WINDOW_SCALE;
@@ -323,7 +322,7 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
     }
     if (!(s->flags & SF_TCP_SYN))
         return;
-    sf_tcp_agree(c->tcpip, &c->agreed, s);
+    sf_tcp_agree(&c->agreed, s);
     if (s->flags & SF_TCP_ACK) {
         establish(c, s);
         return;

@@ -69,7 +69,7 @@ void sf_tcp_cookie_send(struct sf_tcp_listener *l, const struct sf_flow_key *key
     struct sf_tcp_bare bare = {.key = *key, .segment.flags = SF_TCP_ACK, .ttl = l->options.ttl, .tos = l->options.tos};
     uint32_t size = SIZES - 1, mtu = t->interface.mtu < t->caps.mtu ? t->interface.mtu : t->caps.mtu;
 
-    sf_tcp_agree(t, &agreed, syn);
+    sf_tcp_agree(&agreed, syn);
     if (!agreed.timestamps) /* nowhere to put them */
         agreed.scaling = agreed.sack = false, agreed.rcv_scale = 0;
     while (size && sizes[size] > agreed.mss)

@@ -124,7 +124,7 @@ void sf_tcp_half_open(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
         .rcv_scale = sf_tcp_window_scale(l->options.receive_buffer),
         .ts_offset = sf_tcp_ts_offset(t, key),
     };
-    sf_tcp_agree(t, &h->agreed, syn);
+    sf_tcp_agree(&h->agreed, syn);
     send_syn_ack(t, h);
 }
 
