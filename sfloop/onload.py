@@ -22,10 +22,7 @@ MARK: Final = "SFLOOP_ONLOAD_ENTERED"
 #: The wrapper's profile (``onload -p``), in place of the one chosen here; empty: none.
 PROFILE: Final = "SFLOOP_ONLOAD_PROFILE"
 
-_GET_IT: Final = (
-    "install OpenOnload (github.com/Xilinx-CNS/onload, or AMD's packages for Solarflare NICs), load its driver with "
-    "`onload_tool reload`, and start the program with `sfloop run --stack onload` or `onload -p latency`"
-)
+_GET_IT: Final = "install github.com/Xilinx-CNS/onload, or AMD's package of it, and run `onload_tool reload`"
 
 
 def why_not() -> str | None:
