@@ -15,6 +15,7 @@ import sfloop
 from sfloop.backends import wire_of
 from sfloop.config import Options, from_text
 from sfloop.ping import probes
+from sfloop.ping.frames import icmp_by_frames
 from sfloop.ping.report import as_json, lines
 from sfloop.ping.rounds import HEADER, Outcome
 from sfloop.ping.serve import serve
@@ -68,18 +69,27 @@ def _options(parsed: argparse.Namespace) -> Options:
 def _ping(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options: Options) -> int:
     bypass = options.driver is not None or options.stack in ("tcpip", "tcpdirect")
     protocol = parsed.protocol or ("udp" if bypass else "icmp")
-    if protocol == "icmp" and bypass:
-        parser.error(
-            "--protocol icmp goes by the kernel's sockets, and none of the bypass stacks has ICMP: leave --stack and "
-            "--driver out, or use udp or tcp with `sfloop ping --serve` at the other side"
-        )
+    by_frames = protocol == "icmp" and bypass
+    asked = options
+    driver, interface = options.driver, options.interface or ""
+    if by_frames:
+        if options.stack == "tcpdirect" or options.driver == "shm" or options.interface is None:
+            parser.error(
+                "--protocol icmp past the kernel needs --interface and a frame driver that can sniff (packet, ef_vi): "
+                "TCPDirect has no ICMP, and at the end of a wire in shared memory nobody answers it; use udp or tcp"
+            )
+        # The endpoint has a driver of its own; the loop needs none.
+        options = Options.resolve(stack="kernel", spin=options.spin, cpu=options.cpu)
     try:
-        series = _series(parsed, options, protocol)
+        series = _series(parsed, asked, protocol)
         loop = sfloop.new_event_loop(options)
     except OSError as error:
         parser.error(str(error))
     try:
-        outcome = loop.run_until_complete(_PROBES[protocol](series))
+        if by_frames:
+            outcome = loop.run_until_complete(icmp_by_frames(series, interface, driver))
+        else:
+            outcome = loop.run_until_complete(_PROBES[protocol](series))
         about = _about(loop, parsed, protocol, series, outcome.stack)
     except (OSError, asyncio.TimeoutError) as error:
         print(f"sfloop ping: {parsed.host}: {str(error) or 'no answer'}", file=sys.stderr)
@@ -95,6 +105,8 @@ def _ping(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options: 
 
 
 def _series(parsed: argparse.Namespace, options: Options, protocol: str) -> probes.Series:
+    if protocol == "icmp" and options.driver not in (None, "shm"):
+        parsed.family = "4"  # by frames
     family = {"4": socket.AF_INET, "6": socket.AF_INET6, None: socket.AF_UNSPEC}[parsed.family]
     kind = socket.SOCK_STREAM if protocol.startswith("tcp") else socket.SOCK_DGRAM
     port = 0 if protocol == "icmp" else parsed.port

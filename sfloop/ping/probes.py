@@ -53,7 +53,8 @@ def _interruptible(rounds: Rounds) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-async def _finish(rounds: Rounds) -> Outcome:
+async def finish(rounds: Rounds) -> Outcome:
+    """Run a series to its end."""
     with _interruptible(rounds):
         rounds.start()
         return await rounds.done
@@ -78,7 +79,7 @@ async def udp(series: Series) -> Outcome:
     try:
         probe.rounds = series.rounds(transport.sendto)
         probe.rounds.outcome.stack = transport.get_extra_info("stack")
-        return await _finish(probe.rounds)
+        return await finish(probe.rounds)
     finally:
         transport.close()
 
@@ -114,7 +115,7 @@ async def tcp(series: Series) -> Outcome:
     try:
         probe.rounds = series.rounds(transport.write)
         probe.rounds.outcome.stack = transport.get_extra_info("stack")
-        return await _finish(probe.rounds)
+        return await finish(probe.rounds)
     finally:
         transport.close()
 
@@ -166,7 +167,7 @@ async def icmp(series: Series) -> Outcome:
 
         loop.add_reader(echo.sock, receive)
         try:
-            return await _finish(rounds)
+            return await finish(rounds)
         finally:
             loop.remove_reader(echo.sock)
     finally:

@@ -61,7 +61,7 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "bench": frozenset({"multicast", "native", "package", "testing"}),
     "demo": frozenset({"multicast", "package", "testing"}),
     "doctor": frozenset(),
-    "ping": frozenset({"config", "package"}),
+    "ping": frozenset({"config", "multicast", "package"}),
     "cli": frozenset({"bench", "config", "demo", "doctor", "package", "ping", "running"}),
 }
 

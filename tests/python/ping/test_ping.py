@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from harness import link
 
-from sfloop.ping import icmp
+from sfloop.ping import frames, icmp
 from sfloop.ping.report import histogram, lines, statistics
 from sfloop.ping.rounds import Outcome, Rounds
 
@@ -105,6 +105,12 @@ def test_frame_drivers_of_the_kernel() -> None:
                     done = ping(link.FAR, "--port", str(port), "--protocol", protocol, *options, *FEW, prefix=near)
                     assert check(done, "tcpip")["driver"].startswith(driver)
         check(ping(link.FAR, *FEW, prefix=near), "kernel")
+        by_frames = ["--protocol", "icmp", "--interface", link.INTERFACE]
+        check(ping(link.FAR, "--driver", "packet", "--size", "9", *by_frames, *FEW, prefix=near), "frames: packet")
+        refused = ping(link.FAR, "--driver", "af_xdp", *by_frames, prefix=near)
+        assert refused.returncode == 1 and "af_xdp" in refused.stderr, refused.stderr
+        refused = ping("198.18.7.3", "--driver", "packet", *by_frames, prefix=near)
+        assert refused.returncode == 1 and "answers ARP" in refused.stderr, refused.stderr
         # Nobody is there: lost, and no error.
         done = ping("198.18.7.3", "--count", "2", "--warmup", "0", "--timeout", "0.1", "--json", prefix=near)
         assert done.returncode == 1
@@ -136,6 +142,7 @@ def test_report_for_people() -> None:
         (["127.0.0.1", "--interface", "nosuch0"], "'nosuch0': no such device"),
         (["127.0.0.1", "--driver", "dpdk", "--protocol", "udp"], "'dpdk' cannot be used"),
         (["127.77.0.2", "--driver", "shm", "--interface", "w@127.77.0.1", "--protocol", "icmp"], "use udp or tcp"),
+        (["127.0.0.1", "--driver", "packet", "--protocol", "icmp"], "needs --interface"),
         (["no.such.host.invalid"], "no.such.host.invalid|Name or service|name resolution"),
     ],
 )
@@ -259,6 +266,18 @@ def test_a_report_of_nothing() -> None:
 
 
 # ---- ICMP ----
+
+
+def test_the_next_hop() -> None:
+    routes = (
+        "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+        "eth0 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0\n"  # default via 192.168.1.1
+        "eth0 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"  # 192.168.1.0/24
+    )
+    assert frames._next_hop("192.168.1.7", "eth0", routes) == "192.168.1.7"
+    assert frames._next_hop("10.0.0.1", "eth0", routes) == "192.168.1.1"
+    with pytest.raises(OSError, match=r"no route to 10\.0\.0\.1 by eth1"):
+        frames._next_hop("10.0.0.1", "eth1", routes)
 
 
 def test_icmp_messages() -> None:
