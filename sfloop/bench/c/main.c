@@ -15,6 +15,7 @@ static const struct {
     {"tls", sfb_load_tls},           {"flood", sfb_load_flood},       {"idle", sfb_load_idle},
     {"feed", sfb_load_feed},         {"serve-tcp", sfb_serve_tcp},    {"serve-udp", sfb_serve_udp},
     {"serve-flood", sfb_serve_flood}, {"serve-xdp", sfb_serve_xdp},
+    {"zf-udp", sfb_zf_udp},           {"zf-tcp", sfb_zf_tcp},         {"zf-idle", sfb_zf_idle},
 };
 
 static double number(const char *name, const char *text, double low, double high)

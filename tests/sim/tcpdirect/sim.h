@@ -86,6 +86,7 @@ struct zft {
     int first, count; /* the marker of the end is one of them */
     int lent;
     struct iovec lent_iov[SIM_QUEUE + 1];
+    char buffers[SIM_QUEUE + 1][SIM_MSS]; /* of the packets, by place */
 };
 
 struct zftl {

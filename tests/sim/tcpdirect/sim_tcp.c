@@ -51,7 +51,7 @@ struct zft *sim_tcp_take(struct zf_stack *stack)
             sim_tcp_drop(ts);
         if (ts->used)
             continue;
-        memset(ts, 0, sizeof(*ts));
+        memset(ts, 0, offsetof(struct zft, buffers));
         ts->used = true;
         ts->stack = stack;
         ts->backing = -1;
@@ -76,8 +76,7 @@ void sim_tcp_drop(struct zft *ts)
 
 static void empty_queue(struct zft *ts)
 {
-    for (; ts->count; ts->count--, ts->first = (ts->first + 1) % (SIM_QUEUE + 1))
-        free(ts->queue[ts->first].data);
+    ts->count = 0;
 }
 
 /* ---- opening ---- */
@@ -187,7 +186,7 @@ static int pull(struct zft *ts)
         }
         if (n > SIM_MSS)
             n = SIM_MSS;
-        *packet = (struct sim_packet){.data = malloc((size_t)n), .len = (size_t)n};
+        *packet = (struct sim_packet){.data = ts->buffers[(ts->first + ts->count) % (SIM_QUEUE + 1)], .len = (size_t)n};
         memcpy(packet->data, data, (size_t)n);
         ops_of(ts)->recv_done(ts->inner, (size_t)n);
         ts->count++;
@@ -261,7 +260,6 @@ static int done(struct zft *ts, struct zft_msg *msg, size_t len)
             break;
         }
         len -= left;
-        free(packet->data);
         ts->first = (ts->first + 1) % (SIM_QUEUE + 1);
         ts->count--;
     }
@@ -306,9 +304,9 @@ static size_t space_of(struct zft *ts)
     return queued < CAPACITY ? CAPACITY - queued : 0;
 }
 
-static void advertise(struct zft *ts)
+static void advertise(struct zft *ts, size_t space)
 {
-    if (space_of(ts) >= CAPACITY / 4 || !(ts->w.ready & EPOLLOUT))
+    if (space >= CAPACITY / 4 || !(ts->w.ready & EPOLLOUT))
         return;
     sim_unmark(&ts->w, EPOLLOUT);
     ts->stack->waiting++;
@@ -347,6 +345,7 @@ static ssize_t send_some(struct zft *ts, const struct iovec *iov, int n, size_t 
 
 ssize_t zft_send(struct zft *ts, const struct iovec *iov, int n, int flags)
 {
+    size_t space;
     ssize_t rc;
 
     SIM_FAULT();
@@ -359,8 +358,9 @@ ssize_t zft_send(struct zft *ts, const struct iovec *iov, int n, int flags)
         return -EAGAIN;
     if (!can_send(ts))
         return -ENOTCONN;
-    rc = send_some(ts, iov, n, space_of(ts));
-    advertise(ts);
+    space = space_of(ts);
+    rc = send_some(ts, iov, n, space);
+    advertise(ts, rc > 0 ? space - (size_t)rc : space);
     return rc == -EPIPE || rc == -ECONNRESET ? -ENOTCONN : rc;
 }
 

@@ -1,0 +1,118 @@
+"""TCPDirect: both ends on one loop, against the same library without a loop.
+
+Over the library that SFLOOP_TCPDIRECT_LIBRARY names, with its software NIC in loopback mode (ZF_ATTR), or over sfloop's
+simulator of it. The other loops run the same program over the kernel's loopback. c-spin is C against the library
+itself. Nothing is pinned: the software NIC is a thread of the process, which spins and would be on the same CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sfloop.bench.cases.metrics import ROUND_TRIP
+from sfloop.bench.errors import ContenderFailed
+from sfloop.bench.loops import OWN, Contender
+from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server
+
+LIBRARY = "SFLOOP_TCPDIRECT_LIBRARY"
+INTERFACE = "lo"
+_STACK = {"SFLOOP_STACK": "tcpdirect", "SFLOOP_INTERFACE": INTERFACE, "SFLOOP_FALLBACK": "error"}
+
+
+def unavailable() -> str | None:
+    """Why there is nothing to measure; None when there is."""
+    if LIBRARY not in os.environ:
+        return f"name TCPDirect's library in {LIBRARY}, and its software NIC in ZF_ATTR (emu=2;interface={INTERFACE})"
+    if not os.path.exists(os.environ[LIBRARY]):
+        return f"{LIBRARY} names {os.environ[LIBRARY]}, which is not there"
+    if f"interface={INTERFACE}" not in os.environ.get("ZF_ATTR", ""):
+        return f"ZF_ATTR has to name a NIC that brings back what is sent: emu=2;interface={INTERFACE}"
+    return None
+
+
+def _c(rig: Rig, command: str, *more: str) -> Load:
+    settings = rig.settings
+    line = [str(settings.programs.sfbench), command, *more]
+    line += ["--seconds", str(settings.seconds), "--warmup", str(settings.warmup)]
+    ticks = rig.ticks()
+    limit = settings.seconds + settings.warmup + GRACE
+    done = subprocess.run(line, capture_output=True, text=True, timeout=limit, check=False)
+    if done.returncode:
+        raise ContenderFailed(f"{command} failed: {done.stderr.strip()}")
+    raw = json.loads(done.stdout)
+    return Load(raw, rig.disturbance(raw, ticks), rig._histogram(raw))
+
+
+@contextmanager
+def _program(contender: Contender, program: str, given: Mapping[str, Any]) -> Iterator[Server]:
+    command = [sys.executable, "-m", "sfloop.bench.serve", "--loop", contender.name, "--program", program]
+    command += ["--parameters", json.dumps({"host": "127.0.0.1", **given})]
+    server = Server(command, _STACK if contender.name == OWN else {})
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _pair(transport: str, rig: Rig, contender: Contender) -> Sample:
+    if not contender.is_loop:
+        return _c(rig, f"zf-{transport}", "--size", "64").sample()
+    given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup}
+    with _program(contender, f"pair.{transport}", given) as server:
+        server.line(START_LIMIT)
+        return rig.own(server, rig.ticks(), rig.settings.seconds + rig.settings.warmup).sample()
+
+
+def _tcp(rig: Rig, contender: Contender) -> Sample:
+    return _pair("tcp", rig, contender)
+
+
+def _udp(rig: Rig, contender: Contender) -> Sample:
+    return _pair("udp", rig, contender)
+
+
+def _idle(rig: Rig, contender: Contender) -> Sample:
+    if not contender.is_loop:
+        load = _c(rig, "zf-idle")
+    else:
+        given = {"seconds": rig.settings.seconds}
+        with _program(contender, "pair.idle", given) as server:
+            load = rig.own(server, rig.ticks(), rig.settings.seconds + START_LIMIT)
+    return Sample({"idle": float(load.raw["idle"])}, load.disturbance)
+
+
+CASES = (
+    Case(
+        "tcp-tcpdirect",
+        "TCP echo, both ends on one loop, 64 B; sfloop on TCPDirect",
+        ROUND_TRIP,
+        _tcp,
+        ("c-spin",),
+        unavailable=unavailable,
+    ),
+    Case(
+        "udp-tcpdirect",
+        "UDP echo, both ends on one loop, 64 B; sfloop on TCPDirect",
+        ROUND_TRIP,
+        _udp,
+        ("c-spin",),
+        unavailable=unavailable,
+    ),
+    Case(
+        "idle-tcpdirect",
+        "TCPDirect with nothing to do: the stack's share of a turn, and zf_reactor_perform itself",
+        (Metric("idle", "ns a poll", "ns", "lower"),),
+        _idle,
+        ("c-spin",),
+        only=(OWN, "c-spin"),
+        most_rounds=3,
+        unavailable=unavailable,
+    ),
+)

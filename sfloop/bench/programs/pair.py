@@ -1,0 +1,106 @@
+"""Both ends of a ping-pong on one loop: a round trip over a stack that talks to itself, and the loop in it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import sfloop
+from sfloop.bench.histogram import Histogram
+from sfloop.bench.programs.cost import _involuntary_switches
+from sfloop.bench.programs.udp import Echo as DatagramEcho
+from sfloop.bench.programs.udp import Ping as DatagramPing
+from sfloop.bench.serve import say
+from sfloop.native.engine.core import measure_idle
+
+
+class Echo(asyncio.Protocol):
+    """Writes back what it receives."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Ping(asyncio.Protocol):
+    """Sends a message, and the next when all of it has come back."""
+
+    def __init__(self, size: int) -> None:
+        self.payload = bytes(size)
+        self.latency: Histogram | None = None
+        self.count = self.missing = self.sent = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def start(self) -> None:
+        """The first message, or the next."""
+        self.missing = len(self.payload)
+        self.sent = time.perf_counter_ns()
+        self.transport.write(self.payload)
+
+    def data_received(self, data: bytes) -> None:
+        self.missing -= len(data)
+        if self.missing:
+            return
+        now = time.perf_counter_ns()
+        if self.latency is not None:
+            self.latency.record(now - self.sent)
+            self.count += 1
+        self.start()
+
+
+async def _measure(client: Ping | DatagramPing, parameters: Mapping[str, Any]) -> None:
+    say({"port": 0})
+    client.start()
+    await asyncio.sleep(parameters["warmup"])
+    client.latency = Histogram()
+    switches, begin = _involuntary_switches(), time.perf_counter()
+    await asyncio.sleep(parameters["seconds"])
+    latency, client.latency = client.latency, None
+    say(
+        {
+            "count": client.count,
+            "seconds": time.perf_counter() - begin,
+            "involuntary_switches": _involuntary_switches() - switches,
+            "histogram": latency.buckets(),
+        }
+    )
+
+
+async def tcp(parameters: Mapping[str, Any]) -> None:
+    """Round trips of a stream whose both ends are this loop's."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, parameters["host"], 0)
+    _, client = await loop.create_connection(lambda: Ping(parameters["size"]), *server.sockets[0].getsockname())
+    await _measure(client, parameters)
+    client.transport.abort()
+    server.close()
+
+
+async def udp(parameters: Mapping[str, Any]) -> None:
+    """The same of datagrams."""
+    loop = asyncio.get_running_loop()
+    echo, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=(parameters["host"], 0))
+    transport, client = await loop.create_datagram_endpoint(
+        lambda: DatagramPing(parameters["size"]), remote_addr=echo.get_extra_info("sockname")
+    )
+    await _measure(client, parameters)
+    transport.close()
+    echo.close()
+
+
+async def idle(parameters: Mapping[str, Any]) -> None:
+    """ns that the bypass stack of this loop takes in a turn in which nothing arrives."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, sfloop.Loop)
+    endpoint, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=(parameters["host"], 0))
+    switches, begin = _involuntary_switches(), time.perf_counter()
+    found = measure_idle(loop, parameters["seconds"])
+    spent = time.perf_counter() - begin
+    endpoint.close()
+    say({"idle": found, "seconds": spent, "involuntary_switches": _involuntary_switches() - switches})
