@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PASSES 16                  /* of the reactor in one poll, while there is more */
+#define PASSES 16                  /* of the reactor in one poll, while datagrams come */
 #define QUIESCE (200 * SF_MS)      /* for what destroy() itself closes */
 #define UNKNOWABLE (200 * SF_MS)   /* while streams are open, "not quiescent" may mean them */
 #define BLIND_SLEEP (100 * SF_US)  /* of a stack that cannot wake us: an emulator's */
@@ -36,13 +36,15 @@ static void tick(struct td_stack *t)
     }
 }
 
-/* The reactor ends a pass at the first packet that is visible; the rest of a burst is worth further passes. */
+/* The reactor ends a pass at the first packet that is visible. The rest of a burst of datagrams is worth further passes: they
+ * are delivered together. To a stream they are worth nothing, and would only keep what has come waiting. */
 __attribute__((noinline)) static void take_more(struct td_stack *t, int n)
 {
-    td_take_muxer_events(t, n);
-    for (int pass = 1; pass < PASSES && t->zf.zf_stack_has_pending_work(t->zs); pass++) {
+    bool datagrams = td_take_muxer_events(t, n);
+
+    for (int pass = 1; datagrams && pass < PASSES && t->zf.zf_stack_has_pending_work(t->zs); pass++) {
         n = t->zf.zf_muxer_wait(t->muxer, t->events, TD_EVENTS, 0);
-        td_take_muxer_events(t, n);
+        datagrams = td_take_muxer_events(t, n) || n == 0;
     }
 }
 

@@ -220,7 +220,8 @@ int td_watch(struct td_stack *, struct zf_waitable *, uint32_t events, enum td_t
 void td_unwatch(struct td_stack *, uint32_t tag);
 /* Its event may never come: it is looked at again every TD_RETRY. */
 void td_retry(struct td_sock *, bool on);
-void td_take_muxer_events(struct td_stack *, int n);
+/* Returns whether any is of a datagram socket. */
+bool td_take_muxer_events(struct td_stack *, int n);
 int td_take_events(struct td_stack *, struct sf_event *out, int max);
 
 /* tcpdirect_connect.c */

@@ -131,19 +131,24 @@ static void sock_event(struct td_sock *s, uint32_t events)
     }
 }
 
-void td_take_muxer_events(struct td_stack *t, int n)
+bool td_take_muxer_events(struct td_stack *t, int n)
 {
+    bool datagrams = false;
+
     for (int i = 0; i < n; i++) {
         uint32_t index = (uint32_t)t->events[i].data.u64;
         struct td_tag *tag = index < TD_TAGS ? &t->tags[index] : NULL;
 
-        if (SF_UNLIKELY(!tag || tag->kind == TD_TAG_FREE || tag->generation != (uint32_t)(t->events[i].data.u64 >> 32)))
+        if (SF_UNLIKELY(!tag || tag->kind == TD_TAG_FREE || tag->generation != (uint32_t)(t->events[i].data.u64 >> 32))) {
             td_count(t, TD_COUNT_STALE);
-        else if (SF_LIKELY(tag->kind == TD_TAG_SOCK))
+        } else if (SF_LIKELY(tag->kind == TD_TAG_SOCK)) {
+            datagrams |= ((struct td_sock *)tag->owner)->kind == SF_KIND_DATAGRAM;
             sock_event(tag->owner, t->events[i].events);
-        else
+        } else {
             td_destination_event(t, tag->owner);
+        }
     }
+    return datagrams;
 }
 
 /* Where the array is full, the ring is turned, so that the next poll begins with those that were left out. */
