@@ -269,6 +269,7 @@ int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int ma
         };
         sf_count(s->tcpip, SF_COUNT_RX_SIDE);
     }
+    s->side_ready |= s->n_shared != shared; /* once more, to see it empty with the group's filter set */
     if (n < max) { /* what came before the filter was there is not repeated */
         s->sifting = true;
         sf_udp_groups_sift(s, shared);

@@ -101,6 +101,7 @@ struct efsim_nic *efsim_nic(int ifindex);
 struct efsim_rx_desc {
     ef_addr addr;
     ef_request_id id;
+    bool first; /* it has been filled, with a frame's beginning */
 };
 
 struct efsim_tx_desc {
@@ -161,6 +162,7 @@ uint64_t efsim_sum(const void *data, size_t len);
 uint8_t *efsim_dma(struct efsim_nic *nic, ef_addr addr, size_t len);
 bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len);
 void efsim_put_event(struct efsim_vi *v, const ef_event *event);
+void efsim_read_received(struct efsim_vi *v, const ef_event *event);
 void efsim_receive(ef_vi *vi);  /* what has arrived on the wire */
 void efsim_transmit(ef_vi *vi); /* what was pushed, as far as the wire takes it */
 void efsim_report_sent(ef_vi *vi);

@@ -46,6 +46,41 @@ int ef_vi_receive_space(const ef_vi *vi)
     return (int)(vi->sim->rx_mask - (vi->sim->rx_added - vi->sim->rx_removed));
 }
 
+/* The program is told of the packet now, and may ask for its time until the next poll. */
+static void tell(struct efsim_vi *v, uint8_t *packet)
+{
+    memcpy(packet + offsetof(struct prefix, turn), &v->turn, sizeof(v->turn));
+}
+
+static ef_request_id remove_desc(struct efsim_vi *v)
+{
+    struct efsim_rx_desc *d = &v->rx[v->rx_removed++ & v->rx_mask];
+
+    if (d->first)
+        tell(v, efsim_dma(v->nic, d->addr, BUFFER));
+    return d->id;
+}
+
+void efsim_read_received(struct efsim_vi *v, const ef_event *event)
+{
+    struct efsim_rx_desc *d = &v->rx[v->rx_removed & v->rx_mask];
+
+    switch (EF_EVENT_TYPE(*event)) {
+    case EF_EVENT_TYPE_RX:
+    case EF_EVENT_TYPE_RX_DISCARD:
+        if (event->rx.flags & EF_EVENT_FLAG_SOP)
+            tell(v, efsim_dma(v->nic, d->addr, BUFFER));
+        v->rx_removed++;
+        break;
+    case EF_EVENT_TYPE_RX_REF:
+    case EF_EVENT_TYPE_RX_REF_DISCARD:
+        tell(v, v->superbuf[event->rx_ref.pkt_id / EFSIM_SLOTS].memory + event->rx_ref.pkt_id % EFSIM_SLOTS * EFSIM_SLOT);
+        break;
+    default:
+        break;
+    }
+}
+
 static void check_not_posted(struct efsim_vi *v, ef_addr addr)
 {
     for (uint32_t i = v->rx_filled; i != v->rx_added; i++)
@@ -191,6 +226,7 @@ static void fill(ef_vi *vi, const uint8_t *frame, uint32_t len, uint32_t n)
 
         if (bytes > len)
             bytes = len;
+        v->rx[(v->rx_filled - 1) & v->rx_mask].first = i == 0;
         if (i == 0)
             memcpy(buffer, &prefix, sizeof(prefix));
         memcpy(buffer + skip, frame, bytes);
@@ -295,7 +331,7 @@ int ef_vi_receive_unbundle(ef_vi *vi, const ef_event *event, ef_request_id *ids)
                "an event of type %u has nothing to unbundle", EF_EVENT_TYPE(*event));
     EFSIM_MUST(n <= EF_VI_RECEIVE_BATCH && n <= v->rx_filled - v->rx_removed, "an event was unbundled twice");
     for (unsigned i = 0; i < n; i++)
-        ids[i] = v->rx[v->rx_removed++ & v->rx_mask].id;
+        ids[i] = remove_desc(v);
     return (int)n;
 }
 
@@ -304,7 +340,7 @@ ef_request_id ef_vi_rxq_next_desc_id(ef_vi *vi)
     struct efsim_vi *v = vi->sim;
 
     EFSIM_MUST(v->rx_filled != v->rx_removed, "no descriptor was filled");
-    return v->rx[v->rx_removed++ & v->rx_mask].id;
+    return remove_desc(v);
 }
 
 int ef_vi_receive_get_bytes(ef_vi *vi, const void *packet, uint16_t *bytes)
@@ -400,7 +436,7 @@ int ef_vi_receive_get_precise_timestamp(ef_vi *vi, const void *packet, ef_precis
 
     EFSIM_MUST(vi->vi_flags & EF_VI_RX_TIMESTAMPS, "the virtual interface was made without EF_VI_RX_TIMESTAMPS");
     memcpy(&prefix, (const uint8_t *)packet - (efsim_refers(v->nic) ? EFSIM_PREFIX : 0), sizeof(prefix));
-    EFSIM_MUST(v->turn - prefix.turn <= 1, "the queue was polled again since the packet's event");
+    EFSIM_MUST(v->turn == prefix.turn, "the queue was polled again since the packet's event");
     memset(out, 0, sizeof(*out));
     if (v->nic->faults.unsynchronised)
         return -ENOMSG;

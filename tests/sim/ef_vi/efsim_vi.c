@@ -148,10 +148,6 @@ int ef_eventq_has_event(const ef_vi *vi)
 static void read_event(struct efsim_vi *v, const ef_event *event)
 {
     switch (EF_EVENT_TYPE(*event)) {
-    case EF_EVENT_TYPE_RX:
-    case EF_EVENT_TYPE_RX_DISCARD:
-        v->rx_removed++;
-        break;
     case EF_EVENT_TYPE_TX_WITH_TIMESTAMP:
         v->tx_removed += v->tx[v->tx_removed & v->tx_mask].pages;
         break;
@@ -159,6 +155,7 @@ static void read_event(struct efsim_vi *v, const ef_event *event)
         v->tx_error_seen = true;
         break;
     default:
+        efsim_read_received(v, event);
         break;
     }
 }
