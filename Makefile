@@ -80,9 +80,13 @@ demo: $(VENV)/with-demo ## market data and orders on asyncio, uvloop and sfloop,
 	$(build)
 	@$(BIN)/python -m sfloop demo $(ARGS)
 
-bench: $(VENV)/with-bench ## the side-by-side benchmarks (ARGS="--list" names them)
+SIMULATED := $(BUILD).ef_vi.so
+$(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/include/sf/*.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
+	@mkdir -p $(dir $@) && $(BIN)/python tests/sim/ef_vi/build.py $@
+
+bench: $(VENV)/with-bench $(SIMULATED) ## the side-by-side benchmarks (ARGS="--list" names them)
 	$(build)
-	@$(BIN)/python -m sfloop bench $(ARGS)
+	@SFLOOP_BENCH_EF_VI_SIMULATOR=$(CURDIR)/$(SIMULATED) $(BIN)/python -m sfloop bench $(ARGS)
 
 # ---- checking ----
 
@@ -130,6 +134,12 @@ test-tcpdirect: $(VENV)/with-test ## TCPDirect's stack over the library that SFL
 	$(build)
 	@flock $(VENV)/lock $(BIN)/meson test -C $(BUILD) --print-errorlogs tcpdirect_tcp tcpdirect_udp
 	$(call twice,$(BIN)/python,tests/python/tcp tests/python/udp tests/python/tcpdirect --loops tcpdirect)
+
+# Two ports of Solarflare NICs joined by a cable (docs/ef_vi.md).
+.PHONY: test-efvi
+test-efvi: $(VENV)/with-test ## the driver contract on real Solarflare NICs: INTERFACES="enp1s0f0 enp1s0f1"
+	$(build)
+	@$(BIN)/python tests/native/efvi_hardware.py $(BUILD) $(INTERFACES)
 
 # Without programs of ours that use the loop, and without what has nothing to do with the interpreter.
 SHORT := tests/python $(addprefix --ignore=tests/python/,demo bench doctor drivers wire test_layers.py)

@@ -84,23 +84,50 @@ def _over_shm(rig: Rig, contender: Contender) -> Sample:
         {"SFLOOP_DRIVER": "shm", "SFLOOP_INTERFACE": f"{wire}@{address}", "SFLOOP_FALLBACK": "error"}
         for address in (_WIRE_SERVER, _WIRE_LOAD)
     ]
+    return _between_programs(rig, contender, wire, sides, (_WIRE_SERVER, _WIRE_LOAD))
+
+
+def _between_programs(
+    rig: Rig, contender: Contender, wire: str, sides: list[dict[str, str]], addresses: tuple[str, str]
+) -> Sample:
+    """An echo and a load generator that are both sfloop's, over a wire in shared memory, with their environments."""
     settings = rig.settings
     with ExitStack() as stack:
         # Both sides end by being killed, so that neither removes the wire.
         stack.callback(_remove, wire)
-        echo = rig.server(contender, "udp.echo", parameters={"host": _WIRE_SERVER}, environment=sides[0])
+        echo = rig.server(contender, "udp.echo", parameters={"host": addresses[0]}, environment=sides[0])
         server = stack.enter_context(echo)
         port = server.line(START_LIMIT)["port"]
-        given = {"host": _WIRE_LOAD, "server": [_WIRE_SERVER, port], "size": 64}
+        given = {"host": addresses[1], "server": [addresses[0], port], "size": 64}
         given |= {"seconds": settings.seconds, "warmup": settings.warmup}
-        command = [sys.executable, "-m", "sfloop.bench.serve", "--loop", OWN, "--program", "udp.ping"]
-        command += ["--parameters", json.dumps(given), "--cpu", str(settings.cpus.load)]
+        command = [*rig.place.load_prefix, sys.executable, "-m", "sfloop.bench.serve", "--loop", OWN]
+        command += ["--program", "udp.ping", "--parameters", json.dumps(given), "--cpu", str(settings.cpus.load)]
         load = Server(command, sides[1])
         try:
             load.line(START_LIMIT)
             return rig.own(load, rig.ticks(), settings.seconds + settings.warmup + GRACE).sample()
         finally:
             load.stop()
+
+
+# Names sfloop's ef_vi driver as built against the simulator of its API (tests/sim/ef_vi), which `make bench` does.
+_SIMULATOR = "SFLOOP_BENCH_EF_VI_SIMULATOR"
+
+
+def _no_simulator() -> str | None:
+    if not os.environ.get(_SIMULATOR):
+        return "the simulator of ef_vi's API is not built: run it as `make bench`, in a checkout"
+    return netns.unavailable()
+
+
+def _over_ef_vi(rig: Rig, contender: Contender) -> Sample:
+    """Frames go through shared memory, as in udp-shm; neighbours and routes are those of the veth pair beside it."""
+    if contender.name != OWN:
+        return measure_echo(rig, contender)
+    wire = f"bench{os.getpid()}"
+    side = {"SFLOOP_DRIVER": "ef_vi", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
+    side |= {"SFLOOP_EF_VI_LIBRARY": os.environ[_SIMULATOR], "SFLOOP_TEST_EF_VI": f"wire={wire}"}
+    return _between_programs(rig, contender, wire, [side, side], (netns.SERVER_ADDRESS, netns.LOAD_ADDRESS))
 
 
 def _cost(rig: Rig, contender: Contender) -> Sample:
@@ -158,6 +185,15 @@ CASES = (
             ("-batch", ", whole batches", "udp.flood_batch"),
             ("-zerocopy", ", whole batches of views", "udp.flood_zero_copy"),
         )
+    ),
+    Case(
+        "udp-ef_vi",
+        "UDP echo, 64 B; sfloop on ef_vi over a simulated NIC, the others over veth",
+        (*ROUND_TRIP, LOST),
+        _over_ef_vi,
+        tuple(REFERENCES),
+        unavailable=_no_simulator,
+        place=netns.veth_pair,
     ),
     Case(
         "udp-shm",

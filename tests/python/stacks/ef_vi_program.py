@@ -1,7 +1,7 @@
 """A program on the ef_vi driver, for test_ef_vi.py: ``python ef_vi_program.py ROLE INTERFACE OWN PEER [SPIN]``.
 
-``echo`` answers UDP and TCP, says "ready", and serves until its input ends. ``client`` and ``raw`` talk to an echo, and say what
-they have found as one JSON object.
+``echo`` answers UDP and TCP, says "ready", and serves until its input ends. ``client`` talks to it, ``group`` and
+``flood`` are the two ends of a group, ``raw`` sends frames; they say what they have found as one JSON object.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Programs on the ef_vi driver, over the simulator of its API (tests/sim/ef_vi): the frames go through shared memory between
-two namespaces, and everything of the kernel's (addresses, neighbours, joins) through a veth pair beside it."""
+"""Programs on the ef_vi driver, over the simulator of its API (tests/sim/ef_vi): the frames go through shared memory
+between two namespaces, and everything of the kernel's (addresses, neighbours, joins) through a veth pair beside it."""
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ def start(simulator: Path, link: Link) -> Iterator[Start]:
         environment |= {"SFLOOP_EF_VI_LIBRARY": str(simulator), "SFLOOP_TEST_EF_VI": f"strict,wire={name},{nic}"}
         peer = FAR if side.address == NEAR else NEAR
         program = subprocess.Popen(
-            ["ip", "netns", "exec", side.namespace, sys.executable, str(PROGRAM)]
-            + [role, INTERFACE, side.address, peer, *arguments],
+            [
+                *("ip", "netns", "exec", side.namespace, sys.executable, str(PROGRAM)),
+                *(role, INTERFACE, side.address, peer, *arguments),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
