@@ -1,7 +1,8 @@
 /*
  * Which addresses and destinations are ours: those of the interface, and those to which the kernel's routes lead by it. An
  * interface that is the kernel's own loopback has an emulator behind it: what shares the first bits with its address is there,
- * the rest of 127/8 is the kernel's.
+ * the rest of 127/8 is the kernel's. So it is with an emulator that has an address of its own on a TUN device: its neighbour is
+ * this machine, whose address the kernel would say is local.
  */
 #define _GNU_SOURCE
 #include "tcpdirect.h"
@@ -143,7 +144,7 @@ static bool ask_route(struct td_stack *t, uint32_t dst, uint32_t *src)
 
 bool td_reaches(struct td_stack *t, uint32_t dst, uint32_t *src)
 {
-    if (!t->loopback)
+    if (!t->loopback && !t->address)
         return ask_route(t, dst, src);
     if (!*src)
         *src = emulated(t);
