@@ -1,5 +1,5 @@
-"""The demo's client, unchanged, with ``--stack tcpdirect``: market data and orders from an exchange at the other side of
-the simulator's wire."""
+"""The demo's client, unchanged, with ``--stack tcpdirect``: market data and orders from an exchange at the other side
+of the simulator's wire."""
 
 from __future__ import annotations
 
