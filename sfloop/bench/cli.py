@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sfloop.bench.model import Case
     from sfloop.bench.rounds import Run
 
-ROUNDS, SECONDS, WARMUP = 5, 0.35, 0.1
+ROUNDS, SECONDS, WARMUP = 5, 0.2, 0.1
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.15
 
 FAILED, INTERRUPTED = 1, 130
