@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfloop.bench.cases import bypass, echo, http, idle, micro, owncost, syscalls, tcpdirect, udp
+from sfloop.bench.cases import bypass, bypass_tcp, echo, http, idle, micro, owncost, syscalls, tcpdirect, udp
 from sfloop.bench.errors import BenchError
 from sfloop.bench.model import Case
 
@@ -11,6 +11,7 @@ CASES: tuple[Case, ...] = (
     *echo.CASES,
     *udp.CASES,
     *bypass.CASES,
+    *bypass_tcp.CASES,
     *tcpdirect.CASES,
     *micro.CASES,
     *idle.CASES,

@@ -13,9 +13,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfloop import backends
@@ -24,15 +24,14 @@ from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
 from sfloop.bench.cases.udp import measure_delivery, measure_echo
 from sfloop.bench.loops import BYPASSING, C_SERVERS, OWN, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Place, Sample
-from sfloop.bench.rig import GRACE, START_LIMIT, Rig, Server
+from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server
 
-_AF_XDP = {"SFLOOP_DRIVER": "af_xdp", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
+AF_XDP = {"SFLOOP_DRIVER": "af_xdp", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
 # 239.255.0.0/16 is for use within one site (RFC 2365, section 6.1).
 _GROUP = "239.255.26.4"
-_WIRE_SERVER, _WIRE_LOAD = "127.77.0.1", "127.77.0.2"
 
 
-def _unavailable() -> str | None:
+def af_xdp_unavailable() -> str | None:
     drivers = {backend.name: backend for backend in backends() if backend.kind == "driver"}
     return netns.unavailable() or (None if drivers["af_xdp"].available else drivers["af_xdp"].reason)
 
@@ -42,11 +41,11 @@ def _cannot_feed() -> str | None:
     if release < (5, 18):
         return f"the feed is sent as XDP frames, which takes Linux 5.18; this is {os.uname().release}"
     missing = "the feed needs the command ethtool, which is missing: apt-get install ethtool"
-    return _unavailable() or (None if shutil.which("ethtool") else missing)
+    return af_xdp_unavailable() or (None if shutil.which("ethtool") else missing)
 
 
 def _environment(contender: Contender) -> Mapping[str, str]:
-    return _AF_XDP if contender.name == OWN else {}
+    return AF_XDP if contender.name == OWN else {}
 
 
 def _echo(rig: Rig, contender: Contender) -> Sample:
@@ -76,38 +75,69 @@ def _remove(wire: str) -> None:
         left.unlink(missing_ok=True)
 
 
-def _over_shm(rig: Rig, contender: Contender) -> Sample:
-    if contender.name != OWN:
-        return measure_echo(rig, contender)
+#: The addresses of the server's and the load's side of a wire in shared memory.
+SIDES = ("127.77.0.1", "127.77.0.2")
+
+
+@contextmanager
+def new_wire() -> Iterator[str]:
+    """The name of a wire for this bench. Programs that are killed do not remove it: it is removed at the end."""
     wire = f"bench{os.getpid()}"
-    sides = [
+    try:
+        yield wire
+    finally:
+        _remove(wire)
+
+
+def sides_of(wire: str) -> list[dict[str, str]]:
+    """The environments of the programs at its two sides."""
+    return [
         {"SFLOOP_DRIVER": "shm", "SFLOOP_INTERFACE": f"{wire}@{address}", "SFLOOP_FALLBACK": "error"}
-        for address in (_WIRE_SERVER, _WIRE_LOAD)
+        for address in SIDES
     ]
-    return _between_programs(rig, contender, wire, sides, (_WIRE_SERVER, _WIRE_LOAD))
 
 
-def _between_programs(
-    rig: Rig, contender: Contender, wire: str, sides: list[dict[str, str]], addresses: tuple[str, str]
-) -> Sample:
-    """An echo and a load generator that are both sfloop's, over a wire in shared memory, with their environments."""
+@dataclass(frozen=True)
+class Programs:
+    """What serves, what loads it, and what the load is given beside its addresses and times."""
+
+    serves: str
+    loads: str
+    given: Mapping[str, object]
+
+
+UDP_ECHO = Programs("udp.echo", "udp.ping", {"size": 64})
+
+
+def between_programs(
+    rig: Rig,
+    contender: Contender,
+    programs: Programs,
+    sides: list[dict[str, str]],
+    addresses: tuple[str, str] = SIDES,
+) -> Load:
+    """A server and a load generator that are both sfloop's, with their environments; what the second measures."""
     settings = rig.settings
-    with ExitStack() as stack:
-        # Both sides end by being killed, so that neither removes the wire.
-        stack.callback(_remove, wire)
-        echo = rig.server(contender, "udp.echo", parameters={"host": addresses[0]}, environment=sides[0])
-        server = stack.enter_context(echo)
+    serving = rig.server(contender, programs.serves, parameters={"host": addresses[0]}, environment=sides[0])
+    with serving as server:
         port = server.line(START_LIMIT)["port"]
-        given = {"host": addresses[1], "server": [addresses[0], port], "size": 64}
+        given = {"host": addresses[1], "server": [addresses[0], port], **programs.given}
         given |= {"seconds": settings.seconds, "warmup": settings.warmup}
         command = [*rig.place.load_prefix, sys.executable, "-m", "sfloop.bench.serve", "--loop", OWN]
-        command += ["--program", "udp.ping", "--parameters", json.dumps(given), "--cpu", str(settings.cpus.load)]
+        command += ["--program", programs.loads, "--parameters", json.dumps(given), "--cpu", str(settings.cpus.load)]
         load = Server(command, sides[1])
         try:
             load.line(START_LIMIT)
-            return rig.own(load, rig.ticks(), settings.seconds + settings.warmup + GRACE).sample()
+            return rig.own(load, rig.ticks(), settings.seconds + settings.warmup + GRACE)
         finally:
             load.stop()
+
+
+def _over_shm(rig: Rig, contender: Contender) -> Sample:
+    if contender.name != OWN:
+        return measure_echo(rig, contender)
+    with new_wire() as wire:
+        return between_programs(rig, contender, UDP_ECHO, sides_of(wire)).sample()
 
 
 # Names sfloop's ef_vi driver as built against the simulator of its API (tests/sim/ef_vi), which `make bench` does.
@@ -120,14 +150,25 @@ def _no_simulator() -> str | None:
     return netns.unavailable()
 
 
-def _over_ef_vi(rig: Rig, contender: Contender) -> Sample:
-    """Frames go through shared memory, as in udp-shm; neighbours and routes are those of the veth pair beside it."""
-    if contender.name != OWN:
-        return measure_echo(rig, contender)
-    wire = f"bench{os.getpid()}"
-    side = {"SFLOOP_DRIVER": "ef_vi", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
-    side |= {"SFLOOP_EF_VI_LIBRARY": os.environ[_SIMULATOR], "SFLOOP_TEST_EF_VI": f"wire={wire}"}
-    return _between_programs(rig, contender, wire, [side, side], (netns.SERVER_ADDRESS, netns.LOAD_ADDRESS))
+TCP_ECHO = Programs("tcp.protocol", "stream.ping", {"size": 64})
+
+
+def _over_ef_vi(programs: Programs) -> Callable[[Rig, Contender], Sample]:
+    """Frames go through shared memory, as in udp-shm; neighbours and routes are those of the veth pair beside it. The
+    shm driver itself is measured right before."""
+
+    def measure(rig: Rig, contender: Contender) -> Sample:
+        addresses = (netns.SERVER_ADDRESS, netns.LOAD_ADDRESS)
+        side = {"SFLOOP_DRIVER": "ef_vi", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
+        with new_wire() as wire:
+            direct = between_programs(replace(rig, place=Place()), contender, programs, sides_of(wire)).sample()
+        with new_wire() as wire:
+            side |= {"SFLOOP_EF_VI_LIBRARY": os.environ[_SIMULATOR], "SFLOOP_TEST_EF_VI": f"wire={wire}"}
+            sample = between_programs(rig, contender, programs, [side, side], addresses).sample()
+        sample.values["times_shm"] = sample.values["p50"] / direct.values["p50"]
+        return sample
+
+    return measure
 
 
 def _cost(rig: Rig, contender: Contender) -> Sample:
@@ -140,10 +181,10 @@ def _cost(rig: Rig, contender: Contender) -> Sample:
     with rig.server(contender, "cost.segments", parameters=given) as server:
         raw = rig.own(server, ticks, rig.settings.seconds).raw
     values |= {"segment_send": float(raw["send"]), "segment_receive": float(raw["receive"])}
-    if _unavailable() is None:
+    if af_xdp_unavailable() is None:
         with netns.veth_pair() as place:
             placed = replace(rig, place=place)
-            with placed.server(contender, "cost.idle", parameters=given, environment=_AF_XDP) as server:
+            with placed.server(contender, "cost.idle", parameters=given, environment=AF_XDP) as server:
                 values["idle_af_xdp"] = float(placed.own(server, ticks, rig.settings.seconds).raw["idle"])
     return Sample(values, load.disturbance)
 
@@ -164,7 +205,7 @@ CASES = (
         (*ROUND_TRIP, LOST),
         _echo,
         tuple(C_SERVERS),
-        unavailable=_unavailable,
+        unavailable=af_xdp_unavailable,
         place=netns.veth_pair,
     ),
     *(
@@ -186,14 +227,18 @@ CASES = (
             ("-zerocopy", ", whole batches of views", "udp.flood_zero_copy"),
         )
     ),
-    Case(
-        "udp-ef_vi",
-        "UDP echo, 64 B; sfloop on ef_vi over a simulated NIC, the others over veth",
-        (*ROUND_TRIP, LOST),
-        _over_ef_vi,
-        tuple(REFERENCES),
-        unavailable=_no_simulator,
-        place=netns.veth_pair,
+    *(
+        Case(
+            f"{name}-ef_vi",
+            f"{name.upper()} echo, 64 B; sfloop on ef_vi over a simulated NIC",
+            (*ROUND_TRIP, Metric("times_shm", "RTT p50 × the shm driver's", "ratio", "lower")),
+            _over_ef_vi(programs),
+            only=(OWN,),
+            scaled_seconds=2.0,
+            unavailable=_no_simulator,
+            place=netns.veth_pair,
+        )
+        for name, programs in (("udp", UDP_ECHO), ("tcp", TCP_ECHO))
     ),
     Case(
         "udp-shm",

@@ -1,0 +1,136 @@
+"""TCP past the kernel: sfloop on its tcpip stack, everything else on the kernel's sockets.
+
+Over AF_XDP all serve the same C load generator, which is on the kernel's sockets at the other end of a veth pair. Over
+shared memory sfloop's load is an sfloop program too, so that its figure has the cost of two of its loops in it; the
+others are measured over loopback, by the C load generator.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+
+from sfloop.bench import netns
+from sfloop.bench.cases.bypass import AF_XDP, SIDES, Programs, af_xdp_unavailable, between_programs, new_wire, sides_of
+from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
+from sfloop.bench.loops import OWN, Contender
+from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.rig import START_LIMIT, Rig, Server
+
+Measure = Callable[[Rig, Contender], Sample]
+
+_TIMES_KERNEL = Metric("times_kernel", "RTT p50 × sfloop on the kernel's sockets", "ratio", "lower")
+_MEGABITS = Metric("mbit", "Mbit/s", "per_s", "higher")
+
+
+def _served(rig: Rig, contender: Contender, size: int, environment: Mapping[str, str]) -> Sample:
+    with rig.server(contender, "tcp.protocol", "serve-tcp", environment=environment) as server:
+        port = server.line(START_LIMIT)["port"]
+        return rig.load(server, "tcp", port, size=size, connections=1).sample()
+
+
+def _over_af_xdp(size: int) -> Measure:
+    def measure(rig: Rig, contender: Contender) -> Sample:
+        if contender.name != OWN:
+            return _served(rig, contender, size, {})
+        kernel = _served(rig, contender, size, {})
+        sample = _served(rig, contender, size, AF_XDP)
+        sample.values["times_kernel"] = sample.values["p50"] / kernel.values["p50"]
+        return sample
+
+    return measure
+
+
+def _over_shm(size: int, connections: int) -> Measure:
+    def measure(rig: Rig, contender: Contender) -> Sample:
+        if contender.name == OWN:
+            programs = Programs("tcp.protocol", "stream.ping", {"size": size, "connections": connections})
+            with new_wire() as wire:
+                return between_programs(rig, contender, programs, sides_of(wire)).sample()
+        with rig.server(contender, "tcp.protocol", "serve-tcp") as server:
+            port = server.line(START_LIMIT)["port"]
+            return rig.load(server, "tcp", port, size=size, connections=connections).sample()
+
+    return measure
+
+
+def _bulk(
+    rig: Rig, contender: Contender, server_side: Mapping[str, str], load_side: Mapping[str, str], host: str
+) -> Sample:
+    """What arrives at the contender's sink. The source is sfloop's, on the stack of `load_side`."""
+    settings = rig.settings
+    timing = {"seconds": settings.seconds, "warmup": settings.warmup}
+    ticks = rig.ticks()
+    with rig.server(contender, "stream.sink", parameters={"host": host, **timing}, environment=server_side) as server:
+        port = server.line(START_LIMIT)["port"]
+        command = [*rig.place.load_prefix, sys.executable, "-m", "sfloop.bench.serve", "--loop", OWN]
+        command += ["--program", "stream.source", "--parameters", json.dumps({"server": [host, port]})]
+        source = Server([*command, "--cpu", str(settings.cpus.load)], load_side)
+        try:
+            source.line(START_LIMIT)
+            load = rig.own(server, ticks, settings.seconds + settings.warmup)
+        finally:
+            source.stop()
+    return Sample({"mbit": load.per_second * 8 / 1e6}, load.disturbance)
+
+
+def _bulk_over_shm(rig: Rig, contender: Contender) -> Sample:
+    if contender.name != OWN:
+        return _bulk(rig, contender, {}, {}, rig.place.host)
+    with new_wire() as wire:
+        server_side, load_side = sides_of(wire)
+        return _bulk(rig, contender, server_side, load_side, SIDES[0])
+
+
+def _bulk_over_af_xdp(rig: Rig, contender: Contender) -> Sample:
+    return _bulk(rig, contender, AF_XDP if contender.name == OWN else {}, {}, rig.place.host)
+
+
+CASES = (
+    *(
+        Case(
+            f"tcp-af_xdp-{name}",
+            f"TCP echo, veth, {words}, 1 connection; sfloop on AF_XDP",
+            (*ROUND_TRIP, _TIMES_KERNEL),
+            _over_af_xdp(size),
+            only=(OWN, "uvloop", "c-spin"),
+            unavailable=af_xdp_unavailable,
+            place=netns.veth_pair,
+        )
+        for name, words, size in (("64", "64 B", 64), ("1k", "1 KiB", 1024))
+    ),
+    Case(
+        "tcp-shm-64",
+        "TCP echo, 64 B, 1 connection; sfloop over shared memory, the others over loopback",
+        ROUND_TRIP,
+        _over_shm(64, 1),
+        only=(OWN, "uvloop"),
+    ),
+    *(
+        Case(
+            f"tcp-shm-{connections}",
+            f"TCP echo, 1 KiB, {connections} connections; sfloop over shared memory, the others over loopback",
+            (MESSAGES, *ROUND_TRIP),
+            _over_shm(1024, connections),
+            only=(OWN, "uvloop"),
+        )
+        for connections in (10, 100)
+    ),
+    Case(
+        "bulk-shm",
+        "bulk TCP one way; sfloop over shared memory, the others over loopback",
+        (_MEGABITS,),
+        _bulk_over_shm,
+        only=(OWN, "uvloop"),
+    ),
+    Case(
+        "bulk-af_xdp",
+        "bulk TCP one way, received over veth, MTU 1500; sfloop on AF_XDP",
+        (_MEGABITS,),
+        _bulk_over_af_xdp,
+        only=(OWN, "uvloop"),
+        unavailable=af_xdp_unavailable,
+        place=netns.veth_pair,
+    ),
+)

@@ -1,0 +1,125 @@
+"""TCP from the other end, by asyncio.Protocol: clients that measure round trips, a source and a sink of bulk data."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sfloop.bench.histogram import Histogram
+from sfloop.bench.serve import say
+
+#: What a source writes at a time, and how much it lets wait in its transport.
+BLOCK = bytes(256 * 1024)
+IN_HAND = 4 * len(BLOCK)
+
+
+class Ping(asyncio.Protocol):
+    """Sends a message, and the next when it has come back whole. Times are ns."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, size: int) -> None:
+        self.payload = bytes(i * 31 & 255 for i in range(size))
+        self.received = b""
+        self.latency: Histogram | None = None
+        self.count = 0
+        self.sent = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def start(self) -> None:
+        self.sent = time.perf_counter_ns()
+        self.transport.write(self.payload)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter_ns()
+        if self.received:
+            data = self.received + data
+        if len(data) < len(self.payload):
+            self.received = data
+            return
+        if data != self.payload:
+            raise SystemExit("what came back is not what was sent")
+        self.received = b""
+        if self.latency is not None:
+            self.latency.record(now - self.sent)
+            self.count += 1
+        self.start()
+
+
+async def ping(parameters: Mapping[str, Any]) -> None:
+    """Measures round trips to an echo server, on `connections` connections at once."""
+    loop = asyncio.get_running_loop()
+    clients: list[Ping] = []
+    for _ in range(parameters.get("connections", 1)):
+        _, client = await loop.create_connection(lambda: Ping(parameters["size"]), *parameters["server"])
+        clients.append(client)
+    say({"connections": len(clients)})
+    for client in clients:
+        client.start()
+    await asyncio.sleep(parameters["warmup"])
+    latency = Histogram()
+    for client in clients:
+        client.latency = latency
+    begin = time.perf_counter()
+    await asyncio.sleep(parameters["seconds"])
+    seconds = time.perf_counter() - begin
+    for client in clients:
+        client.latency = None
+    say({"count": sum(client.count for client in clients), "seconds": seconds, "histogram": latency.buckets()})
+    for client in clients:
+        client.transport.abort()
+
+
+class Sink(asyncio.Protocol):
+    """Counts bytes."""
+
+    total = 0
+
+    def data_received(self, data: bytes) -> None:
+        Sink.total += len(data)
+
+
+class Source(asyncio.Protocol):
+    """Writes without end, as fast as the transport takes it."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(IN_HAND)
+        self.paused = False
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        while not self.paused and not self.transport.is_closing():
+            self.transport.write(BLOCK)
+
+
+async def sink(parameters: Mapping[str, Any]) -> None:
+    """Serves sinks; after the first bytes and a warm-up, counts those of `seconds`."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Sink, parameters["host"], 0)
+    say({"port": server.sockets[0].getsockname()[1]})
+    while not Sink.total:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(parameters["warmup"])
+    before, begin = Sink.total, time.perf_counter()
+    await asyncio.sleep(parameters["seconds"])
+    say({"count": Sink.total - before, "seconds": time.perf_counter() - begin})
+    await loop.create_future()
+
+
+async def source(parameters: Mapping[str, Any]) -> None:
+    """Writes to a sink until it is killed."""
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(Source, *parameters["server"])
+    say({"connections": 1})
+    await loop.create_future()
