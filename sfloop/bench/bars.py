@@ -58,6 +58,7 @@ BARS: tuple[Bar, ...] = (
     Bar("tcp-shm-100", "per_second", ">=", 2.0, "uvloop"),
     Bar("bulk-shm", "mbit", ">=", 10_000, "nothing"),
     Bar("bulk-af_xdp", "mbit", ">=", 2_000, "nothing"),
+    Bar("bulk-lossy", "mbit", ">=", 1.0, "uvloop"),
     Bar("udp-ef_vi", "times_shm", "<=", 1.15, "nothing"),
     Bar("tcp-ef_vi", "times_shm", "<=", 1.15, "nothing"),
     Bar("tcp-tcpdirect", "over_c", "<=", 2_000, "nothing"),

@@ -37,6 +37,8 @@ class Place:
     host: str = "127.0.0.1"
     server_prefix: tuple[str, ...] = ()
     load_prefix: tuple[str, ...] = ()
+    #: Of a relay between the two, where there is one.
+    relay_prefix: tuple[str, ...] = ()
 
 
 @contextmanager

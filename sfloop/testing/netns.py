@@ -76,6 +76,29 @@ def veth_pair(prefix: str = "sf") -> Iterator[VethPair]:
         yield pair
 
 
+@contextmanager
+def relayed_pair(prefix: str = "sf") -> Iterator[tuple[VethPair, str, tuple[str, str]]]:
+    """As :func:`veth_pair`, with a third namespace between the two: (the pair, its name, its two interfaces). Nothing
+    is forwarded there: that is for a relay to do, frame by frame.
+
+    :raises NamespaceError: the command ``ip`` could not do it.
+    """
+    pair = VethPair(f"{prefix}-server-{os.getpid()}", f"{prefix}-load-{os.getpid()}")
+    relay, ends = f"{prefix}-relay-{os.getpid()}", ("relay0", "relay1")
+    with ExitStack() as stack:
+        for name in (pair.server, pair.load, relay):
+            _ip("netns", "add", name)
+            stack.callback(_delete, name)
+        sides = ((pair.server, SERVER_ADDRESS), (pair.load, LOAD_ADDRESS))
+        for end, (name, address) in zip(ends, sides, strict=True):
+            _ip("-n", relay, "link", "add", end, "type", "veth", "peer", "name", INTERFACE, "netns", name)
+            _ip("-n", relay, "link", "set", end, "up")
+            _ip("-n", name, "address", "add", f"{address}/30", "dev", INTERFACE)
+            _ip("-n", name, "link", "set", "lo", "up")
+            _ip("-n", name, "link", "set", INTERFACE, "up")
+        yield pair, relay, ends
+
+
 def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:

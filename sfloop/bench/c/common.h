@@ -33,6 +33,8 @@ struct sfb_options {
     const char *path; /* of the HTTP request */
     const char *ca;   /* file of the certificate authority that signed the TLS server's certificate */
     const char *interface; /* that the feed leaves by */
+    const char *second;    /* the relay's other interface */
+    double delay, loss;    /* of the relay: ms, percent */
     const char *group;     /* multicast group that the flood's reference server receives; NULL: none */
 };
 
@@ -89,6 +91,7 @@ int sfb_load_tls(const struct sfb_options *o);
 int sfb_load_flood(const struct sfb_options *o);
 int sfb_load_feed(const struct sfb_options *o);
 int sfb_load_idle(const struct sfb_options *o);
+int sfb_relay(const struct sfb_options *o);
 int sfb_serve_tcp(const struct sfb_options *o);
 int sfb_serve_udp(const struct sfb_options *o);
 int sfb_serve_flood(const struct sfb_options *o);

@@ -15,6 +15,7 @@ static const struct {
     {"tls", sfb_load_tls},           {"flood", sfb_load_flood},       {"idle", sfb_load_idle},
     {"feed", sfb_load_feed},         {"serve-tcp", sfb_serve_tcp},    {"serve-udp", sfb_serve_udp},
     {"serve-flood", sfb_serve_flood}, {"serve-xdp", sfb_serve_xdp},
+    {"relay", sfb_relay},
     {"zf-udp", sfb_zf_udp},           {"zf-tcp", sfb_zf_tcp},         {"zf-idle", sfb_zf_idle},
 };
 
@@ -35,10 +36,11 @@ static struct sfb_options parse(int argc, char **argv)
         {"burst", 1, 0, 'b'},   {"seconds", 1, 0, 't'},  {"warmup", 1, 0, 'w'},      {"messages", 1, 0, 'm'},
         {"rate", 1, 0, 'r'},    {"timeout", 1, 0, 'o'},  {"cpu", 1, 0, 'c'},         {"spin", 0, 0, 'S'},
         {"path", 1, 0, 'P'},    {"ca", 1, 0, 'C'},       {"interface", 1, 0, 'i'},   {"group", 1, 0, 'g'},
+        {"second", 1, 0, '2'},  {"delay", 1, 0, 'd'},    {"loss", 1, 0, 'l'},
         {0, 0, 0, 0},
     };
     struct sfb_options o = {.host = "127.0.0.1", .connections = 1, .size = 64, .burst = 1, .seconds = 1,
-                            .warmup = 0.1, .timeout = 5, .cpu = -1, .path = "/", .interface = ""};
+                            .warmup = 0.1, .timeout = 5, .cpu = -1, .path = "/", .interface = "", .second = ""};
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -59,6 +61,9 @@ static struct sfb_options parse(int argc, char **argv)
         case 'C': o.ca = optarg; break;
         case 'i': o.interface = optarg; break;
         case 'g': o.group = optarg; break;
+        case '2': o.second = optarg; break;
+        case 'd': o.delay = number("delay", optarg, 0, 10000); break;
+        case 'l': o.loss = number("loss", optarg, 0, 100); break;
         default: exit(SFB_EXIT_USAGE);
         }
     }

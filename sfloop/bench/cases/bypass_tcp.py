@@ -8,6 +8,7 @@ others are measured over loopback, by the C load generator.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 
@@ -17,6 +18,9 @@ from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
 from sfloop.bench.loops import OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.rig import START_LIMIT, Rig, Server
+
+#: Seconds for which a lossy path is measured: a few hundred losses.
+LOSSY_SECONDS = 1.0
 
 Measure = Callable[[Rig, Contender], Sample]
 
@@ -45,7 +49,9 @@ def _over_af_xdp(size: int) -> Measure:
 def _over_shm(size: int, connections: int) -> Measure:
     def measure(rig: Rig, contender: Contender) -> Sample:
         if contender.name == OWN:
-            programs = Programs("tcp.protocol", "stream.ping", {"size": size, "connections": connections})
+            every = 1 if connections == 1 else 16  # where it is the rate that counts, the clock is read less
+            given = {"size": size, "connections": connections, "every": every}
+            programs = Programs("tcp.protocol", "stream.ping", given)
             with new_wire() as wire:
                 return between_programs(rig, contender, programs, sides_of(wire)).sample()
         with rig.server(contender, "tcp.protocol", "serve-tcp") as server:
@@ -85,6 +91,40 @@ def _bulk_over_shm(rig: Rig, contender: Contender) -> Sample:
 
 def _bulk_over_af_xdp(rig: Rig, contender: Contender) -> Sample:
     return _bulk(rig, contender, AF_XDP if contender.name == OWN else {}, {}, rig.place.host)
+
+
+def _lossy(rig: Rig, contender: Contender) -> Sample:
+    """What the contender's source gets through to a sink on the kernel's sockets, by CUBIC, over a path that loses 1 %
+    of the frames in either direction and takes 0.5 ms for each way."""
+    environment = AF_XDP if contender.name == OWN else {}
+    place, cpu = rig.place, str(rig.settings.cpus.load)
+    asked = {"seconds": LOSSY_SECONDS, "warmup": rig.settings.warmup}
+    first, second = netns.RELAY_INTERFACES
+    command = [*place.relay_prefix, str(rig.settings.programs.sfbench), "relay"]
+    command += ["--interface", first, "--second", second]
+    command += ["--delay", "0.5", "--loss", "1", "--seconds", "3600", "--cpu", cpu]
+    relay = Server(command, {})
+    try:
+        relay.line(START_LIMIT)
+        given = {"congestion": "cubic"}
+        with rig.server(contender, "stream.serve_source", parameters=given, environment=environment) as server:
+            port = server.line(START_LIMIT)["port"]
+            drain = [*place.load_prefix, sys.executable, "-m", "sfloop.bench.serve", "--loop", "asyncio", "--program"]
+            drain += ["stream.drain", "--parameters", json.dumps({"server": [place.host, port], **asked}), "--cpu", cpu]
+            load = Server(drain, {})
+            try:
+                load.line(START_LIMIT)
+                result = rig.own(load, rig.ticks(), sum(asked.values()))
+            finally:
+                load.stop()
+    finally:
+        relay.stop()
+    return Sample({"mbit": result.per_second * 8 / 1e6}, result.disturbance)
+
+
+def _no_lossy_path() -> str | None:
+    missing = "the relayed path needs the command ethtool, which is missing: apt-get install ethtool"
+    return af_xdp_unavailable() or (None if shutil.which("ethtool") else missing)
 
 
 CASES = (
@@ -132,5 +172,16 @@ CASES = (
         only=(OWN, "uvloop"),
         unavailable=af_xdp_unavailable,
         place=netns.veth_pair,
+    ),
+    Case(
+        "bulk-lossy",
+        "bulk TCP one way by CUBIC, 1 % of the frames lost, RTT 1 ms; sfloop on AF_XDP",
+        (_MEGABITS,),
+        _lossy,
+        only=(OWN, "uvloop"),
+        fixed_seconds=LOSSY_SECONDS + 0.8,
+        scaled_seconds=0.0,
+        unavailable=_no_lossy_path,
+        place=netns.relayed_pair,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any, cast
@@ -20,10 +21,11 @@ class Ping(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, every: int) -> None:
         self.payload = bytes(i * 31 & 255 for i in range(size))
         self.received = b""
         self.latency: Histogram | None = None
+        self.every = every
         self.count = 0
         self.sent = 0
 
@@ -35,27 +37,35 @@ class Ping(asyncio.Protocol):
         self.transport.write(self.payload)
 
     def data_received(self, data: bytes) -> None:
-        now = time.perf_counter_ns()
-        if self.received:
-            data = self.received + data
-        if len(data) < len(self.payload):
-            self.received = data
+        if data != self.payload and not self._whole(data):
             return
-        if data != self.payload:
+        self.count += 1
+        if self.sent:
+            if self.latency is not None:
+                self.latency.record(time.perf_counter_ns() - self.sent)
+            self.sent = 0
+        if self.count % self.every:
+            self.transport.write(self.payload)
+        else:
+            self.start()
+
+    def _whole(self, data: bytes) -> bool:
+        self.received += data
+        if len(self.received) < len(self.payload):
+            return False
+        if self.received != self.payload:
             raise SystemExit("what came back is not what was sent")
         self.received = b""
-        if self.latency is not None:
-            self.latency.record(now - self.sent)
-            self.count += 1
-        self.start()
+        return True
 
 
 async def ping(parameters: Mapping[str, Any]) -> None:
-    """Measures round trips to an echo server, on `connections` connections at once."""
+    """Measures round trips to an echo server, on `connections` connections at once: the time of one in `every`."""
     loop = asyncio.get_running_loop()
     clients: list[Ping] = []
+    every = parameters.get("every", 1)
     for _ in range(parameters.get("connections", 1)):
-        _, client = await loop.create_connection(lambda: Ping(parameters["size"]), *parameters["server"])
+        _, client = await loop.create_connection(lambda: Ping(parameters["size"], every), *parameters["server"])
         clients.append(client)
     say({"connections": len(clients)})
     for client in clients:
@@ -64,12 +74,12 @@ async def ping(parameters: Mapping[str, Any]) -> None:
     latency = Histogram()
     for client in clients:
         client.latency = latency
+    before = sum(client.count for client in clients)
     begin = time.perf_counter()
     await asyncio.sleep(parameters["seconds"])
     seconds = time.perf_counter() - begin
-    for client in clients:
-        client.latency = None
-    say({"count": sum(client.count for client in clients), "seconds": seconds, "histogram": latency.buckets()})
+    count = sum(client.count for client in clients) - before
+    say({"count": count, "seconds": seconds, "histogram": latency.buckets()})
     for client in clients:
         client.transport.abort()
 
@@ -115,6 +125,28 @@ async def sink(parameters: Mapping[str, Any]) -> None:
     await asyncio.sleep(parameters["seconds"])
     say({"count": Sink.total - before, "seconds": time.perf_counter() - begin})
     await loop.create_future()
+
+
+async def serve_source(parameters: Mapping[str, Any]) -> None:
+    """Serves sources, with the congestion control of the given name."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Source, parameters["host"], 0, start_serving=False)
+    for sock in server.sockets:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, parameters["congestion"].encode())
+    await server.start_serving()
+    say({"port": server.sockets[0].getsockname()[1]})
+    await loop.create_future()
+
+
+async def drain(parameters: Mapping[str, Any]) -> None:
+    """Connects to a source and counts what arrives in `seconds`, after a warm-up."""
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(Sink, *parameters["server"])
+    say({"connections": 1})
+    await asyncio.sleep(parameters["warmup"])
+    before, begin = Sink.total, time.perf_counter()
+    await asyncio.sleep(parameters["seconds"])
+    say({"count": Sink.total - before, "seconds": time.perf_counter() - begin})
 
 
 async def source(parameters: Mapping[str, Any]) -> None:

@@ -26,6 +26,14 @@ def open_side(name: str, address: str, **options: Any) -> sfloop.Loop:
     return sfloop.Loop(sfloop.Options(driver="shm", interface=f"{name}@{address}", fallback="error", **options))
 
 
+async def _end_tasks() -> None:
+    """Ends what the running loop's servers have under way: a connection whose end has not been noticed yet."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 @contextmanager
 def running_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Runs the loop in a thread. What is yielded runs a coroutine there and returns its result."""
@@ -40,6 +48,7 @@ def running_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[Cor
             loop.call_soon_threadsafe(server.close)
         open_transports.clear()
         open_servers.clear()
+        asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result(20)
         loop.call_soon_threadsafe(loop.call_later, 0.01, loop.stop)
         thread.join()
         loop.close()
