@@ -49,7 +49,7 @@ def relayed_pair() -> Iterator[Place]:
         prefix = ("ip", "netns", "exec", relay)
         sides = [(pair.server_prefix, INTERFACE), (pair.load_prefix, INTERFACE), *((prefix, end) for end in ends)]
         for before, name in sides:
-            _ethtool([*before, "ethtool", "-K", name, "tso", "off", "gso", "off", "gro", "off"])
+            _ethtool([*before, "ethtool", "-K", name, "tso", "off", "gso", "off", "gro", "off", "tx", "off"])
         yield Place(SERVER_ADDRESS, pair.server_prefix, pair.load_prefix, prefix)
 
 

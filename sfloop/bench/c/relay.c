@@ -2,7 +2,6 @@
  * A bad path between two interfaces: takes each frame from one, loses it or passes it to the other after a while. What is lost
  * is drawn from a generator with a fixed seed. Both contenders of a case go by the same relay.
  */
-#define _GNU_SOURCE
 #include "common.h"
 
 #include <arpa/inet.h>

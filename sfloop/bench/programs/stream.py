@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import time
 from collections.abc import Mapping
@@ -21,12 +22,12 @@ class Ping(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, size: int, every: int) -> None:
+    def __init__(self, size: int, every: int, number: int) -> None:
         self.payload = bytes(i * 31 & 255 for i in range(size))
         self.received = b""
         self.latency: Histogram | None = None
         self.every = every
-        self.count = 0
+        self.count = number  # so that the clocks of many connections are not all read in the same turn
         self.sent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,8 +65,9 @@ async def ping(parameters: Mapping[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     clients: list[Ping] = []
     every = parameters.get("every", 1)
-    for _ in range(parameters.get("connections", 1)):
-        _, client = await loop.create_connection(lambda: Ping(parameters["size"], every), *parameters["server"])
+    for number in range(parameters.get("connections", 1)):
+        ping_numbered = functools.partial(Ping, parameters["size"], every, number)
+        _, client = await loop.create_connection(ping_numbered, *parameters["server"])
         clients.append(client)
     say({"connections": len(clients)})
     for client in clients:

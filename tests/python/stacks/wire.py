@@ -23,15 +23,18 @@ def new_name() -> str:
 
 
 def open_side(name: str, address: str, **options: Any) -> sfloop.Loop:
+    options.setdefault("linger", 0.1)  # at a test's end nobody runs the other side, to acknowledge a FIN
     return sfloop.Loop(sfloop.Options(driver="shm", interface=f"{name}@{address}", fallback="error", **options))
 
 
-async def _end_tasks() -> None:
-    """Ends what the running loop's servers have under way: a connection whose end has not been noticed yet."""
+async def _served() -> None:
+    """Waits until the running loop's servers have noticed the end of their connections."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    if others:
+        _, late = await asyncio.wait(others, timeout=5)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def running_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[Cor
             loop.call_soon_threadsafe(server.close)
         open_transports.clear()
         open_servers.clear()
-        asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(_served(), loop).result(20)
         loop.call_soon_threadsafe(loop.call_later, 0.01, loop.stop)
         thread.join()
         loop.close()
