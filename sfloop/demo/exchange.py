@@ -14,6 +14,7 @@ import argparse
 import gc
 import json
 import secrets
+import socket
 import sys
 import time
 from array import array
@@ -45,8 +46,7 @@ SLEEP_SECONDS = 50e-6
 class Exchange:
     """A session from login to logout.
 
-    Its sockets are the kernel's, on ``address``. With a ``wire`` those for market data are the wire's; orders come by
-    TCP, and so by the kernel, all the same.
+    Its sockets are the kernel's, on ``address``, or those of a ``wire``.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class Exchange:
         else:
             self.feed = Feed(plan.session, None if address == LOOPBACK else multicast_socket(GROUP, address))
             self.requests = RequestServer(plan.session, seed, request_loss, request_socket(address))
-        self.entry = OrderEntry(name, USERNAME, PASSWORD, address)
+        listener = socket.create_server((address, 0)) if wire is None else wire.listener()
+        self.entry = OrderEntry(name, USERNAME, PASSWORD, listener)
         self._wire = wire
         self.lateness = array("q")
         self.problems: list[str] = []

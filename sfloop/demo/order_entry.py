@@ -5,10 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from array import array
+from typing import TYPE_CHECKING
 
 from . import itch, ouch, soupbintcp
 from .feed import LOOPBACK
 from .trigger import ORDER_SHARES, ExpectedOrder
+
+if TYPE_CHECKING:
+    from .wire import WireListener, WireStream
 
 HEARTBEAT_NS = int(soupbintcp.HEARTBEAT_SECONDS * 1e9)
 
@@ -20,12 +24,15 @@ class OrderEntry:
     against hidden liquidity, so that the published books do not depend on the client; others are rejected.
     """
 
-    def __init__(self, session: str, username: str, password: str, address: str = LOOPBACK) -> None:
+    def __init__(
+        self, session: str, username: str, password: str, listener: socket.socket | WireListener | None = None
+    ) -> None:
+        """``listener`` is where the client connects; by default, a socket on the loopback."""
         self._session, self._username, self._password = session, username, password
-        self._listener = socket.create_server((address, 0))
+        self._listener: socket.socket | WireListener = listener or socket.create_server((LOOPBACK, 0))
         self._listener.setblocking(False)
         self.address: tuple[str, int] = self._listener.getsockname()
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | WireStream | None = None
         self._deframer = soupbintcp.Deframer()
         self._output = bytearray()
         self._last_sent = 0

@@ -81,10 +81,9 @@ def _networks(present: set[str]) -> list[tuple[str, list[str]]]:
     """(text, names of the columns that it is about) on every network but the loopback."""
     texts = {
         "shm": "market data and retransmissions over a wire in shared memory, with sfloop's tcpip stack at both ends; "
-        "orders by TCP on the kernel's sockets, over the loopback.",
+        "orders too, by its TCP; tick-to-trade has in it the turns of a loop by which the simulator looks for them.",
         "veth": "two network namespaces joined by a veth pair, the simulator on the kernel's sockets in one and the "
-        "client in the other. sfloop af_xdp has market data by its tcpip stack, past the kernel; orders by TCP on the "
-        "kernel's sockets.",
+        "client in the other. sfloop af_xdp has market data and orders by its tcpip stack, past the kernel.",
     }
     columns = [column for column in BYPASS_COLUMNS if column.name in present]
     found = [(text, [c.name for c in columns if c.network == network]) for network, text in texts.items()]

@@ -47,6 +47,13 @@ class Wire:
             sock.connect((group, sock.getsockname()[1]))
         return sock
 
+    def listener(self) -> WireListener:
+        """A TCP socket that listens on a free port."""
+        listener = WireListener(self)
+        made = self._loop.create_server(listener.new_stream, self._address, 0)
+        listener.server = self._loop.run_until_complete(made)
+        return listener
+
     def turn(self) -> None:
         """Hand what has arrived to the sockets."""
         self._loop.call_soon(self._loop.stop)
@@ -102,6 +109,88 @@ class WireSocket(asyncio.DatagramProtocol):
                 raise BlockingIOError("nothing has arrived")
         data, peer = self._arrived.popleft()
         return data[:size], peer
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class WireListener:
+    """What the simulator needs of a non-blocking, listening TCP socket."""
+
+    server: asyncio.AbstractServer
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.accepted: deque[WireStream] = deque()
+
+    def new_stream(self) -> WireStream:
+        return WireStream(self._wire, self)
+
+    def setblocking(self, flag: bool) -> None:
+        """It never blocks."""
+
+    def getsockname(self) -> Address:
+        return cast("Address", cast("Any", self.server).sockets[0].getsockname())
+
+    def accept(self) -> tuple[WireStream, Address]:
+        """The next connection and its peer. Raises BlockingIOError when there is none."""
+        if not self.accepted:
+            self._wire.turn()
+            if not self.accepted:
+                raise BlockingIOError("nobody has connected")
+        stream = self.accepted.popleft()
+        return stream, stream.getpeername()
+
+    def close(self) -> None:
+        self.server.close()
+
+
+class WireStream(asyncio.Protocol):
+    """What the simulator needs of a non-blocking, connected TCP socket."""
+
+    def __init__(self, wire: Wire, listener: WireListener) -> None:
+        self._wire, self._listener = wire, listener
+        self._arrived = bytearray()
+        self._ended = False
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._listener.accepted.append(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived += data
+
+    def eof_received(self) -> None:
+        self._ended = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+
+    def setblocking(self, flag: bool) -> None:
+        """It never blocks."""
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        self._transport.get_extra_info("socket").setsockopt(level, name, value)
+
+    def getpeername(self) -> Address:
+        return cast("Address", self._transport.get_extra_info("peername"))
+
+    def recv(self, size: int) -> bytes:
+        """What has arrived; empty at the end. Raises BlockingIOError when nothing has."""
+        if not self._arrived:
+            self._wire.turn()
+            if not self._arrived and not self._ended:
+                raise BlockingIOError("nothing has arrived")
+        data = bytes(self._arrived[:size])
+        del self._arrived[:size]
+        return data
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Sends or keeps all of it. Raises ConnectionError when the connection has ended."""
+        if self._transport.is_closing():
+            raise ConnectionResetError("the connection has ended")
+        self._transport.write(data)
+        return len(data)
 
     def close(self) -> None:
         self._transport.close()

@@ -183,7 +183,8 @@ def test_notes_say_what_networks_there_were() -> None:
     everything = terminal.notes([summary(column.name, [[1_000]]) for column in COLUMNS])
     assert everything[0].startswith("sfloop shm: market data and retransmissions over a wire in shared memory")
     assert everything[1].startswith("uvloop veth, sfloop af_xdp: two network namespaces joined by a veth pair")
-    assert all("orders by TCP on the kernel's sockets" in note for note in everything[:2])
+    assert "orders too, by its TCP" in everything[0]
+    assert "market data and orders by its tcpip stack" in everything[1]
     for names in (["sfloop"], []):
         assert "wire" not in "".join(terminal.notes([summary(name, [[1_000]]) for name in ["uvloop", *names]]))
 
