@@ -19,6 +19,7 @@ from sfloop.bench.loops import OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.rig import START_LIMIT, Rig, Server
 
+IDLE_CONNECTIONS = 10_000
 #: Seconds for which a lossy path is measured: a few hundred losses.
 LOSSY_SECONDS = 1.0
 
@@ -122,6 +123,15 @@ def _lossy(rig: Rig, contender: Contender) -> Sample:
     return Sample({"mbit": result.per_second * 8 / 1e6}, result.disturbance)
 
 
+def _idle(rig: Rig, contender: Contender) -> Sample:
+    given = {"seconds": rig.settings.seconds, "connections": IDLE_CONNECTIONS}
+    ticks = rig.ticks()
+    with rig.server(contender, "connections.idle", parameters=given) as server:
+        raw = rig.own(server, ticks, rig.settings.seconds)
+    values = {"idle": float(raw.raw["idle"]), "bytes_per_connection": float(raw.raw["bytes"])}
+    return Sample({**values, "times_alone": values["idle"] / float(raw.raw["alone"])}, raw.disturbance)
+
+
 def _no_lossy_path() -> str | None:
     missing = "the relayed path needs the command ethtool, which is missing: apt-get install ethtool"
     return af_xdp_unavailable() or (None if shutil.which("ethtool") else missing)
@@ -183,5 +193,19 @@ CASES = (
         scaled_seconds=0.0,
         unavailable=_no_lossy_path,
         place=netns.relayed_pair,
+    ),
+    Case(
+        "tcp-idle-10k",
+        "10,000 idle connections of the tcpip stack over shared memory, both ends in one program: an empty turn, memory",
+        (
+            Metric("idle", "idle turn", "ns", "lower"),
+            Metric("times_alone", "× that with 100", "ratio", "lower"),
+            Metric("bytes_per_connection", "native memory per connection", "bytes", "lower", timed=False),
+        ),
+        _idle,
+        only=(OWN,),
+        most_rounds=3,
+        fixed_seconds=3.5,
+        scaled_seconds=2.0,
     ),
 )

@@ -1,0 +1,125 @@
+"""What ten thousand connections of the tcpip stack that have nothing to do take of a turn and of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import sfloop
+from sfloop.bench.serve import say
+from sfloop.native.engine import stackstream
+from sfloop.native.engine.core import measure_idle
+from sfloop.native.engine.stackstream import StackListener, StackStream
+
+_CLIENT, _SERVER = "127.77.0.1", "127.77.0.2"
+#: Connections that are opened at a time.
+_BATCH = 100
+#: Seconds after which an idle connection has given its buffers back.
+_UNTIL_IDLE = 2.5
+
+
+class _Mallinfo2(ctypes.Structure):
+    """struct mallinfo2 of <malloc.h>, glibc 2.33."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "top",
+        )
+    )
+
+
+def _allocated() -> int:
+    """Bytes that malloc has given out. Small Python objects are not among them: CPython gets their memory by itself."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = _Mallinfo2
+    found = mallinfo2()
+    return int(found.uordblks + found.hblkhd)
+
+
+class _Pair:
+    """Both ends of a wire, in one thread, and streams between them that no transport uses."""
+
+    def __init__(self) -> None:
+        wire = f"idle{os.getpid()}"
+        self.client, self.server = (
+            sfloop.Loop(sfloop.Options(driver="shm", interface=f"{wire}@{address}", fallback="error", linger=0))
+            for address in (_CLIENT, _SERVER)
+        )
+        self.streams: list[StackStream] = []
+        listening = socket.create_server((_SERVER, 0))
+        self.port = listening.getsockname()[1]
+        self._listeners = stackstream.listen(self.server, listening.fileno(), 4096, self._accept)
+        listening.close()
+        for _ in range(3):  # each side looks for the other once in a millisecond
+            time.sleep(0.002)
+            self.turn()
+
+    def _accept(self, listener: StackListener) -> None:
+        while (stream := listener.accept()) is not None:
+            self.streams.append(stream)
+
+    def open(self, number: int) -> None:
+        address = (
+            struct.pack("=H", socket.AF_INET) + struct.pack("!H", self.port) + socket.inet_aton(_SERVER) + bytes(8)
+        )
+        wanted = len(self.streams) + 2 * number
+        waiters = []
+        for _ in range(number):
+            with socket.socket() as reserving:
+                waiter: asyncio.Future[bool] = self.client.create_future()
+                stream = stackstream.connect(self.client, reserving.fileno(), address, waiter)
+                assert stream is not None, "the wire leads to the server"
+                self.streams.append(stream)
+                waiters.append(waiter)
+        while len(self.streams) < wanted or not all(waiter.done() for waiter in waiters):
+            self.turn()
+
+    def turn(self) -> None:
+        for loop in (self.client, self.server):
+            loop.run_until_complete(asyncio.sleep(0))
+
+    def close(self) -> None:
+        for stream in (*self.streams, *self._listeners):
+            stream.close()
+        self.client.close()
+        self.server.close()
+
+
+def _measure(parameters: Mapping[str, Any]) -> dict[str, float]:
+    pair = _Pair()
+    pair.open(_BATCH)  # whatever is allocated once is allocated now
+    alone, before, opened = measure_idle(pair.client, parameters["seconds"]), _allocated(), len(pair.streams)
+    while len(pair.streams) < 2 * parameters["connections"]:
+        pair.open(_BATCH)
+    end = time.monotonic() + _UNTIL_IDLE
+    while time.monotonic() < end:
+        pair.turn()
+        time.sleep(0.001)
+    took = (_allocated() - before) / (len(pair.streams) - opened)
+    found = {"alone": alone, "idle": measure_idle(pair.client, parameters["seconds"]), "bytes": took}
+    pair.close()
+    return found
+
+
+async def idle(parameters: Mapping[str, Any]) -> None:
+    """ns of an empty turn with few connections and with ``connections``, and bytes of native memory for each."""
+    begin = time.perf_counter()
+    # In a thread no loop is running, so that both ends can be run there, one after the other.
+    found = await asyncio.to_thread(_measure, parameters)
+    say({**found, "seconds": time.perf_counter() - begin})
