@@ -196,7 +196,7 @@ CASES = (
     ),
     Case(
         "tcp-idle-10k",
-        "10,000 idle connections of the tcpip stack over shared memory, both ends in one program: an empty turn, memory",
+        "10,000 idle connections over shared memory, both ends in one program: an empty turn, memory",
         (
             Metric("idle", "idle turn", "ns", "lower"),
             Metric("times_alone", "× that with 100", "ratio", "lower"),

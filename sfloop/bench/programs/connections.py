@@ -95,8 +95,10 @@ class _Pair:
             loop.run_until_complete(asyncio.sleep(0))
 
     def close(self) -> None:
-        for stream in (*self.streams, *self._listeners):
+        for stream in self.streams:
             stream.close()
+        for listener in self._listeners:
+            listener.close()
         self.client.close()
         self.server.close()
 

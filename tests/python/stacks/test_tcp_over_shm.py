@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import io
+import os
 import random
 import socket
 import ssl
@@ -18,6 +19,9 @@ import trustme
 import wire
 
 import sfloop
+
+#: Times that a thousand connections are opened and closed: few here; 20 for the long run.
+CYCLES = int(os.environ.get("SFLOOP_TEST_CYCLES", "1"))
 
 Far = Callable[[Any], Any]
 
@@ -405,11 +409,11 @@ def test_a_thousand_connections_opened_and_closed(near: sfloop.Loop, far: Far) -
             writer.close()
             await writer.wait_closed()
 
-        for start in range(0, 1000, 250):
-            await asyncio.gather(*[one(i) for i in range(start, start + 250)])
-        assert near.stats()["connections"] == []
+        for _ in range(CYCLES):
+            await asyncio.gather(*[one(i) for i in range(1000)])
+            assert near.stats()["connections"] == []
 
-    near.run_until_complete(asyncio.wait_for(main(), 30))
+    near.run_until_complete(asyncio.wait_for(main(), 30 * CYCLES))
 
 
 def test_the_other_side_dies(near: sfloop.Loop, name: str) -> None:

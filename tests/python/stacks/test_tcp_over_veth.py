@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import http.client
 import os
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import trustme
 import wire
 from harness.link import ETHTOOL_STXCSUM, FAR, NEAR, Link
 from program import Program
@@ -152,7 +155,7 @@ def test_a_server_of_kernel_clients(program: Program) -> None:
     program.run(main())
 
 
-@pytest.mark.parametrize("mtu", [576, 1500, 3400])
+@pytest.mark.parametrize("mtu", [576, 1500, 3400, 9000])
 def test_bulk_in_both_directions_by_hash(link: Link, mtu: int) -> None:
     link.set_mtu(mtu)
     program = Program(link, "af_xdp", "adaptive")
@@ -201,6 +204,47 @@ def test_nothing_is_lost_on_a_bad_wire(link: Link, faults: str) -> None:
     if "loss=1" in faults or "loss=5" in faults or "corrupt" in faults:
         assert known["retransmits"] > 0
     program.loop.close()
+
+
+def test_an_unmodified_aiohttp_server_with_tls(program: Program) -> None:
+    """The kernel's sockets at the other end speak HTTP and TLS by Python's own modules."""
+    from aiohttp import web
+
+    authority = trustme.CA()
+    context, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert(NEAR).configure_cert(context)
+    authority.configure_trust(trusting)
+    body = random.Random(5).randbytes(200_000)
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        assert request.transport.get_extra_info("socket").fileno() == -1
+        return web.Response(body=await request.read())
+
+    def post(address: tuple[str, int]) -> list[bytes]:
+        with program.link.far.socket(socket.SOCK_STREAM) as sock:
+            sock.settimeout(20)
+            sock.connect(address)
+            connection = http.client.HTTPSConnection(NEAR, context=trusting)
+            connection.sock = trusting.wrap_socket(sock, server_hostname=NEAR)
+            answers = []
+            for _ in range(3):
+                connection.request("POST", "/", body)
+                answers.append(connection.getresponse().read())
+            connection.close()
+            return answers
+
+    async def main() -> None:
+        application = web.Application(client_max_size=1 << 20)
+        application.router.add_post("/", answer)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, NEAR, 0, ssl_context=context)
+        await site.start()
+        assert await program.loop.run_in_executor(None, post, runner.addresses[0]) == [body] * 3
+        await runner.cleanup()
+
+    program.run(main())
 
 
 def test_a_window_of_zero_for_a_second(program: Program) -> None:
