@@ -400,6 +400,26 @@ static void test_wrap(void)
     end();
 }
 
+/* What was left unread lies at the ring's end and its beginning: it is read in one piece all the same, and may be read in parts. */
+static void test_wrapped_ring(void)
+{
+    static const struct sf_tcp_limits near = {.first_sequence = 8192 - 1 - 5};
+    const void *data;
+    struct pair p;
+
+    begin_with(&near, &(struct sf_tcp_limits){0});
+    p = connect_pair();
+    CHECK(put(p.client, "hello world", 11) == 11);
+    exchange(3);
+    CHECK(b->ops->recv_borrow(p.server, &data) == 11 && memcmp(data, "hello world", 11) == 0);
+    b->ops->recv_done(p.server, 2);
+    CHECK(b->ops->recv_borrow(p.server, &data) == 9 && memcmp(data, "llo world", 9) == 0);
+    b->ops->recv_done(p.server, 9);
+    CHECK(b->ops->recv_borrow(p.server, &data) == -EAGAIN);
+    release_pair(&p);
+    end();
+}
+
 /* Nobody reads: the window closes, the sender is told to wait; somebody does: it opens again, though the update is lost. */
 static void test_zero_window(void)
 {
@@ -595,6 +615,7 @@ int main(void)
     test_port_is_kept();
     test_bulk();
     test_wrap();
+    test_wrapped_ring();
     test_zero_window();
     test_peer_vanishes();
     test_connect_times_out();

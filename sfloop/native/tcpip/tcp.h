@@ -118,7 +118,10 @@ struct sf_tcp_lent {
     uint32_t len;
 };
 
-enum { SF_TCP_LENT = 64 /* a segment of each frame of a burst */ };
+enum {
+    SF_TCP_LENT = 64, /* a segment of each frame of a burst */
+    SF_TCP_WRAPPED = 16384,
+};
 
 struct sf_tcp {
     struct sf_flows flows; /* connections, half-open ones, TIME_WAIT, listeners */
@@ -146,6 +149,7 @@ struct sf_tcp {
 
     int n_lent;
     struct sf_tcp_lent lent[SF_TCP_LENT];
+    uint8_t wrapped[SF_TCP_WRAPPED]; /* what lies at a ring's end and its beginning, lent in one piece */
 };
 
 int sf_tcp_init(struct sf_tcpip *, const struct sf_tcp_limits_set *);

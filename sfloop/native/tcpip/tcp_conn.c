@@ -119,7 +119,7 @@ void sf_tcp_conn_end(struct sf_tcp_conn *c, int error)
     c->dead = true;
     sf_tcp_conn_detach(c);
     c->state = SF_TCP_CLOSED;
-    c->error = error;
+    c->error = (int16_t)error;
     if (c->owner || c->listener)
         sf_tcp_conn_update(c);
     else

@@ -26,9 +26,9 @@ enum sf_tcp_state {
 struct sf_tcp_socket_options {
     const char *congestion;
     uint32_t send_buffer, receive_buffer; /* limits, in bytes */
-    uint32_t keep_idle, keep_interval;    /* s */
     uint32_t user_timeout;                /* ms; 0: the stack's */
     int32_t linger;                       /* s; -1: off */
+    uint16_t keep_idle, keep_interval;    /* s */
     uint16_t maxseg;                      /* 0: no cap */
     uint8_t ttl, tos, keep_count;
     bool keepalive, nodelay, cork, quickack;
@@ -67,16 +67,16 @@ struct sf_tcp_rcv {
     uint32_t nxt, adv; /* RCV.NXT; the right edge of the largest window that was advertised */
     uint32_t acked;    /* the last ACK that left */
     uint32_t limit;    /* the window's present limit */
+    uint32_t copied;   /* read since `measured` */
     struct sf_tcp_lent *lent_first, *lent_last;
     struct sf_tcp_ooo *ooo; /* what came out of order; NULL: nothing */
-    struct sf_tcp_range duplicate; /* for D-SACK (RFC 2883); empty: none */
-    uint32_t copied; /* read since `measured` */
     sf_ns measured; /* before the handshake is over: when the SYN left, or began to wait */
-    uint16_t mss; /* the peer's segments, as far as we have seen */
-    uint8_t quick; /* ACKs that are not to be delayed */
-    bool fin; /* received, and everything before it */
-    bool fin_known; /* received, with its number in fin_at, but not yet everything before it */
+    struct sf_tcp_range duplicate; /* for D-SACK (RFC 2883); empty: none */
     uint32_t fin_at;
+    uint16_t mss;       /* the peer's segments, as far as we have seen */
+    uint8_t quick;      /* ACKs that are not to be delayed */
+    bool fin : 1;       /* received, and everything before it */
+    bool fin_known : 1; /* received, with its number in fin_at, but not yet everything before it */
 };
 
 /* What of a segment is new and within the window. */
@@ -115,14 +115,14 @@ struct sf_tcp_conn {
     bool dead;
     bool placed; /* among the flows */
     bool connecting; /* connect_result() has not told yet */
-    int error; /* to be reported, negative */
-    uint32_t mtu;
+    int16_t error; /* to be reported, negative */
+    uint16_t mtu;
     struct sf_tcp_agreed agreed;
     struct sf_tcp_socket_options options;
     struct sf_tcp_snd snd;
     struct sf_tcp_rcv rcv;
-    uint64_t bytes_sent, bytes_received, segments_sent, segments_received;
-    uint32_t n_out_of_order, n_probes;
+    uint64_t bytes_sent, bytes_received;
+    uint32_t segments_sent, segments_received, n_out_of_order, n_probes; /* modulo 2^32, as Linux's */
     struct sf_tcp_template template;
     struct sf_tcp_loss loss;
 };

@@ -182,7 +182,7 @@ int sf_tcp_loss_sent(struct sf_tcp_loss *l, uint32_t seq, uint32_t len, sf_ns no
     if (SF_UNLIKELY(rc < 0))
         return rc;
     if (SF_UNLIKELY(l->state == SF_TCP_RECOVERY))
-        l->prr_out += len;
+        l->past->prr_out += len;
     l->last_sent = now;
     sf_tcp_timer_arm(l, now);
     return 0;
@@ -201,7 +201,7 @@ void sf_tcp_loss_unsent(struct sf_tcp_loss *l, uint32_t seq, uint32_t len)
     l->ring_count--;
     l->nxt -= len;
     if (l->state == SF_TCP_RECOVERY)
-        l->prr_out -= len < l->prr_out ? len : l->prr_out;
+        l->past->prr_out -= len < l->past->prr_out ? len : l->past->prr_out;
     if (l->una == l->nxt)
         l->timer = SF_TCP_TIMER_NONE;
 }

@@ -34,7 +34,7 @@ struct sf_tcp_rtt {
     sf_ns min;                        /* of the last 10 to 20 s; 0: none yet */
     sf_ns next_min, min_until;        /* of the present ones of these seconds, and their end */
     sf_ns rto;                        /* without the backoff */
-    sf_ns min_rto, max_rto;
+    sf_ns min_rto;
     uint8_t backoff; /* the timer has doubled so often */
 };
 
@@ -58,15 +58,20 @@ struct sf_tcp_past {
     /* What it was before a loss that may have been none. */
     struct sf_tcp_cc cc;
     uint32_t una, retransmits; /* retransmissions whose DSACK has not come */
+    uint32_t prr_delivered, prr_out, prr_flight; /* of the present recovery (RFC 6937) */
     sf_ns at;                  /* of the first retransmission; 0: none yet */
 };
+
+enum sf_tcp_recovery { SF_TCP_OPEN, SF_TCP_RECOVERY, SF_TCP_LOSS };
+enum sf_tcp_loss_timer { SF_TCP_TIMER_NONE, SF_TCP_TIMER_RTO, SF_TCP_TIMER_TLP, SF_TCP_TIMER_RACK };
 
 struct sf_tcp_loss {
     uint32_t una, nxt; /* SND.UNA, SND.NXT */
     uint32_t mss;      /* payload of a full segment, what options take left out */
     bool sack;         /* agreed upon */
     bool timestamps;
-    enum sf_tcp_recovery { SF_TCP_OPEN, SF_TCP_RECOVERY, SF_TCP_LOSS } state;
+    uint8_t state; /* enum sf_tcp_recovery */
+    uint8_t timer; /* enum sf_tcp_loss_timer */
 
     struct sf_tcp_sent *ring; /* NULL: nothing has been sent, or sf_tcp_loss_trim() */
     struct sf_tcp_past *past; /* NULL: likewise */
@@ -84,9 +89,6 @@ struct sf_tcp_loss {
     bool rack_dsack_round_open;
     bool undo_possible, frto;
     uint8_t n_last_sack;
-    uint32_t duplicate_acks;
-    /* PRR */
-    uint32_t prr_delivered, prr_out, prr_flight;
     /* RACK */
     sf_ns rack_sent_at, rack_rtt;
     sf_ns rack_at; /* when something under way will be lost if nothing arrives; 0: never */
@@ -97,8 +99,8 @@ struct sf_tcp_loss {
     struct sf_tcp_cc cc;
     uint32_t round_end;  /* a round trip ends when this is acknowledged */
     uint32_t flight_max, last_flight_max; /* in this round and the last: whether the window was what limited us */
+    uint32_t duplicate_acks;
 
-    enum sf_tcp_loss_timer { SF_TCP_TIMER_NONE, SF_TCP_TIMER_RTO, SF_TCP_TIMER_TLP, SF_TCP_TIMER_RACK } timer;
     sf_ns timer_at;
     sf_ns rto_at;
     sf_ns last_sent;

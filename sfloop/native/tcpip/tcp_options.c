@@ -69,8 +69,8 @@ void sf_tcp_options_read(struct sf_tcpip *t, int fd, struct sf_tcp_socket_option
     read_congestion(t, fd, o);
     read_buffers(t, fd, o);
     o->keepalive = read_int(fd, SOL_SOCKET, SO_KEEPALIVE, 0) != 0;
-    o->keep_idle = (uint32_t)read_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 7200);
-    o->keep_interval = (uint32_t)read_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 75);
+    o->keep_idle = (uint16_t)read_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 7200);
+    o->keep_interval = (uint16_t)read_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 75);
     o->keep_count = (uint8_t)read_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 9);
     o->user_timeout = (uint32_t)read_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
     o->linger = -1;
@@ -158,11 +158,11 @@ static int set_ip(struct sf_tcp_socket_options *o, int name, const void *value, 
     }
 }
 
-static int set_seconds(uint32_t *seconds, int value)
+static int set_seconds(uint16_t *seconds, int value)
 {
     if (!between(value, 1, MOST_KEEP))
         return -EINVAL;
-    *seconds = (uint32_t)value;
+    *seconds = (uint16_t)value;
     return 0;
 }
 

@@ -346,6 +346,21 @@ static ssize_t nothing(struct sf_tcp_conn *c)
     return c->rcv.fin || c->state == SF_TCP_CLOSED ? 0 : -EAGAIN;
 }
 
+/* A message must not come in two reads only because the ring ended in its middle: no program would see that of the kernel. */
+static ssize_t borrow_wrapped(struct sf_tcp_conn *c, uint32_t at, uint32_t len, const void **data)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint8_t *whole = c->tcpip->tcp.wrapped;
+    uint32_t first = rcv->size - at;
+
+    if (len > SF_TCP_WRAPPED)
+        return first;
+    memcpy(whole, rcv->ring + at, first);
+    memcpy(whole + first, rcv->ring, len - first);
+    *data = whole;
+    return len;
+}
+
 ssize_t sf_tcp_recv_borrow(struct sf_tcp_conn *c, const void **data)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -355,7 +370,7 @@ ssize_t sf_tcp_recv_borrow(struct sf_tcp_conn *c, const void **data)
         uint32_t at = rcv->read & (rcv->size - 1);
 
         *data = rcv->ring + at;
-        return in_ring < rcv->size - at ? in_ring : rcv->size - at;
+        return SF_LIKELY(in_ring <= rcv->size - at) ? in_ring : borrow_wrapped(c, at, in_ring, data);
     }
     if (SF_LIKELY(rcv->lent_first != NULL)) {
         *data = rcv->lent_first->data;

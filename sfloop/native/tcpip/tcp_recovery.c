@@ -70,9 +70,9 @@ void sf_tcp_recovery_enter(struct sf_tcp_loss *l)
     l->recover = l->nxt;
     l->recovered = false;
     l->tlp_out = false;
-    l->prr_delivered = 0;
-    l->prr_out = 0;
-    l->prr_flight = l->nxt - l->una;
+    l->past->prr_delivered = 0;
+    l->past->prr_out = 0;
+    l->past->prr_flight = l->nxt - l->una;
     l->n_recoveries++;
     sf_tcp_cc_lost(&l->cc, l->mss);
 }
@@ -81,18 +81,18 @@ void sf_tcp_recovery_reduce(struct sf_tcp_loss *l, uint32_t delivered, bool safe
 {
     uint32_t pipe = sf_tcp_loss_in_flight(l), ssthresh = l->cc.ssthresh, send, owed;
 
-    l->prr_delivered += delivered;
+    l->past->prr_delivered += delivered;
     if (pipe > ssthresh) {
-        uint64_t due = ((uint64_t)l->prr_delivered * ssthresh + l->prr_flight - 1) / l->prr_flight;
+        uint64_t due = ((uint64_t)l->past->prr_delivered * ssthresh + l->past->prr_flight - 1) / l->past->prr_flight;
 
-        send = due > l->prr_out ? (uint32_t)(due - l->prr_out) : 0;
+        send = due > l->past->prr_out ? (uint32_t)(due - l->past->prr_out) : 0;
     } else {
-        owed = l->prr_delivered > l->prr_out ? l->prr_delivered - l->prr_out : 0;
+        owed = l->past->prr_delivered > l->past->prr_out ? l->past->prr_delivered - l->past->prr_out : 0;
         send = (owed > delivered ? owed : delivered) + (safe ? l->mss : 0);
         if (send > ssthresh - pipe)
             send = ssthresh - pipe;
     }
-    if ((!l->prr_out || pipe < l->mss) && send < l->mss)
+    if ((!l->past->prr_out || pipe < l->mss) && send < l->mss)
         send = l->mss; /* the fast retransmit; and something has to be under way to bring the next ACK */
     l->cc.cwnd = pipe + send;
 }

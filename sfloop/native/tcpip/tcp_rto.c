@@ -9,7 +9,7 @@
 
 void sf_tcp_rtt_init(struct sf_tcp_rtt *rtt, sf_ns min_rto)
 {
-    *rtt = (struct sf_tcp_rtt){.rto = FIRST_RTO, .min_rto = min_rto, .max_rto = MAX_RTO};
+    *rtt = (struct sf_tcp_rtt){.rto = FIRST_RTO, .min_rto = min_rto};
 }
 
 static void update_min(struct sf_tcp_rtt *rtt, sf_ns sample, sf_ns now)
@@ -57,16 +57,16 @@ void sf_tcp_rtt_sample(struct sf_tcp_loss *l, sf_ns sample, uint32_t flight, sf_
     }
     rtt->backoff = 0;
     rto = rtt->smoothed + (4 * rtt->variance > LEAST_VARIANCE ? 4 * rtt->variance : LEAST_VARIANCE);
-    rtt->rto = rto < rtt->min_rto ? rtt->min_rto : rto > rtt->max_rto ? rtt->max_rto : rto;
+    rtt->rto = rto < rtt->min_rto ? rtt->min_rto : rto > MAX_RTO ? MAX_RTO : rto;
 }
 
 void sf_tcp_rto_restart(struct sf_tcp_loss *l, sf_ns now)
 {
     sf_ns rto = l->rtt.rto;
 
-    for (uint8_t i = 0; i < l->rtt.backoff && rto < l->rtt.max_rto; i++)
+    for (uint8_t i = 0; i < l->rtt.backoff && rto < MAX_RTO; i++)
         rto *= 2;
-    l->rto_at = now + (rto < l->rtt.max_rto ? rto : l->rtt.max_rto);
+    l->rto_at = now + (rto < MAX_RTO ? rto : MAX_RTO);
 }
 
 void sf_tcp_timer_arm(struct sf_tcp_loss *l, sf_ns now)

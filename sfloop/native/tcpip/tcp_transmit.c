@@ -39,6 +39,7 @@ __attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
     const struct sf_flow_key *key = &c->ep.flow.key;
     struct sf_hop hop = {.src = key->local_addr};
     enum sf_way way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
+    uint16_t mtu;
 
     c->has_way = way == SF_WAY_DIRECT && build(c, &hop);
     if (way == SF_WAY_UNRESOLVED)
@@ -47,8 +48,9 @@ __attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
         return false;
     c->generation = t->paths.generation;
     c->path_until = t->now + TEMPLATE_LIFE;
-    if (hop.mtu != c->mtu) {
-        c->mtu = hop.mtu;
+    mtu = hop.mtu < UINT16_MAX ? (uint16_t)hop.mtu : UINT16_MAX; /* IPv4 has no more */
+    if (mtu != c->mtu) {
+        c->mtu = mtu;
         sf_tcp_update_mss(c);
     }
     return true;
