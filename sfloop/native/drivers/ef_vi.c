@@ -118,7 +118,7 @@ static int ef_vi_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int
         n_events = ef_eventq_poll(&d->vi, events, EFVI_EVENTS);
         if (SF_UNLIKELY(n_events > 0))
             take_events(d, events, n_events);
-        if (SF_UNLIKELY(d->rx.n_free >= EFVI_POST) && d->state == EFVI_UP)
+        if (SF_UNLIKELY(ef_vi_receive_fill_level(&d->vi) <= d->rx.refill_at) && d->rx.n_free >= EFVI_POST && d->state == EFVI_UP)
             efvi_refill(d);
         if (SF_LIKELY(d->rx.first == d->rx.whole))
             return 0;

@@ -58,6 +58,7 @@ struct efvi_rx {
     uint32_t ready_mask, first, whole, last;
     uint32_t *free; /* buffers that are neither the NIC's nor lent */
     uint32_t n_free, buffers;
+    int refill_at; /* with so many posted or fewer, eight more can be; -1: none ever (EFCT) */
     uint32_t lent; /* frames that are out: nothing of the VI may go as long as there are any */
     uint32_t prefix, room;
     uint32_t seen; /* bytes of the frame that is being put together, as the events count them */

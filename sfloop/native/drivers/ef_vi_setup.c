@@ -295,14 +295,20 @@ static void open_sending(struct efvi *d)
 
 static void open_receiving(struct efvi *d)
 {
+    int posted;
+
     d->rx.prefix = (uint32_t)ef_vi_receive_prefix_len(&d->vi);
     d->rx.room = (uint32_t)ef_vi_receive_buffer_len(&d->vi);
     if (d->rx.room > EFVI_RX_BUFFER)
         d->rx.room = EFVI_RX_BUFFER;
     d->rx.check_flows = d->rx.refs && capability(d, EF_VI_CAP_RX_SHARED) && !d->mode.exclusive;
     efvi_rx_reset(d);
-    if (!d->rx.refs)
-        efvi_refill(d);
+    d->rx.refill_at = -1;
+    if (d->rx.refs)
+        return;
+    efvi_refill(d);
+    posted = ef_vi_receive_fill_level(&d->vi);
+    d->rx.refill_at = posted > (int)EFVI_POST ? posted - (int)EFVI_POST : 0;
 }
 
 static int watch(struct efvi *d, char *message)

@@ -123,15 +123,25 @@ static uint8_t *next_buffer(struct efsim_vi *v)
 
 /* ---- what the NIC finds wrong ---- */
 
-static unsigned sum_up(const uint8_t *data, uint32_t len, uint32_t sum)
+/* The Internet checksum's sum, of big-endian words. A sum of ones' complement may be made of longer words, and in the machine's
+ * order (RFC 1071, 2). */
+static unsigned sum_up(const uint8_t *data, uint32_t len, uint32_t before)
 {
-    for (; len > 1; data += 2, len -= 2)
-        sum += (unsigned)data[0] << 8 | data[1];
-    if (len)
-        sum += (unsigned)data[0] << 8;
+    uint64_t sum = 0, word = 0;
+    uint32_t half;
+
+    for (; len >= 4; data += 4, len -= 4) {
+        memcpy(&half, data, sizeof(half));
+        sum += half;
+    }
+    memcpy(&word, data, len);
+    sum += word;
     while (sum >> 16)
         sum = (sum & 0xffff) + (sum >> 16);
-    return sum;
+    sum = (sum >> 8 | (sum & 0xff) << 8) + before;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (unsigned)sum;
 }
 
 /* EF_VI_DISCARD_RX_… bits of what it is, or is not. */
@@ -222,16 +232,18 @@ static void fill(ef_vi *vi, const uint8_t *frame, uint32_t len, uint32_t n)
     prefix.timestamp = v->nic->options.no_timestamps || !(vi->vi_flags & EF_VI_RX_TIMESTAMPS) ? 0 : wall_clock();
     for (uint32_t i = 0; i < n; i++) {
         uint8_t *buffer = next_buffer(v);
-        uint32_t skip = i == 0 ? EFSIM_PREFIX : 0, bytes = EFSIM_RX_BYTES - skip;
+        uint32_t skip = i == 0 ? EFSIM_PREFIX : 0;
 
-        if (bytes > len)
-            bytes = len;
         v->rx[(v->rx_filled - 1) & v->rx_mask].first = i == 0;
         if (i == 0)
             memcpy(buffer, &prefix, sizeof(prefix));
-        memcpy(buffer + skip, frame, bytes);
-        frame += bytes;
-        len -= bytes;
+        if (len <= EFSIM_RX_BYTES - skip) {
+            efsim_copy(buffer + skip, frame, len);
+            return;
+        }
+        efsim_copy(buffer + skip, frame, EFSIM_RX_BYTES - skip);
+        frame += EFSIM_RX_BYTES - skip;
+        len -= EFSIM_RX_BYTES - skip;
     }
 }
 
@@ -394,7 +406,7 @@ static void into_superbuf(ef_vi *vi, const uint8_t *frame, uint32_t len)
     s->lent[slot] = 1;
     prefix.timestamp = v->nic->options.no_timestamps || !(vi->vi_flags & EF_VI_RX_TIMESTAMPS) ? 0 : wall_clock();
     memcpy(s->memory + slot * EFSIM_SLOT, &prefix, sizeof(prefix));
-    memcpy(s->memory + slot * EFSIM_SLOT + EFSIM_PREFIX, frame, len);
+    efsim_copy(s->memory + slot * EFSIM_SLOT + EFSIM_PREFIX, frame, len);
     v->nic->counts.discarded += bad != 0;
     event.rx_ref.pkt_id = (unsigned)v->current * EFSIM_SLOTS + slot;
     efsim_put_event(v, &event);

@@ -131,8 +131,10 @@ static void run_hardware(ef_vi *vi)
         v->nic->faults.reset = v->nic->faults.overflow = false;
         return;
     }
-    efsim_transmit(vi);
-    efsim_report_sent(vi);
+    if (v->tx_done != v->tx_pushed)
+        efsim_transmit(vi);
+    if (v->tx_reported != v->tx_done)
+        efsim_report_sent(vi);
     efsim_receive(vi);
 }
 
