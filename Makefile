@@ -86,7 +86,9 @@ $(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/include/sf/*
 
 bench: $(VENV)/with-bench $(SIMULATED) ## the side-by-side benchmarks (ARGS="--list" names them)
 	$(build)
-	@SFLOOP_BENCH_EF_VI_SIMULATOR=$(CURDIR)/$(SIMULATED) $(BIN)/python -m sfloop bench $(ARGS)
+	@flock $(VENV)/lock $(BIN)/ninja -C $(BUILD) --quiet tests/sim/tcpdirect/libzfsim.so
+	@SFLOOP_BENCH_EF_VI_SIMULATOR=$(CURDIR)/$(SIMULATED) \
+		SFLOOP_BENCH_TCPDIRECT_SIMULATOR=$(CURDIR)/$(BUILD)/tests/sim/tcpdirect/libzfsim.so $(BIN)/python -m sfloop bench $(ARGS)
 
 # ---- checking ----
 

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,8 @@ from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server
 
 LIBRARY = "SFLOOP_TCPDIRECT_LIBRARY"
+# sfloop's simulator of it (tests/sim/tcpdirect), which `make bench` builds.
+SIMULATOR = "SFLOOP_BENCH_TCPDIRECT_SIMULATOR"
 INTERFACE = "lo"
 _STACK = {"SFLOOP_STACK": "tcpdirect", "SFLOOP_INTERFACE": INTERFACE, "SFLOOP_FALLBACK": "error"}
 
@@ -34,6 +36,13 @@ def unavailable() -> str | None:
         return f"{LIBRARY} names {os.environ[LIBRARY]}, which is not there"
     if f"interface={INTERFACE}" not in os.environ.get("ZF_ATTR", ""):
         return f"ZF_ATTR has to name a NIC that brings back what is sent: emu=2;interface={INTERFACE}"
+    return None
+
+
+def no_simulator() -> str | None:
+    """Why there is nothing to measure over the simulator; None when there is."""
+    if not os.path.exists(os.environ.get(SIMULATOR, "")):
+        return "the simulator of TCPDirect's library is not built: run it as `make bench`, in a checkout"
     return None
 
 
@@ -51,10 +60,12 @@ def _c(rig: Rig, command: str, *more: str) -> Load:
 
 
 @contextmanager
-def _program(contender: Contender, program: str, given: Mapping[str, Any]) -> Iterator[Server]:
+def _program(
+    contender: Contender, program: str, given: Mapping[str, Any], environment: Mapping[str, str] = _STACK
+) -> Iterator[Server]:
     command = [sys.executable, "-m", "sfloop.bench.serve", "--loop", contender.name, "--program", program]
     command += ["--parameters", json.dumps({"host": "127.0.0.1", **given})]
-    server = Server(command, _STACK if contender.name == OWN else {})
+    server = Server(command, environment if contender.name == OWN else {})
     try:
         yield server
     finally:
@@ -80,6 +91,25 @@ def _tcp(rig: Rig, contender: Contender) -> Sample:
 
 def _udp(rig: Rig, contender: Contender) -> Sample:
     return _pair("udp", rig, contender)
+
+
+def _simulated(transport: str) -> Callable[[Rig, Contender], Sample]:
+    """The tcpip stack over shared memory, with both its ends on one loop too, is measured right before."""
+
+    def measure(rig: Rig, contender: Contender) -> Sample:
+        given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup}
+        over = {**_STACK, LIBRARY: os.environ[SIMULATOR], "ZF_ATTR": ""}
+        samples = []
+        for program, environment in ((f"pair.{transport}_by_shm", {}), (f"pair.{transport}", over)):
+            with _program(contender, program, given, environment) as server:
+                server.line(START_LIMIT)
+                load = rig.own(server, rig.ticks(), rig.settings.seconds + rig.settings.warmup)
+                samples.append(load.sample())
+        direct, sample = samples
+        sample.values["times_tcpip"] = sample.values["p50"] / direct.values["p50"]
+        return sample
+
+    return measure
 
 
 def _idle(rig: Rig, contender: Contender) -> Sample:
@@ -127,5 +157,17 @@ CASES = (
         only=(OWN, "c-spin"),
         most_rounds=3,
         unavailable=unavailable,
+    ),
+    *(
+        Case(
+            f"{transport}-tcpdirect-sim",
+            f"{transport.upper()} echo, both ends on one loop, 64 B; sfloop on TCPDirect, over a simulator of it",
+            (*ROUND_TRIP, Metric("times_tcpip", "RTT p50 × the tcpip stack's over shm", "ratio", "lower")),
+            _simulated(transport),
+            only=(OWN,),
+            scaled_seconds=2.0,
+            unavailable=no_simulator,
+        )
+        for transport in ("tcp", "udp")
     ),
 )

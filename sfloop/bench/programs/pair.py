@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, cast
@@ -86,12 +89,37 @@ async def udp(parameters: Mapping[str, Any]) -> None:
     """The same of datagrams."""
     loop = asyncio.get_running_loop()
     echo, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=(parameters["host"], 0))
+    mine = (parameters["from"], 0) if "from" in parameters else None
     transport, client = await loop.create_datagram_endpoint(
-        lambda: DatagramPing(parameters["size"]), remote_addr=echo.get_extra_info("sockname")
+        lambda: DatagramPing(parameters["size"]), mine, echo.get_extra_info("sockname")
     )
     await _measure(client, parameters)
     transport.close()
     echo.close()
+
+
+def _by_shared_memory(host: str, other: str) -> None:
+    """From now on the running loop has both ends of a wire, each on a tcpip stack of its own."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, sfloop.Loop)
+    for address in (other, host):
+        packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
+        loop._open_tcpip("shm", f"pair{os.getpid()}", packed, [], {})
+
+
+_OTHER = "127.0.0.2"
+
+
+async def tcp_by_shm(parameters: Mapping[str, Any]) -> None:
+    """The stream, by the tcpip stack over shared memory."""
+    _by_shared_memory(parameters["host"], _OTHER)
+    await tcp(parameters)
+
+
+async def udp_by_shm(parameters: Mapping[str, Any]) -> None:
+    """The datagrams, by the tcpip stack over shared memory."""
+    _by_shared_memory(parameters["host"], _OTHER)
+    await udp({**parameters, "from": _OTHER})
 
 
 async def idle(parameters: Mapping[str, Any]) -> None:

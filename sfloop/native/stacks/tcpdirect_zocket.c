@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void link_in(struct td_link *anchor, struct td_link *link)
 {
@@ -85,6 +86,24 @@ void td_retry(struct td_sock *s, bool on)
 
 /* ---- tags ---- */
 
+/* In two halves: an event is packed, and was written a moment ago in pieces that a load of 64 bits would have to wait for. */
+static epoll_data_t tag_data(uint32_t index, uint32_t generation)
+{
+    const uint32_t half[] = {index, generation};
+    epoll_data_t data;
+
+    memcpy(&data, half, sizeof(data));
+    return data;
+}
+
+static uint32_t half_of(const struct epoll_event *event, size_t which)
+{
+    uint32_t half;
+
+    memcpy(&half, (const char *)event + offsetof(struct epoll_event, data) + which * sizeof(half), sizeof(half));
+    return half;
+}
+
 int td_watch(struct td_stack *t, struct zf_waitable *w, uint32_t events, enum td_tag_kind kind, void *owner, uint32_t *tag)
 {
     struct epoll_event event = {.events = events};
@@ -94,7 +113,7 @@ int td_watch(struct td_stack *t, struct zf_waitable *w, uint32_t events, enum td
     for (uint32_t tried = 0; t->tags[i].kind != TD_TAG_FREE; i = (i + 1) % TD_TAGS)
         if (++tried == TD_TAGS)
             return -ENOBUFS;
-    event.data.u64 = (uint64_t)t->tags[i].generation << 32 | i;
+    event.data = tag_data(i, t->tags[i].generation);
     /* First the owner: adding reports what holds already. */
     t->tags[i].kind = kind;
     t->tags[i].owner = owner;
@@ -136,10 +155,10 @@ bool td_take_muxer_events(struct td_stack *t, int n)
     bool datagrams = false;
 
     for (int i = 0; i < n; i++) {
-        uint32_t index = (uint32_t)t->events[i].data.u64;
+        uint32_t index = half_of(&t->events[i], 0), generation = half_of(&t->events[i], 1);
         struct td_tag *tag = index < TD_TAGS ? &t->tags[index] : NULL;
 
-        if (SF_UNLIKELY(!tag || tag->kind == TD_TAG_FREE || tag->generation != (uint32_t)(t->events[i].data.u64 >> 32))) {
+        if (SF_UNLIKELY(!tag || tag->kind == TD_TAG_FREE || tag->generation != generation)) {
             td_count(t, TD_COUNT_STALE);
         } else if (SF_LIKELY(tag->kind == TD_TAG_SOCK)) {
             datagrams |= ((struct td_sock *)tag->owner)->kind == SF_KIND_DATAGRAM;

@@ -44,3 +44,19 @@ def test_loop_and_library_are_measured(
     for contender in ("sfloop", "c-spin"):
         (value,) = result.values(contender, metric)
         assert 1 <= value < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["tcp-tcpdirect-sim", "udp-tcpdirect-sim"])
+def test_over_the_simulator_beside_the_tcpip_stack(
+    name: str, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(tcpdirect.SIMULATOR, "/nonexistent/libzfsim.so")
+    assert "is not built" in (tcpdirect.no_simulator() or "")
+    monkeypatch.setenv(tcpdirect.SIMULATOR, zf.library())
+    assert tcpdirect.no_simulator() is None
+    settings = Settings(programs, cpus.choose(), rounds=1, seconds=0.1, warmup=0.02)
+    result = run_case(find([name])[0], [OWN], settings, lambda *_: None)
+    assert not result.failures, result.failures
+    (round_trip,) = result.values("sfloop", "p50")
+    (ratio,) = result.values("sfloop", "times_tcpip")
+    assert 100 <= round_trip < 1_000_000 and 0.1 < ratio < 100

@@ -74,7 +74,7 @@ int sim_listener_event(struct zftl *tl)
         inner->slot = ts->slot;
         inner->generation = tl->stack->slots[ts->slot].generation;
         ts->state = TCP_ESTABLISHED;
-        ts->accepted = true;
+        ts->accepted = ts->reading = true;
         ts->parent = tl;
         tl->children++;
         ops->name_of(inner, false, (struct sockaddr *)&ts->local, &len);

@@ -1,6 +1,7 @@
 /* Connections. */
 #define _GNU_SOURCE
 #include "sim.h"
+#include "stacks/tcpip_sock.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -143,6 +144,14 @@ int zft_connect(struct zft_handle *handle, const struct sockaddr *addr, socklen_
 
 /* ---- events ---- */
 
+static void read_inner(struct zft *ts, bool on)
+{
+    if (ts->reading == on)
+        return;
+    ts->reading = on;
+    ops_of(ts)->interest(ts->inner, on ? SF_READABLE : 0);
+}
+
 static void closed(struct zft *ts, int error)
 {
     ts->error = error;
@@ -151,6 +160,7 @@ static void closed(struct zft *ts, int error)
         ts->ended = true;
         ts->queue[(ts->first + ts->count++) % (SIM_QUEUE + 1)] = (struct sim_packet){0};
     }
+    ts->reading = false;
     ops_of(ts)->interest(ts->inner, 0);
     sim_mark(&ts->w, EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR | EPOLLRDHUP);
 }
@@ -161,7 +171,7 @@ static void at_end(struct zft *ts)
     ts->queue[(ts->first + ts->count++) % (SIM_QUEUE + 1)] = (struct sim_packet){0};
     ts->state = ts->shut ? TCP_TIME_WAIT : TCP_CLOSE_WAIT;
     sim_mark(&ts->w, EPOLLIN | EPOLLRDHUP | (ts->shut ? EPOLLHUP | EPOLLOUT : 0));
-    ops_of(ts)->interest(ts->inner, 0);
+    read_inner(ts, false);
 }
 
 /* As many packets as the queue has room for. The marker of the end has a place of its own. */
@@ -187,13 +197,13 @@ static int pull(struct zft *ts)
         if (n > SIM_MSS)
             n = SIM_MSS;
         *packet = (struct sim_packet){.data = ts->buffers[(ts->first + ts->count) % (SIM_QUEUE + 1)], .len = (size_t)n};
-        memcpy(packet->data, data, (size_t)n);
+        sim_copy(packet->data, data, (size_t)n);
         ops_of(ts)->recv_done(ts->inner, (size_t)n);
         ts->count++;
         got = 1;
     }
     if (ts->count == SIM_QUEUE && !ts->ended)
-        ops_of(ts)->interest(ts->inner, 0); /* the window closes */
+        read_inner(ts, false); /* the window closes */
     if (got)
         sim_mark(&ts->w, EPOLLIN);
     return got;
@@ -211,7 +221,7 @@ static int connected(struct zft *ts)
         return 1;
     }
     ts->state = TCP_ESTABLISHED;
-    ops_of(ts)->interest(ts->inner, SF_READABLE);
+    read_inner(ts, true);
     sim_mark(&ts->w, EPOLLOUT);
     return 1;
 }
@@ -265,10 +275,8 @@ static int done(struct zft *ts, struct zft_msg *msg, size_t len)
     }
     if (!ts->count)
         sim_unmark(&ts->w, EPOLLIN);
-    if (!ts->ended && can_send(ts))
-        ops_of(ts)->interest(ts->inner, SF_READABLE);
-    else if (!ts->ended && ts->shut)
-        ops_of(ts)->interest(ts->inner, SF_READABLE);
+    if (!ts->ended && (can_send(ts) || ts->shut))
+        read_inner(ts, true);
     return rc;
 }
 
@@ -295,12 +303,9 @@ int zft_zc_recv_done_some(struct zft *ts, struct zft_msg *msg, size_t len)
 
 static size_t space_of(struct zft *ts)
 {
-    struct sf_stream_info info;
-    size_t queued;
+    const struct sf_tcp_conn *c = ((const struct tcpip_stream *)ts->inner)->conn;
+    size_t queued = sf_tcp_unacked(c);
 
-    if (ops_of(ts)->stream_info(ts->inner, &info) < 0)
-        return 0;
-    queued = (size_t)info.in_flight + info.unsent;
     return queued < CAPACITY ? CAPACITY - queued : 0;
 }
 

@@ -130,6 +130,7 @@ int zfur_addr_bind(struct zfur *us, struct sockaddr *local_sa, socklen_t len, co
         rc = open_bind(us->stack, b, SIM_UDP, us);
         local->sin_port = b->local.sin_port;
         us->stack->binds++;
+        us->bound += rc == 0;
         return rc;
     }
     return -EBUSY;
@@ -145,6 +146,7 @@ int zfur_addr_unbind(struct zfur *us, const struct sockaddr *local, socklen_t le
         if (!same(&us->bind[i], (const struct sockaddr_in *)local, (const struct sockaddr_in *)remote))
             continue;
         close_bind(us->stack, &us->bind[i]);
+        us->bound--;
         return 0;
     }
     return -EINVAL;
@@ -171,11 +173,12 @@ static void keep(struct zfur *us, const struct sf_datagram *from, const struct s
         return;
     }
     *d = (struct sim_datagram){.data = sim_buffer(us->stack, (uint32_t)(us - us->stack->udp_rx), slot), .len = from->len};
-    memcpy(d->data, from->data, from->len);
+    sim_copy(d->data, from->data, from->len);
     d->ip = (struct iphdr){.version = 4, .ihl = 5, .saddr = sender->sin_addr.s_addr, .daddr = to->sin_addr.s_addr};
     d->udp.source = sender->sin_port;
     d->udp.dest = to->sin_port;
-    clock_gettime(CLOCK_REALTIME, &d->timestamp);
+    if (us->stack->timestamps)
+        clock_gettime(CLOCK_REALTIME, &d->timestamp);
     us->count++;
 }
 
@@ -184,13 +187,16 @@ int sim_udp_event(struct zfur *us)
     struct sf_datagram batch[BATCH];
     int before = us->count;
 
-    for (int i = 0; i < SIM_BINDS; i++) {
+    for (int i = 0, seen = 0; i < SIM_BINDS && seen < us->bound; i++) {
         struct sim_bind *b = &us->bind[i];
-        int n;
+        int n = b->used ? BATCH : 0;
 
-        while (b->used && (n = us->stack->inner->ops->recv_batch(b->inner, batch, BATCH)) > 0)
+        seen += b->used;
+        while (n == BATCH) {
+            n = us->stack->inner->ops->recv_batch(b->inner, batch, BATCH);
             for (int j = 0; j < n; j++)
                 keep(us, &batch[j], &b->local);
+        }
     }
     if (us->count == before)
         return 0;
