@@ -4,7 +4,8 @@
     python tests/fuzz/run.py --target tcp --seconds 600 --engine mutation --seed 7
     python tests/fuzz/run.py --target wire --input crash-1234     # once more, what has failed
 
-The targets are `wire`, the parsers of sfloop/native/wire, and `tcp`, segments to a connection in any state; without
+The targets are `wire`, the parsers of sfloop/native/wire; `tcp`, segments to a connection in any state; `drivers`, what
+looks into frames there, and descriptions of faults; `netlink`, what the kernel says of routes and neighbours. Without
 --target each of them for the time given. With clang it is libFuzzer, which looks for inputs that reach new code;
 without, a loop that changes seeds at random. Exit status 1 when something was found; the input is then named.
 """
@@ -26,7 +27,13 @@ NATIVE = HERE.parents[1] / "sfloop" / "native"
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE=", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 SANITIZERS = "address,undefined"
 #: Target → the sources under sfloop/native that it runs.
-TARGETS = {"wire": ["wire/*.c"], "tcp": ["wire/*.c", "tcpip/*.c", "stacks/tcpip.c", "stacks/tcpip_stream.c"]}
+_STACK = ["wire/*.c", "tcpip/*.c", "stacks/tcpip.c", "stacks/tcpip_stream.c"]
+TARGETS = {
+    "wire": ["wire/*.c"],
+    "tcp": _STACK,
+    "drivers": [f"drivers/{name}.c" for name in ("fault", "fault_description", "partial_checksum", "pcap", "trace")],
+    "netlink": _STACK,
+}
 ENVIRONMENT = {
     **os.environ,
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE 1
+#define _GNU_SOURCE
 #include "partial_checksum.h"
 
 #include <netinet/in.h>

@@ -226,6 +226,23 @@ static void handle(struct sf_tcpip *t, const struct nlmsghdr *message)
     }
 }
 
+/* By hand: NLMSG_NEXT() takes more than there is away from an unsigned length when the last message is not padded. */
+static void handle_all(struct sf_tcpip *t, const char *buffer, size_t left)
+{
+    while (left >= sizeof(struct nlmsghdr)) {
+        const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
+        size_t step = NLMSG_ALIGN((size_t)message->nlmsg_len);
+
+        if (message->nlmsg_len < sizeof(*message) || message->nlmsg_len > left)
+            return;
+        handle(t, message);
+        if (step > left)
+            return;
+        buffer += step;
+        left -= step;
+    }
+}
+
 void sf_netlink_poll(struct sf_tcpip *t)
 {
     _Alignas(struct nlmsghdr) char buffer[MESSAGES];
@@ -235,7 +252,6 @@ void sf_netlink_poll(struct sf_tcpip *t)
         socklen_t from_len = sizeof(from);
         ssize_t got = recvfrom(t->netlink.fd, buffer, sizeof(buffer), MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&from,
                                &from_len);
-        unsigned left;
 
         if (got < 0 && errno == EINTR)
             continue;
@@ -251,9 +267,7 @@ void sf_netlink_poll(struct sf_tcpip *t)
             overrun(t);
             continue;
         }
-        left = (unsigned)got;
-        for (const struct nlmsghdr *m = (const struct nlmsghdr *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left))
-            handle(t, m);
+        handle_all(t, buffer, (size_t)got);
     }
     sf_paths_ask_again(t);
     if (t->netlink.wanted && !t->netlink.running)

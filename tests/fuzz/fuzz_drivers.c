@@ -1,0 +1,253 @@
+/*
+ * What drivers do with bytes of others: the test for a partial checksum, and trace, pcap and fault, which stand on another
+ * driver and look into what passes. The first byte of an input chooses; the rest is a frame, or with its highest bit a
+ * description of faults. Beyond what the sanitizers see it holds that
+ *  - a description is taken, or refused with a sentence;
+ *  - every frame that was lent by the driver below came back to it, and every frame has pieces within its memory.
+ */
+#define _GNU_SOURCE
+#include "../../sfloop/native/drivers/driver_util.h"
+#include "../../sfloop/native/drivers/fault_description.h"
+#include "../../sfloop/native/drivers/partial_checksum.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EXPECT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__, #condition);               \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+enum { PIECES = 16, TIMES = 3, BURST = 64 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+struct sf_driver *sf_driver_pcap_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
+struct sf_driver *sf_driver_trace_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
+struct sf_driver *sf_driver_fault_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
+
+/* ---- the driver below: one frame, in as many pieces as it is cut into, as often as asked ---- */
+
+static struct {
+    struct sf_driver driver;
+    const uint8_t *data;
+    uint32_t len, cut; /* cut: a piece's length; 0: all of it in one */
+    int times;         /* that it is still to be received */
+    long lent, reserved;
+} below;
+
+static int in_pieces(const uint8_t *data, uint32_t len, struct sf_frame *pieces, int max)
+{
+    uint32_t cut = below.cut ? below.cut : len;
+    int n = 0;
+
+    if (len > cut * (uint32_t)max)
+        return 0;
+    for (uint32_t at = 0; n == 0 || at < len; at += cut) {
+        uint32_t part = len - at < cut ? len - at : cut;
+        uint8_t *copy = malloc(part ? part : 1); /* of its length, so that a read past it is seen */
+
+        EXPECT(copy);
+        if (data && part)
+            memcpy(copy, data + at, part);
+        pieces[n++] = (struct sf_frame){.data = copy, .len = part, .flags = at + cut < len ? SF_FRAME_MORE : 0,
+                                        .token = (uint64_t)(uintptr_t)copy};
+    }
+    return n;
+}
+
+static void give_back(struct sf_frame *pieces, int n)
+{
+    for (int i = 0; i < n; i++)
+        free((void *)(uintptr_t)pieces[i].token);
+}
+
+static int rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    int taken = 0;
+
+    (void)driver;
+    while (below.times > 0 && n - taken >= PIECES) {
+        int pieces = in_pieces(below.data, below.len, frames + taken, PIECES);
+
+        below.times--;
+        taken += pieces;
+        below.lent += pieces;
+    }
+    return taken;
+}
+
+static void rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    (void)driver;
+    give_back(frames, n);
+    below.lent -= n;
+}
+
+static int tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)
+{
+    int n;
+
+    (void)driver;
+    if (len < SF_ETHERNET_HEADER)
+        return -EINVAL;
+    n = in_pieces(NULL, len, pieces, max < PIECES ? max : PIECES);
+    below.reserved += n;
+    return n ? n : -EMSGSIZE;
+}
+
+static void tx_end(struct sf_driver *driver, struct sf_frame *pieces, int n)
+{
+    (void)driver;
+    give_back(pieces, n);
+    below.reserved -= n;
+}
+
+static void nothing(struct sf_driver *driver)
+{
+    (void)driver;
+}
+
+static void caps(struct sf_driver *driver, struct sf_driver_caps *out)
+{
+    (void)driver;
+    *out = (struct sf_driver_caps){.mtu = 9000, .rx_lent = 256, .tx_queue = 256, .mode = "in memory"};
+}
+
+static void stats(struct sf_driver *driver, struct sf_driver_stats *out)
+{
+    (void)driver;
+    *out = (struct sf_driver_stats){0};
+}
+
+static int filter(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    (void)driver;
+    (void)flow;
+    return 0;
+}
+
+static int arm(struct sf_driver *driver, int *fd)
+{
+    (void)driver;
+    *fd = -1;
+    return -EAGAIN;
+}
+
+static const struct sf_driver_control control = {.name = "memory", .close = nothing, .caps = caps, .stats = stats,
+                                                 .filter_add = filter, .filter_del = filter, .arm = arm, .disarm = nothing};
+
+/* ---- frames ---- */
+
+static struct sf_driver *open_all(uint8_t how)
+{
+    static const char *faults[] = {"", "loss=50%,seed=1", "corrupt=100%,seed=2", "duplicate=100%,reorder=50%,seed=3",
+                                   "delay=1us..1ms,seed=4", "rate=1mbit,corrupt=50%"};
+    struct sf_driver_config config = {.interface = "memory", .file = "/dev/null", .faults = faults[how % 6], .seed = 1};
+    char message[SF_DRIVER_ERROR_SIZE];
+    struct sf_driver *driver = &below.driver;
+    int error = 0;
+
+    driver->fast = (struct sf_driver_fast){.rx_burst = rx_burst, .rx_release = rx_release, .tx_reserve = tx_reserve,
+                                           .tx_cancel = tx_end, .tx_commit = tx_end, .tx_flush = nothing, .control = &control};
+    driver = sf_driver_trace_open(driver, &config, &error, message);
+    EXPECT(driver);
+    driver = sf_driver_pcap_open(driver, &config, &error, message);
+    EXPECT(driver);
+    driver = sf_driver_fault_open(driver, &config, &error, message);
+    EXPECT(driver);
+    return driver;
+}
+
+static void receive(struct sf_driver *driver)
+{
+    struct sf_frame frames[BURST];
+    int n = driver->fast.rx_burst(driver, frames, BURST);
+
+    EXPECT(n >= 0 && n <= BURST);
+    for (int i = 0; i < n; i++)
+        for (uint32_t at = 0; at < frames[i].len; at++)
+            ((volatile uint8_t *)frames[i].data)[at] ^= 0; /* read and written */
+    driver->fast.rx_release(driver, frames, n);
+}
+
+static void send_one(struct sf_driver *driver, const uint8_t *data, uint32_t len)
+{
+    struct sf_frame pieces[PIECES];
+    int n = driver->fast.tx_reserve(driver, len, pieces, PIECES);
+
+    if (n <= 0)
+        return;
+    for (int i = 0; i < n; i++) {
+        EXPECT(pieces[i].len <= len);
+        memcpy(pieces[i].data, data, pieces[i].len);
+        data += pieces[i].len;
+        len -= pieces[i].len;
+    }
+    if (len)
+        driver->fast.tx_cancel(driver, pieces, n);
+    else
+        driver->fast.tx_commit(driver, pieces, n);
+    driver->fast.tx_flush(driver);
+}
+
+static void frame(uint8_t how, const uint8_t *data, uint32_t len)
+{
+    static const uint32_t cuts[] = {0, 14, 60, 512};
+    struct sf_driver *driver;
+    struct sf_driver_caps found;
+    uint8_t *copy = malloc(len ? len : 1);
+
+    EXPECT(copy);
+    memcpy(copy, data, len);
+    (void)sf_checksum_is_partial(copy, len);
+    below.data = copy;
+    below.len = len;
+    below.cut = cuts[how >> 4 & 3];
+    below.times = TIMES;
+    driver = open_all(how & 15);
+    for (int i = 0; i < TIMES + 2; i++) {
+        receive(driver);
+        send_one(driver, copy, len);
+    }
+    driver->fast.control->caps(driver, &found);
+    EXPECT(memchr(found.mode, 0, sizeof found.mode));
+    driver->fast.control->close(driver);
+    EXPECT(below.lent == 0 && below.reserved == 0);
+    free(copy);
+}
+
+/* ---- words ---- */
+
+static void words(const uint8_t *data, size_t len)
+{
+    struct fault_description description;
+    char *text = malloc(len + 1), *message = malloc(SF_DRIVER_ERROR_SIZE);
+    int rc;
+
+    EXPECT(text && message);
+    memcpy(text, data, len);
+    text[len] = 0;
+    message[0] = 0;
+    rc = sf_fault_describe(text, &description, message);
+    EXPECT(rc == 0 || (rc == -EINVAL && message[0] && memchr(message, 0, SF_DRIVER_ERROR_SIZE)));
+    if (rc == 0) {
+        EXPECT(description.rx.delay_min >= 0 && description.rx.delay_min <= description.rx.delay_max);
+        EXPECT(description.rx.loss <= 1ull << 32 && description.tx.corrupt <= 1ull << 32);
+    }
+    free(text);
+    free(message);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!size)
+        return 0;
+    if (data[0] & 0x80)
+        words(data + 1, size - 1);
+    else
+        frame(data[0], data + 1, (uint32_t)(size - 1));
+    return 0;
+}

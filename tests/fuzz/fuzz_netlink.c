@@ -1,0 +1,110 @@
+/*
+ * What the kernel says by rtnetlink, as it might never say it. The first byte of an input chooses which dump is being read; the rest
+ * is cut into datagrams by a byte of length (in words) before each. Beyond what the sanitizers see it holds that what was learned is
+ * bounded, and that a way which is found is within the interface's MTU.
+ */
+#define _GNU_SOURCE
+#define SF_TEST_CHECK_H
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__, #condition);               \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+static inline uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+#include "../../sfloop/native/stacks/tcpip_sock.h"
+#include "../native/memory_wire.h"
+#include "netlink_numbers.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct wire wire;
+static int kernel; /* the other end of what the stack takes for netlink */
+
+static void drain(void)
+{
+    char request[512];
+
+    while (recv(kernel, request, sizeof request, MSG_DONTWAIT) > 0)
+        ;
+}
+
+/* The stack believes in an interface of the kernel's. */
+static struct sf_tcpip *begin_netlink(uint8_t how)
+{
+    struct sf_tcp_limits limits = {0};
+    struct sf_event events[16];
+    struct sf_tcpip *t;
+    int pair[2];
+
+    wire_begin(&wire, 1500);
+    a_driver = &wire.end[0].driver;
+    a = make_stack_with(a_driver, &limits);
+    poll_late(a, events);
+    t = tcpip_of(a);
+    CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
+    kernel = pair[1];
+    t->netlink.fd = pair[0];
+    t->netlink.port = PORT;
+    t->netlink.running = how & 3 ? 1u << ((how & 3) - 1) : 0;
+    t->netlink.running_sequence = RUNNING;
+    t->netlink.wanted = how >> 2 & 7;
+    t->netlink.sequence = RUNNING;
+    t->interface.index = INTERFACE;
+    return t;
+}
+
+static void look(struct sf_tcpip *t)
+{
+    static const uint8_t addrs[][4] = {{10, 0, 0, 2}, {10, 0, 0, 9}, {192, 168, 7, 1}, {224, 0, 0, 5}, {255, 255, 255, 255}};
+
+    for (size_t i = 0; i < sizeof addrs / sizeof addrs[0]; i++) {
+        struct sf_hop hop = {0};
+        uint32_t addr;
+
+        memcpy(&addr, addrs[i], sizeof addr);
+        if (sf_path_find(t, addr, 0, &hop) == SF_WAY_DIRECT)
+            CHECK(hop.mtu >= SF_IPV4_MTU_MIN);
+    }
+    CHECK(t->interface.n_addrs >= 0 && t->interface.n_addrs <= SF_INTERFACE_ADDRS);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const uint8_t *at = data + 1, *end = data + size;
+    struct sf_tcpip *t;
+
+    if (!size)
+        return 0;
+    clock_now = 1000 * SF_SEC;
+    t = begin_netlink(data[0]);
+    while (at < end) {
+        size_t len = *at++ * 4u;
+
+        if (len > (size_t)(end - at))
+            len = (size_t)(end - at);
+        (void)!send(kernel, at, len, MSG_DONTWAIT);
+        at += len;
+        sf_netlink_poll(t);
+        look(t);
+        drain();
+    }
+    a->ops->destroy(a);
+    close(kernel);
+    wire_end(&wire);
+    return 0;
+}

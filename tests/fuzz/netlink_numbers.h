@@ -1,0 +1,7 @@
+/* What the messages of seeds_netlink.c and the stack of fuzz_netlink.c have to agree on. */
+#ifndef SF_FUZZ_NETLINK_NUMBERS_H
+#define SF_FUZZ_NETLINK_NUMBERS_H
+
+enum { INTERFACE = 3, PORT = 4711, RUNNING = 9 };
+
+#endif
