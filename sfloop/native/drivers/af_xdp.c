@@ -22,7 +22,7 @@
 #define SOL_XDP 283
 #endif
 
-#define PIECES_MAX 18 /* of a received frame: the kernel's MAX_SKB_FRAGS, and the head */
+#define PIECES_MAX 40 /* of a received frame: merged segments of 64 KiB in buffers of 2048 bytes, less their headroom */
 #define COPY_BATCH 32 /* descriptors that the kernel sends in one call when it copies */
 #define ETHERNET_SIZE 14
 #define TAG_SIZE 4
@@ -377,10 +377,10 @@ static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
         .ifindex = place->interface.ifindex,
     };
     memcpy(caps->mac, place->interface.mac, sizeof(caps->mac));
-    snprintf(caps->mode, sizeof(caps->mode), "%s, %s%s, %u queue%s of %u + %u frames of %u bytes",
+    snprintf(caps->mode, sizeof(caps->mode), "%s, %s%s, %u queue%s of %u + %u frames of %u bytes%s",
              place->native ? "native" : "skb", place->zero_copy ? "zero copy" : "copy", place->pieces ? ", pieces" : "",
              place->queues, place->queues > 1 ? "s" : "", place->sizes.rx_frames, place->sizes.tx_frames,
-             place->sizes.frame_size);
+             place->sizes.frame_size, place->merged ? ", merged segments" : "");
 }
 
 static void af_xdp_stats(struct sf_driver *driver, struct sf_driver_stats *stats)

@@ -198,13 +198,17 @@ static int explain_bind(const struct sf_af_xdp_place *place, uint32_t queue, con
 
 static int bind_queue(struct sf_af_xdp_place *place, uint32_t index, const struct mode *mode, char *message)
 {
-    uint16_t flags = (uint16_t)(XDP_USE_NEED_WAKEUP | mode->bind_flags | (place->pieces ? XDP_USE_SG : 0));
+    uint16_t flags = (uint16_t)(XDP_USE_NEED_WAKEUP | mode->bind_flags);
     uint32_t queue = place->first_queue + index;
     struct sf_xsk *xsk = &place->xsk[index];
     int error;
 
     do {
-        error = sf_xsk_bind(xsk, place->interface.ifindex, queue, flags);
+        error = sf_xsk_bind(xsk, place->interface.ifindex, queue, flags | (place->pieces || place->merged ? XDP_USE_SG : 0));
+        if (error == -EINVAL && place->merged && !place->pieces) { /* before Linux 6.6 */
+            place->merged = false;
+            error = sf_xsk_bind(xsk, place->interface.ifindex, queue, flags);
+        }
     } while (error == -EBUSY && pause_while_busy(place));
     if (!error)
         error = sf_flow_program_set_socket(&place->program, queue, xsk->fd);
@@ -258,6 +262,9 @@ static int attempt(struct sf_af_xdp_place *place, const struct mode *mode, char 
     if (place->hook_flags != mode->hook_flags) {
         sf_flow_program_detach(&place->program);
         place->hook_flags = 0;
+        place->merged = mode->hook_flags == XDP_FLAGS_SKB_MODE;
+        if (place->merged && !place->pieces) /* without, the kernel makes one buffer of each of them: it has to find 64 KiB */
+            (void)sf_flow_program_take_pieces(&place->program, &place->limits);
         error = attach(place, mode, message);
     }
     if (!error)
@@ -309,7 +316,6 @@ static int make_place(struct sf_af_xdp_place *place)
 
 int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_config *config, char *message)
 {
-    struct sf_flow_limits limits;
     int error;
 
     memset(place, 0, sizeof(*place));
@@ -319,12 +325,12 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
         return error;
     if ((error = make_place(place)))
         return fail(message, error, "Out of memory");
-    limits = (struct sf_flow_limits){
+    place->limits = (struct sf_flow_limits){
         .queues = place->first_queue + place->queues,
         .mtu = place->interface.mtu,
         .pieces = place->pieces,
     };
-    error = sf_flow_program_open(&place->program, &limits, message);
+    error = sf_flow_program_open(&place->program, &place->limits, message);
     if (!error)
         error = try_modes(place, config->mode, message);
     if (error)

@@ -14,6 +14,9 @@ struct sf_af_xdp_place {
     uint32_t first_queue, queues;
     bool native, zero_copy;
     bool pieces; /* the MTU is so large that a frame may take several buffers */
+    /* So may one that the kernel has put together of several, or has not taken apart yet: a virtual peer's, in skb mode. */
+    bool merged;
+    struct sf_flow_limits limits;
     uint32_t hook_flags; /* how the program is attached; 0: it is not */
     sf_ns deadline;      /* until when something that is busy is tried again */
     struct sf_xsk_sizes sizes;

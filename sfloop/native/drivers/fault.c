@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #define COPIES 512 /* in each direction */
-#define BURST 32
+#define BURST 64 /* as many pieces as a frame may have: the kernel's, where it merges segments */
 #define PIECES 64
 #define HOLD_BACK SF_MS /* a frame to be overtaken waits this long, or until one has overtaken it */
 

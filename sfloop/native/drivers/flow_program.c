@@ -221,6 +221,24 @@ int sf_flow_program_open(struct sf_flow_program *program, const struct sf_flow_l
     return error;
 }
 
+int sf_flow_program_take_pieces(struct sf_flow_program *program, const struct sf_flow_limits *limits)
+{
+    struct sf_flow_limits with = *limits;
+    struct sf_flow_program other = *program;
+    char message[SF_DRIVER_ERROR_SIZE];
+    int error;
+
+    if (program->link >= 0)
+        return -EBUSY;
+    with.pieces = true;
+    error = load(&other, &with, message);
+    if (error)
+        return error;
+    close(program->program);
+    program->program = other.program;
+    return 0;
+}
+
 int sf_flow_program_attach(struct sf_flow_program *program, enum sf_flow_hook hook, int ifindex, uint32_t xdp_flags)
 {
     int fd = hook == SF_FLOW_XDP ? sf_bpf_attach_xdp(program->program, ifindex, xdp_flags)

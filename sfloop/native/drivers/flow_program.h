@@ -45,6 +45,9 @@ struct sf_flow_limits {
  */
 int sf_flow_program_open(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message);
 
+/* Loads it anew, to take frames in several buffers. -EBUSY: it is attached; on failure the one that was loaded stays. */
+int sf_flow_program_take_pieces(struct sf_flow_program *program, const struct sf_flow_limits *limits);
+
 /* The map alone: a descriptor or a negative errno. Values are 32 bits that mean nothing. */
 int sf_flow_map_create(void);
 

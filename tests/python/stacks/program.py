@@ -14,9 +14,9 @@ import sfloop
 class Program:
     """A loop on the near end of the link, which lives in the near namespace as a program would."""
 
-    def __init__(self, link: Link, driver: str, spin: str, **options: Any) -> None:
+    def __init__(self, link: Link, driver: str, spin: str, interface: str = INTERFACE, **options: Any) -> None:
         self.link = link
-        self.options = sfloop.Options(driver=driver, interface=INTERFACE, spin=spin, fallback="error", **options)  # type: ignore[arg-type]
+        self.options = sfloop.Options(driver=driver, interface=interface, spin=spin, fallback="error", **options)  # type: ignore[arg-type]
         with link.near.entered():
             self.loop = sfloop.Loop(self.options)
 

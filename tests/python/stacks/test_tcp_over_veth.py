@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import trustme
 import wire
-from harness.link import ETHTOOL_STXCSUM, FAR, NEAR, Link
+from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link
 from program import Program
 
 BLOCK = random.Random(0).randbytes(1 << 20)
@@ -172,6 +172,33 @@ def test_bulk_in_both_directions_by_hash(link: Link, mtu: int) -> None:
     with kernel_server(link, echo) as address, link.near.entered():
         program.loop.run_until_complete(asyncio.wait_for(main(address), 25 + 2 * mebibytes))
     program.loop.close()
+
+
+def test_segments_that_the_kernel_has_merged(link: Link) -> None:
+    """A virtual peer's segments of up to 64 KiB reach a program in skb mode as they are: nothing has cut them."""
+    link.near.ip("link", "add", "link", INTERFACE, "name", "macvlan0", "type", "macvlan", "mode", "bridge")
+    link.near.ip("address", "flush", "dev", INTERFACE)
+    link.near.ip("address", "add", f"{NEAR}/24", "dev", "macvlan0")
+    link.near.ip("link", "set", "macvlan0", "up")
+    program = Program(link, "af_xdp", "adaptive", interface="macvlan0")
+    mode = program.loop.describe()["driver"]["mode"]
+    assert mode.startswith("skb, copy") and mode.endswith("merged segments")
+
+    async def main(address: Any) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        assert writer.get_extra_info("socket").fileno() == -1
+        sending = asyncio.ensure_future(write_bulk(writer, 48))
+        assert await read_bulk(reader) == (48 << 20, digest(48))
+        await sending
+        writer.close()
+        await writer.wait_closed()
+
+    with kernel_server(link, echo) as address:
+        program.run(main(address))
+    driver = program.counters()["driver"]
+    assert driver["rx_bytes"] / driver["rx_frames"] > 3000
+    with link.near.entered():
+        program.loop.close()
 
 
 @pytest.mark.parametrize(
