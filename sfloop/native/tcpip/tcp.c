@@ -60,7 +60,7 @@ int sf_tcp_open(struct sf_tcpip *t)
     tcp->max_wait_ports = LEAST_WAIT_PORTS;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur / 16 > LEAST_WAIT_PORTS)
         tcp->max_wait_ports = files.rlim_cur / 16 < MOST_WAIT_PORTS ? (uint32_t)(files.rlim_cur / 16) : MOST_WAIT_PORTS;
-    sf_tcp_icmp_open(t);
+    sf_tcp_icmp_listen(t);
     tcp->opened = true;
     return 0;
 }

@@ -217,7 +217,9 @@ uint32_t sf_tcp_ts_clock(const struct sf_tcpip *);
 
 /* ---- ICMP (tcp_icmp.c) ---- */
 
+/* The raw socket, while there are privileges; and, with the first connection, what it brings. */
 int sf_tcp_icmp_open(struct sf_tcpip *);
+void sf_tcp_icmp_listen(struct sf_tcpip *);
 void sf_tcp_icmp_poll(struct sf_tcpip *);
 void sf_tcp_icmp_input(struct sf_tcpip *, const struct sf_ipv4 *);
 

@@ -18,7 +18,6 @@
 int sf_tcp_icmp_open(struct sf_tcpip *t)
 {
     struct icmp_filter filter = {.data = ~(1u << SF_ICMP_UNREACHABLE | 1u << SF_ICMP_PARAMETER_PROBLEM)};
-    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = SF_WAKE_ICMP};
     int fd;
 
     if (sf_tcpip_is_wire(t))
@@ -26,13 +25,25 @@ int sf_tcp_icmp_open(struct sf_tcpip *t)
     fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
     if (fd < 0)
         return -errno;
-    if (setsockopt(fd, SOL_RAW, ICMP_FILTER, &filter, sizeof(filter)) < 0 ||
-        epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+    if (setsockopt(fd, SOL_RAW, ICMP_FILTER, &filter, sizeof(filter)) < 0) {
         close(fd);
         return -errno;
     }
     t->tcp.icmp_fd = fd;
     return 0;
+}
+
+/* What has come before there were connections is of no interest. */
+void sf_tcp_icmp_listen(struct sf_tcpip *t)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = SF_WAKE_ICMP};
+    char byte;
+
+    if (t->tcp.icmp_fd < 0)
+        return;
+    while (recv(t->tcp.icmp_fd, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) >= 0)
+        ;
+    epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->tcp.icmp_fd, &ev);
 }
 
 /* Before the handshake an unreachable peer ends the attempt, as with Linux (tcp_v4_err); afterwards it is only a reason to go on

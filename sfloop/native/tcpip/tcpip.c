@@ -307,8 +307,10 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
         rc = open_kernel_side(t);
     if (rc == 0)
         rc = load(t, setup, message);
-    if (rc == 0)
+    if (rc == 0) {
+        sf_tcp_icmp_open(t); /* now: a program may give up its privileges before it connects */
         return 0;
+    }
     if (!message[0])
         snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack cannot be made: %s", strerror(-rc));
     close_all(t);

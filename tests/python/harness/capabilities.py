@@ -1,0 +1,42 @@
+"""Capabilities of this thread: to do without some for a while, as a program that has given up its privileges."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_VERSION_3 = 0x20080522  # linux/capability.h
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def _call(function: str, sets: ctypes.Array[_Sets]) -> None:
+    if getattr(_libc, function)(ctypes.byref(_Header(_VERSION_3, 0)), sets) != 0:
+        raise OSError(ctypes.get_errno(), f"{function}: {os.strerror(ctypes.get_errno())}")
+
+
+@contextmanager
+def none_effective() -> Iterator[None]:
+    """None are effective in this thread; those that are permitted come back at the end."""
+    sets = (_Sets * 2)()
+    _call("capget", sets)
+    before = [half.effective for half in sets]
+    for half in sets:
+        half.effective = 0
+    _call("capset", sets)
+    try:
+        yield
+    finally:
+        for half, effective in zip(sets, before, strict=True):
+            half.effective = effective
+        _call("capset", sets)

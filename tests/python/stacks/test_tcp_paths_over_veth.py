@@ -1,0 +1,174 @@
+"""TCP of the tcpip stack to hosts behind a router: ICMP errors, narrow paths, privileges that were given up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import random
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.capabilities import none_effective
+from harness.link import FAR, INTERFACE, Link, Side, ip
+from program import Program
+
+import sfloop
+
+BEHIND, NOWHERE, NETWORK = "198.18.9.2", "198.18.10.2", "198.18.9.0/24"
+SOL_RAW, ICMP_FILTER = 255, 1
+MTU = 1200
+
+
+@contextmanager
+def router(link: Link) -> Iterator[Side]:
+    """The far side forwards to a third host, by a path that is narrow in its middle; to another network it does not."""
+    host = Side(link.far.namespace.replace("far", "behind"), BEHIND)
+    with ExitStack() as stack:
+        ip("netns", "add", host.namespace)
+        stack.callback(subprocess.run, ["ip", "netns", "del", host.namespace], capture_output=True, check=False)
+        link.far.ip("link", "add", "veth1", "type", "veth", "peer", "name", INTERFACE, "netns", host.namespace)
+        host.ip("address", "add", f"{BEHIND}/24", "dev", INTERFACE)
+        host.set_link("up")
+        host.ip("route", "add", "default", "via", "198.18.9.1")
+        link.far.ip("address", "add", "198.18.9.1/24", "dev", "veth1")
+        link.far.ip("link", "set", "veth1", "up")
+        link.far.ip("route", "replace", NETWORK, "dev", "veth1", "mtu", str(MTU))
+        link.far.ip("route", "add", "prohibit", "198.18.10.0/24")
+        with link.far.entered():
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        link.near.ip("route", "add", NETWORK, "via", FAR)
+        link.near.ip("route", "add", "198.18.10.0/24", "via", FAR)
+        yield host
+
+
+@contextmanager
+def summing(host: Side) -> Iterator[tuple[str, int]]:
+    """A server that answers with the sum of all that it was sent."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            conn, _ = listener.accept()
+            with conn:
+                conn.settimeout(30)
+                found = hashlib.sha256()
+                while data := conn.recv(1 << 16):
+                    found.update(data)
+                conn.sendall(found.digest())
+
+    listener = host.socket(socket.SOCK_STREAM)
+    listener.bind((host.address, 0))
+    listener.listen()
+    listener.settimeout(10)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        listener.close()
+        thread.join()
+
+
+def deafen_to_icmp() -> None:
+    """The stack's raw socket takes no message any more: a router on the way keeps them to itself."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as sock:
+            if sock.type == socket.SOCK_RAW and sock.proto == socket.IPPROTO_ICMP:
+                sock.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("=I", 0xFFFFFFFF))
+                found += 1
+    assert found == 1
+
+
+async def upload(loop: sfloop.Loop, address: Any, data: bytes) -> dict[str, Any]:
+    """Sends it, and returns what the connection is like before its end."""
+    reader, writer = await asyncio.open_connection(*address)
+    assert writer.get_extra_info("socket").fileno() == -1
+    writer.write(data)
+    writer.write_eof()
+    assert await reader.readexactly(32) == hashlib.sha256(data).digest()
+    found: dict[str, Any] = loop.stats()["connections"][0]
+    writer.close()
+    await writer.wait_closed()
+    return found
+
+
+def test_an_unreachable_network_is_said_at_once(program: Program) -> None:
+    async def main() -> None:
+        begin = time.monotonic()
+        with pytest.raises(OSError) as raised:
+            await asyncio.open_connection(NOWHERE, 80)
+        assert raised.value.errno == errno.EHOSTUNREACH
+        assert time.monotonic() - begin < 1.5
+
+    with router(program.link):
+        program.run(main())
+    assert program.counters()["icmp_errors"] > 0
+
+
+def test_a_narrow_path_is_learned(program: Program) -> None:
+    data = random.Random(1).randbytes(3 << 20)
+    with router(program.link) as host, summing(host) as address:
+        found = program.run(upload(program.loop, address, data))
+    assert found["mss"] == MTU - 20 - 20 - 12
+    assert program.counters()["path_mtu_learned"] > 0
+
+
+@pytest.mark.timeout(60)
+def test_a_narrow_path_that_nobody_speaks_of(program: Program) -> None:
+    """Found by the loss of large segments (RFC 4821's case), which takes a few timeouts."""
+    data = random.Random(2).randbytes(200_000)
+    with program.link.near.entered():
+        deafen_to_icmp()
+    with router(program.link) as host, summing(host) as address:
+        found = program.run(upload(program.loop, address, data))
+    assert 500 <= found["mss"] <= MTU - 52
+    assert program.counters()["tcp_black_holes"] > 0
+
+
+def test_privileges_given_up_after_the_loop_was_made(program: Program) -> None:
+    """What is needed of them is there by then: connections out and in, ICMP, neighbours, filters that come and go."""
+    data = random.Random(3).randbytes(300_000)
+    got: list[bytes] = []
+
+    async def main(address: Any) -> dict[str, Any]:
+        server = await asyncio.start_server(greet, None, 0, family=socket.AF_INET)
+        port = server.sockets[0].getsockname()[1]
+        await program.loop.run_in_executor(None, call, port)
+        server.close()
+        await server.wait_closed()
+        with pytest.raises(OSError) as raised:
+            await asyncio.open_connection(NOWHERE, 80)
+        assert raised.value.errno == errno.EHOSTUNREACH
+        return await upload(program.loop, address, data)
+
+    async def greet(_: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
+
+    def call(port: int) -> None:
+        client.connect((program.link.near.address, port))
+        got.append(client.recv(100))
+
+    with (
+        router(program.link) as host,
+        summing(host) as address,
+        program.link.far.socket(socket.SOCK_STREAM) as client,
+        program.link.near.entered(),
+        none_effective(),
+    ):
+        with pytest.raises(PermissionError):
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        found = program.loop.run_until_complete(asyncio.wait_for(main(address), 25))
+    assert got == [b"hello"]
+    assert found["mss"] == MTU - 52
