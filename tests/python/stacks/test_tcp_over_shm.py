@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trustme
 import wire
+from harness.capabilities import none_effective
 
 import sfloop
 
@@ -414,6 +415,26 @@ def test_a_thousand_connections_opened_and_closed(near: sfloop.Loop, far: Far) -
             assert near.stats()["connections"] == []
 
     near.run_until_complete(asyncio.wait_for(main(), 30 * CYCLES))
+
+
+def test_no_privilege_is_needed(name: str) -> None:
+    """Neither of the sides has a capability, from before it is made on."""
+    with none_effective(), wire.running_in_thread(wire.open_side(name, wire.FAR)) as far:
+        with pytest.raises(PermissionError):
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        address = far_server(far)
+        near = wire.open_side(name, wire.NEAR)
+
+        async def main() -> None:
+            reader, writer = await asyncio.open_connection(*address)
+            assert bypassed(writer)
+            writer.write(b"hello")
+            assert await reader.readexactly(5) == b"hello"
+            writer.close()
+            await writer.wait_closed()
+
+        near.run_until_complete(asyncio.wait_for(main(), 20))
+        near.close()
 
 
 def test_the_other_side_dies(near: sfloop.Loop, name: str) -> None:

@@ -361,6 +361,57 @@ def test_refused_reset_and_half_closed(program: Program) -> None:
         program.run(main(address))
 
 
+def test_connections_outlive_their_listener(program: Program) -> None:
+    """Their own filters take the place of its; its port is the kernel's again, and free when the last of them has gone."""
+    link, loop = program.link, program.loop
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    def refused(port: int) -> bool:
+        with link.far.socket(socket.SOCK_STREAM) as sock:
+            return sock.connect_ex((NEAR, port)) == errno.ECONNREFUSED
+
+    def echoes(sock: socket.socket, size: int) -> bool:
+        data = random.Random(size).randbytes(size)
+        sender = threading.Thread(target=sock.sendall, args=(data,))
+        sender.start()
+        got = b""
+        while len(got) < size:
+            got += sock.recv(1 << 16)
+        sender.join()
+        return got == data
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, NEAR, 0)
+        port = server.sockets[0].getsockname()[1]
+        with link.far.socket(socket.SOCK_STREAM) as first, link.far.socket(socket.SOCK_STREAM) as second:
+            for sock in (first, second):
+                await loop.run_in_executor(None, sock.connect, (NEAR, port))
+                assert await loop.run_in_executor(None, echoes, sock, 10)
+            server.close()
+            await asyncio.sleep(0.05)
+            assert await loop.run_in_executor(None, refused, port)
+            for sock in (first, second):
+                assert await loop.run_in_executor(None, echoes, sock, 300_000)
+        while loop.stats()["connections"]:
+            await asyncio.sleep(0.01)
+        with link.near.socket(socket.SOCK_STREAM) as another:
+            another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            another.bind((NEAR, port))
+            another.listen()
+            with link.far.socket(socket.SOCK_STREAM) as sock:
+                await loop.run_in_executor(None, sock.connect, (NEAR, port))
+                with another.accept()[0] as conn:
+                    conn.sendall(b"the kernel's")
+                    assert sock.recv(100) == b"the kernel's"
+
+    program.run(main())
+
+
 def test_a_host_that_is_not_there(program: Program) -> None:
     async def main() -> None:
         with pytest.raises(OSError) as raised:
