@@ -362,7 +362,7 @@ def test_refused_reset_and_half_closed(program: Program) -> None:
 
 
 def test_connections_outlive_their_listener(program: Program) -> None:
-    """Their own filters take the place of its; its port is the kernel's again, and free when the last of them has gone."""
+    """Their own filters take the place of its; its port is the kernel's again, and free when the last one has gone."""
     link, loop = program.link, program.loop
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
