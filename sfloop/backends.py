@@ -138,10 +138,15 @@ _EF_VI_VARIABLE: Final = "SFLOOP_EF_VI_LIBRARY"
 _EF_VI_NOT_BUILT: Final = "not built: Onload's headers and libciul1.a were not there; see docs/ef_vi.md"
 
 
-def _ef_vi_state() -> State:
-    # A shared object beside the engine, and no Python module; but where it is, the import system knows.
+@functools.cache
+def _ef_vi_built() -> str | None:
+    """Where it is: a shared object beside the engine, and no Python module; but the import system knows."""
     built = importlib.util.find_spec("sfloop.native.ef_vi")
-    path = os.environ.get(_EF_VI_VARIABLE) or (built.origin if built is not None else None)
+    return built.origin if built is not None else None
+
+
+def _ef_vi_state() -> State:
+    path = os.environ.get(_EF_VI_VARIABLE) or _ef_vi_built()
     return _load_ef_vi(path) if path else (False, _EF_VI_NOT_BUILT)
 
 

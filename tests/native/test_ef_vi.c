@@ -346,6 +346,8 @@ static void test_rx_timestamps(const struct setup *setup)
     sf_ns timestamp;
 
     begin(&pair, setup);
+    CHECK(receive_timestamp(&pair) == 0); /* nobody has asked */
+    sf_driver_rx_stamps(pair.b, true);
     timestamp = receive_timestamp(&pair);
     clock_gettime(CLOCK_REALTIME, &now);
     CHECK(llabs(timestamp - ((sf_ns)now.tv_sec * SF_SEC + now.tv_nsec)) < SF_SEC);
@@ -354,9 +356,14 @@ static void test_rx_timestamps(const struct setup *setup)
     nic[1]->faults.unsynchronised = false;
     nic[1]->faults.clock_unset = true;
     CHECK(receive_timestamp(&pair) == 0);
+    nic[1]->faults.clock_unset = false;
+    CHECK(receive_timestamp(&pair) > 0);
+    sf_driver_rx_stamps(pair.b, false);
+    CHECK(receive_timestamp(&pair) == 0);
     end(&pair);
     none.options.no_timestamps = true;
     begin(&pair, &none);
+    sf_driver_rx_stamps(pair.b, true);
     CHECK(receive_timestamp(&pair) == 0 && !strstr(contract_caps(pair.a).mode, "timestamps"));
     end(&pair);
 }

@@ -111,6 +111,11 @@ static inline int sf_pass_tx_stamps(struct sf_driver *driver, struct sf_stamp *s
     return control->tx_stamps ? control->tx_stamps(sf_below(driver), stamps, max) : 0;
 }
 
+static inline void sf_pass_rx_stamps(struct sf_driver *driver, bool on)
+{
+    sf_driver_rx_stamps(sf_below(driver), on);
+}
+
 /* Adds to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */
 __attribute__((format(printf, 2, 3))) static inline void sf_mode_add(struct sf_driver_caps *caps, const char *format, ...)
 {

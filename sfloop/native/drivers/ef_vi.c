@@ -294,6 +294,11 @@ static void ef_vi_close(struct sf_driver *driver)
     free(d);
 }
 
+static void ef_vi_rx_stamps(struct sf_driver *driver, bool on)
+{
+    efvi_of(driver)->rx.stamps_wanted += on ? 1 : UINT32_MAX;
+}
+
 static const struct sf_driver_control ef_vi_control = {
     .name = "ef_vi",
     .close = ef_vi_close,
@@ -305,6 +310,7 @@ static const struct sf_driver_control ef_vi_control = {
     .disarm = ef_vi_disarm,
     .sniff = efvi_sniff,
     .tx_stamps = efvi_tx_stamps,
+    .rx_stamps = ef_vi_rx_stamps,
 };
 
 static const struct sf_driver_fast ef_vi_fast = {

@@ -67,6 +67,7 @@ struct efvi_rx {
     bool skipping; /* the rest of a frame that was refused */
     bool refs;     /* EFCT: frames lie in buffers of the NIC's choosing */
     bool timestamps, check_flows, sniffing;
+    uint32_t stamps_wanted; /* by so many: to read one takes as long as half the rest of a frame */
     uint32_t good; /* SF_FRAME_CHECKSUM_GOOD, if the NIC discards what is not */
 };
 

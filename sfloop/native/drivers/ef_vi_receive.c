@@ -86,7 +86,7 @@ static sf_ns read_timestamp(struct efvi *d, const void *packet)
     ef_precisetime t;
 
     /* The adapter's clock needs up to seconds to be in step, and until it was set once it counts from anywhere. */
-    if (!d->rx.timestamps || ef_vi_receive_get_precise_timestamp(&d->vi, packet, &t) != 0 ||
+    if (SF_LIKELY(!d->rx.stamps_wanted) || !d->rx.timestamps || ef_vi_receive_get_precise_timestamp(&d->vi, packet, &t) != 0 ||
         !(t.tv_flags & EF_VI_SYNC_FLAG_CLOCK_SET))
         return 0;
     return (sf_ns)t.tv_sec * SF_SEC + t.tv_nsec;

@@ -401,6 +401,7 @@ static const struct sf_driver_control fault_control = {
     .arm = fault_arm,
     .disarm = sf_pass_disarm,
     .sniff = sf_pass_sniff,
+    .rx_stamps = sf_pass_rx_stamps,
 };
 
 static const struct sf_driver_fast fault_fast = {

@@ -191,6 +191,7 @@ static const struct sf_driver_control pcap_control = {
     .disarm = sf_pass_disarm,
     .sniff = sf_pass_sniff,
     .tx_stamps = sf_pass_tx_stamps,
+    .rx_stamps = sf_pass_rx_stamps,
 };
 
 static const struct sf_driver_fast pcap_fast = {
@@ -226,5 +227,6 @@ struct sf_driver *sf_driver_pcap_open(struct sf_driver *below, const struct sf_d
     p->until_check = CHECK_EVERY_BURSTS;
     snprintf(p->name, sizeof(p->name), "%s", config->file);
     append(p, &header, sizeof(header));
+    sf_driver_rx_stamps(below, true);
     return &p->base.driver;
 }

@@ -160,6 +160,7 @@ static const struct sf_driver_control trace_control = {
     .disarm = sf_pass_disarm,
     .sniff = sf_pass_sniff,
     .tx_stamps = sf_pass_tx_stamps,
+    .rx_stamps = sf_pass_rx_stamps,
 };
 
 static const struct sf_driver_fast trace_fast = {

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.engine cimport sf_engine, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
+from sfloop.native.engine.engine cimport sf_engine, sf_linger, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
 
 
 cdef class LoopCore:
@@ -47,7 +47,7 @@ cdef class LoopCore:
     cdef int check_open(self) except -1
     cdef int turn(self) except -1
     cdef int gather(self) except -1
-    cdef bint linger(self, Sink sink) except -1
+    cdef bint linger(self, Sink sink, sf_linger *call) except -1
     cdef dict own_keyword(self)
     cdef int dispatch(self) except -1
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1

@@ -14,6 +14,7 @@ from asyncio import base_events, events, futures, tasks
 
 from cpython.object cimport PyObject, PyTypeObject, traverseproc, visitproc, inquiry
 from cpython.ref cimport Py_INCREF, Py_DECREF
+from libc.errno cimport EAGAIN
 from libc.math cimport ceil
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
@@ -621,13 +622,13 @@ cdef class LoopCore:
         PyErr_CheckSignals()
         return 0
 
-    cdef bint linger(self, Sink sink) except -1:
+    cdef bint linger(self, Sink sink, sf_linger *call) except -1:
         """Waits for data of `sink` where the caller stands, in a callback, for LINGER ns or until anything else is to be done.
 
         A task that has answered a message and waits for the next would be suspended only for the loop to wait in its
         stead, and be woken some microseconds later, which costs as much again. So it waits itself, if nothing else is
         ready and the loop would spin. Whatever comes first that is not for it — another socket's event, a timer, a
-        wake-up — ends that, and is left for the turn: nothing waits longer than it did. True: the sink is readable.
+        wake-up — ends that, and is left for the turn. True: the sink is readable, or something was received by `call`.
         """
         cdef sf_engine *e = self.engine
         cdef sf_ns deadline
@@ -639,7 +640,10 @@ cdef class LoopCore:
         n = 0 if e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
         if n == 0:
             with nogil:
-                n = sf_engine_linger(e, deadline, LINGER)
+                n = sf_engine_linger(e, call, deadline, LINGER)
+            if call.got != -EAGAIN:
+                self.polled_events = False
+                return True
         self.polled_events = n > 0
         if n != 1 or e.now >= deadline or atomic_load(&e.wake):
             return False

@@ -4,16 +4,20 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore, Sink
+from sfloop.native.engine.engine cimport sf_linger
 
 
 cdef class WatchingCore(LoopCore):
     cdef dict watches             # descriptor -> Watch
+    cdef char *lingering          # what is received into without the GIL; NULL: nobody has waited yet
 
     cdef Watch watch(self, object fileobj)
     cdef Watch find_watch(self, object fileobj)
     cdef Watch watch_of_socket(self, object sock)
     cdef int set_handle(self, Watch watch, uint32_t what, object handle) except -1
-    cdef bint comes_at_once(self, Watch watch) except -1
+    cdef bint comes_at_once(self, Watch watch, sf_linger *call) except -1
+    cdef object linger_for(self, Watch watch, Py_ssize_t size)
+    cdef Py_ssize_t linger_into(self, Watch watch, object buffer) except? -2
     cdef Receiving wait_to_receive(self, Watch watch, Py_ssize_t size, object buffer)
     cdef int forget(self, Watch watch) except -1
 

@@ -15,9 +15,10 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc
 
 from sfloop.native.engine.core cimport LoopCore, Sink, os_error
-from sfloop.native.engine.engine cimport SF_KIND_WATCH, SF_READABLE, SF_WRITABLE, iovec
+from sfloop.native.engine.engine cimport SF_KIND_WATCH, SF_READABLE, SF_WRITABLE, iovec, sf_linger
 
 cdef extern from "Python.h":
     PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
@@ -171,6 +172,9 @@ cdef class WatchingCore(LoopCore):
     def __cinit__(self, *args, **kwargs):
         self.watches = {}
 
+    def __dealloc__(self):
+        free(self.lingering)
+
     cdef int shut(self) except -1:
         LoopCore.shut(self)
         self.watches = {}
@@ -307,9 +311,47 @@ cdef class WatchingCore(LoopCore):
         watch.drained = watch.told = False
         return watch
 
-    cdef bint comes_at_once(self, Watch watch) except -1:
-        """The peer's answer comes while the loop has nothing else to do: there is something to receive now."""
-        return watch.told and watch.interest & SF_READABLE and watch.reader is None and self.linger(watch)
+    cdef bint comes_at_once(self, Watch watch, sf_linger *call) except -1:
+        """The peer's answer comes while the loop has nothing else to do: it was received, or is there to be."""
+        call.got = -EAGAIN
+        return watch.told and watch.interest & SF_READABLE and watch.reader is None and self.linger(watch, call)
+
+    cdef object linger_for(self, Watch watch, Py_ssize_t size):
+        """The bytes, or None if none have come."""
+        cdef sf_linger call
+        cdef bint small = 0 < size <= SCRATCH and not watch.reads_large
+        if self.lingering == NULL:
+            self.lingering = <char *>malloc(SCRATCH)
+            if self.lingering == NULL:
+                raise MemoryError()
+        call.sock = watch.sock if small else NULL
+        call.buf = self.lingering
+        call.len = size
+        if not self.comes_at_once(watch, &call):
+            return None
+        if call.got == -EAGAIN:
+            return watch.receive(size)
+        watch.note_received(call.got, size)
+        return PyBytes_FromStringAndSize(self.lingering, call.got)
+
+    cdef Py_ssize_t linger_into(self, Watch watch, object buffer) except? -2:
+        """The number of bytes, or BLOCKED."""
+        cdef sf_linger call
+        cdef Py_buffer view
+        cdef bint found
+        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            call.sock = watch.sock if view.len else NULL
+            call.buf = view.buf
+            call.len = view.len
+            found = self.comes_at_once(watch, &call)
+        finally:
+            PyBuffer_Release(&view)
+        if not found:
+            return BLOCKED
+        if call.got == -EAGAIN:
+            return watch.receive_into(buffer)
+        return watch.note_received(call.got, call.len)
 
     cdef Receiving wait_to_receive(self, Watch watch, Py_ssize_t size, object buffer):
         cdef Receiving call = Receiving()
@@ -331,10 +373,9 @@ cdef class WatchingCore(LoopCore):
         if watch is None:
             return None
         # A stream that was read to its end is not tried again before the kernel says that it is readable.
-        if not watch.drained or self.comes_at_once(watch):
-            received = watch.receive(size)
-            if received is not None:
-                return received
+        received = self.linger_for(watch, size) if watch.drained else watch.receive(size)
+        if received is not None:
+            return received
         return self.wait_to_receive(watch, size, None)
 
     def _begin_recv_into(self, sock, buffer):
@@ -346,13 +387,12 @@ cdef class WatchingCore(LoopCore):
         watch = self.watch_of_socket(sock)
         if watch is None:
             return None
-        if not watch.drained or self.comes_at_once(watch):
-            try:
-                n = watch.receive_into(buffer)
-            except (BufferError, ValueError):  # read-only, or released
-                return None
-            if n != BLOCKED:
-                return n
+        try:
+            n = self.linger_into(watch, buffer) if watch.drained else watch.receive_into(buffer)
+        except (BufferError, ValueError):  # read-only, or released
+            return None
+        if n != BLOCKED:
+            return n
         return self.wait_to_receive(watch, 0, buffer)
 
     def _begin_sendall(self, sock, data):

@@ -312,7 +312,13 @@ cdef extern from "sf/engine.h" nogil:
     int sf_engine_poll(sf_engine *)
     bint sf_engine_may_skip_poll(sf_engine *)
     int sf_engine_wait(sf_engine *, sf_ns deadline, sf_ns patience)
-    int sf_engine_linger(sf_engine *, sf_ns deadline, sf_ns patience)
+    struct sf_linger:
+        sf_sock *sock
+        void *buf
+        size_t len
+        ssize_t got
+
+    int sf_engine_linger(sf_engine *, sf_linger *, sf_ns deadline, sf_ns patience)
     int sf_engine_quiesce(sf_engine *, sf_ns patience)
     void sf_engine_wake(sf_engine *)
     bint sf_engine_current(const sf_engine *, const sf_event *)

@@ -442,6 +442,7 @@ struct sf_stack *sf_stack_ethernet_create(struct sf_driver *driver, uint32_t slo
     e->burst = caps.rx_lent && caps.rx_lent < BURST ? caps.rx_lent : BURST;
     e->stamps = caps.flags & SF_DRIVER_STAMPS_TX && driver->fast.control->tx_stamps;
     e->open = true;
+    sf_driver_rx_stamps(driver, true);
     *sock = &e->sock;
     *error = 0;
     return &e->base;

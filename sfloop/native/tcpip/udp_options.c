@@ -14,10 +14,13 @@ static int option(int fd, int name, int otherwise)
 
 int sf_udp_want_timestamps(struct sf_udp_socket *s, bool wanted)
 {
+    struct sf_driver *driver = s->tcpip->driver;
     int on = wanted;
 
     if (setsockopt(s->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0)
         return -errno;
+    if (driver && wanted != s->timestamps)
+        sf_driver_rx_stamps(driver, wanted);
     s->timestamps = wanted;
     return 0;
 }

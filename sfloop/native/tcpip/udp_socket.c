@@ -196,6 +196,8 @@ void sf_udp_close(struct sf_udp_socket *s)
     s->blocked_by_side = false;
     sf_udp_update(s);
     sf_side_watch(s);
+    if (s->timestamps && t->driver)
+        sf_driver_rx_stamps(t->driver, false);
     flow_remove(t, s);
     give_id(t, s);
     sf_backlog_free(&s->backlog);

@@ -170,6 +170,13 @@ uint64_t efsim_sum(const void *data, size_t len);
 /* Memory behind a DMA address; len bytes of it must be within a page. */
 uint8_t *efsim_dma(struct efsim_nic *nic, ef_addr addr, size_t len);
 bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len);
+/* Word by word: a load that is wider than the stores before it would wait for them. */
+static inline void efsim_move_event(ef_event *to, const ef_event *from)
+{
+    for (int i = 0; i < 4; i++)
+        ((volatile unsigned *)to->word)[i] = ((const volatile unsigned *)from->word)[i];
+}
+
 void efsim_put_event(struct efsim_vi *v, const ef_event *event);
 void efsim_read_received(struct efsim_vi *v, const ef_event *event);
 void efsim_receive(ef_vi *vi);  /* what has arrived on the wire */

@@ -11,7 +11,7 @@
 #define BUFFER 2048 /* what a buffer that is posted must have */
 
 struct prefix {
-    uint64_t timestamp;
+    uint64_t stamped; /* the NIC's clock is read when somebody asks: a real one's takes no time of the program's */
     uint16_t len;
     uint32_t turn; /* the poll that brings it */
 } __attribute__((packed));
@@ -49,7 +49,7 @@ int ef_vi_receive_space(const ef_vi *vi)
 /* The program is told of the packet now, and may ask for its time until the next poll. */
 static void tell(struct efsim_vi *v, uint8_t *packet)
 {
-    memcpy(packet + offsetof(struct prefix, turn), &v->turn, sizeof(v->turn));
+    ((struct prefix *)packet)->turn = v->turn;
 }
 
 static ef_request_id remove_desc(struct efsim_vi *v)
@@ -223,20 +223,28 @@ static uint64_t wall_clock(void)
     return (uint64_t)ts.tv_sec * SF_SEC + (uint64_t)ts.tv_nsec;
 }
 
+static void put_prefix(ef_vi *vi, uint8_t *at, uint32_t len)
+{
+    struct prefix *prefix = (struct prefix *)at;
+
+    prefix->stamped = !vi->sim->nic->options.no_timestamps && vi->vi_flags & EF_VI_RX_TIMESTAMPS;
+    prefix->len = (uint16_t)len;
+    prefix->turn = vi->sim->turn;
+}
+
 /* Into n buffers, of which the last may be missing. Returns the bytes written, with the prefix. */
 static void fill(ef_vi *vi, const uint8_t *frame, uint32_t len, uint32_t n)
 {
     struct efsim_vi *v = vi->sim;
-    struct prefix prefix = {.len = (uint16_t)len, .turn = v->turn};
+    uint32_t frame_len = len;
 
-    prefix.timestamp = v->nic->options.no_timestamps || !(vi->vi_flags & EF_VI_RX_TIMESTAMPS) ? 0 : wall_clock();
     for (uint32_t i = 0; i < n; i++) {
         uint8_t *buffer = next_buffer(v);
         uint32_t skip = i == 0 ? EFSIM_PREFIX : 0;
 
         v->rx[(v->rx_filled - 1) & v->rx_mask].first = i == 0;
         if (i == 0)
-            memcpy(buffer, &prefix, sizeof(prefix));
+            put_prefix(vi, buffer, frame_len);
         if (len <= EFSIM_RX_BYTES - skip) {
             efsim_copy(buffer + skip, frame, len);
             return;
@@ -252,12 +260,12 @@ static void report_each(struct efsim_vi *v, uint32_t len, uint32_t n, bool whole
     for (uint32_t i = 0; i < n; i++) {
         uint32_t done = (i + 1) * EFSIM_RX_BYTES < len + EFSIM_PREFIX ? (i + 1) * EFSIM_RX_BYTES : len + EFSIM_PREFIX;
         bool last = i + 1 == n;
-        ef_event event = {.rx_discard = {
-                              .type = bad && last ? EF_EVENT_TYPE_RX_DISCARD : EF_EVENT_TYPE_RX,
-                              .rq_id = (unsigned)v->rx[(v->rx_filled - n + i) & v->rx_mask].id,
-                              .len = (uint16_t)done,
-                              .flags = (i == 0 ? EF_EVENT_FLAG_SOP : 0) | (last && whole ? 0 : EF_EVENT_FLAG_CONT),
-                              .subtype = subtype & 0xffff,
+        unsigned flags = (i == 0 ? EF_EVENT_FLAG_SOP : 0) | (last && whole ? 0 : EF_EVENT_FLAG_CONT);
+        ef_event event = {.word = { /* rx_discard's: type, rq_id, len and flags, subtype */
+                              bad && last ? EF_EVENT_TYPE_RX_DISCARD : EF_EVENT_TYPE_RX,
+                              (unsigned)v->rx[(v->rx_filled - n + i) & v->rx_mask].id,
+                              done | flags << 16,
+                              subtype & 0xffff,
                           }};
 
         efsim_put_event(v, &event);
@@ -357,11 +365,8 @@ ef_request_id ef_vi_rxq_next_desc_id(ef_vi *vi)
 
 int ef_vi_receive_get_bytes(ef_vi *vi, const void *packet, uint16_t *bytes)
 {
-    struct prefix prefix;
-
     EFSIM_MUST(!efsim_refers(vi->sim->nic), "EFCT has no prefix: the length is in the event");
-    memcpy(&prefix, packet, sizeof(prefix));
-    *bytes = prefix.len;
+    *bytes = ((const struct prefix *)packet)->len;
     return 0;
 }
 
@@ -391,7 +396,6 @@ static void into_superbuf(ef_vi *vi, const uint8_t *frame, uint32_t len)
     struct efsim_vi *v = vi->sim;
     struct efsim_superbuf *s;
     unsigned subtype = 0, bad = faults_of(v, frame, len, &subtype), slot;
-    struct prefix prefix = {.len = (uint16_t)len, .turn = v->turn};
     ef_event event = {.rx_ref_discard = {.type = bad ? EF_EVENT_TYPE_RX_REF_DISCARD : EF_EVENT_TYPE_RX_REF,
                                          .len = (uint16_t)len, .flags = bad & 0xffff}};
 
@@ -404,8 +408,7 @@ static void into_superbuf(ef_vi *vi, const uint8_t *frame, uint32_t len)
     slot = v->next_slot++;
     s->held++;
     s->lent[slot] = 1;
-    prefix.timestamp = v->nic->options.no_timestamps || !(vi->vi_flags & EF_VI_RX_TIMESTAMPS) ? 0 : wall_clock();
-    memcpy(s->memory + slot * EFSIM_SLOT, &prefix, sizeof(prefix));
+    put_prefix(vi, s->memory + slot * EFSIM_SLOT, len);
     efsim_copy(s->memory + slot * EFSIM_SLOT + EFSIM_PREFIX, frame, len);
     v->nic->counts.discarded += bad != 0;
     event.rx_ref.pkt_id = (unsigned)v->current * EFSIM_SLOTS + slot;
@@ -444,18 +447,19 @@ void efct_vi_rxpkt_release(struct ef_vi *vi, uint32_t packet)
 int ef_vi_receive_get_precise_timestamp(ef_vi *vi, const void *packet, ef_precisetime *out)
 {
     struct efsim_vi *v = vi->sim;
-    struct prefix prefix;
+    const struct prefix *prefix = (const struct prefix *)((const uint8_t *)packet - (efsim_refers(v->nic) ? EFSIM_PREFIX : 0));
+    uint64_t now;
 
     EFSIM_MUST(vi->vi_flags & EF_VI_RX_TIMESTAMPS, "the virtual interface was made without EF_VI_RX_TIMESTAMPS");
-    memcpy(&prefix, (const uint8_t *)packet - (efsim_refers(v->nic) ? EFSIM_PREFIX : 0), sizeof(prefix));
-    EFSIM_MUST(v->turn == prefix.turn, "the queue was polled again since the packet's event");
+    EFSIM_MUST(v->turn == prefix->turn, "the queue was polled again since the packet's event");
     memset(out, 0, sizeof(*out));
     if (v->nic->faults.unsynchronised)
         return -ENOMSG;
-    if (!prefix.timestamp)
+    if (!prefix->stamped)
         return -ENODATA;
-    out->tv_sec = (int64_t)(prefix.timestamp / SF_SEC);
-    out->tv_nsec = (uint32_t)(prefix.timestamp % SF_SEC);
+    now = wall_clock();
+    out->tv_sec = (int64_t)(now / SF_SEC);
+    out->tv_nsec = (uint32_t)(now % SF_SEC);
     out->tv_flags = v->nic->faults.clock_unset ? 0 : EF_VI_SYNC_FLAG_CLOCK_SET;
     return 0;
 }

@@ -108,7 +108,7 @@ void efsim_put_event(struct efsim_vi *v, const ef_event *event)
         v->halted = true;
         return;
     }
-    v->events[v->events_last++ & v->events_mask] = *event;
+    efsim_move_event(&v->events[v->events_last++ & v->events_mask], event);
 }
 
 static void halt(struct efsim_vi *v, unsigned type)
@@ -172,7 +172,7 @@ int ef_eventq_poll(ef_vi *vi, ef_event *events, int n)
     run_hardware(vi);
     v->merging = 0;
     while (taken < n && v->events_first != v->events_last) {
-        events[taken] = v->events[v->events_first++ & v->events_mask];
+        efsim_move_event(&events[taken], &v->events[v->events_first++ & v->events_mask]);
         read_event(v, &events[taken++]);
     }
     return taken;

@@ -102,17 +102,26 @@ struct sf_driver_control {
      * is something already. The descriptor stays the same for the driver's life, and the driver reads it empty. */
     int (*arm)(struct sf_driver *, int *fd);
     void (*disarm)(struct sf_driver *);
-    /* These two may be NULL. sniff: copies of all frames that the interface receives, whoever they are for; the kernel and
+    /* These may be NULL. sniff: copies of all frames that the interface receives, whoever they are for; the kernel and
      * other programs go on getting them. -EOPNOTSUPP. tx_stamps: when frames have left, numbered as they were committed;
      * at most max of those that have come to be known. A driver keeps some and forgets the oldest. */
     int (*sniff)(struct sf_driver *, bool on);
     int (*tx_stamps)(struct sf_driver *, struct sf_stamp *, int max);
+    /* Frames shall have their time of reception, or need not any more: as many offs as ons. NULL: they have it for nothing, or
+     * never. */
+    void (*rx_stamps)(struct sf_driver *, bool on);
 };
 
 /* A driver's own state follows. */
 struct sf_driver {
     struct sf_driver_fast fast;
 };
+
+static inline void sf_driver_rx_stamps(struct sf_driver *driver, bool on)
+{
+    if (driver->fast.control->rx_stamps)
+        driver->fast.control->rx_stamps(driver, on);
+}
 
 /* What drivers are opened with. Fields that a driver has no use for are ignored. */
 struct sf_driver_config {

@@ -162,8 +162,19 @@ int sf_engine_poll(struct sf_engine *);
  */
 int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience);
 
-/* As sf_engine_wait, but where that would go to sleep it returns 0, and a wake-up is left to be seen by the next wait. */
-int sf_engine_linger(struct sf_engine *, sf_ns deadline, sf_ns patience);
+/* For whom sf_engine_linger() waits: it receives up to len bytes, too. */
+struct sf_linger {
+    struct sf_sock *sock; /* NULL: nobody, only events */
+    void *buf;
+    size_t len;
+    ssize_t got; /* as recv_into() has it; -EAGAIN: nothing */
+};
+
+/*
+ * As sf_engine_wait, but where that would go to sleep it returns 0, and a wake-up is left to be seen by the next wait. It returns
+ * 0, too, when something was received.
+ */
+int sf_engine_linger(struct sf_engine *, struct sf_linger *, sf_ns deadline, sf_ns patience);
 
 /*
  * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 4 us ago

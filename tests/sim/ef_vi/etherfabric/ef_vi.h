@@ -46,6 +46,7 @@ enum {
 };
 
 typedef union {
+    unsigned word[4];
     struct {
         unsigned type : 16;
     } generic;
