@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from contextvars import ContextVar
@@ -15,6 +16,12 @@ from sfloop.transports.stacksocket import StackSocket
 # Set within create_connection(), where what connects is the loop's to choose: a list for the stream of a stack's. The
 # program's own sock_connect() is about its own socket.
 _for_transport: ContextVar[list[StackStream] | None] = ContextVar("_for_transport", default=None)
+
+
+_FULL = (
+    ": the stack has as many connections as it can have, with those that were closed and are not over yet; TCPDirect "
+    "has 64 (further ones go by the kernel with fallback='kernel'), tcpip max_connections (Options(tcp={...}))"
+)
 
 
 class Connections(SocketCalls):
@@ -64,7 +71,8 @@ class Connections(SocketCalls):
         except OSError as exc:
             if stream is not None:
                 stream.close()
-            raise OSError(exc.errno, f"Connect call failed {address}") from None  # as asyncio's
+            more = _FULL if exc.errno == errno.ENOBUFS else ""
+            raise OSError(exc.errno, f"Connect call failed {address}{more}") from None  # as asyncio's
         except BaseException:
             if stream is not None:
                 stream.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from harness import zf
+from harness.loops import drain
 
 import sfloop
 from sfloop.native.engine.core import tcpdirect_functions
@@ -156,3 +158,37 @@ def test_each_reason_why_the_library_does_not_begin() -> None:
     assert "Operation not permitted" in str(tcpdirect_errors.explain_init(errno.EPERM, "lib"))
     with pytest.raises(OSError, match="huge pages"):
         tcpdirect_errors.huge_pages(10**9)
+
+
+@pytest.mark.parametrize("fallback", ["error", "kernel"])
+def test_more_connections_than_there_are_zockets(fallback: str) -> None:
+    """Both ends of a connection are the loop's, and take one each."""
+    loop = zf.new_loop(fallback=fallback)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(_: Any, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    async def main() -> int:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        try:
+            for _ in range(64):
+                _, writer = await asyncio.wait_for(asyncio.open_connection(*server.sockets[0].getsockname()), 5)
+                writers.append(writer)
+        finally:
+            server.close()
+        return sum(writer.get_extra_info("socket").fileno() >= 0 for writer in writers)
+
+    try:
+        if fallback == "error":
+            with pytest.raises(OSError, match=r"as many connections as it can have.*fallback='kernel'") as caught:
+                loop.run_until_complete(main())
+            assert caught.value.errno == errno.ENOBUFS
+            assert loop.stats()["stacks"]["tcpdirect"]["zockets_full"] > 0
+        else:
+            assert loop.run_until_complete(main()) > 0  # by the kernel
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+        drain(loop)
+        loop.close()
