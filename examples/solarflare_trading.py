@@ -94,7 +94,8 @@ async def exchange(arguments: argparse.Namespace, stop: asyncio.Event) -> None:
     """The other side, until the program is stopped."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Exchange, *arguments.gateway)
-    transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=arguments.group)
+    local = (arguments.address, 0) if arguments.address else None  # a group is reached by the interface of the source
+    transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local, arguments.group)
     while not stop.is_set():
         transport.sendto(b"TICK 100.25 x 300")
         await asyncio.sleep(0.001)
@@ -114,6 +115,7 @@ async def main() -> None:
     parser.add_argument("--gateway", type=_address, default=("127.0.0.1", 9000), help="for orders, address:port")
     parser.add_argument("--interface", help="on which the feed is received")
     parser.add_argument("--wanted", default="TICK", help="what a datagram has to contain to be traded on")
+    parser.add_argument("--address", help="with --exchange: the feed's source, which says by which interface it goes")
     parser.add_argument("--exchange", action="store_true", help="be the other side")
     parser.add_argument("--seconds", type=float, help="stop by itself")
     arguments = parser.parse_args()
