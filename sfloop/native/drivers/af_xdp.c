@@ -35,6 +35,7 @@ struct af_xdp {
     struct sf_driver base;
     struct sf_xsk *xsk;
     uint32_t queues, turn; /* which queue is read first */
+    int whole_burst;       /* a burst that has room for any frame, or is as large as bursts are */
     uint32_t in_flight;    /* frames committed that have not come back */
     bool zero_copy, virtual_peers;
     bool stalled; /* the kernel has not taken all that was published */
@@ -123,7 +124,7 @@ static int take(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready, struct sf_
         whole = count;
     }
     rx->position += (uint32_t)whole;
-    if (SF_UNLIKELY(!whole) && (count < n || n >= PIECES_MAX)) /* else it waits for a larger burst */
+    if (SF_UNLIKELY(!whole) && (count < n || n >= x->whole_burst)) /* else it waits for a larger burst */
         drop_oversized(x, xsk, ready);
     sf_xsk_publish(rx->consumer, rx->position);
     return whole;
@@ -525,6 +526,7 @@ static int start(struct af_xdp *x, const struct sf_driver_config *config, char *
     x->piece_max = place->sizes.frame_size;
     x->mtu_at_open = place->interface.mtu;
     x->tx_max = place->interface.mtu + ETHERNET_SIZE + TAG_SIZE;
+    x->whole_burst = place->sizes.rx_frames / 2 < PIECES_MAX ? (int)place->sizes.rx_frames / 2 : PIECES_MAX;
     if ((error = make_free_frames(x)) || (error = make_descriptors(x)))
         snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot open interface '%s' with af_xdp: %s", place->name, strerror(-error));
     return error;
