@@ -74,10 +74,13 @@ def test_served_by_the_near_side_and_by_the_kernel_at_once(near: sfloop.Loop, fa
 
     async def main() -> None:
         peers: list[Any] = []
+        ended: list[Any] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             peers.append((writer.get_extra_info("peername")[0], bypassed(writer)))
             await serve_echo(reader, writer)
+            await writer.wait_closed()
+            ended.append(writer)
 
         server = await asyncio.start_server(serve, None, 0, family=socket.AF_INET)
         port = server.sockets[0].getsockname()[1]
@@ -96,6 +99,8 @@ def test_served_by_the_near_side_and_by_the_kernel_at_once(near: sfloop.Loop, fa
             await near.sock_sendall(kernel, b"by loopback")
             assert await near.sock_recv(kernel, 100) == b"by loopback"
         assert peers == [(wire.FAR, True), ("127.0.0.1", False)]
+        while len(ended) < 2:
+            await asyncio.sleep(0.001)
         server.close()
         await server.wait_closed()
 
@@ -377,7 +382,14 @@ def test_happy_eyeballs_over_two_stacks(near: sfloop.Loop, far: Far) -> None:
     """The first address answers to nobody; the second is the kernel's."""
 
     async def main() -> None:
-        server = await asyncio.start_server(serve_echo, "::1", 0)
+        served = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await serve_echo(reader, writer)
+            await writer.wait_closed()
+            served.set()
+
+        server = await asyncio.start_server(serve, "::1", 0)
         port = server.sockets[0].getsockname()[1]
         infos = [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (wire.FAR, port)),
@@ -394,6 +406,7 @@ def test_happy_eyeballs_over_two_stacks(near: sfloop.Loop, far: Far) -> None:
         assert await reader.readexactly(5) == b"hello"
         writer.close()
         await writer.wait_closed()
+        await served.wait()
         server.close()
 
     near.run_until_complete(asyncio.wait_for(main(), 20))
@@ -413,6 +426,8 @@ def test_a_thousand_connections_opened_and_closed(near: sfloop.Loop, far: Far) -
         for _ in range(CYCLES):
             await asyncio.gather(*[one(i) for i in range(1000)])
             assert near.stats()["connections"] == []
+        # Ours are closed, but what they had still to send leaves only while this loop runs.
+        await near.run_in_executor(None, far, wire.served())
 
     near.run_until_complete(asyncio.wait_for(main(), 30 * CYCLES))
 

@@ -27,7 +27,7 @@ def open_side(name: str, address: str, **options: Any) -> sfloop.Loop:
     return sfloop.Loop(sfloop.Options(driver="shm", interface=f"{name}@{address}", fallback="error", **options))
 
 
-async def _served() -> None:
+async def served() -> None:
     """Waits until the running loop's servers have noticed the end of their connections."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
@@ -51,7 +51,7 @@ def running_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[Cor
             loop.call_soon_threadsafe(server.close)
         open_transports.clear()
         open_servers.clear()
-        asyncio.run_coroutine_threadsafe(_served(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(served(), loop).result(20)
         loop.call_soon_threadsafe(loop.call_later, 0.01, loop.stop)
         thread.join()
         loop.close()
