@@ -212,10 +212,11 @@ int sf_engine_quiesce(struct sf_engine *e, sf_ns patience)
     return left;
 }
 
-/* Several for each poll: one that finds something has saved the poll that would only have said so. */
-static bool receive_for(struct sf_linger *l)
+/* Several for each poll: one that finds something has saved the poll that would only have said so. Not beside a bypass stack,
+ * whose frames must not wait for a kernel's socket. */
+static bool receive_for(const struct sf_engine *e, struct sf_linger *l)
 {
-    for (int i = 0; l->sock && i < LINGER_LOOKS; i++) {
+    for (int i = 0; l->sock && !e->n_stacks && i < LINGER_LOOKS; i++) {
         l->got = l->sock->stack->ops->recv_into(l->sock, l->buf, l->len);
         if (l->got != -EAGAIN)
             return true;
@@ -232,7 +233,7 @@ int sf_engine_linger(struct sf_engine *e, struct sf_linger *l, sf_ns deadline, s
     if (deadline < give_up)
         give_up = deadline;
     for (;;) {
-        if (receive_for(l)) {
+        if (receive_for(e, l)) {
             e->stats.turns++; /* the caller counts on it that not every one is without a poll */
             e->event_next = e->event_count = 0;
             return 0;
