@@ -9,21 +9,10 @@
 #include "../../sfloop/native/drivers/driver_util.h"
 #include "../../sfloop/native/drivers/fault_description.h"
 #include "../../sfloop/native/drivers/partial_checksum.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define EXPECT(condition)                                                                                              \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__, #condition);               \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include "fuzz_check.h"
 
 enum { PIECES = 16, TIMES = 3, BURST = 64 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct sf_driver *sf_driver_pcap_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
 struct sf_driver *sf_driver_trace_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
 struct sf_driver *sf_driver_fault_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
@@ -49,7 +38,7 @@ static int in_pieces(const uint8_t *data, uint32_t len, struct sf_frame *pieces,
         uint32_t part = len - at < cut ? len - at : cut;
         uint8_t *copy = malloc(part ? part : 1); /* of its length, so that a read past it is seen */
 
-        EXPECT(copy);
+        CHECK(copy);
         if (data && part)
             memcpy(copy, data + at, part);
         pieces[n++] = (struct sf_frame){.data = copy, .len = part, .flags = at + cut < len ? SF_FRAME_MORE : 0,
@@ -153,11 +142,11 @@ static struct sf_driver *open_all(uint8_t how)
     driver->fast = (struct sf_driver_fast){.rx_burst = rx_burst, .rx_release = rx_release, .tx_reserve = tx_reserve,
                                            .tx_cancel = tx_end, .tx_commit = tx_end, .tx_flush = nothing, .control = &control};
     driver = sf_driver_trace_open(driver, &config, &error, message);
-    EXPECT(driver);
+    CHECK(driver);
     driver = sf_driver_pcap_open(driver, &config, &error, message);
-    EXPECT(driver);
+    CHECK(driver);
     driver = sf_driver_fault_open(driver, &config, &error, message);
-    EXPECT(driver);
+    CHECK(driver);
     return driver;
 }
 
@@ -166,7 +155,7 @@ static void receive(struct sf_driver *driver)
     struct sf_frame frames[BURST];
     int n = driver->fast.rx_burst(driver, frames, BURST);
 
-    EXPECT(n >= 0 && n <= BURST);
+    CHECK(n >= 0 && n <= BURST);
     for (int i = 0; i < n; i++)
         for (uint32_t at = 0; at < frames[i].len; at++)
             ((volatile uint8_t *)frames[i].data)[at] ^= 0; /* read and written */
@@ -181,7 +170,7 @@ static void send_one(struct sf_driver *driver, const uint8_t *data, uint32_t len
     if (n <= 0)
         return;
     for (int i = 0; i < n; i++) {
-        EXPECT(pieces[i].len <= len);
+        CHECK(pieces[i].len <= len);
         memcpy(pieces[i].data, data, pieces[i].len);
         data += pieces[i].len;
         len -= pieces[i].len;
@@ -200,7 +189,7 @@ static void frame(uint8_t how, const uint8_t *data, uint32_t len)
     struct sf_driver_caps found;
     uint8_t *copy = malloc(len ? len : 1);
 
-    EXPECT(copy);
+    CHECK(copy);
     memcpy(copy, data, len);
     (void)sf_checksum_is_partial(copy, len);
     below.data = copy;
@@ -213,9 +202,9 @@ static void frame(uint8_t how, const uint8_t *data, uint32_t len)
         send_one(driver, copy, len);
     }
     driver->fast.control->caps(driver, &found);
-    EXPECT(memchr(found.mode, 0, sizeof found.mode));
+    CHECK(memchr(found.mode, 0, sizeof found.mode));
     driver->fast.control->close(driver);
-    EXPECT(below.lent == 0 && below.reserved == 0);
+    CHECK(below.lent == 0 && below.reserved == 0);
     free(copy);
 }
 
@@ -227,15 +216,15 @@ static void words(const uint8_t *data, size_t len)
     char *text = malloc(len + 1), *message = malloc(SF_DRIVER_ERROR_SIZE);
     int rc;
 
-    EXPECT(text && message);
+    CHECK(text && message);
     memcpy(text, data, len);
     text[len] = 0;
     message[0] = 0;
     rc = sf_fault_describe(text, &description, message);
-    EXPECT(rc == 0 || (rc == -EINVAL && message[0] && memchr(message, 0, SF_DRIVER_ERROR_SIZE)));
+    CHECK(rc == 0 || (rc == -EINVAL && message[0] && memchr(message, 0, SF_DRIVER_ERROR_SIZE)));
     if (rc == 0) {
-        EXPECT(description.rx.delay_min >= 0 && description.rx.delay_min <= description.rx.delay_max);
-        EXPECT(description.rx.loss <= 1ull << 32 && description.tx.corrupt <= 1ull << 32);
+        CHECK(description.rx.delay_min >= 0 && description.rx.delay_min <= description.rx.delay_max);
+        CHECK(description.rx.loss <= 1ull << 32 && description.tx.corrupt <= 1ull << 32);
     }
     free(text);
     free(message);

@@ -4,33 +4,13 @@
  * bounded, and that a way which is found is within the interface's MTU.
  */
 #define _GNU_SOURCE
-#define SF_TEST_CHECK_H
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__, #condition);               \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-static inline uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
+#include "fuzz_check.h"
 
 #include "../../sfloop/native/stacks/tcpip_sock.h"
 #include "../native/memory_wire.h"
 #include "netlink_numbers.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include <sys/socket.h>
 
 static struct wire wire;
 static int kernel; /* the other end of what the stack takes for netlink */

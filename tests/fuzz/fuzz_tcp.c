@@ -7,26 +7,7 @@
  *  - what the program has been given is no more than was sent, and its memory is bounded.
  */
 #define _GNU_SOURCE
-#define SF_TEST_CHECK_H
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__, #condition);               \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-static inline uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
+#include "fuzz_check.h"
 
 #include "../../sfloop/native/stacks/tcpip_sock.h"
 #include "../native/memory_wire.h"
@@ -43,8 +24,6 @@ static bool has_timestamps;
 static uint32_t host_ts;
 static uint8_t last[1600];
 static size_t last_len;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- the input ---- */
 

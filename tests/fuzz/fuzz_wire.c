@@ -9,23 +9,11 @@
 #include "../../sfloop/native/wire/icmp.h"
 #include "../../sfloop/native/wire/tcp.h"
 #include "../../sfloop/native/wire/udp.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define EXPECT(condition)                                                                                              \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__, #condition);               \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz_check.h"
 
 static void within(const uint8_t *frame, size_t len, const uint8_t *part, size_t part_len)
 {
-    EXPECT(part >= frame && part <= frame + len && part_len <= (size_t)(frame + len - part));
+    CHECK(part >= frame && part <= frame + len && part_len <= (size_t)(frame + len - part));
 }
 
 static enum sf_refusal parse_in_steps(const uint8_t *frame, size_t len, uint32_t flags, struct sf_eth *eth,
@@ -35,7 +23,7 @@ static enum sf_refusal parse_in_steps(const uint8_t *frame, size_t len, uint32_t
 
     if (reason)
         return reason;
-    EXPECT(eth->len <= len && eth->tags <= SF_ETH_TAGS_MAX);
+    CHECK(eth->len <= len && eth->tags <= SF_ETH_TAGS_MAX);
     if (eth->type != SF_ETH_TYPE_IPV4)
         return SF_REFUSED_ETH_TYPE;
     reason = sf_ipv4_parse(frame + eth->len, len - eth->len, flags, ip);
@@ -66,14 +54,14 @@ static struct sf_udp_peer peer_of(const struct sf_udp_datagram *d)
 
 static void expect_the_same(const struct sf_udp_datagram *a, const struct sf_udp_datagram *b)
 {
-    EXPECT(a->src_addr == b->src_addr && a->dst_addr == b->dst_addr);
-    EXPECT(a->src_port == b->src_port && a->dst_port == b->dst_port);
-    EXPECT(a->ttl == b->ttl && a->tos == b->tos);
-    EXPECT(memcmp(a->eth.src, b->eth.src, SF_ETH_ADDR) == 0 && memcmp(a->eth.dst, b->eth.dst, SF_ETH_ADDR) == 0);
-    EXPECT(a->eth.tags == b->eth.tags && a->eth.len == b->eth.len);
+    CHECK(a->src_addr == b->src_addr && a->dst_addr == b->dst_addr);
+    CHECK(a->src_port == b->src_port && a->dst_port == b->dst_port);
+    CHECK(a->ttl == b->ttl && a->tos == b->tos);
+    CHECK(memcmp(a->eth.src, b->eth.src, SF_ETH_ADDR) == 0 && memcmp(a->eth.dst, b->eth.dst, SF_ETH_ADDR) == 0);
+    CHECK(a->eth.tags == b->eth.tags && a->eth.len == b->eth.len);
     for (int i = 0; i < a->eth.tags; i++)
-        EXPECT(a->eth.tag[i].type == b->eth.tag[i].type && a->eth.tag[i].tci == b->eth.tag[i].tci);
-    EXPECT(a->payload_len == b->payload_len && memcmp(a->payload, b->payload, a->payload_len) == 0);
+        CHECK(a->eth.tag[i].type == b->eth.tag[i].type && a->eth.tag[i].tci == b->eth.tag[i].tci);
+    CHECK(a->payload_len == b->payload_len && memcmp(a->payload, b->payload, a->payload_len) == 0);
 }
 
 static void emit_again(const struct sf_udp_datagram *d, uint32_t choice)
@@ -88,18 +76,18 @@ static void emit_again(const struct sf_udp_datagram *d, uint32_t choice)
     struct iovec to[2];
     uint8_t *whole, *parts;
 
-    EXPECT(sf_udp_template_init(&template, &peer) == 0);
+    CHECK(sf_udp_template_init(&template, &peer) == 0);
     len = sf_udp_frame_len(&template, d->payload_len);
     split = template.len + (d->payload_len ? choice / 3 % d->payload_len : 0);
     whole = malloc(len);
     parts = malloc(len);
     to[0] = (struct iovec){parts, split};
     to[1] = (struct iovec){parts + split, len - split};
-    EXPECT(sf_udp_emit(&template, whole, len - 1, pieces, 2, 1, sum) == 0);
-    EXPECT(sf_udp_emit(&template, whole, len, pieces, 2, (uint16_t)choice, sum) == len);
-    EXPECT(sf_udp_emit_pieces(&template, to, 2, pieces, 2, (uint16_t)choice, sum) == len);
-    EXPECT(memcmp(whole, parts, len) == 0);
-    EXPECT(sf_udp_parse_frame(whole, len, SF_WIRE_CHECKSUM_PARTIAL, &again) == SF_ACCEPTED);
+    CHECK(sf_udp_emit(&template, whole, len - 1, pieces, 2, 1, sum) == 0);
+    CHECK(sf_udp_emit(&template, whole, len, pieces, 2, (uint16_t)choice, sum) == len);
+    CHECK(sf_udp_emit_pieces(&template, to, 2, pieces, 2, (uint16_t)choice, sum) == len);
+    CHECK(memcmp(whole, parts, len) == 0);
+    CHECK(sf_udp_parse_frame(whole, len, SF_WIRE_CHECKSUM_PARTIAL, &again) == SF_ACCEPTED);
     expect_the_same(d, &again);
     free(whole);
     free(parts);
@@ -113,13 +101,13 @@ static void parse_datagram(const uint8_t *frame, size_t len, uint32_t flags, uin
     struct sf_udp udp;
     enum sf_refusal reason = sf_udp_parse_frame(frame, len, flags, &d);
 
-    EXPECT((unsigned)reason < SF_REFUSALS && sf_refusal_name(reason));
-    EXPECT(parse_in_steps(frame, len, flags, &eth, &ip, &udp) == reason);
+    CHECK((unsigned)reason < SF_REFUSALS && sf_refusal_name(reason));
+    CHECK(parse_in_steps(frame, len, flags, &eth, &ip, &udp) == reason);
     if (reason)
         return;
     within(frame, len, d.payload, d.payload_len);
-    EXPECT(d.payload == udp.payload && d.payload_len == udp.payload_len);
-    EXPECT(d.src_port == udp.src_port && d.dst_port == udp.dst_port && d.src_addr == ip.src && d.dst_addr == ip.dst);
+    CHECK(d.payload == udp.payload && d.payload_len == udp.payload_len);
+    CHECK(d.src_port == udp.src_port && d.dst_port == udp.dst_port && d.src_addr == ip.src && d.dst_addr == ip.dst);
     emit_again(&d, choice);
 }
 
@@ -137,9 +125,9 @@ static void parse_message(const uint8_t *message, size_t len)
 
         ip.payload = copy;
         ip.payload_len = (uint16_t)sf_icmp_emit_error(copy, len, &out, message + SF_ICMP_HEADER, len - SF_ICMP_HEADER);
-        EXPECT(ip.payload_len >= SF_ICMP_HEADER + SF_IPV4_HEADER + 8);
-        EXPECT(sf_icmp_parse(&ip, &again) == SF_ACCEPTED && again.mtu == out.mtu);
-        EXPECT(again.quote.src == out.quote.src && again.quote.dst_port == out.quote.dst_port);
+        CHECK(ip.payload_len >= SF_ICMP_HEADER + SF_IPV4_HEADER + 8);
+        CHECK(sf_icmp_parse(&ip, &again) == SF_ACCEPTED && again.mtu == out.mtu);
+        CHECK(again.quote.src == out.quote.src && again.quote.dst_port == out.quote.dst_port);
         free(copy);
     } else {
         within(message, len, out.data, out.data_len);
@@ -166,15 +154,15 @@ static void parse_icmp(const uint8_t *frame, size_t len)
 
 static void expect_the_same_segment(const struct sf_tcp_segment *a, const struct sf_tcp_segment *b)
 {
-    EXPECT(a->src_port == b->src_port && a->dst_port == b->dst_port && a->seq == b->seq && a->ack == b->ack);
-    EXPECT(a->flags == b->flags && a->has == b->has && a->window == b->window);
-    EXPECT(!(a->has & SF_TCP_HAS_MSS) || a->mss == b->mss);
-    EXPECT(!(a->has & SF_TCP_HAS_WINDOW_SCALE) || a->window_scale == b->window_scale);
-    EXPECT(!(a->has & SF_TCP_HAS_TIMESTAMPS) || (a->ts_val == b->ts_val && a->ts_ecr == b->ts_ecr));
-    EXPECT(b->n_sack <= a->n_sack); /* beside other options there is room for fewer of them, aligned */
+    CHECK(a->src_port == b->src_port && a->dst_port == b->dst_port && a->seq == b->seq && a->ack == b->ack);
+    CHECK(a->flags == b->flags && a->has == b->has && a->window == b->window);
+    CHECK(!(a->has & SF_TCP_HAS_MSS) || a->mss == b->mss);
+    CHECK(!(a->has & SF_TCP_HAS_WINDOW_SCALE) || a->window_scale == b->window_scale);
+    CHECK(!(a->has & SF_TCP_HAS_TIMESTAMPS) || (a->ts_val == b->ts_val && a->ts_ecr == b->ts_ecr));
+    CHECK(b->n_sack <= a->n_sack); /* beside other options there is room for fewer of them, aligned */
     for (int i = 0; i < b->n_sack; i++)
-        EXPECT(a->sack[i].left == b->sack[i].left && a->sack[i].right == b->sack[i].right);
-    EXPECT(a->payload_len == b->payload_len && memcmp(a->payload, b->payload, a->payload_len) == 0);
+        CHECK(a->sack[i].left == b->sack[i].left && a->sack[i].right == b->sack[i].right);
+    CHECK(a->payload_len == b->payload_len && memcmp(a->payload, b->payload, a->payload_len) == 0);
 }
 
 static void emit_segment_again(const struct sf_ipv4 *from, const struct sf_tcp_segment *segment, size_t choice)
@@ -191,19 +179,19 @@ static void emit_segment_again(const struct sf_ipv4 *from, const struct sf_tcp_s
     struct sf_ipv4 ip;
     uint8_t *whole, *parts;
 
-    EXPECT(sf_tcp_template_init(&template, &peer) == 0);
+    CHECK(sf_tcp_template_init(&template, &peer) == 0);
     split = template.len + SF_TCP_HEADER + sf_tcp_options_len(segment) + cut;
     len = split + segment->payload_len - cut;
     whole = malloc(len);
     parts = malloc(len);
     to[0] = (struct iovec){parts, split};
     to[1] = (struct iovec){parts + split, len - split};
-    EXPECT(sf_tcp_emit(&template, whole, len - 1, segment, pieces, 2, 1) == 0);
-    EXPECT(sf_tcp_emit(&template, whole, len, segment, pieces, 2, (uint16_t)choice) == len);
-    EXPECT(sf_tcp_emit_pieces(&template, to, 2, segment, pieces, 2, (uint16_t)choice) == len);
-    EXPECT(memcmp(whole, parts, len) == 0);
-    EXPECT(sf_ipv4_parse(whole + SF_ETH_HEADER, len - SF_ETH_HEADER, 0, &ip) == SF_ACCEPTED);
-    EXPECT(sf_tcp_parse(&ip, 0, &again) == SF_ACCEPTED);
+    CHECK(sf_tcp_emit(&template, whole, len - 1, segment, pieces, 2, 1) == 0);
+    CHECK(sf_tcp_emit(&template, whole, len, segment, pieces, 2, (uint16_t)choice) == len);
+    CHECK(sf_tcp_emit_pieces(&template, to, 2, segment, pieces, 2, (uint16_t)choice) == len);
+    CHECK(memcmp(whole, parts, len) == 0);
+    CHECK(sf_ipv4_parse(whole + SF_ETH_HEADER, len - SF_ETH_HEADER, 0, &ip) == SF_ACCEPTED);
+    CHECK(sf_tcp_parse(&ip, 0, &again) == SF_ACCEPTED);
     expect_the_same_segment(segment, &again);
     free(whole);
     free(parts);
@@ -220,7 +208,7 @@ static void parse_segment(const uint8_t *bytes, size_t len, uint32_t flags, size
     if (len > 65535 - SF_IPV4_HEADER || sf_tcp_parse(&ip, flags, &segment))
         return;
     within(bytes, len, segment.payload, segment.payload_len);
-    EXPECT(segment.n_sack <= SF_TCP_SACK_MAX && segment.payload_len + SF_TCP_HEADER <= len);
+    CHECK(segment.n_sack <= SF_TCP_SACK_MAX && segment.payload_len + SF_TCP_HEADER <= len);
     /* Options that we would lay out longer than they were may need more than a packet's greatest length. */
     if (len + SF_TCP_OPTIONS_MAX <= 65535 - SF_IPV4_HEADER)
         emit_segment_again(&ip, &segment, choice);
