@@ -72,13 +72,17 @@ def _program(
         server.stop()
 
 
+def _round_trips(rig: Rig, contender: Contender, program: str, environment: Mapping[str, str] = _STACK) -> Sample:
+    given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup}
+    with _program(contender, program, given, environment) as server:
+        server.line(START_LIMIT)
+        return rig.own(server, rig.ticks(), rig.settings.seconds + rig.settings.warmup).sample()
+
+
 def _pair(transport: str, rig: Rig, contender: Contender) -> Sample:
     if not contender.is_loop:
         return _c(rig, f"zf-{transport}", "--size", "64").sample()
-    given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup}
-    with _program(contender, f"pair.{transport}", given) as server:
-        server.line(START_LIMIT)
-        sample = rig.own(server, rig.ticks(), rig.settings.seconds + rig.settings.warmup).sample()
+    sample = _round_trips(rig, contender, f"pair.{transport}")
     if contender.name == OWN:  # against the library right beside it: two messages make a round trip
         over = sample.values["p50"] - _c(rig, f"zf-{transport}", "--size", "64").latencies.percentile(50)
         sample.values.update({"over_c": over, "share": over / 2})
@@ -97,15 +101,9 @@ def _simulated(transport: str) -> Callable[[Rig, Contender], Sample]:
     """The tcpip stack over shared memory, with both its ends on one loop too, is measured right before."""
 
     def measure(rig: Rig, contender: Contender) -> Sample:
-        given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup}
         over = {**_STACK, LIBRARY: os.environ[SIMULATOR], "ZF_ATTR": ""}
-        samples = []
-        for program, environment in ((f"pair.{transport}_by_shm", {}), (f"pair.{transport}", over)):
-            with _program(contender, program, given, environment) as server:
-                server.line(START_LIMIT)
-                load = rig.own(server, rig.ticks(), rig.settings.seconds + rig.settings.warmup)
-                samples.append(load.sample())
-        direct, sample = samples
+        direct = _round_trips(rig, contender, f"pair.{transport}_by_shm", {})
+        sample = _round_trips(rig, contender, f"pair.{transport}", over)
         sample.values["times_tcpip"] = sample.values["p50"] / direct.values["p50"]
         return sample
 

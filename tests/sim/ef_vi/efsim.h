@@ -25,7 +25,7 @@
 #include <etherfabric/pio.h>
 #include <etherfabric/vi.h>
 
-#include <string.h>
+#include "../copy.h"
 
 #define EFSIM_PREFIX 14        /* of a frame received by EF10 */
 #define EFSIM_RX_BYTES 1792    /* what the NIC fills of a buffer, with the prefix */
@@ -157,13 +157,6 @@ static inline bool efsim_refers(const struct efsim_nic *nic)
 static inline bool efsim_merges(const struct efsim_vi *v, enum ef_vi_flags flags)
 {
     return v->nic->options.force_merge || flags & EF_VI_RX_EVENT_MERGE;
-}
-
-/* A compiler that knows a bound copies by a string instruction, which takes its time to start. */
-static inline void efsim_copy(uint8_t *to, const uint8_t *from, size_t len)
-{
-    __asm__("" : "+r"(len));
-    memcpy(to, from, len);
 }
 
 uint64_t efsim_sum(const void *data, size_t len);

@@ -246,10 +246,10 @@ static void fill(ef_vi *vi, const uint8_t *frame, uint32_t len, uint32_t n)
         if (i == 0)
             put_prefix(vi, buffer, frame_len);
         if (len <= EFSIM_RX_BYTES - skip) {
-            efsim_copy(buffer + skip, frame, len);
+            sim_copy(buffer + skip, frame, len);
             return;
         }
-        efsim_copy(buffer + skip, frame, EFSIM_RX_BYTES - skip);
+        sim_copy(buffer + skip, frame, EFSIM_RX_BYTES - skip);
         frame += EFSIM_RX_BYTES - skip;
         len -= EFSIM_RX_BYTES - skip;
     }
@@ -409,7 +409,7 @@ static void into_superbuf(ef_vi *vi, const uint8_t *frame, uint32_t len)
     s->held++;
     s->lent[slot] = 1;
     put_prefix(vi, s->memory + slot * EFSIM_SLOT, len);
-    efsim_copy(s->memory + slot * EFSIM_SLOT + EFSIM_PREFIX, frame, len);
+    sim_copy(s->memory + slot * EFSIM_SLOT + EFSIM_PREFIX, frame, len);
     v->nic->counts.discarded += bad != 0;
     event.rx_ref.pkt_id = (unsigned)v->current * EFSIM_SLOTS + slot;
     efsim_put_event(v, &event);

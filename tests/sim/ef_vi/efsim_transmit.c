@@ -49,7 +49,7 @@ static void copy_out(struct efsim_vi *v, const struct efsim_tx_desc *first, uint
         const struct efsim_tx_desc *d = desc_at(v, position + i);
         const uint8_t *from = d->ours ? d->copy : efsim_dma(v->nic, d->iov.iov_base, d->iov.iov_len);
 
-        efsim_copy(to, from, d->iov.iov_len);
+        sim_copy(to, from, d->iov.iov_len);
         to += d->iov.iov_len;
     }
 }
@@ -241,7 +241,7 @@ void ef_vi_transmit_ctpio(ef_vi *vi, const void *frame, size_t len, unsigned thr
     v->ctpio_sent = ctpio_works(v, len) && reserve(v, (uint32_t)len, &piece);
     if (!v->ctpio_sent)
         return;
-    efsim_copy(piece.data, frame, len);
+    sim_copy(piece.data, frame, len);
     commit(v, &piece);
     v->nic->counts.ctpio++;
 }

@@ -15,6 +15,7 @@
 #ifndef SF_TEST_ZF_SIM_H
 #define SF_TEST_ZF_SIM_H
 
+#include "../copy.h"
 #include "sf/stack.h"
 #include "vendor/zf.h"
 
@@ -33,13 +34,6 @@
             abort();                                                                                                   \
         }                                                                                                              \
     } while (0)
-
-/* A compiler that knows a bound copies by a string instruction, which takes its time to start. */
-static inline void sim_copy(void *to, const void *from, size_t len)
-{
-    __asm__("" : "+r"(len));
-    memcpy(to, from, len);
-}
 
 enum { SIM_ZOCKETS = 64, SIM_QUEUE = 64, SIM_MSS = 1460, SIM_TEXT = 64, SIM_BINDS = 24 };
 
