@@ -1,12 +1,15 @@
-"""A loop with a frame driver on the near end of a veth pair."""
+"""A loop with a frame driver on the near end of a veth pair, and servers of the kernel's for it to connect to."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from harness.link import INTERFACE, Link
+from harness.link import INTERFACE, Link, Side
 
 import sfloop
 
@@ -31,3 +34,39 @@ class Program:
     def frames(self) -> tuple[int, int]:
         driver = self.counters()["driver"]
         return driver["rx_frames"], driver["tx_frames"]
+
+
+@contextmanager
+def kernel_server(side: Side, serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
+    """A server on the kernel's sockets of a side; a thread for each connection."""
+    listener = side.socket(socket.SOCK_STREAM)
+    listener.bind((side.address, 0))
+    listener.listen(128)
+    listener.settimeout(0.2)
+    done = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def handle(conn: socket.socket) -> None:
+        with conn:
+            conn.settimeout(30)
+            serve(conn)
+
+    def accept() -> None:
+        while not done.is_set():
+            try:
+                conn, _ = listener.accept()
+            except TimeoutError:
+                continue
+            threads.append(threading.Thread(target=handle, args=(conn,)))
+            threads[-1].start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        done.set()
+        accepting.join()
+        listener.close()
+        for thread in threads:
+            thread.join(30)

@@ -27,14 +27,7 @@ CYCLES = int(os.environ.get("SFLOOP_TEST_CYCLES", "1"))
 Far = Callable[[Any], Any]
 
 
-async def serve_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
-
-
-def far_server(far: Far, serve: Any = serve_echo, host: Any = wire.FAR, **options: Any) -> tuple[str, int]:
+def far_server(far: Far, serve: Any = wire.serve_echo, host: Any = wire.FAR, **options: Any) -> tuple[str, int]:
     """The address of a stream server at the other side."""
 
     async def start() -> Any:
@@ -78,7 +71,7 @@ def test_served_by_the_near_side_and_by_the_kernel_at_once(near: sfloop.Loop, fa
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             peers.append((writer.get_extra_info("peername")[0], bypassed(writer)))
-            await serve_echo(reader, writer)
+            await wire.serve_echo(reader, writer)
             await writer.wait_closed()
             ended.append(writer)
 
@@ -385,7 +378,7 @@ def test_happy_eyeballs_over_two_stacks(near: sfloop.Loop, far: Far) -> None:
         served = asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await serve_echo(reader, writer)
+            await wire.serve_echo(reader, writer)
             await writer.wait_closed()
             served.set()
 

@@ -13,60 +13,36 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import trustme
 import wire
 from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link
-from program import Program
+from program import Program, kernel_server
+
+import sfloop
 
 BLOCK = random.Random(0).randbytes(1 << 20)
 #: Mebibytes of a bulk transfer: small here; 1024 for the gigabyte.
 BULK = int(os.environ.get("SFLOOP_TEST_BULK_MIB", "48"))
 
 
-@contextmanager
-def kernel_server(link: Link, serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
-    """A server on the kernel's sockets at the far end; a thread for each connection."""
-    listener = link.far.socket(socket.SOCK_STREAM)
-    listener.bind((FAR, 0))
-    listener.listen(128)
-    listener.settimeout(0.2)
-    done = threading.Event()
-    threads: list[threading.Thread] = []
-
-    def handle(conn: socket.socket) -> None:
-        with conn:
-            conn.settimeout(30)
-            serve(conn)
-
-    def accept() -> None:
-        while not done.is_set():
-            try:
-                conn, _ = listener.accept()
-            except TimeoutError:
-                continue
-            threads.append(threading.Thread(target=handle, args=(conn,)))
-            threads[-1].start()
-
-    accepting = threading.Thread(target=accept)
-    accepting.start()
-    try:
-        yield listener.getsockname()
-    finally:
-        done.set()
-        accepting.join()
-        listener.close()
-        for thread in threads:
-            thread.join(30)
-
-
 def echo(conn: socket.socket) -> None:
     while data := conn.recv(1 << 16):
         conn.sendall(data)
+
+
+def echoes(sock: socket.socket, size: int) -> bool:
+    """What is sent comes back."""
+    data = random.Random(size).randbytes(size)
+    sender = threading.Thread(target=sock.sendall, args=(data,))
+    sender.start()
+    got = b""
+    while len(got) < size:
+        got += sock.recv(1 << 16)
+    sender.join()
+    return got == data
 
 
 def digest(mebibytes: int) -> bytes:
@@ -91,6 +67,19 @@ async def read_bulk(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return got, found.digest()
 
 
+async def there_and_back(loop: sfloop.Loop, address: Any, mebibytes: int) -> dict[str, Any]:
+    """A bulk in both directions at once, by hash; what is known of the connection before it ends."""
+    reader, writer = await asyncio.open_connection(*address)
+    assert writer.get_extra_info("socket").fileno() == -1
+    sending = asyncio.ensure_future(write_bulk(writer, mebibytes))
+    assert await read_bulk(reader) == (mebibytes << 20, digest(mebibytes))
+    await sending
+    (known,) = loop.stats()["connections"]
+    writer.close()
+    await writer.wait_closed()
+    return dict(known)
+
+
 @pytest.mark.parametrize("offload", [True, False])
 def test_a_client_of_a_kernel_server(program: Program, offload: bool) -> None:
     program.link.set_offload(ETHTOOL_STXCSUM, offload)
@@ -108,7 +97,7 @@ def test_a_client_of_a_kernel_server(program: Program, offload: bool) -> None:
         writer.close()
         await writer.wait_closed()
 
-    with kernel_server(program.link, echo) as address:
+    with kernel_server(program.link.far, echo) as address:
         program.run(main(address))
     assert program.frames()[1] > 20
 
@@ -116,29 +105,15 @@ def test_a_client_of_a_kernel_server(program: Program, offload: bool) -> None:
 def test_a_server_of_kernel_clients(program: Program) -> None:
     """Two clients at once, by the interface; a third by loopback, which the kernel's half of the server takes."""
 
-    def talk(near_side: bool, address: tuple[str, int], size: int) -> bytes:
+    def talk(near_side: bool, address: tuple[str, int], size: int) -> None:
         side = program.link.near if near_side else program.link.far
         with side.socket(socket.SOCK_STREAM) as sock:
             sock.settimeout(20)
             sock.connect(address)
-            data = random.Random(size).randbytes(size)
-            sender = threading.Thread(target=sock.sendall, args=(data,))
-            sender.start()
-            got = b""
-            while len(got) < size:
-                got += sock.recv(1 << 16)
-            sender.join()
-            assert got == data
-            return got
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+            assert echoes(sock, size)
 
     async def main() -> None:
-        server = await asyncio.start_server(serve, None, 0, family=socket.AF_INET)
+        server = await asyncio.start_server(wire.serve_echo, None, 0, family=socket.AF_INET)
         port = server.sockets[0].getsockname()[1]
         threads = [
             program.loop.run_in_executor(None, talk, *arguments)
@@ -161,16 +136,10 @@ def test_bulk_in_both_directions_by_hash(link: Link, mtu: int) -> None:
     program = Program(link, "af_xdp", "adaptive")
     mebibytes = BULK if mtu == 1500 else 8
 
-    async def main(address: Any) -> None:
-        reader, writer = await asyncio.open_connection(*address)
-        sending = asyncio.ensure_future(write_bulk(writer, mebibytes))
-        assert await read_bulk(reader) == (mebibytes << 20, digest(mebibytes))
-        await sending
-        writer.close()
-        await writer.wait_closed()
-
-    with kernel_server(link, echo) as address, link.near.entered():
-        program.loop.run_until_complete(asyncio.wait_for(main(address), 25 + 2 * mebibytes))
+    with kernel_server(link.far, echo) as address, link.near.entered():
+        program.loop.run_until_complete(
+            asyncio.wait_for(there_and_back(program.loop, address, mebibytes), 25 + 2 * mebibytes)
+        )
     program.loop.close()
 
 
@@ -184,17 +153,8 @@ def test_segments_that_the_kernel_has_merged(link: Link) -> None:
     mode = program.loop.describe()["driver"]["mode"]
     assert mode.startswith("skb, copy") and mode.endswith("merged segments")
 
-    async def main(address: Any) -> None:
-        reader, writer = await asyncio.open_connection(*address)
-        assert writer.get_extra_info("socket").fileno() == -1
-        sending = asyncio.ensure_future(write_bulk(writer, 48))
-        assert await read_bulk(reader) == (48 << 20, digest(48))
-        await sending
-        writer.close()
-        await writer.wait_closed()
-
-    with kernel_server(link, echo) as address:
-        program.run(main(address))
+    with kernel_server(link.far, echo) as address:
+        program.run(there_and_back(program.loop, address, 48))
     driver = program.counters()["driver"]
     assert driver["rx_bytes"] / driver["rx_frames"] > 3000
     with link.near.entered():
@@ -216,18 +176,8 @@ def test_segments_that_the_kernel_has_merged(link: Link) -> None:
 def test_nothing_is_lost_on_a_bad_wire(link: Link, faults: str) -> None:
     program = Program(link, "af_xdp", "adaptive", faults=faults)
 
-    async def main(address: Any) -> dict[str, Any]:
-        reader, writer = await asyncio.open_connection(*address)
-        sending = asyncio.ensure_future(write_bulk(writer, 2))
-        assert await read_bulk(reader) == (2 << 20, digest(2))
-        await sending
-        (known,) = program.loop.stats()["connections"]
-        writer.close()
-        await writer.wait_closed()
-        return dict(known)
-
-    with kernel_server(link, echo) as address:
-        known = program.run(main(address))
+    with kernel_server(link.far, echo) as address:
+        known = program.run(there_and_back(program.loop, address, 2))
     if "loss=1" in faults or "loss=5" in faults or "corrupt" in faults:
         assert known["retransmits"] > 0
     program.loop.close()
@@ -294,7 +244,7 @@ def test_a_window_of_zero_for_a_second(program: Program) -> None:
         writer.close()
         await writer.wait_closed()
 
-    with kernel_server(program.link, serve) as address:
+    with kernel_server(program.link.far, serve) as address:
         program.run(main(address))
     assert b"".join(read) == BLOCK * 4
 
@@ -321,7 +271,7 @@ def test_our_window_closes_while_we_do_not_read(program: Program) -> None:
         assert len(received) > before
         assert b"".join(received) == BLOCK * 24
 
-    with kernel_server(program.link, serve) as address:
+    with kernel_server(program.link.far, serve) as address:
         program.run(main(address))
 
 
@@ -357,7 +307,7 @@ def test_refused_reset_and_half_closed(program: Program) -> None:
         while not served.is_set():  # the stack delivers while its loop runs
             await asyncio.sleep(0.01)
 
-    with kernel_server(program.link, serve) as address:
+    with kernel_server(program.link.far, serve) as address:
         program.run(main(address))
 
 
@@ -365,28 +315,12 @@ def test_connections_outlive_their_listener(program: Program) -> None:
     """Their own filters take the place of its; its port is the kernel's again, and free when the last one has gone."""
     link, loop = program.link, program.loop
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
     def refused(port: int) -> bool:
         with link.far.socket(socket.SOCK_STREAM) as sock:
             return sock.connect_ex((NEAR, port)) == errno.ECONNREFUSED
 
-    def echoes(sock: socket.socket, size: int) -> bool:
-        data = random.Random(size).randbytes(size)
-        sender = threading.Thread(target=sock.sendall, args=(data,))
-        sender.start()
-        got = b""
-        while len(got) < size:
-            got += sock.recv(1 << 16)
-        sender.join()
-        return got == data
-
     async def main() -> None:
-        server = await asyncio.start_server(serve, NEAR, 0)
+        server = await asyncio.start_server(wire.serve_echo, NEAR, 0)
         port = server.sockets[0].getsockname()[1]
         with link.far.socket(socket.SOCK_STREAM) as first, link.far.socket(socket.SOCK_STREAM) as second:
             for sock in (first, second):
@@ -463,7 +397,7 @@ def test_the_kernels_connections_go_on_beside_ours(program: Program) -> None:
             writer.close()
             await writer.wait_closed()
 
-    with kernel_server(program.link, echo) as address:
+    with kernel_server(program.link.far, echo) as address:
         program.run(main(address))
 
 
@@ -480,7 +414,7 @@ def test_the_link_goes_down_and_comes_back(program: Program) -> None:
         writer.close()
         await writer.wait_closed()
 
-    with kernel_server(program.link, echo) as address:
+    with kernel_server(program.link.far, echo) as address:
         program.run(main(address))
 
 
@@ -498,6 +432,6 @@ def test_hundreds_of_connections_opened_and_closed(link: Link) -> None:
         for _ in range(4):
             await asyncio.gather(*[one(i) for i in range(100)])
 
-    with kernel_server(link, echo) as address:
+    with kernel_server(link.far, echo) as address:
         program.run(main(address))
     program.loop.close()

@@ -11,7 +11,6 @@ import random
 import socket
 import struct
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 from harness.capabilities import none_effective
 from harness.link import FAR, INTERFACE, Link, Side, ip
-from program import Program
+from program import Program, kernel_server
 
 import sfloop
 
@@ -52,31 +51,12 @@ def router(link: Link) -> Iterator[Side]:
         yield host
 
 
-@contextmanager
-def summing(host: Side) -> Iterator[tuple[str, int]]:
-    """A server that answers with the sum of all that it was sent."""
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            conn, _ = listener.accept()
-            with conn:
-                conn.settimeout(30)
-                found = hashlib.sha256()
-                while data := conn.recv(1 << 16):
-                    found.update(data)
-                conn.sendall(found.digest())
-
-    listener = host.socket(socket.SOCK_STREAM)
-    listener.bind((host.address, 0))
-    listener.listen()
-    listener.settimeout(10)
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield listener.getsockname()
-    finally:
-        listener.close()
-        thread.join()
+def answer_with_sum(conn: socket.socket) -> None:
+    """Of all that was sent."""
+    found = hashlib.sha256()
+    while data := conn.recv(1 << 16):
+        found.update(data)
+    conn.sendall(found.digest())
 
 
 def deafen_to_icmp() -> None:
@@ -118,7 +98,7 @@ def test_an_unreachable_network_is_said_at_once(program: Program) -> None:
 
 def test_a_narrow_path_is_learned(program: Program) -> None:
     data = random.Random(1).randbytes(3 << 20)
-    with router(program.link) as host, summing(host) as address:
+    with router(program.link) as host, kernel_server(host, answer_with_sum) as address:
         found = program.run(upload(program.loop, address, data))
     assert found["mss"] == MTU - 20 - 20 - 12
     assert program.counters()["path_mtu_learned"] > 0
@@ -130,7 +110,7 @@ def test_a_narrow_path_that_nobody_speaks_of(program: Program) -> None:
     data = random.Random(2).randbytes(200_000)
     with program.link.near.entered():
         deafen_to_icmp()
-    with router(program.link) as host, summing(host) as address:
+    with router(program.link) as host, kernel_server(host, answer_with_sum) as address:
         found = program.run(upload(program.loop, address, data))
     assert 500 <= found["mss"] <= MTU - 52
     assert program.counters()["tcp_black_holes"] > 0
@@ -162,7 +142,7 @@ def test_privileges_given_up_after_the_loop_was_made(program: Program) -> None:
 
     with (
         router(program.link) as host,
-        summing(host) as address,
+        kernel_server(host, answer_with_sum) as address,
         program.link.far.socket(socket.SOCK_STREAM) as client,
         program.link.near.entered(),
         none_effective(),

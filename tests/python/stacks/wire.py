@@ -27,6 +27,14 @@ def open_side(name: str, address: str, **options: Any) -> sfloop.Loop:
     return sfloop.Loop(sfloop.Options(driver="shm", interface=f"{name}@{address}", fallback="error", **options))
 
 
+async def serve_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a stream server does with its connections, if a test wants nothing else."""
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
 async def served() -> None:
     """Waits until the running loop's servers have noticed the end of their connections."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
