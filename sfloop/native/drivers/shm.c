@@ -19,6 +19,7 @@
 #define CHECK_EVERY_BURSTS 256 /* a look at the clock */
 #define CHECK_EVERY (20 * SF_MS) /* a look at whether the other side lives */
 #define NO_SLOT UINT64_MAX
+#define LINES_AHEAD 4 /* of a frame: what comes behind them is fetched by the CPU's own foresight */
 
 struct shm_tx {
     struct shm_ring *ring;
@@ -26,6 +27,7 @@ struct shm_tx {
     uint32_t mask;
     uint32_t head; /* the next slot to lend */
     uint32_t tail; /* the last that we saw of the other side's */
+    uint32_t last_len; /* of the frame before */
     bool unflushed, starved;
 };
 
@@ -62,6 +64,25 @@ static inline struct shm_driver *shm_of(struct sf_driver *driver)
 static inline struct shm_slot *slot_at(const struct shm_driver *d, uint8_t *slots, uint32_t index)
 {
     return (struct shm_slot *)(void *)(slots + (size_t)index * d->slot_size);
+}
+
+/* The lines of a frame behind its first, which the other side has written or read last. Asked for one by one, each would take
+ * as long as a message takes from one core to the other. */
+static inline void fetch_to_read(const struct shm_slot *slot, uint32_t len)
+{
+    const uint8_t *first = (const uint8_t *)slot, *end = slot->frame + len;
+
+    for (int i = 1; i < LINES_AHEAD && first + i * SF_CACHE_LINE < end; i++)
+        __builtin_prefetch(first + i * SF_CACHE_LINE);
+}
+
+/* Not the first line: the other side looks at it all the time, and would have it back at once. */
+static inline void fetch_to_write(struct shm_slot *slot, uint32_t len)
+{
+    uint8_t *first = (uint8_t *)slot, *end = slot->frame + len;
+
+    for (int i = 1; i < LINES_AHEAD && first + i * SF_CACHE_LINE < end; i++)
+        __builtin_prefetch(first + i * SF_CACHE_LINE, 1);
 }
 
 /* ---- the other side ---- */
@@ -162,6 +183,7 @@ static int shm_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n
             publish_tail(d);
             continue;
         }
+        fetch_to_read(slot, len);
         frames[taken++] = (struct sf_frame){.data = slot->frame, .len = len, .token = position};
         d->stats.rx_bytes += len;
     }
@@ -254,6 +276,7 @@ static void shm_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int
         return;
     }
     fill_slot(d, (uint32_t)pieces[0].token, pieces[0].len);
+    d->tx.last_len = pieces[0].len;
     d->stats.tx_frames++;
     d->stats.tx_bytes += pieces[0].len;
 }
@@ -268,6 +291,7 @@ static void shm_tx_flush(struct sf_driver *driver)
     d->tx.unflushed = false;
     atomic_store_explicit(&ring->head.value, d->tx.head, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* the frames before the look at `sleeping`; the other side the other way round */
+    fetch_to_write(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len); /* the next is likely to be as long */
     if (SF_LIKELY(!atomic_load_explicit(&ring->sleeping.value, memory_order_relaxed)))
         return;
     atomic_store_explicit(&ring->sleeping.value, 0, memory_order_relaxed);
