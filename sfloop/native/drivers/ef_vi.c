@@ -86,9 +86,21 @@ static int burst_without_nic(struct efvi *d, struct sf_frame *frames, int n)
 
 /* ---- every turn ---- */
 
-__attribute__((noinline)) static void take_events(struct efvi *d, const ef_event *events, int n)
+static inline void refill_now_and_then(struct efvi *d)
 {
-    for (int i = 0; i < n && d->state == EFVI_UP; i++) {
+    if (SF_UNLIKELY(ef_vi_receive_fill_level(&d->vi) <= d->rx.refill_at) && d->rx.n_free >= EFVI_POST)
+        efvi_refill(d);
+}
+
+__attribute__((noinline)) static int take_events(struct efvi *d, const ef_event *events, int n_events, struct sf_frame *frames,
+                                                 int n)
+{
+    struct efvi_rx *rx = &d->rx;
+
+    rx->out = frames;
+    rx->n_out = 0;
+    rx->max_out = (uint32_t)n;
+    for (int i = 0; i < n_events && d->state == EFVI_UP; i++) {
         switch (EF_EVENT_TYPE(events[i])) {
         case EF_EVENT_TYPE_TX:
         case EF_EVENT_TYPE_TX_WITH_TIMESTAMP:
@@ -104,6 +116,11 @@ __attribute__((noinline)) static void take_events(struct efvi *d, const ef_event
             break;
         }
     }
+    if (SF_LIKELY(d->state == EFVI_UP))
+        refill_now_and_then(d);
+    rx->lent += rx->n_out;
+    n = (int)rx->n_out;
+    return SF_LIKELY(rx->first == rx->whole) ? n : n + efvi_hand_out(d, frames + n, (int)rx->max_out - n);
 }
 
 static int ef_vi_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
@@ -114,16 +131,13 @@ static int ef_vi_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int
 
     if (SF_UNLIKELY(d->state != EFVI_UP))
         return burst_without_nic(d, frames, n);
-    if (SF_LIKELY(d->rx.first == d->rx.whole)) {
-        n_events = ef_eventq_poll(&d->vi, events, EFVI_EVENTS);
-        if (SF_UNLIKELY(n_events > 0))
-            take_events(d, events, n_events);
-        if (SF_UNLIKELY(ef_vi_receive_fill_level(&d->vi) <= d->rx.refill_at) && d->rx.n_free >= EFVI_POST && d->state == EFVI_UP)
-            efvi_refill(d);
-        if (SF_LIKELY(d->rx.first == d->rx.whole))
-            return 0;
-    }
-    return efvi_hand_out(d, frames, n);
+    if (SF_UNLIKELY(d->rx.first != d->rx.whole))
+        return efvi_hand_out(d, frames, n);
+    n_events = ef_eventq_poll(&d->vi, events, EFVI_EVENTS);
+    if (SF_UNLIKELY(n_events > 0))
+        return take_events(d, events, n_events, frames, n);
+    refill_now_and_then(d);
+    return 0;
 }
 
 /* ---- control ---- */
@@ -268,9 +282,13 @@ static int ef_vi_arm(struct sf_driver *driver, int *fd)
     return has_work(d) ? -EAGAIN : 0;
 }
 
+/* The VI's descriptor stays readable until the VI is primed again, and would make every look at the kernel's descriptors longer
+ * until then. It is in the set by its edges, so that it is taken out by being seen. */
 static void ef_vi_disarm(struct sf_driver *driver)
 {
-    (void)driver; /* an interrupt that was asked for wakes nobody who does not sleep */
+    struct epoll_event seen[2];
+
+    epoll_wait(efvi_of(driver)->epoll, seen, 2, 0);
 }
 
 /* ---- life ---- */

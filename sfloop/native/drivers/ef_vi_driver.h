@@ -56,6 +56,8 @@ struct efvi_rx {
     /* Pieces of frames, a ring: from first on those of whole frames, from whole on those of one that is not complete. */
     struct sf_frame *ready;
     uint32_t ready_mask, first, whole, last;
+    struct sf_frame *out; /* the caller's, while events are taken */
+    uint32_t n_out, max_out;
     uint32_t *free; /* buffers that are neither the NIC's nor lent */
     uint32_t n_free, buffers;
     int refill_at; /* with so many posted or fewer, eight more can be; -1: none ever (EFCT) */

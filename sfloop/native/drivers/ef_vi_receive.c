@@ -81,15 +81,20 @@ static void refuse(struct efvi *d, uint64_t token, bool more)
     d->rx.skipping = more;
 }
 
-static sf_ns read_timestamp(struct efvi *d, const void *packet)
+/* The adapter's clock needs up to seconds to be in step, and until it was set once it counts from anywhere. */
+__attribute__((noinline)) static sf_ns wanted_timestamp(struct efvi *d, const void *packet)
 {
     ef_precisetime t;
 
-    /* The adapter's clock needs up to seconds to be in step, and until it was set once it counts from anywhere. */
-    if (SF_LIKELY(!d->rx.stamps_wanted) || !d->rx.timestamps || ef_vi_receive_get_precise_timestamp(&d->vi, packet, &t) != 0 ||
+    if (!d->rx.timestamps || ef_vi_receive_get_precise_timestamp(&d->vi, packet, &t) != 0 ||
         !(t.tv_flags & EF_VI_SYNC_FLAG_CLOCK_SET))
         return 0;
     return (sf_ns)t.tv_sec * SF_SEC + t.tv_nsec;
+}
+
+static inline sf_ns read_timestamp(struct efvi *d, const void *packet)
+{
+    return SF_LIKELY(!d->rx.stamps_wanted) ? 0 : wanted_timestamp(d, packet);
 }
 
 static void finish(struct efvi *d)
@@ -103,12 +108,41 @@ static void finish(struct efvi *d)
     rx->frame_len = rx->seen = rx->left = 0;
 }
 
+/* A frame in one piece: straight to the caller, unless others wait before it or there are more than it has asked for. */
+static inline void take_whole(struct efvi *d, struct sf_frame frame)
+{
+    struct efvi_rx *rx = &d->rx;
+
+    if (SF_LIKELY(rx->first == rx->last && rx->n_out < rx->max_out)) {
+        rx->out[rx->n_out++] = frame;
+        d->stats.rx_frames++;
+        d->stats.rx_bytes += frame.len;
+        return;
+    }
+    *piece_at(rx, rx->last++) = frame;
+    rx->frame_len = frame.len;
+    finish(d);
+}
+
+static inline struct sf_frame received(struct efvi *d, uint32_t id, uint32_t len, bool first)
+{
+    uint8_t *buffer = buffer_of(d, id);
+
+    return (struct sf_frame){
+        .data = first ? buffer + d->rx.prefix : buffer,
+        .len = len,
+        .flags = d->rx.sniffing ? 0 : d->rx.good, /* no filter has said what it is */
+        .timestamp = first ? read_timestamp(d, buffer) : 0,
+        .token = id,
+    };
+}
+
 /* len: bytes of the frame in this buffer, behind the prefix if it is the first one. */
 static void take_piece(struct efvi *d, uint32_t id, uint32_t len, bool first, bool more)
 {
     struct efvi_rx *rx = &d->rx;
     uint32_t prefix = first ? rx->prefix : 0;
-    uint8_t *buffer = buffer_of(d, id);
+    struct sf_frame frame;
 
     if (first) {
         if (rx->last != rx->whole) { /* the end of the one before was lost */
@@ -125,13 +159,13 @@ static void take_piece(struct efvi *d, uint32_t id, uint32_t len, bool first, bo
         refuse(d, id, more);
         return;
     }
-    *piece_at(rx, rx->last++) = (struct sf_frame){
-        .data = buffer + prefix,
-        .len = len,
-        .flags = (rx->sniffing ? 0 : rx->good) | SF_FRAME_MORE, /* no filter has said what it is */
-        .timestamp = first ? read_timestamp(d, buffer) : 0,
-        .token = id,
-    };
+    frame = received(d, id, len, first);
+    if (first && !more) {
+        take_whole(d, frame);
+        return;
+    }
+    frame.flags |= SF_FRAME_MORE;
+    *piece_at(rx, rx->last++) = frame;
     rx->frame_len += len;
     if (!more)
         finish(d);
@@ -147,11 +181,9 @@ static bool known(struct efvi *d, uint32_t id)
 
 /* ---- events, one buffer each: the length is the whole frame's so far, with the prefix ---- */
 
-static void one(struct efvi *d, const ef_event *event)
+__attribute__((noinline)) static void one_of_any_kind(struct efvi *d, uint32_t id, uint32_t total, bool first, bool more)
 {
     struct efvi_rx *rx = &d->rx;
-    uint32_t id = (uint32_t)EF_EVENT_RX_RQ_ID(*event), total = EF_EVENT_RX_BYTES(*event);
-    bool first = EF_EVENT_RX_SOP(*event), more = EF_EVENT_RX_CONT(*event);
     uint32_t before = first ? rx->prefix : rx->seen;
 
     if (!known(d, id))
@@ -163,6 +195,22 @@ static void one(struct efvi *d, const ef_event *event)
     take_piece(d, id, total - before, first, more);
     if (more)
         rx->seen = total;
+}
+
+/* Nearly every event is of a frame that is whole, and of one buffer. */
+static inline void one(struct efvi *d, const ef_event *event)
+{
+    struct efvi_rx *rx = &d->rx;
+    uint32_t id = (uint32_t)EF_EVENT_RX_RQ_ID(*event), total = EF_EVENT_RX_BYTES(*event), len = total - rx->prefix;
+    bool first = EF_EVENT_RX_SOP(*event), more = EF_EVENT_RX_CONT(*event);
+
+    if (SF_UNLIKELY(!first || more || id >= rx->buffers || rx->last != rx->whole || total < rx->prefix + SF_ETHERNET_HEADER ||
+                    total > rx->room || len > d->frame_max)) {
+        one_of_any_kind(d, id, total, first, more);
+        return;
+    }
+    rx->skipping = false;
+    take_whole(d, received(d, id, len, true));
 }
 
 static void one_discarded(struct efvi *d, const ef_event *event)
@@ -256,15 +304,13 @@ static void referred(struct efvi *d, uint32_t packet, uint32_t len, uint32_t goo
         give_back(d, packet);
         return;
     }
-    *piece_at(rx, rx->last++) = (struct sf_frame){
+    take_whole(d, (struct sf_frame){
         .data = (uint8_t *)(uintptr_t)data,
         .len = len,
         .flags = good,
         .timestamp = read_timestamp(d, data),
         .token = packet,
-    };
-    rx->frame_len = len;
-    finish(d);
+    });
 }
 
 /* What is "discarded" here may only be of a kind that the NIC verifies nothing of. */
@@ -280,12 +326,9 @@ static void referred_discarded(struct efvi *d, const ef_event *event)
         referred(d, event->rx_ref_discard.pkt_id, event->rx_ref_discard.len, 0);
 }
 
-void efvi_rx_event(struct efvi *d, const ef_event *event)
+__attribute__((noinline)) static void rarer_event(struct efvi *d, const ef_event *event)
 {
     switch (EF_EVENT_TYPE(*event)) {
-    case EF_EVENT_TYPE_RX:
-        one(d, event);
-        break;
     case EF_EVENT_TYPE_RX_DISCARD:
         one_discarded(d, event);
         break;
@@ -298,9 +341,6 @@ void efvi_rx_event(struct efvi *d, const ef_event *event)
     case EF_EVENT_TYPE_RX_MULTI_PKTS:
         whole_packets(d, event);
         break;
-    case EF_EVENT_TYPE_RX_REF:
-        referred(d, event->rx_ref.pkt_id, event->rx_ref.len, d->rx.good);
-        break;
     case EF_EVENT_TYPE_RX_REF_DISCARD:
         referred_discarded(d, event);
         break;
@@ -310,6 +350,21 @@ void efvi_rx_event(struct efvi *d, const ef_event *event)
         d->stats.rx_dropped++;
         break;
     default:
+        break;
+    }
+}
+
+void efvi_rx_event(struct efvi *d, const ef_event *event)
+{
+    switch (EF_EVENT_TYPE(*event)) {
+    case EF_EVENT_TYPE_RX:
+        one(d, event);
+        break;
+    case EF_EVENT_TYPE_RX_REF:
+        referred(d, event->rx_ref.pkt_id, event->rx_ref.len, d->rx.good);
+        break;
+    default:
+        rarer_event(d, event);
         break;
     }
 }

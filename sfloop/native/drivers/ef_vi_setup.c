@@ -313,7 +313,7 @@ static void open_receiving(struct efvi *d)
 
 static int watch(struct efvi *d, char *message)
 {
-    struct epoll_event ev = {.events = EPOLLIN};
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET}; /* ef_vi_disarm() */
 
     if (epoll_ctl(d->epoll, EPOLL_CTL_ADD, d->handle, &ev) < 0)
         return efvi_fail(message, -errno, "ef_vi: the driver's descriptor cannot be waited for: %s", strerror(errno));
