@@ -13,7 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 SIMULATOR = ROOT / "tests" / "sim" / "ef_vi"
-DRIVERS = ROOT / "sfloop" / "native" / "drivers"
+NATIVE = ROOT / "sfloop" / "native"
+DRIVERS = NATIVE / "drivers"
 # As the simulator has them (tests/sim/ef_vi/meson.build).
 LATER = ("EF_VI_CAP_RX_REF", "ef_pd_capabilities_get", "EF_PD_EXPRESS", "EF_FILTER_FLAG_REQUEST_WAKEUPS")
 
@@ -27,7 +28,7 @@ def build(out: Path) -> Path:
         # As sfloop itself is built; and as one program, since the vendor's hot calls are inlined.
         *("-std=gnu11", "-O3", "-flto", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden"),
         *(f"-DSF_{name}" for name in LATER),
-        *(f"-I{folder}" for folder in (SIMULATOR, ROOT / "sfloop" / "native" / "include", DRIVERS)),
+        *(f"-I{folder}" for folder in (SIMULATOR, NATIVE / "include", NATIVE, DRIVERS)),
         *("-o", str(out), *map(str, sources)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

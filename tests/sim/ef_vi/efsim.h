@@ -26,6 +26,7 @@
 #include <etherfabric/vi.h>
 
 #include "../copy.h"
+#include "wire/checksum.h"
 
 #define EFSIM_PREFIX 14        /* of a frame received by EF10 */
 #define EFSIM_RX_BYTES 1792    /* what the NIC fills of a buffer, with the prefix */
@@ -44,7 +45,7 @@
         if (!(holds))                                                                                                          \
             efsim_misused(__func__, __VA_ARGS__);                                                                              \
     } while (0)
-__attribute__((noreturn, format(printf, 2, 3))) void efsim_misused(const char *function, const char *format, ...);
+__attribute__((cold, noreturn, format(printf, 2, 3))) void efsim_misused(const char *function, const char *format, ...);
 
 struct efsim_options {
     enum ef_vi_arch arch;
@@ -79,6 +80,13 @@ struct efsim_filter {
     unsigned type, data[12];
 };
 
+/* The flow of the last frame that a filter has let in: the next one is likely to be of it. */
+struct efsim_known {
+    uint64_t addrs;
+    uint32_t ports;
+    uint8_t protocol; /* 0: there is none */
+};
+
 struct efsim_nic {
     bool used;
     int ifindex;
@@ -91,6 +99,7 @@ struct efsim_nic {
     unsigned n_pages;
     struct efsim_filter *filters;
     int n_filters, sniffing;
+    struct efsim_known known;
     struct efsim_vi *vi;
     bool domain, pio, pio_linked;
 };
@@ -101,6 +110,7 @@ struct efsim_nic *efsim_nic(int ifindex);
 /* ---- within the simulator ---- */
 
 struct efsim_rx_desc {
+    uint8_t *buffer;
     ef_addr addr;
     ef_request_id id;
     bool first; /* it has been filled, with a frame's beginning */
@@ -128,6 +138,7 @@ struct efsim_vi {
     ef_driver_handle handle;
     unsigned discards;
     bool halted;
+    bool plain; /* EF10, an event for each frame: what nearly all of it is, in the shortest way */
     uint32_t turn; /* polls so far */
 
     ef_event *events;
@@ -163,6 +174,15 @@ uint64_t efsim_sum(const void *data, size_t len);
 /* Memory behind a DMA address; len bytes of it must be within a page. */
 uint8_t *efsim_dma(struct efsim_nic *nic, ef_addr addr, size_t len);
 bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len);
+
+/* Wanted, by what is known: untagged IPv4 without options, no fragment. */
+static inline bool efsim_knows(const struct efsim_nic *nic, const uint8_t *frame, uint32_t len)
+{
+    return len >= 42 && sf_load16(frame + 12) == sf_be16(0x800) && frame[14] == 0x45 && !(sf_load16(frame + 20) & sf_be16(0x3fff)) &&
+           sf_load64(frame + 26) == nic->known.addrs && sf_load32(frame + 34) == nic->known.ports &&
+           frame[23] == nic->known.protocol;
+}
+
 /* Word by word: a load that is wider than the stores before it would wait for them. */
 static inline void efsim_move_event(ef_event *to, const ef_event *from)
 {

@@ -83,6 +83,7 @@ int ef_vi_filter_add(ef_vi *vi, ef_driver_handle handle, const ef_filter_spec *s
     nic->filters[place] = (struct efsim_filter){.used = true, .type = spec->type};
     memcpy(nic->filters[place].data, spec->data, sizeof(spec->data));
     nic->n_filters++;
+    nic->known.protocol = 0;
     nic->sniffing += spec->type == PORT_SNIFF;
     *cookie = (ef_filter_cookie){.filter_id = place, .filter_type = (int)spec->type};
     return 0;
@@ -98,34 +99,19 @@ int ef_vi_filter_del(ef_vi *vi, ef_driver_handle handle, ef_filter_cookie *cooki
                "filter %d is not set", cookie->filter_id);
     f->used = false;
     nic->n_filters--;
+    nic->known.protocol = 0;
     nic->sniffing -= f->type == PORT_SNIFF;
     return 0;
 }
 
 /* ---- matching: IPv4, at most one VLAN tag, no fragments ---- */
 
-static unsigned load32(const uint8_t *at)
-{
-    unsigned value;
-
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
-static unsigned load16(const uint8_t *at)
-{
-    uint16_t value;
-
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
 static bool matches(const struct efsim_filter *f, const uint8_t *ip, const uint8_t *ports)
 {
-    if (!f->used || f->type == PORT_SNIFF || f->data[0] != ip[9] || f->data[1] != load32(ip + 16) ||
-        f->data[2] != load16(ports + 2))
+    if (!f->used || f->type == PORT_SNIFF || f->data[0] != ip[9] || f->data[1] != sf_load32(ip + 16) ||
+        f->data[2] != sf_load16(ports + 2))
         return false;
-    return f->type == IP4_LOCAL || (f->data[3] == load32(ip + 12) && f->data[4] == load16(ports));
+    return f->type == IP4_LOCAL || (f->data[3] == sf_load32(ip + 12) && f->data[4] == sf_load16(ports));
 }
 
 bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len)
@@ -141,8 +127,10 @@ bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len)
         return false;
     for (int i = 0, seen = 0; i < EFSIM_FILTERS && seen < nic->n_filters; i++) {
         seen += nic->filters[i].used;
-        if (matches(&nic->filters[i], frame + at, frame + at + header))
-            return true;
+        if (!matches(&nic->filters[i], frame + at, frame + at + header))
+            continue;
+        nic->known = (struct efsim_known){sf_load64(frame + at + 12), sf_load32(frame + at + header), frame[at + 9]};
+        return true;
     }
     return false;
 }

@@ -219,6 +219,7 @@ int ef_pd_alloc(ef_pd *pd, ef_driver_handle handle, int ifindex, enum ef_pd_flag
     }
     nic->filters = calloc(EFSIM_FILTERS, sizeof(*nic->filters));
     nic->n_filters = nic->sniffing = 0;
+    nic->known.protocol = 0;
     nic->domain = true;
     nic->counts.opened++;
     pd->nic = nic;

@@ -70,6 +70,7 @@ int ef_vi_alloc_from_pd(ef_vi *vi, ef_driver_handle handle, struct ef_pd *pd, ef
                   EF_VI_DISCARD_RX_ETH_LEN_ERR;
     if (efsim_refers(nic))
         make_superbufs(v);
+    v->plain = nic->options.arch == EF_VI_ARCH_EF10 && !efsim_merges(v, flags) && !nic->options.strict;
     nic->vi = v;
     vi->sim = v;
     vi->nic_type.arch = nic->options.arch;
