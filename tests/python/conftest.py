@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import re
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
@@ -79,6 +81,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed:
         item.stash[FAILED] = True
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_wires() -> Iterator[None]:
+    """Programs that a test kills do not remove their wires in shared memory. Ours are named by this process."""
+    yield
+    ours = re.compile(rf"(?<!\d){os.getpid()}(?!\d)")
+    for left in Path("/dev/shm").glob(f"sfloop-{os.getuid()}-*"):
+        if ours.search(left.name):
+            left.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from sfloop import backends
 from sfloop.bench import netns
@@ -25,6 +24,7 @@ from sfloop.bench.cases.udp import measure_delivery, measure_echo
 from sfloop.bench.loops import BYPASSING, C_SERVERS, OWN, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Place, Sample
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server
+from sfloop.bench.wires import new_wire
 
 AF_XDP = {"SFLOOP_DRIVER": "af_xdp", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
 # 239.255.0.0/16 is for use within one site (RFC 2365, section 6.1).
@@ -70,23 +70,8 @@ def _frame_taking_veth_pair() -> Iterator[Place]:
         yield place
 
 
-def _remove(wire: str) -> None:
-    for left in Path("/dev/shm").glob(f"sfloop-{os.getuid()}-{wire}*"):
-        left.unlink(missing_ok=True)
-
-
 #: The addresses of the server's and the load's side of a wire in shared memory.
 SIDES = ("127.77.0.1", "127.77.0.2")
-
-
-@contextmanager
-def new_wire() -> Iterator[str]:
-    """The name of a wire for this bench. Programs that are killed do not remove it: it is removed at the end."""
-    wire = f"bench{os.getpid()}"
-    try:
-        yield wire
-    finally:
-        _remove(wire)
 
 
 def sides_of(wire: str) -> list[dict[str, str]]:

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Mapping
 
 from sfloop.bench import netns
-from sfloop.bench.cases.bypass import AF_XDP, SIDES, Programs, af_xdp_unavailable, between_programs, new_wire, sides_of
+from sfloop.bench.cases.bypass import AF_XDP, SIDES, Programs, af_xdp_unavailable, between_programs, sides_of
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
 from sfloop.bench.loops import OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.rig import START_LIMIT, Rig, Server
+from sfloop.bench.wires import new_wire
 
 IDLE_CONNECTIONS = 10_000
 #: Seconds for which a lossy path is measured: a few hundred losses.

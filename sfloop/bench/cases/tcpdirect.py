@@ -20,6 +20,7 @@ from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server
+from sfloop.bench.wires import new_wire
 
 LIBRARY = "SFLOOP_TCPDIRECT_LIBRARY"
 # sfloop's simulator of it (tests/sim/tcpdirect), which `make bench` builds.
@@ -72,8 +73,10 @@ def _program(
         server.stop()
 
 
-def _round_trips(rig: Rig, contender: Contender, program: str, environment: Mapping[str, str] = _STACK) -> Sample:
-    given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup}
+def _round_trips(
+    rig: Rig, contender: Contender, program: str, environment: Mapping[str, str] = _STACK, **more: str
+) -> Sample:
+    given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup, **more}
     with _program(contender, program, given, environment) as server:
         server.line(START_LIMIT)
         return rig.own(server, rig.ticks(), rig.settings.seconds + rig.settings.warmup).sample()
@@ -102,7 +105,8 @@ def _simulated(transport: str) -> Callable[[Rig, Contender], Sample]:
 
     def measure(rig: Rig, contender: Contender) -> Sample:
         over = {**_STACK, LIBRARY: os.environ[SIMULATOR], "ZF_ATTR": ""}
-        direct = _round_trips(rig, contender, f"pair.{transport}_by_shm", {})
+        with new_wire() as wire:
+            direct = _round_trips(rig, contender, f"pair.{transport}_by_shm", {}, wire=wire)
         sample = _round_trips(rig, contender, f"pair.{transport}", over)
         sample.values["times_tcpip"] = sample.values["p50"] / direct.values["p50"]
         return sample

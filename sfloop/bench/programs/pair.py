@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 import time
@@ -98,13 +97,13 @@ async def udp(parameters: Mapping[str, Any]) -> None:
     echo.close()
 
 
-def _by_shared_memory(host: str, other: str) -> None:
-    """From now on the running loop has both ends of a wire, each on a tcpip stack of its own."""
+def _by_shared_memory(wire: str, host: str, other: str) -> None:
+    """From now on the running loop has both ends of the wire, each on a tcpip stack of its own."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, sfloop.Loop)
     for address in (other, host):
         packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
-        loop._open_tcpip("shm", f"pair{os.getpid()}", packed, [], {})
+        loop._open_tcpip("shm", wire, packed, [], {})
 
 
 _OTHER = "127.0.0.2"
@@ -112,13 +111,13 @@ _OTHER = "127.0.0.2"
 
 async def tcp_by_shm(parameters: Mapping[str, Any]) -> None:
     """The stream, by the tcpip stack over shared memory."""
-    _by_shared_memory(parameters["host"], _OTHER)
+    _by_shared_memory(parameters["wire"], parameters["host"], _OTHER)
     await tcp(parameters)
 
 
 async def udp_by_shm(parameters: Mapping[str, Any]) -> None:
     """The datagrams, by the tcpip stack over shared memory."""
-    _by_shared_memory(parameters["host"], _OTHER)
+    _by_shared_memory(parameters["wire"], parameters["host"], _OTHER)
     await udp({**parameters, "from": _OTHER})
 
 
