@@ -244,6 +244,33 @@ static void test_shm_killed_peers(void)
     close_driver(a);
 }
 
+/* Who does nothing but send notices the other side's coming, at whatever point of it the next frame is sent. */
+static void test_shm_sender_notices(void)
+{
+    for (int life = 0; life < 60; life++) {
+        sf_ns give_up = sf_now() + 2 * SF_SEC;
+        pid_t peer = fork();
+        struct sf_driver *driver;
+
+        CHECK(peer >= 0);
+        if (peer == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            driver = open_side(2, 0);
+            while (driver && receive_byte(driver) < 0)
+                ;
+            _exit(!driver);
+        }
+        driver = open_side(1, 0); /* at the same time: either may be first */
+        CHECK(driver);
+        while (contract_stats(driver).tx_frames == 0) {
+            CHECK(sf_now() < give_up);
+            send_byte(driver, 1);
+        }
+        CHECK(waitpid(peer, NULL, 0) == peer);
+        close_driver(driver);
+    }
+}
+
 /* A sleeper hears of a peer's coming and of its death. */
 static void test_shm_death_wakes(void)
 {
@@ -569,6 +596,7 @@ int main(void)
     test_shm_sides();
     test_shm_refuses();
     test_shm_killed_peers();
+    test_shm_sender_notices();
     test_shm_death_wakes();
     test_shm_room_wakes();
     test_shm_scribbled();

@@ -280,7 +280,8 @@ static int watch(struct shm_wire *wire)
     return epoll_ctl(wire->epoll, EPOLL_CTL_ADD, wire->wake_own, &ev) < 0 ? -errno : 0;
 }
 
-/* Who sees our FIFO's writer alive may read our address, so that is written first. */
+/* Who sees our FIFO's writer alive may read our address, so that is written first. And who sees the generation looks for the writer,
+ * once: that is written last. */
 static int open_wakeups(struct shm_wire *wire, uint32_t addr, char *message)
 {
     struct shm_side *side = &wire->map->side[wire->side];
@@ -292,10 +293,13 @@ static int open_wakeups(struct shm_wire *wire, uint32_t addr, char *message)
     if (wire->epoll < 0 || watch(wire) < 0)
         return refuse(message, -errno, "shm: epoll: %s", strerror(errno));
     atomic_store(&side->addr, addr);
-    atomic_fetch_add(&side->generation, 1);
+    atomic_store(&side->pid, (uint32_t)wire->owner);
     /* For reading too: so it opens whether or not the other side is there. */
     wire->wake_peer = open_fifo(wire, 1 - wire->side, O_RDWR, message);
-    return wire->wake_peer < 0 ? wire->wake_peer : 0;
+    if (wire->wake_peer < 0)
+        return wire->wake_peer;
+    atomic_fetch_add(&side->generation, 1);
+    return 0;
 }
 
 static int share_file(struct shm_wire *wire, const struct sf_driver_config *config, char *message)

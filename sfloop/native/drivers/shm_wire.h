@@ -45,6 +45,7 @@ struct shm_slot {
 struct shm_side {
     _Alignas(SF_CACHE_LINE) _Atomic uint32_t generation; /* counts those who came */
     _Atomic uint32_t addr;
+    _Atomic uint32_t pid; /* as it sees itself: between namespaces, only good for a guess */
 };
 
 struct shm_file {
