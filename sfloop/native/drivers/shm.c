@@ -29,6 +29,7 @@ struct shm_tx {
     uint32_t tail; /* the last that we saw of the other side's */
     uint32_t last_len; /* of the frame before */
     bool unflushed, starved;
+    bool first; /* since the last poll: what comes after it waits for it over there */
 };
 
 struct shm_rx {
@@ -47,6 +48,7 @@ struct shm_driver {
     uint32_t slot_size, frame_max;
     uint32_t until_check;
     bool peer_lives, news;
+    bool elsewhere; /* the other side is another process, most likely on another core */
     uint32_t peer_generation, peer_addr;
     sf_ns checked;
     struct sf_driver_stats stats;
@@ -86,8 +88,8 @@ static inline void fetch_to_write(struct shm_slot *slot, uint32_t len)
 }
 
 /* Written, and next looked at on another core: down to the cache that both share, where it is found sooner than in ours. By
- * CLDEMOTE (Intel SDM 2A), which is a no-operation where it is not known, also to assemblers. A longer frame is on its way
- * while it is read, and would only be slowed down. */
+ * CLDEMOTE (Intel SDM 2A), which is a no-operation where it is not known, also to assemblers. Whoever writes such a frame has to
+ * wait for it before the next, so that it is done for the first of a turn. */
 static inline void hand_over(const struct shm_slot *slot, uint32_t len)
 {
 #ifdef __x86_64__
@@ -125,6 +127,7 @@ static void check_peer(struct shm_driver *d)
         d->peer_lives = lives;
         d->peer_generation = generation;
         d->peer_addr = lives ? atomic_load_explicit(&peer->addr, memory_order_relaxed) : 0;
+        d->elsewhere = atomic_load_explicit(&peer->pid, memory_order_relaxed) != (uint32_t)d->wire.owner;
     }
     d->checked = sf_now();
 }
@@ -188,6 +191,7 @@ static int shm_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n
     struct shm_rx *rx = &d->rx;
     int taken = 0;
 
+    d->tx.first = true;
     if (SF_UNLIKELY(--d->until_check == 0))
         check_now_and_then(d);
     for (int looked = 0; looked < n && rx_pending(d); looked++) {
@@ -266,7 +270,8 @@ static void fill_slot(struct shm_driver *d, uint32_t position, uint32_t len)
 
     atomic_store_explicit(&slot->len, len, memory_order_relaxed);
     atomic_store_explicit(&slot->seq, position + 1, memory_order_release);
-    hand_over(slot, len);
+    if (d->tx.first && d->elsewhere && !d->tx.unflushed)
+        hand_over(slot, len);
     d->tx.unflushed = true;
 }
 
@@ -310,7 +315,9 @@ static void shm_tx_flush(struct sf_driver *driver)
     d->tx.unflushed = false;
     atomic_store_explicit(&ring->head.value, d->tx.head, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* the frames before the look at `sleeping`; the other side the other way round */
-    fetch_to_write(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len); /* the next is likely to be as long */
+    if (d->tx.first)
+        fetch_to_write(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len); /* the next is likely to be as long */
+    d->tx.first = false;
     if (SF_LIKELY(!atomic_load_explicit(&ring->sleeping.value, memory_order_relaxed)))
         return;
     atomic_store_explicit(&ring->sleeping.value, 0, memory_order_relaxed);
