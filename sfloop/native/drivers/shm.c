@@ -205,7 +205,8 @@ static int shm_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n
             publish_tail(d);
             continue;
         }
-        fetch_to_read(slot, len);
+        if (d->elsewhere)
+            fetch_to_read(slot, len);
         frames[taken++] = (struct sf_frame){.data = slot->frame, .len = len, .token = position};
         d->stats.rx_bytes += len;
     }
@@ -315,7 +316,7 @@ static void shm_tx_flush(struct sf_driver *driver)
     d->tx.unflushed = false;
     atomic_store_explicit(&ring->head.value, d->tx.head, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* the frames before the look at `sleeping`; the other side the other way round */
-    if (d->tx.first)
+    if (d->tx.first && d->elsewhere)
         fetch_to_write(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len); /* the next is likely to be as long */
     d->tx.first = false;
     if (SF_LIKELY(!atomic_load_explicit(&ring->sleeping.value, memory_order_relaxed)))
