@@ -119,8 +119,9 @@ static bool has_news(struct shm_driver *d)
 static void check_peer(struct shm_driver *d)
 {
     const struct shm_side *peer = &d->wire.map->side[1 - d->wire.side];
-    bool lives = sf_shm_peer_lives(&d->wire);
+    /* In this order: who comes in between counts the generation up last, and is looked for again. */
     uint32_t generation = atomic_load_explicit(&peer->generation, memory_order_acquire);
+    bool lives = sf_shm_peer_lives(&d->wire);
 
     if (lives != d->peer_lives || generation != d->peer_generation) {
         d->news = true;
