@@ -1,15 +1,21 @@
-/* CHECK: a failed condition says where and what, and ends the test. Unlike assert() it is there in release builds. */
+/* CHECK: a failed condition says where and what, and ends the test. Unlike assert() it is there in release builds. A program that
+ * has to end in another way says how before it includes this. */
 #ifndef SF_TEST_CHECK_H
 #define SF_TEST_CHECK_H
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#ifndef CHECK_ENDS
+#define CHECK_ENDS() exit(1)
+#endif
 
 #define CHECK(condition)                                                                                               \
     do {                                                                                                               \
         if (!(condition)) {                                                                                            \
             fprintf(stderr, "%s:%d: %s: failed: %s\n", __FILE__, __LINE__, __func__, #condition);                      \
-            exit(1);                                                                                                   \
+            CHECK_ENDS();                                                                                              \
         }                                                                                                              \
     } while (0)
 
