@@ -68,23 +68,19 @@ static inline struct shm_slot *slot_at(const struct shm_driver *d, uint8_t *slot
     return (struct shm_slot *)(void *)(slots + (size_t)index * d->slot_size);
 }
 
-/* The lines of a frame behind its first, which the other side has written or read last. Asked for one by one, each would take
- * as long as a message takes from one core to the other. */
-static inline void fetch_to_read(const struct shm_slot *slot, uint32_t len)
+/* The lines of a frame behind its first, which the other side has written or read last: asked for one by one, each would take as
+ * long as a message takes from one core to the other. Not the first, which one who reads has by then, and which would not stay
+ * with one who writes: the other side looks at it all the time. */
+static inline void fetch_rest(const struct shm_slot *slot, uint32_t len, bool to_write)
 {
     const uint8_t *first = (const uint8_t *)slot, *end = slot->frame + len;
 
-    for (int i = 1; i < LINES_AHEAD && first + i * SF_CACHE_LINE < end; i++)
-        __builtin_prefetch(first + i * SF_CACHE_LINE);
-}
-
-/* Not the first line: the other side looks at it all the time, and would have it back at once. */
-static inline void fetch_to_write(struct shm_slot *slot, uint32_t len)
-{
-    uint8_t *first = (uint8_t *)slot, *end = slot->frame + len;
-
-    for (int i = 1; i < LINES_AHEAD && first + i * SF_CACHE_LINE < end; i++)
-        __builtin_prefetch(first + i * SF_CACHE_LINE, 1);
+    for (int i = 1; i < LINES_AHEAD && first + i * SF_CACHE_LINE < end; i++) {
+        if (to_write) /* the builtin takes constants only */
+            __builtin_prefetch(first + i * SF_CACHE_LINE, 1);
+        else
+            __builtin_prefetch(first + i * SF_CACHE_LINE, 0);
+    }
 }
 
 /* Written, and next looked at on another core: down to the cache that both share, where it is found sooner than in ours. By
@@ -207,7 +203,7 @@ static int shm_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n
             continue;
         }
         if (d->elsewhere)
-            fetch_to_read(slot, len);
+            fetch_rest(slot, len, false);
         frames[taken++] = (struct sf_frame){.data = slot->frame, .len = len, .token = position};
         d->stats.rx_bytes += len;
     }
@@ -318,7 +314,7 @@ static void shm_tx_flush(struct sf_driver *driver)
     atomic_store_explicit(&ring->head.value, d->tx.head, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* the frames before the look at `sleeping`; the other side the other way round */
     if (d->tx.first && d->elsewhere)
-        fetch_to_write(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len); /* the next is likely to be as long */
+        fetch_rest(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len, true); /* the next is likely to be as long */
     d->tx.first = false;
     if (SF_LIKELY(!atomic_load_explicit(&ring->sleeping.value, memory_order_relaxed)))
         return;
