@@ -81,7 +81,7 @@ demo: $(VENV)/with-demo ## market data and orders on asyncio, uvloop and sfloop,
 	@$(BIN)/python -m sfloop demo $(ARGS)
 
 SIMULATED := $(BUILD).ef_vi.so
-$(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/include/sf/*.h tests/sim/copy.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
+$(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/include/sf/*.h sfloop/native/wire/*.h tests/sim/copy.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
 	@mkdir -p $(dir $@) && $(BIN)/python tests/sim/ef_vi/build.py $@
 
 bench: $(VENV)/with-bench $(SIMULATED) ## the side-by-side benchmarks (ARGS="--list" names them)

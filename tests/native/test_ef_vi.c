@@ -544,7 +544,6 @@ static void test_reset(const struct setup *setup, bool overflow)
     end(&pair);
 }
 
-/* A NIC that is away for a while: a sleeper is woken to try again. */
 /* What has ended a sleep is over with it: the VI's descriptor alone would stay readable until the next one. */
 static void test_quiet_after_sleep(const struct setup *setup)
 {
@@ -569,6 +568,7 @@ static void test_quiet_after_sleep(const struct setup *setup)
     end(&pair);
 }
 
+/* A NIC that is away for a while: a sleeper is woken to try again. */
 static void test_reset_with_absence(void)
 {
     struct contract_pair pair;

@@ -111,7 +111,6 @@ struct efsim_nic *efsim_nic(int ifindex);
 
 struct efsim_rx_desc {
     uint8_t *buffer;
-    ef_addr addr;
     ef_request_id id;
     bool first; /* it has been filled, with a frame's beginning */
 };

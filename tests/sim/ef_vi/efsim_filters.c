@@ -83,7 +83,6 @@ int ef_vi_filter_add(ef_vi *vi, ef_driver_handle handle, const ef_filter_spec *s
     nic->filters[place] = (struct efsim_filter){.used = true, .type = spec->type};
     memcpy(nic->filters[place].data, spec->data, sizeof(spec->data));
     nic->n_filters++;
-    nic->known.protocol = 0;
     nic->sniffing += spec->type == PORT_SNIFF;
     *cookie = (ef_filter_cookie){.filter_id = place, .filter_type = (int)spec->type};
     return 0;

@@ -81,10 +81,10 @@ void efsim_read_received(struct efsim_vi *v, const ef_event *event)
     }
 }
 
-static void check_not_posted(struct efsim_vi *v, ef_addr addr)
+static void check_not_posted(struct efsim_vi *v, const uint8_t *buffer, ef_addr addr)
 {
     for (uint32_t i = v->rx_filled; i != v->rx_added; i++)
-        EFSIM_MUST(v->rx[i & v->rx_mask].addr != addr, "the buffer at %#llx is the NIC's already", (unsigned long long)addr);
+        EFSIM_MUST(v->rx[i & v->rx_mask].buffer != buffer, "the buffer at %#llx is the NIC's already", (unsigned long long)addr);
 }
 
 int ef_vi_receive_init(ef_vi *vi, ef_addr addr, ef_request_id id)
@@ -97,10 +97,10 @@ int ef_vi_receive_init(ef_vi *vi, ef_addr addr, ef_request_id id)
     EFSIM_MUST(addr % 64 == 0, "a buffer at %#llx, which is no multiple of 64", (unsigned long long)addr);
     EFSIM_MUST(v->rx_added - v->rx_removed < v->rx_mask, "the receive ring is full");
     if (v->nic->options.strict) {
-        check_not_posted(v, addr);
+        check_not_posted(v, buffer, addr);
         memset(buffer, POISON, BUFFER);
     }
-    v->rx[v->rx_added++ & v->rx_mask] = (struct efsim_rx_desc){.buffer = buffer, .addr = addr, .id = id};
+    v->rx[v->rx_added++ & v->rx_mask] = (struct efsim_rx_desc){.buffer = buffer, .id = id};
     return 0;
 }
 
@@ -157,17 +157,6 @@ static unsigned classify(const uint8_t *frame, uint32_t len)
     else
         return EF_VI_DISCARD_RX_L4_CLASS_OTHER;
     return right ? 0 : EF_VI_DISCARD_RX_L4_CSUM_ERR;
-}
-
-/* Untagged IPv4 without options, no fragment. */
-static inline bool is_right(const uint8_t *frame, uint32_t len)
-{
-    const uint8_t *ip = frame + 14, *segment = ip + 20;
-    uint32_t total = sf_load16_be(ip + 2);
-
-    if (SF_UNLIKELY(total < (ip[9] == IPPROTO_UDP ? 28 : 40) || 14 + total > len || !header_sum_is_right(ip, 20)))
-        return false;
-    return segment_sum_is_right(ip, segment, (uint16_t)(total - 20));
 }
 
 static unsigned flags_of(unsigned subtype)
@@ -317,7 +306,7 @@ static inline bool into_one(ef_vi *vi, const uint8_t *frame, uint32_t len)
     ef_event *event = &v->events[v->events_last & v->events_mask];
 
     if (SF_UNLIKELY(!v->plain || len > EFSIM_RX_BYTES - EFSIM_PREFIX || v->rx_posted == v->rx_filled || v->halted ||
-                    v->nic->faults.discards || !efsim_knows(v->nic, frame, len) || !is_right(frame, len)))
+                    v->nic->faults.discards || !efsim_knows(v->nic, frame, len) || classify(frame, len) & v->discards))
         return false;
     v->nic->counts.received++;
     put_prefix(vi, d->buffer, len);
