@@ -177,7 +177,7 @@ def test_interleave(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         async with echo_server() as good:
-            dead = ("::1", free_port(host="::1"))
+            dead = ("::1", free_port())
             monkeypatch.setattr(loop, "_ensure_resolved", resolving_to(dead, dead, good))
             for interleave in (0, 1, 2):
                 _, protocol = await loop.create_connection(
