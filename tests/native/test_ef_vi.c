@@ -193,6 +193,30 @@ static void test_starved(const struct setup *setup)
     end(&pair);
 }
 
+/* A NIC that is never found idle is given buffers too: not in eights, but long before it has none. */
+static void test_never_idle(const struct setup *setup)
+{
+    struct contract_pair pair;
+    struct sf_frame frames[8];
+    const struct efsim_vi *v;
+    uint32_t posted, enough;
+
+    begin(&pair, setup);
+    v = nic[1]->vi;
+    posted = v->rx_posted - v->rx_filled;
+    enough = posted / 4 < 32 ? posted / 4 : 32;
+    for (uint32_t i = 0; i < 5000; i++) {
+        contract_send_surely(&pair, 100, i);
+        CHECK(pair.b->fast.rx_burst(pair.b, frames, 8) == 1);
+        pair.b->fast.rx_release(pair.b, frames, 1);
+        CHECK(v->rx_posted - v->rx_filled >= posted - enough - 8);
+        turn(pair.a);
+    }
+    turn(pair.b); /* idle */
+    CHECK(v->rx_posted - v->rx_filled > posted - 8 && nic[1]->counts.no_descriptor == 0);
+    end(&pair);
+}
+
 /* ---- sending ---- */
 
 static void test_ctpio(void)
@@ -691,6 +715,9 @@ int main(void)
     test_starved(&ef10);
     test_starved(&ef10_quick);
     test_starved(&efct);
+    test_never_idle(&ef10);
+    test_never_idle(&ef10_quick);
+    test_never_idle(&(struct setup){.options = {.arch = EF_VI_ARCH_EF10}, .frames = 64});
     test_ctpio();
     test_short_frames(&ef10);
     test_short_frames(&ef10_quick);

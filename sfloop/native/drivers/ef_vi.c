@@ -86,43 +86,6 @@ static int burst_without_nic(struct efvi *d, struct sf_frame *frames, int n)
 
 /* ---- every turn ---- */
 
-static inline void refill_now_and_then(struct efvi *d)
-{
-    if (SF_UNLIKELY(ef_vi_receive_fill_level(&d->vi) <= d->rx.refill_at) && d->rx.n_free >= EFVI_POST)
-        efvi_refill(d);
-}
-
-__attribute__((noinline)) static int take_events(struct efvi *d, const ef_event *events, int n_events, struct sf_frame *frames,
-                                                 int n)
-{
-    struct efvi_rx *rx = &d->rx;
-
-    rx->out = frames;
-    rx->n_out = 0;
-    rx->max_out = (uint32_t)n;
-    for (int i = 0; i < n_events && d->state == EFVI_UP; i++) {
-        switch (EF_EVENT_TYPE(events[i])) {
-        case EF_EVENT_TYPE_TX:
-        case EF_EVENT_TYPE_TX_WITH_TIMESTAMP:
-        case EF_EVENT_TYPE_TX_ERROR:
-            efvi_tx_event(d, &events[i]);
-            break;
-        case EF_EVENT_TYPE_RESET:
-        case EF_EVENT_TYPE_OFLOW:
-            efvi_lose(d);
-            break;
-        default:
-            efvi_rx_event(d, &events[i]);
-            break;
-        }
-    }
-    if (SF_LIKELY(d->state == EFVI_UP))
-        refill_now_and_then(d);
-    rx->lent += rx->n_out;
-    n = (int)rx->n_out;
-    return SF_LIKELY(rx->first == rx->whole) ? n : n + efvi_hand_out(d, frames + n, (int)rx->max_out - n);
-}
-
 static int ef_vi_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
 {
     struct efvi *d = efvi_of(driver);
@@ -135,8 +98,8 @@ static int ef_vi_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int
         return efvi_hand_out(d, frames, n);
     n_events = ef_eventq_poll(&d->vi, events, EFVI_EVENTS);
     if (SF_UNLIKELY(n_events > 0))
-        return take_events(d, events, n_events, frames, n);
-    refill_now_and_then(d);
+        return efvi_take_events(d, events, n_events, frames, n);
+    efvi_refill_at(d, d->rx.refill_at);
     return 0;
 }
 

@@ -26,6 +26,7 @@
 #define EFVI_PAGE 4096u       /* DMA addresses are contiguous within one */
 #define EFVI_RX_BUFFER 2048u  /* the NIC fills as much of it as ef_vi_receive_buffer_len() says */
 #define EFVI_POST 8u          /* descriptors reach the NIC in eights only */
+#define EFVI_POST_UNDER_LOAD 32u
 #define EFVI_EVENTS 16
 #define EFVI_FLOWS 1024
 #define EFVI_FLOW_ADDRS 8     /* of a flow to any local address: of the interface's addresses, so many */
@@ -60,7 +61,9 @@ struct efvi_rx {
     uint32_t n_out, max_out;
     uint32_t *free; /* buffers that are neither the NIC's nor lent */
     uint32_t n_free, buffers;
-    int refill_at; /* with so many posted or fewer, eight more can be; -1: none ever (EFCT) */
+    /* With so many posted or fewer, more are: when nothing has come, and when something has, which is not to wait for the
+     * doorbell. -1: none ever (EFCT). */
+    int refill_at, refill_under_load;
     uint32_t lent; /* frames that are out: nothing of the VI may go as long as there are any */
     uint32_t prefix, room;
     uint32_t seen; /* bytes of the frame that is being put together, as the events count them */
@@ -73,7 +76,10 @@ struct efvi_rx {
     uint32_t good; /* SF_FRAME_CHECKSUM_GOOD, if the NIC discards what is not */
 };
 
+/* A buffer to send from, and what it carries. */
 struct efvi_sent {
+    uint8_t *data;
+    ef_addr addr; /* the same for the NIC */
     uint64_t number;
     uint32_t reserved;
     uint8_t method;
@@ -91,8 +97,12 @@ struct efvi_tx {
     uint32_t ctpio_max, ctpio_threshold;
     uint32_t pio_free; /* bits */
     uint64_t committed;
-    struct sf_stamp stamps[EFVI_STAMPS];
-    uint32_t stamps_first, stamps_last;
+};
+
+/* Frames that have left, a ring. */
+struct efvi_stamps {
+    struct sf_stamp ring[EFVI_STAMPS];
+    uint32_t first, last;
 };
 
 struct efvi_flow {
@@ -136,6 +146,7 @@ struct efvi {
     int *buckets;
     int n_any;
     ef_filter_cookie sniff;
+    struct efvi_stamps stamps; /* behind what every frame needs */
 };
 
 static inline struct efvi *efvi_of(struct sf_driver *driver)
@@ -153,7 +164,8 @@ __attribute__((format(printf, 3, 4))) int efvi_fail(char *message, int code, con
 /* ef_vi_receive.c */
 void efvi_rx_reset(struct efvi *d);
 void efvi_refill(struct efvi *d);
-void efvi_rx_event(struct efvi *d, const ef_event *event);
+/* What the events of one poll bring: frames handed out, up to n; the rest waits. */
+int efvi_take_events(struct efvi *d, const ef_event *events, int n_events, struct sf_frame *frames, int n);
 int efvi_hand_out(struct efvi *d, struct sf_frame *frames, int n);
 void efvi_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n);
 
@@ -179,6 +191,12 @@ void efvi_flows_remove(struct efvi *d);
 void efvi_flows_follow_addresses(struct efvi *d);
 /* Whether a frame belongs to a flow. A receive queue of the X3 brings frames of others that share it. */
 bool efvi_flows_match(const struct efvi *d, const uint8_t *frame, uint32_t len);
+
+static inline void efvi_refill_at(struct efvi *d, int level)
+{
+    if (SF_UNLIKELY(ef_vi_receive_fill_level(&d->vi) <= level) && d->rx.n_free >= EFVI_POST)
+        efvi_refill(d);
+}
 
 /* ef_vi.c: the VI is of no use any more. */
 void efvi_lose(struct efvi *d);

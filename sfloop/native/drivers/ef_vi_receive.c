@@ -326,9 +326,18 @@ static void referred_discarded(struct efvi *d, const ef_event *event)
         referred(d, event->rx_ref_discard.pkt_id, event->rx_ref_discard.len, 0);
 }
 
-__attribute__((noinline)) static void rarer_event(struct efvi *d, const ef_event *event)
+/* Nearly every event is that a frame has come. */
+__attribute__((noinline)) static void other_event(struct efvi *d, const ef_event *event)
 {
     switch (EF_EVENT_TYPE(*event)) {
+    case EF_EVENT_TYPE_TX:
+    case EF_EVENT_TYPE_TX_WITH_TIMESTAMP:
+    case EF_EVENT_TYPE_TX_ERROR:
+        efvi_tx_event(d, event);
+        break;
+    case EF_EVENT_TYPE_RX_REF:
+        referred(d, event->rx_ref.pkt_id, event->rx_ref.len, d->rx.good);
+        break;
     case EF_EVENT_TYPE_RX_DISCARD:
         one_discarded(d, event);
         break;
@@ -349,22 +358,11 @@ __attribute__((noinline)) static void rarer_event(struct efvi *d, const ef_event
         d->rx.skipping = false;
         d->stats.rx_dropped++;
         break;
-    default:
-        break;
-    }
-}
-
-void efvi_rx_event(struct efvi *d, const ef_event *event)
-{
-    switch (EF_EVENT_TYPE(*event)) {
-    case EF_EVENT_TYPE_RX:
-        one(d, event);
-        break;
-    case EF_EVENT_TYPE_RX_REF:
-        referred(d, event->rx_ref.pkt_id, event->rx_ref.len, d->rx.good);
+    case EF_EVENT_TYPE_RESET:
+    case EF_EVENT_TYPE_OFLOW:
+        efvi_lose(d);
         break;
     default:
-        rarer_event(d, event);
         break;
     }
 }
@@ -390,6 +388,26 @@ int efvi_hand_out(struct efvi *d, struct sf_frame *frames, int n)
     }
     rx->lent += (uint32_t)taken;
     return taken;
+}
+
+int efvi_take_events(struct efvi *d, const ef_event *events, int n_events, struct sf_frame *frames, int n)
+{
+    struct efvi_rx *rx = &d->rx;
+
+    rx->out = frames;
+    rx->n_out = 0;
+    rx->max_out = (uint32_t)n;
+    for (int i = 0; i < n_events && d->state == EFVI_UP; i++) {
+        if (SF_LIKELY(EF_EVENT_TYPE(events[i]) == EF_EVENT_TYPE_RX))
+            one(d, &events[i]);
+        else
+            other_event(d, &events[i]);
+    }
+    if (SF_LIKELY(d->state == EFVI_UP))
+        efvi_refill_at(d, rx->refill_under_load);
+    rx->lent += rx->n_out;
+    n = (int)rx->n_out;
+    return SF_LIKELY(rx->first == rx->whole) ? n : n + efvi_hand_out(d, frames + n, (int)rx->max_out - n);
 }
 
 void efvi_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)

@@ -293,6 +293,16 @@ static void open_sending(struct efvi *d)
         open_pio(d);
 }
 
+/* When so few are left of `posted` that `n` can follow, or a quarter of them where they are few. */
+static int level_for(int posted, uint32_t n)
+{
+    int enough = (int)n < posted / 4 ? (int)n : posted / 4;
+
+    if (enough < (int)EFVI_POST)
+        enough = (int)EFVI_POST;
+    return posted > enough ? posted - enough : 0;
+}
+
 static void open_receiving(struct efvi *d)
 {
     int posted;
@@ -303,12 +313,13 @@ static void open_receiving(struct efvi *d)
         d->rx.room = EFVI_RX_BUFFER;
     d->rx.check_flows = d->rx.refs && capability(d, EF_VI_CAP_RX_SHARED) && !d->mode.exclusive;
     efvi_rx_reset(d);
-    d->rx.refill_at = -1;
+    d->rx.refill_at = d->rx.refill_under_load = -1;
     if (d->rx.refs)
         return;
     efvi_refill(d);
     posted = ef_vi_receive_fill_level(&d->vi);
-    d->rx.refill_at = posted > (int)EFVI_POST ? posted - (int)EFVI_POST : 0;
+    d->rx.refill_at = level_for(posted, EFVI_POST);
+    d->rx.refill_under_load = level_for(posted, EFVI_POST_UNDER_LOAD);
 }
 
 static int watch(struct efvi *d, char *message)

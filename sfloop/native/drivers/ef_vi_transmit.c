@@ -14,15 +14,19 @@ static inline size_t offset_of(const struct efvi *d, uint32_t id)
     return d->tx_offset + (size_t)id * d->tx.stride;
 }
 
-/* Nothing is under way: the VI is new. What was reserved stays so: it comes back by tx_commit() or tx_cancel(). */
+/* Nothing is under way: the VI is new, and its addresses are. What was reserved stays so: it comes back by tx_commit() or
+ * tx_cancel(). */
 void efvi_tx_reset(struct efvi *d)
 {
     struct efvi_tx *tx = &d->tx;
 
     tx->n_free = 0;
-    for (uint32_t id = tx->buffers; id-- > 0;)
+    for (uint32_t id = tx->buffers; id-- > 0;) {
+        tx->sent[id].data = d->memory + offset_of(d, id);
+        tx->sent[id].addr = ef_memreg_dma_addr(&d->memreg, offset_of(d, id));
         if (!tx->sent[id].reserved)
             tx->free[tx->n_free++] = id;
+    }
     tx->unpushed = tx->by_dma = 0;
     tx->pio_free = 0;
 }
@@ -46,7 +50,7 @@ int efvi_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pie
     }
     id = tx->free[--tx->n_free];
     tx->sent[id].reserved = len;
-    pieces[0] = (struct sf_frame){.data = d->memory + offset_of(d, id), .len = len, .token = id};
+    pieces[0] = (struct sf_frame){.data = tx->sent[id].data, .len = len, .token = id};
     return 1;
 }
 
@@ -84,7 +88,7 @@ static int describe(struct efvi *d, uint32_t id, uint32_t len, ef_iovec *iov)
     return n;
 }
 
-static int by_dma(struct efvi *d, uint32_t id, uint32_t len)
+__attribute__((noinline)) static int by_dma(struct efvi *d, uint32_t id, uint32_t len)
 {
     ef_iovec iov[EFVI_PIECES];
     int n = describe(d, id, len, iov), rc = ef_vi_transmitv_init(&d->vi, iov, n, (ef_request_id)id);
@@ -97,24 +101,29 @@ static int by_dma(struct efvi *d, uint32_t id, uint32_t len)
     return 0;
 }
 
-/* The fallback follows without fail: the next send would otherwise be taken for it. */
-static int by_ctpio(struct efvi *d, uint32_t id, uint32_t len)
+__attribute__((noinline)) static int fall_back_in_pages(struct efvi *d, uint32_t id, uint32_t len)
 {
     ef_iovec iov[EFVI_PIECES];
 
-    ef_vi_transmit_ctpio(&d->vi, d->memory + offset_of(d, id), len, d->tx.ctpio_threshold);
-    d->tx.sent[id].method = EFVI_CTPIO;
-    if (SF_LIKELY(d->tx.stride <= EFVI_PAGE))
-        return ef_vi_transmit_ctpio_fallback(&d->vi, ef_memreg_dma_addr(&d->memreg, offset_of(d, id)), len,
-                                             (ef_request_id)id);
     return ef_vi_transmitv_ctpio_fallback(&d->vi, iov, describe(d, id, len, iov), (ef_request_id)id);
 }
 
-static int by_pio(struct efvi *d, uint32_t id, uint32_t len)
+/* The fallback follows without fail: the next send would otherwise be taken for it. */
+static inline int by_ctpio(struct efvi *d, uint32_t id, uint32_t len)
+{
+    struct efvi_sent *sent = &d->tx.sent[id];
+
+    ef_vi_transmit_ctpio(&d->vi, sent->data, len, d->tx.ctpio_threshold);
+    sent->method = EFVI_CTPIO;
+    if (SF_UNLIKELY(d->tx.descriptors != 1))
+        return fall_back_in_pages(d, id, len);
+    return ef_vi_transmit_ctpio_fallback(&d->vi, sent->addr, len, (ef_request_id)id);
+}
+
+__attribute__((noinline)) static int by_pio(struct efvi *d, uint32_t id, uint32_t len)
 {
     int slot = __builtin_ctz(d->tx.pio_free);
-    int rc = ef_vi_transmit_copy_pio(&d->vi, slot * (int)EFVI_PIO_SLOT, d->memory + offset_of(d, id), (int)len,
-                                     (ef_request_id)id);
+    int rc = ef_vi_transmit_copy_pio(&d->vi, slot * (int)EFVI_PIO_SLOT, d->tx.sent[id].data, (int)len, (ef_request_id)id);
 
     if (rc < 0)
         return rc;
@@ -125,17 +134,27 @@ static int by_pio(struct efvi *d, uint32_t id, uint32_t len)
 }
 
 /* While frames wait for the doorbell, those after them have to wait behind them. */
-static int send_frame(struct efvi *d, uint32_t id, uint32_t len)
+static inline int send_frame(struct efvi *d, uint32_t id, uint32_t len)
 {
     struct efvi_tx *tx = &d->tx;
 
-    if (tx->ctpio_only)
-        return by_ctpio(d, id, len);
-    if (tx->method == EFVI_CTPIO && len <= tx->ctpio_max && !tx->by_dma)
+    if (SF_LIKELY(tx->method == EFVI_CTPIO && len <= tx->ctpio_max && !tx->by_dma) || tx->ctpio_only)
         return by_ctpio(d, id, len);
     if (tx->method == EFVI_PIO && len <= EFVI_PIO_SLOT && tx->pio_free && !tx->unpushed)
         return by_pio(d, id, len);
     return by_dma(d, id, len);
+}
+
+__attribute__((noinline)) static void refuse(struct efvi *d, struct sf_frame *pieces, int n)
+{
+    d->stats.tx_errors++;
+    efvi_tx_cancel(&d->base, pieces, n);
+}
+
+/* With nothing of what the buffer held before. */
+__attribute__((noinline)) static void fill_up(uint8_t *data, uint32_t len)
+{
+    memset(data + len, 0, EFVI_SHORTEST - len);
 }
 
 void efvi_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
@@ -143,28 +162,24 @@ void efvi_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
     struct efvi *d = efvi_of(driver);
     struct efvi_tx *tx = &d->tx;
     uint32_t id = (uint32_t)pieces[0].token, len = pieces[0].len;
-    uint64_t number = ++tx->committed;
+    struct efvi_sent *sent = &tx->sent[id];
 
-    if (SF_UNLIKELY(n != 1 || pieces[0].token >= tx->buffers || !tx->sent[id].reserved || len > tx->sent[id].reserved ||
-                    len < SF_ETHERNET_HEADER || d->state != EFVI_UP)) {
-        d->stats.tx_errors++;
-        efvi_tx_cancel(driver, pieces, n);
+    tx->committed++;
+    if (SF_UNLIKELY(n != 1 || pieces[0].token >= tx->buffers || len > sent->reserved || len < SF_ETHERNET_HEADER ||
+                    d->state != EFVI_UP)) {
+        refuse(d, pieces, n);
         return;
     }
-    d->stats.tx_bytes += len;
-    if (len < EFVI_SHORTEST) { /* with nothing of what the buffer held before */
-        memset(d->memory + offset_of(d, id) + len, 0, EFVI_SHORTEST - len);
-        len = EFVI_SHORTEST;
-    }
-    if (SF_UNLIKELY(send_frame(d, id, len) < 0)) { /* there was room when it was reserved */
-        d->stats.tx_bytes -= pieces[0].len;
-        d->stats.tx_errors++;
-        efvi_tx_cancel(driver, pieces, n);
+    if (SF_UNLIKELY(len < EFVI_SHORTEST))
+        fill_up(sent->data, len);
+    if (SF_UNLIKELY(send_frame(d, id, len < EFVI_SHORTEST ? EFVI_SHORTEST : len) < 0)) { /* there was room when it was reserved */
+        refuse(d, pieces, n);
         return;
     }
-    tx->sent[id].reserved = 0;
-    tx->sent[id].number = number;
+    sent->reserved = 0;
+    sent->number = tx->committed;
     d->stats.tx_frames++;
+    d->stats.tx_bytes += len;
 }
 
 void efvi_tx_flush(struct sf_driver *driver)
@@ -195,17 +210,17 @@ static void completed(struct efvi *d, uint32_t id)
 
 static void keep_stamp(struct efvi *d, const ef_event *event)
 {
-    struct efvi_tx *tx = &d->tx;
+    struct efvi_stamps *stamps = &d->stamps;
     uint32_t id = (uint32_t)EF_EVENT_TX_WITH_TIMESTAMP_RQ_ID(*event);
 
     /* No time, or a clock that was never set: that it has left is all there is to know. */
-    if (id >= tx->buffers || !EF_EVENT_TX_WITH_TIMESTAMP_SEC(*event) ||
+    if (id >= d->tx.buffers || !EF_EVENT_TX_WITH_TIMESTAMP_SEC(*event) ||
         !(EF_EVENT_TX_WITH_TIMESTAMP_SYNC_FLAGS(*event) & EF_VI_SYNC_FLAG_CLOCK_SET))
         return;
-    if (tx->stamps_last - tx->stamps_first == EFVI_STAMPS)
-        tx->stamps_first++;
-    tx->stamps[tx->stamps_last++ % EFVI_STAMPS] = (struct sf_stamp){
-        .number = tx->sent[id].number,
+    if (stamps->last - stamps->first == EFVI_STAMPS)
+        stamps->first++;
+    stamps->ring[stamps->last++ % EFVI_STAMPS] = (struct sf_stamp){
+        .number = d->tx.sent[id].number,
         .timestamp = (sf_ns)EF_EVENT_TX_WITH_TIMESTAMP_SEC(*event) * SF_SEC + EF_EVENT_TX_WITH_TIMESTAMP_NSEC(*event),
     };
 }
@@ -253,10 +268,10 @@ void efvi_tx_event(struct efvi *d, const ef_event *event)
 
 int efvi_tx_stamps(struct sf_driver *driver, struct sf_stamp *stamps, int max)
 {
-    struct efvi_tx *tx = &efvi_of(driver)->tx;
+    struct efvi_stamps *left = &efvi_of(driver)->stamps;
     int n = 0;
 
-    while (n < max && tx->stamps_first != tx->stamps_last)
-        stamps[n++] = tx->stamps[tx->stamps_first++ % EFVI_STAMPS];
+    while (n < max && left->first != left->last)
+        stamps[n++] = left->ring[left->first++ % EFVI_STAMPS];
     return n;
 }
