@@ -83,6 +83,7 @@ struct efsim_filter {
 /* The flow of the last frame that a filter has let in: the next one is likely to be of it. */
 struct efsim_known {
     uint64_t addrs;
+    uint64_t pseudo; /* the sum of the pseudo-header, without its length */
     uint32_t ports;
     uint8_t protocol; /* 0: there is none */
 };
@@ -136,7 +137,12 @@ struct efsim_vi {
     struct efsim_nic *nic;
     ef_driver_handle handle;
     unsigned discards;
-    bool halted;
+    union {
+        struct {
+            bool halted, ctpio_pending, tx_stopped, tx_error_seen;
+        };
+        uint32_t impeded; /* a send: any of them */
+    };
     bool plain; /* EF10, an event for each frame: what nearly all of it is, in the shortest way */
     uint32_t turn; /* polls so far */
 
@@ -152,7 +158,7 @@ struct efsim_vi {
     uint32_t fifo_used;
     size_t ctpio_len; /* a CTPIO send that lacks its fallback */
     uint64_t ctpio_sum;
-    bool ctpio_pending, ctpio_sent, tx_stopped, tx_error_seen;
+    bool ctpio_sent;
 
     struct efsim_superbuf superbuf[EFSIM_SUPERBUFS];
     int current;

@@ -9,6 +9,7 @@
 #define BURST 16
 #define POISON 0xa5
 #define BUFFER 2048 /* what a buffer that is posted must have */
+#define HEADERS (SF_CACHE_LINE - EFSIM_PREFIX) /* bytes of a frame in its buffer's first line */
 
 struct prefix {
     uint64_t stamped; /* the NIC's clock is read when somebody asks: a real one's takes no time of the program's */
@@ -298,6 +299,28 @@ static void report_packets(struct efsim_vi *v)
     efsim_put_event(v, &event);
 }
 
+/* The sums of what efsim_knows(). */
+static inline bool sums_are_right(const struct efsim_known *known, const uint8_t *frame, uint32_t len)
+{
+    const uint8_t *ip = frame + 14, *segment = ip + 20;
+    uint32_t total = sf_load16_be(ip + 2), n = total - 20;
+
+    if (SF_UNLIKELY(total < 28 || total > len - 14 || !header_sum_is_right(ip, 20)))
+        return false;
+    return sf_sum_fold(sf_sum_bytes(known->pseudo + sf_be16((uint16_t)n), segment, n)) == 0xffff;
+}
+
+/* A copy whose first lines do not wait for what has yet to arrive of the frame: the headers, up to the end of the buffer's
+ * first line, are read and written by themselves, so that whoever looks at them next has them from the stores. */
+static inline void copy_in(uint8_t *to, const uint8_t *frame, uint32_t len)
+{
+    memcpy(to, frame, 16);
+    memcpy(to + 16, frame + 16, 16);
+    memcpy(to + 18, frame + 18, 16);
+    memcpy(to + 34, frame + 34, 16);
+    sim_copy(to + HEADERS, frame + HEADERS, len - HEADERS);
+}
+
 /* A frame of a known flow with nothing wrong about it, into one buffer. */
 static inline bool into_one(ef_vi *vi, const uint8_t *frame, uint32_t len)
 {
@@ -305,12 +328,12 @@ static inline bool into_one(ef_vi *vi, const uint8_t *frame, uint32_t len)
     struct efsim_rx_desc *d = &v->rx[v->rx_filled & v->rx_mask];
     ef_event *event = &v->events[v->events_last & v->events_mask];
 
-    if (SF_UNLIKELY(!v->plain || len > EFSIM_RX_BYTES - EFSIM_PREFIX || v->rx_posted == v->rx_filled || v->halted ||
-                    v->nic->faults.discards || !efsim_knows(v->nic, frame, len) || classify(frame, len) & v->discards))
+    if (SF_UNLIKELY(len < HEADERS || len > EFSIM_RX_BYTES - EFSIM_PREFIX || v->rx_posted == v->rx_filled ||
+                    !efsim_knows(v->nic, frame, len) || !sums_are_right(&v->nic->known, frame, len)))
         return false;
     v->nic->counts.received++;
     put_prefix(vi, d->buffer, len);
-    sim_copy(d->buffer + EFSIM_PREFIX, frame, len);
+    copy_in(d->buffer + EFSIM_PREFIX, frame, len);
     d->first = true;
     v->rx_filled++;
     v->events_last++;
@@ -491,6 +514,16 @@ __attribute__((noinline)) static void take_any(ef_vi *vi, const uint8_t *frame, 
         into_buffers(vi, frame, len);
 }
 
+__attribute__((noinline)) static void take(ef_vi *vi, const struct sf_frame *frames, int n)
+{
+    struct efsim_vi *v = vi->sim;
+    bool plain = v->plain && !v->halted && !v->nic->faults.discards;
+
+    for (int i = 0; i < n; i++)
+        if (SF_UNLIKELY(!plain || !into_one(vi, frames[i].data, frames[i].len)))
+            take_any(vi, frames[i].data, frames[i].len);
+}
+
 /* So many frames as there is certainly room for events about. */
 void efsim_receive(ef_vi *vi)
 {
@@ -504,8 +537,6 @@ void efsim_receive(ef_vi *vi)
     n = wire->fast.rx_burst(wire, frames, BURST);
     if (SF_LIKELY(!n))
         return;
-    for (int i = 0; i < n; i++)
-        if (SF_UNLIKELY(!into_one(vi, frames[i].data, frames[i].len)))
-            take_any(vi, frames[i].data, frames[i].len);
+    take(vi, frames, n);
     wire->fast.rx_release(wire, frames, n);
 }
