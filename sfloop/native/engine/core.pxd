@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.engine cimport sf_engine, sf_linger, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
+from sfloop.native.engine.engine cimport sf_engine, sf_linger, sf_ns, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
 
 
 cdef class LoopCore:
@@ -51,7 +51,7 @@ cdef class LoopCore:
     cdef dict own_keyword(self)
     cdef int dispatch(self) except -1
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1
-    cdef int take_due(self) except -1
+    cdef int take_due(self, sf_ns now) except -1
     cdef int run_queue(self, sf_ready *queue) except -1
     cdef int run(self, object handle) except -1
     cdef int run_debugged(self, object handle) except -1

@@ -568,13 +568,14 @@ cdef class LoopCore:
 
     cdef int turn(self) except -1:
         cdef sf_engine *e = self.engine
+        cdef bint fresh = False
         self.dispatching = False
         if e.event_next >= e.event_count:  # else SystemExit or KeyboardInterrupt cut the last turn short
-            self.gather()
+            fresh = self.gather()
         # Which timers are due is settled before anything runs: a task that was just made starts before a timer that was
-        # set with it ends.
+        # set with it ends. To read the clock takes as long as half of all this: a poll has read it.
         if e.timers.count:
-            self.take_due()
+            self.take_due(e.now if fresh else sf_now())
         if e.ready.count:
             self.run_queue(&e.ready)
         if e.event_next < e.event_count:
@@ -586,7 +587,7 @@ cdef class LoopCore:
         return 0
 
     cdef int gather(self) except -1:
-        """Polls; waits first if nothing is ready."""
+        """Polls; waits first if nothing is ready. Returns whether the engine's `now` is of this turn."""
         cdef sf_engine *e = self.engine
         cdef sf_ns deadline
         cdef int n = 0
@@ -608,7 +609,7 @@ cdef class LoopCore:
             return 0
         elif sf_engine_may_skip_poll(e):
             PyErr_CheckSignals()
-            return 0
+            return 1
         elif e.stats.turns % POLLS_HOLDING_GIL == 0:
             with nogil:
                 n = sf_engine_poll(e)
@@ -620,7 +621,7 @@ cdef class LoopCore:
             raise os_error(-n)
         self.polled_events = n > 0
         PyErr_CheckSignals()
-        return 0
+        return 1
 
     cdef bint linger(self, Sink sink, sf_linger *call) except -1:
         """Waits for data of `sink` where the caller stands, in a callback, for LINGER ns or until anything else is to be done.
@@ -683,9 +684,8 @@ cdef class LoopCore:
             base_events.logger.warning("Executing %r took %.3f seconds", sink, took)
         return 0
 
-    cdef int take_due(self) except -1:
+    cdef int take_due(self, sf_ns now) except -1:
         cdef sf_engine *e = self.engine
-        cdef sf_ns now = sf_now()
         cdef PyObject *timer
         while e.timers.count and e.timers.heap[0].when <= now:
             timer = <PyObject *>sf_timers_pop(&e.timers)

@@ -84,7 +84,10 @@ int sf_engine_poll(struct sf_engine *e)
 
 bool sf_engine_may_skip_poll(struct sf_engine *e)
 {
-    return !e->kernel->touched && !e->n_stacks && sf_now() - e->kernel_polled < BUSY_INTERVAL;
+    if (e->kernel->touched || e->n_stacks)
+        return false;
+    e->now = sf_now();
+    return e->now - e->kernel_polled < BUSY_INTERVAL;
 }
 
 /* ---- the wait ---- */

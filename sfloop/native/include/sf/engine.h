@@ -179,7 +179,7 @@ int sf_engine_linger(struct sf_engine *, struct sf_linger *, sf_ns deadline, sf_
 /*
  * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 4 us ago
  * and nothing was sent or watched since. What the program does itself is thus seen by the very next turn, as in asyncio;
- * what comes from outside, at most that much later.
+ * what comes from outside, at most that much later. Reads the clock to say so, if it may.
  */
 bool sf_engine_may_skip_poll(struct sf_engine *);
 
