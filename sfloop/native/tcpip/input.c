@@ -10,6 +10,11 @@ static void refuse(struct sf_tcpip *t, enum sf_refusal reason)
     t->counters.refused[reason]++;
 }
 
+static inline bool same_mac(const uint8_t *a, const uint8_t *b)
+{
+    return sf_load32(a) == sf_load32(b) && sf_load16(a + 4) == sf_load16(b + 4);
+}
+
 /* An address of a station's own must come in a frame of its own; a group's or everybody's, in one for a group (RFC 1122,
  * 3.3.6). A wire has one other side only, and need not have addresses. */
 static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, uint32_t dst)
@@ -20,8 +25,7 @@ static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, uint32_t dst
         sf_count(t, SF_COUNT_RX_OTHER_VLAN);
         return false;
     }
-    if (SF_UNLIKELY(!group_frame && memcmp(eth->dst, t->interface.mac, sizeof(t->interface.mac)) &&
-                    !sf_tcpip_is_wire(t))) {
+    if (SF_UNLIKELY(!group_frame && !same_mac(eth->dst, t->interface.mac) && !sf_tcpip_is_wire(t))) {
         sf_count(t, SF_COUNT_RX_OTHER_MAC);
         return false;
     }
