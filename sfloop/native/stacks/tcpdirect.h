@@ -87,7 +87,6 @@ struct td_udp {
     sf_ns groups_due, groups_busy_until;
     int n_groups;
     struct td_group groups[TD_GROUPS];
-    struct sockaddr_in from;
     struct zfur_msg *msg; /* with one iovec */
     char msg_space[sizeof(struct zfur_msg) + sizeof(struct iovec)] __attribute__((aligned(16)));
 };
@@ -186,7 +185,8 @@ struct td_stack {
     struct epoll_event events[TD_EVENTS];
     struct zft_msg *msg;
     char msg_space[sizeof(struct zft_msg) + TD_PACKETS * sizeof(struct iovec)] __attribute__((aligned(16)));
-    char scratch[TD_SCRATCH];
+    struct sockaddr_in from[TD_PACKETS]; /* who sent the datagrams of the last batch, */
+    char scratch[TD_SCRATCH];            /* and those but its last */
 };
 
 static inline struct td_stack *td_of(struct sf_stack *stack)

@@ -215,7 +215,6 @@ static void read_sender(struct td_stack *t, struct td_udp *u, struct sockaddr_in
  */
 static int receive_direct(struct td_stack *t, struct td_sock *s, struct sf_datagram *out, int max)
 {
-    static _Thread_local struct sockaddr_in from[TD_PACKETS];
     struct td_udp *u = &s->udp;
     struct zfur_msg *msg = u->msg;
     size_t copied = 0, len;
@@ -231,9 +230,9 @@ static int receive_direct(struct td_stack *t, struct td_sock *s, struct sf_datag
         if (left && len > sizeof(t->scratch) - copied)
             left = 0;
         u->lent = true;
-        read_sender(t, u, &from[n]);
-        out[n] = (struct sf_datagram){.data = msg->iov[0].iov_base, .len = (uint32_t)len, .addr_len = sizeof(from[n]),
-                                      .addr = (const struct sockaddr *)&from[n], .timestamp = timestamp_of(t, u)};
+        read_sender(t, u, &t->from[n]);
+        out[n] = (struct sf_datagram){.data = msg->iov[0].iov_base, .len = (uint32_t)len, .addr_len = sizeof(t->from[n]),
+                                      .addr = (const struct sockaddr *)&t->from[n], .timestamp = timestamp_of(t, u)};
         if (left && n + 1 < max && n + 1 < TD_PACKETS) {
             memcpy(t->scratch + copied, msg->iov[0].iov_base, len);
             out[n].data = t->scratch + copied;

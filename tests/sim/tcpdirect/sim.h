@@ -157,6 +157,9 @@ struct zf_stack {
     char *buffers[SIM_ZOCKETS * SIM_QUEUE]; /* of datagrams */
     int epoll_fd, timer_fd;
     bool armed, pending, more;
+    unsigned passes; /* of the reactor */
+    sf_ns now;
+    long tick;
 };
 
 /* sim_attr.c */
@@ -165,10 +168,11 @@ int64_t sim_number(const struct zf_attr *, const char *name);
 const char *sim_text(const struct zf_attr *, const char *name);
 /* The negative errno that this call is to fail with, or 0. */
 int sim_fault(const char *function);
+extern bool sim_any_faults;
 SIM_API void sim_faults_set(const char *description); /* exported, for tests */
 #define SIM_FAULT()                                                                                                    \
     do {                                                                                                               \
-        int fault = sim_fault(__func__);                                                                               \
+        int fault = SF_UNLIKELY(sim_any_faults) ? sim_fault(__func__) : 0;                                             \
         if (fault)                                                                                                     \
             return fault;                                                                                              \
     } while (0)

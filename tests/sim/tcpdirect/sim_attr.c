@@ -188,6 +188,7 @@ static struct {
     char function[48];
     int error, times;
 } faults[16];
+bool sim_any_faults;
 
 void sim_faults_set(const char *description)
 {
@@ -198,6 +199,7 @@ void sim_faults_set(const char *description)
     while (n < 16 && (item = strsep(&rest, ",")))
         if (sscanf(item, "%47[a-z_]:%d:%d", faults[n].function, &faults[n].error, &faults[n].times) == 3)
             n++;
+    sim_any_faults = n > 0;
     free(all);
 }
 
