@@ -152,6 +152,8 @@ struct efsim_vi {
     struct efsim_rx_desc *rx;
     uint32_t rx_mask, rx_added, rx_posted, rx_filled, rx_removed;
     unsigned merging; /* descriptors of the last merged event, while it may take more */
+    struct sf_frame rest; /* a frame whose headers alone were taken yet; data NULL: there is none */
+    uint8_t *rest_to;
 
     struct efsim_tx_desc *tx;
     uint32_t tx_mask, tx_added, tx_pushed, tx_done, tx_removed, tx_reported;
@@ -198,6 +200,8 @@ static inline void efsim_move_event(ef_event *to, const ef_event *from)
 void efsim_put_event(struct efsim_vi *v, const ef_event *event);
 void efsim_read_received(struct efsim_vi *v, const ef_event *event);
 void efsim_receive(ef_vi *vi);  /* what has arrived on the wire */
+/* The rest of it, and the verdict: `event` is the last one, which says that it has come. */
+void efsim_receive_rest(struct efsim_vi *v, ef_event *event);
 void efsim_transmit(ef_vi *vi); /* what was pushed, as far as the wire takes it */
 void efsim_report_sent(ef_vi *vi);
 /* The handle is readable from now on, until the next ef_vi_prime(). */

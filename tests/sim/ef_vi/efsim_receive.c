@@ -310,30 +310,32 @@ static inline bool sums_are_right(const struct efsim_known *known, const uint8_t
     return sf_sum_fold(sf_sum_bytes(known->pseudo + sf_be16((uint16_t)n), segment, n)) == 0xffff;
 }
 
-/* A copy whose first lines do not wait for what has yet to arrive of the frame: the headers, up to the end of the buffer's
- * first line, are read and written by themselves, so that whoever looks at them next has them from the stores. */
-static inline void copy_in(uint8_t *to, const uint8_t *frame, uint32_t len)
+/* So that whoever looks at them next has each field from one store. */
+static inline void copy_headers(uint8_t *to, const uint8_t *frame)
 {
     memcpy(to, frame, 16);
     memcpy(to + 16, frame + 16, 16);
     memcpy(to + 18, frame + 18, 16);
     memcpy(to + 34, frame + 34, 16);
-    sim_copy(to + HEADERS, frame + HEADERS, len - HEADERS);
 }
 
-/* A frame of a known flow with nothing wrong about it, into one buffer. */
-static inline bool into_one(ef_vi *vi, const uint8_t *frame, uint32_t len)
+/* A frame of a known flow, into one buffer: the headers, which fill the buffer's first line, and the event. The rest of a frame
+ * comes from the other core somewhat later than its first line, and whatever waits for it is in the way of what need not. */
+static inline bool into_one(ef_vi *vi, const struct sf_frame *frame)
 {
     struct efsim_vi *v = vi->sim;
     struct efsim_rx_desc *d = &v->rx[v->rx_filled & v->rx_mask];
     ef_event *event = &v->events[v->events_last & v->events_mask];
+    uint32_t len = frame->len;
 
     if (SF_UNLIKELY(len < HEADERS || len > EFSIM_RX_BYTES - EFSIM_PREFIX || v->rx_posted == v->rx_filled ||
-                    !efsim_knows(v->nic, frame, len) || !sums_are_right(&v->nic->known, frame, len)))
+                    !efsim_knows(v->nic, frame->data, len)))
         return false;
     v->nic->counts.received++;
     put_prefix(vi, d->buffer, len);
-    copy_in(d->buffer + EFSIM_PREFIX, frame, len);
+    v->rest = *frame;
+    v->rest_to = d->buffer + EFSIM_PREFIX;
+    copy_headers(v->rest_to, frame->data);
     d->first = true;
     v->rx_filled++;
     v->events_last++;
@@ -342,6 +344,28 @@ static inline bool into_one(ef_vi *vi, const uint8_t *frame, uint32_t len)
     event->word[2] = (len + EFSIM_PREFIX) | EF_EVENT_FLAG_SOP << 16;
     event->word[3] = 0;
     return true;
+}
+
+static void finish(struct efsim_vi *v, ef_event *event)
+{
+    const uint8_t *data = v->rest.data;
+    uint32_t len = v->rest.len;
+
+    v->rest.data = NULL;
+    sim_copy(v->rest_to + HEADERS, data + HEADERS, len - HEADERS);
+    if (SF_LIKELY(sums_are_right(&v->nic->known, data, len)) || !(classify(data, len) & v->discards))
+        return;
+    v->nic->counts.discarded++;
+    event->word[0] = EF_EVENT_TYPE_RX_DISCARD;
+    event->word[3] = EF_EVENT_RX_DISCARD_CSUM_BAD;
+}
+
+void efsim_receive_rest(struct efsim_vi *v, ef_event *event)
+{
+    struct sf_driver *wire = v->nic->wire;
+
+    finish(v, event);
+    wire->fast.rx_release(wire, &v->rest, 1);
 }
 
 __attribute__((noinline)) static void into_buffers(ef_vi *vi, const uint8_t *frame, uint32_t len)
@@ -514,14 +538,21 @@ __attribute__((noinline)) static void take_any(ef_vi *vi, const uint8_t *frame, 
         into_buffers(vi, frame, len);
 }
 
-__attribute__((noinline)) static void take(ef_vi *vi, const struct sf_frame *frames, int n)
+/* Whether the frames may go back: not one alone, whose rest is still to come. */
+__attribute__((noinline)) static bool take(ef_vi *vi, const struct sf_frame *frames, int n)
 {
     struct efsim_vi *v = vi->sim;
     bool plain = v->plain && !v->halted && !v->nic->faults.discards;
 
-    for (int i = 0; i < n; i++)
-        if (SF_UNLIKELY(!plain || !into_one(vi, frames[i].data, frames[i].len)))
+    for (int i = 0; i < n; i++) {
+        if (SF_UNLIKELY(!plain || !into_one(vi, &frames[i])))
             take_any(vi, frames[i].data, frames[i].len);
+        else if (n == 1)
+            return false;
+        else
+            finish(v, &v->events[(v->events_last - 1) & v->events_mask]);
+    }
+    return true;
 }
 
 /* So many frames as there is certainly room for events about. */
@@ -537,6 +568,6 @@ void efsim_receive(ef_vi *vi)
     n = wire->fast.rx_burst(wire, frames, BURST);
     if (SF_LIKELY(!n))
         return;
-    take(vi, frames, n);
-    wire->fast.rx_release(wire, frames, n);
+    if (take(vi, frames, n))
+        wire->fast.rx_release(wire, frames, n);
 }

@@ -142,9 +142,12 @@ static void run_hardware(ef_vi *vi)
 int ef_eventq_has_event(const ef_vi *vi)
 {
     ef_vi *writable = (ef_vi *)(uintptr_t)vi;
+    struct efsim_vi *v = vi->sim;
 
     run_hardware(writable);
-    return vi->sim->events_first != vi->sim->events_last;
+    if (v->rest.data)
+        efsim_receive_rest(v, &v->events[(v->events_last - 1) & v->events_mask]);
+    return v->events_first != v->events_last;
 }
 
 /* An event with one descriptor frees it when it is read; a merged one when it is unbundled. */
@@ -176,6 +179,9 @@ int ef_eventq_poll(ef_vi *vi, ef_event *events, int n)
         efsim_move_event(&events[taken], &v->events[v->events_first++ & v->events_mask]);
         read_event(v, &events[taken++]);
     }
+    if (v->rest.data)
+        efsim_receive_rest(v, v->events_first == v->events_last ? &events[taken - 1]
+                                                                : &v->events[(v->events_last - 1) & v->events_mask]);
     return taken;
 }
 
