@@ -152,8 +152,12 @@ struct efsim_vi {
     struct efsim_rx_desc *rx;
     uint32_t rx_mask, rx_added, rx_posted, rx_filled, rx_removed;
     unsigned merging; /* descriptors of the last merged event, while it may take more */
-    struct sf_frame rest; /* a frame whose headers alone were taken yet; data NULL: there is none */
-    uint8_t *rest_to;
+    struct { /* of a frame whose headers alone were taken yet; data NULL: there is none */
+        const uint8_t *data;
+        uint8_t *to;
+        uint64_t token;
+        uint32_t len;
+    } rest;
 
     struct efsim_tx_desc *tx;
     uint32_t tx_mask, tx_added, tx_pushed, tx_done, tx_removed, tx_reported;

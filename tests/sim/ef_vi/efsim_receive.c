@@ -333,9 +333,11 @@ static inline bool into_one(ef_vi *vi, const struct sf_frame *frame)
         return false;
     v->nic->counts.received++;
     put_prefix(vi, d->buffer, len);
-    v->rest = *frame;
-    v->rest_to = d->buffer + EFSIM_PREFIX;
-    copy_headers(v->rest_to, frame->data);
+    v->rest.data = frame->data;
+    v->rest.to = d->buffer + EFSIM_PREFIX;
+    v->rest.token = frame->token;
+    v->rest.len = len;
+    copy_headers(d->buffer + EFSIM_PREFIX, frame->data);
     d->first = true;
     v->rx_filled++;
     v->events_last++;
@@ -352,7 +354,7 @@ static void finish(struct efsim_vi *v, ef_event *event)
     uint32_t len = v->rest.len;
 
     v->rest.data = NULL;
-    sim_copy(v->rest_to + HEADERS, data + HEADERS, len - HEADERS);
+    sim_copy(v->rest.to + HEADERS, data + HEADERS, len - HEADERS);
     if (SF_LIKELY(sums_are_right(&v->nic->known, data, len)) || !(classify(data, len) & v->discards))
         return;
     v->nic->counts.discarded++;
@@ -363,9 +365,10 @@ static void finish(struct efsim_vi *v, ef_event *event)
 void efsim_receive_rest(struct efsim_vi *v, ef_event *event)
 {
     struct sf_driver *wire = v->nic->wire;
+    struct sf_frame frame = {.token = v->rest.token};
 
     finish(v, event);
-    wire->fast.rx_release(wire, &v->rest, 1);
+    wire->fast.rx_release(wire, &frame, 1);
 }
 
 __attribute__((noinline)) static void into_buffers(ef_vi *vi, const uint8_t *frame, uint32_t len)
