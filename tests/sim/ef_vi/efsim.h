@@ -83,7 +83,6 @@ struct efsim_filter {
 /* The flow of the last frame that a filter has let in: the next one is likely to be of it. */
 struct efsim_known {
     uint64_t addrs;
-    uint64_t pseudo; /* the sum of the pseudo-header, without its length */
     uint32_t ports;
     uint8_t protocol; /* 0: there is none */
 };

@@ -128,12 +128,7 @@ bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len)
         seen += nic->filters[i].used;
         if (!matches(&nic->filters[i], frame + at, frame + at + header))
             continue;
-        nic->known = (struct efsim_known){
-            .addrs = sf_load64(frame + at + 12),
-            .pseudo = sf_sum_pseudo(sf_load32(frame + at + 12), sf_load32(frame + at + 16), frame[at + 9]),
-            .ports = sf_load32(frame + at + header),
-            .protocol = frame[at + 9],
-        };
+        nic->known = (struct efsim_known){sf_load64(frame + at + 12), sf_load32(frame + at + header), frame[at + 9]};
         return true;
     }
     return false;
