@@ -116,6 +116,27 @@ static inline void sf_pass_rx_stamps(struct sf_driver *driver, bool on)
     sf_driver_rx_stamps(sf_below(driver), on);
 }
 
+static inline int sf_pass_watch_port(struct sf_driver *driver, uint8_t protocol, uint16_t port, bool on)
+{
+    const struct sf_driver_control *control = sf_below(driver)->fast.control;
+
+    return control->watch_port ? control->watch_port(sf_below(driver), protocol, port, on) : -EOPNOTSUPP;
+}
+
+static inline uint32_t sf_pass_port_changes(struct sf_driver *driver, uint8_t protocol)
+{
+    const struct sf_driver_control *control = sf_below(driver)->fast.control;
+
+    return control->port_changes ? control->port_changes(sf_below(driver), protocol) : 0;
+}
+
+static inline int sf_pass_filter_renew(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    const struct sf_driver_control *control = sf_below(driver)->fast.control;
+
+    return control->filter_renew ? control->filter_renew(sf_below(driver), flow) : -EOPNOTSUPP;
+}
+
 /* Adds to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */
 __attribute__((format(printf, 2, 3))) static inline void sf_mode_add(struct sf_driver_caps *caps, const char *format, ...)
 {

@@ -402,6 +402,9 @@ static const struct sf_driver_control fault_control = {
     .disarm = sf_pass_disarm,
     .sniff = sf_pass_sniff,
     .rx_stamps = sf_pass_rx_stamps,
+    .watch_port = sf_pass_watch_port,
+    .port_changes = sf_pass_port_changes,
+    .filter_renew = sf_pass_filter_renew,
 };
 
 static const struct sf_driver_fast fault_fast = {

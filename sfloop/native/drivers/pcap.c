@@ -192,6 +192,9 @@ static const struct sf_driver_control pcap_control = {
     .sniff = sf_pass_sniff,
     .tx_stamps = sf_pass_tx_stamps,
     .rx_stamps = sf_pass_rx_stamps,
+    .watch_port = sf_pass_watch_port,
+    .port_changes = sf_pass_port_changes,
+    .filter_renew = sf_pass_filter_renew,
 };
 
 static const struct sf_driver_fast pcap_fast = {

@@ -24,6 +24,8 @@ enum sf_frame_flags {
     SF_FRAME_CHECKSUM_PARTIAL = 2, /* the sender is on this machine and has left the sum to hardware: only the pseudo-header's is in */
     SF_FRAME_MORE = 4,             /* the next frame of the burst continues this one; a burst never ends with such a frame */
     SF_FRAME_OWN = 8,              /* sent by this machine, seen on its way out */
+    /* The driver cannot tell SF_FRAME_CHECKSUM_PARTIAL from a full sum: a sum that is wrong may be a partial one. */
+    SF_FRAME_CHECKSUM_UNSURE = 16,
 };
 
 struct sf_frame {
@@ -34,11 +36,21 @@ struct sf_frame {
     uint64_t token;  /* the driver's own */
 };
 
+enum sf_flow_flags {
+    /*
+     * Another program may come to share the port. A driver that has port_changes() leaves the flow's frames to the kernel
+     * from the moment that any socket is bound to the port, until filter_renew(): the kernel loses nothing meanwhile.
+     */
+    SF_FLOW_WATCHED = 1,
+};
+
 /* Addresses and ports in network byte order. Zero matches any: remote address and port both or neither, local address. */
 struct sf_flow {
     uint32_t local_addr, remote_addr;
     uint16_t local_port, remote_port;
     uint8_t protocol; /* IPPROTO_UDP, IPPROTO_TCP */
+    uint8_t flags;    /* enum sf_flow_flags; no part of the flow's identity */
+    uint32_t changes; /* SF_FLOW_WATCHED: port_changes() before it was checked that no other program has the port */
 };
 
 enum sf_driver_flags {
@@ -48,6 +60,7 @@ enum sf_driver_flags {
     SF_DRIVER_DEAD = 8, /* the interface or the other side is gone for good */
     SF_DRIVER_SHARES_GROUPS = 16, /* the kernel sees the frames to multicast groups too */
     SF_DRIVER_STAMPS_TX = 32,     /* tx_stamps() tells when frames have left */
+    SF_DRIVER_SEES_PORTS = 64,    /* port_changes() tells when programs bind sockets to watched ports */
 };
 
 struct sf_driver_caps {
@@ -110,6 +123,22 @@ struct sf_driver_control {
     /* Frames shall have their time of reception, or need not any more: as many offs as ons. NULL: they have it for nothing, or
      * never. */
     void (*rx_stamps)(struct sf_driver *, bool on);
+    /*
+     * These three go together. They may be NULL, and are of use only with SF_DRIVER_SEES_PORTS.
+     * watch_port: count the sockets that any program binds to the port from now on. Calls are counted: balance every on with
+     * an off. -ENOSPC.
+     * port_changes: how often that has happened, for all watched ports of the protocol together (modulo 2^32). Costs a load.
+     * filter_renew: the flow was added and is still ours alone, as of flow->changes. -ENOENT.
+     */
+    int (*watch_port)(struct sf_driver *, uint8_t protocol, uint16_t port, bool on);
+    uint32_t (*port_changes)(struct sf_driver *, uint8_t protocol);
+    int (*filter_renew)(struct sf_driver *, const struct sf_flow *);
+    /*
+     * In a forked child, in place of close(): closes the child's copies of all descriptors and mappings and frees the driver.
+     * The parent's driver goes on undisturbed, and when the parent dies nothing of the driver is left. NULL: there is
+     * nothing that a child inherits.
+     */
+    void (*abandon)(struct sf_driver *);
 };
 
 /* A driver's own state follows. */
