@@ -17,6 +17,8 @@
     X(RX_NOT_JOINED, "rx_not_joined")           /* of a group, or a source, that the socket has not joined */          \
     X(RX_BACKLOG_FULL, "rx_backlog_full")       /* the program did not read in time */                                 \
     X(RX_BACKLOG_COPIES, "rx_backlog_copies")   /* not lost: copied, since nobody had read it by the next poll */      \
+    X(OTHERS_UNKNOWN, "others_unknown")         /* the kernel did not say which other sockets have a port */              \
+    X(PORT_CHANGES, "port_changes")             /* other programs bound a port that we share, and all was looked at anew */ \
     X(RX_SIDE, "rx_side")                       /* received by the kernel's socket: fragments, loopback, other interfaces */ \
     X(RX_SIDE_REPEATED, "rx_side_repeated")     /* the kernel's copy of what the driver has brought */                 \
     X(TX_SIDE_UNRESOLVED, "tx_side_unresolved") /* sent by the kernel: route or neighbour not known yet */             \
@@ -61,6 +63,7 @@
     X(TCP_RX_DUPLICATE, "tcp_rx_duplicate")                                                                            \
     X(TCP_RX_OUT_OF_ORDER, "tcp_rx_out_of_order") /* not lost: kept for what precedes it */                            \
     X(TCP_RX_RANGES_FULL, "tcp_rx_ranges_full") /* out of order in more pieces than we keep */                         \
+    X(TCP_FILTERS_FULL, "tcp_filters_full")     /* the driver had no filter for a connection of a listener that closed */ \
     X(TCP_TX_NO_WAY, "tcp_tx_no_way")           /* not sent: no route, no neighbour, the interface is down */          \
     X(TCP_TX_LOST, "tcp_tx_lost")               /* refused by the driver: too large for it, or it is down */           \
     X(TCP_ICMP_IGNORED, "tcp_icmp_ignored")     /* not about anything that is under way */                             \

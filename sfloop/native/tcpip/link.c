@@ -30,6 +30,12 @@ void sf_link_message(struct sf_tcpip *t, const struct nlmsghdr *message)
     sf_tcpip_link_is(t, message->nlmsg_type == RTM_NEWLINK && body->ifi_flags & IFF_UP && body->ifi_flags & IFF_RUNNING);
 }
 
+void sf_addresses_changed(struct sf_tcpip *t)
+{
+    sf_paths_flush(t);
+    sf_filters_addresses_changed(t);
+}
+
 void sf_address_message(struct sf_tcpip *t, const struct nlmsghdr *message)
 {
     const struct ifaddrmsg *body = (const struct ifaddrmsg *)((const char *)message + NLMSG_HDRLEN);
@@ -49,7 +55,7 @@ void sf_address_message(struct sf_tcpip *t, const struct nlmsghdr *message)
     else
         changed = sf_interface_remove(&t->interface, addr);
     if (changed)
-        sf_paths_flush(t);
+        sf_addresses_changed(t);
 }
 
 void sf_addresses_dumped(struct sf_tcpip *t)
@@ -62,6 +68,6 @@ void sf_addresses_dumped(struct sf_tcpip *t)
             continue;
         }
         interface->addrs[i] = interface->addrs[--interface->n_addrs];
-        sf_paths_flush(t);
+        sf_addresses_changed(t);
     }
 }

@@ -17,8 +17,12 @@
 #define STRIDE (65536 + 3 * SF_CACHE_LINE)
 #define STALE_LIMIT 16
 
-/* A timestamp and an interface index, each with its header. */
+/* A timestamp, an interface index and the size of fragments, each with its header. */
 #define CONTROL 128
+
+#ifndef IP_RECVFRAGSIZE
+#define IP_RECVFRAGSIZE 25
+#endif
 
 struct sf_side_scratch {
     struct mmsghdr header[BATCH];
@@ -162,10 +166,19 @@ static struct sf_side_scratch *scratch_of(struct sf_tcpip *t)
     return scratch;
 }
 
-/* Where neither timestamps nor interfaces are asked for, the kernel is spared the work. */
+/* What a socket is asked to say of each datagram: where it came in, and whether it came in fragments. */
+void sf_side_details_on(struct sf_udp_socket *s)
+{
+    if (!s->tcpip->interface.index)
+        return;
+    s->detailed = setsockopt(s->fd, IPPROTO_IP, IP_PKTINFO, &(int){1}, sizeof(int)) == 0;
+    setsockopt(s->fd, IPPROTO_IP, IP_RECVFRAGSIZE, &(int){1}, sizeof(int));
+}
+
+/* Where nothing of it is asked for, the kernel is spared the work. */
 static void prepare(struct sf_udp_socket *s, struct sf_side_scratch *scratch, int max)
 {
-    bool wanted = s->timestamps || s->tcpip->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS);
+    bool wanted = s->timestamps || s->detailed;
 
     for (int i = 0; i < max; i++) {
         struct msghdr *header = &scratch->header[i].msg_hdr;
@@ -178,6 +191,7 @@ static void prepare(struct sf_udp_socket *s, struct sf_side_scratch *scratch, in
 struct arrival {
     int ifindex;
     uint32_t to;
+    bool fragmented;
     sf_ns timestamp;
 };
 
@@ -196,26 +210,27 @@ static struct arrival read_control(struct msghdr *header)
             memcpy(&info, CMSG_DATA(c), sizeof(info));
             arrival.ifindex = info.ipi_ifindex;
             arrival.to = info.ipi_addr.s_addr;
+        } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVFRAGSIZE) {
+            arrival.fragmented = true;
         }
     }
     return arrival;
 }
 
-/*
- * A driver that shares its frames with the kernel brings what the side socket then repeats. What the driver did not bring is
- * what came by another interface, from ourselves, or in fragments, which together exceed what one frame carries.
- */
+/* A driver that shares its frames with the kernel brings what the side socket then repeats. What the driver did not bring is
+ * what came by another interface, from ourselves, or in fragments. */
 static bool is_repeated(struct sf_udp_socket *s, uint32_t len, const struct sockaddr_in *from, const struct arrival *arrival)
 {
     const struct sf_tcpip *t = s->tcpip;
+    bool to_group;
 
-    if (!t->driver || !(t->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS)) ||
-        arrival->ifindex != t->interface.index || len + SF_IPV4_HEADER + SF_UDP_HEADER > t->interface.mtu ||
-        sf_interface_owns(&t->interface, from->sin_addr.s_addr))
+    if (!t->driver || !arrival->ifindex || arrival->ifindex != t->interface.index || arrival->fragmented ||
+        len + SF_IPV4_HEADER + SF_UDP_HEADER > t->interface.mtu || sf_interface_owns(&t->interface, from->sin_addr.s_addr))
         return false;
-    if (t->caps.flags & SF_DRIVER_SHARES)
-        return s->sifting;
-    return sf_is_multicast(arrival->to) && sf_udp_group_repeated(s, arrival->to);
+    to_group = sf_is_multicast(arrival->to) || sf_interface_is_broadcast(&t->interface, arrival->to);
+    if (to_group && sf_udp_group_repeated(s, arrival->to, from->sin_addr.s_addr))
+        return true;
+    return t->caps.flags & SF_DRIVER_SHARES && s->sifting;
 }
 
 /* An error that waits on the socket is one of those that the error queue has too; from there we know whether the program

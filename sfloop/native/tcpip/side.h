@@ -19,6 +19,8 @@ void sf_sides_poll(struct sf_tcpip *);
 /* A new epoll set with the same sockets. */
 int sf_sides_rebuild(struct sf_tcpip *);
 
+/* Has the kernel tell what is_repeated() needs to know. */
+void sf_side_details_on(struct sf_udp_socket *);
 /* Watches for what the socket's interest and its blocked sends need. */
 int sf_side_watch(struct sf_udp_socket *);
 int sf_side_receive(struct sf_udp_socket *, struct sf_udp_received *out, int max);

@@ -184,6 +184,8 @@ void sf_tcp_look_at_kernel(struct sf_tcpip *t)
 {
     if (!sf_ready_empty(&t->tcp.resolving))
         sf_tcp_resolve(t);
+    if (SF_UNLIKELY(t->tcp.unreserved != NULL))
+        sf_tcp_ports_reserve(t);
 }
 
 uint32_t sf_tcp_lingering(const struct sf_tcpip *t)

@@ -74,26 +74,37 @@ sf_ns sf_tcp_next_timer(const struct sf_tcpip *);
 /* ---- ports (tcp_port.c) ---- */
 
 /*
- * A local port that is reserved with the kernel and filtered by the driver, for as long as somebody needs it: a listener and
- * its connections share one, a connection of our making has its own.
+ * A local port that is reserved with the kernel for as long as somebody needs it: a listener and its connections share one, a
+ * connection of our making has its own. While there is a listener, the program's own descriptor reserves it.
  */
 struct sf_tcp_port {
     int fd; /* a duplicate of the program's, or a socket of ours bound to the same port; -1: none */
-    struct sf_flow filter;
+    struct sf_flow filter; /* of one connection */
     bool filtered;
+    bool reuse_port; /* the listener has SO_REUSEPORT */
     uint32_t users;
-    struct sf_tcp_port *held_by; /* the port whose descriptor it is, of a listener that has gone; NULL: none */
+    struct sf_flow_key key; /* a listener's */
+    struct sf_tcp_port *held_by; /* the port that reserves it: a listener's; NULL: none */
+    struct sf_tcp_port *next;    /* among those that wait for the program to close its descriptor */
+    bool waits;
 };
 
 /* -EOPNOTSUPP: not a TCP socket of IPv4, or bound to what is not ours. A socket bound to no port is bound now. */
 int sf_tcp_port_name(struct sf_tcpip *, int fd, struct sockaddr_in *local);
-/* Keeps the port, with one user. key: a listener's; NULL: a connection's of our making. */
-int sf_tcp_port_hold(int fd, const struct sf_flow_key *key, struct sf_tcp_port **out);
+/* Keeps the port of a connection of our making, with one user. */
+int sf_tcp_port_hold(int fd, struct sf_tcp_port **out);
+/* A listener's port, with one user. */
+struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool reuse_port);
 int sf_tcp_port_filter(struct sf_tcpip *, struct sf_tcp_port *, const struct sf_flow_key *);
 void sf_tcp_port_drop(struct sf_tcpip *, struct sf_tcp_port *);
-/* The listener has gone and connections of its port are left: they get filters of their own, so that the port may be listened to
- * by others. */
+/* A filter of its own for a connection that came by a listener: *port, the listener's, is replaced by one that holds it. False:
+ * the driver has no room, or there is no memory. */
+bool sf_tcp_port_part(struct sf_tcpip *, const struct sf_flow_key *, struct sf_tcp_port **port);
+/* The last listener of the port closes and connections are left: they get filters of their own, so that the port may be listened
+ * to by others, and the port is reserved as soon as the program has closed its descriptor. */
 void sf_tcp_port_orphaned(struct sf_tcpip *, struct sf_tcp_port *);
+/* Tries to reserve ports whose listeners are gone. */
+void sf_tcp_ports_reserve(struct sf_tcpip *);
 
 /* ---- TIME_WAIT (tcp_timewait.c) ---- */
 
@@ -134,6 +145,8 @@ struct sf_tcp {
     uint32_t n_conns, n_half_open, n_wait;
     struct sf_tcp_wait *wait_first, *wait_last;
     struct sf_tcp_timer wait_timer;
+    sf_ns reserve_at;
+    struct sf_tcp_port *unreserved; /* ports of listeners that have gone, which the program has not closed yet */
     uint32_t wait_ports; /* TIME_WAIT records that hold a descriptor for themselves */
     uint32_t max_wait_ports;
     uint32_t least_isn; /* while a successor of a TIME_WAIT is answered; 0: none */

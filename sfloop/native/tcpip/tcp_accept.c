@@ -60,6 +60,20 @@ int sf_tcp_accept(struct sf_tcp_listener *l, struct sf_tcp_conn **out)
     return 0;
 }
 
+/*
+ * The listener's port, with one more user. Where other programs may come to listen at the port, the kernel gets new connections
+ * from that moment, and a connection that has begun keeps its frames by a filter of its own.
+ */
+struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *l, const struct sf_flow_key *key)
+{
+    struct sf_tcp_port *port = l->port;
+
+    port->users++;
+    if (l->shares && !sf_tcpip_is_wire(l->tcpip) && !sf_tcp_port_part(l->tcpip, key, &port))
+        sf_count(l->tcpip, SF_COUNT_TCP_FILTERS_FULL);
+    return port;
+}
+
 struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *l, const struct sf_flow_key *key, struct sf_tcp_half *half,
                                               const struct sf_tcp_agreed *agreed, uint32_t window, sf_ns rtt)
 {
@@ -75,14 +89,13 @@ struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *l, const s
         return NULL;
     c->ep.flow.key = *key;
     c->agreed = *agreed;
+    c->port = half ? sf_tcp_half_take_port(half) : sf_tcp_listener_port(l, key);
     if (half)
         sf_tcp_half_free(t, half);
     if (sf_tcp_conn_place(c) < 0) {
         sf_tcp_conn_bury(c);
         return NULL;
     }
-    c->port = l->port;
-    c->port->users++;
     sf_count(t, SF_COUNT_TCP_ACCEPTED);
     sf_tcp_conn_establish(c, window, rtt);
     enqueue(l, c);
@@ -147,26 +160,17 @@ struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *flows, struc
 /* ---- the program's side ---- */
 
 /* The port of those that listen there already, if they and this one have said that they share it. */
-static int join(struct sf_tcp_listener *l, const struct sf_tcp_listener *others)
+static int take_port(struct sf_tcp_listener *l)
 {
-    if (!l->shares || !others->shares)
+    struct sf_tcp_listener *others = (struct sf_tcp_listener *)sf_flows_find(&l->tcpip->tcp.flows, &l->ep.flow.key);
+
+    if (others && (!l->shares || !others->shares))
         return -EADDRINUSE;
-    l->port = others->port;
-    l->port->users++;
+    l->port = others ? others->port : sf_tcp_port_of_listener(&l->ep.flow.key, l->shares);
+    if (!l->port)
+        return -ENOMEM;
+    l->port->users += others != NULL;
     return 0;
-}
-
-static int open_port(struct sf_tcp_listener *l, int fd)
-{
-    struct sf_tcpip *t = l->tcpip;
-    int rc = sf_tcp_port_hold(fd, &l->ep.flow.key, &l->port);
-
-    if (rc < 0)
-        return rc;
-    rc = sf_tcp_port_filter(t, l->port, &l->ep.flow.key);
-    if (rc < 0)
-        sf_tcp_port_drop(t, l->port);
-    return rc;
 }
 
 static bool has_reuse_port(int fd)
@@ -181,7 +185,6 @@ int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listene
 {
     struct sockaddr_in local;
     struct sf_tcp_listener *l;
-    struct sf_flow_link *others;
     int rc = sf_tcp_port_name(t, fd, &local);
 
     if (rc == 0)
@@ -198,14 +201,17 @@ int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listene
     l->backlog = backlog < 1 ? 1 : backlog > MOST_BACKLOG ? MOST_BACKLOG : (uint32_t)backlog;
     sf_tcp_options_read(t, fd, &l->options);
     l->shares = has_reuse_port(fd);
-    others = sf_flows_find(&t->tcp.flows, &l->ep.flow.key);
-    rc = others ? join(l, (struct sf_tcp_listener *)others) : open_port(l, fd);
+    rc = take_port(l);
+    if (rc == 0)
+        rc = sf_flows_add(&t->tcp.flows, &l->ep.flow);
     if (rc < 0) {
+        sf_tcp_port_drop(t, l->port);
         free(l);
         return rc;
     }
-    rc = sf_flows_add(&t->tcp.flows, &l->ep.flow);
+    rc = sf_binding_open(t, &l->binding, fd, IPPROTO_TCP, &l->ep.flow.key);
     if (rc < 0) {
+        sf_flows_remove(&t->tcp.flows, &l->ep.flow);
         sf_tcp_port_drop(t, l->port);
         free(l);
         return rc;
@@ -225,6 +231,7 @@ void sf_tcp_listener_close(struct sf_tcp_listener *l)
     sf_flows_remove(&t->tcp.flows, &l->ep.flow);
     if (l->port->users > 1 && !sf_flows_find(&t->tcp.flows, &l->ep.flow.key))
         sf_tcp_port_orphaned(t, l->port);
+    sf_binding_close(t, &l->binding); /* now that its connections have filters of their own */
     sf_tcp_port_drop(t, l->port);
     free(l);
 }

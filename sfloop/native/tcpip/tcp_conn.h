@@ -138,6 +138,7 @@ struct sf_tcp_listener {
     uint32_t n_queued, backlog;
     uint8_t interest;
     bool shares; /* SO_REUSEPORT: its key with others of the kind */
+    struct sf_binding binding;
     struct sf_tcp_socket_options options;
 };
 
@@ -241,6 +242,7 @@ void sf_tcp_listener_update(struct sf_tcp_listener *);
 /* NULL: there is no room in the queue, or no memory. `half`, whose place it takes, is freed. The caller hands the segment on. */
 struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *, const struct sf_flow_key *, struct sf_tcp_half *half,
                                               const struct sf_tcp_agreed *, uint32_t window, sf_ns rtt);
+struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *, const struct sf_flow_key *);
 bool sf_tcp_listener_is_full(const struct sf_tcp_listener *);
 
 /* What a SYN's options lead to: ours are put into `reply`, which is a SYN. */
@@ -256,6 +258,7 @@ static inline uint16_t sf_tcp_first_window(const struct sf_tcp_socket_options *o
 
 /* tcp_half_open.c, tcp_cookie.c */
 void sf_tcp_half_open(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *syn);
+struct sf_tcp_port *sf_tcp_half_take_port(struct sf_tcp_half *);
 void sf_tcp_half_forget(struct sf_tcp_listener *); /* all of them */
 void sf_tcp_cookie_send(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *syn);
 /* True if the ACK carries a cookie of ours. */

@@ -213,7 +213,7 @@ int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, str
     c->state = SF_TCP_RESOLVING;
     c->connecting = true;
     c->rcv.measured = t->now;
-    rc = sf_tcp_port_hold(fd, NULL, &c->port);
+    rc = sf_tcp_port_hold(fd, &c->port);
     if (rc == 0)
         rc = look(c);
     if (rc < 0) {

@@ -14,6 +14,7 @@ struct sf_tcp_half {
     struct sf_tcp_endpoint ep;
     struct sf_tcp_timer timer;
     struct sf_tcp_listener *listener;
+    struct sf_tcp_port *port;
     struct sf_tcp_half *next, *prev; /* of the listener's */
     struct sf_tcp_agreed agreed;
     sf_ns sent_at;
@@ -38,7 +39,17 @@ void sf_tcp_half_free(struct sf_tcpip *t, struct sf_tcp_half *h)
     if (h->next)
         h->next->prev = h->prev;
     t->tcp.n_half_open--;
+    sf_tcp_port_drop(t, h->port);
     free(h);
+}
+
+/* For the connection that it becomes. */
+struct sf_tcp_port *sf_tcp_half_take_port(struct sf_tcp_half *h)
+{
+    struct sf_tcp_port *port = h->port;
+
+    h->port = NULL;
+    return port;
 }
 
 void sf_tcp_half_forget(struct sf_tcp_listener *l)
@@ -111,6 +122,7 @@ void sf_tcp_half_open(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
         return;
     }
     h->listener = l;
+    h->port = sf_tcp_listener_port(l, key);
     h->next = l->halves;
     if (h->next)
         h->next->prev = h;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define RESERVE_INTERVAL (10 * SF_MS) /* others may go on listening at the port for long */
+
 static bool is_tcp(int fd)
 {
     int domain = 0, protocol = 0;
@@ -63,30 +65,9 @@ static struct sf_flow filter_of(const struct sf_flow_key *key)
     };
 }
 
-/*
- * A socket of our own on a listener's port. The program's may listen in the kernel too, and a duplicate of that would go on
- * listening after it was closed. It works where the program has set SO_REUSEADDR, as servers do.
- */
-static int hold(int of, const struct sf_flow_key *key)
-{
-    struct sockaddr_in name = {
-        .sin_family = AF_INET, .sin_port = key->local_port, .sin_addr.s_addr = key->local_addr};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-    socklen_t len = sizeof(on);
+/* ---- reserving ---- */
 
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (getsockopt(of, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0)
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
-/* key: a listener's; NULL: a connection's of our making. */
-int sf_tcp_port_hold(int fd, const struct sf_flow_key *key, struct sf_tcp_port **out)
+int sf_tcp_port_hold(int fd, struct sf_tcp_port **out)
 {
     struct sf_tcp_port *port = calloc(1, sizeof(*port));
     int rc;
@@ -94,9 +75,7 @@ int sf_tcp_port_hold(int fd, const struct sf_flow_key *key, struct sf_tcp_port *
     if (!port)
         return -ENOMEM;
     port->users = 1;
-    port->fd = key ? hold(fd, key) : -1;
-    if (port->fd < 0)
-        port->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    port->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (port->fd < 0) {
         rc = -errno;
         free(port);
@@ -104,6 +83,65 @@ int sf_tcp_port_hold(int fd, const struct sf_flow_key *key, struct sf_tcp_port *
     }
     *out = port;
     return 0;
+}
+
+/*
+ * A socket of our own at a listener's port, for as long as its connections last. A duplicate of the program's would go on
+ * listening after the program has closed its own; and to shut that down would end the listening of everybody else who has
+ * inherited the socket. While somebody listens there, the kernel refuses the bind, and the port is reserved without us.
+ */
+static bool reserve(struct sf_tcp_port *port)
+{
+    struct sockaddr_in name = {
+        .sin_family = AF_INET, .sin_port = port->key.local_port, .sin_addr.s_addr = port->key.local_addr};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    if (fd < 0)
+        return false;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (port->reuse_port)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    if (bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0) {
+        close(fd);
+        return false;
+    }
+    port->fd = fd;
+    return true;
+}
+
+struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool reuse_port)
+{
+    struct sf_tcp_port *port = calloc(1, sizeof(*port));
+
+    if (!port)
+        return NULL;
+    *port = (struct sf_tcp_port){.fd = -1, .users = 1, .key = *key, .reuse_port = reuse_port};
+    reserve(port);
+    return port;
+}
+
+static void stop_waiting(struct sf_tcpip *t, struct sf_tcp_port *port)
+{
+    struct sf_tcp_port **at = &t->tcp.unreserved;
+
+    if (!port->waits)
+        return;
+    while (*at != port)
+        at = &(*at)->next;
+    *at = port->next;
+    port->waits = false;
+}
+
+void sf_tcp_ports_reserve(struct sf_tcpip *t)
+{
+    if (t->now < t->tcp.reserve_at)
+        return;
+    t->tcp.reserve_at = t->now + RESERVE_INTERVAL;
+    for (struct sf_tcp_port *port = t->tcp.unreserved, *next; port; port = next) {
+        next = port->next;
+        if (reserve(port))
+            stop_waiting(t, port);
+    }
 }
 
 int sf_tcp_port_filter(struct sf_tcpip *t, struct sf_tcp_port *port, const struct sf_flow_key *key)
@@ -120,6 +158,7 @@ void sf_tcp_port_drop(struct sf_tcpip *t, struct sf_tcp_port *port)
 {
     if (!port || --port->users)
         return;
+    stop_waiting(t, port);
     if (port->filtered && t->driver)
         t->driver->fast.control->filter_del(t->driver, &port->filter);
     if (port->fd >= 0)
@@ -140,8 +179,7 @@ static struct sf_tcp_port **port_of(struct sf_flow_link *link)
     return ep->kind == SF_TCP_WAIT ? &((struct sf_tcp_wait *)ep)->port : NULL;
 }
 
-/* A filter of the connection's own; the listener's port stays for its descriptor. */
-static bool part(struct sf_tcpip *t, const struct sf_flow_key *key, struct sf_tcp_port **of)
+bool sf_tcp_port_part(struct sf_tcpip *t, const struct sf_flow_key *key, struct sf_tcp_port **of)
 {
     struct sf_tcp_port *own = calloc(1, sizeof(*own));
 
@@ -159,22 +197,19 @@ static bool part(struct sf_tcpip *t, const struct sf_flow_key *key, struct sf_tc
 void sf_tcp_port_orphaned(struct sf_tcpip *t, struct sf_tcp_port *port)
 {
     const struct sf_flows *flows = &t->tcp.flows;
-    int listening = 0;
-    socklen_t len = sizeof(listening);
-    bool all = true;
 
-    if (getsockopt(port->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
-        shutdown(port->fd, SHUT_RDWR); /* stops listening, stays bound */
+    if (port->fd < 0 && !reserve(port)) {
+        t->tcp.reserve_at = 0;
+        port->next = t->tcp.unreserved;
+        port->waits = true;
+        t->tcp.unreserved = port;
+    }
     if (!t->driver || sf_tcpip_is_wire(t))
         return;
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
         struct sf_tcp_port **of = flows->slot[i] ? port_of(flows->slot[i]) : NULL;
 
-        if (of && *of == port)
-            all &= part(t, &flows->slot[i]->key, of);
+        if (of && *of == port && !sf_tcp_port_part(t, &flows->slot[i]->key, of))
+            sf_count(t, SF_COUNT_TCP_FILTERS_FULL);
     }
-    if (!all)
-        return; /* those that are left need the listener's filter */
-    t->driver->fast.control->filter_del(t->driver, &port->filter);
-    port->filtered = false;
 }

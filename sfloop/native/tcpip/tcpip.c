@@ -112,6 +112,7 @@ static void look_at_kernel(struct sf_tcpip *t)
         refresh_caps(t);
         t->caps_due = t->now + CAPS_INTERVAL;
     }
+    sf_filters_look(t);
     n = epoll_wait(t->epoll_fd, events, SF_WAKE_SOURCES, 0);
     for (int i = 0; i < n; i++) {
         if (events[i].data.u32 == SF_WAKE_SIDES)
@@ -281,6 +282,7 @@ static void close_all(struct sf_tcpip *t)
         close(t->epoll_fd);
     sf_paths_free(&t->paths);
     sf_neighbours_free(&t->neighbours);
+    sf_filters_free(t);
     sf_flows_free(&t->udp);
     free(t->sockets);
     free(t->generations);
@@ -292,6 +294,7 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
 
     memset(t, 0, offsetof(struct sf_tcpip, frames));
     sf_ready_init(&t->ready);
+    sf_filters_init(&t->filters);
     t->driver = setup->driver;
     t->now = setup->now;
     t->backlog_limit = setup->backlog_limit;
@@ -347,6 +350,7 @@ int sf_tcpip_after_fork(struct sf_tcpip *t)
     t->n_lent = t->n_frames = 0;
     t->driver = NULL;
     sf_tcp_after_fork(t);
+    sf_filters_after_fork(t);
     t->driver_fd = -1;
     t->usable = t->armed = t->unflushed = false;
     sf_netlink_close(&t->netlink);

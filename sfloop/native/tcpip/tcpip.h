@@ -2,13 +2,15 @@
  * IPv4 over a driver: the whole of a stack's state. The stacks layer puts the seam's functions around it.
  *
  * Files: input.c (frames in), udp_*.c (one socket), side*.c (the kernel's sockets beside), path.c (where to), netlink.c
- * with route.c, neighbour.c and link.c (what the kernel knows), flows.c (whom for), backlog.c (what was not read in time),
+ * with route.c, neighbour.c and link.c (what the kernel knows), flows.c (whom for), filters.h and what it names (which frames
+ * the driver brings, and which the kernel keeps for others), backlog.c (what was not read in time),
  * tcp.h and what it names.
  */
 #ifndef SF_TCPIP_TCPIP_H
 #define SF_TCPIP_TCPIP_H
 
 #include "counters.h"
+#include "filters.h"
 #include "flows.h"
 #include "interface.h"
 #include "netlink.h"
@@ -46,6 +48,7 @@ struct sf_tcpip {
     struct sf_driver_caps caps;
     struct sf_interface interface;
     struct sf_flows udp;
+    struct sf_filters filters;
     struct sf_paths paths;
     struct sf_neighbours neighbours;
     struct sf_netlink netlink;

@@ -160,6 +160,19 @@ static int read_lent(struct sf_udp_socket *s, struct sf_udp_received *out, int m
     return n;
 }
 
+/* The kernel had the frames until a moment ago: what it has brought came before what lies in frames and in the backlog now. */
+static int read_side_first(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+{
+    int n = sf_side_receive(s, out, max);
+
+    if (n > 0)
+        return n;
+    s->side_first = false;
+    if (n < 0 && n != -EAGAIN)
+        s->error = n;
+    return 0;
+}
+
 int sf_udp_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
 {
     /* A driver that is never empty must not keep what the kernel's socket has waiting. */
@@ -171,6 +184,13 @@ int sf_udp_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max
         s->error = 0;
         sf_udp_update(s);
         return rc;
+    }
+    if (SF_UNLIKELY(s->side_first)) {
+        n = read_side_first(s, out, max);
+        if (n) {
+            sf_udp_update(s);
+            return n;
+        }
     }
     if (SF_UNLIKELY(s->backlog.taken || s->backlog.count)) {
         sf_backlog_retire(&s->backlog);

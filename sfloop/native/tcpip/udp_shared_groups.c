@@ -1,15 +1,12 @@
 /*
- * Multicast by a NIC that gives us copies while the kernel keeps its own (SF_DRIVER_SHARES_GROUPS). What the side socket then
- * repeats is left out, once it has been read empty after the driver's filter was there.
+ * Groups of sockets that are bound to any address. The kernel does not tell which groups a socket has joined, so the first
+ * datagram to a group comes by the side socket, and then the driver is asked for the group's frames.
  *
- * Such a NIC's filters name the group. A socket that is bound to it has its filter from the beginning; one that is bound to any
- * address gets one for each group when the first datagram to it has come by the side socket.
+ * Where the driver shares groups with the kernel (SF_DRIVER_SHARES_GROUPS), the side socket goes on receiving copies. They are
+ * left out once the side socket has been read empty after the driver's filter was there.
  */
 #define _GNU_SOURCE
 #include "tcpip.h"
-
-#include <errno.h>
-#include <netinet/in.h>
 
 static struct sf_udp_shared *find(struct sf_udp_socket *s, uint32_t group)
 {
@@ -19,63 +16,41 @@ static struct sf_udp_shared *find(struct sf_udp_socket *s, uint32_t group)
     return NULL;
 }
 
-static struct sf_flow filter_of(const struct sf_udp_socket *s, uint32_t group)
+static void take_group(struct sf_udp_socket *s, uint32_t group, uint32_t source)
 {
-    return (struct sf_flow){.local_addr = group, .local_port = s->local_port, .protocol = IPPROTO_UDP};
-}
-
-bool sf_udp_group_filtered(struct sf_tcpip *t, const struct sf_udp_socket *except, uint32_t group, uint16_t port)
-{
-    for (uint32_t i = 0; i < t->n_sockets; i++) {
-        struct sf_udp_socket *s = t->sockets[i];
-
-        if (s && s != except && s->local_port == port && (s->local_addr == group || find(s, group)))
-            return true;
-    }
-    return false;
-}
-
-static void take_group(struct sf_udp_socket *s, uint32_t group)
-{
-    struct sf_tcpip *t = s->tcpip;
-    struct sf_flow filter = filter_of(s, group);
-    int rc;
-
-    if (s->n_shared == SF_UDP_SHARED)
+    if (s->n_shared == SF_UDP_SHARED || !sf_udp_has_joined(s, group, source))
         return; /* the side socket goes on bringing it */
-    rc = t->driver->fast.control->filter_add(t->driver, &filter);
-    if (rc < 0 && rc != -EEXIST)
-        return;
+    sf_binding_add_group(s->tcpip, &s->binding, group);
     s->shared[s->n_shared++] = (struct sf_udp_shared){.group = group};
 }
 
-bool sf_udp_group_repeated(struct sf_udp_socket *s, uint32_t group)
+static bool shares_groups(const struct sf_tcpip *t)
 {
-    struct sf_udp_shared *shared;
+    return t->caps.flags & SF_DRIVER_SHARES_GROUPS;
+}
 
-    if (s->local_addr)
-        return s->local_addr == group && s->sifting;
-    shared = find(s, group);
-    if (!shared)
-        take_group(s, group);
-    return shared && shared->sifting;
+/* A broadcast has its filter from the beginning, as a group has that the socket is bound to. */
+bool sf_udp_group_repeated(struct sf_udp_socket *s, uint32_t group, uint32_t source)
+{
+    struct sf_flow_key key = {.local_addr = group, .local_port = s->local_port};
+    const struct sf_udp_shared *shared = NULL;
+    const struct sf_filter *f;
+
+    if (!s->local_addr && sf_is_multicast(group)) {
+        shared = find(s, group);
+        if (!shared) {
+            take_group(s, group, source);
+            return false;
+        }
+    }
+    if (!shares_groups(s->tcpip))
+        return false;
+    f = sf_filter_find(s->tcpip, IPPROTO_UDP, &key);
+    return f && f->added && (shared ? shared->sifting : s->sifting);
 }
 
 void sf_udp_groups_sift(struct sf_udp_socket *s, int n)
 {
     for (int i = 0; i < n; i++)
         s->shared[i].sifting = true;
-}
-
-void sf_udp_groups_close(struct sf_udp_socket *s)
-{
-    struct sf_tcpip *t = s->tcpip;
-
-    for (int i = 0; t->driver && i < s->n_shared; i++) {
-        struct sf_flow filter = filter_of(s, s->shared[i].group);
-
-        if (!sf_udp_group_filtered(t, s, s->shared[i].group, s->local_port))
-            t->driver->fast.control->filter_del(t->driver, &filter);
-    }
-    s->n_shared = 0;
 }

@@ -71,20 +71,8 @@ static bool is_ours(const struct sf_tcpip *t, uint32_t addr)
 
 /* ---- the place among the flows ---- */
 
-static struct sf_flow filter_of(const struct sf_udp_socket *s)
-{
-    return (struct sf_flow){
-        .local_addr = s->flow.key.local_addr,
-        .local_port = s->flow.key.local_port,
-        .remote_addr = s->flow.key.remote_addr,
-        .remote_port = s->flow.key.remote_port,
-        .protocol = IPPROTO_UDP,
-    };
-}
-
 static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
 {
-    struct sf_flow filter;
     int rc;
 
     s->flow.key = (struct sf_flow_key){
@@ -96,12 +84,9 @@ static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
     if (!s->local_addr || !s->remote_addr) /* a group's sender is whoever it is, and connected needs both sides */
         s->flow.key.remote_addr = s->flow.key.remote_port = 0;
     rc = sf_flows_add(&t->udp, &s->flow);
-    if (rc <= 0)
+    if (rc < 0)
         return rc;
-    filter = filter_of(s);
-    rc = t->driver->fast.control->filter_add(t->driver, &filter);
-    if (rc == -EEXIST && sf_udp_group_filtered(t, s, filter.local_addr, filter.local_port))
-        rc = 0;
+    rc = sf_binding_open(t, &s->binding, s->fd, IPPROTO_UDP, &s->flow.key);
     if (rc < 0)
         sf_flows_remove(&t->udp, &s->flow);
     return rc;
@@ -109,12 +94,8 @@ static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
 
 static void flow_remove(struct sf_tcpip *t, struct sf_udp_socket *s)
 {
-    struct sf_flow filter = filter_of(s);
-
-    sf_udp_groups_close(s);
-    if (sf_flows_remove(&t->udp, &s->flow) && t->driver &&
-        !(sf_is_multicast(filter.local_addr) && sf_udp_group_filtered(t, s, filter.local_addr, filter.local_port)))
-        t->driver->fast.control->filter_del(t->driver, &filter);
+    sf_binding_close(t, &s->binding);
+    sf_flows_remove(&t->udp, &s->flow);
 }
 
 /* ---- the table of sockets ---- */
@@ -172,8 +153,7 @@ int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
     rc = take_id(t, s);
     if (rc < 0)
         return rc;
-    if (t->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS))
-        setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &(int){1}, sizeof(int));
+    sf_side_details_on(s);
     rc = flow_add(t, s);
     if (rc < 0) {
         give_id(t, s);

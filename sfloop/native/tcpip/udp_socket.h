@@ -9,6 +9,7 @@
 
 #include "../wire/udp.h"
 #include "backlog.h"
+#include "filters.h"
 #include "flows.h"
 #include "ready.h"
 
@@ -49,7 +50,7 @@ struct sf_udp_destination {
     struct sf_udp_template template;
 };
 
-enum { SF_UDP_DESTINATIONS = 16, SF_UDP_GROUPS = 8, SF_UDP_SHARED = 16 };
+enum { SF_UDP_DESTINATIONS = 16, SF_UDP_GROUPS = 8, SF_UDP_SHARED = SF_BINDING_GROUPS };
 
 /* Whether this socket takes a group's datagrams, as the kernel said a moment ago. */
 struct sf_udp_group {
@@ -59,7 +60,7 @@ struct sf_udp_group {
     sf_ns until;
 };
 
-/* A group that the driver brings to a socket bound to any address, and the kernel too. */
+/* A group that a socket bound to any address has joined, and that the driver has been asked for. */
 struct sf_udp_shared {
     uint32_t group;
     bool sifting; /* the side socket has been read empty since: what it brings now is repeated */
@@ -71,8 +72,10 @@ struct sf_udp_socket {
     struct sf_udp_lent *lent_first, **lent_last;
     struct sf_backlog backlog;
     struct sf_flow_link flow;
+    struct sf_binding binding;
     uint32_t interest;
     bool side_ready;     /* the side socket has something */
+    bool side_first;     /* and it came before what the driver brings: the kernel had the frames until now */
     bool blocked;        /* the last send found no room */
     bool blocked_by_side;
     int error;           /* to be reported, negative; 0: none */
@@ -82,6 +85,7 @@ struct sf_udp_socket {
     uint32_t side_watched; /* the epoll bits that it is watched for */
     bool errors_asked;     /* the program itself has set IP_RECVERR */
     bool timestamps;       /* of the side socket; a frame has its own */
+    bool detailed;         /* the side socket says where a datagram came in */
     bool sifting;          /* what the side socket repeats of the driver's is left out */
     uint32_t local_addr, remote_addr;
     uint16_t local_port, remote_port;
@@ -121,14 +125,11 @@ void sf_udp_refresh(struct sf_udp_socket *);
 /* udp_groups.c: whether a datagram from source to group is for this socket. */
 bool sf_udp_has_joined(struct sf_udp_socket *, uint32_t group, uint32_t source);
 
-/* udp_shared_groups.c, for a driver that SHARES_GROUPS. Whether what the side socket has received for the group repeats what the
- * driver has brought; if the driver does not bring the group yet, it is told to. */
-bool sf_udp_group_repeated(struct sf_udp_socket *, uint32_t group);
+/* udp_shared_groups.c. Whether what the side socket has received for the group repeats what the driver has brought, which shares
+ * groups with the kernel. If the socket is bound to any address, and the driver was not asked for the group yet, it is asked. */
+bool sf_udp_group_repeated(struct sf_udp_socket *, uint32_t group, uint32_t source);
 /* The side socket was found empty when the first n of the groups had their filters. */
 void sf_udp_groups_sift(struct sf_udp_socket *, int n);
-void sf_udp_groups_close(struct sf_udp_socket *);
-/* Whether another socket of this port needs the driver's filter for the group. */
-bool sf_udp_group_filtered(struct sf_tcpip *, const struct sf_udp_socket *except, uint32_t group, uint16_t port);
 
 /* udp_receive.c */
 void sf_udp_input(struct sf_tcpip *, const struct sf_ipv4 *, uint32_t flags, sf_ns timestamp, bool keep);

@@ -42,6 +42,7 @@ enum sf_flow_flags {
      * from the moment that any socket is bound to the port, until filter_renew(): the kernel loses nothing meanwhile.
      */
     SF_FLOW_WATCHED = 1,
+    SF_FLOW_BROADCAST = 2, /* the local address is a broadcast address of the interface's */
 };
 
 /* Addresses and ports in network byte order. Zero matches any: remote address and port both or neither, local address. */

@@ -1,0 +1,194 @@
+#define _GNU_SOURCE
+#include "others.h"
+
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define ANSWER_SIZE 32768
+#define PATIENCE_MS 500
+
+/* Two comparisons, each with its operand in a second word: sport >= port, sport <= port. */
+struct port_filter {
+    struct inet_diag_bc_op op[4];
+};
+
+struct request {
+    struct nlmsghdr header;
+    struct inet_diag_req_v2 body;
+    struct rtattr filter_header;
+    struct port_filter filter;
+};
+
+int sf_others_open(void)
+{
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    struct timeval patience = {.tv_usec = PATIENCE_MS * 1000};
+
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    return fd;
+}
+
+uint32_t sf_others_inode(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? (uint32_t)st.st_ino : 0;
+}
+
+/* ---- asking ---- */
+
+static uint32_t states_of(enum sf_others_which which)
+{
+    switch (which) {
+    case SF_OTHERS_LISTENERS:
+        return 1u << TCP_LISTEN;
+    case SF_OTHERS_CONNECTIONS:
+        return 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSE_WAIT |
+               1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
+    default:
+        return UINT32_MAX;
+    }
+}
+
+/* A jump beyond the end, by 4 bytes, is the kernel's "does not match" (inet_diag_bc_run()). */
+static void filter_port(struct request *request, uint16_t port)
+{
+    uint16_t host = ntohs(port);
+
+    request->filter.op[0] = (struct inet_diag_bc_op){.code = INET_DIAG_BC_S_GE, .yes = 8, .no = 20};
+    request->filter.op[1] = (struct inet_diag_bc_op){.no = host};
+    request->filter.op[2] = (struct inet_diag_bc_op){.code = INET_DIAG_BC_S_LE, .yes = 8, .no = 12};
+    request->filter.op[3] = (struct inet_diag_bc_op){.no = host};
+    request->filter_header.rta_type = INET_DIAG_REQ_BYTECODE;
+    request->filter_header.rta_len = RTA_LENGTH(sizeof(request->filter));
+    request->header.nlmsg_len = sizeof(*request);
+}
+
+static int ask(int fd, enum sf_others_which which, uint8_t family, uint16_t port, uint32_t sequence)
+{
+    struct request request = {
+        .header = {.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = sequence,
+                   .nlmsg_len = NLMSG_LENGTH(sizeof(request.body))},
+        .body = {.sdiag_family = family,
+                 .sdiag_protocol = which == SF_OTHERS_UDP ? IPPROTO_UDP : IPPROTO_TCP,
+                 .idiag_states = states_of(which)},
+    };
+
+    if (port)
+        filter_port(&request, port);
+    return send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -errno : 0;
+}
+
+/* ---- the answer ---- */
+
+static bool is_mapped(const uint32_t addr[4])
+{
+    return !addr[0] && !addr[1] && addr[2] == htonl(0xffff);
+}
+
+static bool is_ipv6_only(const struct nlmsghdr *message, const struct inet_diag_msg *body)
+{
+    const struct rtattr *attribute = (const struct rtattr *)(const void *)(body + 1);
+    int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*body));
+
+    while (RTA_OK(attribute, left)) {
+        if (attribute->rta_type == INET_DIAG_SKV6ONLY && RTA_PAYLOAD(attribute) >= 1)
+            return *(const uint8_t *)RTA_DATA(attribute);
+        left -= (int)RTA_ALIGN(attribute->rta_len);
+        attribute = (const struct rtattr *)(const void *)((const char *)attribute + RTA_ALIGN(attribute->rta_len));
+    }
+    return false;
+}
+
+/* False: the socket has nothing to do with IPv4. */
+static bool read_addresses(const struct nlmsghdr *message, const struct inet_diag_msg *body, struct sf_other *other)
+{
+    const struct inet_diag_sockid *id = &body->id;
+
+    if (body->idiag_family == AF_INET) {
+        other->local_addr = id->idiag_src[0];
+        other->remote_addr = id->idiag_dst[0];
+        return true;
+    }
+    if (is_ipv6_only(message, body))
+        return false;
+    other->ipv6 = true;
+    if (is_mapped(id->idiag_src)) {
+        other->local_addr = id->idiag_src[3];
+        other->remote_addr = is_mapped(id->idiag_dst) ? id->idiag_dst[3] : 0;
+        return true;
+    }
+    return !id->idiag_src[0] && !id->idiag_src[1] && !id->idiag_src[2] && !id->idiag_src[3];
+}
+
+static bool visit_message(const struct nlmsghdr *message, uint8_t protocol, uint16_t port, sf_others_visit visit, void *context)
+{
+    const struct inet_diag_msg *body = NLMSG_DATA(message);
+    struct sf_other other = {.protocol = protocol};
+
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || (port && body->id.idiag_sport != port) ||
+        !read_addresses(message, body, &other))
+        return true;
+    other.local_port = body->id.idiag_sport;
+    other.remote_port = body->id.idiag_dport;
+    other.state = body->idiag_state;
+    other.ifindex = (int)body->id.idiag_if;
+    other.inode = body->idiag_inode;
+    return visit(context, &other);
+}
+
+/* 1: there is more to come. 0: it was the last, or the visitor has had enough. */
+static int read_answer(int fd, uint8_t protocol, uint16_t port, uint32_t sequence, bool *wanted, sf_others_visit visit,
+                       void *context)
+{
+    _Alignas(struct nlmsghdr) char answer[ANSWER_SIZE];
+    const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)answer;
+    ssize_t got = recv(fd, answer, sizeof(answer), 0);
+
+    if (got < 0)
+        return errno == EINTR ? 1 : -errno;
+    for (; NLMSG_OK(message, got); message = NLMSG_NEXT(message, got)) {
+        if (message->nlmsg_seq != sequence)
+            continue;
+        if (message->nlmsg_type == NLMSG_DONE)
+            return 0;
+        if (message->nlmsg_type == NLMSG_ERROR)
+            return ((const struct nlmsgerr *)NLMSG_DATA(message))->error;
+        if (*wanted)
+            *wanted = visit_message(message, protocol, port, visit, context);
+    }
+    return 1;
+}
+
+int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_visit visit, void *context)
+{
+    static const uint8_t families[] = {AF_INET, AF_INET6};
+    static uint32_t last_sequence;
+    uint8_t protocol = which == SF_OTHERS_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+    bool wanted = true;
+
+    for (size_t i = 0; i < sizeof(families); i++) {
+        uint32_t sequence = __atomic_add_fetch(&last_sequence, 1, __ATOMIC_RELAXED);
+        int rc = ask(fd, which, families[i], port, sequence);
+
+        if (rc == 0)
+            do
+                rc = read_answer(fd, protocol, port, sequence, &wanted, visit, context);
+            while (rc > 0);
+        if (rc < 0 && !(families[i] == AF_INET6 && rc == -ENOENT)) /* a kernel without IPv6 */
+            return rc;
+    }
+    return 0;
+}
