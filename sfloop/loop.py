@@ -372,6 +372,12 @@ class Loop(RawFrames):
             "options": {name: getattr(self._options, name) for name in self._options.__dataclass_fields__},
         }
 
+    def _wanted_interface(self) -> str | None:
+        """The interface that the loop asked for and did not get."""
+        options = self._options
+        refused = self._stack_choice.name == "kernel" and options.stack != "kernel" and options.driver != "shm"
+        return options.interface if refused else None
+
     def _descriptors(self) -> set[int]:
         """The descriptors that the program has given the loop, or the loop has made for it."""
         if self.is_closed():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.native.engine import stackstream
 from sfloop.native.engine.listener import ListenerCore
+from sfloop.transports.claims import claim
 from sfloop.transports.stacksocket import StackSocket
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Listener:
         self._ssl_timeouts = ssl_timeouts
         # The stacks first: one may have to put another kernel socket in this one's place, under the same descriptor.
         self._stack_cores: list[StackListener] = []
+        wanted = loop._wanted_interface()
+        self._claim = claim(wanted, sock) if wanted and sock.family == socket.AF_INET else None
         if sock.family == socket.AF_INET:
             self._stack_cores = stackstream.listen(loop, sock.fileno(), backlog, self._accept_from_stack)
         try:
@@ -108,6 +111,7 @@ class Listener:
         except BaseException:
             for core in self._stack_cores:
                 core.close()
+            self._drop_claim()
             raise
 
     def __repr__(self) -> str:
@@ -118,6 +122,12 @@ class Listener:
         self._core.close()
         for core in self._stack_cores:
             core.close()
+        self._drop_claim()
+
+    def _drop_claim(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
     def _accept_some(self) -> None:
         # What is left over is reported by the next poll again; connections in use get their turn in between.

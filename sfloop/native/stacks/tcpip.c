@@ -190,8 +190,10 @@ static int no_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len
 
 static void tcpip_options_changed(struct sf_sock *sock)
 {
-    if (is_datagram(sock))
-        sf_udp_refresh(udp_of(sock));
+    if (!is_datagram(sock))
+        return;
+    sf_udp_refresh(udp_of(sock));
+    sf_udp_groups_learn(udp_of(sock));
 }
 
 /* ---- life ---- */

@@ -8,6 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define CLAIMS 16
+
 static struct sf_flow_key key_at(const struct sf_binding *b, uint32_t addr)
 {
     return (struct sf_flow_key){.local_addr = addr, .local_port = b->key.local_port};
@@ -55,25 +57,57 @@ int sf_binding_keys(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_v
     return receives_at(t, b->key.local_addr) ? visit(t, b, &b->key) : 0;
 }
 
-/* ---- one loop for a socket ---- */
+/* ---- sockets that several loops serve ---- */
 
 /*
- * Workers of a server inherit one listening socket, and each loop could take its frames. The first one does: it binds a socket
- * to an abstract name, which is this network namespace's own and goes with its last descriptor.
+ * Workers of a server inherit one listening socket, and each loop could take its frames. So a loop that serves a socket past the
+ * kernel, or would have if it had got the interface, tells others by a socket that is bound to an abstract name: the first free
+ * one of CLAIMS. Where there is another claim, the kernel keeps the frames, and each worker gets its share. Abstract names are
+ * the network namespace's own, and go with their last descriptor. sfloop/transports/claims.py does the same for loops on the kernel stack.
  */
-static int claim(int ifindex, uint32_t inode)
+static socklen_t name_claim(struct sockaddr_un *name, int ifindex, uint32_t inode, int number)
 {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    int length = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "sfloop/%d/%u", ifindex, inode);
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+    int length;
 
-    if (fd < 0)
-        return -errno;
-    if (bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0)
+    memset(name, 0, sizeof(*name));
+    name->sun_family = AF_UNIX;
+    length = snprintf(name->sun_path + 1, sizeof(name->sun_path) - 1, "sfloop/%d/%u/%d", ifindex, inode, number);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+}
+
+/* A descriptor; -EADDRINUSE: all names are taken; or another negative errno. */
+static int claim(int ifindex, struct sf_binding *b)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = fd < 0 ? -errno : -EADDRINUSE;
+    struct sockaddr_un name;
+
+    for (int i = 0; i < CLAIMS && rc == -EADDRINUSE; i++) {
+        socklen_t len = name_claim(&name, ifindex, b->inode, i);
+
+        rc = bind(fd, (struct sockaddr *)&name, len) < 0 ? -errno : 0;
+        b->claim_number = i;
+    }
+    if (rc == 0)
         return fd;
-    rc = -errno;
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return rc;
+}
+
+static bool others_claim(int ifindex, const struct sf_binding *b)
+{
+    struct sockaddr_un name;
+
+    for (int i = 0; i < CLAIMS; i++) {
+        socklen_t len = name_claim(&name, ifindex, b->inode, i);
+
+        if (i == b->claim_number || (connect(b->claim, (struct sockaddr *)&name, len) < 0 && errno == ECONNREFUSED))
+            continue;
+        name.sun_family = AF_UNSPEC; /* no longer connected */
+        connect(b->claim, (struct sockaddr *)&name, sizeof(sa_family_t));
+        return true;
+    }
+    return false;
 }
 
 /* Without a descriptor for it the socket is served all the same: that two loops have inherited it is the rare case. */
@@ -84,9 +118,9 @@ static void take_claim(struct sf_tcpip *t, struct sf_binding *b)
     b->unclaimed = false;
     if (!t->interface.index || !b->inode || b->key.remote_addr || sf_bindings_have(&t->filters, b->inode))
         return;
-    rc = claim(t->interface.index, b->inode);
+    rc = claim(t->interface.index, b);
     b->claim = rc < 0 ? -1 : rc;
-    b->unclaimed = rc == -EADDRINUSE;
+    b->unclaimed = rc == -EADDRINUSE || (rc >= 0 && others_claim(t->interface.index, b));
 }
 
 static void drop_claim(struct sf_binding *b)
@@ -113,13 +147,12 @@ static int release(struct sf_tcpip *t, const struct sf_binding *b, const struct 
 void sf_bindings_claim(struct sf_tcpip *t)
 {
     for (struct sf_binding *b = t->filters.bindings; b; b = b->next) {
-        int rc = b->unclaimed ? claim(t->interface.index, b->inode) : -EADDRINUSE;
+        bool others = b->claim >= 0 ? others_claim(t->interface.index, b) : b->unclaimed;
 
-        if (rc == -EADDRINUSE)
+        if (others == b->unclaimed)
             continue;
         sf_binding_keys(t, b, release);
-        b->claim = rc < 0 ? -1 : rc;
-        b->unclaimed = false;
+        b->unclaimed = others;
         sf_binding_keys(t, b, sf_filter_retain);
     }
 }
@@ -184,6 +217,7 @@ int sf_binding_open(struct sf_tcpip *t, struct sf_binding *b, int fd, uint8_t pr
     if (b->next)
         b->next->prev = b;
     filters->bindings = b;
+    filters->opened = t->now;
     filters->others_which = -1;
     rc = sf_binding_keys(t, b, sf_filter_retain);
     if (rc < 0) { /* some of them are retained */

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #define LOOK_INTERVAL SF_SEC          /* at who has left */
+#define STARTING (3 * SF_SEC)         /* the workers of a server start together */
+#define START_INTERVAL (100 * SF_MS)
 #define BLIND_INTERVAL (50 * SF_MS)   /* at who has come, where the driver does not tell */
 #define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
 #define STATIONS_LIFE (100 * SF_MS)
@@ -219,8 +221,8 @@ static void plan(struct sf_tcpip *t, const struct sf_filter *f)
 {
     if (f->shared && !f->watched && !kernel_has_copies(t, f))
         look_by(&t->filters, t->now + BLIND_INTERVAL);
-    else if (f->why != SF_WHY_OURS || f->shared || (f->group && t->interface.index))
-        look_by(&t->filters, t->now + LOOK_INTERVAL);
+    else if (t->interface.index)
+        look_by(&t->filters, t->now + (t->now - t->filters.opened < STARTING ? START_INTERVAL : LOOK_INTERVAL));
 }
 
 /* Looks who else is there, and has the driver bring the frames or leave them. The order matters: what changes after `changes`

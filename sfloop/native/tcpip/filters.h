@@ -20,7 +20,7 @@ struct sf_tcpip;
 enum sf_filter_why {
     SF_WHY_OURS,         /* it does not */
     SF_WHY_OTHER_SOCKET, /* a socket that this stack does not serve receives there as well */
-    SF_WHY_OTHER_LOOP,   /* another loop or process serves the same socket, which was inherited or passed on */
+    SF_WHY_OTHER_LOOP,   /* another loop serves the same socket as well, which was inherited or passed on */
     SF_WHY_CONNECTIONS,  /* the kernel has TCP connections at the address and port */
     SF_WHY_STATIONS,     /* group frames: other stations (macvlan) receive by the interface */
     SF_WHY_DRIVER,       /* the driver has refused the filter */
@@ -51,8 +51,9 @@ struct sf_binding {
     uint8_t protocol;
     bool open;
     bool shared; /* SO_REUSEADDR of UDP, or SO_REUSEPORT: others may bind to the port */
-    bool unclaimed; /* another loop serves this very socket */
-    int claim;      /* a descriptor that tells other loops so; -1: none */
+    bool unclaimed; /* another loop serves this very socket as well */
+    int claim;      /* a descriptor that tells other loops that this one does; -1: none */
+    int claim_number;
     uint32_t inode;
     int n_groups;
     uint32_t groups[SF_BINDING_GROUPS]; /* of a socket that is bound to any address */
@@ -65,6 +66,7 @@ struct sf_filters {
     int others_fd; /* -1: not opened yet, or refused */
     bool stations; /* other stations receive by the interface */
     sf_ns stations_until; /* that is believed; 0: not asked yet */
+    sf_ns opened; /* the latest binding */
     uint32_t n_watched;
     uint32_t seen[2]; /* port_changes() of UDP and TCP, when they were looked at */
     sf_ns look_at;    /* SF_NEVER: nothing can change by itself */
@@ -99,7 +101,7 @@ bool sf_binding_add_group(struct sf_tcpip *, struct sf_binding *, uint32_t group
 /* Calls visit for each key that the binding asks for now; stops at a negative value, and returns it. */
 typedef int (*sf_binding_visit)(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 int sf_binding_keys(struct sf_tcpip *, const struct sf_binding *, sf_binding_visit);
-/* Tries again to serve those that another loop had. */
+/* Looks again which sockets other loops serve as well. */
 void sf_bindings_claim(struct sf_tcpip *);
 bool sf_bindings_have(const struct sf_filters *, uint32_t inode);
 

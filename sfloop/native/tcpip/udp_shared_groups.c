@@ -1,6 +1,6 @@
 /*
- * Groups of sockets that are bound to any address. The kernel does not tell which groups a socket has joined, so the first
- * datagram to a group comes by the side socket, and then the driver is asked for the group's frames.
+ * Groups of sockets that are bound to any address. The driver is asked for those that the socket had joined when it was given to
+ * the stack (udp_joined.c). Of one that it joins later, the first datagram comes by the side socket, and then the driver is asked.
  *
  * Where the driver shares groups with the kernel (SF_DRIVER_SHARES_GROUPS), the side socket goes on receiving copies. They are
  * left out once the side socket has been read empty after the driver's filter was there.
@@ -16,10 +16,11 @@ static struct sf_udp_shared *find(struct sf_udp_socket *s, uint32_t group)
     return NULL;
 }
 
-static void take_group(struct sf_udp_socket *s, uint32_t group, uint32_t source)
+/* Beyond SF_UDP_SHARED groups the side socket goes on bringing them. */
+void sf_udp_take_group(struct sf_udp_socket *s, uint32_t group)
 {
-    if (s->n_shared == SF_UDP_SHARED || !sf_udp_has_joined(s, group, source))
-        return; /* the side socket goes on bringing it */
+    if (s->n_shared == SF_UDP_SHARED || find(s, group))
+        return;
     sf_binding_add_group(s->tcpip, &s->binding, group);
     s->shared[s->n_shared++] = (struct sf_udp_shared){.group = group};
 }
@@ -39,7 +40,8 @@ bool sf_udp_group_repeated(struct sf_udp_socket *s, uint32_t group, uint32_t sou
     if (!s->local_addr && sf_is_multicast(group)) {
         shared = find(s, group);
         if (!shared) {
-            take_group(s, group, source);
+            if (sf_udp_has_joined(s, group, source))
+                sf_udp_take_group(s, group);
             return false;
         }
     }

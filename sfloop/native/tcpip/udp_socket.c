@@ -159,6 +159,7 @@ int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
         give_id(t, s);
         return rc;
     }
+    sf_udp_groups_learn(s);
     sf_udp_refresh(s);
     sf_side_errors_on(s);
     s->side_ready = true; /* what came between bind() and the filter */

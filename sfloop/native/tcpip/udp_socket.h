@@ -128,6 +128,10 @@ bool sf_udp_has_joined(struct sf_udp_socket *, uint32_t group, uint32_t source);
 /* udp_shared_groups.c. Whether what the side socket has received for the group repeats what the driver has brought, which shares
  * groups with the kernel. If the socket is bound to any address, and the driver was not asked for the group yet, it is asked. */
 bool sf_udp_group_repeated(struct sf_udp_socket *, uint32_t group, uint32_t source);
+/* Asks the driver for a group, of a socket that is bound to any address. */
+void sf_udp_take_group(struct sf_udp_socket *, uint32_t group);
+/* udp_joined.c: the same for all groups that the socket has joined. */
+void sf_udp_groups_learn(struct sf_udp_socket *);
 /* The side socket was found empty when the first n of the groups had their filters. */
 void sf_udp_groups_sift(struct sf_udp_socket *, int n);
 
