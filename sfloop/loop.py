@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sfloop import sharing
 from sfloop.acceleration import Acceleration
 from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
@@ -351,9 +352,10 @@ class Loop(RawFrames):
 
     def describe(self) -> dict[str, Any]:
         """What the loop runs on and why: ``stack``, ``driver`` (its name, mode, MTU in bytes, and of a shm wire both
-        addresses; None on the kernel stack), ``interface``, ``onload`` (in a process under it: the loop's
-        stack there, and which descriptors are accelerated; else None), ``fell_back``, ``reasons`` (stack → why it was
-        taken or not) and ``options``."""
+        addresses; None on the kernel stack), ``interface``, ``flows`` (of the tcpip stack: each address and port that
+        it receives at, ``by`` the driver or the kernel, and ``why`` the kernel), ``onload`` (in a process under it: the
+        loop's stack there, and which descriptors are accelerated; else None), ``fell_back``, ``reasons`` (stack → why
+        it was taken or not) and ``options``."""
         choice = self._stack_choice
         driver: dict[str, Any] | None = None
         for name, mode, mtu, own, peer in self._driver_caps():
@@ -366,6 +368,7 @@ class Loop(RawFrames):
             "driver": driver,
             "library": self._library,
             "interface": choice.interface,
+            "flows": sharing.flows(self._filters()),
             "onload": self._acceleration.describe(self._descriptors()),
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),

@@ -75,6 +75,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.onload": "config",
     "sfloop.tcplimits": "config",
     "sfloop.routing": "config",
+    "sfloop.sharing": "config",
     "sfloop.transports": "transports",
     "sfloop.loop": "loop",
     "sfloop.acceleration": "loop",

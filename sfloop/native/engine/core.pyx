@@ -321,6 +321,15 @@ cdef class LoopCore:
         if self.engine != NULL and not self.kept:
             sf_engine_remove_stack(self.engine, stack)
 
+    def _filters(self):
+        """What the tcpip stack receives at: (protocol's number, address and port in network byte order, why the kernel
+        keeps the frames or None, the inode of the other socket there or 0)."""
+        cdef Py_ssize_t i
+        for i, pointer in enumerate(self.drivers):
+            if pointer is not None and self.engine != NULL:
+                return list_filters(self.engine.stacks[<int>i])
+        return []
+
     def _driver_caps(self):
         """(driver's name, what it chose, MTU in bytes, own and peer address in network byte order) of each stack."""
         cdef sf_driver_caps caps
@@ -984,6 +993,19 @@ cdef dict tcpdirect_counters(sf_stack *stack):
     return counters
 
 
+cdef list list_filters(sf_stack *stack):
+    cdef sf_stack_filter[64] some
+    cdef int first = 0, n = 64, i
+    cdef list found = []
+    while n == 64:
+        n = sf_stack_tcpip_filters(stack, first, some, 64)
+        for i in range(n):
+            why = None if some[i].why == NULL else (<bytes>some[i].why).decode()
+            found.append((some[i].protocol, some[i].addr, some[i].port, why, some[i].holder))
+        first += n
+    return found
+
+
 cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
     cdef sf_counter[160] own
     cdef sf_driver_stats d
@@ -991,6 +1013,9 @@ cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
     cdef dict counters = stack_counters(stack)
     for i in range(sf_stack_tcpip_counters(stack, own, 160)):
         counters[(<bytes>own[i].name).decode()] = own[i].value
+    flows = list_filters(stack)
+    counters["flows"] = len(flows)
+    counters["flows_left_to_kernel"] = sum(why is not None for _, _, _, why, _ in flows)
     opened.fast.control.stats(opened, &d)
     counters["driver"] = {
         "rx_frames": d.rx_frames,

@@ -1,6 +1,6 @@
 """The C core as Cython sees it: engine.h and stack.h."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "sf/base.h" nogil:
     ctypedef int64_t sf_ns
@@ -147,6 +147,15 @@ cdef extern from "sf/stack.h" nogil:
         sf_tcp_limits tcp
 
     sf_stack *sf_stack_tcpip_create(const sf_tcpip_config *, int *error, char *message)
+
+    cdef struct sf_stack_filter:
+        uint32_t addr
+        uint16_t port
+        uint8_t protocol
+        const char *why
+        uint32_t holder
+
+    int sf_stack_tcpip_filters(sf_stack *, int first, sf_stack_filter *, int max)
     int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
 
     cdef struct sf_tcpdirect_config:

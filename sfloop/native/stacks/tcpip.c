@@ -288,6 +288,24 @@ int sf_stack_tcpip_counters(struct sf_stack *stack, struct sf_counter *out, int 
     return n;
 }
 
+int sf_stack_tcpip_filters(struct sf_stack *stack, int first, struct sf_stack_filter *out, int max)
+{
+    int i = 0, n = 0;
+
+    for (const struct sf_filter *f = tcpip_of(stack)->filters.first; f && n < max; f = f->next) {
+        if (i++ < first)
+            continue;
+        out[n++] = (struct sf_stack_filter){
+            .addr = f->link.key.local_addr,
+            .port = f->link.key.local_port,
+            .protocol = f->protocol,
+            .why = sf_filter_why_name(f->why),
+            .holder = f->holder,
+        };
+    }
+    return n;
+}
+
 void sf_stack_tcpip_cork(struct sf_stack *stack, bool corked)
 {
     sf_tcpip_cork(tcpip_of(stack), corked);

@@ -20,6 +20,17 @@ void sf_filters_init(struct sf_filters *filters)
     filters->look_at = SF_NEVER;
 }
 
+const char *sf_filter_why_name(enum sf_filter_why why)
+{
+    static const char *const names[SF_WHYS] = {
+        [SF_WHY_OTHER_SOCKET] = "other socket",       [SF_WHY_OTHER_LOOP] = "other loop",
+        [SF_WHY_CONNECTIONS] = "kernel connections", [SF_WHY_STATIONS] = "other stations",
+        [SF_WHY_DRIVER] = "driver",
+    };
+
+    return names[why];
+}
+
 static struct sf_flows *table_of(struct sf_tcpip *t, uint8_t protocol)
 {
     return protocol == IPPROTO_UDP ? &t->filters.udp : &t->filters.tcp;

@@ -88,6 +88,8 @@ void sf_filters_addresses_changed(struct sf_tcpip *);
 /* filters.c, for bindings.c: one more or one less binding asks for the key. -ENOMEM. */
 int sf_filter_retain(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 void sf_filter_release(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
+/* NULL: it is ours. */
+const char *sf_filter_why_name(enum sf_filter_why);
 struct sf_filter *sf_filter_find(struct sf_tcpip *, uint8_t protocol, const struct sf_flow_key *);
 
 /*

@@ -217,6 +217,17 @@ struct sf_counter {
 
 /* What was dropped and what went by the kernel, by reason. Returns how many were written. */
 int sf_stack_tcpip_counters(struct sf_stack *, struct sf_counter *, int max);
+/* An address and a port that the stack receives at, and who brings the frames. */
+struct sf_stack_filter {
+    uint32_t addr; /* in network byte order, as the port */
+    uint16_t port;
+    uint8_t protocol;
+    const char *why; /* NULL: the driver brings them. Otherwise the kernel does, because of this (tcpip/filters.h) */
+    uint32_t holder; /* the inode of the socket that receives there as well; 0: none, or not known */
+};
+
+/* Writes at most max of them from the first-th on. Returns how many. */
+int sf_stack_tcpip_filters(struct sf_stack *, int first, struct sf_stack_filter *, int max);
 /* Between true and false, datagrams are collected and leave together: at the end, or at the next poll. */
 void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
 
