@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 _PROTOCOLS = {socket.IPPROTO_UDP: "udp", socket.IPPROTO_TCP: "tcp"}
@@ -45,11 +46,18 @@ def _processes(inodes: set[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     for pid in filter(str.isdigit, os.listdir("/proc")) if wanted else ():
-        try:
-            targets = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+        with suppress(OSError):  # another user's, or gone
+            holds = {_target(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")} & wanted.keys()
+            if not holds:
+                continue
             with open(f"/proc/{pid}/comm") as file:
                 name = file.read().strip()
-        except OSError:  # another user's, or gone
-            continue
-        found |= {wanted[target]: f"{name} ({pid})" for target in targets & wanted.keys()}
+            found |= {wanted[target]: f"{name} ({pid})" for target in holds}
     return found
+
+
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

@@ -187,10 +187,13 @@ static void take(struct sf_tcpip *t, struct sf_filter *f, uint32_t changes)
     f->added = true;
 }
 
+/* Connections that have begun go on: they get filters of their own. */
 static void leave(struct sf_tcpip *t, struct sf_filter *f)
 {
     struct sf_flow flow = flow_of(f, 0);
 
+    if (f->added && f->protocol == IPPROTO_TCP)
+        sf_tcp_ports_part(t, &f->link.key);
     if (f->added && t->driver)
         t->driver->fast.control->filter_del(t->driver, &flow);
     f->added = false;

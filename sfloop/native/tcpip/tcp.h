@@ -100,6 +100,8 @@ void sf_tcp_port_drop(struct sf_tcpip *, struct sf_tcp_port *);
 /* A filter of its own for a connection that came by a listener: *port, the listener's, is replaced by one that holds it. False:
  * the driver has no room, or there is no memory. */
 bool sf_tcp_port_part(struct sf_tcpip *, const struct sf_flow_key *, struct sf_tcp_port **port);
+/* The same for all connections, half-open ones and TIME_WAIT records that have none, of a listener's address and port. */
+void sf_tcp_ports_part(struct sf_tcpip *, const struct sf_flow_key *listener);
 /* The last listener of the port closes and connections are left: they get filters of their own, so that the port may be listened
  * to by others, and the port is reserved as soon as the program has closed its descriptor. */
 void sf_tcp_port_orphaned(struct sf_tcpip *, struct sf_tcp_port *);
@@ -208,6 +210,7 @@ struct sf_tcp_half;
 void sf_tcp_listener_input(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *, bool keep);
 void sf_tcp_half_input(struct sf_tcpip *, struct sf_tcp_half *, const struct sf_tcp_segment *, bool keep);
 void sf_tcp_half_timeout(struct sf_tcpip *, struct sf_tcp_half *);
+struct sf_tcp_port **sf_tcp_half_port(struct sf_tcp_half *);
 void sf_tcp_half_free(struct sf_tcpip *, struct sf_tcp_half *);
 struct sf_tcp_half *sf_tcp_half_of_timer(struct sf_tcp_timer *);
 

@@ -60,16 +60,26 @@ int sf_tcp_accept(struct sf_tcp_listener *l, struct sf_tcp_conn **out)
     return 0;
 }
 
-/*
- * The listener's port, with one more user. Where other programs may come to listen at the port, the kernel gets new connections
- * from that moment, and a connection that has begun keeps its frames by a filter of its own.
- */
+/* Where other programs may come to listen at the port, the kernel gets new connections from that moment. A SYN may also have been
+ * in the driver's hands already when the kernel was given the port. */
+static bool wants_own_filter(const struct sf_tcp_listener *l, const struct sf_flow_key *key)
+{
+    struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
+    const struct sf_filter *f;
+
+    if (sf_tcpip_is_wire(l->tcpip) || !l->tcpip->driver)
+        return false;
+    f = l->shares ? NULL : sf_filter_find(l->tcpip, IPPROTO_TCP, &local);
+    return !f || !f->added;
+}
+
+/* The listener's port, with one more user, or one of the connection's own. */
 struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *l, const struct sf_flow_key *key)
 {
     struct sf_tcp_port *port = l->port;
 
     port->users++;
-    if (l->shares && !sf_tcpip_is_wire(l->tcpip) && !sf_tcp_port_part(l->tcpip, key, &port))
+    if (wants_own_filter(l, key) && !sf_tcp_port_part(l->tcpip, key, &port))
         sf_count(l->tcpip, SF_COUNT_TCP_FILTERS_FULL);
     return port;
 }

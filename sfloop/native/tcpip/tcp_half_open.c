@@ -28,6 +28,11 @@ struct sf_tcp_half *sf_tcp_half_of_timer(struct sf_tcp_timer *timer)
     return (struct sf_tcp_half *)((char *)timer - offsetof(struct sf_tcp_half, timer));
 }
 
+struct sf_tcp_port **sf_tcp_half_port(struct sf_tcp_half *h)
+{
+    return &h->port;
+}
+
 void sf_tcp_half_free(struct sf_tcpip *t, struct sf_tcp_half *h)
 {
     sf_flows_remove(&t->tcp.flows, &h->ep.flow);

@@ -176,6 +176,8 @@ static struct sf_tcp_port **port_of(struct sf_flow_link *link)
 
     if (ep->kind == SF_TCP_CONN)
         return &((struct sf_tcp_conn *)ep)->port;
+    if (ep->kind == SF_TCP_HALF)
+        return sf_tcp_half_port((struct sf_tcp_half *)ep);
     return ep->kind == SF_TCP_WAIT ? &((struct sf_tcp_wait *)ep)->port : NULL;
 }
 
@@ -194,22 +196,30 @@ bool sf_tcp_port_part(struct sf_tcpip *t, const struct sf_flow_key *key, struct 
     return true;
 }
 
-void sf_tcp_port_orphaned(struct sf_tcpip *t, struct sf_tcp_port *port)
+void sf_tcp_ports_part(struct sf_tcpip *t, const struct sf_flow_key *listener)
 {
     const struct sf_flows *flows = &t->tcp.flows;
 
+    if (!t->driver || sf_tcpip_is_wire(t))
+        return;
+    for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
+        const struct sf_flow_key *key = flows->slot[i] ? &flows->slot[i]->key : NULL;
+        struct sf_tcp_port **of = key && key->local_port == listener->local_port ? port_of(flows->slot[i]) : NULL;
+
+        if (!of || !*of || (*of)->filtered || (listener->local_addr && key->local_addr != listener->local_addr))
+            continue;
+        if (!sf_tcp_port_part(t, key, of))
+            sf_count(t, SF_COUNT_TCP_FILTERS_FULL);
+    }
+}
+
+void sf_tcp_port_orphaned(struct sf_tcpip *t, struct sf_tcp_port *port)
+{
     if (port->fd < 0 && !reserve(port)) {
         t->tcp.reserve_at = 0;
         port->next = t->tcp.unreserved;
         port->waits = true;
         t->tcp.unreserved = port;
     }
-    if (!t->driver || sf_tcpip_is_wire(t))
-        return;
-    for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
-        struct sf_tcp_port **of = flows->slot[i] ? port_of(flows->slot[i]) : NULL;
-
-        if (of && *of == port && !sf_tcp_port_part(t, &flows->slot[i]->key, of))
-            sf_count(t, SF_COUNT_TCP_FILTERS_FULL);
-    }
+    sf_tcp_ports_part(t, &port->key);
 }

@@ -1,0 +1,111 @@
+"""A program on a driver, and other programs of the same host: plain sockets in the same namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from harness.link import INTERFACE, Link
+
+import sfloop
+
+DRIVERS = ("af_xdp", "packet")
+
+
+class Program:
+    """A loop on the near end of the link, in the near namespace. `stack="kernel"` is the control."""
+
+    def __init__(self, link: Link, driver: str, **options: Any) -> None:
+        self.link = link
+        if driver == "kernel":
+            options["stack"] = "kernel"
+        else:
+            options |= {"driver": driver, "interface": INTERFACE}
+        options.setdefault("fallback", "error")
+        options.setdefault("spin", "never")
+        with link.near.entered():
+            self.loop = sfloop.Loop(sfloop.Options(**options))
+
+    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
+        with self.link.near.entered():
+            return self.loop.run_until_complete(asyncio.wait_for(main, 25))
+
+    def counters(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.loop.stats()["stacks"]["tcpip"]
+        return found
+
+    def flow(self, protocol: str, address: str, port: int) -> dict[str, Any]:
+        """Who brings what comes for the address and the port."""
+        return next(
+            flow
+            for flow in self.loop.describe()["flows"]
+            if (flow["protocol"], flow["address"], flow["port"]) == (protocol, address, port)
+        )
+
+    def close(self) -> None:
+        self.loop.close()
+
+
+class Inbox(asyncio.DatagramProtocol):
+    """Keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.got.append(data)
+
+
+async def arrived(got: list[bytes], count: int, limit: float = 3.0) -> list[bytes]:
+    """What has come when `count` have, or when the time is over; and nothing more comes for a moment."""
+    end = time.monotonic() + limit
+    while len(got) < count and time.monotonic() < end:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    return got
+
+
+def membership(group: str, interface: str) -> bytes:
+    return socket.inet_aton(group) + socket.inet_aton(interface)
+
+
+def feed_socket(side: Any, bind: str, port: int, *groups: str) -> socket.socket:
+    """A plain socket as any program makes one: SO_REUSEADDR, bound, joined."""
+    made: socket.socket = side.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    made.bind((bind, port))
+    for group in groups:
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership(group, side.address))
+    made.setblocking(False)
+    return made
+
+
+def sender(side: Any) -> socket.socket:
+    made: socket.socket = side.socket()
+    made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(side.address))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    return made
+
+
+@contextmanager
+def opened(link: Link, driver: str, **options: Any) -> Iterator[Program]:
+    program = Program(link, driver, **options)
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def until(holds: Callable[[], bool], limit: float = 5.0) -> bool:
+    """Waits, outside the loop, until something holds."""
+    end = time.monotonic() + limit
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from beside import DRIVERS, Program
+from harness.link import Link, made_link, unavailable
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with made_link() as made:
+        yield made
+
+
+@pytest.fixture(params=("kernel", *DRIVERS))
+def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
+    """On the kernel's stack, which is the control, and past it."""
+    made = Program(link, request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=DRIVERS)
+def past(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
+    """Past the kernel alone."""
+    made = Program(link, request.param)
+    yield made
+    made.close()

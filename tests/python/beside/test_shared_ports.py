@@ -1,0 +1,301 @@
+"""Servers that share a port with other programs, with other loops, and with their own forked workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from beside import DRIVERS, Program, opened, until
+from harness.link import INTERFACE, NEAR, Link
+from harness.programs import environment
+
+PORT = 7800
+
+
+class Tag(asyncio.Protocol):
+    """Answers with its server's name."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(self.name)
+        self.transport.close()
+
+
+def ask(link: Link, count: int, port: int = PORT) -> Counter[str]:
+    """Who answered how many connections, by clients on the far side."""
+    found: Counter[str] = Counter()
+
+    def work() -> None:
+        for _ in range(count // 2):
+            try:
+                with link.far.socket(socket.SOCK_STREAM) as made:
+                    made.connect((NEAR, port))
+                    made.sendall(b"?")
+                    who = made.recv(16).decode() or "end"
+            except OSError as error:
+                who = type(error).__name__
+            found[who] += 1
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@contextmanager
+def plain_server(link: Link, name: bytes, reuse_port: bool = True) -> Iterator[None]:
+    """A server on the kernel's sockets of the near side, as another program has it."""
+    listener = link.near.socket(socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+    listener.bind((NEAR, PORT))
+    listener.listen(128)
+    listener.settimeout(0.1)
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            try:
+                made, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with made:
+                made.settimeout(2)
+                made.recv(16)
+                made.sendall(name)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        listener.close()
+
+
+async def server(program: Program, name: bytes) -> asyncio.Server:
+    return await program.loop.create_server(lambda: Tag(name), NEAR, PORT, reuse_port=True, backlog=200)
+
+
+def test_a_plain_program_shares_the_port(program: Program) -> None:
+    """Both are given some of the connections, none is reset; and when one ends, the other has all."""
+    link = program.link
+
+    async def main() -> None:
+        made = await server(program, b"ours")
+        assert await asyncio.to_thread(ask, link, 40) == {"ours": 40}
+        with plain_server(link, b"theirs"):
+            await asyncio.sleep(0.1)  # a driver that does not see who binds is looked after every 50 ms
+            found = await asyncio.to_thread(ask, link, 200)
+            assert found["ours"] + found["theirs"] == 200, found
+            assert min(found["ours"], found["theirs"]) > 20, found
+        assert await asyncio.to_thread(ask, link, 40) == {"ours": 40}
+        made.close()
+        await made.wait_closed()
+
+    program.run(main())
+
+
+def test_a_connection_goes_on_when_another_program_comes(past: Program) -> None:
+    """It came past the kernel, and stays there."""
+    link = past.link
+
+    async def main() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(100):
+                writer.write(data)
+            writer.close()
+
+        made = await asyncio.start_server(serve, NEAR, PORT, reuse_port=True)
+        client = link.far.socket(socket.SOCK_STREAM)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, (NEAR, PORT))
+        with plain_server(link, b"theirs"):
+            for i in range(50):
+                await loop.sock_sendall(client, b"%d" % i)
+                assert await asyncio.wait_for(loop.sock_recv(client, 100), 3) == b"%d" % i
+                await asyncio.sleep(0.005)
+        client.close()
+        made.close()
+        await made.wait_closed()
+
+    past.run(main())
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_two_loops_share_the_port(link: Link, driver: str) -> None:
+    """On af_xdp the second one is on the kernel's stack, and says who has the interface's XDP program."""
+    with opened(link, driver) as first, opened(link, driver, fallback="kernel") as second:
+
+        async def main() -> asyncio.Server:
+            return await server(second, b"second")
+
+        other = second.run(main())
+        thread = threading.Thread(target=second.loop.run_forever)
+        thread.start()
+
+        async def both() -> None:
+            made = await server(first, b"first")
+            await asyncio.sleep(0.1)
+            found = await asyncio.to_thread(ask, link, 200)
+            assert found["first"] + found["second"] == 200, found
+            assert min(found["first"], found["second"]) > 20, found
+            made.close()
+            await made.wait_closed()
+
+        try:
+            first.run(both())
+        finally:
+            second.loop.call_soon_threadsafe(other.close)
+            second.loop.call_soon_threadsafe(second.loop.call_later, 0.05, second.loop.stop)
+            thread.join()
+        if driver == "af_xdp":
+            reason = second.loop.describe()["reasons"]["tcpip"]
+            assert f"process {os.getpid()}" in reason
+
+
+PREFORK = """
+import asyncio, os, socket, sys
+import sfloop
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+sock.bind(("0.0.0.0", int(sys.argv[3])))
+sock.listen(200)
+sock.setblocking(False)
+
+async def main(name):
+    async def serve(reader, writer):
+        await reader.read(1)
+        writer.write(name.encode())
+        writer.close()
+    await asyncio.start_server(serve, sock=sock)
+    os.write(1, b"ready\n")
+    await asyncio.Event().wait()
+
+for name in ("first", "second"):
+    if os.fork() == 0:
+        try:
+            sfloop.run(main(name), driver=sys.argv[1], interface=sys.argv[2], fallback="kernel", spin="never")
+        finally:
+            os._exit(1)
+print(sys.stdin.read())
+os.killpg(0, 9)
+"""
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_forked_workers_share_a_listening_socket(link: Link, driver: str) -> None:
+    """Each connection is served by one worker, and a second after they have started both get some."""
+    with link.near.entered():
+        process = subprocess.Popen(
+            [sys.executable, "-c", PREFORK, driver, INTERFACE, str(PORT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            start_new_session=True,
+        )
+    try:
+        assert process.stdout is not None
+        assert [process.stdout.readline(), process.stdout.readline()] == ["ready\n"] * 2
+        found = ask(link, 100)
+        assert found["first"] + found["second"] == 100, found
+
+        def spread() -> bool:
+            found = ask(link, 40)
+            assert found["first"] + found["second"] == 40, found
+            return min(found["first"], found["second"]) > 0
+
+        assert until(spread, 8)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_an_inherited_listening_socket_goes_on_listening(past: Program) -> None:
+    """Its server closes while a connection lasts; the program that has passed the socket on still listens."""
+    link = past.link
+    master = link.near.socket(socket.SOCK_STREAM)
+    master.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    master.bind((NEAR, PORT))
+    master.listen(16)
+
+    async def main() -> None:
+        worker = master.dup()
+        worker.setblocking(False)
+        came = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came.set()
+            writer.write(await reader.read(1))
+            writer.close()
+
+        made = await asyncio.start_server(serve, sock=worker)
+        loop = asyncio.get_running_loop()
+        client = link.far.socket(socket.SOCK_STREAM)
+        client.setblocking(False)
+        await loop.sock_connect(client, (NEAR, PORT))
+        await came.wait()
+        made.close()
+        assert master.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        second = link.far.socket(socket.SOCK_STREAM)
+        second.setblocking(False)
+        await asyncio.wait_for(loop.sock_connect(second, (NEAR, PORT)), 2)
+        await loop.sock_sendall(client, b"x")
+        assert await asyncio.wait_for(loop.sock_recv(client, 1), 2) == b"x"
+        client.close()
+        second.close()
+        await made.wait_closed()
+
+    past.run(main())
+    accepted, _ = master.accept()
+    accepted.close()
+    master.close()
+
+
+def test_the_port_stays_reserved_while_connections_last(past: Program) -> None:
+    """After its listener has closed, no program that does not share may bind to the port."""
+    link = past.link
+
+    async def main() -> None:
+        held: list[asyncio.StreamWriter] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            held.append(writer)
+            await reader.read()
+            writer.close()
+
+        made = await asyncio.start_server(serve, NEAR, PORT)
+        loop = asyncio.get_running_loop()
+        client = link.far.socket(socket.SOCK_STREAM)
+        client.setblocking(False)
+        await loop.sock_connect(client, (NEAR, PORT))
+        while not held:
+            await asyncio.sleep(0.01)
+        made.close()
+        await asyncio.sleep(0.1)
+        with link.near.socket(socket.SOCK_STREAM) as other, pytest.raises(OSError, match="in use"):
+            other.bind((NEAR, PORT))
+        client.close()
+        await asyncio.wait_for(made.wait_closed(), 3)
+
+    past.run(main())
