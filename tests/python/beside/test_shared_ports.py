@@ -188,7 +188,7 @@ async def main(name):
         writer.write(name.encode())
         writer.close()
     await asyncio.start_server(serve, sock=sock)
-    os.write(1, b"ready\n")
+    os.write(1, b"ready" + bytes([10]))
     await asyncio.Event().wait()
 
 for name in ("first", "second"):
