@@ -9,7 +9,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs ``sfloop bench`` with the given arguments, by default those of the process; returns the exit status.
 
     0: measured, whether or not the bars were met. 1: it could not be measured, or sfloop failed in a case.
-    2: the arguments are wrong. 130: interrupted.
+    2: the arguments are wrong. 3: with ``--fail-slower``, this build is slower than the other. 130: interrupted.
     """
     from sfloop.bench import cli
     from sfloop.bench.errors import BenchError

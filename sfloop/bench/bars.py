@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sfloop.bench.loops import C_SERVERS, OWN
+from sfloop.bench.loops import AGAINST, C_SERVERS, OWN
 from sfloop.bench.model import CaseResult
 
 #: What a figure is held against: a named contender, the best of a group by its median, or the limit itself.
@@ -53,6 +53,9 @@ BARS: tuple[Bar, ...] = (
     *_round_trips(("tcp-af_xdp-64", "tcp-af_xdp-1k"), 0.40),
     Bar("tcp-af_xdp-64", "times_kernel", "<=", 1.0, "nothing"),
     Bar("tcp-af_xdp-1k", "times_kernel", "<=", 1.0, "nothing"),
+    # AF_PACKET is the kernel's way in without its sockets: a system call for each frame sent, as the kernel stack has.
+    *_round_trips(("udp-packet", "tcp-packet-64"), 0.45, p99=False),
+    Bar("tcp-packet-64", "times_kernel", "<=", 1.0, "nothing"),
     Bar("tcp-shm-64", "p50", "<=", 0.15, "uvloop"),
     Bar("tcp-shm-10", "per_second", ">=", 2.0, "uvloop"),
     Bar("tcp-shm-100", "per_second", ">=", 2.0, "uvloop"),
@@ -128,7 +131,9 @@ def _rival(bar: Bar, result: CaseResult) -> str | None:
     in_group = [
         name
         for name in result.samples
-        if name != OWN and (name in C_SERVERS) == (bar.against == "best C server") and result.values(name, bar.metric)
+        if name not in (OWN, AGAINST)
+        and (name in C_SERVERS) == (bar.against == "best C server")
+        and result.values(name, bar.metric)
     ]
     better = {metric.key: metric.better for metric in result.case.metrics}[bar.metric]
     choose = min if better == "lower" else max

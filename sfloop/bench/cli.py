@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sfloop.bench.bars import Outcome
+    from sfloop.bench.builds import Build
+    from sfloop.bench.compare import Comparison
     from sfloop.bench.loops import Contender
     from sfloop.bench.model import Case
     from sfloop.bench.rounds import Run
 
 ROUNDS, SECONDS, WARMUP = 5, 0.2, 0.1
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.15
+#: Two builds are compared by an interval, which narrows with the rounds; six are needed for its level.
+COMPARED_ROUNDS, COMPARED_QUICK_ROUNDS = 15, 7
 
-FAILED, INTERRUPTED = 1, 130
+FAILED, SLOWER, INTERRUPTED = 1, 3, 130
 
 #: Package to be imported, and what it is for.
 NEEDED = {"rich": "the tables", "hdrh": "the latency histograms"}
@@ -45,7 +49,24 @@ def parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help="only these: loops, modules of loops, c-spin, c-block, c-af_xdp (default: all installed)",
     )
-    options.add_argument("--rounds", type=int, metavar="N", help=f"rounds of each case (default: {ROUNDS})")
+    options.add_argument(
+        "--against",
+        type=Path,
+        metavar="VENV",
+        help="compare with another build of sfloop, in this virtual environment: the ratio of each figure, with its "
+        "interval (without --loops: the two builds alone)",
+    )
+    options.add_argument(
+        "--fail-slower",
+        action="store_true",
+        help=f"with --against: exit with status {SLOWER} when this build is slower in some figure",
+    )
+    options.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help=f"rounds of each case (default: {ROUNDS}; with --against: {COMPARED_ROUNDS})",
+    )
     options.add_argument(
         "--seconds",
         type=float,
@@ -53,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"seconds of one measurement, after {WARMUP} s of warm-up (default: {SECONDS})",
     )
     options.add_argument(
-        "--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds of {QUICK_SECONDS} s: a first look, no verdict"
+        "--quick",
+        action="store_true",
+        help=f"{QUICK_ROUNDS} rounds of {QUICK_SECONDS} s (with --against: {COMPARED_QUICK_ROUNDS}): a first look",
     )
     options.add_argument(
         "--cpus", metavar="A,B", help="CPU of the server and CPU of the load (default: the first two cores)"
@@ -94,15 +117,24 @@ def _names(option: str, text: str) -> list[str]:
 
 
 def _contenders(options: argparse.Namespace) -> tuple[list[Contender], dict[str, str]]:
-    from sfloop.bench import loops
+    from sfloop.bench import builds, loops
 
-    if options.loops is None:
+    if options.fail_slower and options.against is None:
+        raise BenchError("--fail-slower is given without --against; name the build to compare with")
+    if options.against is None and options.loops is None:
         usable, missing = loops.installed()
         return [*usable, *loops.references()], missing
     try:
-        return loops.chosen(_names("--loops", options.loops)), {}
+        contenders = loops.chosen([loops.OWN] if options.loops is None else _names("--loops", options.loops))
     except loops.LoopNotUsable as error:
         raise BenchError(f"--loops: {error}") from error
+    if options.against is not None:
+        own = next((place for place, contender in enumerate(contenders) if contender.name == loops.OWN), None)
+        if own is None:
+            raise BenchError(f"--loops leaves out {loops.OWN}, which --against compares with another build; add it")
+        # Next to this build, so that as little time as can be lies between the two.
+        contenders.insert(own + 1, loops.other_build(builds.find(options.against)))
+    return contenders, {}
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:
@@ -121,7 +153,8 @@ def _run(options: argparse.Namespace, contenders: list[Contender]) -> Run:
     from sfloop.bench.rig import Settings
     from sfloop.bench.rounds import Run
 
-    rounds = options.rounds if options.rounds is not None else QUICK_ROUNDS if options.quick else ROUNDS
+    usual, quick = (ROUNDS, QUICK_ROUNDS) if options.against is None else (COMPARED_ROUNDS, COMPARED_QUICK_ROUNDS)
+    rounds = options.rounds if options.rounds is not None else quick if options.quick else usual
     seconds = options.seconds if options.seconds is not None else QUICK_SECONDS if options.quick else SECONDS
     if not 1 <= rounds <= 1000:
         raise BenchError(f"--rounds is {rounds}; 1 to 1000 is allowed")
@@ -149,6 +182,22 @@ def _list(console: Console, missing: dict[str, str], contenders: Sequence[Conten
         console.print(f"  {name:22} left out: {reason}", highlight=False)
 
 
+def _introduce(console: Console, build: Build) -> None:
+    import sfloop
+    from sfloop.bench.builds import commit_of
+
+    here = Path(sfloop.__file__ or "").parent
+    own = commit_of(here)
+    console.print(
+        f"sfloop is {here}{f' ({own})' if own else ''}; "
+        f"against is {build.package}{f' ({build.commit})' if build.commit else ''}, run by {build.python}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if build.other_python:
+        console.print(f"[bold yellow]{build.other_python}: the ratios have the difference of both in them.[/]")
+
+
 def _header(console: Console, run: Run, cases: Sequence[Case], missing: dict[str, str]) -> None:
     from sfloop.bench.cpus import machine
     from sfloop.bench.rounds import estimate
@@ -161,6 +210,9 @@ def _header(console: Console, run: Run, cases: Sequence[Case], missing: dict[str
     names = ", ".join(f"{c.name} {c.version}".strip() for c in run.contenders)
     left_out = "".join(f"; {name} left out: {reason}" for name, reason in missing.items() if reason != "not installed")
     console.print(names + left_out, highlight=False, soft_wrap=True)
+    for contender in run.contenders:
+        if contender.build is not None:
+            _introduce(console, contender.build)
     minutes = estimate(cases, run.contenders, settings) / 60
     console.print(
         f"{len(cases)} cases, {settings.rounds} rounds of {settings.seconds:g} s, about {minutes:.1f} minutes; "
@@ -189,24 +241,42 @@ def _measure(console: Console, run: Run, cases: Sequence[Case]) -> None:
         report.print_case(console, result, run.contenders, run.verdicts().get(case.name))
 
 
-def _finish(console: Console, run: Run, options: argparse.Namespace, started: str) -> list[Outcome]:
-    from sfloop.bench import bars, page, record, report
+def _finish(console: Console, run: Run, options: argparse.Namespace, started: str) -> list[Comparison]:
+    from sfloop.bench import bars, compare, page, record, report
     from sfloop.bench.loops import OWN
 
     outcomes: list[Outcome] = []
-    if any(contender.name == OWN for contender in run.contenders):
-        noisy = {name: verdict.noisy for name, verdict in run.verdicts().items()}
+    noisy = {name: verdict.noisy for name, verdict in run.verdicts().items()}
+    # Two builds alone have nobody to be held against.
+    alone = options.against is not None and options.loops is None
+    if not alone and any(contender.name == OWN for contender in run.contenders):
         outcomes = bars.judge_all(run.results, noisy)
+    comparisons = compare.compare_all(run.results, noisy)
     if outcomes:
         console.print(report.bars_table(outcomes, run.results))
         console.print(report.summary(outcomes), highlight=False)
+    if options.against is not None:
+        console.print(report.builds_table(comparisons, run.results))
+        console.print(report.builds_summary(comparisons), highlight=False, soft_wrap=True)
     if options.json is not None:
-        record.write(options.json, run, outcomes, started)
+        record.write(options.json, run, outcomes, comparisons, started)
         console.print(f"Figures: {options.json}", highlight=False, soft_wrap=True)
     if options.html is not None:
-        page.write(options.html, run, outcomes, started)
+        page.write(options.html, run, outcomes, comparisons, started)
         console.print(f"Page: {options.html}", highlight=False, soft_wrap=True)
-    return outcomes
+    return comparisons
+
+
+def _status_of_builds(console: Console, comparisons: Sequence[Comparison]) -> int:
+    """What --fail-slower makes of a comparison. One that compared nothing must not pass for a good one."""
+    from sfloop.bench import compare
+
+    if compare.slower(comparisons):
+        return SLOWER
+    if all(each.verdict == "not compared" for each in comparisons if each.judged):
+        console.print("--fail-slower: there is no figure to tell it by", highlight=False)
+        return FAILED
+    return 0
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -239,7 +309,8 @@ def bench(options: argparse.Namespace) -> int:
         status = INTERRUPTED
     finally:
         # Whatever ends a run, what it has measured is not lost.
-        _finish(console, run, options, started)
+        comparisons = _finish(console, run, options, started)
     console.print(f"{(time.monotonic() - begin) / 60:.1f} minutes", highlight=False)
     failed = any(OWN in result.failures for result in run.results.values())
-    return status or (FAILED if failed else 0)
+    status = status or (FAILED if failed else 0)
+    return status or (_status_of_builds(console, comparisons) if options.fail_slower else 0)

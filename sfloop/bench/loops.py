@@ -10,7 +10,11 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sfloop.bench.builds import Build
+
 OWN = "sfloop"
+#: Another build of sfloop, which ``--against`` names.
+AGAINST = "against"
 
 #: Loops looked for when none are named, in the order they are shown. Each but asyncio is a package of that name.
 KNOWN = (OWN, "uvloop", "rloop", "zuvloop", "rsloop", "blazio", "asyncio")
@@ -35,6 +39,18 @@ class Contender:
     name: str
     version: str
     is_loop: bool
+    #: The build of sfloop that it is, if it is not the one that runs the bench.
+    build: Build | None = None
+
+    @property
+    def is_sfloop(self) -> bool:
+        """Whether it is sfloop: this build or another one."""
+        return self.name == OWN or self.build is not None
+
+    @property
+    def loop(self) -> str:
+        """What its programs are told to run on."""
+        return OWN if self.is_sfloop else self.name
 
 
 class LoopNotUsable(Exception):
@@ -117,6 +133,11 @@ def chosen(names: list[str]) -> list[Contender]:
         loop_factory(name)
         contenders.append(Contender(name, version_of(name), is_loop=True))
     return contenders
+
+
+def other_build(build: Build) -> Contender:
+    """The contender that another build of sfloop is."""
+    return Contender(AGAINST, f"{build.version} {build.commit}".strip(), is_loop=True, build=build)
 
 
 def references() -> list[Contender]:

@@ -28,6 +28,8 @@ class Metric:
     better: Literal["lower", "higher"]
     #: Whether it depends on how fast the machine is just then. A count of calls or of bytes does not.
     timed: bool = True
+    #: Whether two builds are judged by it. The rarest latencies are not: one event decides them.
+    judged: bool = True
 
 
 @dataclass(frozen=True)

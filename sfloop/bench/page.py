@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sfloop.bench import plots, report, units
 from sfloop.bench.bars import Outcome
+from sfloop.bench.compare import Comparison
 from sfloop.bench.cpus import machine
 from sfloop.bench.loops import C_SERVERS, OWN
 from sfloop.bench.model import CaseResult, Unit
@@ -23,6 +24,7 @@ th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #e
 th:first-child, td:first-child, table.bars td, table.bars th { text-align: left }
 tr.own td { font-weight: 600; background: #fdf1e9 } .low { color: #666; font-weight: 400; font-size: 0.85em }
 .met { color: #00693f } .missed, .failed { color: #b00020; font-weight: 600 } .notmeasured, .noisy { color: #8a5a00 }
+.slower { color: #b00020; font-weight: 600 } .faster { color: #00693f }
 .quiet { color: #666 } .wide { overflow-x: auto } svg { max-width: 100%; height: auto; margin-top: 0.6rem }
 """
 
@@ -84,7 +86,23 @@ def _bars(outcomes: Sequence[Outcome], results: dict[str, CaseResult]) -> str:
     return f"<h2>The bars</h2><p>{escape(report.summary(outcomes))}</p>{table}"
 
 
-def render(run: Run, outcomes: Sequence[Outcome], started: str) -> str:
+def _builds(comparisons: Sequence[Comparison], results: dict[str, CaseResult]) -> str:
+    if not comparisons:
+        return ""
+    rows = [f"<tr>{''.join(f'<th>{heading}</th>' for heading in report.BUILDS_COLUMNS)}</tr>"]
+    for each in comparisons:
+        result = results[each.case]
+        title = next(metric.title for metric in result.case.metrics if metric.key == each.metric)
+        rows.append(
+            f'<tr><td><a href="#{each.case}">{each.case}</a></td><td>{escape(title)}</td>'
+            f"<td>{report.ratio_text(each)}</td><td>{report.level_text(each)}</td>"
+            f'<td class="{each.verdict.replace(" ", "")}">{escape(report.comparison_text(each))}</td></tr>'
+        )
+    table = f'<div class="wide"><table class="bars">{"".join(rows)}</table></div>'
+    return f"<h2>The two builds</h2><p>{escape(report.builds_summary(comparisons))}</p>{table}"
+
+
+def render(run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], started: str) -> str:
     """The page as text."""
     names = [contender.name for contender in run.contenders]
     versions = ", ".join(
@@ -103,11 +121,12 @@ def render(run: Run, outcomes: Sequence[Outcome], started: str) -> str:
 Figures are medians of the rounds, with the lowest and the highest below; ↓ lower is better, ↑ higher is better.
 In the plots, all rounds are taken together, and both axes are logarithmic.</p>
 {_bars(outcomes, run.results)}
+{_builds(comparisons, run.results)}
 {cases}
 </body></html>
 """
 
 
-def write(path: Path, run: Run, outcomes: Sequence[Outcome], started: str) -> None:
+def write(path: Path, run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], started: str) -> None:
     """Writes the page to a file."""
-    path.write_text(render(run, outcomes, started))
+    path.write_text(render(run, outcomes, comparisons, started))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sfloop.bench import units
 from sfloop.bench.histogram import Histogram
-from sfloop.bench.loops import OWN
+from sfloop.bench.loops import AGAINST, OWN
 from sfloop.bench.model import CaseResult
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, told apart with any colour vision.
 COLOURS = {
     OWN: "#D55E00",
+    AGAINST: "#882255",
     "uvloop": "#0072B2",
     "rloop": "#009E73",
     "asyncio": "#7F7F7F",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sfloop.bench.bars import Outcome
+from sfloop.bench.compare import Comparison
 from sfloop.bench.cpus import machine
 from sfloop.bench.model import CaseResult
 from sfloop.bench.rounds import Run
@@ -35,7 +36,7 @@ def _case(result: CaseResult) -> dict[str, Any]:
     }
 
 
-def document(run: Run, outcomes: Sequence[Outcome], started: str) -> dict[str, Any]:
+def document(run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], started: str) -> dict[str, Any]:
     """The whole run as plain data. `started` is an ISO 8601 time; latencies and histograms are in ns."""
     settings = run.settings
     return {
@@ -54,9 +55,10 @@ def document(run: Run, outcomes: Sequence[Outcome], started: str) -> dict[str, A
         "cases": {name: _case(result) for name, result in run.results.items()},
         "noise": {name: dataclasses.asdict(verdict) for name, verdict in run.verdicts().items()},
         "bars": [dataclasses.asdict(outcome) for outcome in outcomes],
+        "against": [dataclasses.asdict(comparison) for comparison in comparisons],
     }
 
 
-def write(path: Path, run: Run, outcomes: Sequence[Outcome], started: str) -> None:
+def write(path: Path, run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], started: str) -> None:
     """Writes the run to a file."""
-    path.write_text(json.dumps(document(run, outcomes, started)) + "\n")
+    path.write_text(json.dumps(document(run, outcomes, comparisons, started)) + "\n")

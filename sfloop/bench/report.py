@@ -12,11 +12,13 @@ from rich.table import Table
 
 from sfloop.bench import units
 from sfloop.bench.bars import Outcome
-from sfloop.bench.loops import OWN, Contender
+from sfloop.bench.compare import TOLERANCE, Comparison, compare_case, slower
+from sfloop.bench.loops import AGAINST, OWN, Contender
 from sfloop.bench.model import CaseResult, Spread, Unit
 from sfloop.bench.noise import Verdict
 
 PEER = "uvloop"
+_BUILD_STYLES = {"slower": "bold red", "faster": "green", "not compared": "yellow"}
 _STYLES = {"met": "green", "missed": "bold red", "not measured": "yellow"}
 
 
@@ -48,7 +50,72 @@ def case_table(result: CaseResult, contenders: Sequence[Contender]) -> Table:
             times = times_peer(result, name)
             ratio = "" if times is None else f"{times:.2f}"
             table.add_row(name, *cells, ratio, style="bold cyan" if name == OWN else None)
+    comparisons = compare_case(result)
+    if comparisons:
+        table.add_row(f"{OWN} ÷ {AGAINST}", *(_coloured(each, _short(each)) for each in comparisons), "")
     return table
+
+
+def _short(comparison: Comparison) -> str:
+    return f"{ratio_text(comparison)} slower" if comparison.verdict == "slower" else ratio_text(comparison)
+
+
+def _coloured(comparison: Comparison, text: str) -> str:
+    style = _BUILD_STYLES.get(comparison.verdict)
+    return f"[{style}]{escape(text)}[/]" if style else escape(text)
+
+
+def ratio_text(comparison: Comparison) -> str:
+    """The ratio of two builds with its interval, as text."""
+    if comparison.ratio is None:
+        return "–"
+    around = comparison.interval
+    text = _times(comparison.ratio)
+    return f"{text} ({_times(around.low)} – {_times(around.high)})" if around else text
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3f}" if ratio < 10 else f"{ratio:,.0f}"
+
+
+def level_text(comparison: Comparison) -> str:
+    """The level of the interval, and the rounds that it comes from."""
+    around = comparison.interval
+    return f"{around.level:.1%} of {comparison.rounds} rounds" if around else "–"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Slower or not, with what has to be said of it."""
+    text = f"{comparison.verdict}: {comparison.reason}" if comparison.reason else comparison.verdict
+    text += "" if comparison.judged or comparison.verdict == "not compared" else " (not judged)"
+    return f"{text}; the machine was noisy" if comparison.noisy else text
+
+
+#: The columns of the table of two builds.
+BUILDS_COLUMNS = ("case", "figure", "this build ÷ the other: median (interval)", "interval's level", "")
+
+
+def builds_table(comparisons: Sequence[Comparison], results: dict[str, CaseResult]) -> Table:
+    """Every figure that both builds have."""
+    title = "This build against the other"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in BUILDS_COLUMNS:
+        table.add_column(column)
+    for each in comparisons:
+        metric = next(metric for metric in results[each.case].case.metrics if metric.key == each.metric)
+        arrow = "↓" if metric.better == "lower" else "↑"
+        texts = (ratio_text(each), level_text(each), _coloured(each, comparison_text(each)))
+        table.add_row(each.case, f"{metric.title} {arrow}", *texts)
+    return table
+
+
+def builds_summary(comparisons: Sequence[Comparison]) -> str:
+    """In how many figures this build is slower, in one line."""
+    compared = [each for each in comparisons if each.judged and each.verdict != "not compared"]
+    found = slower(compared)
+    cases = ", ".join(dict.fromkeys(each.case for each in found))
+    text = f"{len(compared)} figures judged: {len(found)} slower by more than {TOLERANCE - 1:.0%}"
+    return text + (f" (in {cases})" if found else "")
 
 
 def print_case(console: Console, result: CaseResult, contenders: Sequence[Contender], verdict: Verdict | None) -> None:

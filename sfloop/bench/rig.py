@@ -40,6 +40,12 @@ class Settings:
     warmup: float
 
 
+def program_command(contender: Contender, program: str, parameters: Mapping[str, Any]) -> list[str]:
+    """What runs a program of sfloop.bench.programs on a loop: for another build of sfloop, with that build's Python."""
+    start = [sys.executable, "-m", "sfloop.bench.serve"] if contender.build is None else contender.build.command
+    return [*start, "--loop", contender.loop, "--program", program, "--parameters", json.dumps(parameters)]
+
+
 class Server:
     """A running server process."""
 
@@ -153,8 +159,7 @@ class Rig:
         given = dict(parameters or {})
         if contender.is_loop:
             given.setdefault("host", self.place.host)
-            command = [sys.executable, "-m", "sfloop.bench.serve", "--loop", contender.name, "--program", program]
-            command += ["--parameters", json.dumps(given), "--cpu", str(cpu)]
+            command = [*program_command(contender, program, given), "--cpu", str(cpu)]
         else:
             assert reference is not None, f"{program} has no C reference server"
             command = [str(self.settings.programs.sfbench), reference, "--host", self.place.host, "--cpu", str(cpu)]

@@ -42,7 +42,7 @@ def rotated(contenders: Sequence[Contender], turn: int) -> list[Contender]:
 def taking_part(case: Case, contenders: Sequence[Contender]) -> list[Contender]:
     """The contenders that a case can measure: those it is about, or else all loops, and the C servers that it has."""
     if case.only is not None:
-        return [contender for contender in contenders if contender.name in case.only]
+        return [contender for contender in contenders if contender.loop in case.only]
     return [contender for contender in contenders if contender.is_loop or contender.name in case.references]
 
 
@@ -68,7 +68,7 @@ def judge_noise(result: CaseResult) -> Verdict:
         rounds = result.values(reference, key)
         if rounds:
             return noise.judge(disturbances, reference, rounds)
-    others = [name for name in result.samples if name != OWN]
+    others = [name for name in result.samples if name != OWN]  # another build of sfloop is better than none
     reference = others[0] if others else OWN
     return noise.judge(disturbances, reference, result.values(reference, key))
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,19 +19,31 @@ from sfloop import backends
 from sfloop.bench import netns
 from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
 from sfloop.bench.cases.udp import measure_delivery, measure_echo
+from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import BYPASSING, C_SERVERS, OWN, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Place, Sample
-from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server
+from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server, program_command
 from sfloop.bench.wires import new_wire
 
-AF_XDP = {"SFLOOP_DRIVER": "af_xdp", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
+AF_XDP, PACKET = (
+    {"SFLOOP_DRIVER": driver, "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
+    for driver in ("af_xdp", "packet")
+)
 # 239.255.0.0/16 is for use within one site (RFC 2365, section 6.1).
 _GROUP = "239.255.26.4"
 
 
-def af_xdp_unavailable() -> str | None:
+def _driver_unavailable(name: str) -> str | None:
     drivers = {backend.name: backend for backend in backends() if backend.kind == "driver"}
-    return netns.unavailable() or (None if drivers["af_xdp"].available else drivers["af_xdp"].reason)
+    return netns.unavailable() or (None if drivers[name].available else drivers[name].reason)
+
+
+def af_xdp_unavailable() -> str | None:
+    return _driver_unavailable("af_xdp")
+
+
+def packet_unavailable() -> str | None:
+    return _driver_unavailable("packet")
 
 
 def _cannot_feed() -> str | None:
@@ -45,12 +55,16 @@ def _cannot_feed() -> str | None:
 
 
 def _environment(contender: Contender) -> Mapping[str, str]:
-    return AF_XDP if contender.name == OWN else {}
+    return AF_XDP if contender.is_sfloop else {}
 
 
 def _echo(rig: Rig, contender: Contender) -> Sample:
     reference = "serve-xdp" if contender.name in BYPASSING else "serve-udp"
     return measure_echo(rig, contender, _environment(contender), reference)
+
+
+def _echo_over_packet(rig: Rig, contender: Contender) -> Sample:
+    return measure_echo(rig, contender, PACKET if contender.is_sfloop else {})
 
 
 def _feed(program: str, rig: Rig, contender: Contender) -> Sample:
@@ -59,7 +73,7 @@ def _feed(program: str, rig: Rig, contender: Contender) -> Sample:
 
     to_group = replace(rig.place, host=_GROUP)
     # What a protocol of batches is worth is a question about sfloop: the others run the plain one.
-    chosen = program if contender.name == OWN else "udp.flood"
+    chosen = program if contender.is_sfloop else "udp.flood"
     return measure_delivery(rig, contender, sender, chosen, {"group": _GROUP}, _environment(contender))
 
 
@@ -101,16 +115,18 @@ def between_programs(
     sides: list[dict[str, str]],
     addresses: tuple[str, str] = SIDES,
 ) -> Load:
-    """A server and a load generator that are both sfloop's, with their environments; what the second measures."""
+    """Runs a server and a load generator that are both the contender's, in the environments of `sides`.
+
+    Returns what the second measures.
+    """
     settings = rig.settings
     serving = rig.server(contender, programs.serves, parameters={"host": addresses[0]}, environment=sides[0])
     with serving as server:
         port = server.line(START_LIMIT)["port"]
         given = {"host": addresses[1], "server": [addresses[0], port], **programs.given}
         given |= {"seconds": settings.seconds, "warmup": settings.warmup}
-        command = [*rig.place.load_prefix, sys.executable, "-m", "sfloop.bench.serve", "--loop", OWN]
-        command += ["--program", programs.loads, "--parameters", json.dumps(given), "--cpu", str(settings.cpus.load)]
-        load = Server(command, sides[1])
+        command = program_command(contender, programs.loads, given)
+        load = Server([*rig.place.load_prefix, *command, "--cpu", str(settings.cpus.load)], sides[1])
         try:
             load.line(START_LIMIT)
             return rig.own(load, rig.ticks(), settings.seconds + settings.warmup + GRACE)
@@ -119,7 +135,7 @@ def between_programs(
 
 
 def _over_shm(rig: Rig, contender: Contender) -> Sample:
-    if contender.name != OWN:
+    if not contender.is_sfloop:
         return measure_echo(rig, contender)
     with new_wire() as wire:
         return between_programs(rig, contender, UDP_ECHO, sides_of(wire)).sample()
@@ -135,6 +151,18 @@ def _no_simulator() -> str | None:
     return netns.unavailable()
 
 
+def _simulated_driver(contender: Contender) -> str:
+    """The driver is compiled against its build's own headers: another build needs the one from its own checkout."""
+    if contender.build is None:
+        return os.environ[_SIMULATOR]
+    library = contender.build.ef_vi_simulator
+    if not library.exists():
+        raise ContenderFailed(
+            f"that build has no simulator of ef_vi's API ({library}): run `make bench ARGS=--list` in its checkout"
+        )
+    return str(library)
+
+
 TCP_ECHO = Programs("tcp.protocol", "stream.ping", {"size": 64})
 
 
@@ -143,12 +171,13 @@ def _over_ef_vi(programs: Programs) -> Callable[[Rig, Contender], Sample]:
     shm driver itself is measured right before."""
 
     def measure(rig: Rig, contender: Contender) -> Sample:
+        library = _simulated_driver(contender)
         addresses = (netns.SERVER_ADDRESS, netns.LOAD_ADDRESS)
         side = {"SFLOOP_DRIVER": "ef_vi", "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
         with new_wire() as wire:
             direct = between_programs(replace(rig, place=Place()), contender, programs, sides_of(wire)).sample()
         with new_wire() as wire:
-            side |= {"SFLOOP_EF_VI_LIBRARY": os.environ[_SIMULATOR], "SFLOOP_TEST_EF_VI": f"wire={wire}"}
+            side |= {"SFLOOP_EF_VI_LIBRARY": library, "SFLOOP_TEST_EF_VI": f"wire={wire}"}
             sample = between_programs(rig, contender, programs, [side, side], addresses).sample()
         sample.values["times_shm"] = sample.values["p50"] / direct.values["p50"]
         return sample
@@ -191,6 +220,16 @@ CASES = (
         _echo,
         tuple(C_SERVERS),
         unavailable=af_xdp_unavailable,
+        place=netns.veth_pair,
+    ),
+    Case(
+        "udp-packet",
+        "UDP echo, veth, 64 B; sfloop on AF_PACKET",
+        (*ROUND_TRIP, LOST),
+        _echo_over_packet,
+        tuple(REFERENCES),
+        only=(OWN, "uvloop", "c-spin"),
+        unavailable=packet_unavailable,
         place=netns.veth_pair,
     ),
     *(

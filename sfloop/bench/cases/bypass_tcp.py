@@ -1,28 +1,38 @@
 """TCP past the kernel: sfloop on its tcpip stack, everything else on the kernel's sockets.
 
-Over AF_XDP all serve the same C load generator, which is on the kernel's sockets at the other end of a veth pair. Over
-shared memory sfloop's load is an sfloop program too, so that its figure has the cost of two of its loops in it; the
-others are measured over loopback, by the C load generator.
+Over AF_XDP and AF_PACKET all serve the same C load generator, which is on the kernel's sockets at the other end of a
+veth pair. Over shared memory sfloop's load is an sfloop program too, so that its figure has the cost of two of its
+loops in it; the others are measured over loopback, by the C load generator.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 
 from sfloop.bench import netns
-from sfloop.bench.cases.bypass import AF_XDP, SIDES, Programs, af_xdp_unavailable, between_programs, sides_of
+from sfloop.bench.cases.bypass import (
+    AF_XDP,
+    PACKET,
+    SIDES,
+    Programs,
+    af_xdp_unavailable,
+    between_programs,
+    packet_unavailable,
+    sides_of,
+)
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
 from sfloop.bench.loops import OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
-from sfloop.bench.rig import START_LIMIT, Rig, Server
+from sfloop.bench.rig import START_LIMIT, Rig, Server, program_command
 from sfloop.bench.wires import new_wire
 
 IDLE_CONNECTIONS = 10_000
 #: Seconds for which a lossy path is measured: a few hundred losses.
 LOSSY_SECONDS = 1.0
+
+#: What loads a contender, where it is a program on a loop.
+THIS_BUILD, ASYNCIO = Contender(OWN, "", is_loop=True), Contender("asyncio", "", is_loop=True)
 
 Measure = Callable[[Rig, Contender], Sample]
 
@@ -36,12 +46,12 @@ def _served(rig: Rig, contender: Contender, size: int, environment: Mapping[str,
         return rig.load(server, "tcp", port, size=size, connections=1).sample()
 
 
-def _over_af_xdp(size: int) -> Measure:
+def _over(driver: Mapping[str, str], size: int) -> Measure:
     def measure(rig: Rig, contender: Contender) -> Sample:
-        if contender.name != OWN:
+        if not contender.is_sfloop:
             return _served(rig, contender, size, {})
         kernel = _served(rig, contender, size, {})
-        sample = _served(rig, contender, size, AF_XDP)
+        sample = _served(rig, contender, size, driver)
         sample.values["times_kernel"] = sample.values["p50"] / kernel.values["p50"]
         return sample
 
@@ -50,7 +60,7 @@ def _over_af_xdp(size: int) -> Measure:
 
 def _over_shm(size: int, connections: int) -> Measure:
     def measure(rig: Rig, contender: Contender) -> Sample:
-        if contender.name == OWN:
+        if contender.is_sfloop:
             every = 1 if connections == 1 else 16  # where it is the rate that counts, the clock is read less
             given = {"size": size, "connections": connections, "every": every}
             programs = Programs("tcp.protocol", "stream.ping", given)
@@ -66,15 +76,17 @@ def _over_shm(size: int, connections: int) -> Measure:
 def _bulk(
     rig: Rig, contender: Contender, server_side: Mapping[str, str], load_side: Mapping[str, str], host: str
 ) -> Sample:
-    """What arrives at the contender's sink. The source is sfloop's, on the stack of `load_side`."""
+    """What arrives at the contender's sink. The source is sfloop's, on the stack of `load_side`.
+
+    On the kernel's sockets it is this build's for every contender. Over a wire both ends are of the contender's build.
+    """
     settings = rig.settings
     timing = {"seconds": settings.seconds, "warmup": settings.warmup}
     ticks = rig.ticks()
     with rig.server(contender, "stream.sink", parameters={"host": host, **timing}, environment=server_side) as server:
         port = server.line(START_LIMIT)["port"]
-        command = [*rig.place.load_prefix, sys.executable, "-m", "sfloop.bench.serve", "--loop", OWN]
-        command += ["--program", "stream.source", "--parameters", json.dumps({"server": [host, port]})]
-        source = Server([*command, "--cpu", str(settings.cpus.load)], load_side)
+        command = program_command(contender if load_side else THIS_BUILD, "stream.source", {"server": [host, port]})
+        source = Server([*rig.place.load_prefix, *command, "--cpu", str(settings.cpus.load)], load_side)
         try:
             source.line(START_LIMIT)
             load = rig.own(server, ticks, settings.seconds + settings.warmup)
@@ -84,7 +96,7 @@ def _bulk(
 
 
 def _bulk_over_shm(rig: Rig, contender: Contender) -> Sample:
-    if contender.name != OWN:
+    if not contender.is_sfloop:
         return _bulk(rig, contender, {}, {}, rig.place.host)
     with new_wire() as wire:
         server_side, load_side = sides_of(wire)
@@ -92,13 +104,13 @@ def _bulk_over_shm(rig: Rig, contender: Contender) -> Sample:
 
 
 def _bulk_over_af_xdp(rig: Rig, contender: Contender) -> Sample:
-    return _bulk(rig, contender, AF_XDP if contender.name == OWN else {}, {}, rig.place.host)
+    return _bulk(rig, contender, AF_XDP if contender.is_sfloop else {}, {}, rig.place.host)
 
 
 def _lossy(rig: Rig, contender: Contender) -> Sample:
     """What the contender's source gets through to a sink on the kernel's sockets, by CUBIC, over a path that loses 1 %
     of the frames in either direction and takes 0.5 ms for each way."""
-    environment = AF_XDP if contender.name == OWN else {}
+    environment = AF_XDP if contender.is_sfloop else {}
     place, cpu = rig.place, str(rig.settings.cpus.load)
     asked = {"seconds": LOSSY_SECONDS, "warmup": rig.settings.warmup}
     first, second = netns.RELAY_INTERFACES
@@ -111,9 +123,8 @@ def _lossy(rig: Rig, contender: Contender) -> Sample:
         given = {"congestion": "cubic"}
         with rig.server(contender, "stream.serve_source", parameters=given, environment=environment) as server:
             port = server.line(START_LIMIT)["port"]
-            drain = [*place.load_prefix, sys.executable, "-m", "sfloop.bench.serve", "--loop", "asyncio", "--program"]
-            drain += ["stream.drain", "--parameters", json.dumps({"server": [place.host, port], **asked}), "--cpu", cpu]
-            load = Server(drain, {})
+            drain = program_command(ASYNCIO, "stream.drain", {"server": [place.host, port], **asked})
+            load = Server([*place.load_prefix, *drain, "--cpu", cpu], {})
             try:
                 load.line(START_LIMIT)
                 result = rig.own(load, rig.ticks(), sum(asked.values()))
@@ -144,12 +155,21 @@ CASES = (
             f"tcp-af_xdp-{name}",
             f"TCP echo, veth, {words}, 1 connection; sfloop on AF_XDP",
             (*ROUND_TRIP, _TIMES_KERNEL),
-            _over_af_xdp(size),
+            _over(AF_XDP, size),
             only=(OWN, "uvloop", "c-spin"),
             unavailable=af_xdp_unavailable,
             place=netns.veth_pair,
         )
         for name, words, size in (("64", "64 B", 64), ("1k", "1 KiB", 1024))
+    ),
+    Case(
+        "tcp-packet-64",
+        "TCP echo, veth, 64 B, 1 connection; sfloop on AF_PACKET",
+        (*ROUND_TRIP, _TIMES_KERNEL),
+        _over(PACKET, 64),
+        only=(OWN, "uvloop", "c-spin"),
+        unavailable=packet_unavailable,
+        place=netns.veth_pair,
     ),
     Case(
         "tcp-shm-64",

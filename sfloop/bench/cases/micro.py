@@ -80,7 +80,7 @@ CASES = (
         (
             Metric("p50", "latency p50", "ns", "lower"),
             Metric("p99", "latency p99", "ns", "lower"),
-            Metric("p99.9", "latency p99.9", "ns", "lower"),
+            Metric("p99.9", "latency p99.9", "ns", "lower", judged=False),
         ),
         _threadsafe,
     ),

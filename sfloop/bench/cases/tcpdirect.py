@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +18,7 @@ from sfloop.bench.cases.metrics import ROUND_TRIP
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
-from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server
+from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server, program_command
 from sfloop.bench.wires import new_wire
 
 LIBRARY = "SFLOOP_TCPDIRECT_LIBRARY"
@@ -64,9 +63,8 @@ def _c(rig: Rig, command: str, *more: str) -> Load:
 def _program(
     contender: Contender, program: str, given: Mapping[str, Any], environment: Mapping[str, str] = _STACK
 ) -> Iterator[Server]:
-    command = [sys.executable, "-m", "sfloop.bench.serve", "--loop", contender.name, "--program", program]
-    command += ["--parameters", json.dumps({"host": "127.0.0.1", **given})]
-    server = Server(command, environment if contender.name == OWN else {})
+    command = program_command(contender, program, {"host": "127.0.0.1", **given})
+    server = Server(command, environment if contender.is_sfloop else {})
     try:
         yield server
     finally:
@@ -86,7 +84,7 @@ def _pair(transport: str, rig: Rig, contender: Contender) -> Sample:
     if not contender.is_loop:
         return _c(rig, f"zf-{transport}", "--size", "64").sample()
     sample = _round_trips(rig, contender, f"pair.{transport}")
-    if contender.name == OWN:  # against the library right beside it: two messages make a round trip
+    if contender.is_sfloop:  # against the library right beside it: two messages make a round trip
         over = sample.values["p50"] - _c(rig, f"zf-{transport}", "--size", "64").latencies.percentile(50)
         sample.values.update({"over_c": over, "share": over / 2})
     return sample
@@ -122,7 +120,7 @@ def _idle(rig: Rig, contender: Contender) -> Sample:
         with _program(contender, "pair.idle", given) as server:
             load = rig.own(server, rig.ticks(), rig.settings.seconds + START_LIMIT)
     values = {"idle": float(load.raw["idle"])}
-    if contender.name == OWN:
+    if contender.is_sfloop:
         values["over_c"] = values["idle"] - float(_c(rig, "zf-idle").raw["idle"])
     return Sample(values, load.disturbance)
 

@@ -81,7 +81,7 @@ CASES = (
         "UDP receive flood, loopback, 64 B",
         (
             Metric("per_second", "datagrams/s delivered", "per_s", "higher"),
-            Metric("sent_per_second", "datagrams/s sent", "per_s", "higher"),
+            Metric("sent_per_second", "datagrams/s sent", "per_s", "higher", judged=False),
         ),
         measure_flood,
         tuple(REFERENCES),

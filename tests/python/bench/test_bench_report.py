@@ -101,7 +101,7 @@ def test_the_record_has_every_round_and_the_page_escapes() -> None:
     skipped.skipped = "needs <root>"
     run = run_of(made, skipped)
     outcomes = bars.judge_all(run.results, {})
-    written = json.loads(json.dumps(record.document(run, outcomes, "2026-11-23T20:00:00+00:00")))
+    written = json.loads(json.dumps(record.document(run, outcomes, [], "2026-11-23T20:00:00+00:00")))
     rounds = written["cases"]["tcp-protocol-1k"]["contenders"]["sfloop"]["rounds"]
     assert [each["p50"] for each in rounds] == made.values("sfloop", "p50")
     merged = made.histogram("sfloop")
@@ -111,7 +111,7 @@ def test_the_record_has_every_round_and_the_page_escapes() -> None:
     ] == merged.buckets()
     assert merged.count == 6
     assert written["cases"]["udp-veth"]["skipped"] == "needs <root>"
-    html = page.render(run, outcomes, "today")
+    html = page.render(run, outcomes, [], "today")
     assert "it &lt;b&gt;burst&lt;/b&gt;" in html
     assert "needs &lt;root&gt;" in html
     assert html.count("<svg") == 1
