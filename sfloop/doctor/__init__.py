@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sfloop doctor",
-        description="What this machine can do for a loop: each check passes, warns (it works, and costs latency), "
+        description="What this machine can do for a loop: each check passes, warns (it works, and costs latency or "
+        "passes a protection by), "
         "fails, or was not to be seen from here.",
         epilog=dedent("""\
             Costs are the kernel's own figures, measured, or typical of such a machine, as each says. Nothing is

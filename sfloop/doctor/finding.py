@@ -38,8 +38,8 @@ class Finding:
     check: str
     #: What was looked at: an interface, a CPU, a library; "" where it is the machine.
     subject: str
-    #: ``pass``; ``warn``: it works, and costs latency; ``fail``: something asked for cannot work; ``unseen``: it could
-    #: not be looked at from here.
+    #: ``pass``; ``warn``: it works, and costs latency or passes a protection by; ``fail``: something asked for cannot
+    #: work; ``unseen``: it could not be looked at from here.
     status: Status
     reason: str
     cost: Cost | None = None

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sfloop.doctor import measure, netdev
+from sfloop.doctor import iptables, measure, netdev, nftables, tc
 from sfloop.doctor.ethtool import Ethtool
 from sfloop.doctor.finding import UnseenError
+from sfloop.doctor.rules import Chain
 
 #: <linux/capability.h>
 CAPABILITIES: Final = {
@@ -56,6 +57,11 @@ class Machine:
     ethtool: Ethtool = field(default_factory=Ethtool)
     #: An interface's XDP features and attached mode, by its name.
     xdp: Callable[[str], netdev.Xdp] = netdev.xdp_of
+    #: The chains of nf_tables, by an interface; those of iptables, by an interface and the tables that are there.
+    nftables: Callable[[str], list[Chain]] = nftables.chains
+    iptables: Callable[[str, list[str]], list[Chain]] = iptables.chains
+    #: How many filters of tc and programs of tcx are on an interface's way in.
+    traffic_control: Callable[[str], tuple[int, int]] = tc.ingress
     #: CPU → the interruptions of a thread that spins there.
     interruptions: Callable[[int], measure.Interruptions] = measure.interruptions
     #: The cost of reading the clock, in ns.

@@ -17,6 +17,7 @@ from sfloop.doctor.checks import (
     nic,
     numa,
     offloads,
+    passed_by,
     power,
     virtualisation,
     xdp,
@@ -38,6 +39,9 @@ CHECKS: Final[dict[str, Check]] = {
     "coalescing": interrupts.check_coalescing,
     "xdp": xdp.check,
     "offloads": offloads.check,
+    "firewall": passed_by.check_rules,
+    "rp-filter": passed_by.check_reverse_path,
+    "tc-ingress": passed_by.check_traffic_control,
     "busy-poll": busy_poll.check,
     "numa": numa.check,
     "isolation": cpus.check_isolation,
@@ -60,4 +64,14 @@ def examine(machine: Machine) -> Iterator[Finding]:
             yield Finding(name, machine.interface or "" if name in _OF_THE_INTERFACE else "", "unseen", str(error))
 
 
-_OF_THE_INTERFACE: Final = ("nic", "irq-affinity", "coalescing", "xdp", "offloads", "numa")
+_OF_THE_INTERFACE: Final = (
+    "nic",
+    "irq-affinity",
+    "coalescing",
+    "xdp",
+    "offloads",
+    "firewall",
+    "rp-filter",
+    "tc-ingress",
+    "numa",
+)

@@ -34,6 +34,8 @@ TUNED = {
     "/proc/stat": "cpu  10 0 10 980 0 0 0 0 0 0\n",
     "/proc/sys/net/core/busy_poll": "50",
     "/proc/sys/net/core/busy_read": "50",
+    "/proc/sys/net/ipv4/conf/all/rp_filter": "0",
+    f"/proc/sys/net/ipv4/conf/{NIC}/rp_filter": "0",
     "/proc/1/cgroup": "0::/init.scope\n",
     "/dev/sfc_char": "",
     "/sys/fs/cgroup/user.slice/cpu.max": "max 100000",
@@ -170,6 +172,9 @@ def tuned(root: Path) -> FakeMachine:
         process=Process(frozenset({0, 1, 2, 3}), (8 << 20, 8 << 20), {}),
         ethtool=driver,
         xdp=lambda interface: Xdp(frozenset({"basic", "redirect", "zero-copy"}), None),
+        nftables=lambda interface: [],
+        iptables=lambda interface, tables: [],
+        traffic_control=lambda interface: (0, 0),
         interruptions=lambda cpu: Interruptions(1, 6.0, 0.006),
         clock_ns=lambda: 55.0,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fake_machine import NIC, FakeMachine, of, tuned
 from spoilt_machines import CASES, Spoil
+from spoilt_rules import CASES as RULE_CASES
 
 from sfloop.doctor.checks import CHECKS, examine
 from sfloop.doctor.finding import Finding
@@ -28,7 +29,7 @@ def test_a_tuned_machine_passes_everything(machine: FakeMachine) -> None:
     assert all(finding.reason and finding.cost is None and finding.command is None for finding in findings)
 
 
-@pytest.mark.parametrize(("check", "spoil", "status", "reason", "cost", "command"), CASES)
+@pytest.mark.parametrize(("check", "spoil", "status", "reason", "cost", "command"), [*CASES, *RULE_CASES])
 def test_check(
     machine: FakeMachine, check: str, spoil: Spoil, status: str, reason: str, cost: float | None, command: str | None
 ) -> None:
@@ -48,7 +49,7 @@ def assert_matches(text: str, pattern: str) -> None:
 def test_every_check_is_seen_to_pass_and_not_to(machine: FakeMachine) -> None:
     """The table above leaves none out: whatever a tuned machine passes is also seen to warn, fail or be unseen."""
     passed = {finding.check for finding in examine(machine)}
-    spoilt = {check for check, _, status, *_ in CASES if status != "pass"}
+    spoilt = {check for check, _, status, *_ in [*CASES, *RULE_CASES] if status != "pass"}
     assert passed - spoilt == {"container", "libraries"}  # the latter have tests of their own
 
 

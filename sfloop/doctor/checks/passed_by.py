@@ -1,0 +1,144 @@
+"""What holds for the kernel's traffic on the interface, and is passed by where sfloop goes past the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sfloop.doctor.finding import Finding, UnseenError
+from sfloop.doctor.machine import Machine
+from sfloop.doctor.rules import Chain
+
+_REVERSE_PATH = {1: "strict", 2: "loose"}
+_LISTED = 4
+
+
+def check_rules(machine: Machine) -> Iterator[Finding]:
+    """Firewall, address translation and connection tracking, by nf_tables or by iptables."""
+    name = machine.interface
+    if name is None:
+        return
+    chains, unseen = _chains(machine, name)
+    yield _firewall(name, [chain for chain in chains if not _only_translates(chain)], unseen)
+    yield _translation(name, [chain for chain in chains if _only_translates(chain)], unseen)
+    yield _tracking(machine, name, [chain for chain in chains if chain.tracks], unseen)
+
+
+def _chains(machine: Machine, name: str) -> tuple[list[Chain], str | None]:
+    """The chains that were found, and why there may be more."""
+    found: list[Chain] = []
+    unseen: list[str] = []
+
+    def legacy() -> list[Chain]:
+        tables = (machine.find("/proc/net/ip_tables_names") or "").split()
+        return machine.iptables(name, tables) if tables else []
+
+    ask: Callable[[], list[Chain]]
+    for ask in (lambda: machine.nftables(name), legacy):
+        try:
+            found += ask()
+        except UnseenError as error:
+            unseen.append(str(error))
+    return found, "; ".join(unseen) or None
+
+
+def _only_translates(chain: Chain) -> bool:
+    """Masquerading and its kin: they change the kernel's connections, and sfloop's own do not need them."""
+    return chain.translates and chain.hook == "postrouting"
+
+
+def _listed(chains: list[Chain]) -> str:
+    rest = f" and {len(chains) - _LISTED} more" if len(chains) > _LISTED else ""
+    return ", ".join(chain.text for chain in chains[:_LISTED]) + rest
+
+
+def _firewall(name: str, chains: list[Chain], unseen: str | None) -> Finding:
+    if chains:
+        return Finding(
+            "firewall",
+            name,
+            "warn",
+            f"{_listed(chains)}: the kernel applies this to its traffic on {name}. The tcpip stack and TCPDirect "
+            "receive before it and send past it: their sockets are open to everybody whom the wire lets through",
+            command=f"sfloop run --stack kernel …   # the rules hold there; or filter on the switch, or in the NIC: "
+            f"ethtool -N {name} …",
+        )
+    if unseen is not None:
+        return Finding("firewall", name, "unseen", unseen)
+    return Finding("firewall", name, "pass", "no rule of nf_tables or iptables would apply, so none is passed by")
+
+
+def _translation(name: str, chains: list[Chain], unseen: str | None) -> Finding:
+    if chains:
+        return Finding(
+            "nat",
+            name,
+            "warn",
+            f"{_listed(chains)}: a connection that is translated to this host's address can be given the port and the "
+            "peer of a connection of the tcpip stack, which then takes its frames; sfloop's own are not translated",
+            command="nft add rule … masquerade to :61000-65535   # ports outside net.ipv4.ip_local_port_range, and "
+            "outside those that sfloop binds",
+        )
+    if unseen is not None:
+        return Finding("nat", name, "unseen", unseen)
+    return Finding("nat", name, "pass", "no addresses are translated on the way out")
+
+
+def _tracking(machine: Machine, name: str, chains: list[Chain], unseen: str | None) -> Finding:
+    text = machine.find("/proc/sys/net/netfilter/nf_conntrack_count") or "0"
+    count = int(text) if text.isdecimal() else 0
+    if chains or count:
+        why = f"{_listed(chains)} asks for the state of connections" if chains else f"conntrack follows {count} flows"
+        return Finding(
+            "conntrack",
+            name,
+            "warn",
+            f"{why}; those of the tcpip stack are unknown to it. What the kernel still receives for them (ICMP errors, "
+            "fragments) is of no known connection, and a rule that lets only such in drops it",
+            command="nft insert rule … icmp type destination-unreachable accept   # path MTU discovery needs it",
+        )
+    if unseen is not None:
+        return Finding("conntrack", name, "unseen", unseen)
+    return Finding("conntrack", name, "pass", "conntrack follows nothing here")
+
+
+def check_reverse_path(machine: Machine) -> Iterator[Finding]:
+    """The kernel takes the higher of both values."""
+    name = machine.interface
+    if name is None:
+        return
+    values = [int(machine.find(f"/proc/sys/net/ipv4/conf/{scope}/rp_filter") or 0) for scope in ("all", name)]
+    kind = _REVERSE_PATH.get(max(values))
+    if not machine.exists("/proc/sys/net/ipv4/conf/all/rp_filter"):
+        raise UnseenError("/proc/sys/net/ipv4/conf/all/rp_filter is not there: this is hidden, or there is no IPv4")
+    if kind is None:
+        yield Finding("rp-filter", name, "pass", "no reverse path filtering, so none is passed by")
+        return
+    yield Finding(
+        "rp-filter",
+        name,
+        "warn",
+        f"rp_filter={max(values)} ({kind} reverse path filtering): the kernel refuses a source that it would not "
+        f"answer {'through ' + name if kind == 'strict' else 'at all'}; the tcpip stack and TCPDirect do not ask",
+        command="sfloop run --stack kernel …   # it holds there; or refuse foreign sources on the switch",
+    )
+
+
+def check_traffic_control(machine: Machine) -> Iterator[Finding]:
+    """Filters and programs on the way in."""
+    name = machine.interface
+    if name is None:
+        return
+    filters, programs = machine.traffic_control(name)
+    if not filters and not programs:
+        yield Finding("tc-ingress", name, "pass", "no filter of tc and no program of tcx on the way in")
+        return
+    parts = [f"{filters} filter{'s' if filters != 1 else ''} of tc"] if filters else []
+    parts += [f"{programs} program{'s' if programs != 1 else ''} of tcx"] if programs else []
+    yield Finding(
+        "tc-ingress",
+        name,
+        "warn",
+        f"{' and '.join(parts)} on the way in: the tcpip stack receives before them. (Its driver packet attaches a "
+        "program of tcx itself while it runs.)",
+        command=f"tc filter show dev {name} ingress; bpftool net show dev {name}   # whose they are, and what they do",
+    )
