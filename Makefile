@@ -92,8 +92,8 @@ bench: $(VENV)/with-bench $(SIMULATED) ## the side-by-side benchmarks (ARGS="--l
 
 # ---- checking ----
 
-.PHONY: test lint format types native unit conformance third-party test-short
-test: lint types native unit conformance third-party ## everything below but asan and soak: what a change has to pass
+.PHONY: test lint format types native unit beside conformance third-party test-short
+test: lint types native unit beside conformance third-party ## everything below but asan and soak: what a change has to pass
 
 lint: $(VENV)/with-lint ## ruff, and who may include whom
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -117,10 +117,15 @@ PYTEST = -m pytest -o cache_dir=$(CURDIR)/$(BUILD).pytest/$@
 twice = @status=0; $(1) $(PYTEST) $(2) $(ARGS) || status=$$?; [ $$status = 1 ] || exit $$status; \
 	echo "Once more, only what failed:"; $(1) $(PYTEST) $(2) --last-failed --last-failed-no-failures none $(ARGS)
 
-TESTS ?= tests/python
+BESIDE := tests/python/beside
+TESTS ?= tests/python --ignore=$(BESIDE)
 unit: $(VENV)/with-test ## our tests, on sfloop and on asyncio
 	$(build)
 	$(call twice,$(BIN)/python,$(TESTS))
+
+beside: $(VENV)/with-test ## sfloop on a NIC beside other programs, on every driver (as root)
+	$(build)
+	$(call twice,$(BIN)/python,$(BESIDE))
 
 conformance: $(VENV)/with-test $(VENV)/with-cpython-tests ## CPython's own event-loop tests, on sfloop
 	$(build)
@@ -147,7 +152,7 @@ test-efvi: $(VENV)/with-test ## the driver contract on real Solarflare NICs: INT
 # that, such as what the tcpip stack, which is C, does with the kernel at the other end.
 LONG := tests/python $(addprefix --ignore=tests/python/,demo bench doctor drivers wire test_layers.py)
 NO_VETH := --ignore-glob='tests/python/stacks/*_over_veth.py'
-SHORT := $(LONG) $(addprefix --ignore=tests/python/,onload ping tcpdirect test_backends.py test_examples.py \
+SHORT := $(LONG) $(addprefix --ignore=tests/python/,beside onload ping tcpdirect test_backends.py test_examples.py \
 	stacks/test_ef_vi.py stacks/test_ethernet.py) $(NO_VETH)
 test-short: $(VENV)/with-test $(VENV)/with-cpython-tests ## the loop's own tests and the core of CPython's, for another interpreter
 	$(build)

@@ -9,9 +9,9 @@ import struct
 import subprocess
 from collections.abc import Iterator
 
-import firewalls as fw
 import pytest
 from harness import capabilities, link
+from harness import firewalls as fw
 from harness.link import INTERFACE, Side
 
 import sfloop
