@@ -69,6 +69,11 @@ void sf_bpf_call(struct sf_bpf_code *code, enum bpf_func_id function)
     emit(code, BPF_JMP | BPF_CALL, 0, 0, 0, (int32_t)function);
 }
 
+void sf_bpf_call_kernel(struct sf_bpf_code *code, int btf_id)
+{
+    emit(code, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, btf_id);
+}
+
 static void jump(struct sf_bpf_code *code, int opcode, int dst, int src, int32_t value, int label)
 {
     if (code->count < SF_BPF_CODE_MAX)

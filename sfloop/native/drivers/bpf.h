@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SF_BPF_CODE_MAX 128
-#define SF_BPF_LABELS 16
+#define SF_BPF_CODE_MAX 256
+#define SF_BPF_LABELS 32
 #define SF_BPF_LOG_SIZE 4096
 #define SF_BPF_NAME_SIZE BPF_OBJ_NAME_LEN
 
@@ -38,6 +38,8 @@ void sf_bpf_alu(struct sf_bpf_code *code, int op, int dst, int src);
 void sf_bpf_alu_value(struct sf_bpf_code *code, int op, int dst, int32_t value);
 void sf_bpf_map(struct sf_bpf_code *code, int dst, int map_fd);
 void sf_bpf_call(struct sf_bpf_code *code, enum bpf_func_id function);
+/* Call a kernel function (kfunc) by its id: sf_btf_find_function(). */
+void sf_bpf_call_kernel(struct sf_bpf_code *code, int btf_id);
 /* `op` is BPF_JEQ, BPF_JNE, BPF_JGT and so on. */
 void sf_bpf_jump(struct sf_bpf_code *code, int label);
 void sf_bpf_jump_if(struct sf_bpf_code *code, int op, int dst, int src, int label);
