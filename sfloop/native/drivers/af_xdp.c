@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE 1
 #include "af_xdp_setup.h"
+#include "driver_util.h"
 #include "partial_checksum.h"
 
 #include <errno.h>
@@ -346,6 +347,7 @@ static void read_interface_again(struct af_xdp *x)
         return;
     known->mtu = now.mtu < x->mtu_at_open ? now.mtu : x->mtu_at_open;
     memcpy(known->mac, now.mac, sizeof(known->mac));
+    sf_flow_program_set_mac(&x->place.program, now.mac);
     x->tx_max = known->mtu + ETHERNET_SIZE + TAG_SIZE;
 }
 
@@ -370,7 +372,8 @@ static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
 
     check_monitor(x);
     *caps = (struct sf_driver_caps){
-        .flags = x->dead ? SF_DRIVER_DEAD : 0,
+        .flags = (x->dead ? (uint32_t)SF_DRIVER_DEAD : 0) |
+                 (sf_flow_program_sees_ports(&place->program) ? (uint32_t)SF_DRIVER_SEES_PORTS : 0),
         .mtu = place->interface.mtu,
         .rx_lent = place->sizes.rx_frames / 2,
         .tx_queue = place->sizes.tx_frames,
@@ -382,6 +385,8 @@ static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
              place->native ? "native" : "skb", place->zero_copy ? "zero copy" : "copy", place->pieces ? ", pieces" : "",
              place->queues, place->queues > 1 ? "s" : "", place->sizes.rx_frames, place->sizes.tx_frames,
              place->sizes.frame_size, place->merged ? ", merged segments" : "");
+    if (!sf_flow_program_sees_ports(&place->program))
+        sf_mode_add(caps, ", ports unwatched");
 }
 
 static void af_xdp_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
@@ -409,6 +414,21 @@ static int af_xdp_filter_add(struct sf_driver *driver, const struct sf_flow *flo
 static int af_xdp_filter_del(struct sf_driver *driver, const struct sf_flow *flow)
 {
     return sf_flow_program_del(&driver_of(driver)->place.program, flow);
+}
+
+static int af_xdp_filter_renew(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_flow_program_renew(&driver_of(driver)->place.program, flow);
+}
+
+static int af_xdp_watch_port(struct sf_driver *driver, uint8_t protocol, uint16_t port, bool on)
+{
+    return sf_flow_program_watch(&driver_of(driver)->place.program, protocol, port, on);
+}
+
+static uint32_t af_xdp_port_changes(struct sf_driver *driver, uint8_t protocol)
+{
+    return sf_flow_program_changes(&driver_of(driver)->place.program, protocol);
 }
 
 static bool has_work(const struct af_xdp *x)
@@ -462,6 +482,9 @@ static const struct sf_driver_control control = {
     .filter_del = af_xdp_filter_del,
     .arm = af_xdp_arm,
     .disarm = af_xdp_disarm,
+    .watch_port = af_xdp_watch_port,
+    .port_changes = af_xdp_port_changes,
+    .filter_renew = af_xdp_filter_renew,
 };
 
 static const struct sf_driver_fast fast = {

@@ -254,19 +254,62 @@ static int open_queues(struct sf_af_xdp_place *place, const struct mode *mode, c
 
 /* ---- modes ---- */
 
+/* What another mode would not help with. */
+static bool is_final(int error)
+{
+    return error == -EBUSY || error == -EPERM || error == -ENOBUFS || error == -ENETDOWN || error == -ENOMEM;
+}
+
+/* Before a program is attached that would take a VLAN's frames for untagged ones. */
+static int check_tags(const struct sf_af_xdp_place *place, char *message)
+{
+    if (!place->tags.hidden || place->program.sees_tags)
+        return 0;
+    return fail(message, -EOPNOTSUPP,
+                "Interface '%s' takes VLAN tags out of frames, and XDP programs do not see them in this mode: leave the tags in with "
+                "'ethtool -K %s rxvlan off', or use the packet driver",
+                place->name, place->name);
+}
+
+static int put_program(struct sf_af_xdp_place *place, const struct mode *mode, bool pieces, char *message)
+{
+    int error;
+
+    place->limits.pieces = pieces;
+    place->limits.tag_source = place->tags.told && mode->hook_flags == XDP_FLAGS_DRV_MODE ? place->interface.ifindex : 0;
+    place->merged = pieces && !place->pieces;
+    error = sf_flow_program_load(&place->program, &place->limits, message);
+    if (!error)
+        error = check_tags(place, message);
+    return error ? error : attach(place, mode, message);
+}
+
+/*
+ * In skb mode a program that takes pieces is tried first: without pieces the kernel has to find 64 KiB for each merged frame.
+ * In native mode it is tried second, because a sender on this machine then merges segments; veth takes no other program while its
+ * peer's MTU is larger than a page.
+ */
+static int hook(struct sf_af_xdp_place *place, const struct mode *mode, char *message)
+{
+    bool pieces = place->pieces || mode->hook_flags == XDP_FLAGS_SKB_MODE;
+    char other[SF_DRIVER_ERROR_SIZE];
+    int error;
+
+    sf_flow_program_detach(&place->program);
+    place->hook_flags = 0;
+    error = put_program(place, mode, pieces, message);
+    if (!error || is_final(error) || place->pieces)
+        return error;
+    return put_program(place, mode, !pieces, other) ? error : 0;
+}
+
 static int attempt(struct sf_af_xdp_place *place, const struct mode *mode, char *message)
 {
     int error = 0;
 
     /* A NIC may restart its link for a program, so one that is there in the right way is kept. */
-    if (place->hook_flags != mode->hook_flags) {
-        sf_flow_program_detach(&place->program);
-        place->hook_flags = 0;
-        place->merged = mode->hook_flags == XDP_FLAGS_SKB_MODE;
-        if (place->merged && !place->pieces) /* without, the kernel makes one buffer of each of them: it has to find 64 KiB */
-            (void)sf_flow_program_take_pieces(&place->program, &place->limits);
-        error = attach(place, mode, message);
-    }
+    if (place->hook_flags != mode->hook_flags)
+        error = hook(place, mode, message);
     if (!error)
         error = open_queues(place, mode, message);
     if (error)
@@ -274,12 +317,6 @@ static int attempt(struct sf_af_xdp_place *place, const struct mode *mode, char 
     place->native = mode->hook_flags == XDP_FLAGS_DRV_MODE;
     place->zero_copy = mode->bind_flags == XDP_ZEROCOPY;
     return 0;
-}
-
-/* What another mode would not help with. */
-static bool is_final(int error)
-{
-    return error == -EBUSY || error == -EPERM || error == -ENOBUFS || error == -ENETDOWN || error == -ENOMEM;
 }
 
 static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *message)
@@ -319,20 +356,19 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
     int error;
 
     memset(place, 0, sizeof(*place));
-    place->program = (struct sf_flow_program){-1, -1, -1, -1};
+    place->program = SF_FLOW_PROGRAM_NONE;
     place->deadline = sf_now() + BUSY_PATIENCE;
     if ((error = check_interface(place, config, message)) || (error = choose_sizes(place, config, message)))
         return error;
     if ((error = make_place(place)))
         return fail(message, error, "Out of memory");
-    place->limits = (struct sf_flow_limits){
-        .queues = place->first_queue + place->queues,
-        .mtu = place->interface.mtu,
-        .pieces = place->pieces,
-    };
-    error = sf_flow_program_open(&place->program, &place->limits, message);
-    if (!error)
+    place->limits.mtu = place->interface.mtu;
+    sf_vlan_tags_read(&place->tags, place->name, place->interface.ifindex);
+    error = sf_flow_program_open(&place->program, place->first_queue + place->queues, message);
+    if (!error) {
+        sf_flow_program_set_mac(&place->program, place->interface.mac);
         error = try_modes(place, config->mode, message);
+    }
     if (error)
         sf_af_xdp_tear_down(place);
     return error;

@@ -5,6 +5,7 @@
 #include "af_xdp_rings.h"
 #include "flow_program.h"
 #include "interface_info.h"
+#include "vlan_tags.h"
 
 #include <net/if.h>
 
@@ -14,8 +15,9 @@ struct sf_af_xdp_place {
     uint32_t first_queue, queues;
     bool native, zero_copy;
     bool pieces; /* the MTU is so large that a frame may take several buffers */
-    /* So may one that the kernel has put together of several, or has not taken apart yet: a virtual peer's, in skb mode. */
+    /* So may one that the kernel has put together of several, or has not taken apart yet: a virtual peer's. */
     bool merged;
+    struct sf_vlan_tags tags;
     struct sf_flow_limits limits;
     uint32_t hook_flags; /* how the program is attached; 0: it is not */
     sf_ns deadline;      /* until when something that is busy is tried again */

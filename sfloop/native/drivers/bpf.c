@@ -57,10 +57,27 @@ void sf_bpf_alu_value(struct sf_bpf_code *code, int op, int dst, int32_t value)
     emit(code, BPF_ALU64 | BPF_K | op, dst, 0, 0, value);
 }
 
+void sf_bpf_atomic_add(struct sf_bpf_code *code, int dst, int offset, int src)
+{
+    emit(code, BPF_STX | BPF_ATOMIC | BPF_W, dst, src, offset, BPF_ADD);
+}
+
 /* Sixty-four bits of immediate value take two instructions. */
+void sf_bpf_wide_value(struct sf_bpf_code *code, int dst, uint64_t value)
+{
+    emit(code, BPF_LD | BPF_IMM | BPF_DW, dst, 0, 0, (int32_t)(uint32_t)value);
+    emit(code, 0, 0, 0, 0, (int32_t)(uint32_t)(value >> 32));
+}
+
 void sf_bpf_map(struct sf_bpf_code *code, int dst, int map_fd)
 {
     emit(code, BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_FD, 0, map_fd);
+    emit(code, 0, 0, 0, 0, 0);
+}
+
+void sf_bpf_map_value(struct sf_bpf_code *code, int dst, int map_fd)
+{
+    emit(code, BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_VALUE, 0, map_fd);
     emit(code, 0, 0, 0, 0, 0);
 }
 
@@ -147,17 +164,29 @@ static void copy_name(char *to, const char *name)
     strncpy(to, name, BPF_OBJ_NAME_LEN - 1);
 }
 
-int sf_bpf_create_map(enum bpf_map_type type, uint32_t key_size, uint32_t value_size, uint32_t entries, const char *name)
+int sf_bpf_create_map(const struct sf_bpf_map_kind *kind)
 {
     union bpf_attr attr;
 
     memset(&attr, 0, sizeof(attr));
-    attr.map_type = type;
-    attr.key_size = key_size;
-    attr.value_size = value_size;
-    attr.max_entries = entries;
-    copy_name(attr.map_name, name);
+    attr.map_type = kind->type;
+    attr.key_size = kind->key_size;
+    attr.value_size = kind->value_size;
+    attr.max_entries = kind->entries;
+    attr.map_flags = kind->flags;
+    copy_name(attr.map_name, kind->name);
     return bpf(BPF_MAP_CREATE, &attr);
+}
+
+int sf_bpf_lookup(int map_fd, const void *key, void *value)
+{
+    union bpf_attr attr;
+
+    memset(&attr, 0, sizeof(attr));
+    attr.map_fd = (uint32_t)map_fd;
+    attr.key = address(key);
+    attr.value = address(value);
+    return bpf(BPF_MAP_LOOKUP_ELEM, &attr);
 }
 
 int sf_bpf_update(int map_fd, const void *key, const void *value, uint64_t flags)
@@ -183,7 +212,7 @@ int sf_bpf_delete(int map_fd, const void *key)
 }
 
 /* A program is loaded without a log first: keeping one costs the verifier time, and a log too small is an error of its own. */
-int sf_bpf_load_program(struct sf_bpf_code *code, enum bpf_prog_type type, uint32_t flags, const char *name, char *log)
+int sf_bpf_load_program(struct sf_bpf_code *code, const struct sf_bpf_program_kind *kind, char *log)
 {
     union bpf_attr attr;
     int fd;
@@ -192,12 +221,14 @@ int sf_bpf_load_program(struct sf_bpf_code *code, enum bpf_prog_type type, uint3
     if (!resolve(code))
         return -ENOEXEC;
     memset(&attr, 0, sizeof(attr));
-    attr.prog_type = type;
+    attr.prog_type = kind->type;
     attr.insns = address(code->insns);
     attr.insn_cnt = (uint32_t)code->count;
     attr.license = address("Dual MIT/GPL");
-    attr.prog_flags = flags;
-    copy_name(attr.prog_name, name);
+    attr.prog_flags = kind->flags;
+    attr.prog_ifindex = (uint32_t)kind->ifindex;
+    attr.expected_attach_type = kind->attach_type;
+    copy_name(attr.prog_name, kind->name);
     fd = bpf(BPF_PROG_LOAD, &attr);
     if (fd == -EACCES || fd == -EINVAL) {
         int again;
@@ -213,13 +244,14 @@ int sf_bpf_load_program(struct sf_bpf_code *code, enum bpf_prog_type type, uint3
     return fd;
 }
 
-static int link_create(int program_fd, int ifindex, uint32_t attach_type, uint32_t flags)
+/* `target`: an interface's index, or the descriptor of a cgroup's folder; they are one field. */
+static int link_create(int program_fd, int target, uint32_t attach_type, uint32_t flags)
 {
     union bpf_attr attr;
 
     memset(&attr, 0, sizeof(attr));
     attr.link_create.prog_fd = (uint32_t)program_fd;
-    attr.link_create.target_ifindex = (uint32_t)ifindex;
+    attr.link_create.target_fd = (uint32_t)target;
     attr.link_create.attach_type = attach_type;
     attr.link_create.flags = flags;
     return bpf(BPF_LINK_CREATE, &attr);
@@ -233,6 +265,11 @@ int sf_bpf_attach_xdp(int program_fd, int ifindex, uint32_t xdp_flags)
 int sf_bpf_attach_tcx_ingress(int program_fd, int ifindex)
 {
     return link_create(program_fd, ifindex, TCX_INGRESS, 0);
+}
+
+int sf_bpf_attach_cgroup(int program_fd, int cgroup_fd, uint32_t attach_type)
+{
+    return link_create(program_fd, cgroup_fd, attach_type, 0);
 }
 
 void sf_bpf_program_name(uint32_t id, char name[SF_BPF_NAME_SIZE])

@@ -13,6 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef BPF_F_XDP_DEV_BOUND_ONLY /* headers older than 6.3 lack it */
+#define BPF_F_XDP_DEV_BOUND_ONLY (1u << 6)
+#endif
+
 #define SF_BPF_CODE_MAX 256
 #define SF_BPF_LABELS 32
 #define SF_BPF_LOG_SIZE 4096
@@ -36,7 +40,12 @@ void sf_bpf_store_value(struct sf_bpf_code *code, int size, int dst, int offset,
 /* `op` is BPF_MOV, BPF_ADD, BPF_AND, BPF_LSH and so on, of 64 bits. */
 void sf_bpf_alu(struct sf_bpf_code *code, int op, int dst, int src);
 void sf_bpf_alu_value(struct sf_bpf_code *code, int op, int dst, int32_t value);
+/* Adds `src` to 32 bits at `dst` + offset, atomically. */
+void sf_bpf_atomic_add(struct sf_bpf_code *code, int dst, int offset, int src);
+void sf_bpf_wide_value(struct sf_bpf_code *code, int dst, uint64_t value);
 void sf_bpf_map(struct sf_bpf_code *code, int dst, int map_fd);
+/* A pointer to the first value of an array map. */
+void sf_bpf_map_value(struct sf_bpf_code *code, int dst, int map_fd);
 void sf_bpf_call(struct sf_bpf_code *code, enum bpf_func_id function);
 /* Call a kernel function (kfunc) by its id: sf_btf_find_function(). */
 void sf_bpf_call_kernel(struct sf_bpf_code *code, int btf_id);
@@ -47,17 +56,34 @@ void sf_bpf_jump_if_value(struct sf_bpf_code *code, int op, int dst, int32_t val
 void sf_bpf_label(struct sf_bpf_code *code, int label);
 void sf_bpf_exit(struct sf_bpf_code *code);
 
-int sf_bpf_create_map(enum bpf_map_type type, uint32_t key_size, uint32_t value_size, uint32_t entries, const char *name);
+struct sf_bpf_map_kind {
+    const char *name;
+    enum bpf_map_type type;
+    uint32_t key_size, value_size, entries;
+    uint32_t flags; /* BPF_F_MMAPABLE and so on */
+};
+
+int sf_bpf_create_map(const struct sf_bpf_map_kind *kind);
+int sf_bpf_lookup(int map_fd, const void *key, void *value);
 /* `flags`: BPF_ANY, BPF_NOEXIST or BPF_EXIST. */
 int sf_bpf_update(int map_fd, const void *key, const void *value, uint64_t flags);
 int sf_bpf_delete(int map_fd, const void *key);
 
+struct sf_bpf_program_kind {
+    const char *name;
+    enum bpf_prog_type type;
+    uint32_t flags;       /* BPF_F_XDP_HAS_FRAGS and so on */
+    uint32_t attach_type; /* where the kernel wants to know it when the program is loaded */
+    int ifindex;          /* BPF_F_XDP_DEV_BOUND_ONLY: the only interface that the program may be attached to */
+};
+
 /* `log` takes SF_BPF_LOG_SIZE bytes of what the verifier says about a program that it refuses; otherwise it is empty. */
-int sf_bpf_load_program(struct sf_bpf_code *code, enum bpf_prog_type type, uint32_t flags, const char *name, char *log);
+int sf_bpf_load_program(struct sf_bpf_code *code, const struct sf_bpf_program_kind *kind, char *log);
 
 /* Links go away with their last descriptor, so also when a process dies. */
 int sf_bpf_attach_xdp(int program_fd, int ifindex, uint32_t xdp_flags);
 int sf_bpf_attach_tcx_ingress(int program_fd, int ifindex); /* since Linux 6.6; -EINVAL on older ones */
+int sf_bpf_attach_cgroup(int program_fd, int cgroup_fd, uint32_t attach_type);
 
 /* The name of a loaded program; needs CAP_SYS_ADMIN, or CAP_BPF in newer kernels. Empty if it cannot be had. */
 void sf_bpf_program_name(uint32_t id, char name[SF_BPF_NAME_SIZE]);

@@ -124,15 +124,16 @@ static void packet_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
 
     check_alive(p);
     *caps = (struct sf_driver_caps){
-        .flags = (p->dead ? (uint32_t)SF_DRIVER_DEAD : 0) | (p->shared ? (uint32_t)SF_DRIVER_SHARES : 0),
+        .flags = (p->dead ? (uint32_t)SF_DRIVER_DEAD : 0) | (p->shared ? (uint32_t)SF_DRIVER_SHARES : 0) |
+                 (sf_flow_program_sees_ports(&p->program.flow) ? (uint32_t)SF_DRIVER_SEES_PORTS : 0),
         .mtu = p->mtu,
         .rx_lent = p->ring.count,
         .tx_queue = p->sender.count,
         .ifindex = p->interface.ifindex,
     };
     memcpy(caps->mac, p->interface.mac, sizeof(caps->mac));
-    sf_mode_add(caps, "%s, ring of %u slots of %u bytes", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
-                p->ring.slot_size);
+    sf_mode_add(caps, "%s, ring of %u slots of %u bytes%s", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
+                p->ring.slot_size, sf_flow_program_sees_ports(&p->program.flow) ? "" : ", ports unwatched");
 }
 
 static void packet_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
@@ -164,6 +165,21 @@ static int packet_filter_add(struct sf_driver *driver, const struct sf_flow *flo
 static int packet_filter_del(struct sf_driver *driver, const struct sf_flow *flow)
 {
     return sf_flow_program_del(&driver_of(driver)->program.flow, flow);
+}
+
+static int packet_filter_renew(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_flow_program_renew(&driver_of(driver)->program.flow, flow);
+}
+
+static int packet_watch_port(struct sf_driver *driver, uint8_t protocol, uint16_t port, bool on)
+{
+    return sf_flow_program_watch(&driver_of(driver)->program.flow, protocol, port, on);
+}
+
+static uint32_t packet_port_changes(struct sf_driver *driver, uint8_t protocol)
+{
+    return sf_flow_program_changes(&driver_of(driver)->program.flow, protocol);
 }
 
 /* Everything enters the ring, and the interface takes frames that are for others. Both are the socket's alone. */
@@ -230,6 +246,9 @@ static const struct sf_driver_control packet_control = {
     .arm = packet_arm,
     .disarm = packet_disarm,
     .sniff = packet_sniff,
+    .watch_port = packet_watch_port,
+    .port_changes = packet_port_changes,
+    .filter_renew = packet_filter_renew,
 };
 
 static const struct sf_driver_fast packet_fast = {
@@ -425,7 +444,7 @@ struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *config, i
         return sf_driver_fail(error, message, -ENOMEM, "There is no memory for a packet driver");
     p->base.fast = packet_fast;
     p->fd = -1;
-    p->program = (struct sf_packet_program){.flow = {-1, -1, -1, -1}, .filter = -1};
+    p->program = SF_PACKET_PROGRAM_NONE;
     *error = set_up(p, config, message);
     if (!*error)
         return &p->base;

@@ -42,7 +42,8 @@ enum sf_flow_flags {
      * from the moment that any socket is bound to the port, until filter_renew(): the kernel loses nothing meanwhile.
      */
     SF_FLOW_WATCHED = 1,
-    SF_FLOW_BROADCAST = 2, /* the local address is a broadcast address of the interface's */
+    /* The local address is a directed broadcast address, which only the routing table can tell from a host's. */
+    SF_FLOW_BROADCAST = 2,
 };
 
 /* Addresses and ports in network byte order. Zero matches any: remote address and port both or neither, local address. */
