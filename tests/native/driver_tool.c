@@ -7,13 +7,16 @@
  * It answers "ready MODE", or "error ERRNO SENTENCE" and ends with status 1. Then it returns every UDP datagram that the driver
  * brings to its sender (--count: only counts) and takes commands, one line each, answered by one line:
  *
- *     add FLOW | del FLOW            ok, or error ERRNO
+ *     add FLOW | del FLOW | renew FLOW         ok, or error ERRNO
+ *     watch PROTOCOL PORT | unwatch PROTOCOL PORT   the same
+ *     changes PROTOCOL               ok COUNT
  *     send MAC FROM:PORT TO:PORT SIZE COUNT   ok FRAMES
  *     caps | stats | counts          NAME=VALUE pairs
  *     user UID                       gives up root, and with it all capabilities
  *     quit                           closes the driver; so does the end of the input
  *
- * A FLOW is udp:LOCAL:PORT or udp:LOCAL:PORT:REMOTE:PORT, or tcp:...; 0.0.0.0 stands for any address.
+ * A FLOW is udp:LOCAL:PORT or udp:LOCAL:PORT:REMOTE:PORT, or tcp:...; 0.0.0.0 stands for any address. Behind it there may be
+ * ,broadcast and ,watched=CHANGES. A PROTOCOL is udp or tcp.
  */
 #define _GNU_SOURCE 1
 #include "sf/driver.h"
@@ -184,6 +187,23 @@ static int turn(struct tool *tool)
 
 /* ---- commands ---- */
 
+static uint8_t parse_protocol(const char *text)
+{
+    return strcmp(text, "tcp") == 0 ? IPPROTO_TCP : strcmp(text, "udp") == 0 ? IPPROTO_UDP : 0;
+}
+
+static void parse_flags(const char *text, struct sf_flow *flow)
+{
+    const char *watched = strstr(text, ",watched=");
+
+    if (strstr(text, ",broadcast"))
+        flow->flags |= SF_FLOW_BROADCAST;
+    if (watched) {
+        flow->flags |= SF_FLOW_WATCHED;
+        flow->changes = (uint32_t)strtoul(watched + strlen(",watched="), NULL, 10);
+    }
+}
+
 static bool parse_flow(const char *text, struct sf_flow *flow)
 {
     char protocol[4], local[16], remote[16] = "0.0.0.0";
@@ -197,23 +217,41 @@ static bool parse_flow(const char *text, struct sf_flow *flow)
         .remote_addr = inet_addr(remote),
         .local_port = htons((uint16_t)local_port),
         .remote_port = htons((uint16_t)remote_port),
-        .protocol = strcmp(protocol, "tcp") == 0 ? IPPROTO_TCP : strcmp(protocol, "udp") == 0 ? IPPROTO_UDP : 0,
+        .protocol = parse_protocol(protocol),
     };
+    parse_flags(text, flow);
     return true;
 }
 
-static void change_filter(struct tool *tool, const char *text, bool add)
+static void print_result(int error)
+{
+    if (error)
+        printf("error %d\n", -error);
+    else
+        printf("ok\n");
+}
+
+/* `what`: add, del or renew. */
+static void change_filter(struct tool *tool, const char *text, char what)
 {
     const struct sf_driver_control *control = tool->driver->fast.control;
     struct sf_flow flow;
     int error = -EINVAL;
 
     if (parse_flow(text, &flow))
-        error = add ? control->filter_add(tool->driver, &flow) : control->filter_del(tool->driver, &flow);
-    if (error)
-        printf("error %d\n", -error);
-    else
-        printf("ok\n");
+        error = (what == 'a' ? control->filter_add : what == 'd' ? control->filter_del : control->filter_renew)(tool->driver, &flow);
+    print_result(error);
+}
+
+static void watch_port(struct tool *tool, const char *text, bool on)
+{
+    char protocol[4];
+    unsigned port;
+    int error = -EINVAL;
+
+    if (sscanf(text, "%3[a-z] %u", protocol, &port) == 2)
+        error = tool->driver->fast.control->watch_port(tool->driver, parse_protocol(protocol), htons((uint16_t)port), on);
+    print_result(error);
 }
 
 static void build(uint8_t *frame, const uint8_t mac[6], const uint8_t own[6], const char *from, unsigned from_port,
@@ -323,8 +361,12 @@ static bool obey(struct tool *tool, char *line)
         rest = line + strlen(line);
     if (strcmp(line, "quit") == 0)
         return false;
-    if (strcmp(line, "add") == 0 || strcmp(line, "del") == 0)
-        change_filter(tool, rest, line[0] == 'a');
+    if (strcmp(line, "add") == 0 || strcmp(line, "del") == 0 || strcmp(line, "renew") == 0)
+        change_filter(tool, rest, line[0]);
+    else if (strcmp(line, "watch") == 0 || strcmp(line, "unwatch") == 0)
+        watch_port(tool, rest, line[0] == 'w');
+    else if (strcmp(line, "changes") == 0)
+        printf("ok %u\n", tool->driver->fast.control->port_changes(tool->driver, parse_protocol(rest)));
     else if (strcmp(line, "send") == 0)
         send_frames(tool, rest);
     else if (strcmp(line, "caps") == 0)

@@ -76,17 +76,48 @@ static int open_pair(struct contract_pair *pair, void *context)
     return 0;
 }
 
+/* A flow that is watched is ours while nobody binds its port. */
+static void check_watching(const struct contract_pair *pair)
+{
+    const struct sf_driver_control *control = pair->b->fast.control;
+    struct sf_flow flow = *contract_flow(pair), other = flow;
+    uint32_t number;
+
+    CHECK(contract_caps(pair->b).flags & SF_DRIVER_SEES_PORTS);
+    CHECK(control->watch_port(pair->b, IPPROTO_UDP, flow.local_port, true) == 0);
+    flow.flags = SF_FLOW_WATCHED;
+    flow.changes = control->port_changes(pair->b, IPPROTO_UDP);
+    CHECK(control->filter_renew(pair->b, &flow) == 0);
+    contract_send_surely(pair, 100, 1);
+    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 1);
+    flow.changes++; /* as if a port had been bound meanwhile */
+    CHECK(control->filter_renew(pair->b, &flow) == 0);
+    contract_send_surely(pair, 100, 2);
+    CHECK(contract_receive(pair, &number, 50 * SF_MS) == 0);
+    CHECK(control->filter_renew(pair->b, contract_flow(pair)) == 0);
+    contract_send_surely(pair, 100, 3);
+    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 3);
+    other.local_port = htons(CONTRACT_PORT_B + 1);
+    CHECK(control->filter_renew(pair->b, &other) == -ENOENT);
+    CHECK(control->watch_port(pair->b, IPPROTO_UDP, flow.local_port, false) == 0);
+    CHECK(control->watch_port(pair->b, IPPROTO_UDP, flow.local_port, false) < 0);
+}
+
 int main(void)
 {
     make_pair();
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         char name[64];
         struct driver_contract contract = {.name = name, .open = open_pair, .flags = CONTRACT_LOSSY};
+        struct contract_pair pair;
 
         contract.context = (void *)(uintptr_t)&kinds[i];
         snprintf(name, sizeof(name), "%s %s, MTU %d", kinds[i].driver, kinds[i].mode ? kinds[i].mode : "", kinds[i].mtu);
         set_mtu(kinds[i].mtu);
         CHECK(driver_contract(&contract) == 0);
+        contract_open(&contract, &pair);
+        check_watching(&pair);
+        contract_close(&contract, &pair);
     }
     return 0;
 }

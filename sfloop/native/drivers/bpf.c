@@ -57,6 +57,11 @@ void sf_bpf_alu_value(struct sf_bpf_code *code, int op, int dst, int32_t value)
     emit(code, BPF_ALU64 | BPF_K | op, dst, 0, 0, value);
 }
 
+void sf_bpf_from_network16(struct sf_bpf_code *code, int dst)
+{
+    emit(code, BPF_ALU | BPF_END | BPF_TO_BE, dst, 0, 0, 16);
+}
+
 void sf_bpf_atomic_add(struct sf_bpf_code *code, int dst, int offset, int src)
 {
     emit(code, BPF_STX | BPF_ATOMIC | BPF_W, dst, src, offset, BPF_ADD);
@@ -113,6 +118,13 @@ void sf_bpf_jump_if(struct sf_bpf_code *code, int op, int dst, int src, int labe
 void sf_bpf_jump_if_value(struct sf_bpf_code *code, int op, int dst, int32_t value, int label)
 {
     jump(code, op | BPF_K, dst, 0, value, label);
+}
+
+void sf_bpf_jump_if_int(struct sf_bpf_code *code, int op, int dst, int32_t value, int label)
+{
+    jump(code, op | BPF_K, dst, 0, value, label);
+    if (!code->broken)
+        code->insns[code->count - 1].code ^= BPF_JMP ^ BPF_JMP32;
 }
 
 void sf_bpf_label(struct sf_bpf_code *code, int label)

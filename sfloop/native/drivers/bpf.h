@@ -40,6 +40,8 @@ void sf_bpf_store_value(struct sf_bpf_code *code, int size, int dst, int offset,
 /* `op` is BPF_MOV, BPF_ADD, BPF_AND, BPF_LSH and so on, of 64 bits. */
 void sf_bpf_alu(struct sf_bpf_code *code, int op, int dst, int src);
 void sf_bpf_alu_value(struct sf_bpf_code *code, int op, int dst, int32_t value);
+/* 16 bits in network byte order, into the host's. */
+void sf_bpf_from_network16(struct sf_bpf_code *code, int dst);
 /* Adds `src` to 32 bits at `dst` + offset, atomically. */
 void sf_bpf_atomic_add(struct sf_bpf_code *code, int dst, int offset, int src);
 void sf_bpf_wide_value(struct sf_bpf_code *code, int dst, uint64_t value);
@@ -53,6 +55,8 @@ void sf_bpf_call_kernel(struct sf_bpf_code *code, int btf_id);
 void sf_bpf_jump(struct sf_bpf_code *code, int label);
 void sf_bpf_jump_if(struct sf_bpf_code *code, int op, int dst, int src, int label);
 void sf_bpf_jump_if_value(struct sf_bpf_code *code, int op, int dst, int32_t value, int label);
+/* Compares the lower 32 bits alone. */
+void sf_bpf_jump_if_int(struct sf_bpf_code *code, int op, int dst, int32_t value, int label);
 void sf_bpf_label(struct sf_bpf_code *code, int label);
 void sf_bpf_exit(struct sf_bpf_code *code);
 

@@ -38,7 +38,7 @@
 #define ASIDE_TCI_AT (-18)
 #define TAGS_AT (-24)
 
-enum label { TAGGED = SF_FLOW_LABELS, IPV4, PORTS, GROUP, ADDRESSED, UNTAGGED, LABELS };
+enum label { TAGGED = SF_FLOW_LABELS, IPV4, PORTS, GROUP, ADDRESSED, PLAIN, MEASURED, UNTAGGED, LABELS };
 
 _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 
@@ -102,24 +102,27 @@ static void skip_tag(struct sf_bpf_code *code, bool sees_tags)
     sf_bpf_label(code, IPV4);
 }
 
-/* Leaves the length of the IPv4 header in VALUE. */
+/* Leaves the length of the IPv4 header in VALUE. Nearly every header is without options. */
 static void check_version(struct sf_bpf_code *code)
 {
     sf_bpf_load(code, BPF_B, VALUE, PACKET, VERSION_AT);
+    sf_bpf_jump_if_value(code, BPF_JEQ, VALUE, 0x45, PLAIN);
     sf_bpf_alu(code, BPF_MOV, BPF_REG_4, VALUE);
     sf_bpf_alu_value(code, BPF_AND, BPF_REG_4, 0xf0);
     sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_4, 0x40, SF_FLOW_PASS);
     sf_bpf_alu_value(code, BPF_AND, VALUE, 0x0f);
     sf_bpf_alu_value(code, BPF_LSH, VALUE, 2);
     sf_bpf_jump_if_value(code, BPF_JLT, VALUE, 20, SF_FLOW_PASS);
+    sf_bpf_jump(code, MEASURED);
+    sf_bpf_label(code, PLAIN);
+    sf_bpf_alu_value(code, BPF_MOV, VALUE, 20);
+    sf_bpf_label(code, MEASURED);
 }
 
 static void leave_oversized(struct sf_bpf_code *code, uint32_t mtu)
 {
-    sf_bpf_load(code, BPF_B, BPF_REG_4, PACKET, TOTAL_LENGTH_AT);
-    sf_bpf_alu_value(code, BPF_LSH, BPF_REG_4, 8);
-    sf_bpf_load(code, BPF_B, SCRATCH, PACKET, TOTAL_LENGTH_AT + 1);
-    sf_bpf_alu(code, BPF_OR, BPF_REG_4, SCRATCH);
+    sf_bpf_load(code, BPF_H, BPF_REG_4, PACKET, TOTAL_LENGTH_AT);
+    sf_bpf_from_network16(code, BPF_REG_4);
     sf_bpf_jump_if_value(code, BPF_JGT, BPF_REG_4, (int32_t)mtu, SF_FLOW_PASS);
 }
 
@@ -158,8 +161,7 @@ static void check_tag_aside(struct sf_bpf_code *code, int function)
     sf_bpf_alu(code, BPF_MOV, BPF_REG_3, FRAME_POINTER);
     sf_bpf_alu_value(code, BPF_ADD, BPF_REG_3, ASIDE_TCI_AT);
     sf_bpf_call_kernel(code, function);
-    sf_bpf_alu_value(code, BPF_LSH, BPF_REG_0, 32); /* an int: the upper half is not defined */
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, UNTAGGED);
+    sf_bpf_jump_if_int(code, BPF_JNE, BPF_REG_0, 0, UNTAGGED);
     sf_bpf_load(code, BPF_H, BPF_REG_1, FRAME_POINTER, ASIDE_TCI_AT); /* in host byte order */
     sf_bpf_alu_value(code, BPF_AND, BPF_REG_1, VLAN_ID);
     sf_bpf_load(code, BPF_W, BPF_REG_2, FRAME_POINTER, TAGS_AT);

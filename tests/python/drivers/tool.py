@@ -113,6 +113,16 @@ class Tool:
         assert answer.startswith("ok"), f"{command}: {answer}"
         return answer[3:]
 
+    def fill(self, flow: str, ports: range) -> None:
+        """Adds a flow for each of the ports, which end its name. Many commands are under way at a time."""
+        assert self.process.stdin is not None
+        for start in range(0, len(ports), 50):
+            chosen = ports[start : start + 50]
+            self.process.stdin.write("".join(f"add {flow}:{port}\n" for port in chosen).encode())
+            self.process.stdin.flush()
+            for port in chosen:
+                assert self.read_line() == "ok", port
+
     def kill(self) -> None:
         self.process.kill()
         self.close(status=-9)
