@@ -12,7 +12,7 @@ import threading
 import weakref
 from asyncio import events, sslproto
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sfloop import sharing
@@ -37,8 +37,9 @@ _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for loop in list(_loops):
-        loop._part_from_parent()
+    with ExitStack() as stack:  # every loop parts, also when one of them fails
+        for loop in list(_loops):
+            stack.callback(loop._part_from_parent)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -64,6 +65,7 @@ class Loop(RawFrames):
         self._unpinned: frozenset[int] | None = None
         self._library: str | None = None  # the vendor's, that serves the stack
         self._open_engine(self._options.spin_mode, self._options.spin_ns)
+        _loops.add(self)
         try:
             self._stack_choice = select_stack(self._options, self._open_stack)
         except BaseException:
@@ -71,7 +73,6 @@ class Loop(RawFrames):
             raise
         super().__init__(WatchedDescriptors(self))
         self._transports = TransportsByDescriptor(self)
-        _loops.add(self)
 
     def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
         if stack == "tcpdirect":
@@ -185,7 +186,6 @@ class Loop(RawFrames):
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        _loops.discard(self)
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
@@ -195,10 +195,10 @@ class Loop(RawFrames):
 
     def _part_from_parent(self) -> None:
         """In a forked child: the loop shares nothing with its parent's, and does not run."""
-        if self.is_closed():
+        self._after_fork()  # also of a closed loop: kept views of received datagrams keep its stacks
+        if self.is_closed() or getattr(self, "_ssock", None) is None:  # None: it is being made
             return
         was_running = self._thread_id is not None
-        self._after_fork()
         self._remove_reader(self._ssock.fileno())
         old_csock = self._wakeup_fd()
         self._ssock.close()

@@ -557,6 +557,8 @@ static void contract_check_close_with_lent(const struct driver_contract *contrac
     }
 }
 
+#include "driver_fork.h"
+
 /* 0, or -1 when the first pair could not be made. Ends the process when a check fails. */
 static int driver_contract(const struct driver_contract *contract)
 {
@@ -582,6 +584,7 @@ static int driver_contract(const struct driver_contract *contract)
 
     contract_check_close_with_lent(contract, false);
     contract_check_close_with_lent(contract, true);
+    contract_check_abandon(contract, descriptors);
     CHECK(contract_descriptors() == descriptors);
     printf("%s: keeps the driver contract\n", contract->name);
     return 0;

@@ -180,6 +180,14 @@ static uint32_t waiting(const struct af_xdp *x)
     return x->xsk->tx.position - sf_xsk_load(x->xsk->tx.consumer);
 }
 
+/* An interface that is moved to another namespace takes the program along, which would go on keeping frames from programs
+ * there. */
+static void die(struct af_xdp *x)
+{
+    x->dead = true;
+    sf_flow_program_detach(&x->place.program);
+}
+
 /* True if another call may send more. */
 static bool kick_once(struct af_xdp *x)
 {
@@ -189,8 +197,8 @@ static bool kick_once(struct af_xdp *x)
         return false;
     }
     x->stalled = true;
-    if (errno == ENXIO || errno == ENODEV) /* the socket has been unbound: the interface is deleted */
-        x->dead = true;
+    if (errno == ENXIO || errno == ENODEV) /* the socket has been unbound: the interface is deleted, or in another namespace */
+        die(x);
     else if (errno == ENETDOWN)
         x->down = true;
     return errno == EAGAIN;
@@ -338,12 +346,13 @@ static void af_xdp_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, 
 
 /* ---- control ---- */
 
-/* The memory and the program were made for the MTU there was then: a larger one is of no use to us. */
+/* The memory and the program were made for the MTU there was then: a larger one is of no use to us. The thread may be in another
+ * namespace than the interface by now, but the monitor's socket stays in it. */
 static void read_interface_again(struct af_xdp *x)
 {
     struct sf_interface_info *known = &x->place.interface, now;
 
-    if (sf_interface_read(x->place.name, &now) || now.ifindex != known->ifindex)
+    if (x->dead || sf_interface_read_by(x->monitor, x->place.name, &now) || now.ifindex != known->ifindex)
         return;
     known->mtu = now.mtu < x->mtu_at_open ? now.mtu : x->mtu_at_open;
     memcpy(known->mac, now.mac, sizeof(known->mac));
@@ -473,9 +482,21 @@ static void af_xdp_close(struct sf_driver *driver)
     free(x);
 }
 
+static void af_xdp_abandon(struct sf_driver *driver)
+{
+    struct af_xdp *x = driver_of(driver);
+
+    sf_close_descriptor(x->epoll);
+    sf_close_descriptor(x->monitor);
+    sf_af_xdp_abandon(&x->place);
+    free(x->free_frames);
+    free(x);
+}
+
 static const struct sf_driver_control control = {
     .name = "af_xdp",
     .close = af_xdp_close,
+    .abandon = af_xdp_abandon,
     .caps = af_xdp_caps,
     .stats = af_xdp_stats,
     .filter_add = af_xdp_filter_add,

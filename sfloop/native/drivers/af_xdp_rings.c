@@ -1,6 +1,8 @@
 #define _GNU_SOURCE 1
 #include "af_xdp_rings.h"
 
+#include "driver_util.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,12 +24,6 @@ static int option(int fd, int name, const void *value, socklen_t size)
 }
 
 /* ---- memory ---- */
-
-/* A child that was forked would otherwise keep the queue bound, for as long as it has the rings mapped. */
-static void keep_from_children(void *memory, size_t size)
-{
-    madvise(memory, size, MADV_DONTFORK);
-}
 
 static int register_memory(const struct sf_xsk *xsk)
 {
@@ -63,7 +59,7 @@ static int make_memory(struct sf_xsk *xsk)
     if (memory == MAP_FAILED)
         return -errno;
     xsk->memory = memory;
-    keep_from_children(memory, xsk->memory_size);
+    sf_keep_from_children(memory, xsk->memory_size);
     xsk->frame_mask = ~(uint64_t)(xsk->sizes.frame_size - 1);
     error = register_memory(xsk);
     if (error == -ENOBUFS && raise_memory_limit(xsk->memory_size))
@@ -82,7 +78,7 @@ static int map_ring(int fd, struct sf_xsk_ring *ring, const struct xdp_ring_offs
     map = mmap(NULL, ring->map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, (off_t)page);
     if (map == MAP_FAILED)
         return -errno;
-    keep_from_children(map, ring->map_size);
+    madvise(map, ring->map_size, MADV_DONTFORK); /* a child that had the ring mapped would keep the queue bound */
     ring->map = map;
     ring->producer = (uint32_t *)(void *)(map + offset->producer);
     ring->consumer = (uint32_t *)(void *)(map + offset->consumer);
@@ -196,6 +192,12 @@ static void unmap_ring(struct sf_xsk_ring *ring)
 {
     if (ring->map)
         munmap(ring->map, ring->map_size);
+}
+
+void sf_xsk_abandon(struct sf_xsk *xsk)
+{
+    sf_close_descriptor(xsk->fd);
+    free(xsk->recycled);
 }
 
 /* Rings first: a socket whose rings are mapped stays bound after its descriptor is closed. */

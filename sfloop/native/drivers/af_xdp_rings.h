@@ -75,6 +75,8 @@ static inline bool sf_xsk_needs_wakeup(const struct sf_xsk_ring *ring)
 int sf_xsk_open(struct sf_xsk *xsk, const struct sf_xsk_sizes *sizes);
 int sf_xsk_bind(const struct sf_xsk *xsk, int ifindex, uint32_t queue, uint16_t flags);
 void sf_xsk_close(struct sf_xsk *xsk);
+/* In a forked child, which has the descriptor but neither the rings nor the memory's contents. */
+void sf_xsk_abandon(struct sf_xsk *xsk);
 
 /* Gives all recycled frames to the kernel. True if the kernel then wants to be woken, which is seen with zero copy only. */
 bool sf_xsk_refill(struct sf_xsk *xsk);

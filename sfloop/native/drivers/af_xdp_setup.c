@@ -382,3 +382,12 @@ void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
     free(place->xsk);
     place->xsk = NULL;
 }
+
+/* The program stays on the interface, because the parent has the link open. */
+void sf_af_xdp_abandon(struct sf_af_xdp_place *place)
+{
+    sf_flow_program_close(&place->program);
+    for (uint32_t i = 0; i < place->queues; i++)
+        sf_xsk_abandon(&place->xsk[i]);
+    free(place->xsk);
+}

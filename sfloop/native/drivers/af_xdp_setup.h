@@ -29,5 +29,7 @@ struct sf_af_xdp_place {
 /* 0, or a negative errno with a sentence in `message`, and nothing is left. Takes up to 200 ms when the interface is busy. */
 int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_config *config, char *message);
 void sf_af_xdp_tear_down(struct sf_af_xdp_place *place);
+/* In a forked child: closes its copies of the descriptors. */
+void sf_af_xdp_abandon(struct sf_af_xdp_place *place);
 
 #endif

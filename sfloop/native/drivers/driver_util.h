@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define SF_ETHERNET_HEADER 14
 #define SF_VLAN_TAG 4
@@ -23,6 +25,31 @@ __attribute__((format(printf, 4, 5))) static inline struct sf_driver *sf_driver_
     va_end(args);
     *error = code;
     return NULL;
+}
+
+/* ---- in a forked child ---- */
+
+/* The memory's owner calls this once, after mapping it. A forked child finds zeroes there instead of the pages: the NIC or the
+ * kernel writes to the parent's pages, which must not become copies. Huge pages cannot be zeroed; the child has a hole there. */
+static inline void sf_keep_from_children(void *memory, size_t size)
+{
+    if (madvise(memory, size, MADV_WIPEONFORK) < 0)
+        madvise(memory, size, MADV_DONTFORK);
+}
+
+/* The child lets go of a shared mapping. Zeroes take its place, because lent frames that lie there may still be looked at. */
+static inline void sf_leave_mapping(void *memory, size_t size)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+
+    if (mmap(memory, size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
+        munmap(memory, size);
+}
+
+static inline void sf_close_descriptor(int fd)
+{
+    if (fd >= 0)
+        close(fd);
 }
 
 /* A driver that stands on another begins with this. */

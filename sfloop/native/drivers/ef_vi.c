@@ -275,6 +275,24 @@ static void ef_vi_close(struct sf_driver *driver)
     free(d);
 }
 
+/* Filters, VI, memory and domain are the NIC's, and go with the parent's handle: to free them here would take them from the
+ * parent. Frames that lie in the driver's memory stay readable. */
+static void ef_vi_abandon(struct sf_driver *driver)
+{
+    struct efvi *d = efvi_of(driver);
+
+    if (d->handle >= 0)
+        ef_driver_close(d->handle);
+    sf_close_descriptor(d->epoll);
+    sf_close_descriptor(d->timer);
+    efvi_flows_close(d);
+    free(d->rx.ready);
+    free(d->rx.free);
+    free(d->tx.free);
+    free(d->tx.sent);
+    free(d);
+}
+
 static void ef_vi_rx_stamps(struct sf_driver *driver, bool on)
 {
     efvi_of(driver)->rx.stamps_wanted += on ? 1 : UINT32_MAX;
@@ -283,6 +301,7 @@ static void ef_vi_rx_stamps(struct sf_driver *driver, bool on)
 static const struct sf_driver_control ef_vi_control = {
     .name = "ef_vi",
     .close = ef_vi_close,
+    .abandon = ef_vi_abandon,
     .caps = ef_vi_caps,
     .stats = ef_vi_stats_of,
     .filter_add = efvi_filter_add,

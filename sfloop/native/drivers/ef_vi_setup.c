@@ -211,8 +211,7 @@ static int take_memory(struct efvi *d, char *message)
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return efvi_fail(message, -errno, "ef_vi: no memory for %zu MiB of frames: ask for fewer", size >> 20);
-    /* In a forked child the pages would be copies, and the copying can as well hit the parent's, which the NIC writes to. */
-    madvise(memory, size, MADV_DONTFORK);
+    sf_keep_from_children(memory, size);
     d->memory = memory;
     d->memory_size = size;
     return 0;

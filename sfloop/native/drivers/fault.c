@@ -391,9 +391,21 @@ static void fault_close(struct sf_driver *driver)
     free(f);
 }
 
+/* Copies of received frames stay in memory, because they may be lent. */
+static void fault_abandon(struct sf_driver *driver)
+{
+    struct fault_driver *f = fault_of(driver);
+
+    sf_driver_abandon(f->base.below);
+    free(f->rx.copies);
+    free_path(&f->tx);
+    free(f);
+}
+
 static const struct sf_driver_control fault_control = {
     .name = "fault",
     .close = fault_close,
+    .abandon = fault_abandon,
     .caps = fault_caps,
     .stats = fault_stats,
     .filter_add = sf_pass_filter_add,

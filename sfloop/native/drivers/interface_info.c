@@ -66,20 +66,25 @@ static int read_all(int fd, struct ifreq *request, struct sf_interface_info *inf
     return 0;
 }
 
-int sf_interface_read(const char *name, struct sf_interface_info *info)
+int sf_interface_read_by(int fd, const char *name, struct sf_interface_info *info)
 {
     struct ifreq request;
-    int fd, error;
 
     memset(info, 0, sizeof(*info));
     memset(&request, 0, sizeof(request));
     if (strlen(name) >= IFNAMSIZ)
         return -ENODEV;
     strcpy(request.ifr_name, name);
-    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return read_all(fd, &request, info);
+}
+
+int sf_interface_read(const char *name, struct sf_interface_info *info)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), error;
+
     if (fd < 0)
         return -errno;
-    error = read_all(fd, &request, info);
+    error = sf_interface_read_by(fd, name, info);
     close(fd);
     return error;
 }

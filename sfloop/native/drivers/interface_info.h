@@ -17,5 +17,7 @@ struct sf_interface_info {
 
 /* 0 or a negative errno: -ENODEV when there is no interface of that name. */
 int sf_interface_read(const char *name, struct sf_interface_info *info);
+/* In the network namespace of the socket `fd`, which may be of any kind. */
+int sf_interface_read_by(int fd, const char *name, struct sf_interface_info *info);
 
 #endif

@@ -104,7 +104,8 @@ static void packet_tx_flush(struct sf_driver *driver)
 /* ---- the interface's state ---- */
 
 /* A socket whose interface is deleted, or moved to another namespace, stays bound to none. One whose interface is
- * down goes on when it is up again. */
+ * down goes on when it is up again. An interface that is moved takes the program along, which would go on keeping frames
+ * from programs there. */
 static void check_alive(struct packet *p)
 {
     struct sockaddr_ll bound;
@@ -114,6 +115,8 @@ static void check_alive(struct packet *p)
         return;
     if (p->sender.gone || (getsockname(p->fd, (struct sockaddr *)&bound, &size) == 0 && bound.sll_ifindex <= 0))
         p->dead = true;
+    if (p->dead)
+        sf_flow_program_detach(&p->program.flow);
 }
 
 /* ---- control ---- */
@@ -236,9 +239,22 @@ static void packet_close(struct sf_driver *driver)
     free(p);
 }
 
+/* The program stays at the interface, because the parent has the link open. */
+static void packet_abandon(struct sf_driver *driver)
+{
+    struct packet *p = driver_of(driver);
+
+    sf_packet_program_close(&p->program);
+    sf_packet_ring_abandon(&p->ring);
+    sf_packet_sender_close(&p->sender);
+    sf_close_descriptor(p->fd);
+    free(p);
+}
+
 static const struct sf_driver_control packet_control = {
     .name = "packet",
     .close = packet_close,
+    .abandon = packet_abandon,
     .caps = packet_caps,
     .stats = packet_stats,
     .filter_add = packet_filter_add,

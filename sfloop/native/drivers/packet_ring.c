@@ -1,6 +1,8 @@
 #define _GNU_SOURCE 1
 #include "packet_ring.h"
 
+#include "driver_util.h"
+
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -249,4 +251,10 @@ void sf_packet_ring_close(struct sf_packet_ring *ring)
     for (int i = 0; i < SF_PACKET_LARGE; i++)
         free(ring->large[i].bytes);
     memset(ring->large, 0, sizeof(ring->large));
+}
+
+/* The mapping holds the socket. Large frames stay in memory, because they may be lent. */
+void sf_packet_ring_abandon(struct sf_packet_ring *ring)
+{
+    sf_leave_mapping(ring->slots, (size_t)ring->count * ring->slot_size);
 }

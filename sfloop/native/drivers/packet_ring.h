@@ -44,6 +44,8 @@ uint32_t sf_packet_ring_slot_size(uint32_t frame);
  */
 int sf_packet_ring_open(struct sf_packet_ring *ring, int fd, uint32_t count, uint32_t slot_size);
 void sf_packet_ring_close(struct sf_packet_ring *ring);
+/* In a forked child. */
+void sf_packet_ring_abandon(struct sf_packet_ring *ring);
 
 int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, int n);
 void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *frames, int n);

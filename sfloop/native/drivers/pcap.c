@@ -180,9 +180,20 @@ static void pcap_close(struct sf_driver *driver)
     free(p);
 }
 
+/* What is buffered is the parent's to write. */
+static void pcap_abandon(struct sf_driver *driver)
+{
+    struct pcap_driver *p = pcap_of(driver);
+
+    sf_driver_abandon(p->base.below);
+    close(p->fd);
+    free(p);
+}
+
 static const struct sf_driver_control pcap_control = {
     .name = "pcap",
     .close = pcap_close,
+    .abandon = pcap_abandon,
     .caps = pcap_caps,
     .stats = sf_pass_stats,
     .filter_add = sf_pass_filter_add,

@@ -420,9 +420,20 @@ static void shm_close(struct sf_driver *driver)
     free(d);
 }
 
+static void shm_abandon(struct sf_driver *driver)
+{
+    struct shm_driver *d = shm_of(driver);
+
+    sf_shm_abandon(&d->wire);
+    free(d->nowhere);
+    free(d->released);
+    free(d);
+}
+
 static const struct sf_driver_control shm_control = {
     .name = "shm",
     .close = shm_close,
+    .abandon = shm_abandon,
     .caps = shm_caps,
     .stats = shm_stats,
     .filter_add = shm_filter,

@@ -342,15 +342,17 @@ int sf_shm_announce(struct shm_wire *wire, uint32_t addr, char *message)
     return rc;
 }
 
-static void close_if_open(int fd)
+static void close_files(const struct shm_wire *wire)
 {
-    if (fd >= 0)
-        close(fd);
+    sf_close_descriptor(wire->wake_peer);
+    sf_close_descriptor(wire->wake_own);
+    sf_close_descriptor(wire->epoll);
+    sf_close_descriptor(wire->file);
 }
 
 /*
- * Also after an attach that went wrong somewhere: closing the file gives back whatever locks it has. A forked child that
- * closes what it has inherited must not touch the locks: they are its parent's too.
+ * Also after an attach that went wrong somewhere: closing the file gives back whatever locks it has. A forked child that calls
+ * this must not touch the locks: they are its parent's too.
  */
 void sf_shm_detach(struct shm_wire *wire)
 {
@@ -360,10 +362,14 @@ void sf_shm_detach(struct shm_wire *wire)
             remove_files(wire);
         munmap(wire->map, wire->size);
     }
-    close_if_open(wire->wake_peer);
-    close_if_open(wire->wake_own);
-    close_if_open(wire->epoll);
-    close_if_open(wire->file);
+    close_files(wire);
+}
+
+/* The locks are the parent's, too, and stay with the files that it has open. */
+void sf_shm_abandon(struct shm_wire *wire)
+{
+    sf_leave_mapping(wire->map, wire->size);
+    close_files(wire);
 }
 
 /* ---- waking ---- */

@@ -7,7 +7,8 @@
  *
  * Locks and FIFOs because the kernel takes both back from a process that is killed: its locks are free at once, and the FIFO
  * it wrote to reports a hang-up, which wakes a sleeper too. They work whichever side comes first, and across network
- * namespaces, where names of the abstract socket namespace do not. A forked child that lives on keeps its parent's side.
+ * namespaces, where names of the abstract socket namespace do not. A forked child shares the open files, and with them the
+ * locks: it has to close its copies (sf_shm_abandon()), or its parent's side stays taken for as long as the child lives.
  *
  * The last one to leave removes the three files. After a crash of both they stay, and the next opener makes them anew.
  */
@@ -78,6 +79,8 @@ struct shm_wire {
 int sf_shm_attach(struct shm_wire *wire, const struct sf_driver_config *config, char *message);
 int sf_shm_announce(struct shm_wire *wire, uint32_t addr, char *message);
 void sf_shm_detach(struct shm_wire *wire);
+/* In a forked child: leaves the parent's locks and files as they are. */
+void sf_shm_abandon(struct shm_wire *wire);
 /* Whether there is another side. Also reads our FIFO empty. */
 bool sf_shm_peer_lives(struct shm_wire *wire);
 void sf_shm_wake_peer(struct shm_wire *wire);

@@ -154,11 +154,21 @@ static void skeleton_close(struct sf_driver *driver)
     free(skeleton_of(driver));
 }
 
+/*
+ * In a forked child: closes the child's copies of descriptors and mappings, and nothing that the parent needs. No request to
+ * the device, nothing written. Memory that frames were lent from stays readable: sf_leave_mapping() in driver_util.h.
+ */
+static void skeleton_abandon(struct sf_driver *driver)
+{
+    free(skeleton_of(driver));
+}
+
 /* ---- 8. the two tables ---- */
 
 static const struct sf_driver_control skeleton_control = {
     .name = "skeleton",
     .close = skeleton_close,
+    .abandon = skeleton_abandon,
     .caps = skeleton_caps,
     .stats = skeleton_stats,
     .filter_add = skeleton_filter_add,

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 
 #define HEAD 128 /* what of a frame is looked at: Ethernet, VLAN, IPv4 with all options, TCP's fixed part */
@@ -149,9 +150,23 @@ static void trace_close(struct sf_driver *driver)
     free(t);
 }
 
+/* What is buffered is the parent's to write. */
+static void trace_abandon(struct sf_driver *driver)
+{
+    struct trace_driver *t = trace_of(driver);
+
+    sf_driver_abandon(t->base.below);
+    if (t->owned) {
+        __fpurge(t->out);
+        fclose(t->out);
+    }
+    free(t);
+}
+
 static const struct sf_driver_control trace_control = {
     .name = "trace",
     .close = trace_close,
+    .abandon = trace_abandon,
     .caps = trace_caps,
     .stats = sf_pass_stats,
     .filter_add = sf_pass_filter_add,

@@ -78,6 +78,8 @@ cdef class Sink:
     cdef void release(self) noexcept
     # The loop was closed under the sink: nothing of the engine may be touched any more.
     cdef void orphan(self) noexcept
+    # In a forked child: the stacks have abandoned their drivers.
+    cdef void lose_driver(self) noexcept
 
 
 cdef object os_error(int error)

@@ -163,6 +163,9 @@ cdef class Sink:
         self.sock = NULL
         self.interest = 0
 
+    cdef void lose_driver(self) noexcept:
+        pass
+
 
 cdef class LoopCore:
     def __cinit__(self, *args, **kwargs):
@@ -338,7 +341,7 @@ cdef class LoopCore:
         if self.engine == NULL:
             return found
         for pointer in self.drivers:
-            if pointer is None:
+            if not pointer:  # TCPDirect's stack, or in a forked child, which has no driver
                 continue
             opened = <sf_driver *><size_t>pointer
             opened.fast.control.caps(opened, &caps)
@@ -389,12 +392,17 @@ cdef class LoopCore:
         return 0
 
     def _after_fork(self):
-        """Called in a forked child: parts from the parent's kernel objects (epoll set, wake-up descriptor)."""
+        """Called in a forked child: parts from the parent's kernel objects (epoll set, wake-up descriptor, drivers)."""
+        cdef sf_engine *e = self.engine if self.engine != NULL else self.condemned
         cdef int rc
-        if self.engine != NULL:
-            rc = sf_engine_after_fork(self.engine)
-            if rc < 0:
-                raise os_error(-rc)
+        for i, pointer in enumerate(self.drivers):
+            self.drivers[i] = None if pointer is None else 0
+        for sink in self.sinks:
+            if sink is not None:
+                (<Sink>sink).lose_driver()
+        rc = 0 if e == NULL else sf_engine_after_fork(e)
+        if rc < 0:
+            raise os_error(-rc)
 
     # ---- state that asyncio's Python code keeps in attributes of the loop ----
 
@@ -1016,6 +1024,8 @@ cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
     flows = list_filters(stack)
     counters["flows"] = len(flows)
     counters["flows_left_to_kernel"] = sum(why is not None for _, _, _, why, _ in flows)
+    if opened == NULL:
+        return counters
     opened.fast.control.stats(opened, &d)
     counters["driver"] = {
         "rx_frames": d.rx_frames,

@@ -390,12 +390,19 @@ void sf_engine_destroy(struct sf_engine *e)
     free(e);
 }
 
+/* The bypass stacks first, all of them: whatever fails behind that, the child has no share in the parent's drivers. */
 int sf_engine_after_fork(struct sf_engine *e)
 {
-    int rc;
+    int rc = 0;
 
-    /* The new epoll set first: the parent's still holds the wake-up descriptor, and a removal would reach it. */
-    rc = e->kernel->ops->rebuild(e->kernel);
+    for (int i = 0; i < e->n_stacks; i++) {
+        int failed = e->stacks[i]->ops->rebuild(e->stacks[i]);
+
+        rc = rc ? rc : failed;
+    }
+    /* The new epoll set next: the parent's still holds the wake-up descriptor, and a removal would reach it. */
+    if (rc == 0)
+        rc = e->kernel->ops->rebuild(e->kernel);
     if (rc < 0)
         return rc;
     wake_close(e);
@@ -403,10 +410,7 @@ int sf_engine_after_fork(struct sf_engine *e)
     atomic_store(&e->asleep, 0);
     e->event_next = e->event_count = 0;
     rc = wake_open(e);
-    for (int i = 0; rc == 0 && i < e->n_stacks; i++) {
-        rc = e->stacks[i]->ops->rebuild(e->stacks[i]);
-        if (rc == 0)
-            rc = sleep_on(e, e->stacks[i], e->last_own_slot, e->slots.generation[e->last_own_slot]);
-    }
+    for (int i = 0; rc == 0 && i < e->n_stacks; i++)
+        rc = sleep_on(e, e->stacks[i], e->last_own_slot, e->slots.generation[e->last_own_slot]);
     return rc;
 }

@@ -89,6 +89,9 @@ cdef class EthernetCore(TransportCore):
         self.driver = NULL
         TransportCore.orphan(self)
 
+    cdef void lose_driver(self) noexcept:
+        self.driver = NULL
+
     cdef int serve(self, uint32_t what) except -1:
         if what & SF_READABLE and self.interest & SF_READABLE:
             self.read()

@@ -19,7 +19,7 @@
 #define PIECES 32
 #define HEADER 14
 #define SMALL 64 /* a frame that has to fit for the socket to be writable */
-#define CAPS_INTERVAL (10 * SF_MS)
+#define CAPS_INTERVAL SF_MS
 #define FULL_INTERVAL (50 * SF_US)
 
 struct ethernet_stack {
@@ -393,6 +393,8 @@ static int ethernet_rebuild(struct sf_stack *stack)
 {
     struct ethernet_stack *e = stack_of(stack);
 
+    if (e->driver)
+        sf_driver_abandon(e->driver);
     e->driver = NULL;
     e->driver_fd = -1;
     e->n_frames = e->n_lent = 0;

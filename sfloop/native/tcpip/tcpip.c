@@ -333,11 +333,15 @@ void sf_tcpip_destroy(struct sf_tcpip *t)
 }
 
 /* The parent's loop goes on with the driver, the epoll sets and netlink. Nothing here may reach them: what is shared is
- * left as it is, or closed, which ends only our share. */
+ * left as it is, or closed, which ends only our share. The driver goes first, because whatever fails behind it must not
+ * leave us with a share in it. */
 int sf_tcpip_after_fork(struct sf_tcpip *t)
 {
     int rc;
 
+    if (t->driver)
+        sf_driver_abandon(t->driver);
+    t->driver = NULL;
     for (int i = 0; i < t->n_lent; i++) {
         struct sf_udp_socket *s = t->lent[i].socket;
 
@@ -348,7 +352,6 @@ int sf_tcpip_after_fork(struct sf_tcpip *t)
         sf_udp_update(s);
     }
     t->n_lent = t->n_frames = 0;
-    t->driver = NULL;
     sf_tcp_after_fork(t);
     sf_filters_after_fork(t);
     t->driver_fd = -1;

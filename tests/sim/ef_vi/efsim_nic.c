@@ -27,6 +27,7 @@ static struct {
     bool used;
     ef_driver_handle handle;
     int event_fd;
+    pid_t owner;
 } handles[HANDLES];
 
 void efsim_misused(const char *function, const char *format, ...)
@@ -164,14 +165,28 @@ int ef_driver_open(ef_driver_handle *handle)
     if (handles[i].handle < 0 || handles[i].event_fd < 0)
         return -EMFILE;
     handles[i].used = true;
+    handles[i].owner = getpid();
     *handle = handles[i].handle;
     return watch(*handle, handles[i].event_fd);
+}
+
+/* In a forked child the NICs are the parent's. The child's share in them ends with its copy of the handle, as that in the real
+ * one's resources does. */
+static void leave_to_parent(void)
+{
+    for (struct efsim_nic *nic = nics; nic < nics + NICS && nic->used; nic++) {
+        if (nic->wire)
+            sf_driver_abandon(nic->wire);
+        nic->used = false;
+    }
 }
 
 int ef_driver_close(ef_driver_handle handle)
 {
     int i = handle_index(handle);
 
+    if (handles[i].owner != getpid())
+        leave_to_parent();
     handles[i].used = false;
     close(handles[i].event_fd);
     close(handle);

@@ -139,6 +139,9 @@ struct sf_driver_control {
      * In a forked child, in place of close(): closes the child's copies of all descriptors and mappings and frees the driver.
      * The parent's driver goes on undisturbed, and when the parent dies nothing of the driver is left. NULL: there is
      * nothing that a child inherits.
+     *
+     * Frames that are lent stay readable, because the callback that forked may still hold views of them; their contents may
+     * be zeroes. The fork may have come from another thread in the middle of any call, so believe only what open() has set.
      */
     void (*abandon)(struct sf_driver *);
 };
@@ -147,6 +150,12 @@ struct sf_driver_control {
 struct sf_driver {
     struct sf_driver_fast fast;
 };
+
+static inline void sf_driver_abandon(struct sf_driver *driver)
+{
+    if (driver->fast.control->abandon)
+        driver->fast.control->abandon(driver);
+}
 
 static inline void sf_driver_rx_stamps(struct sf_driver *driver, bool on)
 {
