@@ -473,53 +473,6 @@ static void test_trace_lines(void)
     unlink(path);
 }
 
-/* A child that abandons a wrapper and ends by exit(), which writes what streams have buffered. */
-static void abandon_in_child(struct sf_driver *driver)
-{
-    pid_t child;
-    int status;
-
-    fflush(NULL);
-    child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        driver->fast.control->abandon(driver);
-        exit(0);
-    }
-    CHECK(waitpid(child, &status, 0) == child && status == 0);
-}
-
-/* The parent has a frame buffered when it forks, which is in the file once. */
-static void test_wrappers_abandoned(const char *wrapper)
-{
-    char path[128] = "/tmp/sfloop-test-XXXXXX";
-    int fd = mkstemp(path);
-    const struct sf_driver_config config = {.file = path};
-    struct sf_driver *a = wrap(wrapper, open_side(1, 0), &config), *b = open_side(2, 0);
-    struct sf_frame piece;
-    uint8_t file[1024];
-    size_t size;
-
-    CHECK(a->fast.tx_reserve(a, 100, &piece, 1) == 1);
-    memset(piece.data, 1, 100);
-    a->fast.tx_commit(a, &piece, 1);
-    CHECK(read_file(path, file, sizeof(file)) == 0);
-    abandon_in_child(a);
-    CHECK(read_file(path, file, sizeof(file)) == 0);
-    a->fast.tx_flush(a);
-    CHECK(receive_byte(b) == 1);
-    close_driver(a);
-    close_driver(b);
-    size = read_file(path, file, sizeof(file) - 1);
-    file[size] = 0;
-    if (strcmp(wrapper, "pcap") == 0)
-        CHECK(size == 24 + 16 + 100);
-    else
-        CHECK(size > 0 && strchr((char *)file, '\n') == (char *)file + size - 1);
-    close(fd);
-    unlink(path);
-}
-
 /* ---- fault ---- */
 
 static sf_ns fake_time;
@@ -650,8 +603,6 @@ int main(void)
     test_pcap_file();
     test_pcap_disk_full();
     test_trace_lines();
-    test_wrappers_abandoned("pcap");
-    test_wrappers_abandoned("trace");
     sf_fault_now = fake_now;
     test_fault_choices();
     test_fault_time();
