@@ -1,10 +1,15 @@
 /* Wrappers in a forked child: what they have buffered is the parent's, and is written once. */
 #define _GNU_SOURCE
-#include "driver_contract.h"
+#include "check.h"
+#include "sf/driver.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static char message[SF_DRIVER_ERROR_SIZE];
 

@@ -1,7 +1,7 @@
 """A program that forks, for test_forked_children.py: ``python forking_program.py DRIVER INTERFACE HOW``.
 
-The program answers UDP at port 5900 by the driver on its interface (of shm: the wire and this side's address). It makes a
-child that outlives it, in the way that HOW says, and prints the child's process id. It ends with its input, or is killed.
+The program answers UDP at port 5900 by the driver on its interface (of shm: the wire and this side's address). It makes
+a child that outlives it, in the way that HOW says, and prints the child's process id. It ends with its input.
 """
 
 from __future__ import annotations
