@@ -99,7 +99,9 @@ def compare(result: CaseResult, metric: Metric, noisy: bool = False) -> Comparis
     case, judged = result.case.name, metric.judged
     for name in (OWN, AGAINST):
         if name in result.failures:
-            return Comparison(case, metric.key, "not compared", judged, reason=f"{name} failed")
+            return Comparison(
+                case, metric.key, "not compared", judged, reason=f"{name} failed: {result.failures[name]}"
+            )
     values = ratios(result, metric.key)
     if not values:
         has = any(metric.key in sample.values for sample in result.samples.get(OWN, ()))

@@ -57,11 +57,11 @@ def case_table(result: CaseResult, contenders: Sequence[Contender]) -> Table:
 
 
 def _short(comparison: Comparison) -> str:
-    return f"{ratio_text(comparison)} slower" if comparison.verdict == "slower" else ratio_text(comparison)
+    return f"{ratio_text(comparison)} slower" if slower([comparison]) else ratio_text(comparison)
 
 
 def _coloured(comparison: Comparison, text: str) -> str:
-    style = _BUILD_STYLES.get(comparison.verdict)
+    style = _BUILD_STYLES.get(comparison.verdict) if comparison.judged else "dim"
     return f"[{style}]{escape(text)}[/]" if style else escape(text)
 
 

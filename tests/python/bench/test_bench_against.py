@@ -95,7 +95,7 @@ def test_what_cannot_be_compared_says_why() -> None:
     assert compare.compare(two([1.0] * 3, [0.0] * 3), p50).reason == "one of the two is 0 or negative"
     failed = two([1.0] * 3, [])
     failed.failures["against"] = "it has no such thing"
-    assert compare.compare(failed, p50).reason == "against failed"
+    assert compare.compare(failed, p50).reason == "against failed: it has no such thing"
     assert compare.compare_case(result("tcp-protocol-64", sfloop=[{"p50": 1.0}])) == []
     skipped = two([1.0], [1.0])
     skipped.skipped = "no luck today"
@@ -122,7 +122,7 @@ def test_the_status_of_a_comparison(results: list[CaseResult], status: int) -> N
 def test_the_comparison_is_shown_everywhere() -> None:
     made = slow()
     noisy = compare.compare_case(made, noisy=True)
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=300)
     other = Contender("against", "0.1 8043b95", is_loop=True)
     report.print_case(console, made, [OWN, other], None)
     console.print(report.builds_table(noisy, {made.case.name: made}))
@@ -130,6 +130,8 @@ def test_the_comparison_is_shown_everywhere() -> None:
     text = console.file.getvalue()
     assert "sfloop ÷ against" in text
     assert text.count("2.000 (2.000 – 2.000)") == 2
+    assert "2.000 (2.000 – 2.000) slower" in text
+    assert "9.000 (9.000 – 9.000) slower" not in text
     assert "98.4% of 7 rounds" in text
     assert "slower (not judged); the machine was noisy" in text
     assert report.builds_summary(noisy) == "2 figures judged: 2 slower by more than 3% (in tcp-protocol-64)"
@@ -241,7 +243,8 @@ def test_both_builds_run_the_same_programs(tmp_path: Path, capfd: pytest.Capture
         "against": "the server ended: ImportError: cannot import name 'multicast' from 'sfloop' "
         f"({folder}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/sfloop/__init__.py)"
     }
-    assert {each["reason"] for each in run["against"] if each["case"] == "udp-loopback"} == {"against failed"}
+    (reason,) = {each["reason"] for each in run["against"] if each["case"] == "udp-loopback"}
+    assert reason.startswith("against failed: the server ended: ImportError")
     assert f"against is {folder}" in shown
 
 
