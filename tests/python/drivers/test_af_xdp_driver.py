@@ -288,7 +288,9 @@ def test_jumbo_frames_in_pieces(open_driver: Opener, link: Link) -> None:
             assert echoes(peer, struct.pack("!I", number) * 2000)
 
 
-def test_a_peer_with_a_large_mtu_does_not_prevent_native_mode(open_driver: Opener, link: Link, peer: socket.socket) -> None:
+def test_a_peer_with_a_large_mtu_does_not_prevent_native_mode(
+    open_driver: Opener, link: Link, peer: socket.socket
+) -> None:
     link.far.set_link("mtu", "9000")
     tool = open_driver("af_xdp", "--flow", FLOW)
     assert tool.mode.startswith("native")

@@ -1,4 +1,4 @@
-"""VLAN tags that are not in the frame: as a VLAN device over a veth pair sends, or a NIC that takes tags out receives."""
+"""VLAN tags that are not in the frame, as a VLAN device over a veth pair sends them, or a NIC hands them on."""
 
 from __future__ import annotations
 
