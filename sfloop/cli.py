@@ -40,6 +40,7 @@ _OPTION_HELP = {
     "faults": ("WHAT", "have the driver lose, delay … frames, for tests: loss=1%%,delay=50us..2ms,seed=7"),
     "tcp": ("LIMITS", "limits of the tcpip stack's TCP: congestion=newreno,time_wait=5"),
     "linger": ("SECONDS", "how long closing the loop may wait for closed connections to deliver what they have sent"),
+    "ring": ("FRAMES", "frames of the driver's receive ring: how long a pause a busy feed survives"),
     "tcpdirect": ("ATTRIBUTES", "attributes of TCPDirect, over those of ZF_ATTR: n_bufs=8192;pio=0"),
 }
 

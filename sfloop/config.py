@@ -41,6 +41,9 @@ SPIN_MIN_US: Final = 0.001
 INTERFACE_NAME_MAX: Final = 15
 #: The longest that closing a loop may be asked to wait for its connections, in seconds.
 LINGER_MAX_S: Final = 3600
+#: The least and the most frames that a receive ring may be asked to hold; AF_PACKET and AF_XDP take no more.
+RING_MIN: Final = 64
+RING_MAX: Final = 65_536
 
 ENVIRONMENT_PREFIX: Final = "SFLOOP_"
 #: Variables with the prefix that are read elsewhere and are no options of a loop.
@@ -73,6 +76,7 @@ class OptionKeywords(TypedDict, total=False):
     faults: str | None
     tcp: Mapping[str, int | float | str] | TcpLimits | str | None
     linger: float
+    ring: int | None
     tcpdirect: Mapping[str, int | str] | str | None
 
 
@@ -112,6 +116,9 @@ class Options:
     #: The seconds that ``loop.close()`` may go on for connections of a bypass stack that were closed and have not
     #: delivered everything yet.
     linger: float = 2.0
+    #: Frames that the driver's receive ring holds (of each queue), so that a pause loses none; rounded up to a power of
+    #: two. ``None`` is the driver's own choice.
+    ring: int | None = None
     #: Attributes of TCPDirect, over those of ``ZF_ATTR``: ``{"n_bufs": 8192}``. As text, ``"n_bufs=8192;pio=0"``.
     tcpdirect: Attributes | None = None
 
@@ -149,6 +156,11 @@ class Options:
     def spin_ns(self) -> int:
         """Nanoseconds to spin after the last event before sleeping; 0 unless :attr:`spin_mode` is ``"for"``."""
         return 0 if isinstance(self.spin, str) else round(self.spin * 1_000)
+
+    @property
+    def ring_frames(self) -> int:
+        """:attr:`ring`, rounded up to a power of two; 0 if it was not given."""
+        return 0 if self.ring is None else 1 << (self.ring - 1).bit_length()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -403,6 +415,22 @@ def _check_linger(label: str, value: object) -> float:
     return number
 
 
+def _check_ring(label: str, value: object) -> int | None:
+    if value is None:
+        return None
+    allowed = f"must be a number of frames from {RING_MIN} to {RING_MAX}"
+    if isinstance(value, str):
+        try:
+            value = int(value)
+        except ValueError:
+            raise ValueError(f"{label}={value!r}: {allowed}") from None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{label}={value!r}: {allowed}, or None, not {type(value).__name__}")
+    if not RING_MIN <= value <= RING_MAX:
+        raise ValueError(f"{label}={value!r}: {allowed}")
+    return value
+
+
 _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "stack": _check_stack,
     "driver": _check_driver,
@@ -415,5 +443,6 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "faults": _check_text,
     "tcp": check_tcp,
     "linger": _check_linger,
+    "ring": _check_ring,
     "tcpdirect": check_attributes,
 }

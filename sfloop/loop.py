@@ -93,6 +93,7 @@ class Loop(RawFrames):
             int.from_bytes(socket.inet_aton(address), sys.byteorder),
             [(wrapper, value) for wrapper, value in wrappers if value is not None],
             dict(options.tcp or ()),
+            options.ring_frames,
         )
 
     # ---- running ----

@@ -62,7 +62,8 @@ class RawFrames(Connections):
 
         def open_driver(name: str, wire: str, address: str) -> None:
             packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
-            arguments: tuple[Any, ...] = (name, wire, packed, [], None, sniff, send_timestamps)
+            ring = cast("Loop", self).options.ring_frames
+            arguments: tuple[Any, ...] = (name, wire, packed, [], ring, None, sniff, send_timestamps)
             opened.append(EthernetTransport(cast("Loop", self), arguments, interface))
 
         open_frame_driver(driver, interface, sniff, open_driver)

@@ -39,8 +39,8 @@ cdef class LoopCore:
     cdef int take_over(self, Sink sink, Sink before) except -1
     cdef int adopt_bypassing(self, Sink sink, int fd, sf_sock_kind kind, uint32_t slot, uint32_t generation) except -1
     cdef int descriptor_taken(self, int fd) except -1
-    cdef sf_driver *open_ethernet(self, Sink sink, str driver, str interface, uint32_t address, list wrappers, str mode,
-                                  bint sniff, bint stamp_tx) except NULL
+    cdef sf_driver *open_ethernet(self, Sink sink, str driver, str interface, uint32_t address, list wrappers, uint32_t ring,
+                                  str mode, bint sniff, bint stamp_tx) except NULL
     cdef void drop_stack(self, sf_stack *stack) noexcept
     cdef void detach(self, Sink sink) noexcept
     cdef int note_transport(self, int fd, uint32_t value) except -1

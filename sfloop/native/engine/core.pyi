@@ -16,7 +16,13 @@ class LoopCore:
     def _close_engine(self) -> None: ...
     def _quiesce(self, patience: int) -> int: ...
     def _open_tcpip(
-        self, driver: str, interface: str, address: int, wrappers: list[tuple[str, str]], limits: dict[str, Any]
+        self,
+        driver: str,
+        interface: str,
+        address: int,
+        wrappers: list[tuple[str, str]],
+        limits: dict[str, Any],
+        ring: int = 0,
     ) -> None: ...
     def _open_tcpdirect(
         self,

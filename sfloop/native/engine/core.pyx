@@ -100,8 +100,9 @@ def tcpdirect_functions():
     return names
 
 
-cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wrappers, str mode, bint stamp_tx) except NULL:
-    """A driver, and those that stand on it: (name, its file or description), the lowest first."""
+cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wrappers, uint32_t ring, str mode,
+                            bint stamp_tx) except NULL:
+    """A driver, and those that stand on it: (name, its file or description), the lowest first. ring 0: the driver's choice."""
     cdef sf_driver_config config
     cdef sf_driver *opened
     cdef sf_driver *wrapped
@@ -118,6 +119,7 @@ cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wr
     config.interface = name
     config.queue = -1
     config.addr = address
+    config.rx_frames = ring
     config.mode = mode_text
     config.stamp_tx = stamp_tx
     opened = opener(&config, &error, message)
@@ -211,13 +213,14 @@ cdef class LoopCore:
 
     # ---- stacks that bypass the kernel ----
 
-    def _open_tcpip(self, str driver, str interface, uint32_t address, list wrappers, dict limits):
+    def _open_tcpip(self, str driver, str interface, uint32_t address, list wrappers, dict limits, uint32_t ring=0):
         """Gives the loop the tcpip stack over a frame driver. Before any socket is made.
 
         :param interface: the kernel's name of the interface; of the shm driver, the wire's.
         :param address: of this side of a shm wire, in network byte order; 0 otherwise.
         :param wrappers: (name, its file or description) of the drivers to stand on it, the lowest first.
         :param limits: of TCP, by the names of struct sf_tcp_limits; times in seconds.
+        :param ring: frames of the receive ring, a power of two; 0: the driver's choice.
         :raises OSError: with the driver's own words on what is missing.
         """
         cdef sf_tcpip_config stack_config
@@ -229,7 +232,7 @@ cdef class LoopCore:
         self.check_open()
         memset(&stack_config, 0, sizeof(stack_config))
         message[0] = 0
-        opened = open_driver(driver, interface, address, wrappers, None, False)
+        opened = open_driver(driver, interface, address, wrappers, ring, None, False)
         stack_config.driver = opened
         stack_config.interface = name
         algorithm = (<str>limits.get("congestion", "")).encode()
@@ -285,8 +288,8 @@ cdef class LoopCore:
             raise RuntimeError(f"the engine takes no further stack: {os.strerror(-error)}")
         self.drivers.append(None)
 
-    cdef sf_driver *open_ethernet(self, Sink sink, str driver, str interface, uint32_t address, list wrappers, str mode,
-                                  bint sniff, bint stamp_tx) except NULL:
+    cdef sf_driver *open_ethernet(self, Sink sink, str driver, str interface, uint32_t address, list wrappers, uint32_t ring,
+                                  str mode, bint sniff, bint stamp_tx) except NULL:
         """Gives the sink a driver of its own, to send and receive frames by; see drop_stack(). Returns the driver, which is
         the stack's."""
         cdef sf_driver *opened
@@ -294,7 +297,7 @@ cdef class LoopCore:
         cdef uint32_t slot, generation
         cdef int error
         self.check_open()
-        opened = open_driver(driver, interface, address, wrappers, mode, stamp_tx)
+        opened = open_driver(driver, interface, address, wrappers, ring, mode, stamp_tx)
         error = 0
         if sniff and opened.fast.control.sniff != NULL:
             error = opened.fast.control.sniff(opened, True)

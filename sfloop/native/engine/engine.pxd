@@ -225,6 +225,7 @@ cdef extern from "sf/driver.h" nogil:
         const char *interface
         int queue
         uint32_t addr
+        uint32_t rx_frames
         const char *mode
         const char *file
         const char *faults

@@ -58,12 +58,12 @@ cdef class EthernetCore(TransportCore):
         global live_cores
         live_cores -= 1
 
-    def __init__(self, LoopCore loop, transport, str driver, str interface, uint32_t address, list wrappers, mode, bint sniff,
-                 bint stamp_tx):
+    def __init__(self, LoopCore loop, transport, str driver, str interface, uint32_t address, list wrappers, uint32_t ring, mode,
+                 bint sniff, bint stamp_tx):
         self.transport = transport
         self.context = PyContext_CopyCurrent()
         self.set_write_limits(None, None)
-        self.driver = loop.open_ethernet(self, driver, interface, address, wrappers, mode, sniff, stamp_tx)
+        self.driver = loop.open_ethernet(self, driver, interface, address, wrappers, ring, mode, sniff, stamp_tx)
         self.longest = self.describe()[2] + HEADER + VLAN_TAG
 
     def set_protocol(self, protocol):

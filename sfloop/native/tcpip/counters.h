@@ -51,6 +51,8 @@
     X(TCP_CONNECTIONS_FULL, "tcp_connections_full")                                                                    \
     X(TCP_MEMORY_FULL, "tcp_memory_full")       /* a buffer could not grow: the limit of all together */               \
     X(TCP_NO_MEMORY, "tcp_no_memory")           /* a connection was ended for it */                                    \
+    X(TCP_RX_PRUNED, "tcp_rx_pruned")           /* out-of-order data dropped, so that others have memory */            \
+    X(TCP_RX_REFUSED, "tcp_rx_refused")         /* data in order not taken for want of memory: it comes again */       \
     X(TCP_TIME_WAIT_EVICTED, "tcp_time_wait_evicted")                                                                  \
     X(TCP_TIME_WAIT_REUSED, "tcp_time_wait_reused")                                                                    \
     X(TCP_CHALLENGES, "tcp_challenges")         /* ACKs that ask whether a segment was meant (RFC 5961) */             \

@@ -19,6 +19,9 @@ int sf_tcp_init(struct sf_tcpip *t, const struct sf_tcp_limits_set *limits)
 
     sf_ready_init(&tcp->pending);
     sf_ready_init(&tcp->resolving);
+    sf_ready_init(&tcp->starved);
+    sf_ready_init(&tcp->holding);
+    tcp->memory_timer.at = SF_NEVER;
     tcp->limits = *limits;
     tcp->icmp_fd = -1;
     if (getrandom(tcp->key, sizeof(tcp->key), 0) != sizeof(tcp->key) ||
@@ -55,6 +58,8 @@ int sf_tcp_open(struct sf_tcpip *t)
     rc = read_defaults(tcp);
     if (rc == 0)
         rc = sf_tcp_timer_add(t, &tcp->wait_timer, SF_TCP_TIMER_WAIT);
+    if (rc == 0)
+        rc = sf_tcp_timer_add(t, &tcp->memory_timer, SF_TCP_TIMER_MEMORY);
     if (rc < 0)
         return rc;
     tcp->max_wait_ports = LEAST_WAIT_PORTS;
@@ -154,7 +159,7 @@ void sf_tcp_after_fork(struct sf_tcpip *t)
 
 bool sf_tcp_is_blocked(const struct sf_tcpip *t)
 {
-    return !sf_ready_empty(&t->tcp.pending);
+    return !sf_ready_empty(&t->tcp.pending) || t->tcp.relieved;
 }
 
 /* One that finds the driver full stays where it is, and whoever comes behind it would find the same. */
@@ -163,6 +168,8 @@ void sf_tcp_finish(struct sf_tcpip *t)
     struct sf_ready_link *anchor = &t->tcp.pending;
 
     free_graves(t);
+    if (SF_UNLIKELY(t->tcp.relieved))
+        sf_tcp_memory_serve(t);
     while (!sf_ready_empty(anchor)) {
         struct sf_tcp_conn *c = sf_tcp_conn_of_pending(anchor->next);
         bool output = c->owed & SF_TCP_OWED_OUTPUT;

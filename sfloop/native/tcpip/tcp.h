@@ -3,9 +3,9 @@
  * wait for their ACK, TIME_WAIT, ports, timers, resets, sequence numbers.
  *
  * Files: tcp.c (making and ending it, its turn), tcp_conn.c (one connection's life), tcp_connect.c, tcp_accept.c (listeners),
- * tcp_half_open.c and tcp_cookie.c (SYNs), tcp_segment.c (a segment arrives), tcp_ack.c, tcp_rcv.c, tcp_reassembly.c, tcp_snd.c,
- * tcp_transmit.c (a segment leaves), tcp_close.c, tcp_timewait.c, tcp_timer.c, tcp_probe.c, tcp_reset.c, tcp_icmp.c,
- * tcp_mtu.c, tcp_isn.c, tcp_port.c, tcp_options.c. Loss recovery and congestion control are tcp_loss.h's.
+ * tcp_half_open.c and tcp_cookie.c (SYNs), tcp_segment.c (a segment arrives), tcp_ack.c, tcp_rcv.c, tcp_rcv_ring.c, tcp_reassembly.c,
+ * tcp_snd.c, tcp_transmit.c (a segment leaves), tcp_close.c, tcp_timewait.c, tcp_timer.c, tcp_probe.c, tcp_reset.c, tcp_icmp.c,
+ * tcp_mtu.c, tcp_isn.c, tcp_port.c, tcp_options.c, tcp_memory.c (the limit of all buffers). Loss recovery and congestion control are tcp_loss.h's.
  */
 #ifndef SF_TCPIP_TCP_H
 #define SF_TCPIP_TCP_H
@@ -47,7 +47,7 @@ struct sf_tcp_endpoint {
 
 /* ---- timers (tcp_timer.c) ---- */
 
-enum sf_tcp_timer_kind { SF_TCP_TIMER_CONN, SF_TCP_TIMER_HALF, SF_TCP_TIMER_WAIT };
+enum sf_tcp_timer_kind { SF_TCP_TIMER_CONN, SF_TCP_TIMER_HALF, SF_TCP_TIMER_WAIT, SF_TCP_TIMER_MEMORY };
 
 /* A member of what it is for. It fires at `at` or, since a later deadline does not move it, before the deadline. */
 struct sf_tcp_timer {
@@ -144,6 +144,11 @@ struct sf_tcp {
     struct sf_tcp_timers timers;
     struct sf_tcp_limits_set limits;
     uint64_t memory; /* of buffers */
+    struct sf_ready_link starved; /* connections that were refused memory */
+    struct sf_ready_link holding; /* those with data out of order, the longest first */
+    struct sf_tcp_timer memory_timer;
+    sf_ns search_at; /* not before: the next search for memory that is held for nothing */
+    bool relieved;   /* memory has been given back, and somebody is starved */
     uint32_t n_conns, n_half_open, n_wait;
     struct sf_tcp_wait *wait_first, *wait_last;
     struct sf_tcp_timer wait_timer;
@@ -184,6 +189,24 @@ uint32_t sf_tcp_lingering(const struct sf_tcpip *);
 void sf_tcp_input(struct sf_tcpip *, const struct sf_ipv4 *, uint32_t flags, bool keep);
 /* tcp_rcv.c: before the frames of a poll go back, what is unread is copied. */
 void sf_tcp_spill(struct sf_tcpip *);
+
+/* ---- memory (tcp_memory.c) ---- */
+
+/* All buffers together may grow by this much. */
+static inline bool sf_tcp_memory_allows(const struct sf_tcp *tcp, uint64_t bytes)
+{
+    return tcp->memory + bytes <= tcp->limits.memory;
+}
+
+void sf_tcp_memory_give(struct sf_tcpip *, uint32_t bytes);
+/* Frees buffers that hold nothing, then drops out-of-order data, until the buffers may grow by `bytes`. False: they may not. A
+ * buffer of the caller's may be gone then, or be smaller. */
+bool sf_tcp_memory_make(struct sf_tcpip *, uint32_t bytes);
+/* The size to which a buffer of `size` bytes can grow, a power of two, if it takes no more than one in `share` bytes left. */
+uint32_t sf_tcp_memory_affords(const struct sf_tcp *, uint32_t size, uint32_t share);
+/* After memory was given back: those that are starved are served. */
+void sf_tcp_memory_serve(struct sf_tcpip *);
+void sf_tcp_memory_timeout(struct sf_tcpip *);
 
 /* ---- one segment to or from nobody in particular (tcp_reset.c) ---- */
 

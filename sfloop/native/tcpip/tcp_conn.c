@@ -104,12 +104,12 @@ void sf_tcp_conn_detach(struct sf_tcp_conn *c)
     c->placed = false;
     sf_tcp_timer_clear(t, &c->timer);
     sf_ready_set(&t->tcp.pending, &c->pending, false);
+    sf_ready_set(&t->tcp.starved, &c->starved, false);
     sf_tcp_port_drop(t, c->port);
     c->port = NULL;
     sf_tcp_snd_free(c);
     sf_tcp_loss_free(&c->loss);
-    free(c->rcv.ooo);
-    c->rcv.ooo = NULL;
+    sf_tcp_ooo_free(c);
 }
 
 void sf_tcp_conn_end(struct sf_tcp_conn *c, int error)
@@ -161,14 +161,16 @@ static bool is_readable(const struct sf_tcp_conn *c)
 
 static bool is_writable(const struct sf_tcp_conn *c)
 {
+    uint32_t room;
+
     if (c->error || c->state == SF_TCP_CLOSED)
         return true;
     if (c->state < SF_TCP_ESTABLISHED)
         return false;
     if (!sf_tcp_may_send(c) || !c->snd.blocked)
         return true; /* the next send reports an error, or finds room */
-    return sf_tcp_send_room(c) >= c->options.send_buffer / 4 || !sf_tcp_unacked(c) ||
-           sf_tcp_send_room(c) >= sf_tcp_unacked(c) / 3;
+    room = sf_tcp_send_room(c);
+    return room && (room >= c->options.send_buffer / 4 || room >= sf_tcp_unacked(c) / 3);
 }
 
 uint32_t sf_tcp_conn_events(struct sf_tcp_conn *c)

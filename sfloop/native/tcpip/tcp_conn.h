@@ -52,9 +52,12 @@ struct sf_tcp_snd {
     bool fin; /* nothing will follow: FIN has the number `end` */
     bool fin_sent;
     bool blocked; /* the program found no room */
+    bool starved; /* the ring could not grow */
 };
 
 struct sf_tcp_ooo {
+    struct sf_ready_link link; /* among those that hold data out of order */
+    struct sf_tcp_conn *conn;
     uint32_t n, capacity;
     struct sf_tcp_range range[]; /* the latest first, as SACK wants them */
 };
@@ -77,6 +80,7 @@ struct sf_tcp_rcv {
     uint8_t quick;      /* ACKs that are not to be delayed */
     bool fin : 1;       /* received, and everything before it */
     bool fin_known : 1; /* received, with its number in fin_at, but not yet everything before it */
+    bool refused : 1;   /* for want of memory the peer was told of a smaller window than before, or is to be told */
 };
 
 /* What of a segment is new and within the window. */
@@ -93,7 +97,7 @@ enum sf_tcp_owed {
 
 struct sf_tcp_conn {
     struct sf_tcp_endpoint ep;
-    struct sf_ready_link ready, pending;
+    struct sf_ready_link ready, pending, starved;
     struct sf_tcpip *tcpip;
     void *owner; /* the seam's socket; NULL: not accepted yet, or released */
     struct sf_tcp_port *port;
@@ -165,6 +169,8 @@ void sf_tcp_conn_interest(struct sf_tcp_conn *, uint32_t what);
 const char *sf_tcp_state_name(enum sf_tcp_state);
 /* Puts it among those that have something to send. */
 void sf_tcp_owe(struct sf_tcp_conn *, enum sf_tcp_owed);
+/* Was refused memory: see tcp_memory.c. */
+void sf_tcp_starve(struct sf_tcp_conn *);
 /* Its deadlines have changed. */
 void sf_tcp_conn_timer(struct sf_tcp_conn *);
 void sf_tcp_conn_timeout(struct sf_tcp_conn *);
@@ -187,6 +193,16 @@ static inline struct sf_tcp_conn *sf_tcp_conn_of_pending(struct sf_ready_link *l
 static inline struct sf_tcp_conn *sf_tcp_conn_of_timer(struct sf_tcp_timer *timer)
 {
     return (struct sf_tcp_conn *)((char *)timer - offsetof(struct sf_tcp_conn, timer));
+}
+
+static inline struct sf_tcp_conn *sf_tcp_conn_of_starved(struct sf_ready_link *link)
+{
+    return (struct sf_tcp_conn *)((char *)link - offsetof(struct sf_tcp_conn, starved));
+}
+
+static inline struct sf_tcp_ooo *sf_tcp_ooo_of(struct sf_ready_link *link)
+{
+    return (struct sf_tcp_ooo *)((char *)link - offsetof(struct sf_tcp_ooo, link));
 }
 
 static inline bool sf_tcp_may_send(const struct sf_tcp_conn *c)
@@ -286,14 +302,28 @@ void sf_tcp_bound_window(struct sf_tcp_conn *);
 void sf_tcp_rcv_spill(struct sf_tcp_conn *);
 void sf_tcp_rcv_forget(struct sf_tcp_conn *); /* all that is unread */
 void sf_tcp_rcv_free(struct sf_tcp_conn *);
-/* Room for bytes up to rcv.read + need. -ENOBUFS: the memory's limit; -ENOMEM. */
-int sf_tcp_rcv_room(struct sf_tcp_conn *, uint32_t need, bool owed);
+/* The ring that a connection may have whatever the limit: a peer that sends whole segments makes progress with two of them. */
+uint32_t sf_tcp_rcv_least(const struct sf_tcp_conn *);
+/* After memory was given back: the window opens if it is worth telling. */
+void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
+/* Makes the ring as small as what it holds in order. There is nothing out of order. */
+void sf_tcp_rcv_trim(struct sf_tcp_conn *);
+/* What the room is for decides what is done for it when memory is short. */
+enum sf_tcp_room {
+    SF_TCP_ROOM_LATER, /* data out of order: nothing */
+    SF_TCP_ROOM_NEXT,  /* data in order: others' out-of-order data is dropped, and there is always a least */
+    SF_TCP_ROOM_OWED,  /* acknowledged data: the limit does not hold */
+};
+/* Room for bytes up to rcv.read + need. -ENOBUFS: the memory's limit; the ring may still have grown. -ENOMEM. */
+int sf_tcp_rcv_room(struct sf_tcp_conn *, uint32_t need, enum sf_tcp_room);
 void sf_tcp_ring_put(uint8_t *ring, uint32_t size, uint32_t seq, const uint8_t *data, uint32_t len);
 /* tcp_reassembly.c */
 void sf_tcp_out_of_order(struct sf_tcp_conn *, const struct sf_tcp_piece *);
 /* RCV.NXT has reached what came before: moves it on. */
 void sf_tcp_reassemble(struct sf_tcp_conn *);
 void sf_tcp_duplicate(struct sf_tcp_conn *, uint32_t left, uint32_t right);
+/* Drops the list, and with it the data. */
+void sf_tcp_ooo_free(struct sf_tcp_conn *);
 /* The SACK option of the next ACK. */
 void sf_tcp_sack_blocks(struct sf_tcp_conn *, struct sf_tcp_segment *);
 
@@ -305,6 +335,10 @@ void sf_tcp_output(struct sf_tcp_conn *);
 uint32_t sf_tcp_send_room(const struct sf_tcp_conn *);
 int sf_tcp_shutdown(struct sf_tcp_conn *);
 void sf_tcp_snd_free(struct sf_tcp_conn *);
+/* Gives back what of the ring is not used, if it is most of it. */
+void sf_tcp_snd_trim(struct sf_tcp_conn *);
+/* After memory was given back: the program may find room. */
+void sf_tcp_snd_relieved(struct sf_tcp_conn *);
 /* Sends one segment of new data though the congestion window has no room (TLP), or though it is small (a window that stays
  * small). False: there is none, or it could not be sent. */
 bool sf_tcp_send_one(struct sf_tcp_conn *, bool small);

@@ -1,6 +1,6 @@
 /*
  * Receiving. Data in order stays in its frame until the next poll and is read from there; what nobody has read by then is copied
- * into a ring. Data out of order goes straight to its place in the ring (tcp_reassembly.c).
+ * into a ring (tcp_rcv_ring.c). Data out of order goes straight to its place in the ring (tcp_reassembly.c).
  *
  * Unread bytes: [read, ring_end) lie in the ring, [ring_end, nxt) in frames.
  */
@@ -10,66 +10,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define FIRST_RING 4096
 #define LEAST_MSS 536   /* what counts as a full segment at least, when every second one is to be acknowledged */
 #define QUICK_ACKS 16   /* as Linux: until the peer's window has opened, or after a loss */
-#define IDLE_LIFE SF_SEC
-
-/* ---- the ring ---- */
-
-static void move(const struct sf_tcp_rcv *from, uint8_t *ring, uint32_t size, uint32_t seq, uint32_t len)
-{
-    uint32_t at, first;
-
-    if (!len)
-        return;
-    at = seq & (from->size - 1);
-    first = from->size - at;
-    if (len < first)
-        first = len;
-    sf_tcp_ring_put(ring, size, seq, from->ring + at, first);
-    sf_tcp_ring_put(ring, size, seq + first, from->ring, len - first);
-}
-
-int sf_tcp_rcv_room(struct sf_tcp_conn *c, uint32_t need, bool owed)
-{
-    struct sf_tcp *tcp = &c->tcpip->tcp;
-    struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t size = rcv->size ? rcv->size : FIRST_RING;
-    uint8_t *ring;
-
-    if (SF_LIKELY(need <= rcv->size))
-        return 0;
-    while (size < need)
-        size *= 2;
-    if (!owed && tcp->memory + size - rcv->size > tcp->limits.memory) {
-        sf_count(c->tcpip, SF_COUNT_TCP_MEMORY_FULL);
-        return -ENOBUFS;
-    }
-    ring = malloc(size);
-    if (!ring)
-        return -ENOMEM;
-    move(rcv, ring, size, rcv->read, rcv->ring_end - rcv->read);
-    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n; i++)
-        move(rcv, ring, size, rcv->ooo->range[i].left, rcv->ooo->range[i].right - rcv->ooo->range[i].left);
-    free(rcv->ring);
-    tcp->memory += size - rcv->size;
-    rcv->ring = ring;
-    rcv->size = size;
-    if (c->idle_at == SF_NEVER)
-        c->idle_at = c->tcpip->now + IDLE_LIFE;
-    return 0;
-}
-
-void sf_tcp_rcv_free(struct sf_tcp_conn *c)
-{
-    c->tcpip->tcp.memory -= c->rcv.size;
-    free(c->rcv.ring);
-    free(c->rcv.ooo);
-    c->rcv.ring = NULL;
-    c->rcv.ooo = NULL;
-    c->rcv.size = 0;
-}
+#define SHARE 4                  /* a window promises no more than one in so many bytes that are left */
 
 /* ---- what lies in frames ---- */
 
@@ -86,32 +29,72 @@ void sf_tcp_rcv_forget(struct sf_tcp_conn *c)
     c->rcv.read = c->rcv.ring_end = c->rcv.nxt - c->rcv.fin;
 }
 
-/* What has been acknowledged may not be lost, so that the memory's limit does not hold here; without memory there is nothing for it
- * but to end the connection. */
-static bool keep_copy(struct sf_tcp_conn *c, const uint8_t *data, uint32_t len)
+/* Without memory for acknowledged data, which may not be lost, the connection cannot go on. */
+static void end_without_memory(struct sf_tcp_conn *c)
+{
+    sf_count(c->tcpip, SF_COUNT_TCP_NO_MEMORY);
+    forget_lent(c);
+    c->rcv.nxt = c->rcv.ring_end + c->rcv.fin;
+    sf_tcp_send_reset(c);
+    sf_tcp_conn_end(c, -ENOMEM);
+}
+
+static void copy(struct sf_tcp_rcv *rcv, const uint8_t *data, uint32_t len)
+{
+    if (!len)
+        return;
+    sf_tcp_ring_put(rcv->ring, rcv->size, rcv->ring_end, data, len);
+    rcv->ring_end += len;
+}
+
+/* Copies what the ring has room for and returns how much it is. The peer is told of a smaller window if that is not all: it then
+ * asks whether there is room again, and does not give up. */
+static uint32_t copy_what_fits(struct sf_tcp_conn *c, const uint8_t *data, uint32_t len)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t held = rcv->ring_end - rcv->read;
+
+    if (SF_UNLIKELY(sf_tcp_rcv_room(c, held + len, SF_TCP_ROOM_NEXT) < 0)) {
+        len = rcv->size - held < len ? rcv->size - held : len;
+        sf_count(c->tcpip, SF_COUNT_TCP_RX_REFUSED);
+        rcv->refused = true;
+        sf_tcp_starve(c);
+    }
+    copy(rcv, data, len);
+    return len;
+}
+
+/* What lies in frames, from ring_end on, was not acknowledged yet: the peer still has it. */
+static void take_back(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
 
-    if (SF_UNLIKELY(sf_tcp_rcv_room(c, rcv->ring_end - rcv->read + len, true) < 0)) {
-        sf_count(c->tcpip, SF_COUNT_TCP_NO_MEMORY);
-        sf_tcp_send_reset(c);
-        sf_tcp_conn_end(c, -ENOMEM);
-        return false;
-    }
-    sf_tcp_ring_put(rcv->ring, rcv->size, rcv->ring_end, data, len);
-    rcv->ring_end += len;
-    return true;
+    forget_lent(c);
+    c->bytes_received -= rcv->nxt - rcv->ring_end;
+    rcv->nxt = rcv->ring_end;
+    sf_tcp_owe(c, SF_TCP_OWED_ACK);
+    sf_tcp_conn_update(c);
 }
 
 void sf_tcp_rcv_spill(struct sf_tcp_conn *c)
 {
-    for (struct sf_tcp_lent *l = c->rcv.lent_first; l; l = l->next) {
+    struct sf_tcp_rcv *rcv = &c->rcv;
+
+    for (struct sf_tcp_lent *l = rcv->lent_first; l; l = l->next) {
+        bool owed = rcv->fin || sf_seq_lt(rcv->ring_end, rcv->acked);
+
         sf_count(c->tcpip, SF_COUNT_RX_BACKLOG_COPIES);
-        if (!keep_copy(c, l->data, l->len)) {
-            forget_lent(c);
-            c->rcv.nxt = c->rcv.ring_end + c->rcv.fin;
+        if (SF_UNLIKELY(!owed)) {
+            if (copy_what_fits(c, l->data, l->len) == l->len)
+                continue;
+            take_back(c);
             return;
         }
+        if (SF_UNLIKELY(sf_tcp_rcv_room(c, rcv->ring_end - rcv->read + l->len, SF_TCP_ROOM_OWED) < 0)) {
+            end_without_memory(c);
+            return;
+        }
+        copy(rcv, l->data, l->len);
     }
     forget_lent(c);
 }
@@ -166,14 +149,45 @@ static void ack_out_of_turn(struct sf_tcp_conn *c)
     sf_tcp_ack_now(c);
 }
 
-static uint32_t free_window(const struct sf_tcp_conn *c)
+/* The window's limit when memory is short. A connection whose window is about to close for it is served when there is more. */
+__attribute__((noinline)) static uint32_t limit_when_short(struct sf_tcp_conn *c)
 {
-    const struct sf_tcp *tcp = &c->tcpip->tcp;
-    uint32_t unread = sf_tcp_unread(c);
+    uint32_t most = sf_tcp_memory_affords(&c->tcpip->tcp, c->rcv.size, SHARE), least = sf_tcp_rcv_least(c);
 
-    if (SF_UNLIKELY(unread >= c->rcv.limit || tcp->memory >= tcp->limits.memory))
-        return 0;
-    return c->rcv.limit - unread;
+    if (most < least)
+        most = least;
+    if (most >= c->rcv.limit)
+        return c->rcv.limit;
+    if (sf_tcp_unread(c) + c->rcv.limit / 4 > most)
+        sf_tcp_starve(c);
+    return most;
+}
+
+static uint32_t free_window(struct sf_tcp_conn *c)
+{
+    uint32_t unread = sf_tcp_unread(c), limit = c->rcv.limit;
+
+    if (SF_UNLIKELY(!sf_tcp_memory_allows(&c->tcpip->tcp, (uint64_t)limit * 2 * SHARE)))
+        limit = limit_when_short(c);
+    return SF_LIKELY(unread < limit) ? limit - unread : 0;
+}
+
+/* Receiver's silly window avoidance: what the window moves by at least. */
+static uint32_t least_step(const struct sf_tcp_conn *c)
+{
+    return c->rcv.limit / 2 < c->loss.mss ? c->rcv.limit / 2 : c->loss.mss;
+}
+
+/* The window's right edge after data was refused: as far as there is room, which is less than was said before. */
+static uint32_t refused_edge(struct sf_tcp_conn *c, uint32_t edge)
+{
+    struct sf_tcp_rcv *rcv = &c->rcv;
+
+    if (!sf_seq_lt(edge, rcv->adv)) {
+        rcv->refused = false;
+        return rcv->adv;
+    }
+    return edge - rcv->nxt < least_step(c) ? rcv->nxt : edge;
 }
 
 /* Receiver's silly window avoidance (RFC 9293, 3.8.6.2.2): the edge moves by a segment or half the buffer, or not; never back. */
@@ -181,10 +195,9 @@ uint16_t sf_tcp_advertise(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
     uint32_t edge = rcv->nxt + free_window(c), window;
-    uint32_t least = rcv->limit / 2 < c->loss.mss ? rcv->limit / 2 : c->loss.mss;
 
-    if ((int32_t)(edge - rcv->adv) < (int32_t)least)
-        edge = rcv->adv;
+    if ((int32_t)(edge - rcv->adv) < (int32_t)least_step(c))
+        edge = SF_UNLIKELY(rcv->refused) ? refused_edge(c, edge) : rcv->adv;
     window = (edge - rcv->nxt) >> c->agreed.rcv_scale;
     if (window > UINT16_MAX)
         window = UINT16_MAX;
@@ -206,14 +219,23 @@ void sf_tcp_bound_window(struct sf_tcp_conn *c)
 static void window_opened(struct sf_tcp_conn *c)
 {
     const struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t open = rcv->adv - rcv->nxt;
-    int32_t gain = (int32_t)(rcv->nxt + free_window(c) - rcv->adv);
+    uint32_t open = rcv->adv - rcv->nxt, room = free_window(c);
+    int32_t gain = (int32_t)(rcv->nxt + room - rcv->adv);
 
+    if (SF_UNLIKELY(rcv->refused) && room >= least_step(c) && sf_tcp_may_receive(c)) {
+        sf_tcp_owe(c, SF_TCP_OWED_ACK);
+        return;
+    }
     if (gain <= 0 || !sf_tcp_may_receive(c))
         return;
     if ((uint32_t)gain >= rcv->limit / 2 || (open < rcv->limit / 4 && (uint32_t)gain >= 2u * c->loss.mss) ||
         (open < c->loss.mss && (uint32_t)gain >= rcv->limit / 4))
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
+}
+
+void sf_tcp_rcv_relieved(struct sf_tcp_conn *c)
+{
+    window_opened(c);
 }
 
 /* ---- data ---- */
@@ -241,7 +263,18 @@ static void fin_input(struct sf_tcp_conn *c)
         sf_tcp_conn_update(c);
 }
 
-static void in_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece, bool keep)
+/* The part of the piece that there is no room for is cut off. */
+static void copy_piece(struct sf_tcp_conn *c, struct sf_tcp_piece *piece)
+{
+    uint32_t before = piece->len;
+
+    sf_tcp_rcv_spill(c);
+    piece->len = c->dead || piece->seq != c->rcv.nxt ? 0 : copy_what_fits(c, piece->data, piece->len);
+    if (SF_UNLIKELY(piece->len < before) && !c->dead)
+        sf_tcp_owe(c, SF_TCP_OWED_ACK);
+}
+
+static void in_order(struct sf_tcp_conn *c, struct sf_tcp_piece *piece, bool keep)
 {
     struct sf_tcp *tcp = &c->tcpip->tcp;
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -249,8 +282,8 @@ static void in_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece, bo
     if (SF_LIKELY(keep && tcp->n_lent < SF_TCP_LENT && !rcv->ooo)) {
         lend(c, piece);
     } else {
-        sf_tcp_rcv_spill(c);
-        if (c->dead || !keep_copy(c, piece->data, piece->len))
+        copy_piece(c, piece);
+        if (SF_UNLIKELY(!piece->len))
             return;
     }
     rcv->nxt += piece->len;
@@ -418,6 +451,8 @@ void sf_tcp_recv_done(struct sf_tcp_conn *c, size_t used)
             if (!l->next)
                 rcv->lent_last = NULL;
         }
+    } else if (rcv->read == rcv->ring_end && !sf_ready_empty(&c->tcpip->tcp.starved)) {
+        sf_tcp_rcv_trim(c); /* others wait for it */
     }
     measure(c, bytes);
     window_opened(c);

@@ -21,11 +21,26 @@ static struct sf_tcp_ooo *list_with_room(struct sf_tcp_conn *c)
     ooo = realloc(ooo, sizeof(*ooo) + capacity * sizeof(ooo->range[0]));
     if (!ooo)
         return NULL;
-    if (!c->rcv.ooo)
+    if (c->rcv.ooo) { /* it may have moved */
+        ooo->link.prev->next = ooo->link.next->prev = &ooo->link;
+    } else {
         ooo->n = 0;
+        ooo->conn = c;
+        ooo->link.next = NULL;
+        sf_ready_set(&c->tcpip->tcp.holding, &ooo->link, true);
+    }
     ooo->capacity = capacity;
     c->rcv.ooo = ooo;
     return ooo;
+}
+
+void sf_tcp_ooo_free(struct sf_tcp_conn *c)
+{
+    if (!c->rcv.ooo)
+        return;
+    sf_ready_remove(&c->rcv.ooo->link);
+    free(c->rcv.ooo);
+    c->rcv.ooo = NULL;
 }
 
 static void take_out(struct sf_tcp_ooo *ooo, uint32_t i)
@@ -82,7 +97,7 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece
 
     c->n_out_of_order++;
     sf_count(c->tcpip, SF_COUNT_TCP_RX_OUT_OF_ORDER);
-    if (sf_tcp_rcv_room(c, new.right - c->rcv.read, false) < 0)
+    if (sf_tcp_rcv_room(c, new.right - c->rcv.read, SF_TCP_ROOM_LATER) < 0)
         return;
     ooo = list_with_room(c);
     if (!ooo) {
@@ -117,10 +132,8 @@ void sf_tcp_reassemble(struct sf_tcp_conn *c)
         take_out(ooo, i);
         i = 0;
     }
-    if (ooo->n)
-        return;
-    free(ooo);
-    rcv->ooo = NULL;
+    if (!ooo->n)
+        sf_tcp_ooo_free(c);
 }
 
 void sf_tcp_sack_blocks(struct sf_tcp_conn *c, struct sf_tcp_segment *s)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define FIRST_RING 4096
+#define MODEST_RING (64 * 1024u)  /* others' out-of-order data is dropped for a ring of this size, not for a larger one */
 #define LEAST_LIMIT (256 * 1024u) /* what is taken in whatever the congestion window */
 #define IDLE_LIFE SF_SEC          /* of an empty ring */
 #define ORPHAN_PROBE (200 * SF_MS)  /* at least: there are only so many, and a slow reader may take its time */
@@ -38,40 +39,97 @@ static void move(const struct sf_tcp_snd *from, uint8_t *ring, uint32_t size, ui
     sf_tcp_ring_put(ring, size, seq + first, from->ring, len - first);
 }
 
-/* False: the present ring is all there is. */
-static bool grow(struct sf_tcp_conn *c, uint32_t need)
+/* Another ring, with what the present one holds. */
+static bool resize(struct sf_tcp_conn *c, uint32_t size)
 {
-    struct sf_tcp *tcp = &c->tcpip->tcp;
     struct sf_tcp_snd *snd = &c->snd;
-    uint32_t size = snd->size ? snd->size : FIRST_RING, held = sf_tcp_unacked(c);
-    uint8_t *ring;
+    uint32_t held = sf_tcp_unacked(c);
+    uint8_t *ring = malloc(size);
 
-    while (size < need)
-        size *= 2;
-    if (size == snd->size)
-        return true;
-    if (tcp->memory + size - snd->size > tcp->limits.memory) {
-        sf_count(c->tcpip, SF_COUNT_TCP_MEMORY_FULL);
-        return false;
-    }
-    ring = malloc(size);
     if (!ring)
         return false;
     if (held)
         move(snd, ring, size, snd->end - held, held);
     free(snd->ring);
-    tcp->memory += size - snd->size;
     snd->ring = ring;
     snd->size = size;
     return true;
 }
 
+/* Beyond the memory's limit a connection still has its first ring, so that it can go on. */
+static uint32_t size_allowed(struct sf_tcp_conn *c, uint32_t wanted)
+{
+    struct sf_tcpip *t = c->tcpip;
+    struct sf_tcp_snd *snd = &c->snd;
+    uint32_t modest = wanted < MODEST_RING ? wanted : MODEST_RING;
+
+    if (SF_LIKELY(sf_tcp_memory_allows(&t->tcp, wanted - snd->size)))
+        return wanted;
+    if (modest > snd->size)
+        sf_tcp_memory_make(t, modest - snd->size); /* which may take the ring away, if it is empty */
+    while (wanted > snd->size && wanted > FIRST_RING && !sf_tcp_memory_allows(&t->tcp, wanted - snd->size))
+        wanted /= 2;
+    return wanted > snd->size ? wanted : snd->size;
+}
+
+/* As far as memory allows. */
+static void grow(struct sf_tcp_conn *c, uint32_t need)
+{
+    struct sf_tcp_snd *snd = &c->snd;
+    uint32_t wanted = snd->size ? snd->size : FIRST_RING, size, before;
+
+    while (wanted < need)
+        wanted *= 2;
+    size = size_allowed(c, wanted);
+    before = snd->size;
+    if (size > before && resize(c, size))
+        c->tcpip->tcp.memory += size - before;
+    if (SF_LIKELY(snd->size >= need))
+        return;
+    sf_count(c->tcpip, SF_COUNT_TCP_MEMORY_FULL);
+    snd->starved = true;
+    sf_tcp_starve(c);
+}
+
+void sf_tcp_snd_relieved(struct sf_tcp_conn *c)
+{
+    struct sf_tcp_snd *snd = &c->snd;
+
+    if (snd->size && snd->size < c->options.send_buffer && sf_tcp_memory_affords(&c->tcpip->tcp, snd->size, 1) == snd->size) {
+        sf_tcp_starve(c);
+        return;
+    }
+    snd->starved = false;
+    sf_tcp_conn_update(c);
+}
+
 void sf_tcp_snd_free(struct sf_tcp_conn *c)
 {
-    c->tcpip->tcp.memory -= c->snd.size;
+    uint32_t size = c->snd.size;
+
     free(c->snd.ring);
     c->snd.ring = NULL;
     c->snd.size = 0;
+    c->snd.starved = false; /* it may have its first ring again */
+    if (size)
+        sf_tcp_memory_give(c->tcpip, size);
+}
+
+void sf_tcp_snd_trim(struct sf_tcp_conn *c)
+{
+    uint32_t before = c->snd.size, size = FIRST_RING, held = sf_tcp_unacked(c);
+
+    if (!before || held > before / 4)
+        return;
+    if (!held) {
+        sf_tcp_snd_free(c);
+        sf_tcp_conn_update(c);
+        return;
+    }
+    while (size < held)
+        size *= 2;
+    if (size < before && resize(c, size))
+        sf_tcp_memory_give(c->tcpip, before - size);
 }
 
 /* What may be held: the limit, but not much more than can be under way, for it would only wait here. */
@@ -86,6 +144,8 @@ uint32_t sf_tcp_send_room(const struct sf_tcp_conn *c)
 {
     uint32_t held = sf_tcp_unacked(c), limit = limit_of(c);
 
+    if (SF_UNLIKELY(c->snd.starved) && limit > c->snd.size)
+        limit = c->snd.size;
     return held < limit ? limit - held : 0;
 }
 
@@ -132,8 +192,11 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
     room = sf_tcp_send_room(c);
     if (room > total)
         room = (uint32_t)total;
-    if (SF_UNLIKELY(sf_tcp_unacked(c) + room > c->snd.size) && !grow(c, sf_tcp_unacked(c) + room))
-        room = c->snd.size - sf_tcp_unacked(c);
+    if (SF_UNLIKELY(sf_tcp_unacked(c) + room > c->snd.size)) {
+        grow(c, sf_tcp_unacked(c) + room);
+        if (room > c->snd.size - sf_tcp_unacked(c))
+            room = c->snd.size - sf_tcp_unacked(c);
+    }
     c->snd.blocked = room < total;
     if (SF_UNLIKELY(!room))
         return -EAGAIN;

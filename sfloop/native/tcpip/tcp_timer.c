@@ -117,6 +117,9 @@ static void fire(struct sf_tcpip *t, struct sf_tcp_timer *timer)
     case SF_TCP_TIMER_WAIT:
         sf_tcp_wait_timeout(t);
         break;
+    case SF_TCP_TIMER_MEMORY:
+        sf_tcp_memory_timeout(t);
+        break;
     }
 }
 
