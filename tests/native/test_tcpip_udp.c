@@ -106,7 +106,7 @@ static void test_backlog_of_a_paused_socket(void)
     int fd_a, fd_b, sent = 0, n;
     uint32_t next = 0;
 
-    begin(32 * 1024);
+    begin(128 * 1024);
     fd_a = udp_socket(A_ADDR, 0);
     fd_b = udp_socket(B_ADDR, 0);
     sa = adopt(a, fd_a, 1);

@@ -390,9 +390,10 @@ static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
         .ifindex = place->interface.ifindex,
     };
     memcpy(caps->mac, place->interface.mac, sizeof(caps->mac));
-    snprintf(caps->mode, sizeof(caps->mode), "%s, %s%s, %u queue%s of %u + %u frames of %u bytes%s",
+    snprintf(caps->mode, sizeof(caps->mode), "%s, %s%s, %u queue%s of %u%s + %u frames of %u bytes%s",
              place->native ? "native" : "skb", place->zero_copy ? "zero copy" : "copy", place->pieces ? ", pieces" : "",
-             place->queues, place->queues > 1 ? "s" : "", place->sizes.rx_frames, place->sizes.tx_frames,
+             place->queues, place->queues > 1 ? "s" : "", place->sizes.rx_frames,
+             place->reduced ? " (no more by RLIMIT_MEMLOCK)" : "", place->sizes.tx_frames,
              place->sizes.frame_size, place->merged ? ", merged segments" : "");
     if (!sf_flow_program_sees_ports(&place->program))
         sf_mode_add(caps, ", ports unwatched");
@@ -410,6 +411,7 @@ static void af_xdp_stats(struct sf_driver *driver, struct sf_driver_stats *stats
         if (getsockopt(x->xsk[i].fd, SOL_XDP, XDP_STATISTICS, &kernel, &size) < 0)
             continue;
         stats->rx_dropped += kernel.rx_dropped + kernel.rx_ring_full;
+        stats->rx_no_frames += kernel.rx_fill_ring_empty_descs; /* 0 before Linux 5.9 */
         stats->rx_invalid += kernel.rx_invalid_descs;
         stats->tx_errors += kernel.tx_invalid_descs;
     }

@@ -15,8 +15,10 @@
 #define BUSY_PAUSE (2 * SF_MS)
 
 #define ETHERNET_SIZE 18 /* header and one VLAN tag */
-#define RX_FRAMES 2048
-#define RX_FRAMES_MIN 256 /* of each queue, where there are many */
+#define RX_FRAMES 65536       /* of each queue: 50 ms of a million packets a second */
+#define RX_BYTES (256u << 20) /* of all queues together, or where there are many: */
+#define RX_FRAMES_MANY 2048
+#define RX_FRAMES_LEAST 256 /* where there is no more memory to be had */
 #define TX_FRAMES 1024
 #define FRAMES_MAX 65536
 
@@ -79,9 +81,18 @@ static uint32_t power_of_two(uint32_t frames)
     return power;
 }
 
+static uint32_t usual_ring(uint32_t frame_size, uint32_t queues)
+{
+    uint32_t frames = RX_FRAMES;
+
+    while (frames > RX_FRAMES_MANY && (uint64_t)frames * frame_size * queues > RX_BYTES)
+        frames /= 2;
+    return frames;
+}
+
 static int choose_sizes(struct sf_af_xdp_place *place, const struct sf_driver_config *config, char *message)
 {
-    uint32_t frame = place->interface.mtu + ETHERNET_SIZE, shared = RX_FRAMES / place->queues;
+    uint32_t frame = place->interface.mtu + ETHERNET_SIZE;
     struct sf_xsk_sizes *sizes = &place->sizes;
 
     if (config->frame_size && config->frame_size != 2048 && config->frame_size != 4096)
@@ -91,7 +102,8 @@ static int choose_sizes(struct sf_af_xdp_place *place, const struct sf_driver_co
                     config->rx_frames, config->tx_frames, FRAMES_MAX);
     sizes->frame_size = config->frame_size ? config->frame_size : frame + SF_XSK_HEADROOM <= 2048 ? 2048 : 4096;
     place->pieces = frame + SF_XSK_HEADROOM > sizes->frame_size;
-    sizes->rx_frames = power_of_two(config->rx_frames ? config->rx_frames : shared < RX_FRAMES_MIN ? RX_FRAMES_MIN : shared);
+    sizes->rx_frames = config->rx_frames ? power_of_two(config->rx_frames) : usual_ring(sizes->frame_size, place->queues);
+    place->may_reduce = !config->rx_frames;
     sizes->tx_frames = power_of_two(config->tx_frames ? config->tx_frames : TX_FRAMES);
     return 0;
 }
@@ -230,6 +242,11 @@ static int open_queue(struct sf_af_xdp_place *place, uint32_t index, char *messa
     if (index > 0)
         sizes.tx_frames = 0;
     error = sf_xsk_open(&place->xsk[index], &sizes);
+    while ((error == -ENOBUFS || error == -ENOMEM) && place->may_reduce && sizes.rx_frames > RX_FRAMES_LEAST) {
+        place->sizes.rx_frames = sizes.rx_frames /= 2;
+        place->reduced = true;
+        error = sf_xsk_open(&place->xsk[index], &sizes);
+    }
     return error ? explain_open(place, error, message) : 0;
 }
 

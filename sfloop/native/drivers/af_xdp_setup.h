@@ -14,6 +14,8 @@ struct sf_af_xdp_place {
     struct sf_interface_info interface;
     uint32_t first_queue, queues;
     bool native, zero_copy;
+    bool may_reduce; /* nobody has asked for that many frames */
+    bool reduced; /* there was no memory for as many frames as usual */
     bool pieces; /* the MTU is so large that a frame may take several buffers */
     /* So may one that the kernel has put together of several, or has not taken apart yet: a virtual peer's. */
     bool merged;

@@ -30,7 +30,7 @@
 #define PACKET_IGNORE_OUTGOING 23
 #endif
 
-#define RING_BYTES (4u << 20) /* as many slots as these hold, if the configuration does not say */
+#define RING_BYTES (128u << 20) /* as many slots as these hold, if the configuration does not say: 50 ms of a million packets a second */
 #define RX_FRAMES_MIN 256u
 #define TX_FRAMES 256u
 #define FRAMES_MAX 65536u
@@ -45,6 +45,7 @@ struct packet {
     struct sf_packet_sender sender;
     int fd;
     bool shared, dead;
+    bool reduced; /* the kernel had no memory for as many slots as usual */
     uint32_t mtu;
     uint64_t dropped; /* by the kernel, as far as it has been asked: asking sets its count to zero */
     struct sf_interface_info interface;
@@ -135,8 +136,9 @@ static void packet_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
         .ifindex = p->interface.ifindex,
     };
     memcpy(caps->mac, p->interface.mac, sizeof(caps->mac));
-    sf_mode_add(caps, "%s, ring of %u slots of %u bytes%s", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
-                p->ring.slot_size, sf_flow_program_sees_ports(&p->program.flow) ? "" : ", ports unwatched");
+    sf_mode_add(caps, "%s, ring of %u slots of %u bytes%s%s", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
+                p->ring.slot_size, p->reduced ? " (no memory for more)" : "",
+                sf_flow_program_sees_ports(&p->program.flow) ? "" : ", ports unwatched");
 }
 
 static void packet_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
@@ -371,6 +373,10 @@ static int open_ring(struct packet *p, const struct sf_driver_config *config, ch
                     "A ring of %u frames of %u bytes was asked for; at most %u of that size are possible", count, slot,
                     RING_BYTES_MAX / slot);
     error = sf_packet_ring_open(&p->ring, p->fd, count, slot);
+    while (error == -ENOMEM && !config->rx_frames && count > RX_FRAMES_MIN) {
+        p->reduced = true;
+        error = sf_packet_ring_open(&p->ring, p->fd, count /= 2, slot);
+    }
     if (error)
         return fail(message, error,
                     "The kernel refuses a ring of %u frames of %u bytes: %s; ask for fewer or smaller ones", count,

@@ -232,8 +232,11 @@ int sf_packet_ring_open(struct sf_packet_ring *ring, int fd, uint32_t count, uin
     if (error)
         return error;
     slots = mmap(NULL, (size_t)count * slot_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-    if (slots == MAP_FAILED)
-        return -errno;
+    if (slots == MAP_FAILED) {
+        error = -errno;
+        (void)setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &(struct tpacket_req){0}, sizeof(struct tpacket_req));
+        return error;
+    }
     memset(ring, 0, sizeof(*ring));
     ring->fd = fd;
     ring->slots = slots;

@@ -1034,6 +1034,7 @@ cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
         "rx_frames": d.rx_frames,
         "rx_bytes": d.rx_bytes,
         "rx_dropped": d.rx_dropped,
+        "rx_no_frames": d.rx_no_frames,
         "rx_invalid": d.rx_invalid,
         "tx_frames": d.tx_frames,
         "tx_bytes": d.tx_bytes,

@@ -201,6 +201,7 @@ cdef extern from "sf/driver.h" nogil:
         uint64_t tx_frames
         uint64_t tx_bytes
         uint64_t rx_dropped
+        uint64_t rx_no_frames
         uint64_t rx_invalid
         uint64_t tx_full
         uint64_t tx_errors

@@ -268,7 +268,8 @@ cdef class EthernetCore(TransportCore):
             return {}
         self.driver.fast.control.stats(self.driver, &d)
         return {
-            "rx_frames": d.rx_frames, "rx_bytes": d.rx_bytes, "rx_dropped": d.rx_dropped, "rx_invalid": d.rx_invalid,
+            "rx_frames": d.rx_frames, "rx_bytes": d.rx_bytes, "rx_dropped": d.rx_dropped,
+            "rx_no_frames": d.rx_no_frames, "rx_invalid": d.rx_invalid,
             "tx_frames": d.tx_frames, "tx_bytes": d.tx_bytes, "tx_full": d.tx_full, "tx_errors": d.tx_errors,
             "wakeups": d.wakeups,
         }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define BATCH 64
-#define BACKLOG_BYTES (1024 * 1024)
+#define BACKLOG_BYTES (4 * 1024 * 1024)
 
 _Static_assert((int)SF_UDP_READABLE == (int)SF_READABLE && (int)SF_UDP_WRITABLE == (int)SF_WRITABLE, "the same bits");
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define CHUNK (64 * 1024u)
+#define OVERHEAD 512u /* with our header and padding nearly what Linux counts (SKB_TRUESIZE): never more */
 
 static struct sf_backlog_chunk *chunk_for(struct sf_backlog *b, uint32_t size)
 {
@@ -37,7 +38,7 @@ struct sf_backlog_entry *sf_backlog_push(struct sf_backlog *b, uint32_t len)
     struct sf_backlog_entry *entry;
     struct sf_backlog_chunk *chunk;
 
-    if (b->bytes + size > b->limit)
+    if (b->bytes + size + OVERHEAD > b->limit)
         return NULL;
     chunk = chunk_for(b, size);
     if (!chunk)
@@ -46,7 +47,7 @@ struct sf_backlog_entry *sf_backlog_push(struct sf_backlog *b, uint32_t len)
     entry->len = len;
     entry->size = size;
     chunk->written += size;
-    b->bytes += size;
+    b->bytes += size + OVERHEAD;
     b->count++;
     return entry;
 }
@@ -60,7 +61,7 @@ struct sf_backlog_entry *sf_backlog_take(struct sf_backlog *b)
         return NULL;
     entry = (struct sf_backlog_entry *)(chunk->bytes + chunk->read);
     chunk->read += entry->size;
-    b->bytes -= entry->size;
+    b->bytes -= entry->size + OVERHEAD;
     b->count--;
     if (chunk->read == chunk->written) {
         b->head = chunk->next;

@@ -1,6 +1,7 @@
 /*
  * Datagrams that were copied because nobody read them while their frame could be kept: a queue in a few large chunks,
- * bounded in bytes. What was taken stays where it is until sf_backlog_retire().
+ * bounded in bytes, which are counted about as Linux counts a socket's receive buffer: a datagram takes more than its payload. What
+ * was taken stays where it is until sf_backlog_retire().
  */
 #ifndef SF_TCPIP_BACKLOG_H
 #define SF_TCPIP_BACKLOG_H

@@ -59,7 +59,8 @@ struct sf_tcpip {
     int epoll_fd; /* the driver's descriptor, netlink's and the side sockets' epoll set */
     int driver_fd; /* -1: not in the set yet */
     bool armed;
-    size_t backlog_limit;
+    size_t backlog_limit; /* of a UDP socket for which SO_RCVBUF was not set */
+    int default_rcvbuf;   /* SO_RCVBUF of such a socket; 0: not asked yet */
     uint8_t ttl;
     struct sf_counters counters;
     struct sf_tcp tcp;

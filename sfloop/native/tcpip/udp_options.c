@@ -3,6 +3,10 @@
 #include "tcpip.h"
 
 #include <errno.h>
+#include <unistd.h>
+
+#define LEAST_ROOM (64 * 1024) /* the datagrams of a burst or two */
+#define ROOM_LIFE SF_MS
 
 static int option(int fd, int name, int otherwise)
 {
@@ -23,6 +27,34 @@ int sf_udp_want_timestamps(struct sf_udp_socket *s, bool wanted)
         sf_driver_rx_stamps(driver, wanted);
     s->timestamps = wanted;
     return 0;
+}
+
+/* SO_RCVBUF of a socket for which nobody has set it. */
+static int default_room(struct sf_tcpip *t)
+{
+    socklen_t len = sizeof(t->default_rcvbuf);
+    int fd;
+
+    if (t->default_rcvbuf)
+        return t->default_rcvbuf;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &t->default_rcvbuf, &len) < 0)
+        t->default_rcvbuf = -1;
+    if (fd >= 0)
+        close(fd);
+    return t->default_rcvbuf;
+}
+
+void sf_udp_read_room(struct sf_udp_socket *s)
+{
+    int room = 0;
+    socklen_t len = sizeof(room);
+
+    s->room_until = s->tcpip->now + ROOM_LIFE;
+    if (getsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &room, &len) < 0 || room == default_room(s->tcpip))
+        s->backlog.limit = s->tcpip->backlog_limit;
+    else
+        s->backlog.limit = room < LEAST_ROOM ? LEAST_ROOM : (size_t)room;
 }
 
 void sf_udp_refresh(struct sf_udp_socket *s)

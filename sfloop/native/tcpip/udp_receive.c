@@ -10,8 +10,11 @@
 static void keep_copy(struct sf_udp_socket *s, const void *data, uint32_t len, const struct sockaddr_in *from,
                       sf_ns timestamp)
 {
-    struct sf_backlog_entry *entry = sf_backlog_push(&s->backlog, len);
+    struct sf_backlog_entry *entry;
 
+    if (s->tcpip->now >= s->room_until)
+        sf_udp_read_room(s);
+    entry = sf_backlog_push(&s->backlog, len);
     if (!entry) {
         sf_count(s->tcpip, SF_COUNT_RX_BACKLOG_FULL);
         return;

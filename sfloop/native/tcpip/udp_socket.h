@@ -91,6 +91,7 @@ struct sf_udp_socket {
     uint16_t local_port, remote_port;
     struct sf_udp_options options;
     sf_ns options_until;
+    sf_ns room_until; /* then SO_RCVBUF is looked at again, if anything has to be kept */
     uint16_t ip_id;
     uint32_t next_group;
     struct sf_udp_group groups[SF_UDP_GROUPS];
@@ -119,6 +120,8 @@ uint32_t sf_udp_events(struct sf_udp_socket *);
 
 /* udp_options.c. Timestamps of what the side socket receives, too. */
 int sf_udp_want_timestamps(struct sf_udp_socket *, bool wanted);
+/* The backlog's limit, by SO_RCVBUF of the side socket. */
+void sf_udp_read_room(struct sf_udp_socket *);
 /* Reads the side socket's options again, now. */
 void sf_udp_refresh(struct sf_udp_socket *);
 

@@ -76,12 +76,13 @@ struct sf_driver_caps {
     uint32_t peer_addr;
     int queue;        /* of the interface */
     int ifindex;      /* 0: not an interface of the kernel's */
-    char mode[96];    /* what was chosen, for people: "native, copy, 1 queue" */
+    char mode[128];   /* what was chosen, for people: "native, copy, 1 queue" */
 };
 
 struct sf_driver_stats {
     uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
     uint64_t rx_dropped;  /* by the NIC or the kernel: no buffer, ring full */
+    uint64_t rx_no_frames; /* af_xdp: how often the NIC or the kernel found no free frame to receive into */
     uint64_t rx_invalid;  /* refused by the driver: too long, torn */
     uint64_t tx_full;     /* tx_reserve() had nothing to lend */
     uint64_t tx_errors;

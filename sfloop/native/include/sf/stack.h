@@ -202,7 +202,7 @@ struct sf_tcpip_config {
     struct sf_driver *driver;  /* owned by the stack from then on */
     const char *interface;     /* the kernel's name; of a point-to-point driver's wire, only for messages */
     sf_ns (*now)(void);        /* NULL: sf_now */
-    uint32_t rx_backlog_bytes; /* what a socket that is not read may hold; 0: 1 MiB */
+    uint32_t rx_backlog_bytes; /* what a UDP socket may hold unread if its SO_RCVBUF was not set; 0: 4 MiB */
     uint8_t ttl;               /* 0: 64 */
     struct sf_tcp_limits tcp;
 };
