@@ -146,6 +146,61 @@ static void test_backlog_of_a_paused_socket(void)
     end();
 }
 
+/* Datagrams that a socket keeps unread, of n that come. */
+static uint64_t kept(struct sf_sock *from, struct sockaddr_in to, struct sf_sock *sock, int n)
+{
+    static const uint8_t data[100];
+    uint64_t before = counter(b, "rx_backlog_copies");
+    struct sf_datagram out[64];
+    struct sf_event events[16];
+
+    clock_now += 2 * SF_MS;
+    for (int i = 0; i < n; i++) {
+        CHECK(send_to(from, data, sizeof(data), to) == sizeof(data));
+        poll_now(b, events);
+    }
+    poll_now(b, events);
+    while (receive(sock, out) > 0)
+        ;
+    return counter(b, "rx_backlog_copies") - before;
+}
+
+static void set_rcvbuf(int fd, int bytes)
+{
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) == 0);
+}
+
+/* The backlog is as large as the kernel's socket would have it, also when the program changes that later. */
+static void test_backlog_follows_rcvbuf(void)
+{
+    struct sf_sock *sa, *sb;
+    int fd_a, fd_b;
+    uint64_t usual, large, larger;
+
+    begin(0);
+    fd_a = udp_socket(A_ADDR, 0);
+    fd_b = udp_socket(B_ADDR, 0);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    CHECK(b->ops->interest(sb, 0) == 0);
+    usual = kept(sa, name_of(fd_b), sb, 3000);
+    CHECK(usual == 3000);
+    set_rcvbuf(fd_b, 64 * 1024);
+    large = kept(sa, name_of(fd_b), sb, 3000);
+    CHECK(large > 150 && large < 250); /* Linux: 170, at 768 bytes each */
+    set_rcvbuf(fd_b, 96 * 1024);
+    larger = kept(sa, name_of(fd_b), sb, 3000);
+    CHECK(larger > large * 14 / 10 && larger < large * 16 / 10);
+    CHECK(counter(b, "rx_backlog_full") == 6000 - large - larger);
+    set_rcvbuf(fd_b, 1);
+    CHECK(kept(sa, name_of(fd_b), sb, 3000) > 64); /* a burst's */
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
+}
+
 static void test_events_are_levels(void)
 {
     struct sf_event events[16];
@@ -369,6 +424,7 @@ int main(void)
     test_echo_of_all_sizes();
     test_demultiplexing();
     test_backlog_of_a_paused_socket();
+    test_backlog_follows_rcvbuf();
     test_events_are_levels();
     test_every_socket_has_its_turn();
     test_full_wire();

@@ -34,6 +34,7 @@ DEFAULTS = {
     "faults": None,
     "tcp": None,
     "linger": 2.0,
+    "ring": None,
     "tcpdirect": None,
 }
 
@@ -176,6 +177,7 @@ def test_environment() -> None:
         "SFLOOP_FAULTS": "loss=1%",
         "SFLOOP_TCP": "time_wait=5, congestion=newreno",
         "SFLOOP_LINGER": "0.5",
+        "SFLOOP_RING": "4096",
         "SFLOOP_TCPDIRECT": "n_bufs=8192;CTPIO_mode=ct",
         "HOME": "/",
     }
@@ -192,9 +194,21 @@ def test_environment() -> None:
         "faults": "loss=1%",
         "tcp": (("congestion", "newreno"), ("time_wait", 5.0)),
         "linger": 0.5,
+        "ring": 4096,
         "tcpdirect": {"n_bufs": 8192, "ctpio_mode": "ct"},
     }
     assert options.explicit == set(DEFAULTS)
+
+
+@pytest.mark.parametrize(("ring", "frames"), [(None, 0), (64, 64), (65, 128), (50_000, 65_536), (65_536, 65_536)])
+def test_a_ring_is_rounded_up_to_a_power_of_two(ring: int | None, frames: int) -> None:
+    assert Options(ring=ring).ring_frames == frames
+
+
+@pytest.mark.parametrize(("ring", "error"), [(63, ValueError), (65_537, ValueError), (64.0, TypeError), (True, TypeError)])
+def test_a_ring_has_a_least_and_a_most(ring: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="ring=.*: must be a number of frames from 64 to 65536"):
+        Options(ring=ring)
 
 
 def test_an_empty_variable_is_unset() -> None:
@@ -218,6 +232,8 @@ def test_an_empty_variable_is_unset() -> None:
         ("SFLOOP_TCP", "congestion=bbr", "SFLOOP_TCP: congestion='bbr': must be one of 'cubic', 'newreno'"),
         ("SFLOOP_TCP", "cubic", "SFLOOP_TCP='cubic': 'cubic' should be a name and a value"),
         ("SFLOOP_LINGER", "long", "SFLOOP_LINGER='long': must be a number of seconds from 0 to 3600"),
+        ("SFLOOP_RING", "lots", "SFLOOP_RING='lots': must be a number of frames from 64 to 65536"),
+        ("SFLOOP_RING", "100000", "SFLOOP_RING=100000: must be a number of frames from 64 to 65536"),
         ("SFLOOP_DRIVER", "e1000", "SFLOOP_DRIVER='e1000': must be one of 'shm'"),
     ],
 )

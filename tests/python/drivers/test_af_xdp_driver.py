@@ -516,10 +516,15 @@ def drop_capabilities(*capabilities: int) -> None:
         assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
 
-def open_in(driver_tool: Programs, link: Link, before: Callable[[], None]) -> Tool:
+def some_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (16 << 20, 16 << 20))
+    drop_capabilities(CAP_IPC_LOCK, CAP_SYS_RESOURCE)
+
+
+def open_in(driver_tool: Programs, link: Link, before: Callable[[], None], *arguments: str) -> Tool:
     """`ip netns exec` needs the capabilities that are to be missing: the process begins inside."""
     with link.near.entered():
-        return Tool(driver_tool("af_xdp"), link.near, "af_xdp", before=before, inside=True)
+        return Tool(driver_tool("af_xdp"), link.near, "af_xdp", *arguments, before=before, inside=True)
 
 
 @pytest.mark.parametrize(
@@ -537,6 +542,16 @@ def test_what_is_missing_is_named(
         open_in(driver_tool, link, before)
     assert caught.value.errno == number
     assert words in caught.value.message
+
+
+def test_a_ring_is_as_large_as_the_limit_on_memory_allows(driver_tool: Programs, link: Link) -> None:
+    tool = open_in(driver_tool, link, some_memory)
+    assert "of 4096 (no more by RLIMIT_MEMLOCK) + 1024 frames" in tool.mode
+    tool.close()
+    with pytest.raises(OpenError) as caught:  # this size and no other
+        open_in(driver_tool, link, some_memory, "--rx-frames", "65536")
+    assert caught.value.errno == errno.ENOBUFS
+    assert "RLIMIT_MEMLOCK" in caught.value.message
 
 
 def test_the_limit_on_memory_is_raised_where_that_is_allowed(driver_tool: Programs, link: Link) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -272,3 +273,27 @@ def test_a_third_side_is_refused(near: sfloop.Loop, far: Far, name: str) -> None
     assert fallen.describe()["stack"] == "kernel"
     assert fallen.describe()["fell_back"] is True
     fallen.close()
+
+
+def test_a_pause_of_the_receiver_loses_nothing(near: sfloop.Loop, far: Far) -> None:
+    """The sender is told that the ring is full, and its transport keeps the rest."""
+
+    async def send_all(address: Any) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(wire.Inbox, remote_addr=address)
+        for number in range(6000):
+            transport.sendto(number.to_bytes(4, "big") + bytes(96))
+        while transport.get_write_buffer_size():
+            await asyncio.sleep(0.01)
+        transport.close()
+
+    async def main() -> None:
+        transport, inbox = await near.create_datagram_endpoint(wire.Inbox, local_addr=(wire.NEAR, 0))
+        sending = near.run_in_executor(None, lambda: far(send_all(transport.get_extra_info("sockname"))))
+        time.sleep(0.3)  # noqa: ASYNC251 -- a long callback
+        got = [await asyncio.wait_for(inbox.get(), 5) for _ in range(6000)]
+        assert [int.from_bytes(data[:4], "big") for data, _ in got] == list(range(6000))
+        await sending
+        transport.close()
+
+    near.run_until_complete(main())
