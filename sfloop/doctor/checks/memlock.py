@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
-#: What the drivers lock for each queue, in bytes, and some room: 4,096 frames of 4 KiB.
-_NEEDED = 16 << 20
+#: What the drivers lock for each queue, in bytes, and some room: 65,536 frames of 2 KiB to receive into.
+_NEEDED = 144 << 20
 
 
 def check(machine: Machine) -> Iterator[Finding]:

@@ -157,7 +157,7 @@ CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
         "memlock",
         lambda m: capabilities(m, 1 << 13),
         "warn",
-        "RLIMIT_MEMLOCK is 8,192 KiB.*16 MiB",
+        "RLIMIT_MEMLOCK is 8,192 KiB.*144 MiB",
         None,
         "ulimit -Hl unlimited",
     ),
@@ -171,7 +171,7 @@ CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
     ),
     (
         "memlock",
-        both(lambda m: capabilities(m, 0), lambda m: m.of_process(memlock=(1, 1 << 26))),
+        both(lambda m: capabilities(m, 0), lambda m: m.of_process(memlock=(1, 1 << 28))),
         "pass",
         "up to 64 MiB",
         None,

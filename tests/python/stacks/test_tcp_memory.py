@@ -86,6 +86,7 @@ def test_a_write_that_finds_no_memory_waits_without_trying(near: sfloop.Loop, fa
     async def read() -> None:
         for connection in unread:
             connection.transport.resume_reading()
+        await asyncio.wait_for(asyncio.gather(*(connection.ended for connection in unread)), 15)
 
     async def main() -> None:
         address = far(listen())
@@ -101,10 +102,10 @@ def test_a_write_that_finds_no_memory_waits_without_trying(near: sfloop.Loop, fa
         assert refused[1] - refused[0] < 1000
         if near.options.spin == "never":
             assert after["turns"] - before["turns"] < 2000
-        far(read())
         for _, writer in made:
             writer.close()
-        await asyncio.wait_for(asyncio.gather(*(writer.wait_closed() for _, writer in made)), 15)
+        await near.run_in_executor(None, lambda: far(read()))
+        await asyncio.gather(*(writer.wait_closed() for _, writer in made))
 
     near.run_until_complete(main())
     assert [connection.received for connection in unread] == [8 << 20] * 8

@@ -280,7 +280,9 @@ def test_a_pause_of_the_receiver_loses_nothing(near: sfloop.Loop, far: Far) -> N
 
     async def send_all(address: Any) -> None:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(wire.Inbox, remote_addr=address)
+        transport, _ = await loop.create_datagram_endpoint(
+            wire.Inbox, local_addr=(wire.FAR, 0), remote_addr=address
+        )
         for number in range(6000):
             transport.sendto(number.to_bytes(4, "big") + bytes(96))
         while transport.get_write_buffer_size():
