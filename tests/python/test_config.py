@@ -205,7 +205,9 @@ def test_a_ring_is_rounded_up_to_a_power_of_two(ring: int | None, frames: int) -
     assert Options(ring=ring).ring_frames == frames
 
 
-@pytest.mark.parametrize(("ring", "error"), [(63, ValueError), (65_537, ValueError), (64.0, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("ring", "error"), [(63, ValueError), (65_537, ValueError), (64.0, TypeError), (True, TypeError)]
+)
 def test_a_ring_has_a_least_and_a_most(ring: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="ring=.*: must be a number of frames from 64 to 65536"):
         Options(ring=ring)

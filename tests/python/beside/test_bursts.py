@@ -1,4 +1,4 @@
-"""A feed that goes on while the program does not look: the driver's ring holds what comes, and what it cannot hold is counted."""
+"""A feed that goes on while the program does not look: the ring holds what comes; what it cannot hold is counted."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ async def pause(loop: sfloop.Loop, sock: socket.socket, count: int) -> tuple[lis
     for number in range(1, count + 1):
         sock.sendto(b"%08d" % number + bytes(92), (GROUP, PORT))
         if number % 100 == 0:
-            time.sleep(0.001)  # noqa: ASYNC251 -- the pause; also for the interface, which delivers in batches
-    time.sleep(0.2)  # noqa: ASYNC251
+            time.sleep(0.001)
+    time.sleep(0.2)
     received = -1
     while received != len(feed.got):
         received = len(feed.got)

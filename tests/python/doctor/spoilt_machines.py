@@ -173,7 +173,7 @@ CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
         "memlock",
         both(lambda m: capabilities(m, 0), lambda m: m.of_process(memlock=(1, 1 << 28))),
         "pass",
-        "up to 64 MiB",
+        "up to 256 MiB",
         None,
         None,
     ),

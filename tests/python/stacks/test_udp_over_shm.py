@@ -280,9 +280,7 @@ def test_a_pause_of_the_receiver_loses_nothing(near: sfloop.Loop, far: Far) -> N
 
     async def send_all(address: Any) -> None:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(
-            wire.Inbox, local_addr=(wire.FAR, 0), remote_addr=address
-        )
+        transport, _ = await loop.create_datagram_endpoint(wire.Inbox, local_addr=(wire.FAR, 0), remote_addr=address)
         for number in range(6000):
             transport.sendto(number.to_bytes(4, "big") + bytes(96))
         while transport.get_write_buffer_size():
@@ -292,7 +290,7 @@ def test_a_pause_of_the_receiver_loses_nothing(near: sfloop.Loop, far: Far) -> N
     async def main() -> None:
         transport, inbox = await near.create_datagram_endpoint(wire.Inbox, local_addr=(wire.NEAR, 0))
         sending = near.run_in_executor(None, lambda: far(send_all(transport.get_extra_info("sockname"))))
-        time.sleep(0.3)  # noqa: ASYNC251 -- a long callback
+        time.sleep(0.3)
         got = [await asyncio.wait_for(inbox.get(), 5) for _ in range(6000)]
         assert [int.from_bytes(data[:4], "big") for data, _ in got] == list(range(6000))
         await sending
