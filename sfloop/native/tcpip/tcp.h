@@ -79,13 +79,15 @@ sf_ns sf_tcp_next_timer(const struct sf_tcpip *);
  */
 struct sf_tcp_port {
     int fd; /* a duplicate of the program's, or a socket of ours bound to the same port; -1: none */
-    struct sf_flow filter; /* of one connection */
-    bool filtered;
-    bool reuse_port; /* the listener has SO_REUSEPORT */
     uint32_t users;
-    struct sf_flow_key key; /* a listener's */
-    struct sf_tcp_port *held_by; /* the port that reserves it: a listener's; NULL: none */
-    struct sf_tcp_port *next;    /* among those that wait for the program to close its descriptor */
+    union {
+        struct sf_tcp_port *held_by; /* a connection's: the listener's port that reserves it; NULL: none */
+        struct sf_tcp_port *next;    /* a listener's: among those that wait for the program to close its descriptor */
+    };
+    struct sf_flow filter; /* the driver's, of one connection; of a listener only its address and port */
+    bool filtered;   /* the driver has it */
+    bool listeners;  /* it is a listener's */
+    bool reuse_port; /* which has SO_REUSEPORT */
     bool waits;
 };
 

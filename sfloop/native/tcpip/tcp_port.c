@@ -93,7 +93,7 @@ int sf_tcp_port_hold(int fd, struct sf_tcp_port **out)
 static bool reserve(struct sf_tcp_port *port)
 {
     struct sockaddr_in name = {
-        .sin_family = AF_INET, .sin_port = port->key.local_port, .sin_addr.s_addr = port->key.local_addr};
+        .sin_family = AF_INET, .sin_port = port->filter.local_port, .sin_addr.s_addr = port->filter.local_addr};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
     if (fd < 0)
@@ -115,7 +115,8 @@ struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool 
 
     if (!port)
         return NULL;
-    *port = (struct sf_tcp_port){.fd = -1, .users = 1, .key = *key, .reuse_port = reuse_port};
+    *port = (struct sf_tcp_port){
+        .fd = -1, .users = 1, .filter = filter_of(key), .listeners = true, .reuse_port = reuse_port};
     reserve(port);
     return port;
 }
@@ -163,7 +164,7 @@ void sf_tcp_port_drop(struct sf_tcpip *t, struct sf_tcp_port *port)
         t->driver->fast.control->filter_del(t->driver, &port->filter);
     if (port->fd >= 0)
         close(port->fd);
-    if (port->held_by)
+    if (!port->listeners && port->held_by)
         sf_tcp_port_drop(t, port->held_by);
     free(port);
 }
@@ -215,11 +216,13 @@ void sf_tcp_ports_part(struct sf_tcpip *t, const struct sf_flow_key *listener)
 
 void sf_tcp_port_orphaned(struct sf_tcpip *t, struct sf_tcp_port *port)
 {
+    struct sf_flow_key local = {.local_addr = port->filter.local_addr, .local_port = port->filter.local_port};
+
     if (port->fd < 0 && !reserve(port)) {
         t->tcp.reserve_at = 0;
         port->next = t->tcp.unreserved;
         port->waits = true;
         t->tcp.unreserved = port;
     }
-    sf_tcp_ports_part(t, &port->key);
+    sf_tcp_ports_part(t, &local);
 }
