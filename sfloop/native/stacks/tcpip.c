@@ -26,7 +26,7 @@ static inline struct tcpip_datagram *datagram_of(struct sf_udp_socket *udp)
 
 static inline struct sf_sock *sock_of(struct sf_ready_link *link)
 {
-    if (SF_LIKELY(link->kind == SF_READY_UDP))
+    if (SF_LIKELY(sf_ready_kind_of(link) == SF_READY_UDP))
         return &datagram_of((struct sf_udp_socket *)link)->sock.base;
     return tcpip_stream_of(link);
 }

@@ -195,7 +195,7 @@ int tcpip_stream_interest(struct sf_sock *sock, uint32_t what)
 
 struct sf_sock *tcpip_stream_of(struct sf_ready_link *link)
 {
-    void *owner = link->kind == SF_READY_TCP ? sf_tcp_conn_of_ready(link)->owner : sf_tcp_listener_of_ready(link)->owner;
+    void *owner = sf_ready_kind_of(link) == SF_READY_TCP ? sf_tcp_conn_of_ready(link)->owner : sf_tcp_listener_of_ready(link)->owner;
 
     return &((struct tcpip_sock *)owner)->base;
 }

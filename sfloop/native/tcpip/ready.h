@@ -10,8 +10,18 @@ enum sf_ready_kind { SF_READY_UDP, SF_READY_TCP, SF_READY_TCP_LISTENER };
 
 struct sf_ready_link {
     struct sf_ready_link *next, *prev; /* next NULL: not in the ring */
+};
+
+/* A member of the ring of sockets that have something to report. */
+struct sf_ready_entry {
+    struct sf_ready_link link; /* first, so that a link is its entry */
     enum sf_ready_kind kind;
 };
+
+static inline enum sf_ready_kind sf_ready_kind_of(const struct sf_ready_link *link)
+{
+    return ((const struct sf_ready_entry *)link)->kind;
+}
 
 static inline void sf_ready_init(struct sf_ready_link *anchor)
 {

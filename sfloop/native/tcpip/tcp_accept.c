@@ -16,7 +16,7 @@ bool sf_tcp_listener_is_full(const struct sf_tcp_listener *l)
 
 void sf_tcp_listener_update(struct sf_tcp_listener *l)
 {
-    sf_ready_set(&l->tcpip->ready, &l->ready, l->interest & SF_TCP_READABLE && l->n_queued);
+    sf_ready_set(&l->tcpip->ready, &l->ready.link, l->interest & SF_TCP_READABLE && l->n_queued);
 }
 
 void sf_tcp_listener_interest(struct sf_tcp_listener *l, uint32_t what)

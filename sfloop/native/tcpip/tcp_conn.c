@@ -9,7 +9,7 @@
 #define FIRST_QUICK_ACKS 16
 
 /* With its socket (56 bytes), its place in the table of flows and the heap of timers: one KiB. */
-_Static_assert(sizeof(struct sf_tcp_conn) <= 920, "a server has many of these");
+_Static_assert(sizeof(struct sf_tcp_conn) <= 856, "a server has many of these");
 
 const char *sf_tcp_state_name(enum sf_tcp_state state)
 {
@@ -133,7 +133,7 @@ void sf_tcp_conn_bury(struct sf_tcp_conn *c)
     c->dead = true;
     c->state = SF_TCP_CLOSED;
     c->interest = 0;
-    sf_ready_set(&c->tcpip->ready, &c->ready, false);
+    sf_ready_set(&c->tcpip->ready, &c->ready.link, false);
     sf_tcp_conn_detach(c);
     sf_tcp_rcv_forget(c);
     c->next = tcp->graves;
@@ -186,7 +186,7 @@ uint32_t sf_tcp_conn_events(struct sf_tcp_conn *c)
 
 void sf_tcp_conn_update(struct sf_tcp_conn *c)
 {
-    sf_ready_set(&c->tcpip->ready, &c->ready, c->interest && sf_tcp_conn_events(c));
+    sf_ready_set(&c->tcpip->ready, &c->ready.link, c->interest && sf_tcp_conn_events(c));
 }
 
 void sf_tcp_conn_interest(struct sf_tcp_conn *c, uint32_t what)

@@ -97,7 +97,8 @@ enum sf_tcp_owed {
 
 struct sf_tcp_conn {
     struct sf_tcp_endpoint ep;
-    struct sf_ready_link ready, pending, starved;
+    struct sf_ready_entry ready;
+    struct sf_ready_link pending, starved;
     struct sf_tcpip *tcpip;
     void *owner; /* the seam's socket; NULL: not accepted yet, or released */
     struct sf_tcp_port *port;
@@ -114,11 +115,11 @@ struct sf_tcp_conn {
     uint8_t retries; /* of SYN, or zero-window probes */
     uint8_t keep_probes;
     uint8_t mtu_step; /* of the search for a black hole */
-    bool orphan; /* released: nobody will read */
-    bool has_way; /* the template is good */
-    bool dead;
-    bool placed; /* among the flows */
-    bool connecting; /* connect_result() has not told yet */
+    bool orphan : 1; /* released: nobody will read */
+    bool has_way : 1; /* the template is good */
+    bool dead : 1;
+    bool placed : 1; /* among the flows */
+    bool connecting : 1; /* connect_result() has not told yet */
     int16_t error; /* to be reported, negative */
     uint16_t mtu;
     struct sf_tcp_agreed agreed;
@@ -133,7 +134,7 @@ struct sf_tcp_conn {
 
 struct sf_tcp_listener {
     struct sf_tcp_endpoint ep;
-    struct sf_ready_link ready;
+    struct sf_ready_entry ready;
     struct sf_tcpip *tcpip;
     void *owner;
     struct sf_tcp_port *port;

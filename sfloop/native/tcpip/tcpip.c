@@ -159,7 +159,7 @@ void sf_tcpip_finish(struct sf_tcpip *t)
 
 uint32_t sf_tcpip_events(struct sf_ready_link *link)
 {
-    switch (link->kind) {
+    switch (sf_ready_kind_of(link)) {
     case SF_READY_UDP:
         return sf_udp_events((struct sf_udp_socket *)link);
     case SF_READY_TCP:
@@ -181,7 +181,7 @@ static bool waits_for_driver(const struct sf_ready_link *link)
 {
     const struct sf_udp_socket *s = (const struct sf_udp_socket *)link;
 
-    return link->kind == SF_READY_UDP && s->blocked && !s->blocked_by_side;
+    return sf_ready_kind_of(link) == SF_READY_UDP && s->blocked && !s->blocked_by_side;
 }
 
 sf_ns sf_tcpip_poll_at(struct sf_tcpip *t, sf_ns now)

@@ -190,7 +190,7 @@ void sf_udp_update(struct sf_udp_socket *s)
 {
     bool wanted = (s->interest & SF_UDP_READABLE && sf_udp_readable(s)) || s->interest & SF_UDP_WRITABLE;
 
-    sf_ready_set(&s->tcpip->ready, &s->ready, wanted);
+    sf_ready_set(&s->tcpip->ready, &s->ready.link, wanted);
 }
 
 int sf_udp_interest(struct sf_udp_socket *s, uint32_t what)

@@ -67,7 +67,7 @@ struct sf_udp_shared {
 };
 
 struct sf_udp_socket {
-    struct sf_ready_link ready; /* first, so that a link is its socket; next NULL: not in the ring */
+    struct sf_ready_entry ready; /* first, so that a link is its socket; next NULL: not in the ring */
     struct sf_tcpip *tcpip;
     struct sf_udp_lent *lent_first, **lent_last;
     struct sf_backlog backlog;
