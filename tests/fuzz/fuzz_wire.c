@@ -30,6 +30,8 @@ static enum sf_refusal parse_in_steps(const uint8_t *frame, size_t len, uint32_t
     if (reason)
         return reason;
     within(frame, len, ip->payload, ip->payload_len);
+    if (!sf_ipv4_source_is_possible(ip->src, ip->dst))
+        return SF_REFUSED_IP_SOURCE;
     return sf_udp_parse(ip, flags, udp);
 }
 

@@ -216,6 +216,7 @@ static void test_reasons(void)
     CHECK(with(26, 224, 0) == SF_REFUSED_IP_SOURCE);
     CHECK(with(26, 239, 0) == SF_REFUSED_IP_SOURCE);
     CHECK(with(26, 127, 0) == SF_REFUSED_IP_SOURCE);
+    CHECK(with(26, 0, SF_WIRE_CHECKSUM_GOOD) == SF_ACCEPTED); /* 0.0.0.2: a host's like any other */
     CHECK(with(26, 240, SF_WIRE_CHECKSUM_GOOD) == SF_ACCEPTED);
     CHECK(with(20, 0x20, 0) == SF_REFUSED_IP_FRAGMENT); /* the first of several */
     CHECK(with(21, 0x01, 0) == SF_REFUSED_IP_FRAGMENT);
@@ -269,6 +270,41 @@ static void test_options_are_skipped(void)
         free(frame.data);
     }
     free(plain.data);
+}
+
+/* Options as Linux takes them or not (ip_options_compile). */
+static void test_which_options_are_right(void)
+{
+    static const struct {
+        bool right;
+        uint8_t len, bytes[12];
+    } cases[] = {
+        {true, 4, {0, 9, 9, 9}},                 /* the end: what follows is not looked at */
+        {true, 4, {1, 1, 1, 1}},
+        {true, 4, {148, 4, 0, 0}},               /* router alert */
+        {false, 4, {148, 3, 0, 0}},
+        {true, 4, {200, 4, 0, 0}},               /* unknown */
+        {true, 4, {130, 4, 0, 0}},
+        {false, 4, {200, 1, 0, 0}},              /* its length is less than itself */
+        {false, 4, {200, 5, 0, 0}},              /* ... or beyond the header */
+        {false, 4, {1, 1, 1, 200}},              /* there is no length */
+        {true, 8, {7, 7, 4, 0, 0, 0, 0, 0}},     /* record route, one entry free */
+        {true, 8, {7, 7, 8, 1, 2, 3, 4, 0}},     /* full */
+        {false, 8, {7, 7, 5, 0, 0, 0, 0, 0}},    /* the entry would not fit */
+        {false, 8, {7, 7, 3, 0, 0, 0, 0, 0}},    /* into the header of the option */
+        {false, 8, {7, 3, 4, 7, 3, 4, 0, 0}},    /* twice */
+        {true, 8, {68, 8, 5, 0, 0, 0, 0, 0}},    /* timestamps */
+        {true, 8, {68, 8, 9, 0x10, 0, 0, 0, 0}}, /* full: one host found no room */
+        {false, 8, {68, 8, 9, 0xf0, 0, 0, 0, 0}},
+        {false, 8, {68, 8, 5, 1, 0, 0, 0, 0}},   /* with addresses: no room for both */
+        {true, 12, {68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0}},
+        {false, 4, {68, 4, 4, 0}},
+        {false, 8, {131, 7, 4, 10, 0, 0, 1, 0}}, /* loose source route */
+        {false, 8, {137, 7, 4, 10, 0, 0, 1, 0}}, /* strict */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK(sf_ipv4_options_are_right(cases[i].bytes, cases[i].len) == cases[i].right);
 }
 
 static void test_more_tags_than_two(void)
@@ -507,6 +543,7 @@ int main(void)
     test_reasons();
     test_a_header_that_is_too_short_or_too_long();
     test_options_are_skipped();
+    test_which_options_are_right();
     test_more_tags_than_two();
     test_partial_and_absent_checksums();
     test_a_checksum_of_zero_is_sent_as_ones();

@@ -18,6 +18,7 @@ static const char *const refused[SF_REFUSALS] = {
     [SF_REFUSED_IP_HEADER] = "rx_refused_ip_header",
     [SF_REFUSED_IP_LENGTH] = "rx_refused_ip_length",
     [SF_REFUSED_IP_CHECKSUM] = "rx_refused_ip_checksum",
+    [SF_REFUSED_IP_OPTIONS] = "rx_refused_ip_options",
     [SF_REFUSED_IP_SOURCE] = "rx_refused_ip_source",
     [SF_REFUSED_IP_FRAGMENT] = "rx_refused_ip_fragment",
     [SF_REFUSED_IP_PROTOCOL] = "rx_refused_ip_protocol",

@@ -1,4 +1,7 @@
-/* IPv4 headers (RFC 791). Options are accepted and skipped: none of them is for us to act upon (RFC 1122, 3.2.1.8). */
+/*
+ * IPv4 headers (RFC 791). None of the options is for us to act upon (RFC 1122, 3.2.1.8): those that are laid out as they should
+ * be are skipped, and the others refuse the packet, as on Linux.
+ */
 #ifndef SF_WIRE_IPV4_H
 #define SF_WIRE_IPV4_H
 
@@ -47,17 +50,26 @@ static inline uint64_t sf_ipv4_header_sum(const uint8_t *header, size_t len)
     return SF_LIKELY(len == SF_IPV4_HEADER) ? sum : sf_sum_bytes(sum, header + SF_IPV4_HEADER, len - SF_IPV4_HEADER);
 }
 
-/* RFC 1122, 3.2.1.3: a packet from elsewhere is discarded in silence. Reserved addresses (240/4) pass, as with Linux.
- * */
-static inline bool sf_ipv4_source_is_possible(uint32_t src)
+/* RFC 1122, 3.2.1.3, as Linux has it: a packet from an address that no other host can have is discarded in silence. Reserved
+ * addresses (240/4) pass. A host that does not know its address yet sends from 0.0.0.0, to everybody or to 224.0.0.0/24. Linux
+ * also takes packets to everybody (255.255.255.255) from 127/8. */
+static inline bool sf_ipv4_source_is_possible(uint32_t src, uint32_t dst)
 {
     uint8_t first = ((const uint8_t *)&src)[0];
 
-    return (first < 224 && first != 127) || (first >= 240 && src != UINT32_MAX);
+    if (SF_UNLIKELY(!src))
+        return dst == UINT32_MAX || (dst & sf_be32(0xffffff00)) == sf_be32(0xe0000000);
+    if (SF_UNLIKELY(first == 127))
+        return dst == UINT32_MAX;
+    return first < 224 || (first >= 240 && src != UINT32_MAX);
 }
 
+/* True if Linux takes a packet with these options: the `len` bytes behind the first 20 of the header. Source routes and CIPSO
+ * labels are refused, because Linux takes them only where it is configured to. */
+bool sf_ipv4_options_are_right(const uint8_t *options, size_t len);
+
 /* `len` counts what is there, from the header on; more than the total length is padding. A packet that is refused as a
- * fragment is well formed, and *out is filled as far as it is in this part. */
+ * fragment is well formed, and *out is filled as far as it is in this part. The source address is not looked at. */
 static inline enum sf_refusal sf_ipv4_parse(const uint8_t *packet, size_t len, uint32_t flags, struct sf_ipv4 *out)
 {
     uint32_t header_len, total;
@@ -75,6 +87,9 @@ static inline enum sf_refusal sf_ipv4_parse(const uint8_t *packet, size_t len, u
         return header_len > len ? SF_REFUSED_IP_SHORT : SF_REFUSED_IP_LENGTH;
     if (!(flags & SF_WIRE_CHECKSUM_GOOD) && SF_UNLIKELY(sf_sum_fold(sf_ipv4_header_sum(packet, header_len)) != 0xffff))
         return SF_REFUSED_IP_CHECKSUM;
+    if (SF_UNLIKELY(header_len > SF_IPV4_HEADER) &&
+        !sf_ipv4_options_are_right(packet + SF_IPV4_HEADER, header_len - SF_IPV4_HEADER))
+        return SF_REFUSED_IP_OPTIONS;
     out->src = sf_load32(packet + 12);
     out->dst = sf_load32(packet + 16);
     out->payload = packet + header_len;
@@ -86,8 +101,6 @@ static inline enum sf_refusal sf_ipv4_parse(const uint8_t *packet, size_t len, u
     out->protocol = packet[9];
     fragment = sf_load16_be(packet + 6);
     out->dont_fragment = fragment >> 14 & 1;
-    if (SF_UNLIKELY(!sf_ipv4_source_is_possible(out->src)))
-        return SF_REFUSED_IP_SOURCE;
     return SF_UNLIKELY(fragment & 0x3fff) ? SF_REFUSED_IP_FRAGMENT : SF_ACCEPTED;
 }
 

@@ -10,6 +10,7 @@ static const char *const names[SF_REFUSALS] = {
     [SF_REFUSED_IP_HEADER] = "ip_header",
     [SF_REFUSED_IP_LENGTH] = "ip_length",
     [SF_REFUSED_IP_CHECKSUM] = "ip_checksum",
+    [SF_REFUSED_IP_OPTIONS] = "ip_options",
     [SF_REFUSED_IP_SOURCE] = "ip_source",
     [SF_REFUSED_IP_FRAGMENT] = "ip_fragment",
     [SF_REFUSED_IP_PROTOCOL] = "ip_protocol",

@@ -15,7 +15,8 @@ enum sf_refusal {
     SF_REFUSED_IP_HEADER,     /* a header length below 20 bytes or beyond the total length */
     SF_REFUSED_IP_LENGTH,     /* the frame is shorter than the total length */
     SF_REFUSED_IP_CHECKSUM,
-    SF_REFUSED_IP_SOURCE,     /* a source address that no host can have: multicast, broadcast, loopback */
+    SF_REFUSED_IP_OPTIONS,    /* malformed, or a source route */
+    SF_REFUSED_IP_SOURCE,     /* a source address that no host can have: multicast, broadcast, loopback, ours */
     SF_REFUSED_IP_FRAGMENT,   /* well formed, but a part only */
     SF_REFUSED_IP_PROTOCOL,   /* not the one that was asked for */
     SF_REFUSED_UDP_SHORT,     /* the IP payload ends within the UDP header */

@@ -38,6 +38,8 @@ enum sf_refusal sf_udp_parse_frame(const uint8_t *frame, size_t len, uint32_t fl
     reason = sf_ipv4_parse(frame + header_len, len - header_len, flags, &ip);
     if (SF_UNLIKELY(reason))
         return reason;
+    if (SF_UNLIKELY(!sf_ipv4_source_is_possible(ip.src, ip.dst)))
+        return SF_REFUSED_IP_SOURCE;
     reason = sf_udp_parse(&ip, flags, &udp);
     if (SF_UNLIKELY(reason))
         return reason;

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import wire_options
+
 ETH_IPV4 = 0x0800
 TAG_TYPES = (0x8100, 0x88A8)
 UDP = 17
@@ -79,14 +81,22 @@ def parse(frame: bytes, *, good: bool, partial: bool) -> Datagram:
     packet = frame[at:]
     header, payload = _parse_ip(packet, good=good)
     _, tos, _, _, fragment, ttl, protocol, _, src, dst = struct.unpack("!BBHHHBBH4s4s", header[:20])
-    if (224 <= src[0] < 240) or src[0] == 127 or src == b"\xff" * 4:
-        raise Refused("ip_source")
     if fragment & 0x3FFF:
         raise Refused("ip_fragment")
+    if not _source_is_possible(src, dst):
+        raise Refused("ip_source")
     if protocol != UDP:
         raise Refused("ip_protocol")
     src_port, dst_port, data = _parse_udp(payload, src + dst, good=good, partial=partial)
     return Datagram(frame[:6], frame[6:12], tags, tos, ttl, src, dst, src_port, dst_port, data)
+
+
+def _source_is_possible(src: bytes, dst: bytes) -> bool:
+    if src == bytes(4):
+        return dst == b"\xff" * 4 or dst[:3] == b"\xe0\0\0"
+    if src[0] == 127:
+        return dst == b"\xff" * 4
+    return not 224 <= src[0] < 240 and src != b"\xff" * 4
 
 
 def _parse_tags(frame: bytes) -> tuple[tuple[tuple[int, int], ...], int]:
@@ -122,6 +132,8 @@ def _parse_ip(packet: bytes, *, good: bool) -> tuple[bytes, bytes]:
         raise Refused("ip_length")
     if not good and ones_complement_sum(packet[:header]) != 0xFFFF:
         raise Refused("ip_checksum")
+    if not wire_options.are_right(packet[20:header]):
+        raise Refused("ip_options")
     return packet[:header], packet[header:total]
 
 
