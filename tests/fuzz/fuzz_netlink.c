@@ -60,7 +60,7 @@ static void look(struct sf_tcpip *t)
         if (sf_path_find(t, addr, 0, &hop) == SF_WAY_DIRECT)
             CHECK(hop.mtu >= SF_IPV4_MTU_MIN);
     }
-    CHECK(t->interface.n_addrs >= 0 && t->interface.n_addrs <= SF_INTERFACE_ADDRS);
+    CHECK(t->interface.n_addrs <= t->interface.room && 2 * t->interface.own.used <= t->interface.own.size);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -453,12 +453,16 @@ static void test_what_is_received(struct sf_sock *sock)
     bring(sock, stranger, "10.77.0.2", "10.77.0.1", -EAGAIN);
     CHECK(counter("rx_other_mac") == 1);
     bring(sock, own_mac, "10.77.0.2", "10.77.0.7", -EAGAIN);
-    bring(sock, all, "10.77.0.2", "10.77.0.1", -EAGAIN);
-    CHECK(counter("rx_other_addr") == 2);
+    CHECK(counter("rx_other_addr") == 1);
+    bring(sock, all, "10.77.0.2", "10.77.0.1", 1); /* as Linux does */
+    bring(sock, own_mac, "10.77.0.2", "10.77.0.255", 1);
     bring(sock, own_mac, "127.0.0.1", "10.77.0.1", -EAGAIN);
-    CHECK(counter("rx_refused_ip_source") == 1);
+    bring(sock, own_mac, "10.77.0.1", "10.77.0.1", -EAGAIN);
+    bring(sock, own_mac, "0.0.0.0", "10.77.0.1", -EAGAIN);
+    CHECK(counter("rx_refused_ip_source") == 3);
     bring(sock, all, "10.77.0.2", "10.77.0.255", 1);
     bring(sock, all, "10.77.0.2", "255.255.255.255", 1);
+    bring(sock, all, "0.0.0.0", "255.255.255.255", 1);
     bring(sock, group, "10.77.0.2", "239.77.0.1", -EAGAIN);
     CHECK(counter("rx_not_joined") == 1);
     DO("ip addr add 10.77.0.7/24 dev v0");

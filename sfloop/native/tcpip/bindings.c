@@ -17,21 +17,28 @@ static struct sf_flow_key key_at(const struct sf_binding *b, uint32_t addr)
 
 /* ---- the addresses ---- */
 
-static int visit_any(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_visit visit)
+static int visit_set(struct sf_tcpip *t, const struct sf_binding *b, const struct sf_addr_set *set, sf_binding_visit visit)
 {
-    const struct sf_interface *interface = &t->interface;
-    struct sf_flow_key key;
     int rc = 0;
 
-    for (int i = 0; rc >= 0 && i < interface->n_addrs; i++) {
-        key = key_at(b, interface->addrs[i].addr);
-        rc = visit(t, b, &key);
-        if (rc < 0 || b->protocol != IPPROTO_UDP || !interface->addrs[i].broadcast)
-            continue;
-        key = key_at(b, interface->addrs[i].broadcast);
-        rc = visit(t, b, &key);
+    for (uint32_t i = 0; rc >= 0 && i < set->size; i++) {
+        struct sf_flow_key key = key_at(b, set->slot[i].addr);
+
+        if (set->slot[i].addr)
+            rc = visit(t, b, &key);
     }
+    return rc;
+}
+
+static int visit_any(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_visit visit)
+{
+    struct sf_flow_key key;
+    int rc = visit_set(t, b, &t->interface.own, visit);
+
     if (rc < 0 || b->protocol != IPPROTO_UDP)
+        return rc;
+    rc = visit_set(t, b, &t->interface.broadcasts, visit);
+    if (rc < 0)
         return rc;
     key = key_at(b, INADDR_BROADCAST);
     rc = visit(t, b, &key);

@@ -15,13 +15,22 @@ static inline bool same_mac(const uint8_t *a, const uint8_t *b)
     return sf_load32(a) == sf_load32(b) && sf_load16(a + 4) == sf_load16(b + 4);
 }
 
-/* An address of a station's own must come in a frame of its own; a group's or everybody's, in one for a group (RFC 1122,
- * 3.3.6). A wire has one other side only, and need not have addresses. */
-static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, uint32_t dst)
+/* A tag that names no VLAN is for a priority only; Linux takes such frames for the interface's own. */
+static bool has_vlan(const struct sf_eth *eth)
 {
-    bool group_frame = eth->dst[0] & 1;
+    for (int i = 0; i < eth->tags; i++)
+        if (sf_eth_tag_vlan(eth->tag[i]))
+            return true;
+    return false;
+}
 
-    if (SF_UNLIKELY(eth->tags && sf_eth_tag_vlan(eth->tag[eth->tags - 1]))) {
+/* As Linux: a frame for a group or for everybody may carry UDP to an address of ours, but not TCP (tcp_v4_rcv); a frame for
+ * this station may carry UDP to a group. A wire has one other side only, and need not have addresses. */
+static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, const struct sf_ipv4 *ip)
+{
+    bool group_frame = eth->dst[0] & 1, tcp = ip->protocol == SF_IPV4_TCP;
+
+    if (SF_UNLIKELY(eth->tags && has_vlan(eth))) {
         sf_count(t, SF_COUNT_RX_OTHER_VLAN);
         return false;
     }
@@ -29,24 +38,14 @@ static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, uint32_t dst
         sf_count(t, SF_COUNT_RX_OTHER_MAC);
         return false;
     }
-    if (SF_LIKELY(!group_frame || sf_tcpip_is_wire(t)) && SF_LIKELY(sf_interface_owns(&t->interface, dst)))
+    if (SF_LIKELY(sf_interface_owns(&t->interface, ip->dst))) {
+        if (SF_LIKELY(!group_frame || !tcp || sf_tcpip_is_wire(t)))
+            return true;
+    } else if (!tcp && (sf_is_multicast(ip->dst) || sf_interface_is_broadcast(&t->interface, ip->dst))) {
         return true;
-    if (group_frame && (sf_is_multicast(dst) || sf_interface_is_broadcast(&t->interface, dst)))
-        return true;
+    }
     sf_count(t, SF_COUNT_RX_OTHER_ADDR);
     return false;
-}
-
-/* Between two programs of this machine 127/8 is as good as any; from a network it is refused. */
-static enum sf_refusal parse_ip(struct sf_tcpip *t, const uint8_t *packet, size_t len, uint32_t flags, struct sf_ipv4 *ip)
-{
-    enum sf_refusal reason = sf_ipv4_parse(packet, len, flags, ip);
-
-    if (SF_LIKELY(reason != SF_REFUSED_IP_SOURCE) || !sf_tcpip_is_wire(t))
-        return reason;
-    if (packet[12] != 127)
-        return reason;
-    return sf_load16_be(packet + 6) & 0x3fff ? SF_REFUSED_IP_FRAGMENT : SF_ACCEPTED;
 }
 
 static void frame_input(struct sf_tcpip *t, const uint8_t *data, size_t len, const struct sf_frame *frame, bool keep)
@@ -68,12 +67,16 @@ static void frame_input(struct sf_tcpip *t, const uint8_t *data, size_t len, con
         refuse(t, SF_REFUSED_ETH_TYPE);
         return;
     }
-    reason = parse_ip(t, data + eth.len, len - eth.len, frame->flags, &ip);
+    reason = sf_ipv4_parse(data + eth.len, len - eth.len, frame->flags, &ip);
     if (SF_UNLIKELY(reason)) {
         refuse(t, reason);
         return;
     }
-    if (SF_UNLIKELY(!is_for_us(t, &eth, ip.dst)))
+    if (SF_UNLIKELY(!sf_source_is_good(t, &ip))) {
+        refuse(t, SF_REFUSED_IP_SOURCE);
+        return;
+    }
+    if (SF_UNLIKELY(!is_for_us(t, &eth, &ip)))
         return;
     if (SF_LIKELY(ip.protocol == SF_IPV4_UDP))
         sf_udp_input(t, &ip, frame->flags, frame->timestamp, keep);

@@ -36,38 +36,40 @@ void sf_addresses_changed(struct sf_tcpip *t)
     sf_filters_addresses_changed(t);
 }
 
+/* `change`: an enum sf_interface_change. */
+static void changed(struct sf_tcpip *t, int change)
+{
+    if (change)
+        sf_sources_forget(t);
+    if (change & SF_INTERFACE_CHANGED)
+        sf_addresses_changed(t);
+}
+
 void sf_address_message(struct sf_tcpip *t, const struct nlmsghdr *message)
 {
     const struct ifaddrmsg *body = (const struct ifaddrmsg *)((const char *)message + NLMSG_HDRLEN);
     const struct rtattr *attribute[IFA_MAX + 1];
-    uint32_t addr;
-    bool changed;
+    struct sf_interface_addr addr;
 
-    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->ifa_family != AF_INET ||
-        (int)body->ifa_index != t->interface.index)
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->ifa_family != AF_INET || body->ifa_prefixlen > 32)
         return;
     sf_netlink_attributes(message, sizeof(*body), attribute, IFA_MAX);
-    addr = sf_netlink_u32(attribute[IFA_LOCAL] ? attribute[IFA_LOCAL] : attribute[IFA_ADDRESS]);
-    if (!addr)
+    addr = (struct sf_interface_addr){
+        .index = (int)body->ifa_index,
+        .addr = sf_netlink_u32(attribute[IFA_LOCAL] ? attribute[IFA_LOCAL] : attribute[IFA_ADDRESS]),
+        .subnet_addr = sf_netlink_u32(attribute[IFA_ADDRESS] ? attribute[IFA_ADDRESS] : attribute[IFA_LOCAL]),
+        .broadcast = sf_netlink_u32(attribute[IFA_BROADCAST]),
+        .prefix_len = body->ifa_prefixlen,
+    };
+    if (!addr.addr)
         return;
     if (message->nlmsg_type == RTM_NEWADDR)
-        changed = sf_interface_add(&t->interface, addr, sf_netlink_u32(attribute[IFA_BROADCAST]));
+        changed(t, sf_interface_add(&t->interface, &addr));
     else
-        changed = sf_interface_remove(&t->interface, addr);
-    if (changed)
-        sf_addresses_changed(t);
+        changed(t, sf_interface_remove(&t->interface, &addr));
 }
 
 void sf_addresses_dumped(struct sf_tcpip *t)
 {
-    struct sf_interface *interface = &t->interface;
-
-    for (int i = 0; i < interface->n_addrs;) {
-        if (interface->addrs[i].seen) {
-            i++;
-            continue;
-        }
-        interface->addrs[i] = interface->addrs[--interface->n_addrs];
-        sf_addresses_changed(t);
-    }
+    changed(t, sf_interface_dump_ends(&t->interface));
 }

@@ -13,11 +13,18 @@
 #ifndef RTNLGRP_NEXTHOP
 #define RTNLGRP_NEXTHOP 32
 #endif
+#ifndef RTNLGRP_IPV4_MCADDR
+#define RTNLGRP_IPV4_MCADDR 37
+#endif
+#ifndef RTM_NEWMULTICAST
+#define RTM_NEWMULTICAST 56
+#define RTM_DELMULTICAST 57
+#endif
 
 int sf_netlink_open(struct sf_netlink *nl)
 {
-    static const int groups[] = {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE,
-                                 RTNLGRP_NEXTHOP};
+    static const int groups[] = {RTNLGRP_LINK,      RTNLGRP_NEIGH,   RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE,
+                                 RTNLGRP_IPV4_RULE, RTNLGRP_NEXTHOP, RTNLGRP_IPV4_MCADDR};
     struct sockaddr_nl name = {.nl_family = AF_NETLINK};
     socklen_t len = sizeof(name);
     int size = RECEIVE_BUFFER;
@@ -32,7 +39,7 @@ int sf_netlink_open(struct sf_netlink *nl)
     nl->port = name.nl_pid;
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
         if (setsockopt(nl->fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i], sizeof(groups[i])) < 0 &&
-            groups[i] != RTNLGRP_NEXTHOP) /* of Linux 5.3 */
+            groups[i] < RTNLGRP_NEXTHOP) /* that one is of Linux 5.3, the groups of memberships of 6.14 */
             return -errno;
     nl->wanted = SF_DUMP_ALL;
     return 0;
@@ -98,8 +105,7 @@ static void begin_dump(struct sf_tcpip *t)
         sf_netlink_request(&request, RTM_GETADDR, sizeof(request.address));
         request.address.ifa_family = AF_INET;
         request.header.nlmsg_flags |= NLM_F_DUMP;
-        for (int i = 0; i < t->interface.n_addrs; i++)
-            t->interface.addrs[i].seen = false;
+        sf_interface_dump_begins(&t->interface);
     } else {
         sf_netlink_request(&request, RTM_GETNEIGH, sizeof(request.neighbour));
         request.neighbour.ndm_family = AF_INET;
@@ -130,6 +136,7 @@ static void overrun(struct sf_tcpip *t)
     sf_count(t, SF_COUNT_NETLINK_OVERRUN);
     t->netlink.running = 0;
     t->netlink.wanted = SF_DUMP_ALL;
+    sf_udp_memberships_changed(t);
     sf_paths_flush(t);
 }
 
@@ -215,6 +222,10 @@ static void handle(struct sf_tcpip *t, const struct nlmsghdr *message)
     case RTM_NEWADDR:
     case RTM_DELADDR:
         sf_address_message(t, message);
+        break;
+    case RTM_NEWMULTICAST:
+    case RTM_DELMULTICAST:
+        sf_udp_memberships_changed(t);
         break;
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:

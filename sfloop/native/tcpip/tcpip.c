@@ -18,12 +18,16 @@
 
 static void take_wire(struct sf_tcpip *t)
 {
-    t->interface.n_addrs = 0;
+    struct sf_interface_addr addr = {.addr = t->caps.addr, .subnet_addr = t->caps.addr, .prefix_len = 32};
+
     t->interface.mtu = t->caps.mtu;
     t->interface.up = true;
     memcpy(t->interface.mac, t->caps.mac, sizeof(t->interface.mac));
-    if (t->caps.addr)
-        sf_interface_add(&t->interface, t->caps.addr, 0);
+    if (sf_interface_owns(&t->interface, addr.addr))
+        return;
+    sf_interface_free(&t->interface);
+    if (addr.addr)
+        sf_interface_add(&t->interface, &addr);
 }
 
 static bool is_usable(const struct sf_tcpip *t)
@@ -124,6 +128,8 @@ static void look_at_kernel(struct sf_tcpip *t)
     }
     if (SF_UNLIKELY(t->netlink.wanted && !t->netlink.running))
         sf_netlink_poll(t);
+    if (t->now >= t->groups_due)
+        sf_udp_groups_look(t);
     sf_tcp_look_at_kernel(t);
 }
 
@@ -263,6 +269,8 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
         return rc;
     rc = sf_netlink_open(&t->netlink);
     if (rc == 0)
+        rc = sf_host_groups_open(&t->host_groups);
+    if (rc == 0)
         rc = watch(t, t->netlink.fd, SF_WAKE_NETLINK);
     if (rc == 0)
         rc = sf_netlink_load(t, LOAD_PATIENCE);
@@ -277,12 +285,14 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
 static void close_all(struct sf_tcpip *t)
 {
     sf_netlink_close(&t->netlink);
+    sf_host_groups_close(&t->host_groups);
     sf_sides_close(&t->sides);
     if (t->epoll_fd >= 0)
         close(t->epoll_fd);
     sf_paths_free(&t->paths);
     sf_neighbours_free(&t->neighbours);
     sf_filters_free(t);
+    sf_interface_free(&t->interface);
     sf_flows_free(&t->udp);
     free(t->sockets);
     free(t->generations);
@@ -299,7 +309,8 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
     t->now = setup->now;
     t->backlog_limit = setup->backlog_limit;
     t->ttl = setup->ttl;
-    t->epoll_fd = t->sides.epoll_fd = t->netlink.fd = t->driver_fd = -1;
+    t->epoll_fd = t->sides.epoll_fd = t->netlink.fd = t->host_groups.fd = t->driver_fd = -1;
+    sf_sources_forget(t);
     message[0] = 0;
     t->driver->fast.control->caps(t->driver, &t->caps);
     t->burst = t->caps.rx_lent && t->caps.rx_lent < SF_TCPIP_BURST ? (int)t->caps.rx_lent : SF_TCPIP_BURST;
@@ -357,6 +368,7 @@ int sf_tcpip_after_fork(struct sf_tcpip *t)
     t->driver_fd = -1;
     t->usable = t->armed = t->unflushed = false;
     sf_netlink_close(&t->netlink);
+    sf_host_groups_close(&t->host_groups);
     close(t->epoll_fd);
     close(t->sides.epoll_fd);
     t->sides.epoll_fd = -1;

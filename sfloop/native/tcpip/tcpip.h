@@ -1,7 +1,7 @@
 /*
  * IPv4 over a driver: the whole of a stack's state. The stacks layer puts the seam's functions around it.
  *
- * Files: input.c (frames in), udp_*.c (one socket), side*.c (the kernel's sockets beside), path.c (where to), netlink.c
+ * Files: input.c (frames in), source.c (from whom), udp_*.c (one socket), side*.c (the kernel's sockets beside), path.c (where to), netlink.c
  * with route.c, neighbour.c and link.c (what the kernel knows), flows.c (whom for), filters.h and what it names (which frames
  * the driver brings, and which the kernel keeps for others), backlog.c (what was not read in time),
  * tcp.h and what it names.
@@ -18,7 +18,9 @@
 #include "path.h"
 #include "sf/driver.h"
 #include "side.h"
+#include "source.h"
 #include "tcp_conn.h"
+#include "udp_host_groups.h"
 #include "udp_socket.h"
 
 enum {
@@ -47,6 +49,7 @@ struct sf_tcpip {
 
     struct sf_driver_caps caps;
     struct sf_interface interface;
+    struct sf_sources sources;
     struct sf_flows udp;
     struct sf_filters filters;
     struct sf_paths paths;
@@ -56,6 +59,9 @@ struct sf_tcpip {
     struct sf_udp_socket **sockets; /* by id; NULL: free */
     uint32_t *generations;
     uint32_t n_sockets;
+    uint32_t groups_at; /* the id of the socket whose groups are looked at next */
+    sf_ns groups_due;
+    struct sf_host_groups host_groups;
     int epoll_fd; /* the driver's descriptor, netlink's and the side sockets' epoll set */
     int driver_fd; /* -1: not in the set yet */
     bool armed;
@@ -130,6 +136,12 @@ static inline void sf_tcpip_flush(struct sf_tcpip *t)
 static inline bool sf_tcpip_is_wire(const struct sf_tcpip *t)
 {
     return t->caps.flags & SF_DRIVER_POINT_TO_POINT;
+}
+
+/* Nearly always the source is that of the packet before. */
+static inline bool sf_source_is_good(struct sf_tcpip *t, const struct sf_ipv4 *ip)
+{
+    return SF_LIKELY(ip->src == t->sources.latest) || sf_source_check(t, ip);
 }
 
 static inline void sf_count(struct sf_tcpip *t, enum sf_counter_id id)

@@ -72,8 +72,7 @@ void sf_udp_refresh(struct sf_udp_socket *s)
     options.multicast_loop = option(s->fd, IP_MULTICAST_LOOP, 1) != 0;
     if (getsockopt(s->fd, IPPROTO_IP, IP_MULTICAST_IF, &interface, &len) == 0)
         options.multicast_addr = interface.s_addr;
-    for (int i = 0; i < SF_UDP_GROUPS; i++)
-        s->groups[i].until = 0;
+    sf_udp_groups_outdate(s);
     if (!memcmp(&options, &s->options, sizeof(options)))
         return;
     s->options = options;

@@ -81,24 +81,29 @@ static struct sf_udp_socket *socket_of(struct sf_flow_link *link)
     return (struct sf_udp_socket *)((char *)link - offsetof(struct sf_udp_socket, flow));
 }
 
-/* To a group or to everybody: each socket that is bound to that address, or to any, gets it. */
+/* A datagram to a group or to everybody: each socket that is bound to that address, or to any, gets it. A connected socket gets
+ * it only from its peer. */
 static void give_all(struct sf_tcpip *t, const struct sf_flow_key *packet, const struct sf_udp *udp,
                      const struct sockaddr_in *from, sf_ns timestamp, bool keep)
 {
-    struct sf_flow_key key = {.local_addr = packet->local_addr, .local_port = packet->local_port};
+    const struct sf_flow_key keys[] = {
+        *packet,
+        {.local_addr = packet->local_addr, .local_port = packet->local_port},
+        {.local_port = packet->local_port},
+    };
     bool group = sf_is_multicast(packet->local_addr), found = false;
+    bool connected = t->udp.connected && packet->remote_port; /* without a port the first key is the second */
 
-    for (int any = 0; any < 2; any++) {
-        struct sf_flow_link *link = sf_flows_find(&t->udp, &key);
+    for (int i = connected ? 0 : 1; i < 3; i++) {
+        struct sf_flow_link *link = sf_flows_find(&t->udp, &keys[i]);
 
         for (; link; link = link->next) {
             found = true;
-            if (group && !sf_udp_has_joined(socket_of(link), packet->local_addr, packet->remote_addr))
+            if (group && !sf_udp_takes(socket_of(link), packet->local_addr, packet->remote_addr))
                 sf_count(t, SF_COUNT_RX_NOT_JOINED);
             else
                 give(socket_of(link), udp, from, timestamp, keep);
         }
-        key.local_addr = 0;
     }
     if (!found)
         sf_count(t, SF_COUNT_RX_NO_SOCKET);

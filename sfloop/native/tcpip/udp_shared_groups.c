@@ -40,7 +40,7 @@ bool sf_udp_group_repeated(struct sf_udp_socket *s, uint32_t group, uint32_t sou
     if (!s->local_addr && sf_is_multicast(group)) {
         shared = find(s, group);
         if (!shared) {
-            if (sf_udp_has_joined(s, group, source))
+            if (sf_udp_takes(s, group, source))
                 sf_udp_take_group(s, group);
             return false;
         }

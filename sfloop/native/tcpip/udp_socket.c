@@ -182,6 +182,7 @@ void sf_udp_close(struct sf_udp_socket *s)
     flow_remove(t, s);
     give_id(t, s);
     sf_backlog_free(&s->backlog);
+    sf_udp_groups_free(s);
 }
 
 /* ---- events ---- */

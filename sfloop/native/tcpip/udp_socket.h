@@ -50,14 +50,32 @@ struct sf_udp_destination {
     struct sf_udp_template template;
 };
 
-enum { SF_UDP_DESTINATIONS = 16, SF_UDP_GROUPS = 8, SF_UDP_SHARED = SF_BINDING_GROUPS };
+enum { SF_UDP_DESTINATIONS = 16, SF_UDP_SHARED = SF_BINDING_GROUPS };
 
-/* Whether this socket takes a group's datagrams, as the kernel said a moment ago. */
+/* Which of a group's datagrams the kernel would give to a socket (ip_mc_sf_allow). */
+enum sf_udp_takes {
+    SF_UDP_TAKES_NONE,
+    SF_UDP_TAKES_ALL,
+    SF_UDP_TAKES_LISTED,   /* a member with a list of sources to include */
+    SF_UDP_TAKES_UNLISTED, /* a member with a list of sources to exclude */
+    SF_UDP_TAKES_HOSTS,    /* not a member, with IP_MULTICAST_ALL: takes whatever this host takes */
+};
+
+/* What the kernel said a moment ago of a socket and a group. */
 struct sf_udp_group {
-    uint32_t group;
-    uint32_t source;
-    bool joined;
-    sf_ns until;
+    uint32_t group; /* 0: free */
+    uint8_t takes;  /* enum sf_udp_takes */
+    uint32_t n_sources;
+    uint32_t *sources; /* the list, in ascending order */
+    sf_ns until;       /* then the kernel is asked again */
+    sf_ns used;        /* when a datagram came last */
+};
+
+/* A hash table by group. All zero is an empty one. */
+struct sf_udp_groups {
+    struct sf_udp_group *slot;
+    uint32_t size, used;
+    uint32_t latest; /* the slot of the last datagram's group */
 };
 
 /* A group that a socket bound to any address has joined, and that the driver has been asked for. */
@@ -93,8 +111,7 @@ struct sf_udp_socket {
     sf_ns options_until;
     sf_ns room_until; /* then SO_RCVBUF is looked at again, if anything has to be kept */
     uint16_t ip_id;
-    uint32_t next_group;
-    struct sf_udp_group groups[SF_UDP_GROUPS];
+    struct sf_udp_groups groups;
     int n_shared;
     struct sf_udp_shared shared[SF_UDP_SHARED];
     struct sf_udp_destination destinations[SF_UDP_DESTINATIONS];
@@ -125,8 +142,17 @@ void sf_udp_read_room(struct sf_udp_socket *);
 /* Reads the side socket's options again, now. */
 void sf_udp_refresh(struct sf_udp_socket *);
 
-/* udp_groups.c: whether a datagram from source to group is for this socket. */
-bool sf_udp_has_joined(struct sf_udp_socket *, uint32_t group, uint32_t source);
+/* udp_groups.c: whether the kernel would give the socket a datagram from source to group. */
+bool sf_udp_takes(struct sf_udp_socket *, uint32_t group, uint32_t source);
+/* The program may have joined or left groups: the kernel is asked again before the socket's next datagram. */
+void sf_udp_groups_outdate(struct sf_udp_socket *);
+/* The same for all sockets. */
+void sf_udp_memberships_changed(struct sf_tcpip *);
+/* Asks the kernel again about groups that datagrams come for, so that no datagram has to wait for the answer. */
+void sf_udp_groups_look(struct sf_tcpip *);
+void sf_udp_groups_free(struct sf_udp_socket *);
+/* udp_membership.c: fills `takes` and the list of an entry whose group is set. */
+void sf_udp_ask_membership(const struct sf_udp_socket *, struct sf_udp_group *);
 
 /* udp_shared_groups.c. Whether what the side socket has received for the group repeats what the driver has brought, which shares
  * groups with the kernel. If the socket is bound to any address, and the driver was not asked for the group yet, it is asked. */
