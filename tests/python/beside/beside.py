@@ -24,7 +24,7 @@ class Program:
         if driver == "kernel":
             options["stack"] = "kernel"
         else:
-            options |= {"driver": driver, "interface": INTERFACE}
+            options = {"driver": driver, "interface": INTERFACE} | options
         options.setdefault("fallback", "error")
         options.setdefault("spin", "never")
         with link.near.entered():

@@ -1,7 +1,8 @@
 """A program on the ef_vi driver, for test_ef_vi.py: ``python ef_vi_program.py ROLE INTERFACE OWN PEER [SPIN]``.
 
 ``echo`` answers UDP and TCP, says "ready", and serves until its input ends. ``client`` talks to it, ``group`` and
-``flood`` are the two ends of a group, ``raw`` sends frames; they say what they have found as one JSON object.
+``flood`` are the two ends of a group, ``raw`` sends frames, ``inject`` sends those of its input to ``receive``; they
+say what they have found as one JSON object.
 """
 
 from __future__ import annotations
@@ -130,6 +131,36 @@ async def flood(own: str, peer: str) -> None:
     transport.close()
 
 
+async def inject(own: str, peer: str) -> None:
+    """Sends each line of the input, a frame in hexadecimal."""
+    loop: Any = asyncio.get_running_loop()
+    transport, _ = await loop.create_ethernet_endpoint(EthernetProtocol, sys.argv[2], driver="ef_vi")
+    print("ready", flush=True)
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        transport.send(bytes.fromhex(line))
+        await asyncio.sleep(0.001)
+    transport.close()
+    print("sent", flush=True)
+
+
+async def receive(own: str, peer: str) -> None:
+    """Says its port, and, when the last one has come, every payload with its sender."""
+    loop: Any = asyncio.get_running_loop()
+    got: list[tuple[str, Any]] = []
+
+    class Receiver(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            got.append((data.decode(), addr))
+
+    transport, _ = await loop.create_datagram_endpoint(Receiver, local_addr=(own, 0))
+    print(transport.get_extra_info("sockname")[1], flush=True)
+    end = time.monotonic() + 10
+    while time.monotonic() < end and not any(text == "the last one" for text, _ in got):
+        await asyncio.sleep(0.01)
+    print(json.dumps({"got": got, "driver": loop.stats()["stacks"]["tcpip"]["driver"]}), flush=True)
+    transport.close()
+
+
 class Frames(EthernetProtocol):
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -165,7 +196,7 @@ def main() -> None:
     role, interface, own, peer = sys.argv[1:5]
     spin = sys.argv[5] if len(sys.argv) > 5 else "adaptive"
     options: dict[str, Any] = {"spin": spin}
-    if role not in ("raw", "flood"):
+    if role not in ("raw", "flood", "inject"):
         options |= {"driver": "ef_vi", "interface": interface, "fallback": "error"}
     sfloop.run(globals()[role](own, peer), **options)
 

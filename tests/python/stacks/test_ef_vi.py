@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wire
 from harness.link import FAR, INTERFACE, NEAR, Link, Side, made_link, unavailable
+from harness.odd_frames import Station
 
 PROGRAM = Path(__file__).parent / "ef_vi_program.py"
 BUILD = Path(__file__).resolve().parents[2] / "sim" / "ef_vi" / "build.py"
@@ -132,3 +134,33 @@ def test_sent_frames_have_times(link: Link, start: Start, nic: str) -> None:
     assert raw["sent"] == raw["numbers"] == list(range(1, 101))
     assert raw["recent"]
     assert "tx" in raw["mode"]
+
+
+@pytest.mark.parametrize("nic", ["arch=ef10", "arch=efct"])
+def test_odd_frames(link: Link, start: Start, nic: str) -> None:
+    """Of the same frames, the stack takes those by the NIC that the kernel takes by the veth pair."""
+    station = Station(link.near.mac(), link.far.mac())
+    cases = [*station.headers(), *station.ip_options(), *station.lengths()]
+    # A NIC may verify the sum of all that the packet has, whatever UDP's length says.
+    frames = [make for name, make in cases if name not in ("UDP length 8", "UDP length 12")]
+    frames.append(station.udp("the last one")[1])
+    receiver = start(link.near, "receive", nic)
+    port = int(line(receiver))
+    sender = start(link.far, "inject", nic)
+    assert line(sender) == "ready"
+    with link.near.udp() as control, link.far.raw() as raw:
+        for make in frames:
+            raw.send(make(control.getsockname()[1]))
+        assert sender.stdin is not None
+        sender.stdin.write("".join(f"{make(port).hex()}\n" for make in frames))
+        sender.stdin.flush()
+        stack = found(receiver)
+        kernel = set()
+        control.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                data, address = control.recvfrom(1000)
+                kernel.add((data.decode(), address))
+    assert ("as it should be", (FAR, 4000)) in kernel
+    assert {(text, tuple(address)) for text, address in stack["got"]} == kernel
+    assert stack["driver"]["rx_frames"] >= len(kernel)
