@@ -90,6 +90,7 @@ static void emit_again(const struct sf_udp_datagram *d, uint32_t choice)
     CHECK(sf_udp_emit_pieces(&template, to, 2, pieces, 2, (uint16_t)choice, sum) == len);
     CHECK(memcmp(whole, parts, len) == 0);
     CHECK(sf_udp_parse_frame(whole, len, SF_WIRE_CHECKSUM_PARTIAL, &again) == SF_ACCEPTED);
+    CHECK(sf_udp_parse_frame(whole, len, SF_WIRE_CHECKSUM_UNSURE, &again) == SF_ACCEPTED);
     expect_the_same(d, &again);
     free(whole);
     free(parts);

@@ -332,11 +332,18 @@ static void test_partial_and_absent_checksums(void)
     CHECK(parse(&partial, partial.len, 0) == SF_REFUSED_UDP_CHECKSUM);
     CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_PARTIAL) == SF_ACCEPTED);
     CHECK(parse(&full, full.len, SF_WIRE_CHECKSUM_PARTIAL) == SF_ACCEPTED);
+    CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_UNSURE) == SF_ACCEPTED);
+    CHECK(parse(&full, full.len, SF_WIRE_CHECKSUM_UNSURE) == SF_ACCEPTED);
+    CHECK(parse(&none, none.len, SF_WIRE_CHECKSUM_UNSURE) == SF_ACCEPTED);
+    full.data[44] ^= 1;
+    CHECK(parse(&full, full.len, SF_WIRE_CHECKSUM_UNSURE) == SF_REFUSED_UDP_CHECKSUM);
     CHECK(parse(&none, none.len, 0) == SF_ACCEPTED);
     partial.data[44] ^= 1; /* the payload is not in a partial sum */
     CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_PARTIAL) == SF_ACCEPTED);
+    CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_UNSURE) == SF_ACCEPTED);
     partial.data[41] ^= 1;
     CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_PARTIAL) == SF_REFUSED_UDP_CHECKSUM);
+    CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_UNSURE) == SF_REFUSED_UDP_CHECKSUM);
     free(partial.data);
     free(none.data);
     free(full.data);

@@ -241,14 +241,17 @@ static void test_checksums_that_others_complete(void)
     frame.data[frame.tcp + 16] ^= 1;
     CHECK(parse(&frame, 0, &out) == SF_REFUSED_TCP_CHECKSUM);
     CHECK(parse(&frame, SF_WIRE_CHECKSUM_PARTIAL, &out) == SF_REFUSED_TCP_CHECKSUM);
+    CHECK(parse(&frame, SF_WIRE_CHECKSUM_UNSURE, &out) == SF_REFUSED_TCP_CHECKSUM);
     CHECK(parse(&frame, SF_WIRE_CHECKSUM_GOOD, &out) == SF_ACCEPTED);
     sum = sf_sum_pseudo(sf_load32(frame.data + 26), sf_load32(frame.data + 30), SF_IPV4_TCP) +
           sf_be16((uint16_t)(frame.len - frame.tcp));
     sf_store16(frame.data + frame.tcp + 16, sf_sum_fold(sum));
     CHECK(parse(&frame, 0, &out) == SF_REFUSED_TCP_CHECKSUM);
     CHECK(parse(&frame, SF_WIRE_CHECKSUM_PARTIAL, &out) == SF_ACCEPTED);
+    CHECK(parse(&frame, SF_WIRE_CHECKSUM_UNSURE, &out) == SF_ACCEPTED);
     sf_store16(frame.data + frame.tcp + 16, 0); /* which is "none" with UDP, but not here */
     CHECK(parse(&frame, 0, &out) == SF_REFUSED_TCP_CHECKSUM);
+    CHECK(parse(&frame, SF_WIRE_CHECKSUM_UNSURE, &out) == SF_REFUSED_TCP_CHECKSUM);
 }
 
 static void test_another_protocol(void)

@@ -127,7 +127,7 @@ static sf_ns when_due(struct path *path, uint32_t len, sf_ns now, uint32_t chanc
 static void corrupt(struct copy *copy, uint32_t chance)
 {
     copy->data[(uint64_t)chance * copy->len >> 32] ^= (uint8_t)(1u << (chance & 7));
-    copy->flags &= ~(uint32_t)(SF_FRAME_CHECKSUM_GOOD | SF_FRAME_CHECKSUM_PARTIAL);
+    copy->flags &= ~(uint32_t)(SF_FRAME_CHECKSUM_GOOD | SF_FRAME_CHECKSUM_PARTIAL | SF_FRAME_CHECKSUM_UNSURE);
 }
 
 static void duplicate(struct path *path, const struct copy *copy)

@@ -74,7 +74,7 @@ static inline bool sf_seq_le(uint32_t a, uint32_t b)
 }
 
 /*
- * The payload of an IPv4 packet. `flags`: enum sf_wire_flags or a frame's; with SF_WIRE_CHECKSUM_PARTIAL the
+ * The payload of an IPv4 packet. `flags`: enum sf_wire_flags or a frame's; with SF_WIRE_CHECKSUM_PARTIAL or _UNSURE the
  * pseudo-header's own sum is accepted too. Options that are malformed end the options; unknown ones are skipped; a
  * malformed length of the header refuses. Refusals: SF_REFUSED_TCP_SHORT, _HEADER, _CHECKSUM, SF_REFUSED_IP_PROTOCOL.
  */

@@ -6,7 +6,7 @@ import ctypes as c
 from pathlib import Path
 
 from tcp_model import Segment
-from wire_library import GOOD, PARTIAL, Piece, Tag, compile_wire, pieces_of
+from wire_library import GOOD, PARTIAL, UNSURE, Piece, Tag, compile_wire, pieces_of
 
 HAS_MSS, HAS_WINDOW_SCALE, HAS_SACK_PERMITTED, HAS_TIMESTAMPS = 1, 2, 4, 8
 #: The Ethernet and the IP header that are in front of it.
@@ -85,13 +85,21 @@ class Tcp:
         ]  # fmt: skip
 
     def parse(
-        self, data: bytes, src: bytes, dst: bytes, *, good: bool = False, partial: bool = False, behind: bytes = b""
+        self,
+        data: bytes,
+        src: bytes,
+        dst: bytes,
+        *,
+        good: bool = False,
+        partial: bool = False,
+        unsure: bool = False,
+        behind: bytes = b"",
     ) -> Segment | str:
         """The segment, or the reason by its name. `behind`: what lies in memory after it."""
         buffer = (c.c_uint8 * (len(data) + len(behind) + 1)).from_buffer_copy(data + behind + b"\0")
         out = CSegment()
         addresses = (c.c_uint32.from_buffer_copy(src).value, c.c_uint32.from_buffer_copy(dst).value)
-        flags = GOOD * good | PARTIAL * partial
+        flags = GOOD * good | PARTIAL * partial | UNSURE * unsure
         reason = self._c.parse_segment(c.addressof(buffer), len(data), *addresses, flags, c.byref(out))
         if reason:
             name: bytes = self._c.sf_refusal_name(reason)

@@ -14,7 +14,7 @@ from wire_model import Datagram
 
 NATIVE = Path(__file__).resolve().parents[3] / "sfloop" / "native"
 SUMS = {"full": 0, "partial": 1, "none": 2}
-GOOD, PARTIAL = 1, 2
+GOOD, PARTIAL, UNSURE = 1, 2, 16
 INLINE = (
     '#include "checksum.h"\nuint16_t sum_of(const void *p, size_t n) { return sf_sum_fold(sf_sum_bytes(0, p, n)); }\n'
 )
@@ -116,11 +116,11 @@ class Wire:
             offset += len(piece)
         return self.sum(total.to_bytes(8, sys.byteorder))
 
-    def parse(self, frame: bytes, *, good: bool = False, partial: bool = False) -> Datagram | str:
+    def parse(self, frame: bytes, *, good: bool = False, partial: bool = False, unsure: bool = False) -> Datagram | str:
         """The datagram, or the reason by its name."""
         buffer = (c.c_uint8 * len(frame)).from_buffer_copy(frame) if frame else (c.c_uint8 * 0)()
         out = UdpDatagram()
-        flags = GOOD * good | PARTIAL * partial
+        flags = GOOD * good | PARTIAL * partial | UNSURE * unsure
         reason = self._c.sf_udp_parse_frame(c.addressof(buffer), len(frame), flags, c.byref(out))
         if reason:
             name: bytes = self._c.sf_refusal_name(reason)
