@@ -25,6 +25,7 @@ struct contract_pair {
     struct sf_driver *a, *b;
     uint8_t mac_a[6], mac_b[6];
     uint32_t addr_a, addr_b; /* network byte order */
+    sf_ns patience, quiet;   /* the contract's; 0: the defaults */
 };
 
 enum contract_flags {
@@ -39,6 +40,8 @@ struct driver_contract {
     void (*closed)(struct contract_pair *pair, void *context);
     void *context;
     uint32_t flags; /* CONTRACT_… */
+    sf_ns patience; /* how long a frame may take; 0: CONTRACT_PATIENCE */
+    sf_ns quiet;    /* CONTRACT_LOSSY: after so long without a frame the rest is lost; 0: CONTRACT_QUIET */
 };
 
 #define CONTRACT_PORT_A 7001
@@ -49,7 +52,18 @@ struct driver_contract {
 #define CONTRACT_LARGEST 65600
 #define CONTRACT_PIECES 32
 #define CONTRACT_PATIENCE (2 * SF_SEC)
+#define CONTRACT_QUIET (50 * SF_MS)
 #define CONTRACT_WAKEUPS 10000
+
+static inline sf_ns contract_patience(const struct contract_pair *pair)
+{
+    return pair->patience ? pair->patience : CONTRACT_PATIENCE;
+}
+
+static inline sf_ns contract_quiet(const struct contract_pair *pair)
+{
+    return pair->quiet ? pair->quiet : CONTRACT_QUIET;
+}
 
 /* ---- frames: the headers, a magic number, the frame's number, then bytes that follow from the number ---- */
 
@@ -123,7 +137,7 @@ static int contract_send(const struct contract_pair *pair, uint32_t len, uint32_
 static void contract_send_surely(const struct contract_pair *pair, uint32_t len, uint32_t number)
 {
     struct sf_frame frames[8];
-    sf_ns end = sf_now() + CONTRACT_PATIENCE;
+    sf_ns end = sf_now() + contract_patience(pair);
 
     while (!contract_send(pair, len, number)) {
         int n;
@@ -254,6 +268,8 @@ static void contract_open(const struct driver_contract *contract, struct contrac
     memset(pair, 0, sizeof(*pair));
     memset(&contract_inbox, 0, sizeof(contract_inbox));
     CHECK(contract->open(pair, contract->context) == 0);
+    pair->patience = contract->patience;
+    pair->quiet = contract->quiet;
     CHECK(pair->b->fast.control->filter_add(pair->b, contract_flow(pair)) == 0);
 }
 
@@ -309,7 +325,7 @@ static void contract_check_sizes(const struct contract_pair *pair)
         uint32_t sent = len < largest ? len : largest;
 
         contract_send_surely(pair, sent, len);
-        CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == sent && number == len);
+        CHECK(contract_receive(pair, &number, contract_patience(pair)) == sent && number == len);
         frames++;
         bytes += sent;
         if (sent == largest)
@@ -329,7 +345,7 @@ static void contract_check_release_order(const struct contract_pair *pair)
     struct sf_frame lent[24], burst[8];
     uint64_t seed = 20240229;
     int held = 0;
-    sf_ns end = sf_now() + 5 * CONTRACT_PATIENCE;
+    sf_ns end = sf_now() + 5 * contract_patience(pair);
 
     if (total > 8192)
         total = 8192;
@@ -376,7 +392,7 @@ static void contract_check_full(const struct driver_contract *contract, const st
         CHECK(contract->flags & CONTRACT_LOSSY); /* the driver has sent by itself, and frames were lost behind it */
     pair->a->fast.tx_flush(pair->a);
     while (received < sent &&
-           contract_receive(pair, &number, contract->flags & CONTRACT_LOSSY ? 50 * SF_MS : CONTRACT_PATIENCE)) {
+           contract_receive(pair, &number, contract->flags & CONTRACT_LOSSY ? contract_quiet(pair) : contract_patience(pair))) {
         CHECK(received == 0 || number > last);
         last = number;
         received++;
@@ -384,7 +400,7 @@ static void contract_check_full(const struct driver_contract *contract, const st
     }
     CHECK(received == sent || contract->flags & CONTRACT_LOSSY);
     contract_send_surely(pair, 300, limit + 1);
-    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 300 && number == limit + 1);
+    CHECK(contract_receive(pair, &number, contract_patience(pair)) == 300 && number == limit + 1);
 }
 
 static void contract_check_filters(const struct contract_pair *pair)
@@ -402,12 +418,12 @@ static void contract_check_filters(const struct contract_pair *pair)
     CHECK(b->fast.control->filter_add(b, &other) == 0);
     CHECK(b->fast.control->filter_del(b, &flow) == 0);
     contract_send_surely(pair, 100, 1);
-    CHECK(contract_receive(pair, &number, 50 * SF_MS) == 0);
+    CHECK(contract_receive(pair, &number, contract_quiet(pair)) == 0);
     CHECK(b->fast.control->filter_del(b, &flow) < 0);
     CHECK(b->fast.control->filter_del(b, &other) == 0);
     CHECK(b->fast.control->filter_add(b, &flow) == 0);
     contract_send_surely(pair, 100, 2);
-    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 2);
+    CHECK(contract_receive(pair, &number, contract_patience(pair)) == 100 && number == 2);
 }
 
 static bool contract_readable(int fd, int ms)
@@ -445,13 +461,13 @@ static void contract_check_arm(const struct contract_pair *pair)
     CHECK(contract_readable(fd, 2000));
     b->fast.control->disarm(b);
     CHECK(b->fast.control->arm(b, &again) == -EAGAIN); /* it was not read yet */
-    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 1);
+    CHECK(contract_receive(pair, &number, contract_patience(pair)) == 100 && number == 1);
     CHECK(contract_arm_idle(b) == fd);
     CHECK(!contract_readable(fd, 20)); /* what woke us is read empty */
     b->fast.control->disarm(b);
     b->fast.control->disarm(b); /* twice does no harm */
     contract_send_surely(pair, 100, 2);
-    CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == 2);
+    CHECK(contract_receive(pair, &number, contract_patience(pair)) == 100 && number == 2);
 }
 
 /* ---- no wake-up is lost: one thread sends after a pause of any length, the other sleeps whenever nothing is there ---- */
@@ -475,7 +491,7 @@ static void *contract_sender(void *argument)
     uint64_t seed = 4711;
 
     for (uint32_t number = 1; number <= CONTRACT_WAKEUPS; number++) {
-        sf_ns end = sf_now() + CONTRACT_PATIENCE;
+        sf_ns end = sf_now() + contract_patience(w->pair);
 
         contract_pause(&seed);
         contract_send_surely(w->pair, CONTRACT_SMALLEST, number);
@@ -539,9 +555,10 @@ static void contract_check_close_with_lent(const struct driver_contract *contrac
 {
     struct sf_frame frames[4], pieces[CONTRACT_PIECES];
     struct contract_pair pair;
-    sf_ns end = sf_now() + CONTRACT_PATIENCE;
+    sf_ns end;
 
     contract_open(contract, &pair);
+    end = sf_now() + contract_patience(&pair);
     for (uint32_t i = 0; i < 8; i++)
         contract_send_surely(&pair, 100, i);
     while (pair.b->fast.rx_burst(pair.b, frames, 4) == 0)
