@@ -17,6 +17,7 @@ struct sf_interface_addr {
 struct sf_interface {
     int index; /* 0: a wire between two stacks, which the kernel knows nothing of */
     bool up;
+    int master; /* the bridge, bond or team that it is a port of, and that gets its frames and has its addresses; 0: none */
     uint32_t mtu;
     uint8_t mac[6];
     uint32_t latest[2];            /* two of the interface's addresses, compared before the set is searched; 0: none */

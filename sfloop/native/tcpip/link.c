@@ -4,10 +4,27 @@
 
 #include <net/if.h>
 
+/* The index of the bridge, bond or team; a VRF leaves its ports their frames and addresses. */
+static int master_of(const struct rtattr *master, const struct rtattr *info)
+{
+    const struct rtattr *attribute;
+    int left;
+
+    if (!master || !info)
+        return (int)sf_netlink_u32(master);
+    attribute = RTA_DATA(info);
+    left = (int)RTA_PAYLOAD(info);
+    for (; RTA_OK(attribute, left); attribute = sf_netlink_next(attribute, &left))
+        if ((attribute->rta_type & NLA_TYPE_MASK) == IFLA_INFO_SLAVE_KIND && RTA_PAYLOAD(attribute) >= 3 &&
+            memcmp(RTA_DATA(attribute), "vrf", 3) == 0)
+            return 0;
+    return (int)sf_netlink_u32(master);
+}
+
 void sf_link_message(struct sf_tcpip *t, const struct nlmsghdr *message)
 {
     const struct ifinfomsg *body = (const struct ifinfomsg *)((const char *)message + NLMSG_HDRLEN);
-    const struct rtattr *attribute[IFLA_MTU + 1];
+    const struct rtattr *attribute[IFLA_LINKINFO + 1];
     struct sf_interface *interface = &t->interface;
     const struct rtattr *mac;
     uint32_t mtu;
@@ -15,7 +32,10 @@ void sf_link_message(struct sf_tcpip *t, const struct nlmsghdr *message)
 
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->ifi_index != interface->index)
         return;
-    sf_netlink_attributes(message, sizeof(*body), attribute, IFLA_MTU);
+    if (body->ifi_family == AF_BRIDGE) /* tells of the port, not of the device: its end is not the device's */
+        return;
+    sf_netlink_attributes(message, sizeof(*body), attribute, IFLA_LINKINFO);
+    interface->master = master_of(attribute[IFLA_MASTER], attribute[IFLA_LINKINFO]);
     mac = attribute[IFLA_ADDRESS];
     mtu = sf_netlink_u32(attribute[IFLA_MTU]);
     changed = mtu && mtu != interface->mtu;

@@ -32,7 +32,7 @@ static void take_wire(struct sf_tcpip *t)
 
 static bool is_usable(const struct sf_tcpip *t)
 {
-    return t->driver && t->interface.up && !(t->caps.flags & SF_DRIVER_DEAD);
+    return t->driver && t->interface.up && !t->interface.master && !(t->caps.flags & SF_DRIVER_DEAD);
 }
 
 void sf_tcpip_link_is(struct sf_tcpip *t, bool up)
@@ -261,6 +261,19 @@ static int open_kernel_side(struct sf_tcpip *t)
     return watch(t, t->sides.epoll_fd, SF_WAKE_SIDES);
 }
 
+static int refuse_port(const struct sf_tcpip *t, char *message)
+{
+    char port[IF_NAMESIZE] = "?", master[IF_NAMESIZE] = "?";
+
+    if_indextoname((unsigned)t->interface.index, port);
+    if_indextoname((unsigned)t->interface.master, master);
+    snprintf(message, SF_DRIVER_ERROR_SIZE,
+             "the tcpip stack would receive nothing on '%s': it is a port of '%s', which gets its frames and has the addresses: "
+             "name '%s' instead",
+             port, master, master);
+    return -EOPNOTSUPP;
+}
+
 static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *message)
 {
     int rc = find_interface(t, setup, message);
@@ -274,12 +287,15 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
         rc = watch(t, t->netlink.fd, SF_WAKE_NETLINK);
     if (rc == 0)
         rc = sf_netlink_load(t, LOAD_PATIENCE);
-    if (rc < 0)
+    if (rc < 0) {
         snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack cannot read routes and neighbours by rtnetlink: %s",
                  strerror(-rc));
-    else
-        refresh_caps(t);
-    return rc;
+        return rc;
+    }
+    if (t->interface.master)
+        return refuse_port(t, message);
+    refresh_caps(t);
+    return 0;
 }
 
 static void close_all(struct sf_tcpip *t)
