@@ -1,6 +1,5 @@
 /*
- * What drivers do with bytes of others: the test for a partial checksum, and trace, pcap and fault, which stand on another
- * driver and look into what passes. The first byte of an input chooses; the rest is a frame, or with its highest bit a
+ * What drivers do with bytes of others: trace, pcap and fault, which stand on another driver and look into what passes. The first byte of an input chooses; the rest is a frame, or with its highest bit a
  * description of faults. Beyond what the sanitizers see it holds that
  *  - a description is taken, or refused with a sentence;
  *  - every frame that was lent by the driver below came back to it, and every frame has pieces within its memory.
@@ -8,7 +7,6 @@
 #define _GNU_SOURCE
 #include "../../sfloop/native/drivers/driver_util.h"
 #include "../../sfloop/native/drivers/fault_description.h"
-#include "../../sfloop/native/drivers/partial_checksum.h"
 #include "fuzz_check.h"
 
 enum { PIECES = 16, TIMES = 3, BURST = 64 };
@@ -191,7 +189,6 @@ static void frame(uint8_t how, const uint8_t *data, uint32_t len)
 
     CHECK(copy);
     memcpy(copy, data, len);
-    (void)sf_checksum_is_partial(copy, len);
     below.data = copy;
     below.len = len;
     below.cut = cuts[how >> 4 & 3];

@@ -31,7 +31,7 @@ _STACK = ["wire/*.c", "tcpip/*.c", "stacks/tcpip.c", "stacks/tcpip_stream.c"]
 TARGETS = {
     "wire": ["wire/*.c"],
     "tcp": _STACK,
-    "drivers": [f"drivers/{name}.c" for name in ("fault", "fault_description", "partial_checksum", "pcap", "trace")],
+    "drivers": [f"drivers/{name}.c" for name in ("fault", "fault_description", "pcap", "trace")],
     "netlink": _STACK,
 }
 ENVIRONMENT = {

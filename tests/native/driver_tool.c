@@ -101,6 +101,8 @@ static void count_checksum(struct counts *counts, const uint8_t *ip, const uint8
         counts->full++;
     else if (flags & SF_FRAME_CHECKSUM_PARTIAL)
         counts->partial++;
+    else if (flags & SF_FRAME_CHECKSUM_UNSURE && read16(udp + 6) == sum_of(ip + 12, 8, IPPROTO_UDP + len))
+        counts->partial++;
     else
         counts->bad++;
 }

@@ -5,13 +5,11 @@
  * is held, and sending and receiving work on rings, so the process may drop its capabilities then.
  */
 #define _GNU_SOURCE 1
+#include "af_xdp_monitor.h"
 #include "af_xdp_setup.h"
 #include "driver_util.h"
-#include "partial_checksum.h"
 
 #include <errno.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +36,7 @@ struct af_xdp {
     uint32_t queues, turn; /* which queue is read first */
     int whole_burst;       /* a burst that has room for any frame, or is as large as bursts are */
     uint32_t in_flight;    /* frames committed that have not come back */
-    bool zero_copy, virtual_peers;
+    bool zero_copy;
     bool stalled; /* the kernel has not taken all that was published */
     bool down;    /* the interface, the last time we sent */
     bool dead;
@@ -47,7 +45,8 @@ struct af_xdp {
     uint32_t free_count;
     uint32_t tx_max, piece_max, mtu_at_open;
     struct sf_driver_stats stats;
-    int epoll, monitor; /* a netlink socket that hears of changes of interfaces */
+    int epoll;
+    struct sf_af_xdp_monitor monitor;
     struct sf_af_xdp_place place;
 };
 
@@ -80,16 +79,14 @@ static inline void lend(struct af_xdp *x, const struct sf_xsk *xsk, const struct
 {
     frame->data = xsk->memory + desc->addr;
     frame->len = desc->len;
-    frame->flags = desc->options & XDP_PKT_CONTD ? SF_FRAME_MORE : 0;
+    frame->flags = SF_FRAME_CHECKSUM_UNSURE | (desc->options & XDP_PKT_CONTD ? SF_FRAME_MORE : 0);
     frame->timestamp = 0;
     frame->token = (uint64_t)(xsk - x->xsk) << TOKEN_SHIFT | desc->addr;
 }
 
-/* Counts a whole frame, and looks at its headers, which are in its first piece. */
-static inline void finish_frame(struct af_xdp *x, struct sf_frame *first, const struct sf_frame *last)
+/* Counts a whole frame, without looking at it: the kernel does not tell AF_XDP which sums were left to hardware. */
+static inline void count_frame(struct af_xdp *x, const struct sf_frame *first, const struct sf_frame *last)
 {
-    if (x->virtual_peers && sf_checksum_is_partial(first->data, first->len))
-        first->flags |= SF_FRAME_CHECKSUM_PARTIAL;
     x->stats.rx_frames++;
     for (; first <= last; first++)
         x->stats.rx_bytes += first->len;
@@ -121,7 +118,7 @@ static int take(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready, struct sf_
         lend(x, xsk, desc, &frames[count++]);
         if (desc->options & XDP_PKT_CONTD)
             continue;
-        finish_frame(x, &frames[whole], &frames[count - 1]);
+        count_frame(x, &frames[whole], &frames[count - 1]);
         whole = count;
     }
     rx->position += (uint32_t)whole;
@@ -352,7 +349,7 @@ static void read_interface_again(struct af_xdp *x)
 {
     struct sf_interface_info *known = &x->place.interface, now;
 
-    if (x->dead || sf_interface_read_by(x->monitor, x->place.name, &now) || now.ifindex != known->ifindex)
+    if (x->dead || sf_interface_read_by(x->monitor.links, x->place.name, &now) || now.ifindex != known->ifindex)
         return;
     known->mtu = now.mtu < x->mtu_at_open ? now.mtu : x->mtu_at_open;
     memcpy(known->mac, now.mac, sizeof(known->mac));
@@ -360,18 +357,32 @@ static void read_interface_again(struct af_xdp *x)
     x->tx_max = known->mtu + ETHERNET_SIZE + TAG_SIZE;
 }
 
+static int watch(const struct af_xdp *x, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    return epoll_ctl(x->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static void follow_queues(struct af_xdp *x)
+{
+    struct sf_af_xdp_place *place = &x->place;
+
+    if (!sf_af_xdp_follow_queues(place))
+        sf_af_xdp_monitor_again(&x->monitor);
+    for (; x->queues < place->queues; x->queues++)
+        (void)watch(x, x->xsk[x->queues].fd);
+}
+
 /* Something about some interface has changed. That ours is gone, a call to the kernel tells. */
 static void check_monitor(struct af_xdp *x)
 {
-    char message[4096];
-    bool changed = false;
-
-    while (recv(x->monitor, message, sizeof(message), MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
-        changed = true;
-    if (!changed || x->dead)
+    if (SF_LIKELY(!sf_af_xdp_monitor_changed(&x->monitor)) || x->dead)
         return;
     kick(x);
     read_interface_again(x);
+    if (!x->dead)
+        follow_queues(x);
 }
 
 static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
@@ -390,13 +401,7 @@ static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
         .ifindex = place->interface.ifindex,
     };
     memcpy(caps->mac, place->interface.mac, sizeof(caps->mac));
-    snprintf(caps->mode, sizeof(caps->mode), "%s, %s%s, %u queue%s of %u%s + %u frames of %u bytes%s",
-             place->native ? "native" : "skb", place->zero_copy ? "zero copy" : "copy", place->pieces ? ", pieces" : "",
-             place->queues, place->queues > 1 ? "s" : "", place->sizes.rx_frames,
-             place->reduced ? " (no more by RLIMIT_MEMLOCK)" : "", place->sizes.tx_frames,
-             place->sizes.frame_size, place->merged ? ", merged segments" : "");
-    if (!sf_flow_program_sees_ports(&place->program))
-        sf_mode_add(caps, ", ports unwatched");
+    sf_af_xdp_describe(place, caps);
 }
 
 static void af_xdp_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
@@ -477,8 +482,7 @@ static void af_xdp_close(struct sf_driver *driver)
 
     if (x->epoll >= 0)
         close(x->epoll);
-    if (x->monitor >= 0)
-        close(x->monitor);
+    sf_af_xdp_monitor_close(&x->monitor);
     sf_af_xdp_tear_down(&x->place);
     free(x->free_frames);
     free(x);
@@ -489,7 +493,7 @@ static void af_xdp_abandon(struct sf_driver *driver)
     struct af_xdp *x = driver_of(driver);
 
     sf_close_descriptor(x->epoll);
-    sf_close_descriptor(x->monitor);
+    sf_af_xdp_monitor_close(&x->monitor);
     sf_af_xdp_abandon(&x->place);
     free(x->free_frames);
     free(x);
@@ -522,24 +526,17 @@ static const struct sf_driver_fast fast = {
 
 /* ---- opening ---- */
 
-static int watch(const struct af_xdp *x, int fd)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-
-    return epoll_ctl(x->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
 /* An AF_XDP socket does not wake whoever waits for it when its interface is deleted; rtnetlink tells. */
 static int make_descriptors(struct af_xdp *x)
 {
-    struct sockaddr_nl groups = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
     int error;
 
     x->epoll = epoll_create1(EPOLL_CLOEXEC);
-    x->monitor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-    if (x->epoll < 0 || x->monitor < 0 || bind(x->monitor, (struct sockaddr *)&groups, sizeof(groups)) < 0)
+    if (x->epoll < 0)
         return -errno;
-    error = watch(x, x->monitor);
+    error = sf_af_xdp_monitor_open(&x->monitor);
+    if (!error)
+        error = watch(x, x->monitor.epoll);
     for (uint32_t i = 0; i < x->queues && !error; i++)
         error = watch(x, x->xsk[i].fd);
     return error;
@@ -547,7 +544,7 @@ static int make_descriptors(struct af_xdp *x)
 
 static int make_free_frames(struct af_xdp *x)
 {
-    const struct sf_xsk_sizes *sizes = &x->place.sizes;
+    const struct sf_xsk_sizes *sizes = &x->xsk->sizes; /* other sockets may have smaller rings */
 
     x->free_frames = calloc(sizes->tx_frames, sizeof(*x->free_frames));
     if (!x->free_frames)
@@ -568,7 +565,6 @@ static int start(struct af_xdp *x, const struct sf_driver_config *config, char *
     x->xsk = place->xsk;
     x->queues = place->queues;
     x->zero_copy = place->zero_copy;
-    x->virtual_peers = place->interface.virtual_peers;
     x->piece_max = place->sizes.frame_size;
     x->mtu_at_open = place->interface.mtu;
     x->tx_max = place->interface.mtu + ETHERNET_SIZE + TAG_SIZE;
@@ -587,7 +583,7 @@ struct sf_driver *sf_driver_af_xdp_open(const struct sf_driver_config *config, i
     if (!x)
         return NULL;
     memset(x, 0, sizeof(*x));
-    x->epoll = x->monitor = -1;
+    x->epoll = x->monitor.epoll = x->monitor.links = x->monitor.channels = -1;
     *error = start(x, config, message);
     if (!*error)
         return &x->base;

@@ -1,6 +1,10 @@
 #define _GNU_SOURCE 1
 #include "af_xdp_setup.h"
 
+#include "af_xdp_queues.h"
+#include "link_info.h"
+#include "netdev_info.h"
+#include "stacked_device.h"
 #include "xdp_holder.h"
 
 #include <errno.h>
@@ -10,26 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Attaching a program restarts the link of some NICs (igb): so long may it take to come back. */
+#define CARRIER_PATIENCE (6 * SF_SEC)
+#define CARRIER_PAUSE (20 * SF_MS)
 /* Where a process has just ended, its queues are released 12 to 20 ms later. */
 #define BUSY_PATIENCE (150 * SF_MS)
-#define BUSY_PAUSE (2 * SF_MS)
 
 #define ETHERNET_SIZE 18 /* header and one VLAN tag */
 #define RX_FRAMES 65536       /* of each queue: 50 ms of a million packets a second */
 #define RX_BYTES (256u << 20) /* of all queues together, or where there are many: */
 #define RX_FRAMES_MANY 2048
-#define RX_FRAMES_LEAST 256 /* where there is no more memory to be had */
 #define TX_FRAMES 1024
 #define FRAMES_MAX 65536
-
-struct mode {
-    const char *name;
-    uint32_t hook_flags;
-    uint16_t bind_flags;
-};
+#define FRAME_SMALL 2048
+#define FRAME_LARGE 4096
 
 /* The best first. */
-static const struct mode modes[] = {
+static const struct sf_af_xdp_mode modes[] = {
     {"zerocopy", XDP_FLAGS_DRV_MODE, XDP_ZEROCOPY},
     {"native", XDP_FLAGS_DRV_MODE, XDP_COPY},
     {"skb", XDP_FLAGS_SKB_MODE, XDP_COPY},
@@ -49,9 +50,15 @@ __attribute__((format(printf, 3, 4))) static int fail(char *message, int error, 
 
 /* ---- what was asked for ---- */
 
+static bool wants_skb(const struct sf_driver_config *config)
+{
+    return config->mode && strcmp(config->mode, "skb") == 0;
+}
+
 static int check_interface(struct sf_af_xdp_place *place, const struct sf_driver_config *config, char *message)
 {
     const char *name = config->interface;
+    uint32_t queues;
     int error;
 
     if (!name || !*name)
@@ -64,12 +71,13 @@ static int check_interface(struct sf_af_xdp_place *place, const struct sf_driver
     strcpy(place->name, name);
     if (!place->interface.up)
         return fail(message, -ENETDOWN, "Interface '%s' is down: bring it up with 'ip link set %s up'", name, name);
-    if (config->queue >= 0 && (uint32_t)config->queue >= place->interface.queues)
-        return fail(message, -EINVAL, "Interface '%s' has %u receive queue(s), counted from 0; queue %d was asked for", name,
-                    place->interface.queues, config->queue);
+    queues = sf_af_xdp_count_queues(place);
+    if (config->queue >= 0 && (uint32_t)config->queue >= queues)
+        return fail(message, -EINVAL, "Interface '%s' has %u receive queue(s), counted from 0; queue %d was asked for", name, queues,
+                    config->queue);
     place->first_queue = config->queue < 0 ? 0 : (uint32_t)config->queue;
-    place->queues = config->queue < 0 ? place->interface.queues : 1;
-    return 0;
+    place->all_queues = config->queue < 0;
+    return sf_stacked_device_check(name, place->interface.ifindex, wants_skb(config) ? SF_TAP_KERNEL : SF_TAP_NATIVE, message);
 }
 
 static uint32_t power_of_two(uint32_t frames)
@@ -81,10 +89,12 @@ static uint32_t power_of_two(uint32_t frames)
     return power;
 }
 
-static uint32_t usual_ring(uint32_t frame_size, uint32_t queues)
+uint32_t sf_af_xdp_ring_size(const struct sf_af_xdp_place *place, uint32_t frame_size, uint32_t queues)
 {
     uint32_t frames = RX_FRAMES;
 
+    if (place->rx_frames)
+        return place->rx_frames;
     while (frames > RX_FRAMES_MANY && (uint64_t)frames * frame_size * queues > RX_BYTES)
         frames /= 2;
     return frames;
@@ -92,33 +102,21 @@ static uint32_t usual_ring(uint32_t frame_size, uint32_t queues)
 
 static int choose_sizes(struct sf_af_xdp_place *place, const struct sf_driver_config *config, char *message)
 {
-    uint32_t frame = place->interface.mtu + ETHERNET_SIZE;
     struct sf_xsk_sizes *sizes = &place->sizes;
 
-    if (config->frame_size && config->frame_size != 2048 && config->frame_size != 4096)
+    if (config->frame_size && config->frame_size != FRAME_SMALL && config->frame_size != FRAME_LARGE)
         return fail(message, -EINVAL, "A frame_size of %u was asked for; AF_XDP has 2048 and 4096 bytes", config->frame_size);
     if (config->rx_frames > FRAMES_MAX || config->tx_frames > FRAMES_MAX)
         return fail(message, -EINVAL, "%u frames to receive into and %u to send from were asked for; at most %d each are possible",
                     config->rx_frames, config->tx_frames, FRAMES_MAX);
-    sizes->frame_size = config->frame_size ? config->frame_size : frame + SF_XSK_HEADROOM <= 2048 ? 2048 : 4096;
-    place->pieces = frame + SF_XSK_HEADROOM > sizes->frame_size;
-    sizes->rx_frames = config->rx_frames ? power_of_two(config->rx_frames) : usual_ring(sizes->frame_size, place->queues);
-    place->may_reduce = !config->rx_frames;
+    place->frame_size = config->frame_size;
+    place->pieces = place->interface.mtu + ETHERNET_SIZE + SF_XSK_HEADROOM > (config->frame_size ? config->frame_size : FRAME_LARGE);
+    place->rx_frames = config->rx_frames ? power_of_two(config->rx_frames) : 0;
     sizes->tx_frames = power_of_two(config->tx_frames ? config->tx_frames : TX_FRAMES);
     return 0;
 }
 
 /* ---- attaching ---- */
-
-static bool pause_while_busy(const struct sf_af_xdp_place *place)
-{
-    struct timespec pause = {.tv_nsec = BUSY_PAUSE};
-
-    if (sf_now() >= place->deadline)
-        return false;
-    nanosleep(&pause, NULL);
-    return true;
-}
 
 /* An interface has one XDP program: -EBUSY when there is one in this mode, -EEXIST when there is one in the other mode. */
 static bool is_busy(int error)
@@ -147,13 +145,13 @@ static int busy_interface(const struct sf_af_xdp_place *place, char *message)
                 place->name, who, holder.name, holder.program_id, how);
 }
 
-static int attach(struct sf_af_xdp_place *place, const struct mode *mode, char *message)
+static int attach(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, char *message)
 {
     int error;
 
     do {
         error = sf_flow_program_attach(&place->program, SF_FLOW_XDP, place->interface.ifindex, mode->hook_flags);
-    } while (is_busy(error) && pause_while_busy(place));
+    } while (is_busy(error) && sf_af_xdp_pause(place));
     if (!error)
         place->hook_flags = mode->hook_flags;
     else if (is_busy(error))
@@ -166,107 +164,6 @@ static int attach(struct sf_af_xdp_place *place, const struct mode *mode, char *
              "auto or skb, or lower the MTU",
              place->name, mode->hook_flags == XDP_FLAGS_SKB_MODE ? "skb" : "native", strerror(-error), place->interface.mtu);
     return error;
-}
-
-/* ---- queues ---- */
-
-static int explain_open(const struct sf_af_xdp_place *place, int error, char *message)
-{
-    size_t frames = (size_t)place->sizes.rx_frames + place->sizes.tx_frames;
-
-    switch (error) {
-    case -EPERM:
-        return fail(message, error, "AF_XDP sockets need the capability CAP_NET_RAW: run as root, or grant it with setcap");
-    case -EAFNOSUPPORT:
-        return fail(message, error, "This kernel is built without AF_XDP (CONFIG_XDP_SOCKETS)");
-    case -ENOBUFS:
-        return fail(message, error,
-                    "Locking %zu KiB for each queue's frames exceeds RLIMIT_MEMLOCK: raise it (ulimit -l, LimitMEMLOCK=), grant "
-                    "CAP_IPC_LOCK, or use fewer frames or queues",
-                    frames * place->sizes.frame_size / 1024);
-    default:
-        return fail(message, error, "Cannot make an AF_XDP socket for interface '%s': %s", place->name, strerror(-error));
-    }
-}
-
-static int explain_bind(const struct sf_af_xdp_place *place, uint32_t queue, const struct mode *mode, int error, char *message)
-{
-    switch (error) {
-    case -EBUSY:
-        return fail(message, error,
-                    "Queue %u of interface '%s' is bound by another program's AF_XDP socket: end that program, or use "
-                    "another queue",
-                    queue, place->name);
-    case -ENETDOWN:
-        return fail(message, error, "Interface '%s' is down: bring it up with 'ip link set %s up'", place->name, place->name);
-    case -EPERM:
-        return fail(message, error, "Binding AF_XDP to queue %u of interface '%s' needs the capability CAP_NET_RAW", queue, place->name);
-    default:
-        return fail(message, error, "Queue %u of interface '%s' cannot be used in %s mode%s: %s", queue, place->name, mode->name,
-                    place->pieces ? " with an MTU this large (that takes Linux 6.6, and more for skb mode)" : "",
-                    strerror(-error));
-    }
-}
-
-static int bind_queue(struct sf_af_xdp_place *place, uint32_t index, const struct mode *mode, char *message)
-{
-    uint16_t flags = (uint16_t)(XDP_USE_NEED_WAKEUP | mode->bind_flags);
-    uint32_t queue = place->first_queue + index;
-    struct sf_xsk *xsk = &place->xsk[index];
-    int error;
-
-    do {
-        error = sf_xsk_bind(xsk, place->interface.ifindex, queue, flags | (place->pieces || place->merged ? XDP_USE_SG : 0));
-        if (error == -EINVAL && place->merged && !place->pieces) { /* before Linux 6.6 */
-            place->merged = false;
-            error = sf_xsk_bind(xsk, place->interface.ifindex, queue, flags);
-        }
-    } while (error == -EBUSY && pause_while_busy(place));
-    if (!error)
-        error = sf_flow_program_set_socket(&place->program, queue, xsk->fd);
-    return error ? explain_bind(place, queue, mode, error, message) : 0;
-}
-
-static void close_queues(struct sf_af_xdp_place *place, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (place->xsk[i].fd >= 0)
-            sf_xsk_close(&place->xsk[i]);
-}
-
-static int open_queue(struct sf_af_xdp_place *place, uint32_t index, char *message)
-{
-    struct sf_xsk_sizes sizes = place->sizes;
-    int error;
-
-    if (index > 0)
-        sizes.tx_frames = 0;
-    error = sf_xsk_open(&place->xsk[index], &sizes);
-    while ((error == -ENOBUFS || error == -ENOMEM) && place->may_reduce && sizes.rx_frames > RX_FRAMES_LEAST) {
-        place->sizes.rx_frames = sizes.rx_frames /= 2;
-        place->reduced = true;
-        error = sf_xsk_open(&place->xsk[index], &sizes);
-    }
-    return error ? explain_open(place, error, message) : 0;
-}
-
-/*
- * A socket that could not be bound serves the next mode. To make another one would need twice the locked memory: the kernel
- * counts a closed socket's for a while yet.
- */
-static int open_queues(struct sf_af_xdp_place *place, const struct mode *mode, char *message)
-{
-    for (uint32_t i = 0; i < place->queues; i++) {
-        int error = place->xsk[i].fd < 0 ? open_queue(place, i, message) : 0;
-
-        if (!error)
-            error = bind_queue(place, i, mode, message);
-        if (error) {
-            close_queues(place, i); /* these are bound */
-            return error;
-        }
-    }
-    return 0;
 }
 
 /* ---- modes ---- */
@@ -288,7 +185,7 @@ static int check_tags(const struct sf_af_xdp_place *place, char *message)
                 place->name, place->name);
 }
 
-static int put_program(struct sf_af_xdp_place *place, const struct mode *mode, bool pieces, char *message)
+static int put_program(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, bool pieces, char *message)
 {
     int error;
 
@@ -306,7 +203,7 @@ static int put_program(struct sf_af_xdp_place *place, const struct mode *mode, b
  * In native mode it is tried second, because a sender on this machine then merges segments; veth takes no other program while its
  * peer's MTU is larger than a page.
  */
-static int hook(struct sf_af_xdp_place *place, const struct mode *mode, char *message)
+static int hook(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, char *message)
 {
     bool pieces = place->pieces || mode->hook_flags == XDP_FLAGS_SKB_MODE;
     char other[SF_DRIVER_ERROR_SIZE];
@@ -320,7 +217,52 @@ static int hook(struct sf_af_xdp_place *place, const struct mode *mode, char *me
     return put_program(place, mode, !pieces, other) ? error : 0;
 }
 
-static int attempt(struct sf_af_xdp_place *place, const struct mode *mode, char *message)
+/*
+ * With zero copy the NIC writes into the frames, and a NIC's driver may round down the room that the headroom leaves: igb makes
+ * 1,024 bytes of 1,792, and cuts longer frames in two. Where the kernel copies, smaller frames stay in the cache.
+ */
+static uint32_t frame_size_for(const struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode)
+{
+    if (place->frame_size)
+        return place->frame_size;
+    if (mode->bind_flags == XDP_ZEROCOPY || place->interface.mtu + ETHERNET_SIZE + SF_XSK_HEADROOM > FRAME_SMALL)
+        return FRAME_LARGE;
+    return FRAME_SMALL;
+}
+
+/* Sockets that wait for a mode they can be bound in have frames of the last mode's size. */
+static void choose_frames(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, uint32_t queues)
+{
+    uint32_t size = frame_size_for(place, mode);
+
+    if (place->sizes.frame_size == size)
+        return;
+    if (place->sizes.frame_size) {
+        sf_af_xdp_close_queues(place);
+        place->reopened = true;
+        place->deadline = sf_now() + BUSY_PATIENCE;
+    }
+    place->sizes.frame_size = size;
+    place->sizes.rx_frames = sf_af_xdp_ring_size(place, size, queues);
+    place->reduced = false;
+}
+
+/* Attaching may have changed the number of queues. */
+static int open_queues(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, char *message)
+{
+    uint32_t count = place->all_queues ? sf_af_xdp_count_queues(place) : 1;
+    int error;
+
+    choose_frames(place, mode, count);
+    error = sf_af_xdp_open_queues(place, count < place->places ? count : place->places, mode, message);
+    if (error)
+        sf_af_xdp_unbind_queues(place);
+    else
+        place->missing = count > place->places ? count - place->places : 0;
+    return error;
+}
+
+static int attempt(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, char *message)
 {
     int error = 0;
 
@@ -331,6 +273,7 @@ static int attempt(struct sf_af_xdp_place *place, const struct mode *mode, char 
         error = open_queues(place, mode, message);
     if (error)
         return error;
+    place->mode = mode;
     place->native = mode->hook_flags == XDP_FLAGS_DRV_MODE;
     place->zero_copy = mode->bind_flags == XDP_ZEROCOPY;
     return 0;
@@ -346,6 +289,9 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
     for (size_t i = 0; i < MODES; i++) {
         if (!automatic && strcmp(wanted, modes[i].name) != 0)
             continue;
+        if (automatic && modes[i].bind_flags == XDP_ZEROCOPY &&
+            sf_netdev_zero_copy(place->interface.ifindex) == SF_ZERO_COPY_NONE)
+            continue;
         error = attempt(place, &modes[i], message);
         if (!error || !automatic || is_final(error))
             break;
@@ -355,39 +301,58 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
 
 /* ---- opening and closing ---- */
 
+/* The array never moves: lent frames are told by their place in it. */
 static int make_place(struct sf_af_xdp_place *place)
 {
-    size_t size = place->queues * sizeof(*place->xsk);
-
-    place->xsk = aligned_alloc(SF_CACHE_LINE, size);
+    place->places = place->all_queues ? sf_af_xdp_most_queues(place) : 1;
+    place->xsk = aligned_alloc(SF_CACHE_LINE, place->places * sizeof(*place->xsk));
     if (!place->xsk)
         return -ENOMEM;
-    memset(place->xsk, 0, size);
-    for (uint32_t i = 0; i < place->queues; i++)
+    for (uint32_t i = 0; i < place->places; i++)
         place->xsk[i].fd = -1;
     return 0;
 }
 
+/*
+ * Attaching may have taken the link down. While it is down, the kernel's routes lead nowhere, and a connection that is made then
+ * is the kernel's for its whole life.
+ */
+static void wait_for_carrier(const struct sf_af_xdp_place *place)
+{
+    const struct timespec pause = {.tv_nsec = CARRIER_PAUSE};
+    sf_ns end = sf_now() + CARRIER_PATIENCE;
+    struct sf_link_info link;
+
+    while (sf_link_read(place->interface.ifindex, &link) == 0 && !(link.carrier && link.running) && sf_now() < end)
+        nanosleep(&pause, NULL);
+}
+
 int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_config *config, char *message)
 {
+    struct sf_link_info before;
     int error;
 
     memset(place, 0, sizeof(*place));
     place->program = SF_FLOW_PROGRAM_NONE;
     place->deadline = sf_now() + BUSY_PATIENCE;
+    place->namespace = sf_af_xdp_namespace();
     if ((error = check_interface(place, config, message)) || (error = choose_sizes(place, config, message)))
         return error;
     if ((error = make_place(place)))
         return fail(message, error, "Out of memory");
     place->limits.mtu = place->interface.mtu;
     sf_vlan_tags_read(&place->tags, place->name, place->interface.ifindex);
-    error = sf_flow_program_open(&place->program, place->first_queue + place->queues, message);
+    if (sf_link_read(place->interface.ifindex, &before))
+        before.carrier = false;
+    error = sf_flow_program_open(&place->program, place->first_queue + place->places, message);
     if (!error) {
         sf_flow_program_set_mac(&place->program, place->interface.mac);
         error = try_modes(place, config->mode, message);
     }
     if (error)
         sf_af_xdp_tear_down(place);
+    else if (before.carrier && before.running)
+        wait_for_carrier(place);
     return error;
 }
 
@@ -395,7 +360,7 @@ void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
 {
     sf_flow_program_close(&place->program);
     if (place->xsk)
-        close_queues(place, place->queues);
+        sf_af_xdp_close_queues(place);
     free(place->xsk);
     place->xsk = NULL;
 }
@@ -404,7 +369,8 @@ void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
 void sf_af_xdp_abandon(struct sf_af_xdp_place *place)
 {
     sf_flow_program_close(&place->program);
-    for (uint32_t i = 0; i < place->queues; i++)
-        sf_xsk_abandon(&place->xsk[i]);
+    for (uint32_t i = 0; i < place->places; i++)
+        if (place->xsk[i].fd >= 0)
+            sf_xsk_abandon(&place->xsk[i]);
     free(place->xsk);
 }

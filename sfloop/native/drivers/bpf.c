@@ -284,6 +284,16 @@ int sf_bpf_attach_cgroup(int program_fd, int cgroup_fd, uint32_t attach_type)
     return link_create(program_fd, cgroup_fd, attach_type, 0);
 }
 
+int sf_bpf_update_link(int link_fd, int program_fd)
+{
+    union bpf_attr attr;
+
+    memset(&attr, 0, sizeof(attr));
+    attr.link_update.link_fd = (uint32_t)link_fd;
+    attr.link_update.new_prog_fd = (uint32_t)program_fd;
+    return bpf(BPF_LINK_UPDATE, &attr);
+}
+
 void sf_bpf_program_name(uint32_t id, char name[SF_BPF_NAME_SIZE])
 {
     struct bpf_prog_info info;

@@ -86,6 +86,8 @@ int sf_bpf_load_program(struct sf_bpf_code *code, const struct sf_bpf_program_ki
 
 /* Links go away with their last descriptor, so also when a process dies. */
 int sf_bpf_attach_xdp(int program_fd, int ifindex, uint32_t xdp_flags);
+/* Puts another program in the place of the link's, without a moment between them; needs no privilege. */
+int sf_bpf_update_link(int link_fd, int program_fd);
 int sf_bpf_attach_tcx_ingress(int program_fd, int ifindex); /* since Linux 6.6; -EINVAL on older ones */
 int sf_bpf_attach_cgroup(int program_fd, int cgroup_fd, uint32_t attach_type);
 

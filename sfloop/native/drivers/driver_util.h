@@ -52,6 +52,17 @@ static inline void sf_close_descriptor(int fd)
         close(fd);
 }
 
+/* The same inside such a function: writes the message and returns the error. */
+__attribute__((format(printf, 3, 4))) static inline int sf_driver_refuse(char *message, int error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, args);
+    va_end(args);
+    return error;
+}
+
 /* A driver that stands on another begins with this. */
 struct sf_wrapper {
     struct sf_driver driver;

@@ -242,24 +242,51 @@ static void explain_load(int error, const char *log, char *message)
         snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot load the XDP program that picks out flows: %s", sf_flow_program_hint(error));
 }
 
-int sf_flow_program_load(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message)
+/* A descriptor of the new program, or a negative errno. */
+static int load_any(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message)
 {
     int function = limits->tag_source ? sf_btf_find_function(TAG_FUNCTION) : 0, fd = -ENOENT;
     char log[SF_BPF_LOG_SIZE];
 
-    if (program->link >= 0)
-        return -EBUSY;
     if (function > 0)
         fd = load(program, limits, function, log);
     program->sees_tags = fd >= 0;
     if (fd < 0)
         fd = load(program, limits, 0, log);
-    if (fd < 0) {
+    if (fd < 0)
         explain_load(fd, log, message);
+    return fd;
+}
+
+int sf_flow_program_load(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message)
+{
+    int fd = program->link >= 0 ? -EBUSY : load_any(program, limits, message);
+
+    if (fd < 0)
         return fd;
-    }
     if (program->program >= 0)
         close(program->program);
+    program->program = fd;
+    return 0;
+}
+
+int sf_flow_program_reload(struct sf_flow_program *program, const struct sf_flow_limits *limits)
+{
+    bool saw_tags = program->sees_tags;
+    char message[SF_DRIVER_ERROR_SIZE];
+    int error, fd = load_any(program, limits, message);
+
+    if (fd < 0 || program->sees_tags != saw_tags)
+        error = fd < 0 ? fd : -EOPNOTSUPP;
+    else
+        error = sf_bpf_update_link(program->link, fd);
+    program->sees_tags = saw_tags;
+    if (error) {
+        if (fd >= 0)
+            close(fd);
+        return error;
+    }
+    close(program->program);
     program->program = fd;
     return 0;
 }

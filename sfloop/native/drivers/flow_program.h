@@ -111,6 +111,12 @@ int sf_flow_program_open(struct sf_flow_program *program, uint32_t queues, char 
  */
 int sf_flow_program_load(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message);
 
+/*
+ * Loads an attached program anew and puts it in its own place on the interface. Some drivers (veth) run the program on the queues there
+ * were when it was attached, and on no others.
+ */
+int sf_flow_program_reload(struct sf_flow_program *program, const struct sf_flow_limits *limits);
+
 /* Puts the program in its place on the interface, `xdp_flags`: XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE; tcx: 0. No message. */
 int sf_flow_program_attach(struct sf_flow_program *program, enum sf_flow_hook hook, int ifindex, uint32_t xdp_flags);
 void sf_flow_program_detach(struct sf_flow_program *program);

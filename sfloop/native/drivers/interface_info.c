@@ -15,37 +15,23 @@ static int ask(int fd, struct ifreq *request, unsigned long what)
     return ioctl(fd, what, request) < 0 ? -errno : 0;
 }
 
-static bool is_virtual(int fd, struct ifreq *request, bool loopback)
-{
-    static const char *const drivers[] = {"veth", "tun", "macvlan", "macvtap", "bridge", "ipvlan", "dummy"};
-    struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
-
-    if (loopback)
-        return true;
-    request->ifr_data = (char *)&info;
-    if (ask(fd, request, SIOCETHTOOL))
-        return false;
-    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
-        if (strcmp(info.driver, drivers[i]) == 0)
-            return true;
-    return false;
-}
-
-static uint32_t count_queues(int fd, struct ifreq *request)
+static void count_queues(int fd, struct ifreq *request, struct sf_interface_info *info)
 {
     struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
-    uint32_t queues;
 
+    info->queues = info->queues_most = 1;
     request->ifr_data = (char *)&channels;
     if (ask(fd, request, SIOCETHTOOL))
-        return 1;
-    queues = channels.rx_count + channels.combined_count;
-    return queues ? queues : 1;
+        return;
+    if (channels.rx_count + channels.combined_count)
+        info->queues = channels.rx_count + channels.combined_count;
+    info->queues_most = channels.max_rx > channels.max_combined ? channels.max_rx : channels.max_combined;
+    if (info->queues_most < info->queues)
+        info->queues_most = info->queues;
 }
 
 static int read_all(int fd, struct ifreq *request, struct sf_interface_info *info)
 {
-    bool loopback;
     int error;
 
     if ((error = ask(fd, request, SIOCGIFINDEX)))
@@ -60,9 +46,7 @@ static int read_all(int fd, struct ifreq *request, struct sf_interface_info *inf
     if ((error = ask(fd, request, SIOCGIFFLAGS)))
         return error;
     info->up = request->ifr_flags & IFF_UP;
-    loopback = request->ifr_flags & IFF_LOOPBACK;
-    info->virtual_peers = is_virtual(fd, request, loopback);
-    info->queues = count_queues(fd, request);
+    count_queues(fd, request, info);
     return 0;
 }
 

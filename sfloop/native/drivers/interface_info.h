@@ -8,11 +8,10 @@
 struct sf_interface_info {
     int ifindex;
     uint32_t mtu;
-    uint32_t queues; /* receive queues in use; 1 if the interface does not say */
+    uint32_t queues;      /* receive queues in use, by ethtool; 1 if the interface does not say */
+    uint32_t queues_most; /* it can be told to have so many */
     uint8_t mac[6];
     bool up;
-    /* Its frames come from this machine: a sender may have left the checksum to hardware that there is not. */
-    bool virtual_peers;
 };
 
 /* 0 or a negative errno: -ENODEV when there is no interface of that name. */

@@ -15,6 +15,7 @@
 #include "packet_program.h"
 #include "packet_ring.h"
 #include "packet_send.h"
+#include "stacked_device.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -325,7 +326,7 @@ static int check_interface(struct packet *p, const struct sf_driver_config *conf
         return fail(message, error, "Cannot read the properties of interface '%s': %s", name, strerror(-error));
     if (!p->interface.up)
         return fail(message, -ENETDOWN, "Interface '%s' is down: bring it up with 'ip link set %s up'", name, name);
-    return 0;
+    return sf_stacked_device_check(name, p->interface.ifindex, SF_TAP_KERNEL, message);
 }
 
 static int open_socket(struct packet *p, char *message)

@@ -193,7 +193,7 @@ cdef extern from "sf/driver.h" nogil:
         uint32_t peer_addr
         unsigned char mac[6]
         int queue
-        char mode[96]
+        char mode[160]
 
     cdef struct sf_driver_stats:
         uint64_t rx_frames

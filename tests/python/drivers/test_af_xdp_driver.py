@@ -568,7 +568,7 @@ def test_the_limit_on_memory_is_raised_where_that_is_allowed(driver_tool: Progra
         (INTERFACE, ["--queue", "7"], errno.EINVAL, "queue 7"),
         (INTERFACE, ["--frame-size", "1000"], errno.EINVAL, "2048 and 4096"),
         (INTERFACE, ["--rx-frames", "100000"], errno.EINVAL, "at most 65536"),
-        ("lo", ["--mode", "native"], errno.EOPNOTSUPP, "no XDP program in native mode"),
+        ("lo", [], errno.EMEDIUMTYPE, "loopback device"),
     ],
 )
 def test_what_was_asked_for_cannot_be_had(
@@ -590,5 +590,11 @@ def test_an_interface_that_is_down(open_driver: Opener, link: Link) -> None:
 
 
 def test_auto_takes_what_there_is(open_driver: Opener, link: Link) -> None:
+    for name in ("br0", "br1"):
+        link.near.ip("link", "add", name, "up", "type", "bridge")
     assert open_driver("af_xdp").mode.startswith("native, copy")
-    assert open_driver("af_xdp", interface="lo").mode.startswith("skb, copy")
+    assert open_driver("af_xdp", interface="br0").mode.startswith("skb, copy")
+    with pytest.raises(OpenError) as caught:
+        open_driver("af_xdp", "--mode", "native", interface="br1")
+    assert caught.value.errno == errno.EOPNOTSUPP
+    assert "no XDP program in native mode" in caught.value.message

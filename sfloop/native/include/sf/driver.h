@@ -76,7 +76,7 @@ struct sf_driver_caps {
     uint32_t peer_addr;
     int queue;        /* of the interface */
     int ifindex;      /* 0: not an interface of the kernel's */
-    char mode[128];   /* what was chosen, for people: "native, copy, 1 queue" */
+    char mode[160];   /* what was chosen, for people: "native, copy, 1 queue" */
 };
 
 struct sf_driver_stats {
