@@ -44,7 +44,7 @@ static void contract_check_traffic(const struct contract_pair *pair, uint32_t fr
 
     for (uint32_t i = 0; i < frames; i++) {
         contract_send_surely(pair, 100, i);
-        CHECK(contract_receive(pair, &number, CONTRACT_PATIENCE) == 100 && number == i);
+        CHECK(contract_receive(pair, &number, contract_patience(pair)) == 100 && number == i);
     }
 }
 
@@ -61,11 +61,12 @@ static void contract_check_abandon(const struct driver_contract *contract, int d
 {
     struct contract_pair pair;
     struct sf_frame lent[4];
-    sf_ns end = sf_now() + CONTRACT_PATIENCE;
+    sf_ns end;
     pid_t child;
     int n;
 
     contract_open(contract, &pair);
+    end = sf_now() + contract_patience(&pair);
     contract_send_surely(&pair, 100, 0);
     while ((n = pair.b->fast.rx_burst(pair.b, lent, 4)) == 0)
         CHECK(sf_now() < end);
