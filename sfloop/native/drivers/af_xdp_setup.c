@@ -293,6 +293,8 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
             sf_netdev_zero_copy(place->interface.ifindex) == SF_ZERO_COPY_NONE)
             continue;
         error = attempt(place, &modes[i], message);
+        if (automatic && error == -ENOBUFS && modes[i].bind_flags == XDP_ZEROCOPY)
+            continue; /* copying takes smaller frames */
         if (!error || !automatic || is_final(error))
             break;
     }
