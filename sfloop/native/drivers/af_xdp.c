@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #ifndef SOL_XDP
 #define SOL_XDP 283
@@ -23,8 +22,6 @@
 
 #define PIECES_MAX 40 /* of a received frame: merged segments of 64 KiB in buffers of 2048 bytes, less their headroom */
 #define COPY_BATCH 32 /* descriptors that the kernel sends in one call when it copies */
-#define ETHERNET_SIZE 14
-#define TAG_SIZE 4
 
 /* A received frame's token: its address in the memory, and above that the index of its socket. */
 #define TOKEN_SHIFT 48
@@ -278,7 +275,7 @@ static int af_xdp_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_f
         return -ENETDOWN;
     if (len > x->tx_max || count > (uint32_t)(max < 0 ? 0 : max))
         return -EMSGSIZE;
-    if (len < ETHERNET_SIZE)
+    if (len < SF_ETHERNET_HEADER)
         return -EINVAL;
     if (SF_UNLIKELY(x->free_count < count) && !make_room(x, count)) {
         x->stats.tx_full++;
@@ -312,7 +309,7 @@ static bool is_sendable(const struct af_xdp *x, const struct sf_frame *pieces, i
             return false;
         total += pieces[i].len;
     }
-    return total <= x->tx_max && pieces[0].len >= ETHERNET_SIZE;
+    return total <= x->tx_max && pieces[0].len >= SF_ETHERNET_HEADER;
 }
 
 static void af_xdp_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
@@ -354,7 +351,7 @@ static void read_interface_again(struct af_xdp *x)
     known->mtu = now.mtu < x->mtu_at_open ? now.mtu : x->mtu_at_open;
     memcpy(known->mac, now.mac, sizeof(known->mac));
     sf_flow_program_set_mac(&x->place.program, now.mac);
-    x->tx_max = known->mtu + ETHERNET_SIZE + TAG_SIZE;
+    x->tx_max = known->mtu + SF_ETHERNET_HEADER + SF_VLAN_TAG;
 }
 
 static int watch(const struct af_xdp *x, int fd)
@@ -480,8 +477,7 @@ static void af_xdp_close(struct sf_driver *driver)
 {
     struct af_xdp *x = driver_of(driver);
 
-    if (x->epoll >= 0)
-        close(x->epoll);
+    sf_close_descriptor(x->epoll);
     sf_af_xdp_monitor_close(&x->monitor);
     sf_af_xdp_tear_down(&x->place);
     free(x->free_frames);
@@ -499,6 +495,16 @@ static void af_xdp_abandon(struct sf_driver *driver)
     free(x);
 }
 
+static int af_xdp_kept_resets(struct sf_driver *driver, struct sf_kept_reset *resets, int n)
+{
+    return sf_reset_guard_take(&driver_of(driver)->place.guard, resets, n);
+}
+
+static int af_xdp_kept_resets_fd(struct sf_driver *driver)
+{
+    return driver_of(driver)->place.guard.ring;
+}
+
 static const struct sf_driver_control control = {
     .name = "af_xdp",
     .close = af_xdp_close,
@@ -512,6 +518,8 @@ static const struct sf_driver_control control = {
     .watch_port = af_xdp_watch_port,
     .port_changes = af_xdp_port_changes,
     .filter_renew = af_xdp_filter_renew,
+    .kept_resets = af_xdp_kept_resets,
+    .kept_resets_fd = af_xdp_kept_resets_fd,
 };
 
 static const struct sf_driver_fast fast = {
@@ -567,7 +575,7 @@ static int start(struct af_xdp *x, const struct sf_driver_config *config, char *
     x->zero_copy = place->zero_copy;
     x->piece_max = place->sizes.frame_size;
     x->mtu_at_open = place->interface.mtu;
-    x->tx_max = place->interface.mtu + ETHERNET_SIZE + TAG_SIZE;
+    x->tx_max = place->interface.mtu + SF_ETHERNET_HEADER + SF_VLAN_TAG;
     x->whole_burst = place->sizes.rx_frames / 2 < PIECES_MAX ? (int)place->sizes.rx_frames / 2 : PIECES_MAX;
     if ((error = make_free_frames(x)) || (error = make_descriptors(x)))
         snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot open interface '%s' with af_xdp: %s", place->name, strerror(-error));

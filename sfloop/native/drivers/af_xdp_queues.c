@@ -289,6 +289,8 @@ void sf_af_xdp_describe(const struct sf_af_xdp_place *place, struct sf_driver_ca
         sf_mode_add(caps, ", %u queue%s copied", place->copied, plural(place->copied));
     if (!sf_flow_program_sees_ports(&place->program))
         sf_mode_add(caps, ", ports unwatched");
+    if (place->guard.link < 0)
+        sf_mode_add(caps, ", no reset guard");
     if (place->missing)
         sf_mode_add(caps, "; %u queue%s without a socket, by the kernel: restart as root", place->missing, plural(place->missing));
 }

@@ -336,6 +336,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
 
     memset(place, 0, sizeof(*place));
     place->program = SF_FLOW_PROGRAM_NONE;
+    place->guard = SF_RESET_GUARD_NONE;
     place->deadline = sf_now() + BUSY_PATIENCE;
     place->namespace = sf_af_xdp_namespace();
     if ((error = check_interface(place, config, message)) || (error = choose_sizes(place, config, message)))
@@ -355,12 +356,15 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
         sf_af_xdp_tear_down(place);
     else if (before.carrier && before.running)
         wait_for_carrier(place);
+    if (!error)
+        (void)sf_reset_guard_open(&place->guard, place->program.flows); /* caps.mode tells whether there is one */
     return error;
 }
 
 void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
 {
     sf_flow_program_close(&place->program);
+    sf_reset_guard_close(&place->guard);
     if (place->xsk)
         sf_af_xdp_close_queues(place);
     free(place->xsk);
@@ -371,6 +375,7 @@ void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
 void sf_af_xdp_abandon(struct sf_af_xdp_place *place)
 {
     sf_flow_program_close(&place->program);
+    sf_reset_guard_close(&place->guard);
     for (uint32_t i = 0; i < place->places; i++)
         if (place->xsk[i].fd >= 0)
             sf_xsk_abandon(&place->xsk[i]);

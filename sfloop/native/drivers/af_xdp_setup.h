@@ -5,6 +5,7 @@
 #include "af_xdp_rings.h"
 #include "flow_program.h"
 #include "interface_info.h"
+#include "reset_guard.h"
 #include "vlan_tags.h"
 
 #include <net/if.h>
@@ -39,6 +40,7 @@ struct sf_af_xdp_place {
     uint32_t frame_size; /* that was asked for; 0: as the mode wants it */
     struct sf_xsk_sizes sizes;
     struct sf_flow_program program;
+    struct sf_reset_guard guard;
     struct sf_xsk *xsk; /* one for each queue; the first one sends */
 };
 

@@ -294,6 +294,27 @@ int sf_bpf_update_link(int link_fd, int program_fd)
     return bpf(BPF_LINK_UPDATE, &attr);
 }
 
+/* link_create of union bpf_attr, as it is since Linux 6.4. */
+int sf_bpf_attach_netfilter(int program_fd, int family, int hook, int priority)
+{
+    const struct {
+        uint32_t program, target, type, link_flags, family, hook;
+        int32_t priority;
+        uint32_t flags;
+    } create = {
+        .program = (uint32_t)program_fd,
+        .type = SF_BPF_NETFILTER,
+        .family = (uint32_t)family,
+        .hook = (uint32_t)hook,
+        .priority = priority,
+    };
+    union bpf_attr attr;
+
+    memset(&attr, 0, sizeof(attr));
+    memcpy(&attr, &create, sizeof(create));
+    return bpf(BPF_LINK_CREATE, &attr);
+}
+
 void sf_bpf_program_name(uint32_t id, char name[SF_BPF_NAME_SIZE])
 {
     struct bpf_prog_info info;

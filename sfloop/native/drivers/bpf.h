@@ -17,6 +17,10 @@
 #define BPF_F_XDP_DEV_BOUND_ONLY (1u << 6)
 #endif
 
+/* BPF_PROG_TYPE_NETFILTER and BPF_NETFILTER, which headers older than 6.4 lack. */
+#define SF_BPF_PROGRAM_NETFILTER 32
+#define SF_BPF_NETFILTER 45
+
 #define SF_BPF_CODE_MAX 256
 #define SF_BPF_LABELS 32
 #define SF_BPF_LOG_SIZE 4096
@@ -90,6 +94,9 @@ int sf_bpf_attach_xdp(int program_fd, int ifindex, uint32_t xdp_flags);
 int sf_bpf_update_link(int link_fd, int program_fd);
 int sf_bpf_attach_tcx_ingress(int program_fd, int ifindex); /* since Linux 6.6; -EINVAL on older ones */
 int sf_bpf_attach_cgroup(int program_fd, int cgroup_fd, uint32_t attach_type);
+
+/* Packets of an address family at a hook of netfilter's, enum nf_inet_hooks; since Linux 6.4, -EINVAL on older ones. */
+int sf_bpf_attach_netfilter(int program_fd, int family, int hook, int priority);
 
 /* The name of a loaded program; needs CAP_SYS_ADMIN, or CAP_BPF in newer kernels. Empty if it cannot be had. */
 void sf_bpf_program_name(uint32_t id, char name[SF_BPF_NAME_SIZE]);

@@ -175,6 +175,20 @@ static inline int sf_pass_filter_renew(struct sf_driver *driver, const struct sf
     return control->filter_renew ? control->filter_renew(sf_below(driver), flow) : -EOPNOTSUPP;
 }
 
+static inline int sf_pass_kept_resets(struct sf_driver *driver, struct sf_kept_reset *resets, int n)
+{
+    const struct sf_driver_control *control = sf_below(driver)->fast.control;
+
+    return control->kept_resets ? control->kept_resets(sf_below(driver), resets, n) : 0;
+}
+
+static inline int sf_pass_kept_resets_fd(struct sf_driver *driver)
+{
+    const struct sf_driver_control *control = sf_below(driver)->fast.control;
+
+    return control->kept_resets_fd ? control->kept_resets_fd(sf_below(driver)) : -1;
+}
+
 /* Adds to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */
 __attribute__((format(printf, 2, 3))) static inline void sf_mode_add(struct sf_driver_caps *caps, const char *format, ...)
 {

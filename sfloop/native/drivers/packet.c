@@ -15,6 +15,7 @@
 #include "packet_program.h"
 #include "packet_ring.h"
 #include "packet_send.h"
+#include "reset_guard.h"
 #include "stacked_device.h"
 
 #include <arpa/inet.h>
@@ -51,6 +52,7 @@ struct packet {
     uint64_t dropped; /* by the kernel, as far as it has been asked: asking sets its count to zero */
     struct sf_interface_info interface;
     struct sf_packet_program program;
+    struct sf_reset_guard guard;
 };
 
 static inline struct packet *driver_of(struct sf_driver *driver)
@@ -140,6 +142,8 @@ static void packet_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
     sf_mode_add(caps, "%s, ring of %u slots of %u bytes%s%s", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
                 p->ring.slot_size, p->reduced ? " (no memory for more)" : "",
                 sf_flow_program_sees_ports(&p->program.flow) ? "" : ", ports unwatched");
+    if (p->guard.link < 0)
+        sf_mode_add(caps, ", no reset guard");
 }
 
 static void packet_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
@@ -235,6 +239,7 @@ static void packet_close(struct sf_driver *driver)
     struct packet *p = driver_of(driver);
 
     sf_packet_program_close(&p->program);
+    sf_reset_guard_close(&p->guard);
     sf_packet_ring_close(&p->ring);
     sf_packet_sender_close(&p->sender);
     if (p->fd >= 0)
@@ -248,10 +253,21 @@ static void packet_abandon(struct sf_driver *driver)
     struct packet *p = driver_of(driver);
 
     sf_packet_program_close(&p->program);
+    sf_reset_guard_close(&p->guard);
     sf_packet_ring_abandon(&p->ring);
     sf_packet_sender_close(&p->sender);
     sf_close_descriptor(p->fd);
     free(p);
+}
+
+static int packet_kept_resets(struct sf_driver *driver, struct sf_kept_reset *resets, int n)
+{
+    return sf_reset_guard_take(&driver_of(driver)->guard, resets, n);
+}
+
+static int packet_kept_resets_fd(struct sf_driver *driver)
+{
+    return driver_of(driver)->guard.ring;
 }
 
 static const struct sf_driver_control packet_control = {
@@ -268,6 +284,8 @@ static const struct sf_driver_control packet_control = {
     .watch_port = packet_watch_port,
     .port_changes = packet_port_changes,
     .filter_renew = packet_filter_renew,
+    .kept_resets = packet_kept_resets,
+    .kept_resets_fd = packet_kept_resets_fd,
 };
 
 static const struct sf_driver_fast packet_fast = {
@@ -456,7 +474,10 @@ static int set_up(struct packet *p, const struct sf_driver_config *config, char 
     if ((error = open_program(p, message)) || (error = open_ring(p, config, message)) ||
         (error = open_sender(p, config, message)) || (error = bind_socket(p, config->interface, message)))
         return error;
-    return attach(p, config->interface, message);
+    error = attach(p, config->interface, message);
+    if (!error)
+        (void)sf_reset_guard_open(&p->guard, p->program.flow.flows); /* caps() tells whether there is one */
+    return error;
 }
 
 struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *config, int *error, char *message)
@@ -468,6 +489,7 @@ struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *config, i
     p->base.fast = packet_fast;
     p->fd = -1;
     p->program = SF_PACKET_PROGRAM_NONE;
+    p->guard = SF_RESET_GUARD_NONE;
     *error = set_up(p, config, message);
     if (!*error)
         return &p->base;

@@ -179,6 +179,8 @@ static const struct sf_driver_control trace_control = {
     .watch_port = sf_pass_watch_port,
     .port_changes = sf_pass_port_changes,
     .filter_renew = sf_pass_filter_renew,
+    .kept_resets = sf_pass_kept_resets,
+    .kept_resets_fd = sf_pass_kept_resets_fd,
 };
 
 static const struct sf_driver_fast trace_fast = {

@@ -67,6 +67,10 @@
     X(TCP_RX_RANGES_FULL, "tcp_rx_ranges_full") /* out of order in more pieces than we keep */                         \
     X(TCP_FILTERS_FULL, "tcp_filters_full")     /* the driver had no filter for a connection of a listener that closed */ \
     X(TCP_TX_NO_WAY, "tcp_tx_no_way")           /* not sent: no route, no neighbour, the interface is down */          \
+    X(TCP_RX_OTHER_WAY, "tcp_rx_other_way")     /* not lost: in fragments, or by another interface, so that the kernel had it */ \
+    X(TCP_RESETS_KEPT, "tcp_resets_kept")       /* of the kernel's, which had no socket for a segment of ours */       \
+    X(TCP_RESETS_LET_GO, "tcp_resets_let_go")   /* ... which were right after all */                                   \
+    X(TCP_TX_OTHER_WAY, "tcp_tx_other_way")     /* not lost: sent by the kernel, whose route is not the interface's */ \
     X(TCP_TX_LOST, "tcp_tx_lost")               /* refused by the driver: too large for it, or it is down */           \
     X(TCP_ICMP_IGNORED, "tcp_icmp_ignored")     /* not about anything that is under way */                             \
     X(TCP_BLACK_HOLES, "tcp_black_holes")       /* smaller segments tried, since large ones vanish */

@@ -23,7 +23,7 @@ int sf_tcp_init(struct sf_tcpip *t, const struct sf_tcp_limits_set *limits)
     sf_ready_init(&tcp->holding);
     tcp->memory_timer.at = SF_NEVER;
     tcp->limits = *limits;
-    tcp->icmp_fd = -1;
+    tcp->icmp_fd = tcp->detour_fd = tcp->strays.fd = -1;
     if (getrandom(tcp->key, sizeof(tcp->key), 0) != sizeof(tcp->key) ||
         getrandom(tcp->flows.seed, sizeof(tcp->flows.seed), 0) != sizeof(tcp->flows.seed))
         return -errno;
@@ -113,12 +113,23 @@ static void end_all(struct sf_tcpip *t)
     }
 }
 
+static void close_raw_sockets(struct sf_tcp *tcp)
+{
+    int *fds[] = {&tcp->icmp_fd, &tcp->detour_fd, &tcp->strays.fd};
+
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (*fds[i] >= 0)
+            close(*fds[i]);
+        *fds[i] = -1;
+    }
+    tcp->strays.until = 0;
+}
+
 void sf_tcp_destroy(struct sf_tcpip *t)
 {
     end_all(t);
     free_graves(t);
-    if (t->tcp.icmp_fd >= 0)
-        close(t->tcp.icmp_fd);
+    close_raw_sockets(&t->tcp);
     free(t->tcp.timers.heap);
     sf_flows_free(&t->tcp.flows);
 }
@@ -150,9 +161,7 @@ void sf_tcp_after_fork(struct sf_tcpip *t)
         else
             i++; /* what moved into a slot that was freed is looked at, too */
     }
-    if (t->tcp.icmp_fd >= 0)
-        close(t->tcp.icmp_fd);
-    t->tcp.icmp_fd = -1;
+    close_raw_sockets(&t->tcp);
 }
 
 /* ---- the turn ---- */
@@ -193,6 +202,8 @@ void sf_tcp_look_at_kernel(struct sf_tcpip *t)
         sf_tcp_resolve(t);
     if (SF_UNLIKELY(t->tcp.unreserved != NULL))
         sf_tcp_ports_reserve(t);
+    if (SF_UNLIKELY(t->tcp.strays.until) && t->now >= t->tcp.strays.until)
+        sf_tcp_stray_close_up(t);
 }
 
 uint32_t sf_tcp_lingering(const struct sf_tcpip *t)

@@ -4,8 +4,9 @@
  *
  * Files: tcp.c (making and ending it, its turn), tcp_conn.c (one connection's life), tcp_connect.c, tcp_accept.c (listeners),
  * tcp_half_open.c and tcp_cookie.c (SYNs), tcp_segment.c (a segment arrives), tcp_ack.c, tcp_rcv.c, tcp_rcv_ring.c, tcp_reassembly.c,
- * tcp_snd.c, tcp_transmit.c (a segment leaves), tcp_close.c, tcp_timewait.c, tcp_timer.c, tcp_probe.c, tcp_reset.c, tcp_icmp.c,
- * tcp_mtu.c, tcp_isn.c, tcp_port.c, tcp_options.c, tcp_memory.c (the limit of all buffers). Loss recovery and congestion control are tcp_loss.h's.
+ * tcp_snd.c, tcp_transmit.c (a segment leaves), tcp_detour.c and tcp_stray.c (segments that go by the kernel), tcp_close.c,
+ * tcp_timewait.c, tcp_timer.c, tcp_probe.c, tcp_reset.c, tcp_icmp.c, tcp_mtu.c, tcp_isn.c, tcp_port.c, tcp_options.c, tcp_memory.c
+ * (the limit of all buffers). Loss recovery and congestion control are tcp_loss.h's.
  */
 #ifndef SF_TCPIP_TCP_H
 #define SF_TCPIP_TCP_H
@@ -13,6 +14,7 @@
 #include "../wire/icmp.h"
 #include "../wire/tcp.h"
 #include "flows.h"
+#include "path.h"
 #include "ready.h"
 #include "sf/driver.h"
 
@@ -124,6 +126,18 @@ struct sf_tcp_wait {
     uint8_t ttl, tos;
 };
 
+/* ---- segments of ours that the kernel receives (tcp_stray.c) ---- */
+
+enum { SF_TCP_STRAY_PORTS = 16 };
+
+struct sf_tcp_strays {
+    int fd;        /* raw; -1: none */
+    sf_ns until;   /* when it is closed up; 0: it is */
+    uint32_t addr; /* which local address it is open for; 0: all */
+    uint32_t n_ports; /* more than SF_TCP_STRAY_PORTS: all */
+    uint16_t port[SF_TCP_STRAY_PORTS];
+};
+
 /* ---- the layer ---- */
 
 struct sf_tcp_lent {
@@ -166,6 +180,8 @@ struct sf_tcp {
     int default_sndbuf, default_rcvbuf; /* the kernel's, of a fresh socket */
     char default_congestion[16];
     int icmp_fd; /* -1: none */
+    int detour_fd; /* -1: none */
+    struct sf_tcp_strays strays;
     bool opened; /* what is made at the first use is there */
     uint16_t ip_id;
 
@@ -223,6 +239,9 @@ int sf_tcp_send_bare(struct sf_tcpip *, const struct sf_tcp_bare *);
 /* tcp_transmit.c. 0: it has left, or is as good as lost on its way; -EAGAIN. */
 int sf_tcp_emit_frame(struct sf_tcpip *, const struct sf_tcp_template *, const struct sf_tcp_segment *,
                       const struct iovec *payload, int n, uint32_t len);
+/* tcp_detour.c: the same by the kernel's routes. -EMSGSIZE: too long for that way. */
+int sf_tcp_detour_emit(struct sf_tcpip *, const struct sf_tcp_template *, const struct sf_tcp_segment *,
+                       const struct iovec *payload, int n, uint32_t len);
 /* RFC 9293, 3.5.2, group 1: to a segment that is for no connection. */
 void sf_tcp_reset_for(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* RFC 5961, 7: true if one more challenge ACK may leave in this second. */
@@ -263,6 +282,26 @@ int sf_tcp_icmp_open(struct sf_tcpip *);
 void sf_tcp_icmp_listen(struct sf_tcpip *);
 void sf_tcp_icmp_poll(struct sf_tcpip *);
 void sf_tcp_icmp_input(struct sf_tcpip *, const struct sf_ipv4 *);
+
+/* ---- segments that go by the kernel (tcp_detour.c) ---- */
+
+/* The raw socket, while there are privileges. */
+int sf_tcp_detour_open(struct sf_tcpip *);
+/* Of packets to dst from src. 0: the kernel has no route. */
+uint32_t sf_tcp_detour_mtu(const struct sf_tcpip *, uint32_t dst, uint32_t src);
+bool sf_tcp_may_detour(const struct sf_tcpip *, enum sf_way);
+/* tcp_reset.c: by the detour, wherever the path leads. */
+int sf_tcp_send_detour(struct sf_tcpip *, const struct sf_tcp_bare *);
+
+/* ---- segments of ours that the kernel receives (tcp_stray.c) ---- */
+
+/* The raw socket, while there are privileges, and the driver's reset guard. */
+int sf_tcp_stray_open(struct sf_tcpip *);
+/* Resets that the guard has held back. */
+void sf_tcp_stray_resets(struct sf_tcpip *);
+void sf_tcp_stray_poll(struct sf_tcpip *);
+/* No more segments, until the guard has held back another reset. */
+void sf_tcp_stray_close_up(struct sf_tcpip *);
 
 static inline struct sf_tcp_endpoint *sf_tcp_endpoint_of(struct sf_flow_link *link)
 {

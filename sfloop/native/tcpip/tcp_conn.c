@@ -76,7 +76,7 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, uint32_t window, sf_ns rtt)
     c->loss.timestamps = a->timestamps;
     if (rtt)
         sf_tcp_loss_rtt_sample(&c->loss, rtt);
-    if (sf_tcp_find_way(c))
+    if (sf_tcp_find_way(c) || c->detour)
         sf_tcp_update_mss(c);
     sf_tcp_conn_timer(c);
 }

@@ -117,6 +117,7 @@ struct sf_tcp_conn {
     uint8_t mtu_step; /* of the search for a black hole */
     bool orphan : 1; /* released: nobody will read */
     bool has_way : 1; /* the template is good */
+    bool detour : 1; /* the template is good for segments that the kernel routes (tcp_detour.c) */
     bool dead : 1;
     bool placed : 1; /* among the flows */
     bool connecting : 1; /* connect_result() has not told yet */
@@ -350,7 +351,7 @@ void sf_tcp_persist(struct sf_tcp_conn *);
 /* tcp_transmit.c: [seq, seq + len) of the ring. 0: it has left, or is as good as lost on its way; -EAGAIN: the driver is full. */
 int sf_tcp_transmit(struct sf_tcp_conn *, uint32_t seq, uint32_t len, uint8_t flags);
 void sf_tcp_ack_now(struct sf_tcp_conn *);
-/* The template and the MTU, if the path has changed. False: there is no way. */
+/* The template and the MTU, if the path has changed. False: there is no way by the interface; c->detour: there is another. */
 bool sf_tcp_find_way(struct sf_tcp_conn *);
 uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *);
 /* tcp_mtu.c: the segment size by the path's MTU, the peer's, and the options. */

@@ -78,6 +78,10 @@ void sf_tcp_send_syn(struct sf_tcp_conn *c)
         sf_tcp_syn_options(t, &syn, &c->agreed, c->mtu, &c->options);
         rc = sf_tcp_emit_frame(t, &c->template, &syn, NULL, 0, 0);
         c->segments_sent += rc == 0;
+    } else if (c->detour) {
+        sf_tcp_syn_options(t, &syn, &c->agreed, c->mtu, &c->options);
+        rc = sf_tcp_detour_emit(t, &c->template, &syn, NULL, 0, 0);
+        c->segments_sent += rc == 0;
     } else {
         sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
     }

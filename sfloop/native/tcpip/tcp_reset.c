@@ -7,10 +7,10 @@
 #define CHALLENGES_A_SECOND 1000               /* as Linux (tcp_challenge_ack_limit), before its limits were made per namespace */
 #define CHALLENGE_INTERVAL (500 * SF_MS)       /* of one connection, as Linux (tcp_invalid_ratelimit) */
 
-int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
+/* dst_mac NULL: the kernel finds the way, and the Ethernet header is of no use. */
+static void make_template(const struct sf_tcpip *t, const struct sf_tcp_bare *bare, const uint8_t *dst_mac,
+                          struct sf_tcp_template *out)
 {
-    struct sf_hop hop = {.src = bare->key.local_addr};
-    struct sf_tcp_template template;
     struct sf_tcp_peer peer = {
         .src_addr = bare->key.local_addr,
         .dst_addr = bare->key.remote_addr,
@@ -19,19 +19,38 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
         .ttl = bare->ttl ? bare->ttl : t->ttl,
         .tos = bare->tos,
     };
+
+    if (dst_mac) {
+        memcpy(peer.src_mac, t->interface.mac, sizeof(peer.src_mac));
+        memcpy(peer.dst_mac, dst_mac, sizeof(peer.dst_mac));
+    }
+    sf_tcp_template_init(out, &peer); /* cannot fail: there are no tags */
+}
+
+int sf_tcp_send_detour(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
+{
+    struct sf_tcp_template template;
+
+    make_template(t, bare, NULL, &template);
+    return sf_tcp_detour_emit(t, &template, &bare->segment, NULL, 0, 0);
+}
+
+int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
+{
+    struct sf_hop hop = {.src = bare->key.local_addr};
+    struct sf_tcp_template template;
     enum sf_way way = t->driver ? sf_path_find(t, bare->key.remote_addr, bare->key.local_addr, &hop) : SF_WAY_DOWN;
 
+    if (way == SF_WAY_DIRECT) {
+        make_template(t, bare, hop.mac, &template);
+        return sf_tcp_emit_frame(t, &template, &bare->segment, NULL, 0, 0);
+    }
+    if (sf_tcp_may_detour(t, way))
+        return sf_tcp_send_detour(t, bare);
     if (way == SF_WAY_UNRESOLVED)
         sf_path_provoke(t, bare->key.remote_addr, bare->key.local_addr);
-    if (way != SF_WAY_DIRECT) {
-        sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
-        return -EHOSTUNREACH;
-    }
-    memcpy(peer.src_mac, t->interface.mac, sizeof(peer.src_mac));
-    memcpy(peer.dst_mac, hop.mac, sizeof(peer.dst_mac));
-    if (sf_tcp_template_init(&template, &peer) < 0)
-        return -EHOSTUNREACH;
-    return sf_tcp_emit_frame(t, &template, &bare->segment, NULL, 0, 0);
+    sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
+    return -EHOSTUNREACH;
 }
 
 /* ---- to nobody's segment ---- */

@@ -33,34 +33,61 @@ static bool build(struct sf_tcp_conn *c, const struct sf_hop *hop)
     return sf_tcp_template_init(&c->template, &peer) == 0;
 }
 
+static inline bool is_current(const struct sf_tcp_conn *c)
+{
+    return c->generation == c->tcpip->paths.generation && c->tcpip->now < c->path_until;
+}
+
+static void take_hop(struct sf_tcp_conn *c, const struct sf_hop *hop)
+{
+    const struct sf_tcpip *t = c->tcpip;
+    uint16_t mtu = hop->mtu < UINT16_MAX ? (uint16_t)hop->mtu : UINT16_MAX; /* IPv4 has no more */
+
+    c->generation = t->paths.generation;
+    c->path_until = t->now + TEMPLATE_LIFE;
+    if (mtu == c->mtu)
+        return;
+    c->mtu = mtu;
+    sf_tcp_update_mss(c);
+}
+
+/* The kernel sends by the route it has. Segments keep their size while it has none. */
+static bool take_detour(struct sf_tcp_conn *c)
+{
+    const struct sf_tcpip *t = c->tcpip;
+    const struct sf_flow_key *key = &c->ep.flow.key;
+    struct sf_hop hop = {.src = key->local_addr};
+
+    if (c->detour && is_current(c))
+        return true;
+    hop.mtu = sf_tcp_detour_mtu(t, key->remote_addr, key->local_addr);
+    if (!hop.mtu)
+        hop.mtu = c->mtu ? c->mtu : t->interface.mtu;
+    if (!build(c, &hop))
+        return false;
+    take_hop(c, &hop);
+    return true;
+}
+
 __attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
     const struct sf_flow_key *key = &c->ep.flow.key;
     struct sf_hop hop = {.src = key->local_addr};
     enum sf_way way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
-    uint16_t mtu;
 
     c->has_way = way == SF_WAY_DIRECT && build(c, &hop);
+    c->detour = sf_tcp_may_detour(t, way) && take_detour(c);
     if (way == SF_WAY_UNRESOLVED)
         sf_path_provoke(t, key->remote_addr, key->local_addr);
-    if (!c->has_way)
-        return false;
-    c->generation = t->paths.generation;
-    c->path_until = t->now + TEMPLATE_LIFE;
-    mtu = hop.mtu < UINT16_MAX ? (uint16_t)hop.mtu : UINT16_MAX; /* IPv4 has no more */
-    if (mtu != c->mtu) {
-        c->mtu = mtu;
-        sf_tcp_update_mss(c);
-    }
-    return true;
+    if (c->has_way)
+        take_hop(c, &hop);
+    return c->has_way;
 }
 
 bool sf_tcp_find_way(struct sf_tcp_conn *c)
 {
-    const struct sf_tcpip *t = c->tcpip;
-
-    if (SF_LIKELY(c->has_way && c->generation == t->paths.generation && t->now < c->path_until))
+    if (SF_LIKELY(c->has_way && is_current(c)))
         return true;
     return renew_way(c);
 }
@@ -132,17 +159,18 @@ static void acknowledged(struct sf_tcp_conn *c)
         c->rcv.quick--;
 }
 
-int sf_tcp_transmit(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t flags)
+typedef int emit_function(struct sf_tcpip *, const struct sf_tcp_template *, const struct sf_tcp_segment *,
+                          const struct iovec *payload, int n, uint32_t len);
+
+/* `emit_segment` is a constant in each caller, so the compiler makes a direct call of it. */
+__attribute__((always_inline)) static inline int transmit(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t flags,
+                                                          emit_function *emit_segment)
 {
     struct sf_tcpip *t = c->tcpip;
     struct sf_tcp_segment segment;
     struct iovec payload[2];
     int n = len ? ring_pieces(c, seq, len, payload) : 0, rc;
 
-    if (SF_UNLIKELY(!t->driver || !sf_tcp_find_way(c))) {
-        sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
-        return 0;
-    }
     segment.seq = seq;
     segment.ack = c->rcv.nxt;
     segment.flags = flags | SF_TCP_ACK;
@@ -156,12 +184,34 @@ int sf_tcp_transmit(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t f
     if (SF_UNLIKELY(c->rcv.ooo || c->rcv.duplicate.left != c->rcv.duplicate.right) && !len)
         sf_tcp_sack_blocks(c, &segment);
     segment.window = sf_tcp_advertise(c);
-    rc = sf_tcp_emit_frame(t, &c->template, &segment, payload, n, len);
+    rc = emit_segment(t, &c->template, &segment, payload, n, len);
     if (SF_UNLIKELY(rc < 0))
         return rc;
     c->segments_sent++;
     acknowledged(c);
     return 0;
+}
+
+__attribute__((noinline)) static int transmit_detour(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t flags)
+{
+    int rc;
+
+    if (!c->tcpip->driver || !c->detour) {
+        sf_count(c->tcpip, SF_COUNT_TCP_TX_NO_WAY);
+        return 0;
+    }
+    rc = transmit(c, seq, len, flags, sf_tcp_detour_emit);
+    if (rc != -EMSGSIZE)
+        return rc;
+    c->path_until = 0; /* the MTU is asked for again, and what was lost comes again in smaller pieces */
+    return 0;
+}
+
+int sf_tcp_transmit(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t flags)
+{
+    if (SF_UNLIKELY(!c->tcpip->driver || !sf_tcp_find_way(c)))
+        return transmit_detour(c, seq, len, flags);
+    return transmit(c, seq, len, flags, sf_tcp_emit_frame);
 }
 
 void sf_tcp_ack_now(struct sf_tcp_conn *c)

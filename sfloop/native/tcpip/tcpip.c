@@ -125,6 +125,10 @@ static void look_at_kernel(struct sf_tcpip *t)
             sf_netlink_poll(t);
         else if (events[i].data.u32 == SF_WAKE_ICMP)
             sf_tcp_icmp_poll(t);
+        else if (events[i].data.u32 == SF_WAKE_RESETS)
+            sf_tcp_stray_resets(t);
+        else if (events[i].data.u32 == SF_WAKE_STRAYS)
+            sf_tcp_stray_poll(t);
     }
     if (SF_UNLIKELY(t->netlink.wanted && !t->netlink.running))
         sf_netlink_poll(t);
@@ -201,6 +205,8 @@ sf_ns sf_tcpip_poll_at(struct sf_tcpip *t, sf_ns now)
             at = now + FULL_INTERVAL;
     if (t->netlink.wanted && !t->netlink.running && now + DUMP_INTERVAL < at)
         at = now + DUMP_INTERVAL;
+    if (t->tcp.strays.until && t->tcp.strays.until < at)
+        at = t->tcp.strays.until;
     return at;
 }
 
@@ -339,6 +345,8 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
         rc = load(t, setup, message);
     if (rc == 0) {
         sf_tcp_icmp_open(t); /* now: a program may give up its privileges before it connects */
+        sf_tcp_detour_open(t);
+        sf_tcp_stray_open(t);
         return 0;
     }
     if (!message[0])

@@ -32,7 +32,7 @@ enum {
 #define SF_TCPIP_SIDE_INTERVAL (20 * SF_US)
 
 /* What the descriptors in the stack's epoll set are. */
-enum sf_wake_source { SF_WAKE_SIDES, SF_WAKE_NETLINK, SF_WAKE_DRIVER, SF_WAKE_ICMP, SF_WAKE_SOURCES };
+enum sf_wake_source { SF_WAKE_SIDES, SF_WAKE_NETLINK, SF_WAKE_DRIVER, SF_WAKE_ICMP, SF_WAKE_RESETS, SF_WAKE_STRAYS, SF_WAKE_SOURCES };
 
 struct sf_tcpip {
     /* What every poll looks at. */

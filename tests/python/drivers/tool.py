@@ -15,7 +15,10 @@ from harness.link import INTERFACE, Side
 ROOT = Path(__file__).resolve().parents[3]
 DRIVERS = ROOT / "sfloop" / "native" / "drivers"
 LIMIT = 10.0
-FLOWS = ("bpf.c", "btf.c", "cgroup_root.c", "flow_map.c", "flow_match.c", "flow_program.c", "port_watch.c")
+FLOWS = (
+    *("bpf.c", "btf.c", "cgroup_root.c", "flow_map.c", "flow_match.c", "flow_program.c", "port_watch.c"),
+    "reset_guard.c",
+)
 SOURCES = {
     "af_xdp": (
         *("af_xdp.c", "af_xdp_monitor.c", "af_xdp_queues.c", "af_xdp_rings.c", "af_xdp_setup.c", *FLOWS),

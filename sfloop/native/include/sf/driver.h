@@ -89,6 +89,13 @@ struct sf_driver_stats {
     uint64_t wakeups;     /* system calls made to get the kernel going */
 };
 
+/* A reset without ACK that the kernel wanted to send. Addresses and ports are in network byte order, `seq` is in the host's. */
+struct sf_kept_reset {
+    uint32_t local_addr, remote_addr;
+    uint16_t local_port, remote_port;
+    uint32_t seq;
+};
+
 struct sf_driver;
 
 /* Called every turn; one cache line. */
@@ -145,6 +152,15 @@ struct sf_driver_control {
      * be zeroes. The fork may have come from another thread in the middle of any call, so believe only what open() has set.
      */
     void (*abandon)(struct sf_driver *);
+    /*
+     * These two go together. They may be NULL. Segments of our flows that the driver does not see (IP fragments, another interface)
+     * reach the kernel. The kernel has no socket for them and would reset the connection. The driver holds such resets back.
+     * kept_resets: takes up to n of them. The caller has to send those that are not for a connection of its own.
+     * kept_resets_fd: a descriptor that is readable while there are some, the same for the driver's life. -1: this kernel cannot
+     * hold resets back, or does not let us.
+     */
+    int (*kept_resets)(struct sf_driver *, struct sf_kept_reset *, int n);
+    int (*kept_resets_fd)(struct sf_driver *);
 };
 
 /* A driver's own state follows. */
