@@ -277,6 +277,60 @@ static void test_path_mtu(void)
     close(raw);
 }
 
+static bool is_read(int peer, const char *expected, sf_ns patience)
+{
+    char bytes[16] = "";
+
+    for (sf_ns give_up = sf_now() + patience; sf_now() < give_up; poll_for(SF_MS))
+        if (recv(peer, bytes, sizeof(bytes), 0) == (ssize_t)strlen(expected))
+            return !memcmp(bytes, expected, strlen(expected));
+    return false;
+}
+
+static uint32_t mss_of(struct sf_sock *sock)
+{
+    struct sf_stream_info info;
+
+    CHECK(stack->ops->stream_info(sock, &info) == 0);
+    return info.mss;
+}
+
+/* The route moves to an interface behind which nobody is, and back; then the link is cut. What is sent meanwhile goes by the kernel,
+ * in segments that fit its route, is lost, and comes again. */
+static void test_another_way(void)
+{
+    struct sockaddr_in name;
+    struct sf_sock *sock;
+    int listener = listen_there("10.77.0.2", &name), peer;
+    uint64_t before = counter("tcp_tx_other_way");
+
+    CHECK(connect_to(name, &sock) == 0);
+    peer = accept_there(listener);
+    CHECK(before == 0 && mss_of(sock) == 1448);
+    DO("ip link set d0 mtu 1300 && ip route add 10.77.0.2 dev d0 src 10.77.0.1");
+    poll_for(5 * SF_MS);
+    CHECK(stack->ops->sendv(sock, &(struct iovec){"away", 4}, 1) == 4);
+    CHECK(mss_of(sock) == 1248 && !is_read(peer, "away", 20 * SF_MS) && counter("tcp_tx_other_way") > 0);
+    DO("ip route del 10.77.0.2 dev d0");
+    CHECK(is_read(peer, "away", 5 * SF_SEC) && mss_of(sock) == 1448);
+    poll_for(5 * SF_MS);
+    before = counter("tcp_tx_other_way");
+    enter(there);
+    DO("ip link set v1 down");
+    enter(here);
+    CHECK(stack->ops->sendv(sock, &(struct iovec){"down", 4}, 1) == 4);
+    for (int i = 0; i < 30 && counter("tcp_tx_other_way") == before; i++) /* the kernel may say it up to a second later */
+        poll_for(100 * SF_MS);
+    CHECK(counter("tcp_tx_other_way") > before);
+    enter(there);
+    DO("ip link set v1 up");
+    enter(here);
+    CHECK(is_read(peer, "down", 5 * SF_SEC) && counter("tcp_tx_no_way") == 0);
+    stack->ops->abort(sock);
+    close(peer);
+    close(listener);
+}
+
 int main(void)
 {
     join_namespaces();
@@ -284,6 +338,7 @@ int main(void)
     test_connect();
     test_not_that_way();
     test_path_mtu();
+    test_another_way();
     stack->ops->destroy(stack);
     return 0;
 }
