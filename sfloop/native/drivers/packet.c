@@ -40,6 +40,7 @@
 #define SLOT_MAX 131072u
 #define RING_BYTES_MAX (1u << 30) /* memory of the kernel's, which it does not take back from others for it */
 #define SEND_BUFFER (4 << 20)
+#define RECEIVE_BUFFER (32 << 20) /* of frames that are longer than a slot: the kernel queues them beside the ring */
 
 struct packet {
     struct sf_driver base;
@@ -365,14 +366,20 @@ static int open_socket(struct packet *p, char *message)
     }
 }
 
+static void set_buffer(const struct packet *p, int force, int name, int size)
+{
+    if (setsockopt(p->fd, SOL_SOCKET, force, &size, sizeof(size)) < 0)
+        setsockopt(p->fd, SOL_SOCKET, name, &size, sizeof(size));
+}
+
 /* None of these is needed; what the kernel refuses is done without. */
 static void set_options(struct packet *p)
 {
-    int on = 1, size = SEND_BUFFER;
+    int on = 1;
 
     setsockopt(p->fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on));
-    if (setsockopt(p->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
-        setsockopt(p->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    set_buffer(p, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER);
+    set_buffer(p, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
 }
 
 /* A ring of slots that hold a frame of the interface with a VLAN tag left in it. */

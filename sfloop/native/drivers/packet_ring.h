@@ -15,7 +15,7 @@
  * stream together (GRO), or the sender on this machine has left cutting them to the hardware (TSO on a veth pair). The
  * kernel hands it over whole by the socket's receive queue, beside the slot with its beginning (PACKET_COPY_THRESH).
  */
-enum { SF_PACKET_LARGE = 16, SF_PACKET_LARGE_ROOM = 65536 + 64 };
+enum { SF_PACKET_LARGE = 64 /* as many as a burst may bring */, SF_PACKET_LARGE_ROOM = 65536 + 64 };
 
 struct sf_packet_large {
     uint8_t *bytes; /* NULL: not needed yet */
