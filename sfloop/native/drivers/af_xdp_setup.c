@@ -19,6 +19,7 @@
 #define CARRIER_PAUSE (20 * SF_MS)
 /* Where a process has just ended, its queues are released 12 to 20 ms later. */
 #define BUSY_PATIENCE (150 * SF_MS)
+#define RELEASE_PATIENCE SF_SEC /* on a busy machine */
 
 #define ETHERNET_SIZE 18 /* header and one VLAN tag */
 #define RX_FRAMES 65536       /* of each queue: 50 ms of a million packets a second */
@@ -254,6 +255,7 @@ static int open_queues(struct sf_af_xdp_place *place, const struct sf_af_xdp_mod
     int error;
 
     choose_frames(place, mode, count);
+    place->deadline = sf_now() + RELEASE_PATIENCE; /* the program is ours: whoever had the queues has gone */
     error = sf_af_xdp_open_queues(place, count < place->places ? count : place->places, mode, message);
     if (error)
         sf_af_xdp_unbind_queues(place);
