@@ -386,6 +386,9 @@ class Loop(RawFrames):
         """The descriptors that the program has given the loop, or the loop has made for it."""
         if self.is_closed():
             return set()
-        opened = (int(name) for name in os.listdir("/proc/self/fd"))
+        try:
+            opened = [int(name) for name in os.listdir("/proc/self/fd")]
+        except OSError:  # none is left to look by
+            opened = []
         fds = {*self._watched(), *self._listeners, *(fd for fd in opened if self._transport_core(fd) is not None)}
         return fds - {self._ssock.fileno(), self._wakeup_fd()}

@@ -12,9 +12,9 @@ from typing import Any
 _PROTOCOLS = {socket.IPPROTO_UDP: "udp", socket.IPPROTO_TCP: "tcp"}
 _REASONS = {
     "other socket": "a socket that is not this loop's receives there as well",
-    "other loop": "another loop serves the same socket, which was inherited or passed on",
+    "other loop": "another loop serves this TCP port as well, or the same socket",
     "kernel connections": "the kernel has TCP connections at this address and port",
-    "other stations": "other stations, such as macvlan devices, receive by the interface",
+    "other stations": "other stations, such as macvlan devices, receive by the interface, or groups are routed",
     "driver": "the driver refuses the filter",
 }
 

@@ -8,8 +8,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define CLAIMS 16
-
 static struct sf_flow_key key_at(const struct sf_binding *b, uint32_t addr)
 {
     return (struct sf_flow_key){.local_addr = addr, .local_port = b->key.local_port};
@@ -66,75 +64,15 @@ int sf_binding_keys(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_v
 
 /* ---- sockets that several loops serve ---- */
 
-/*
- * Workers of a server inherit one listening socket, and each loop could take its frames. So a loop that serves a socket past the
- * kernel, or would have if it had got the interface, tells others by a socket that is bound to an abstract name: the first free
- * one of CLAIMS. Where there is another claim, the kernel keeps the frames, and each worker gets its share. Abstract names are
- * the network namespace's own, and go with their last descriptor. sfloop/transports/claims.py does the same for loops on the kernel stack.
- */
-static socklen_t name_claim(struct sockaddr_un *name, int ifindex, uint32_t inode, int number)
-{
-    int length;
-
-    memset(name, 0, sizeof(*name));
-    name->sun_family = AF_UNIX;
-    length = snprintf(name->sun_path + 1, sizeof(name->sun_path) - 1, "sfloop/%d/%u/%d", ifindex, inode, number);
-    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
-}
-
-/* A descriptor; -EADDRINUSE: all names are taken; or another negative errno. */
-static int claim(int ifindex, struct sf_binding *b)
-{
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = fd < 0 ? -errno : -EADDRINUSE;
-    struct sockaddr_un name;
-
-    for (int i = 0; i < CLAIMS && rc == -EADDRINUSE; i++) {
-        socklen_t len = name_claim(&name, ifindex, b->inode, i);
-
-        rc = bind(fd, (struct sockaddr *)&name, len) < 0 ? -errno : 0;
-        b->claim_number = i;
-    }
-    if (rc == 0)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return rc;
-}
-
-static bool others_claim(int ifindex, const struct sf_binding *b)
-{
-    struct sockaddr_un name;
-
-    for (int i = 0; i < CLAIMS; i++) {
-        socklen_t len = name_claim(&name, ifindex, b->inode, i);
-
-        if (i == b->claim_number || (connect(b->claim, (struct sockaddr *)&name, len) < 0 && errno == ECONNREFUSED))
-            continue;
-        name.sun_family = AF_UNSPEC; /* no longer connected */
-        connect(b->claim, (struct sockaddr *)&name, sizeof(sa_family_t));
-        return true;
-    }
-    return false;
-}
-
-/* Without a descriptor for it the socket is served all the same: that two loops have inherited it is the rare case. */
+/* A connected socket has no need of a claim: nobody else receives from its peer. */
 static void take_claim(struct sf_tcpip *t, struct sf_binding *b)
 {
-    int rc;
+    bool tcp = b->protocol == IPPROTO_TCP;
 
-    b->unclaimed = false;
-    if (!t->interface.index || !b->inode || b->key.remote_addr || sf_bindings_have(&t->filters, b->inode))
+    if (!t->interface.index || !b->inode || b->key.remote_addr)
         return;
-    rc = claim(t->interface.index, b);
-    b->claim = rc < 0 ? -1 : rc;
-    b->unclaimed = rc == -EADDRINUSE || (rc >= 0 && others_claim(t->interface.index, b));
-}
-
-static void drop_claim(struct sf_binding *b)
-{
-    if (b->claim >= 0)
-        close(b->claim);
-    b->claim = -1;
+    b->claim = sf_claim_take(t, tcp, tcp ? ntohs(b->key.local_port) : b->inode);
+    b->unclaimed = b->claim && sf_claim_is_shared(t, b->claim);
 }
 
 bool sf_bindings_have(const struct sf_filters *filters, uint32_t inode)
@@ -154,7 +92,7 @@ static int release(struct sf_tcpip *t, const struct sf_binding *b, const struct 
 void sf_bindings_claim(struct sf_tcpip *t)
 {
     for (struct sf_binding *b = t->filters.bindings; b; b = b->next) {
-        bool others = b->claim >= 0 ? others_claim(t->interface.index, b) : b->unclaimed;
+        bool others = b->claim && sf_claim_is_shared(t, b->claim);
 
         if (others == b->unclaimed)
             continue;
@@ -166,11 +104,12 @@ void sf_bindings_claim(struct sf_tcpip *t)
 
 void sf_filters_after_fork(struct sf_tcpip *t)
 {
-    for (struct sf_binding *b = t->filters.bindings; b; b = b->next)
-        drop_claim(b);
+    sf_claims_after_fork(t);
     if (t->filters.others_fd >= 0)
         close(t->filters.others_fd);
-    t->filters.others_fd = -1;
+    if (t->filters.stations_fd >= 0)
+        close(t->filters.stations_fd);
+    t->filters.others_fd = t->filters.stations_fd = -1;
 }
 
 /* ---- life ---- */
@@ -201,7 +140,8 @@ static int refusal(struct sf_tcpip *t, const struct sf_binding *b)
 
 static void unlink_binding(struct sf_tcpip *t, struct sf_binding *b)
 {
-    drop_claim(b);
+    sf_claim_drop(t, b->claim);
+    b->claim = NULL;
     if (b->prev)
         b->prev->next = b->next;
     else
@@ -216,7 +156,7 @@ int sf_binding_open(struct sf_tcpip *t, struct sf_binding *b, int fd, uint8_t pr
     struct sf_filters *filters = &t->filters;
     int rc;
 
-    *b = (struct sf_binding){.key = *key, .protocol = protocol, .claim = -1, .inode = sf_others_inode(fd)};
+    *b = (struct sf_binding){.key = *key, .protocol = protocol, .inode = sf_others_inode(fd)};
     b->shared = option(fd, SO_REUSEPORT) || (protocol == IPPROTO_UDP && option(fd, SO_REUSEADDR));
     take_claim(t, b);
     b->open = true;

@@ -15,7 +15,7 @@
 
 void sf_filters_init(struct sf_filters *filters)
 {
-    filters->others_fd = -1;
+    filters->others_fd = filters->stations_fd = -1;
     filters->others_which = -1;
     filters->look_at = SF_NEVER;
 }
@@ -62,22 +62,22 @@ static bool keep_other(void *context, const struct sf_other *other)
     return true;
 }
 
-/* Reads who else has the port, unless that is what was read last. If the kernel does not say, nobody has. */
-static void read_others(struct sf_tcpip *t, enum sf_others_which which, uint16_t port)
+/* Reads who else has the port, unless that is what was read last. False: the kernel does not say. */
+static bool read_others(struct sf_tcpip *t, enum sf_others_which which, uint16_t port)
 {
     struct sf_filters *filters = &t->filters;
 
     if (filters->others_which == (int)which && filters->others_port == port)
-        return;
+        return true;
     filters->n_others = 0;
-    if (filters->others_fd < 0)
-        filters->others_fd = sf_others_open();
     if (filters->others_fd < 0 || sf_others_list(filters->others_fd, which, port, keep_other, filters) < 0) {
         sf_count(t, SF_COUNT_OTHERS_UNKNOWN);
-        return;
+        filters->others_which = -1;
+        return false;
     }
     filters->others_which = (int)which;
     filters->others_port = port;
+    return true;
 }
 
 /* ---- does it matter ---- */
@@ -105,9 +105,13 @@ static bool fits_as_well(const struct sf_filter *f, const struct sf_other *o)
     return !o->local_addr && !f->specific && !o->ipv6;
 }
 
+/* Where the kernel does not say, somebody is taken to be there. */
 static const struct sf_other *find_other(struct sf_tcpip *t, const struct sf_filter *f, enum sf_others_which which)
 {
-    read_others(t, which, f->link.key.local_port);
+    static const struct sf_other unknown;
+
+    if (!read_others(t, which, f->link.key.local_port))
+        return &unknown;
     for (uint32_t i = 0; i < t->filters.n_others; i++) {
         const struct sf_other *o = &t->filters.others[i];
 
@@ -447,4 +451,12 @@ void sf_filters_free(struct sf_tcpip *t)
     free(t->filters.others);
     if (t->filters.others_fd >= 0)
         close(t->filters.others_fd);
+    if (t->filters.stations_fd >= 0)
+        close(t->filters.stations_fd);
+}
+
+void sf_filters_open(struct sf_tcpip *t)
+{
+    t->filters.others_fd = sf_others_open();
+    t->filters.stations_fd = sf_stations_open();
 }

@@ -11,6 +11,7 @@
 #ifndef SF_TCPIP_FILTERS_H
 #define SF_TCPIP_FILTERS_H
 
+#include "claims.h"
 #include "flows.h"
 #include "others.h"
 
@@ -20,9 +21,9 @@ struct sf_tcpip;
 enum sf_filter_why {
     SF_WHY_OURS,         /* it does not */
     SF_WHY_OTHER_SOCKET, /* a socket that this stack does not serve receives there as well */
-    SF_WHY_OTHER_LOOP,   /* another loop serves the same socket as well, which was inherited or passed on */
+    SF_WHY_OTHER_LOOP,   /* another loop serves the same TCP port, or the same socket, which was inherited */
     SF_WHY_CONNECTIONS,  /* the kernel has TCP connections at the address and port */
-    SF_WHY_STATIONS,     /* group frames: other stations (macvlan) receive by the interface */
+    SF_WHY_STATIONS,     /* group frames: other stations (macvlan) receive by the interface, or the kernel routes groups */
     SF_WHY_DRIVER,       /* the driver has refused the filter */
     SF_WHYS,
 };
@@ -52,8 +53,7 @@ struct sf_binding {
     bool open;
     bool shared; /* SO_REUSEADDR of UDP, or SO_REUSEPORT: others may bind to the port */
     bool unclaimed; /* another loop serves this very socket as well */
-    int claim;      /* a descriptor that tells other loops that this one does; -1: none */
-    int claim_number;
+    struct sf_claim *claim; /* that tells other loops that this one does; NULL: none */
     uint32_t inode;
     int n_groups;
     uint32_t groups[SF_BINDING_GROUPS]; /* of a socket that is bound to any address */
@@ -63,7 +63,9 @@ struct sf_filters {
     struct sf_flows udp, tcp;
     struct sf_filter *first;
     struct sf_binding *bindings;
-    int others_fd; /* -1: not opened yet, or refused */
+    struct sf_claim *claims;
+    int others_fd; /* -1: refused */
+    int stations_fd; /* rtnetlink, to ask by; -1: refused */
     bool stations; /* other stations receive by the interface */
     sf_ns stations_until; /* that is believed; 0: not asked yet */
     sf_ns opened; /* the latest binding */
@@ -77,6 +79,8 @@ struct sf_filters {
 };
 
 void sf_filters_init(struct sf_filters *);
+/* The descriptors to ask by, while there are some. An interface's stack alone needs them. */
+void sf_filters_open(struct sf_tcpip *);
 void sf_filters_free(struct sf_tcpip *);
 /* In a forked child: the claims are the parent's. */
 void sf_filters_after_fork(struct sf_tcpip *);
@@ -107,7 +111,9 @@ int sf_binding_keys(struct sf_tcpip *, const struct sf_binding *, sf_binding_vis
 void sf_bindings_claim(struct sf_tcpip *);
 bool sf_bindings_have(const struct sf_filters *, uint32_t inode);
 
-/* stations.c: other stations receive by the interface: macvlan devices, here or in containers. */
+/* stations.c: other stations receive by the interface (macvlan devices, here or in containers), or the kernel routes groups that
+ * come by it. If that cannot be told they do. */
+int sf_stations_open(void);
 bool sf_stations_exist(const struct sf_tcpip *);
 
 #endif

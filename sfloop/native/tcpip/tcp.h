@@ -20,6 +20,7 @@
 
 #include <netinet/in.h>
 
+struct sf_claim;
 struct sf_tcpip;
 struct sf_tcp_conn;
 struct sf_tcp_listener;
@@ -95,6 +96,12 @@ struct sf_tcp_port {
 
 /* -EOPNOTSUPP: not a TCP socket of IPv4, or bound to what is not ours. A socket bound to no port is bound now. */
 int sf_tcp_port_name(struct sf_tcpip *, int fd, struct sockaddr_in *local);
+/* A listener's: it also tells other loops that there are connections, for as long as there are. */
+struct sf_tcp_listeners_port {
+    struct sf_tcp_port port;
+    struct sf_claim *claim;
+};
+
 /* Keeps the port of a connection of our making, with one user. */
 int sf_tcp_port_hold(int fd, struct sf_tcp_port **out);
 /* A listener's port, with one user. */

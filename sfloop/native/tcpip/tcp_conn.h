@@ -115,6 +115,7 @@ struct sf_tcp_conn {
     uint8_t retries; /* of SYN, or zero-window probes */
     uint8_t keep_probes;
     uint8_t mtu_step; /* of the search for a black hole */
+    uint8_t backoff_before; /* the RTO's, when there was a way again */
     bool orphan : 1; /* released: nobody will read */
     bool has_way : 1; /* the template is good */
     bool detour : 1; /* the template is good for segments that the kernel routes (tcp_detour.c) */
@@ -358,6 +359,8 @@ uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *);
 void sf_tcp_update_mss(struct sf_tcp_conn *);
 void sf_tcp_too_big(struct sf_tcp_conn *, uint32_t mtu);
 void sf_tcp_suspect_black_hole(struct sf_tcp_conn *);
+/* The direct way is there, or there again. */
+void sf_tcp_way_is_back(struct sf_tcp_conn *);
 
 /* ---- the end (tcp_close.c, tcp_reset.c) ---- */
 

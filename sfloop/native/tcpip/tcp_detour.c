@@ -11,13 +11,20 @@
 #include <unistd.h>
 
 #define PACKET 65535
+#define SEND_BUFFER (4 << 20)
 
 int sf_tcp_detour_open(struct sf_tcpip *t)
 {
+    int size = SEND_BUFFER;
+
     if (sf_tcpip_is_wire(t))
         return 0;
     t->tcp.detour_fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_RAW);
-    return t->tcp.detour_fd < 0 ? -errno : 0;
+    if (t->tcp.detour_fd < 0)
+        return -errno;
+    if (setsockopt(t->tcp.detour_fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+        setsockopt(t->tcp.detour_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    return 0;
 }
 
 /* Not while the neighbour is being resolved, because the kernel would then send what has to wait. */
@@ -73,11 +80,6 @@ static ssize_t send_packet(int fd, uint8_t *packet, size_t len)
     return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static bool is_full(int error)
-{
-    return error == EAGAIN || error == ENOBUFS || error == ENOMEM;
-}
-
 /*
  * A reset guard (drivers/reset_guard.c) holds back resets that look like the kernel's: without ACK, and with a window of 0. The
  * window of a reset means nothing, so ours have another one.
@@ -104,10 +106,6 @@ int sf_tcp_detour_emit(struct sf_tcpip *t, const struct sf_tcp_template *templat
         sf_count(t, SF_COUNT_TCP_TX_OTHER_WAY);
         return 0;
     }
-    if (size && is_full(errno)) {
-        sf_count(t, SF_COUNT_TX_FULL);
-        return -EAGAIN;
-    }
-    sf_count(t, SF_COUNT_TCP_TX_LOST);
+    sf_count(t, SF_COUNT_TCP_TX_LOST); /* a full queue loses segments, as a router's does, and the sender slows down */
     return size && errno != EMSGSIZE ? 0 : -EMSGSIZE;
 }

@@ -45,12 +45,24 @@ void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
     sf_tcp_output(c); /* what was too long is lost, and goes in smaller pieces */
 }
 
+/* What was lost while there was no way, or another one, says nothing of how large segments may be. */
+void sf_tcp_way_is_back(struct sf_tcp_conn *c)
+{
+    c->backoff_before = c->loss.rtt.backoff;
+    if (!c->mtu_step)
+        return;
+    c->mtu_step = 0;
+    sf_tcp_update_mss(c);
+}
+
 void sf_tcp_suspect_black_hole(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
     uint32_t steps = sizeof(step_mtu) / sizeof(step_mtu[0]);
 
-    if (sf_tcpip_is_wire(t) || c->loss.rtt.backoff < BLACK_HOLE_AFTER || c->mtu_step + 1u >= steps ||
+    if (c->loss.rtt.backoff < c->backoff_before)
+        c->backoff_before = 0; /* something has arrived since */
+    if (sf_tcpip_is_wire(t) || !c->has_way || c->loss.rtt.backoff < c->backoff_before + BLACK_HOLE_AFTER || c->mtu_step + 1u >= steps ||
         c->loss.nxt - c->loss.una <= 1 || c->loss.mss <= step_mtu[c->mtu_step + 1u])
         return;
     c->mtu_step++;

@@ -111,9 +111,10 @@ static bool reserve(struct sf_tcp_port *port)
 
 struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool reuse_port)
 {
-    struct sf_tcp_port *port = calloc(1, sizeof(*port));
+    struct sf_tcp_listeners_port *whole = calloc(1, sizeof(*whole));
+    struct sf_tcp_port *port = (struct sf_tcp_port *)whole;
 
-    if (!port)
+    if (!whole)
         return NULL;
     *port = (struct sf_tcp_port){
         .fd = -1, .users = 1, .filter = filter_of(key), .listeners = true, .reuse_port = reuse_port};
@@ -164,7 +165,9 @@ void sf_tcp_port_drop(struct sf_tcpip *t, struct sf_tcp_port *port)
         t->driver->fast.control->filter_del(t->driver, &port->filter);
     if (port->fd >= 0)
         close(port->fd);
-    if (!port->listeners && port->held_by)
+    if (port->listeners)
+        sf_claim_drop(t, ((struct sf_tcp_listeners_port *)port)->claim);
+    else if (port->held_by)
         sf_tcp_port_drop(t, port->held_by);
     free(port);
 }
@@ -216,8 +219,11 @@ void sf_tcp_ports_part(struct sf_tcpip *t, const struct sf_flow_key *listener)
 
 void sf_tcp_port_orphaned(struct sf_tcpip *t, struct sf_tcp_port *port)
 {
+    struct sf_tcp_listeners_port *whole = (struct sf_tcp_listeners_port *)port;
     struct sf_flow_key local = {.local_addr = port->filter.local_addr, .local_port = port->filter.local_port};
 
+    if (t->interface.index)
+        whole->claim = sf_claim_take(t, true, ntohs(local.local_port));
     if (port->fd < 0 && !reserve(port)) {
         t->tcp.reserve_at = 0;
         port->next = t->tcp.unreserved;

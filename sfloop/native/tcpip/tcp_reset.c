@@ -45,7 +45,9 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
         make_template(t, bare, hop.mac, &template);
         return sf_tcp_emit_frame(t, &template, &bare->segment, NULL, 0, 0);
     }
-    if (sf_tcp_may_detour(t, way))
+    /* A reset is sent once, so it does not wait for the neighbour: the kernel keeps it until the neighbour has answered. */
+    if (sf_tcp_may_detour(t, way) ||
+        (way == SF_WAY_UNRESOLVED && bare->segment.flags & SF_TCP_RST && t->tcp.detour_fd >= 0))
         return sf_tcp_send_detour(t, bare);
     if (way == SF_WAY_UNRESOLVED)
         sf_path_provoke(t, bare->key.remote_addr, bare->key.local_addr);

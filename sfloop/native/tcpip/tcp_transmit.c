@@ -75,8 +75,11 @@ __attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
     const struct sf_flow_key *key = &c->ep.flow.key;
     struct sf_hop hop = {.src = key->local_addr};
     enum sf_way way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
+    bool had_way = c->has_way;
 
     c->has_way = way == SF_WAY_DIRECT && build(c, &hop);
+    if (c->has_way && !had_way)
+        sf_tcp_way_is_back(c);
     c->detour = sf_tcp_may_detour(t, way) && take_detour(c);
     if (way == SF_WAY_UNRESOLVED)
         sf_path_provoke(t, key->remote_addr, key->local_addr);

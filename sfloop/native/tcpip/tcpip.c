@@ -286,6 +286,7 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
 
     if (rc < 0 || sf_tcpip_is_wire(t))
         return rc;
+    sf_filters_open(t);
     rc = sf_netlink_open(&t->netlink);
     if (rc == 0)
         rc = sf_host_groups_open(&t->host_groups);

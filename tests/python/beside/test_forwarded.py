@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -210,3 +211,24 @@ def test_a_group_reaches_another_station(past: Program) -> None:
         texts = [b"%d" % i for i in range(10)]
         assert past.run(main()) == texts
         assert [member.recv(100) for _ in range(10)] == texts
+
+
+def test_a_group_that_the_host_routes(past: Program) -> None:
+    """With a multicast router at the interface the kernel keeps group frames, because it forwards them."""
+    link, group = past.link, "239.1.1.1"
+    with link.near.socket(socket.SOCK_RAW, 2) as router:  # IGMP
+        router.setsockopt(socket.IPPROTO_IP, 200, 1)  # MRT_INIT
+        interface = struct.pack("=HBBI4s4s", 0, 0, 1, 0, socket.inet_aton(NEAR), bytes(4))
+        router.setsockopt(socket.IPPROTO_IP, 202, interface)  # MRT_ADD_VIF
+        ours = link.near.socket()
+        ours.bind((group, UDP_PORT))
+        ours.setblocking(False)
+
+        async def main() -> None:
+            transport, _ = await past.loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=ours)
+            assert past.flow("udp", group, UDP_PORT)["by"] == "kernel"
+            assert "routed" in past.flow("udp", group, UDP_PORT)["why"]
+            transport.close()
+            await asyncio.sleep(0)
+
+        past.run(main())

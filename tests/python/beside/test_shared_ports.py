@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -298,3 +299,42 @@ def test_the_port_stays_reserved_while_connections_last(past: Program) -> None:
         await asyncio.wait_for(made.wait_closed(), 3)
 
     past.run(main())
+
+
+def test_an_old_server_drains_beside_a_new_one(link: Link) -> None:
+    """A graceful restart: the old server's connections go on while the new one has the port. Only packet has two loops."""
+    with opened(link, "packet") as old, opened(link, "packet") as new:
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(100):
+                writer.write(data)
+            writer.close()
+
+        async def start() -> asyncio.Server:
+            return await asyncio.start_server(serve, NEAR, PORT)
+
+        server_of_old = old.run(start())
+        thread = threading.Thread(target=old.loop.run_forever)
+        thread.start()
+        client = link.far.socket(socket.SOCK_STREAM)
+        client.connect((NEAR, PORT))
+        client.sendall(b"before")
+        assert client.recv(100) == b"before"
+        old.loop.call_soon_threadsafe(server_of_old.close)
+        time.sleep(0.2)
+
+        async def beside() -> None:
+            made = await start()
+            for i in range(20):
+                await asyncio.sleep(0.1)
+                client.sendall(b"%d" % i)
+                assert await asyncio.to_thread(client.recv, 100) == b"%d" % i
+            made.close()
+            await made.wait_closed()
+
+        try:
+            new.run(beside())
+        finally:
+            client.close()
+            old.loop.call_soon_threadsafe(old.loop.call_later, 0.1, old.loop.stop)
+            thread.join()
