@@ -219,6 +219,15 @@ soak-quick: $(VENV)/with-test ## the same for seconds
 	$(build)
 	@$(BIN)/python tests/soak/run.py --quick $(ARGS)
 
+.PHONY: soak-beside soak-beside-quick
+soak-beside: $(VENV)/with-test ## sfloop killed and started again beside other programs, 10 minutes a driver (as root)
+	$(build)
+	@$(BIN)/python tests/soak/beside.py $(ARGS)
+
+soak-beside-quick: $(VENV)/with-test ## the same in less than a minute
+	$(build)
+	@$(BIN)/python tests/soak/beside.py --quick $(ARGS)
+
 # ---- releasing ----
 
 .PHONY: wheel
