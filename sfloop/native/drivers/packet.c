@@ -202,9 +202,7 @@ static int packet_sniff(struct sf_driver *driver, bool on)
     if (setsockopt(p->fd, SOL_PACKET, on ? PACKET_ADD_MEMBERSHIP : PACKET_DROP_MEMBERSHIP, &promiscuous,
                    sizeof(promiscuous)) < 0)
         return -errno;
-    if (!on)
-        return sf_packet_program_filter(&p->program, p->fd);
-    return setsockopt(p->fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){0}, sizeof(int)) < 0 ? -errno : 0;
+    return on ? sf_packet_program_filter_nothing(&p->program, p->fd) : sf_packet_program_filter(&p->program, p->fd);
 }
 
 /*

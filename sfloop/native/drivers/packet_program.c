@@ -27,13 +27,14 @@
 #define TCX_DROP 2
 #define WHOLE_FRAME (-1)
 
-enum label { PORTS = SF_FLOW_LABELS, ADDRESSED, LABELS };
+enum label { PORTS = SF_FLOW_LABELS, ADDRESSED, DECIDED, NO_ENTRY, LABELS };
 
 _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 
 enum {
     SCRATCH = BPF_REG_2,
     CONTEXT = BPF_REG_6, /* from here on they survive calls */
+    MATCHES = BPF_REG_7,
     FRAME_KIND = SF_FLOW_FRAME_KIND,
     FRAME_POINTER = BPF_REG_10,
 };
@@ -121,19 +122,61 @@ static void build_key(struct sf_bpf_code *code)
     sf_bpf_store(code, BPF_H, FRAME_POINTER, KEY(remote_port), SCRATCH);
 }
 
-static void write_program(struct sf_bpf_code *code, const struct sf_flow_program *program, int match, int miss)
+/* MATCHES becomes 1 if the frame is ours, else 0. */
+static void decide(struct sf_bpf_code *code, const struct sf_flow_program *flow)
 {
-    sf_bpf_begin(code);
-    sf_bpf_alu(code, BPF_MOV, CONTEXT, BPF_REG_1);
+    sf_bpf_alu_value(code, BPF_MOV, MATCHES, 0);
     check_mac(code);
     read_ipv4(code);
     check_protocol(code);
     build_key(code);
-    sf_flow_match(code, program);
-    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, match);
-    sf_bpf_exit(code);
+    sf_flow_match(code, flow);
+    sf_bpf_alu_value(code, BPF_MOV, MATCHES, 1);
     sf_bpf_label(code, SF_FLOW_PASS);
-    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, miss);
+}
+
+/* Register 0 points to this CPU's decision. The key, which is 0, goes where the flow's key was. */
+static void find_decision(struct sf_bpf_code *code, int decisions)
+{
+    sf_bpf_store_value(code, BPF_W, FRAME_POINTER, SF_FLOW_KEY_AT, 0);
+    sf_bpf_map(code, BPF_REG_1, decisions);
+    sf_bpf_alu(code, BPF_MOV, BPF_REG_2, FRAME_POINTER);
+    sf_bpf_alu_value(code, BPF_ADD, BPF_REG_2, SF_FLOW_KEY_AT);
+    sf_bpf_call(code, BPF_FUNC_map_lookup_elem);
+    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, NO_ENTRY); /* never: the verifier asks for it */
+}
+
+/* Lets matches into the ring, or `everything`. */
+static void write_filter(struct sf_bpf_code *code, const struct sf_packet_program *program, bool everything)
+{
+    sf_bpf_begin(code);
+    sf_bpf_alu(code, BPF_MOV, CONTEXT, BPF_REG_1);
+    decide(code, &program->flow);
+    if (program->decisions >= 0) {
+        find_decision(code, program->decisions);
+        sf_bpf_store(code, BPF_W, BPF_REG_0, 0, MATCHES);
+        sf_bpf_label(code, NO_ENTRY);
+    }
+    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, 0);
+    if (!everything)
+        sf_bpf_jump_if_value(code, BPF_JEQ, MATCHES, 0, DECIDED);
+    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, WHOLE_FRAME);
+    sf_bpf_label(code, DECIDED);
+    sf_bpf_exit(code);
+}
+
+/* Reads and forgets the decision: a frame that the filter has not seen is the kernel's. */
+static void write_tcx(struct sf_bpf_code *code, const struct sf_packet_program *program)
+{
+    sf_bpf_begin(code);
+    find_decision(code, program->decisions);
+    sf_bpf_load(code, BPF_W, MATCHES, BPF_REG_0, 0);
+    sf_bpf_store_value(code, BPF_W, BPF_REG_0, 0, 0);
+    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, TCX_DROP);
+    sf_bpf_jump_if_value(code, BPF_JNE, MATCHES, 0, DECIDED);
+    sf_bpf_label(code, NO_ENTRY);
+    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, TCX_NEXT);
+    sf_bpf_label(code, DECIDED);
     sf_bpf_exit(code);
 }
 
@@ -154,20 +197,38 @@ static void explain(const char *what, int error, const char *log, char *message)
         snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot make %s: %s", what, strerror(-error));
 }
 
-static int load(const struct sf_flow_program *program, bool tcx, int *fd, char *message)
+static int make_decisions(struct sf_packet_program *program, char *message)
+{
+    const struct sf_bpf_map_kind kind = {
+        "sfloop_decision", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(uint32_t), sizeof(uint32_t), 1, 0,
+    };
+
+    program->decisions = sf_bpf_create_map(&kind);
+    if (program->decisions >= 0)
+        return 0;
+    explain("the map of decisions", program->decisions, "", message);
+    return program->decisions;
+}
+
+enum purpose { FILTER, FILTER_NOTHING, TCX };
+
+static int load(const struct sf_packet_program *program, enum purpose purpose, int *fd, char *message)
 {
     const struct sf_bpf_program_kind kind = {
         .name = SF_FLOW_PROGRAM_NAME,
-        .type = tcx ? BPF_PROG_TYPE_SCHED_CLS : BPF_PROG_TYPE_SOCKET_FILTER,
+        .type = purpose == TCX ? BPF_PROG_TYPE_SCHED_CLS : BPF_PROG_TYPE_SOCKET_FILTER,
     };
     char log[SF_BPF_LOG_SIZE];
     struct sf_bpf_code code;
 
-    write_program(&code, program, tcx ? TCX_DROP : WHOLE_FRAME, tcx ? TCX_NEXT : 0);
+    if (purpose == TCX)
+        write_tcx(&code, program);
+    else
+        write_filter(&code, program, purpose == FILTER_NOTHING);
     *fd = sf_bpf_load_program(&code, &kind, log);
     if (*fd >= 0)
         return 0;
-    explain(tcx ? "the tcx program that keeps flows from the kernel" : "the packet socket's filter of flows", *fd, log,
+    explain(purpose == TCX ? "the tcx program that keeps flows from the kernel" : "the packet socket's filter of flows", *fd, log,
             message);
     return *fd;
 }
@@ -181,19 +242,37 @@ int sf_packet_program_open(struct sf_packet_program *program, bool tcx, char *me
     if (error)
         explain("the map of flows", error, "", message);
     if (!error && tcx)
-        error = load(&program->flow, true, &program->flow.program, message);
+        error = make_decisions(program, message);
+    if (!error && tcx)
+        error = load(program, TCX, &program->flow.program, message);
     if (!error)
-        error = load(&program->flow, false, &program->filter, message);
+        error = load(program, FILTER, &program->filter, message);
     if (error)
         sf_packet_program_close(program);
     return error;
 }
 
+static int set_filter(int socket, int filter)
+{
+    return setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &filter, sizeof(filter)) < 0 ? -errno : 0;
+}
+
 int sf_packet_program_filter(struct sf_packet_program *program, int fd)
 {
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &program->filter, sizeof(program->filter)) < 0)
-        return -errno;
-    return 0;
+    return set_filter(fd, program->filter);
+}
+
+/* The socket keeps the program. */
+int sf_packet_program_filter_nothing(const struct sf_packet_program *program, int fd)
+{
+    char message[SF_DRIVER_ERROR_SIZE];
+    int filter, error = load(program, FILTER_NOTHING, &filter, message);
+
+    if (error)
+        return error;
+    error = set_filter(fd, filter);
+    close(filter);
+    return error;
 }
 
 void sf_packet_program_close(struct sf_packet_program *program)
@@ -201,5 +280,8 @@ void sf_packet_program_close(struct sf_packet_program *program)
     if (program->filter >= 0)
         close(program->filter);
     program->filter = -1;
+    if (program->decisions >= 0)
+        close(program->decisions);
+    program->decisions = -1;
     sf_flow_program_close(&program->flow);
 }
