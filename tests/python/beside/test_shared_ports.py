@@ -302,7 +302,7 @@ def test_the_port_stays_reserved_while_connections_last(past: Program) -> None:
 
 
 def test_an_old_server_drains_beside_a_new_one(link: Link) -> None:
-    """A graceful restart: the old server's connections go on while the new one has the port. Only packet has two loops."""
+    """A graceful restart: the old server's connections go on. Only packet has two loops on an interface."""
     with opened(link, "packet") as old, opened(link, "packet") as new:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
