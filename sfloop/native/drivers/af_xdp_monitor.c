@@ -77,7 +77,7 @@ void sf_af_xdp_monitor_close(struct sf_af_xdp_monitor *monitor)
     close_descriptor(&monitor->epoll);
 }
 
-/* What a notification says is not looked at: the driver asks the kernel how things are now. */
+/* The driver does not read the notifications: it asks the kernel how things are now. */
 static void read_empty(int fd)
 {
     char message[4096];

@@ -169,7 +169,7 @@ static int attach(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mo
 
 /* ---- modes ---- */
 
-/* What another mode would not help with. */
+/* Another mode would not help with these errors. */
 static bool is_final(int error)
 {
     return error == -EBUSY || error == -EPERM || error == -ENOBUFS || error == -ENETDOWN || error == -ENOMEM;

@@ -41,7 +41,7 @@ struct sf_flow_config {
     uint16_t any_address; /* not 0: there are flows whose local address is 0 */
 };
 
-/* Which of `changes` is the protocol's. */
+/* The place in `changes` of the protocol's count. */
 #define SF_FLOW_CHANGES(protocol) ((protocol) == 6 /* IPPROTO_TCP */ ? 1 : 0)
 
 /* File descriptors; -1: none. */

@@ -1,4 +1,4 @@
-/* What the kernel says of a network device as a part of others: its kind, its carrier, the device it is a port of. */
+/* A network device as a part of others, as the kernel describes it: its kind, its carrier, the device it is a port of. */
 #ifndef SF_DRIVERS_LINK_INFO_H
 #define SF_DRIVERS_LINK_INFO_H
 

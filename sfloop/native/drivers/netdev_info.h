@@ -1,4 +1,4 @@
-/* What the kernel says of a device's XDP and its queues by the netdev family of generic netlink (Linux 6.3 and later). */
+/* A device's XDP features and its queues, by the netdev family of generic netlink (Linux 6.3 and later). */
 #ifndef SF_DRIVERS_NETDEV_INFO_H
 #define SF_DRIVERS_NETDEV_INFO_H
 

@@ -180,7 +180,7 @@ static void pcap_close(struct sf_driver *driver)
     free(p);
 }
 
-/* What is buffered is the parent's to write. */
+/* The parent writes what is buffered. */
 static void pcap_abandon(struct sf_driver *driver)
 {
     struct pcap_driver *p = pcap_of(driver);

@@ -150,7 +150,7 @@ static void trace_close(struct sf_driver *driver)
     free(t);
 }
 
-/* What is buffered is the parent's to write. */
+/* The parent writes what is buffered. */
 static void trace_abandon(struct sf_driver *driver)
 {
     struct trace_driver *t = trace_of(driver);

@@ -166,7 +166,7 @@ static struct sf_side_scratch *scratch_of(struct sf_tcpip *t)
     return scratch;
 }
 
-/* What a socket is asked to say of each datagram: where it came in, and whether it came in fragments. */
+/* Asks the socket to say of each datagram where it came in, and whether it came in fragments. */
 void sf_side_details_on(struct sf_udp_socket *s)
 {
     if (!s->tcpip->interface.index)

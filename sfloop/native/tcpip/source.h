@@ -1,4 +1,4 @@
-/* Which source addresses a received packet may have. */
+/* The source addresses that a received packet may have. */
 #ifndef SF_TCPIP_SOURCE_H
 #define SF_TCPIP_SOURCE_H
 
@@ -8,7 +8,7 @@ struct sf_tcpip;
 
 struct sf_sources {
     uint64_t latest; /* the last one that was found good; what is no IPv4 address: none */
-    /* What the interface's settings allow, as read a moment ago: sources of the host's own (accept_local), of 127/8
+    /* The interface's settings, as read a moment ago: they allow sources of the host's own (accept_local), of 127/8
      * (route_localnet). */
     bool own, loopback;
     sf_ns settings_until;
