@@ -311,7 +311,7 @@ uint32_t sf_tcp_rcv_least(const struct sf_tcp_conn *);
 void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
 /* Makes the ring as small as what it holds in order. There is nothing out of order. */
 void sf_tcp_rcv_trim(struct sf_tcp_conn *);
-/* What the room is for decides what is done for it when memory is short. */
+/* The use of the room, which decides how much is done for it when memory is short. */
 enum sf_tcp_room {
     SF_TCP_ROOM_LATER, /* data out of order: nothing */
     SF_TCP_ROOM_NEXT,  /* data in order: others' out-of-order data is dropped, and there is always a least */

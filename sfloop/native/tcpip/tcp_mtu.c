@@ -45,7 +45,7 @@ void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
     sf_tcp_output(c); /* what was too long is lost, and goes in smaller pieces */
 }
 
-/* What was lost while there was no way, or another one, says nothing of how large segments may be. */
+/* Segments that were lost while there was no way, or another one, say nothing of how large segments may be. */
 void sf_tcp_way_is_back(struct sf_tcp_conn *c)
 {
     c->backoff_before = c->loss.rtt.backoff;

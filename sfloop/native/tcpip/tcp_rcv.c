@@ -64,7 +64,7 @@ static uint32_t copy_what_fits(struct sf_tcp_conn *c, const uint8_t *data, uint3
     return len;
 }
 
-/* What lies in frames, from ring_end on, was not acknowledged yet: the peer still has it. */
+/* Data in frames, from ring_end on, was not acknowledged yet: the peer still has it. */
 static void take_back(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;

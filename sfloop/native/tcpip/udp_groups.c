@@ -1,5 +1,5 @@
 /*
- * Which groups' datagrams a socket takes. The joins are the side socket's, so the kernel is asked, and its answer is believed
+ * The groups whose datagrams a socket takes. The joins are the side socket's, so the kernel is asked, and its answer is believed
  * for a while.
  *
  * The question may have to wait for a lock that the kernel holds while interfaces change, so it is asked when a datagram came for

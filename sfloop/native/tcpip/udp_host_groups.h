@@ -1,5 +1,5 @@
 /*
- * Which groups this host takes at the interface, and from which sources: what all programs together have joined. The kernel is
+ * The groups that this host takes at the interface, and from which sources: those that all programs together have joined. The kernel is
  * asked as for the route of a received packet, which is the very check that it makes itself.
  */
 #ifndef SF_TCPIP_UDP_HOST_GROUPS_H

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from harness import programs
-from harness.link import INTERFACE, NEAR, Link, made_link, unavailable
+from harness.link import INTERFACE, NEAR, Link
 
 import sfloop
 
@@ -74,15 +74,6 @@ def forking(driver: str, interface: str, how: str, namespace: str | None = None)
         yield made
     finally:
         made.end()
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
 
 
 def kinds_of_sockets(child: int) -> set[str]:

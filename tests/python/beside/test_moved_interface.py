@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from harness.link import INTERFACE, NEAR, Link, Side, ip, made_link, unavailable
+from harness.link import INTERFACE, NEAR, Link, Side, ip
 
 import sfloop
 from sfloop.ethernet import EthernetProtocol, Flow
@@ -26,15 +26,6 @@ class Echo(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self.transport.sendto(data, addr)
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
 
 
 @contextmanager

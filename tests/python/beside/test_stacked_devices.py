@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import stacked
-from harness.link import FAR, Link, Side, made_link, unavailable
+from harness.link import FAR, Link, Side
 from stacked import Device, Maker
 
 import sfloop
@@ -36,15 +36,6 @@ REFUSED = [
 ]
 BOND = "is a bond.*packet driver.*veth0"
 PAYLOADS = [random.Random(size).randbytes(size) for size in (1, 100, 1000, 1300)]
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
 
 
 def open_loop(link: Link, device: Device, driver: str) -> sfloop.Loop:
