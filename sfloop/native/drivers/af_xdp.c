@@ -1,12 +1,11 @@
 /*
- * The af_xdp driver: what is called every turn, and sleeping. Opening is af_xdp_setup.c, the rings are af_xdp_rings.c.
+ * The af_xdp driver: sending, control, and sleeping. Receiving is af_xdp_receive.c, opening af_xdp_setup.c, the rings af_xdp_rings.c.
  *
  * Everything that needs a privilege is done by the time sf_driver_af_xdp_open() returns: filters are entries of a map whose descriptor
  * is held, and sending and receiving work on rings, so the process may drop its capabilities then.
  */
 #define _GNU_SOURCE 1
-#include "af_xdp_monitor.h"
-#include "af_xdp_setup.h"
+#include "af_xdp_driver.h"
 #include "driver_util.h"
 
 #include <errno.h>
@@ -20,152 +19,7 @@
 #define SOL_XDP 283
 #endif
 
-#define PIECES_MAX 40 /* of a received frame: merged segments of 64 KiB in buffers of 2048 bytes, less their headroom */
 #define COPY_BATCH 32 /* descriptors that the kernel sends in one call when it copies */
-
-/* A received frame's token: its address in the memory, and above that the index of its socket. */
-#define TOKEN_SHIFT 48
-#define TOKEN_ADDRESS ((UINT64_C(1) << TOKEN_SHIFT) - 1)
-
-struct af_xdp {
-    struct sf_driver base;
-    struct sf_xsk *xsk;
-    uint32_t queues, turn; /* which queue is read first */
-    int whole_burst;       /* a burst that has room for any frame, or is as large as bursts are */
-    uint32_t in_flight;    /* frames committed that have not come back */
-    bool zero_copy;
-    bool stalled; /* the kernel has not taken all that was published */
-    bool down;    /* the interface, the last time we sent */
-    bool dead;
-    bool told_dead;
-    uint32_t *free_frames; /* of those to send from: a stack, so that the warmest is used first */
-    uint32_t free_count;
-    uint32_t tx_max, piece_max, mtu_at_open;
-    struct sf_driver_stats stats;
-    int epoll;
-    struct sf_af_xdp_monitor monitor;
-    struct sf_af_xdp_place place;
-};
-
-static inline struct af_xdp *driver_of(struct sf_driver *driver)
-{
-    return (struct af_xdp *)driver;
-}
-
-/* ---- receiving ---- */
-
-static void wake_receiver(struct af_xdp *x, const struct sf_xsk *xsk)
-{
-    x->stats.wakeups++;
-    (void)recvfrom(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
-}
-
-static inline void recycle(struct sf_xsk *xsk, uint64_t address)
-{
-    if (SF_LIKELY(xsk->recycled_count < xsk->sizes.rx_frames)) /* more come back than there are: the caller's mistake */
-        xsk->recycled[xsk->recycled_count++] = address & xsk->frame_mask;
-}
-
-static void refill(struct af_xdp *x, struct sf_xsk *xsk)
-{
-    if (sf_xsk_refill(xsk))
-        wake_receiver(x, xsk);
-}
-
-static inline void lend(struct af_xdp *x, const struct sf_xsk *xsk, const struct xdp_desc *desc, struct sf_frame *frame)
-{
-    frame->data = xsk->memory + desc->addr;
-    frame->len = desc->len;
-    frame->flags = SF_FRAME_CHECKSUM_UNSURE | (desc->options & XDP_PKT_CONTD ? SF_FRAME_MORE : 0);
-    frame->timestamp = 0;
-    frame->token = (uint64_t)(xsk - x->xsk) << TOKEN_SHIFT | desc->addr;
-}
-
-/* Counts a whole frame, without looking at it: the kernel does not tell AF_XDP which sums were left to hardware. */
-static inline void count_frame(struct af_xdp *x, const struct sf_frame *first, const struct sf_frame *last)
-{
-    x->stats.rx_frames++;
-    for (; first <= last; first++)
-        x->stats.rx_bytes += first->len;
-}
-
-/* A frame without an end, or of more pieces than the kernel makes: it would be in the way forever. */
-static void drop_oversized(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready)
-{
-    struct sf_xsk_ring *rx = &xsk->rx;
-    const struct xdp_desc *ring = rx->entries, *desc;
-
-    x->stats.rx_invalid++;
-    do {
-        desc = &ring[rx->position++ & rx->mask];
-        recycle(xsk, desc->addr);
-    } while (--ready && (desc->options & XDP_PKT_CONTD));
-}
-
-/* Takes whole frames. The kernel publishes a frame's pieces together, so one that is cut off is cut off by n. */
-static int take(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready, struct sf_frame *frames, int n)
-{
-    struct sf_xsk_ring *rx = &xsk->rx;
-    const struct xdp_desc *ring = rx->entries;
-    int whole = 0, count = 0;
-
-    for (uint32_t i = 0; i < ready && count < n; i++) {
-        const struct xdp_desc *desc = &ring[(rx->position + i) & rx->mask];
-
-        lend(x, xsk, desc, &frames[count++]);
-        if (desc->options & XDP_PKT_CONTD)
-            continue;
-        count_frame(x, &frames[whole], &frames[count - 1]);
-        whole = count;
-    }
-    rx->position += (uint32_t)whole;
-    if (SF_UNLIKELY(!whole) && (count < n || n >= x->whole_burst)) /* else it waits for a larger burst */
-        drop_oversized(x, xsk, ready);
-    sf_xsk_publish(rx->consumer, rx->position);
-    return whole;
-}
-
-static int receive(struct af_xdp *x, struct sf_xsk *xsk, struct sf_frame *frames, int n)
-{
-    uint32_t ready = sf_xsk_load(xsk->rx.producer) - xsk->rx.position;
-    int taken = 0;
-
-    if (ready)
-        taken = take(x, xsk, ready, frames, n);
-    else if (x->zero_copy && sf_xsk_needs_wakeup(&xsk->fill)) /* the NIC ran dry before the last refill */
-        wake_receiver(x, xsk);
-    if (xsk->recycled_count >= xsk->recycle_batch)
-        refill(x, xsk);
-    return taken;
-}
-
-static void take_back_sent(struct af_xdp *x);
-
-static int af_xdp_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
-{
-    struct af_xdp *x = driver_of(driver);
-    int taken = 0;
-
-    if (x->in_flight)
-        take_back_sent(x);
-    if (SF_UNLIKELY(n <= 0))
-        return 0;
-    if (SF_LIKELY(x->queues == 1))
-        return receive(x, x->xsk, frames, n);
-    for (uint32_t i = 0; i < x->queues && taken < n; i++) {
-        taken += receive(x, &x->xsk[x->turn], frames + taken, n - taken);
-        x->turn = x->turn + 1 < x->queues ? x->turn + 1 : 0;
-    }
-    return taken;
-}
-
-static void af_xdp_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
-{
-    struct af_xdp *x = driver_of(driver);
-
-    for (int i = 0; i < n; i++)
-        recycle(&x->xsk[frames[i].token >> TOKEN_SHIFT], frames[i].token & TOKEN_ADDRESS);
-}
 
 /* ---- sending, by the first socket ---- */
 
@@ -223,7 +77,7 @@ static void collect_completed(struct af_xdp *x)
     sf_xsk_publish(completion->consumer, completion->position);
 }
 
-static void take_back_sent(struct af_xdp *x)
+void sf_af_xdp_take_back_sent(struct af_xdp *x)
 {
     collect_completed(x);
     if (SF_UNLIKELY(x->stalled) && !x->down && !x->dead)
@@ -232,7 +86,7 @@ static void take_back_sent(struct af_xdp *x)
 
 static void af_xdp_tx_flush(struct sf_driver *driver)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
     struct sf_xsk *xsk = x->xsk;
     uint32_t published = __atomic_load_n(xsk->tx.producer, __ATOMIC_RELAXED);
 
@@ -268,7 +122,7 @@ static int check_alive(struct af_xdp *x)
 
 static int af_xdp_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
     uint32_t size = x->piece_max, count = len <= size ? 1 : (len + size - 1) / size;
 
     if (SF_UNLIKELY(x->dead || x->down) && check_alive(x))
@@ -293,7 +147,7 @@ static int af_xdp_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_f
 
 static void af_xdp_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, int n)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
 
     while (n > 0)
         x->free_frames[x->free_count++] = (uint32_t)pieces[--n].token;
@@ -314,7 +168,7 @@ static bool is_sendable(const struct af_xdp *x, const struct sf_frame *pieces, i
 
 static void af_xdp_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
     struct sf_xsk_ring *tx = &x->xsk->tx;
     struct xdp_desc *ring = tx->entries;
 
@@ -384,7 +238,7 @@ static void check_monitor(struct af_xdp *x)
 
 static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
     const struct sf_af_xdp_place *place = &x->place;
 
     check_monitor(x);
@@ -403,9 +257,10 @@ static void af_xdp_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
 
 static void af_xdp_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
 
     *stats = x->stats;
+    stats->rx_dropped += sf_overflow_lost(&x->place.overflow);
     for (uint32_t i = 0; i < x->queues; i++) {
         struct xdp_statistics kernel = {0};
         socklen_t size = sizeof(kernel);
@@ -421,27 +276,27 @@ static void af_xdp_stats(struct sf_driver *driver, struct sf_driver_stats *stats
 
 static int af_xdp_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
 {
-    return sf_flow_program_add(&driver_of(driver)->place.program, flow);
+    return sf_flow_program_add(&sf_af_xdp_of(driver)->place.program, flow);
 }
 
 static int af_xdp_filter_del(struct sf_driver *driver, const struct sf_flow *flow)
 {
-    return sf_flow_program_del(&driver_of(driver)->place.program, flow);
+    return sf_flow_program_del(&sf_af_xdp_of(driver)->place.program, flow);
 }
 
 static int af_xdp_filter_renew(struct sf_driver *driver, const struct sf_flow *flow)
 {
-    return sf_flow_program_renew(&driver_of(driver)->place.program, flow);
+    return sf_flow_program_renew(&sf_af_xdp_of(driver)->place.program, flow);
 }
 
 static int af_xdp_watch_port(struct sf_driver *driver, uint8_t protocol, uint16_t port, bool on)
 {
-    return sf_flow_program_watch(&driver_of(driver)->place.program, protocol, port, on);
+    return sf_flow_program_watch(&sf_af_xdp_of(driver)->place.program, protocol, port, on);
 }
 
 static uint32_t af_xdp_port_changes(struct sf_driver *driver, uint8_t protocol)
 {
-    return sf_flow_program_changes(&driver_of(driver)->place.program, protocol);
+    return sf_flow_program_changes(&sf_af_xdp_of(driver)->place.program, protocol);
 }
 
 static bool has_work(const struct af_xdp *x)
@@ -449,13 +304,13 @@ static bool has_work(const struct af_xdp *x)
     for (uint32_t i = 0; i < x->queues; i++)
         if (sf_xsk_load(x->xsk[i].rx.producer) != x->xsk[i].rx.position)
             return true;
-    return x->stalled && !x->down && !x->dead;
+    return sf_overflow_waits(&x->place.overflow) || (x->stalled && !x->down && !x->dead);
 }
 
 /* That the interface is gone is reported once; afterwards nothing wakes the loop any more. */
 static int af_xdp_arm(struct sf_driver *driver, int *fd)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
 
     *fd = x->epoll;
     check_monitor(x);
@@ -475,7 +330,7 @@ static void af_xdp_disarm(struct sf_driver *driver)
 
 static void af_xdp_close(struct sf_driver *driver)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
 
     sf_close_descriptor(x->epoll);
     sf_af_xdp_monitor_close(&x->monitor);
@@ -486,7 +341,7 @@ static void af_xdp_close(struct sf_driver *driver)
 
 static void af_xdp_abandon(struct sf_driver *driver)
 {
-    struct af_xdp *x = driver_of(driver);
+    struct af_xdp *x = sf_af_xdp_of(driver);
 
     sf_close_descriptor(x->epoll);
     sf_af_xdp_monitor_close(&x->monitor);
@@ -497,12 +352,12 @@ static void af_xdp_abandon(struct sf_driver *driver)
 
 static int af_xdp_kept_resets(struct sf_driver *driver, struct sf_kept_reset *resets, int n)
 {
-    return sf_reset_guard_take(&driver_of(driver)->place.guard, resets, n);
+    return sf_reset_guard_take(&sf_af_xdp_of(driver)->place.guard, resets, n);
 }
 
 static int af_xdp_kept_resets_fd(struct sf_driver *driver)
 {
-    return driver_of(driver)->place.guard.ring;
+    return sf_af_xdp_of(driver)->place.guard.ring;
 }
 
 static const struct sf_driver_control control = {
@@ -523,8 +378,8 @@ static const struct sf_driver_control control = {
 };
 
 static const struct sf_driver_fast fast = {
-    .rx_burst = af_xdp_rx_burst,
-    .rx_release = af_xdp_rx_release,
+    .rx_burst = sf_af_xdp_rx_burst,
+    .rx_release = sf_af_xdp_rx_release,
     .tx_reserve = af_xdp_tx_reserve,
     .tx_cancel = af_xdp_tx_cancel,
     .tx_commit = af_xdp_tx_commit,
@@ -547,6 +402,8 @@ static int make_descriptors(struct af_xdp *x)
         error = watch(x, x->monitor.epoll);
     for (uint32_t i = 0; i < x->queues && !error; i++)
         error = watch(x, x->xsk[i].fd);
+    if (!error && sf_overflow_is_open(&x->place.overflow))
+        error = watch(x, x->place.overflow.buffer);
     return error;
 }
 
@@ -576,7 +433,7 @@ static int start(struct af_xdp *x, const struct sf_driver_config *config, char *
     x->piece_max = place->sizes.frame_size;
     x->mtu_at_open = place->interface.mtu;
     x->tx_max = place->interface.mtu + SF_ETHERNET_HEADER + SF_VLAN_TAG;
-    x->whole_burst = place->sizes.rx_frames / 2 < PIECES_MAX ? (int)place->sizes.rx_frames / 2 : PIECES_MAX;
+    x->whole_burst = place->sizes.rx_frames / 2 < SF_AF_XDP_PIECES_MAX ? (int)place->sizes.rx_frames / 2 : SF_AF_XDP_PIECES_MAX;
     if ((error = make_free_frames(x)) || (error = make_descriptors(x)))
         snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot open interface '%s' with af_xdp: %s", place->name, strerror(-error));
     return error;

@@ -199,8 +199,10 @@ static int bind_queue(struct sf_af_xdp_place *place, uint32_t index, const struc
         error = bind_patiently(place, index, XDP_USE_NEED_WAKEUP | XDP_COPY);
         place->copied += !error;
     }
-    if (!error)
+    if (!error) {
+        place->xsk[index].overflow = sf_overflow_begin(&place->overflow, queue);
         error = sf_flow_program_set_socket(&place->program, queue, place->xsk[index].fd);
+    }
     return error ? explain_bind(place, queue, mode, error, message) : 0;
 }
 
@@ -285,6 +287,8 @@ void sf_af_xdp_describe(const struct sf_af_xdp_place *place, struct sf_driver_ca
                 place->sizes.rx_frames, place->reduced ? " (no more by RLIMIT_MEMLOCK)" : "", place->sizes.tx_frames,
                 place->sizes.frame_size,
                 place->merged ? ", merged segments" : "");
+    if (sf_overflow_is_open(&place->overflow))
+        sf_mode_add(caps, ", overflow of %zu MiB", place->overflow.size >> 20);
     if (place->copied)
         sf_mode_add(caps, ", %u queue%s copied", place->copied, plural(place->copied));
     if (!sf_flow_program_sees_ports(&place->program))

@@ -9,6 +9,7 @@
 #define SF_DRIVERS_AF_XDP_RINGS_H
 
 #include "sf/base.h"
+#include "xdp_overflow.h"
 
 #include <linux/if_xdp.h>
 #include <stdbool.h>
@@ -45,6 +46,7 @@ struct sf_xsk {
     uint64_t *recycled;
     uint32_t recycled_count;
     uint32_t recycle_batch;
+    struct sf_overflow_queue *overflow; /* NULL: nobody counts the frames that are taken */
     uint8_t *memory;
     uint64_t frame_mask; /* an address within a frame → the frame's own */
     struct sf_xsk_ring fill, tx, completion;

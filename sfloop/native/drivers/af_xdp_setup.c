@@ -25,6 +25,9 @@
 #define RX_FRAMES 65536       /* of each queue: 50 ms of a million packets a second */
 #define RX_BYTES (256u << 20) /* of all queues together, or where there are many: */
 #define RX_FRAMES_MANY 2048
+#define RX_FRAMES_HOT 2048 /* of a socket that has an overflow; with zero copy the NIC's ring has some of them: */
+#define RX_FRAMES_HOT_ZERO_COPY 4096
+#define OVERFLOW_BYTES 2048 /* for a frame: enough for an MTU of 1,500 */
 #define TX_FRAMES 1024
 #define FRAMES_MAX 65536
 #define FRAME_SMALL 2048
@@ -94,7 +97,9 @@ uint32_t sf_af_xdp_ring_size(const struct sf_af_xdp_place *place, uint32_t frame
 {
     uint32_t frames = RX_FRAMES;
 
-    if (place->rx_frames)
+    if (sf_overflow_is_open(&place->overflow))
+        frames = frame_size == FRAME_LARGE ? RX_FRAMES_HOT_ZERO_COPY : RX_FRAMES_HOT;
+    else if (place->rx_frames)
         return place->rx_frames;
     while (frames > RX_FRAMES_MANY && (uint64_t)frames * frame_size * queues > RX_BYTES)
         frames /= 2;
@@ -175,6 +180,21 @@ static bool is_final(int error)
     return error == -EBUSY || error == -EPERM || error == -ENOBUFS || error == -ENETDOWN || error == -ENOMEM;
 }
 
+/* Without it the sockets have all frames themselves. */
+static void open_overflow(struct sf_af_xdp_place *place)
+{
+    uint32_t frames = place->rx_frames ? place->rx_frames : RX_FRAMES;
+
+    if (frames > RX_FRAMES_HOT && !sf_overflow_open(&place->overflow, (size_t)frames * OVERFLOW_BYTES, RX_FRAMES_HOT / 2))
+        place->limits.overflow = &place->overflow;
+}
+
+static void close_overflow(struct sf_af_xdp_place *place)
+{
+    sf_overflow_close(&place->overflow);
+    place->limits.overflow = NULL;
+}
+
 /* Before a program is attached that would take a VLAN's frames for untagged ones. */
 static int check_tags(const struct sf_af_xdp_place *place, char *message)
 {
@@ -192,8 +212,11 @@ static int put_program(struct sf_af_xdp_place *place, const struct sf_af_xdp_mod
 
     place->limits.pieces = pieces;
     place->limits.tag_source = place->tags.told && mode->hook_flags == XDP_FLAGS_DRV_MODE ? place->interface.ifindex : 0;
+    place->limits.many_cpus = mode->hook_flags == XDP_FLAGS_SKB_MODE;
     place->merged = pieces && !place->pieces;
     error = sf_flow_program_load(&place->program, &place->limits, message);
+    if (!error && !place->program.overflows)
+        close_overflow(place);
     if (!error)
         error = check_tags(place, message);
     return error ? error : attach(place, mode, message);
@@ -338,6 +361,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
 
     memset(place, 0, sizeof(*place));
     place->program = SF_FLOW_PROGRAM_NONE;
+    sf_overflow_none(&place->overflow);
     place->guard = SF_RESET_GUARD_NONE;
     place->deadline = sf_now() + BUSY_PATIENCE;
     place->namespace = sf_af_xdp_namespace();
@@ -352,6 +376,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
     error = sf_flow_program_open(&place->program, place->first_queue + place->places, message);
     if (!error) {
         sf_flow_program_set_mac(&place->program, place->interface.mac);
+        open_overflow(place);
         error = try_modes(place, config->mode, message);
     }
     if (error)
@@ -366,6 +391,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
 void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
 {
     sf_flow_program_close(&place->program);
+    sf_overflow_close(&place->overflow);
     sf_reset_guard_close(&place->guard);
     if (place->xsk)
         sf_af_xdp_close_queues(place);
@@ -377,6 +403,7 @@ void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
 void sf_af_xdp_abandon(struct sf_af_xdp_place *place)
 {
     sf_flow_program_close(&place->program);
+    sf_overflow_abandon(&place->overflow);
     sf_reset_guard_close(&place->guard);
     for (uint32_t i = 0; i < place->places; i++)
         if (place->xsk[i].fd >= 0)

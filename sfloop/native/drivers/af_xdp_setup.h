@@ -29,6 +29,7 @@ struct sf_af_xdp_place {
     const struct sf_af_xdp_mode *mode;
     bool native, zero_copy;
     uint32_t rx_frames; /* that were asked for; 0: as many as usual, or as there is memory for */
+    struct sf_overflow overflow; /* holds the frames that are more than the sockets have */
     bool reduced; /* there was no memory for as many frames as usual */
     bool pieces; /* the MTU is so large that a frame may take several buffers */
     /* So may one that the kernel has put together of several, or has not taken apart yet: a virtual peer's. */

@@ -38,7 +38,7 @@
 #define ASIDE_TCI_AT (-18)
 #define TAGS_AT (-24)
 
-enum label { TAGGED = SF_FLOW_LABELS, IPV4, PORTS, GROUP, ADDRESSED, PLAIN, MEASURED, UNTAGGED, LABELS };
+enum label { TAGGED = SF_FLOW_LABELS, IPV4, PORTS, GROUP, ADDRESSED, PLAIN, MEASURED, UNTAGGED, OVERFLOW, LABELS = OVERFLOW + SF_OVERFLOW_LABELS };
 
 _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 
@@ -182,8 +182,27 @@ static void redirect(struct sf_bpf_code *code, int sockets)
     sf_bpf_exit(code);
 }
 
-/* `tag_function`: a kfunc's id; 0: without. */
-static void write_program(struct sf_bpf_code *code, const struct sf_flow_program *program, uint32_t mtu, int tag_function)
+static void overflow(struct sf_bpf_code *code, const struct sf_flow_limits *limits)
+{
+    const struct sf_overflow_program program = {
+        .context = CONTEXT,
+        .protocol_at = KEY(protocol),
+        .first_label = OVERFLOW,
+        .mtu = limits->mtu,
+        .many_cpus = limits->many_cpus,
+    };
+
+    sf_overflow_write(code, limits->overflow, &program);
+}
+
+/* What a program is to have that not every kernel lets it have. */
+struct extras {
+    int tag_function; /* a kfunc's id; 0: none */
+    bool overflow;
+};
+
+static void write_program(struct sf_bpf_code *code, const struct sf_flow_program *program, const struct sf_flow_limits *limits,
+                          const struct extras *extras)
 {
     sf_bpf_begin(code);
     sf_bpf_alu(code, BPF_MOV, CONTEXT, BPF_REG_1);
@@ -191,12 +210,14 @@ static void write_program(struct sf_bpf_code *code, const struct sf_flow_program
     sf_bpf_load(code, BPF_W, PACKET_END, CONTEXT, offsetof(struct xdp_md, data_end));
     need(code, ETH_IPV4_SIZE, SF_FLOW_PASS);
     check_mac(code, program);
-    skip_tag(code, tag_function != 0);
+    skip_tag(code, extras->tag_function != 0);
     check_version(code);
-    build_key(code, mtu);
+    build_key(code, limits->mtu);
     sf_flow_match(code, program);
-    if (tag_function)
-        check_tag_aside(code, tag_function);
+    if (extras->tag_function)
+        check_tag_aside(code, extras->tag_function);
+    if (extras->overflow)
+        overflow(code, limits);
     redirect(code, program->sockets);
 }
 
@@ -217,17 +238,17 @@ const char *sf_flow_program_hint(int error)
     }
 }
 
-static int load(const struct sf_flow_program *program, const struct sf_flow_limits *limits, int tag_function, char *log)
+static int load(const struct sf_flow_program *program, const struct sf_flow_limits *limits, const struct extras *extras, char *log)
 {
     const struct sf_bpf_program_kind kind = {
         .name = SF_FLOW_PROGRAM_NAME,
         .type = BPF_PROG_TYPE_XDP,
-        .flags = (limits->pieces ? BPF_F_XDP_HAS_FRAGS : 0) | (tag_function ? BPF_F_XDP_DEV_BOUND_ONLY : 0),
-        .ifindex = tag_function ? limits->tag_source : 0,
+        .flags = (limits->pieces ? BPF_F_XDP_HAS_FRAGS : 0) | (extras->tag_function ? BPF_F_XDP_DEV_BOUND_ONLY : 0),
+        .ifindex = extras->tag_function ? limits->tag_source : 0,
     };
     struct sf_bpf_code code;
 
-    write_program(&code, program, limits->mtu, tag_function);
+    write_program(&code, program, limits, extras);
     return sf_bpf_load_program(&code, &kind, log);
 }
 
@@ -242,17 +263,20 @@ static void explain_load(int error, const char *log, char *message)
         snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot load the XDP program that picks out flows: %s", sf_flow_program_hint(error));
 }
 
-/* A descriptor of the new program, or a negative errno. */
+/* A descriptor of the new program, or a negative errno. The overflow is given up before the tags. */
 static int load_any(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message)
 {
     int function = limits->tag_source ? sf_btf_find_function(TAG_FUNCTION) : 0, fd = -ENOENT;
     char log[SF_BPF_LOG_SIZE];
 
-    if (function > 0)
-        fd = load(program, limits, function, log);
-    program->sees_tags = fd >= 0;
-    if (fd < 0)
-        fd = load(program, limits, 0, log);
+    for (int tags = function > 0; tags >= 0 && fd < 0; tags--)
+        for (int overflow = limits->overflow != NULL; overflow >= 0 && fd < 0; overflow--) {
+            const struct extras extras = {tags ? function : 0, overflow};
+
+            fd = load(program, limits, &extras, log);
+            program->sees_tags = tags;
+            program->overflows = overflow;
+        }
     if (fd < 0)
         explain_load(fd, log, message);
     return fd;
@@ -272,15 +296,16 @@ int sf_flow_program_load(struct sf_flow_program *program, const struct sf_flow_l
 
 int sf_flow_program_reload(struct sf_flow_program *program, const struct sf_flow_limits *limits)
 {
-    bool saw_tags = program->sees_tags;
+    bool saw_tags = program->sees_tags, overflowed = program->overflows;
     char message[SF_DRIVER_ERROR_SIZE];
     int error, fd = load_any(program, limits, message);
 
-    if (fd < 0 || program->sees_tags != saw_tags)
+    if (fd < 0 || program->sees_tags != saw_tags || program->overflows != overflowed)
         error = fd < 0 ? fd : -EOPNOTSUPP;
     else
         error = sf_bpf_update_link(program->link, fd);
     program->sees_tags = saw_tags;
+    program->overflows = overflowed;
     if (error) {
         if (fd >= 0)
             close(fd);

@@ -11,6 +11,7 @@
 
 #include "port_watch.h"
 #include "sf/driver.h"
+#include "xdp_overflow.h"
 
 /* As `bpftool prog` shows it, and as others find out whose program holds an interface. */
 #define SF_FLOW_PROGRAM_NAME "sfloop_flows"
@@ -54,10 +55,11 @@ struct sf_flow_program {
     struct sf_flow_config *shared; /* the config map's element; NULL: not mapped */
     uint32_t any_address;          /* flows whose local address is 0 */
     bool sees_tags;                /* XDP: the loaded program sees VLAN tags that the NIC keeps aside */
+    bool overflows;                /* XDP: the loaded program uses limits->overflow */
     struct sf_port_watch ports;
 };
 
-#define SF_FLOW_PROGRAM_NONE ((struct sf_flow_program){-1, -1, -1, -1, -1, NULL, 0, false, SF_PORT_WATCH_NONE})
+#define SF_FLOW_PROGRAM_NONE ((struct sf_flow_program){-1, -1, -1, -1, -1, NULL, 0, false, false, SF_PORT_WATCH_NONE})
 
 struct sf_flow_limits {
     /*
@@ -68,6 +70,9 @@ struct sf_flow_limits {
     uint32_t mtu;
     bool pieces;    /* frames in several buffers are taken */
     int tag_source; /* native mode: the index of an interface whose driver tells VLAN tags that it keeps aside; 0: it does not */
+    bool many_cpus; /* skb mode: several CPUs may run the program for one queue at the same time */
+    /* Where datagrams wait while their socket is full. NULL: nowhere. */
+    const struct sf_overflow *overflow;
 };
 
 /* ---- the maps: flow_map.c ---- */
@@ -107,7 +112,7 @@ int sf_flow_program_open(struct sf_flow_program *program, uint32_t queues, char 
 
 /*
  * Loads the XDP program, in place of one that is loaded. -EBUSY: that one is attached. Where the kernel refuses a program that asks
- * for VLAN tags, it is loaded without, and sees_tags is false.
+ * for VLAN tags, it is loaded without, and sees_tags is false; so with overflows.
  */
 int sf_flow_program_load(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message);
 

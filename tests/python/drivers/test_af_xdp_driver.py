@@ -517,7 +517,7 @@ def drop_capabilities(*capabilities: int) -> None:
 
 
 def some_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (8 << 20, 8 << 20))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (4 << 20, 4 << 20))
     drop_capabilities(CAP_IPC_LOCK, CAP_SYS_RESOURCE)
 
 
@@ -546,10 +546,10 @@ def test_what_is_missing_is_named(
 
 def test_a_ring_is_as_large_as_the_limit_on_memory_allows(driver_tool: Programs, link: Link) -> None:
     tool = open_in(driver_tool, link, some_memory)
-    assert "of 2048 (no more by RLIMIT_MEMLOCK) + 1024 frames" in tool.mode
+    assert "of 1024 (no more by RLIMIT_MEMLOCK) + 1024 frames" in tool.mode
     tool.close()
     with pytest.raises(OpenError) as caught:  # this size and no other
-        open_in(driver_tool, link, some_memory, "--rx-frames", "65536")
+        open_in(driver_tool, link, some_memory, "--rx-frames", "2048")
     assert caught.value.errno == errno.ENOBUFS
     assert "RLIMIT_MEMLOCK" in caught.value.message
 

@@ -17,13 +17,14 @@ DRIVERS = ROOT / "sfloop" / "native" / "drivers"
 LIMIT = 10.0
 FLOWS = (
     *("bpf.c", "btf.c", "cgroup_root.c", "flow_map.c", "flow_match.c", "flow_program.c", "port_watch.c"),
-    "reset_guard.c",
+    *("reset_guard.c", "xdp_overflow_program.c"),
 )
 SOURCES = {
     "af_xdp": (
-        *("af_xdp.c", "af_xdp_monitor.c", "af_xdp_queues.c", "af_xdp_rings.c", "af_xdp_setup.c", *FLOWS),
+        *("af_xdp.c", "af_xdp_monitor.c", "af_xdp_queues.c", "af_xdp_receive.c", "af_xdp_rings.c", "af_xdp_setup.c"),
+        *FLOWS,
         *("interface_info.c", "link_info.c", "netdev_info.c", "netlink_query.c", "stacked_device.c"),
-        *("vlan_tags.c", "xdp_holder.c"),
+        *("vlan_tags.c", "xdp_holder.c", "xdp_overflow.c"),
     ),
     "packet": (
         *("packet.c", "packet_program.c", "packet_ring.c", "packet_send.c", *FLOWS),
