@@ -48,6 +48,7 @@ static int map_all(struct sf_overflow *o)
     o->consumer = map(o->buffer, page, PROT_READ | PROT_WRITE, 0);
     producer = map(o->buffer, page + 2 * o->size, PROT_READ, page);
     if (producer) {
+        madvise(producer, page + 2 * o->size, MADV_DONTFORK); /* to copy so many page tables takes a fork() milliseconds */
         o->producer = producer;
         o->data = (uint8_t *)producer + page;
     }
@@ -95,10 +96,13 @@ void sf_overflow_close(struct sf_overflow *o)
     close_all(o);
 }
 
+/* The child has a hole where the buffer was. Frames that are lent from it may still be looked at. */
 void sf_overflow_abandon(struct sf_overflow *o)
 {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+
     if (o->data)
-        sf_leave_mapping(o->producer, page_size() + 2 * o->size);
+        (void)mmap(o->producer, page_size() + 2 * o->size, PROT_READ, flags, -1, 0);
     close_all(o);
 }
 
