@@ -43,7 +43,7 @@ static void check_wakes(enum sf_spin_mode mode, sf_ns limit)
     while (seen < WAKES) {
         sf_ns start = sf_now();
 
-        CHECK(sf_engine_wait(p.engine, start + 10 * SF_SEC, SF_NEVER) == 0);
+        CHECK(sf_engine_wait(p.engine, start + 10 * SF_SEC, SF_NEVER, NULL) == 0);
         CHECK(sf_now() - start < 9 * SF_SEC); /* else the wake-up was missed and the deadline ended the wait */
         atomic_store(&p.engine->wake, 0);
         seen = atomic_load(&p.asked);
@@ -65,7 +65,7 @@ static void check_deadlines(enum sf_spin_mode mode, sf_ns limit)
         sf_ns deadline = sf_now() + span;
 
         while (sf_now() < deadline) /* a signal or a left-over wake-up may end a wait, a deadline must not be early */
-            CHECK(sf_engine_wait(e, deadline, SF_NEVER) == 0);
+            CHECK(sf_engine_wait(e, deadline, SF_NEVER, NULL) == 0);
         CHECK(sf_now() >= deadline);
     }
     sf_engine_leave(e);
@@ -84,7 +84,7 @@ static void test_event_ends_a_wait(void)
     CHECK(e->kernel->ops->adopt(e->kernel, fd[0], SF_KIND_WATCH, slot, generation, &sock) == 0);
     CHECK(e->kernel->ops->interest(sock, SF_READABLE) == 0);
     CHECK(write(fd[1], "x", 1) == 1);
-    CHECK(sf_engine_wait(e, SF_NEVER, SF_NEVER) == 1);
+    CHECK(sf_engine_wait(e, SF_NEVER, SF_NEVER, NULL) == 1);
     CHECK(sf_engine_current(e, &e->events[0]) && e->events[0].slot == slot);
     e->kernel->ops->release(sock);
     sf_slots_give(&e->slots, slot);
@@ -107,9 +107,9 @@ static void test_wakes_do_not_linger(void)
         sf_engine_wake(e);
     atomic_store(&e->asleep, 0);
     atomic_store(&e->wake, 0);
-    CHECK(sf_engine_wait(e, SF_NEVER, SF_NEVER) == 0); /* drains the descriptor */
+    CHECK(sf_engine_wait(e, SF_NEVER, SF_NEVER, NULL) == 0); /* drains the descriptor */
     start = sf_now();
-    CHECK(sf_engine_wait(e, start + 2 * SF_MS, SF_NEVER) == 0);
+    CHECK(sf_engine_wait(e, start + 2 * SF_MS, SF_NEVER, NULL) == 0);
     CHECK(sf_now() - start >= 2 * SF_MS);
     sf_engine_destroy(e);
 }

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.engine cimport sf_engine, sf_linger, sf_ns, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
+from sfloop.native.engine.engine cimport sf_engine, sf_event, sf_linger, sf_ns, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
 
 
 cdef class LoopCore:
@@ -19,6 +19,9 @@ cdef class LoopCore:
     cdef bint sleeps_at_once  # spin="never": an idle loop goes straight to sleep
     cdef bint polled_events   # the last poll found some
     cdef bint dispatching     # events are being given to their sinks, with memory that a poll would take back
+    cdef sf_event last_event  # that was dispatched
+    cdef bint seen_twice      # the one before was of the same socket
+    cdef sf_linger message    # received from that socket without an event
     cdef size_t cancelled     # timers cancelled and still in the heap
     cdef unsigned long thread # that runs the loop; 0 while it does not run
     cdef dict keyword         # {"loop": self}
@@ -46,6 +49,7 @@ cdef class LoopCore:
     cdef int note_transport(self, int fd, uint32_t value) except -1
     cdef int check_open(self) except -1
     cdef int turn(self) except -1
+    cdef int take_message(self) except -1
     cdef int gather(self) except -1
     cdef bint linger(self, Sink sink, sf_linger *call) except -1
     cdef dict own_keyword(self)
@@ -74,6 +78,10 @@ cdef class Sink:
     cdef int transport_fd     # where the loop notes the sink as the user of its descriptor; -1 for other sinks
 
     cdef int on_event(self, uint32_t what) except -1
+    # Fills in what the next message is received by, if it may be received before the kernel was asked for events.
+    cdef void expect(self, sf_linger *call) noexcept
+    # It was.
+    cdef int arrived(self, sf_linger *call) except -1
     cdef int want(self, uint32_t what) except -1
     cdef void release(self) noexcept
     # The loop was closed under the sink: nothing of the engine may be touched any more.

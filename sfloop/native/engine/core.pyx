@@ -145,6 +145,12 @@ cdef class Sink:
     cdef int on_event(self, uint32_t what) except -1:
         return 0
 
+    cdef void expect(self, sf_linger *call) noexcept:
+        pass
+
+    cdef int arrived(self, sf_linger *call) except -1:
+        return 0
+
     cdef int want(self, uint32_t what) except -1:
         cdef int rc
         if what == self.interest or self.sock == NULL:
@@ -610,6 +616,7 @@ cdef class LoopCore:
         """Polls; waits first if nothing is ready. Returns whether the engine's `now` is of this turn."""
         cdef sf_engine *e = self.engine
         cdef sf_ns deadline
+        cdef bint came = False
         cdef int n = 0
         if self.cancelled:
             self.sweep_timers()
@@ -620,8 +627,15 @@ cdef class LoopCore:
             # One look before the GIL is given up: under load there is something, and the two switches are saved.
             n = 0 if self.sleeps_at_once or e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
             if n == 0:
+                self.message.sock = NULL
+                self.message.got = -EAGAIN
+                if self.seen_twice and sf_engine_current(e, &self.last_event):
+                    (<Sink>self.sinks[self.last_event.slot]).expect(&self.message)
                 with nogil:
-                    n = sf_engine_wait(e, deadline, SF_NEVER)
+                    n = sf_engine_wait(e, deadline, SF_NEVER, &self.message)
+                came = self.message.got != -EAGAIN
+                if came:
+                    self.take_message()
         elif self.polled_events:
             # What the events of the last turn made ready belongs to them: a task that was woken runs before the next
             # poll, which saves a message that goes through a task one system call. It is put off once, not twice.
@@ -639,9 +653,23 @@ cdef class LoopCore:
         atomic_store(&e.wake, 0)
         if n < 0:
             raise os_error(-n)
-        self.polled_events = n > 0
+        self.polled_events = n > 0 or came
         PyErr_CheckSignals()
         return 1
+
+    cdef int take_message(self) except -1:
+        """Delivers what was received before the kernel was asked. Nobody else knows of it, so nothing may run before."""
+        cdef Sink sink = <Sink>self.sinks[self.last_event.slot]
+        self.dispatching = True
+        try:
+            sink.arrived(&self.message)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.call_exception_handler({"message": f"Exception in callback of {sink!r}", "exception": exc})
+        finally:
+            self.dispatching = False
+        return 0
 
     cdef bint linger(self, Sink sink, sf_linger *call) except -1:
         """Waits for data of `sink` where the caller stands, in a callback, for LINGER ns or until anything else is to be done.
@@ -684,6 +712,8 @@ cdef class LoopCore:
                 sf_engine_stale(e)
                 continue
             e.stale_in_a_row = 0
+            self.seen_twice = event.slot == self.last_event.slot and event.generation == self.last_event.generation
+            self.last_event = event[0]
             sink = <Sink>self.sinks[event.slot]
             try:
                 if self.debug:

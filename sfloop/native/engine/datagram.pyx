@@ -12,7 +12,7 @@ from sfloop.native.engine.address cimport AddressBook
 from sfloop.native.engine.loan cimport Loan
 from sfloop.native.engine.core cimport os_error
 from sfloop.native.engine.engine cimport (
-    SF_READABLE, SF_WRITABLE, sf_datagram, sockaddr, socklen_t,
+    SF_READABLE, SF_WRITABLE, sf_datagram, sf_linger, sockaddr, socklen_t,
 )
 from sfloop.native.engine.transport cimport TransportCore, reraise
 
@@ -37,6 +37,7 @@ cdef class DatagramCore(TransportCore):
     cdef AddressBook addresses
     cdef int family
     cdef bint connected
+    cdef sf_datagram single         # one that came before the kernel was asked for events
     cdef object address             # the only one that may be sent to, where the endpoint has a remote address
 
     def __cinit__(self, *args):
@@ -81,7 +82,18 @@ cdef class DatagramCore(TransportCore):
 
     cdef int read(self) except -1:
         cdef sf_datagram[BATCH] batch
-        cdef int i, n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
+        cdef int n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
+        return self.deliver(batch, n)
+
+    cdef void prepare(self, sf_linger *call) noexcept:
+        call.sock = self.sock
+        call.datagram = &self.single
+
+    cdef int receive(self, sf_linger *call, ssize_t got) except -1:
+        return self.deliver(call.datagram, <int>got)
+
+    cdef int deliver(self, sf_datagram *batch, int n) except -1:
+        cdef int i
         if n < 0:
             return 0 if n == -EAGAIN else self.report_error(os_error(-n))
         if self.datagrams_received is not None:

@@ -314,6 +314,7 @@ cdef class WatchingCore(LoopCore):
     cdef bint comes_at_once(self, Watch watch, sf_linger *call) except -1:
         """The peer's answer comes while the loop has nothing else to do: it was received, or is there to be."""
         call.got = -EAGAIN
+        call.datagram = NULL
         return watch.told and watch.interest & SF_READABLE and watch.reader is None and self.linger(watch, call)
 
     cdef object linger_for(self, Watch watch, Py_ssize_t size):

@@ -163,7 +163,32 @@ static void let_waker_leave(sf_ns now)
         sf_relax();
 }
 
-int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience)
+static ssize_t receive_once(struct sf_linger *l)
+{
+    const struct sf_stack_ops *ops = l->sock->stack->ops;
+
+    if (l->datagram)
+        return ops->recv_batch(l->sock, l->datagram, 1);
+    return l->buf ? ops->recv_into(l->sock, l->buf, l->len) : ops->recv_borrow(l->sock, &l->lent);
+}
+
+/* Several for each poll: one that finds something has saved the poll that would only have said so. Not beside a bypass stack,
+ * whose frames must not wait for a kernel's socket. */
+static bool receive_for(struct sf_engine *e, struct sf_linger *l)
+{
+    for (int i = 0; l->sock && !e->n_stacks && i < LINGER_LOOKS; i++) {
+        l->got = receive_once(l);
+        if (l->got != -EAGAIN) {
+            e->stats.turns++; /* the caller counts on it that not every one is without a poll */
+            e->event_next = e->event_count = 0;
+            return true;
+        }
+        sf_relax();
+    }
+    return false;
+}
+
+int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience, struct sf_linger *linger)
 {
     sf_ns give_up = patience == SF_NEVER ? SF_NEVER : sf_now() + patience;
     int n;
@@ -172,6 +197,10 @@ int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience)
     if (e->spin.mode == SF_SPIN_NEVER && !e->n_stacks)
         return sleep_once(e, deadline < give_up ? deadline : give_up);
     for (;;) {
+        if (linger && receive_for(e, linger)) {
+            e->spin.idle_since = e->now;
+            return 0;
+        }
         n = sf_engine_poll(e);
         if (n)
             return n;
@@ -215,19 +244,6 @@ int sf_engine_quiesce(struct sf_engine *e, sf_ns patience)
     return left;
 }
 
-/* Several for each poll: one that finds something has saved the poll that would only have said so. Not beside a bypass stack,
- * whose frames must not wait for a kernel's socket. */
-static bool receive_for(const struct sf_engine *e, struct sf_linger *l)
-{
-    for (int i = 0; l->sock && !e->n_stacks && i < LINGER_LOOKS; i++) {
-        l->got = l->sock->stack->ops->recv_into(l->sock, l->buf, l->len);
-        if (l->got != -EAGAIN)
-            return true;
-        sf_relax();
-    }
-    return false;
-}
-
 int sf_engine_linger(struct sf_engine *e, struct sf_linger *l, sf_ns deadline, sf_ns patience)
 {
     sf_ns give_up = sf_now() + patience;
@@ -236,11 +252,8 @@ int sf_engine_linger(struct sf_engine *e, struct sf_linger *l, sf_ns deadline, s
     if (deadline < give_up)
         give_up = deadline;
     for (;;) {
-        if (receive_for(e, l)) {
-            e->stats.turns++; /* the caller counts on it that not every one is without a poll */
-            e->event_next = e->event_count = 0;
+        if (receive_for(e, l))
             return 0;
-        }
         n = sf_engine_poll(e);
         if (n || atomic_load_explicit(&e->wake, memory_order_acquire) || e->now >= give_up || !sf_spin_on(&e->spin, e->now))
             return n;

@@ -322,12 +322,15 @@ cdef extern from "sf/engine.h" nogil:
     void sf_engine_stale(sf_engine *)
     int sf_engine_poll(sf_engine *)
     bint sf_engine_may_skip_poll(sf_engine *)
-    int sf_engine_wait(sf_engine *, sf_ns deadline, sf_ns patience)
     struct sf_linger:
         sf_sock *sock
+        sf_datagram *datagram
         void *buf
         size_t len
+        const void *lent
         ssize_t got
+
+    int sf_engine_wait(sf_engine *, sf_ns deadline, sf_ns patience, sf_linger *)
 
     int sf_engine_linger(sf_engine *, sf_linger *, sf_ns deadline, sf_ns patience)
     int sf_engine_quiesce(sf_engine *, sf_ns patience)

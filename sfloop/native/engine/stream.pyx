@@ -11,7 +11,7 @@ from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore, os_error
-from sfloop.native.engine.engine cimport SF_READABLE, SF_WRITABLE, iovec
+from sfloop.native.engine.engine cimport SF_READABLE, SF_WRITABLE, iovec, sf_linger
 from sfloop.native.engine.transport cimport TransportCore
 
 cdef extern from "Python.h":
@@ -90,6 +90,20 @@ cdef class StreamCore(TransportCore):
         self.reads_large = n >= LARGE
         payload = PyBytes_FromStringAndSize(<const char *>data, n)
         self.sock.stack.ops.recv_done(self.sock, n)
+        return self.deliver(payload)
+
+    cdef void prepare(self, sf_linger *call) noexcept:
+        if not self.buffered and not self.reads_large:
+            call.sock = self.sock
+            call.datagram = NULL
+            call.buf = NULL
+
+    cdef int receive(self, sf_linger *call, ssize_t got) except -1:
+        if got <= 0:
+            return self.read_ended(got)
+        self.reads_large = got >= LARGE
+        payload = PyBytes_FromStringAndSize(<const char *>call.lent, got)
+        self.sock.stack.ops.recv_done(self.sock, got)
         return self.deliver(payload)
 
     cdef int read_large(self) except -1:

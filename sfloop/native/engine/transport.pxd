@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore, Sink
+from sfloop.native.engine.engine cimport sf_linger
 
 
 cdef class TransportCore(Sink):
@@ -19,6 +20,9 @@ cdef class TransportCore(Sink):
 
     # For the derived cores.
     cdef int serve(self, uint32_t what) except -1
+    # As expect() and arrived() of a sink, within the context.
+    cdef void prepare(self, sf_linger *call) noexcept
+    cdef int receive(self, sf_linger *call, ssize_t got) except -1
     cdef int drop_queue(self) except -1
     cdef bint reading(self) noexcept
     cdef int check_usable(self) except -1

@@ -4,10 +4,11 @@
 import logging
 from asyncio import constants
 
+from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.core cimport LoopCore, Sink
-from sfloop.native.engine.engine cimport SF_KIND_DATAGRAM, SF_KIND_STREAM, SF_READABLE, SF_WRITABLE, sf_sock_kind
+from sfloop.native.engine.engine cimport SF_KIND_DATAGRAM, SF_KIND_STREAM, SF_READABLE, SF_WRITABLE, sf_linger, sf_sock_kind
 from sfloop.native.engine.stackstream cimport StackStream
 
 cdef extern from "Python.h":
@@ -55,6 +56,27 @@ cdef class TransportCore(Sink):
             self.serve(what)
         finally:
             PyContext_Exit(context)
+        return 0
+
+    cdef void expect(self, sf_linger *call) noexcept:
+        if self.interest == SF_READABLE and not self.loop.debug:
+            self.prepare(call)
+
+    cdef int arrived(self, sf_linger *call) except -1:
+        cdef ssize_t got = call.got
+        call.got = -EAGAIN
+        context = self.context
+        PyContext_Enter(context)
+        try:
+            self.receive(call, got)
+        finally:
+            PyContext_Exit(context)
+        return 0
+
+    cdef void prepare(self, sf_linger *call) noexcept:
+        pass
+
+    cdef int receive(self, sf_linger *call, ssize_t got) except -1:
         return 0
 
     def __repr__(self):

@@ -358,6 +358,25 @@ static sf_ns timestamp_of(struct msghdr *header)
     return 0;
 }
 
+/* The kernel would look for a second datagram. */
+static int receive_one(const struct kernel_sock *s, struct batch *b, struct sf_datagram *out)
+{
+    struct sf_stack_stats *stats = &s->base.stack->stats;
+    socklen_t addr_len = sizeof(b->addr[0]);
+    ssize_t n;
+
+    do {
+        n = recvfrom(s->fd, b->iov[0].iov_base, b->iov[0].iov_len, MSG_DONTWAIT, (struct sockaddr *)&b->addr[0], &addr_len);
+    } while (SF_UNLIKELY(n < 0 && errno == EINTR));
+    if (n < 0)
+        return -errno;
+    *out = (struct sf_datagram){
+        .data = b->iov[0].iov_base, .len = (uint32_t)n, .addr = (struct sockaddr *)&b->addr[0], .addr_len = addr_len};
+    stats->rx_messages++;
+    stats->rx_bytes += (uint64_t)n;
+    return 1;
+}
+
 static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int max)
 {
     struct kernel_sock *s = sock_of(sock);
@@ -375,6 +394,8 @@ static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int 
         max = BATCH / joined;
     if (SF_UNLIKELY(s->timestamps))
         batch_control(b, max, true);
+    else if (max == 1)
+        return receive_one(s, b, out);
     do {
         n = recvmmsg(s->fd, b->header, (unsigned)max, MSG_DONTWAIT, NULL);
     } while (SF_UNLIKELY(n < 0 && errno == EINTR));

@@ -156,19 +156,25 @@ void sf_engine_leave(struct sf_engine *);
 /* One pass over all stacks, without waiting. Returns the number of events in events[]. */
 int sf_engine_poll(struct sf_engine *);
 
-/*
- * Spins or sleeps until there are events, another thread wakes the loop, a signal interrupts the sleep, `deadline`
- * (ns of sf_now) has come or `patience` is over. Needs no GIL. Returns the number of events, or a negative errno.
- */
-int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience);
-
-/* For whom sf_engine_linger() waits: it receives up to len bytes, too. */
+/* The socket from which the next message is expected: it is received from while there are no events, without asking the kernel
+ * first whether there is something. */
 struct sf_linger {
     struct sf_sock *sock; /* NULL: nobody, only events */
+    /* Where to: a datagram; else up to len bytes into buf; else, without buf, where the stack lends them. */
+    struct sf_datagram *datagram;
     void *buf;
     size_t len;
-    ssize_t got; /* as recv_into() has it; -EAGAIN: nothing */
+    const void *lent;
+    ssize_t got; /* as recv_batch(), recv_into() and recv_borrow() have it; -EAGAIN: nothing */
 };
+
+/*
+ * Spins or sleeps until there are events, another thread wakes the loop, a signal interrupts the sleep, `deadline`
+ * (ns of sf_now) has come or `patience` is over, or something was received by `linger` (or NULL) while it spun. Needs no GIL. Returns
+ * the number of events, or a negative errno.
+ */
+int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience, struct sf_linger *);
+
 
 /*
  * As sf_engine_wait, but where that would go to sleep it returns 0, and a wake-up is left to be seen by the next wait. It returns
