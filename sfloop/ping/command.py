@@ -18,7 +18,7 @@ from sfloop.ping import probes
 from sfloop.ping.frames import icmp_by_frames
 from sfloop.ping.report import as_json, lines
 from sfloop.ping.rounds import HEADER, Outcome
-from sfloop.ping.serve import serve
+from sfloop.ping.serve import LOOPBACK, address_of, serve
 
 if TYPE_CHECKING:
     from sfloop.loop import Loop
@@ -136,8 +136,8 @@ def _about(
 
 
 def _serve(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options: Options) -> int:
-    host = parsed.host or (wire_of(options)[1] if options.driver == "shm" else "0.0.0.0")
     try:
+        host = parsed.host or _own_address(options)
         loop = sfloop.new_event_loop(options)
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -154,6 +154,13 @@ def _serve(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options:
     return 0
 
 
+def _own_address(options: Options) -> str:
+    """Where to listen when no address was given: an echo for everybody must be asked for."""
+    if options.driver == "shm":
+        return wire_of(options)[1]
+    return LOOPBACK if options.interface is None else address_of(options.interface)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sfloop ping",
@@ -167,7 +174,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("host", nargs="?", metavar="HOST", help="whom to ping; with --serve, the address to listen on")
+    listening = f"with --serve, the address to listen on (default: that of --interface, or {LOOPBACK})"
+    add("host", nargs="?", metavar="HOST", help=f"whom to ping; {listening}")
     add("--serve", action="store_true", help="be the other side: echo UDP and TCP until interrupted")
     add("--protocol", choices=list(_PROBES), help="default: icmp, or udp with --stack or --driver")
     add("--port", type=int, default=PORT, help=f"the port of udp and tcp (default: {PORT})")

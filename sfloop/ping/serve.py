@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import signal
+import socket
+import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+#: The address to listen on when neither an address nor an interface is given.
+LOOPBACK: Final = "127.0.0.1"
+_SIOCGIFADDR: Final = 0x8915  # <linux/sockios.h>
+_IFREQ: Final = struct.Struct(
+    "16s4s4s16x"
+)  # <net/if.h>: the name; of the address, family and port, then the IPv4 address
+
+
+def address_of(interface: str) -> str:
+    """An interface's IPv4 address; its first, if it has several.
+
+    :raises OSError: there is no such interface, or it has none.
+    """
+    request = _IFREQ.pack(interface.encode(), b"", b"")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            reply = fcntl.ioctl(control, _SIOCGIFADDR, request)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"interface {interface!r} has no IPv4 address ({error.strerror}): give the address to listen on",
+            ) from None
+    return socket.inet_ntoa(_IFREQ.unpack(reply)[2])
 
 
 class _UdpEcho(asyncio.DatagramProtocol):

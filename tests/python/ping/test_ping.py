@@ -36,15 +36,22 @@ def ping(*arguments: str, prefix: list[str] | None = None) -> subprocess.Complet
 @contextmanager
 def serving(*arguments: str, prefix: list[str] | None = None) -> Iterator[int]:
     """The echo side; its port."""
+    with listening(*arguments, prefix=prefix) as (_, port):
+        yield port
+
+
+@contextmanager
+def listening(*arguments: str, prefix: list[str] | None = None) -> Iterator[tuple[str, int]]:
+    """The echo side; where it says that it listens."""
     with subprocess.Popen(
         [*(prefix or []), *COMMAND, "--serve", "--port", "0", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
-        match = re.match(r"echoing what comes to [\d.]+:(\d+) by UDP and TCP", said)
+        match = re.match(r"echoing what comes to ([\d.]+):(\d+) by UDP and TCP", said)
         assert match, said
         try:
-            yield int(match[1])
+            yield match[1], int(match[2])
         finally:
             process.terminate()
         assert process.wait(20) == 0
@@ -71,6 +78,32 @@ def test_kernel_sockets() -> None:
             document = check(done, "kernel")
             assert document["target"] == f"127.0.0.1:{port}"
             assert (document["protocol"], document["size"], document["driver"]) == (protocol, 1000, None)
+
+
+def test_serve_listens_on_loopback_unless_it_is_told() -> None:
+    """An echo for everybody is a reflector: it must be asked for."""
+    with listening() as (address, port):
+        assert address == "127.0.0.1"
+        check(ping("127.0.0.1", "--port", str(port), "--protocol", "udp", *FEW), "kernel")
+        with socket.socket() as elsewhere:  # the port is free at every other address
+            elsewhere.bind(("127.0.0.2", port))
+    with listening("0.0.0.0") as (address, _):
+        assert address == "0.0.0.0"
+
+
+def test_serve_without_an_address_on_its_interface() -> None:
+    done = ping("--serve", "--interface", "no-such-if")
+    assert done.returncode == 2 and "no-such-if" in done.stderr
+
+
+@pytest.mark.skipif(link.unavailable() is not None, reason=str(link.unavailable()))
+def test_serve_listens_on_the_address_of_its_interface() -> None:
+    with link.made_link() as joined:
+        far = ["ip", "netns", "exec", joined.far.namespace]
+        with listening("--interface", link.INTERFACE, prefix=far) as (address, port):
+            assert address == link.FAR
+            near = ["ip", "netns", "exec", joined.near.namespace]
+            check(ping(link.FAR, "--port", str(port), "--protocol", "tcp", *FEW, prefix=near), "kernel")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
