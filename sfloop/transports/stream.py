@@ -63,8 +63,10 @@ class StreamTransport(SocketTransport, asyncio.Transport):
         return True
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
-        super()._call_connection_lost(exc)
-        self._core.fail_empty_waiter()
+        try:
+            super()._call_connection_lost(exc)
+        finally:  # also when the protocol's connection_lost() has raised
+            self._core.fail_empty_waiter()
 
     # asyncio's sendfile asks for these two.
 

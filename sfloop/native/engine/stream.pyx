@@ -296,8 +296,8 @@ cdef class StreamCore(TransportCore):
         if sent < 0:
             return self.flush_failed(os_error(-sent))
         self.advance(sent)
-        self.maybe_resume_protocol()  # it may write
-        if not self.queue and self.sock != NULL:
+        self.maybe_resume_protocol()  # it may write, close, or lose the connection
+        if not self.queue and self.sock != NULL and not self.conn_lost:
             self.drained()
         return 0
 
@@ -323,7 +323,7 @@ cdef class StreamCore(TransportCore):
 
     cdef int drained(self) except -1:
         self.want(self.interest & ~SF_WRITABLE)
-        if self.empty_waiter is not None:
+        if self.empty_waiter is not None and not self.empty_waiter.done():
             self.empty_waiter.set_result(None)
         if self.closing:
             self.finish_if_drained()
@@ -335,7 +335,7 @@ cdef class StreamCore(TransportCore):
         self.drop_queue()
         self.want(self.interest & ~SF_WRITABLE)
         self.fatal(exc, "Fatal write error on socket transport")
-        if self.empty_waiter is not None:
+        if self.empty_waiter is not None and not self.empty_waiter.done():
             self.empty_waiter.set_exception(exc)
         return 0
 

@@ -200,8 +200,10 @@ cdef class TransportCore(Sink):
         return 0
 
     cdef int finish_if_drained(self) except -1:
-        """After a write: closes if close() was waiting for the buffer to drain."""
-        if self.closing:
+        """After a write: closes if close() was waiting for the buffer to drain. If the connection was lost meanwhile,
+        the error's own connection_lost() is scheduled already."""
+        if self.closing and not self.conn_lost:
+            self.conn_lost += 1
             self.transport._call_connection_lost(None)
         return 0
 
