@@ -41,24 +41,17 @@ def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle |
 
 class TransportsByDescriptor:
     """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are
-    in the native core; what is kept here is which of them sendfile has borrowed the descriptor of."""
+    in the native core."""
 
     def __init__(self, core: WatchingCore) -> None:
         self._core = core
-        self._lent: set[int] = set()
 
     def get(self, fd: int) -> Any:
         core = self._core._transport_core(fd)
-        return None if core is None or fd in self._lent else core.get_transport()
+        return None if core is None else core.get_transport()
 
     def __getitem__(self, fd: int) -> Any:  # up to Python 3.11
         transport = self.get(fd)
         if transport is None:
             raise KeyError(fd)
         return transport
-
-    def __delitem__(self, fd: int) -> None:
-        self._lent.add(fd)
-
-    def __setitem__(self, fd: int, transport: Any) -> None:
-        self._lent.discard(fd)

@@ -83,6 +83,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.unixloop": "loop",
     "sfloop.sockets": "loop",
     "sfloop.connecting": "loop",
+    "sfloop.sendfile": "loop",
     "sfloop.rawframes": "loop",
     "sfloop.multicast": "multicast",
     "sfloop.udp": "multicast",

@@ -281,8 +281,10 @@ cdef class StreamCore(TransportCore):
         cdef iovec[IOV_MAX] iov
         cdef Py_ssize_t i, count
         cdef ssize_t sent
-        if not self.queue or self.conn_lost:
+        if self.conn_lost:
             return 0
+        if not self.queue:
+            return self.drained()  # a sendfile waits for room
         count = min(len(self.queue) - self.head, IOV_MAX)
         for i in range(count):
             piece = self.queue[self.head + i]
@@ -327,7 +329,7 @@ cdef class StreamCore(TransportCore):
             self.empty_waiter.set_result(None)
         if self.closing:
             self.finish_if_drained()
-        elif self.eof:
+        elif self.eof and self.empty_waiter is None:
             self.shutdown()
         return 0
 
@@ -352,7 +354,7 @@ cdef class StreamCore(TransportCore):
         if self.closing or self.eof:
             return
         self.eof = True
-        if not self.queue:
+        if not self.queue and self.empty_waiter is None:  # after a sendfile, its end shuts down
             self.shutdown()
 
     cdef int shutdown(self) except -1:
@@ -363,18 +365,35 @@ cdef class StreamCore(TransportCore):
             raise os_error(-rc)
         return 0
 
-    # ---- sendfile's waiter, see asyncio's BaseSelectorEventLoop._sendfile_native ----
+    # ---- sendfile's waiter, as asyncio's transports have it; as long as there is one, write() is refused ----
 
     def make_empty_waiter(self):
-        if self.empty_waiter is not None:
-            raise RuntimeError("Empty waiter is already set")
+        """A future that is done when the write buffer is empty."""
+        self.check_writable("sendfile")
+        self.check_usable()
         self.empty_waiter = self.loop.create_future()
         if not self.queue:
             self.empty_waiter.set_result(None)
         return self.empty_waiter
 
+    def make_room_waiter(self):
+        """In its place, one that is done when the socket takes bytes again."""
+        if self.conn_lost:
+            raise ConnectionError("Connection is closed by peer")
+        self.empty_waiter = self.loop.create_future()
+        self.want(self.interest | SF_WRITABLE)
+        return self.empty_waiter
+
     def reset_empty_waiter(self):
         self.empty_waiter = None
+        if self.queue or self.conn_lost or self.sock == NULL:
+            return
+        self.want(self.interest & ~SF_WRITABLE)
+        if self.eof:
+            try:
+                self.shutdown()
+            except OSError as exc:
+                self.fatal(exc, "Fatal write error on socket transport")
 
     def fail_empty_waiter(self):
         if self.empty_waiter is not None and not self.empty_waiter.done():

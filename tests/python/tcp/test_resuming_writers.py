@@ -1,4 +1,4 @@
-"""What a protocol does to its own connection in resume_writing(): it is called between a send and the end of a flush."""
+"""A protocol may write, close or lose its connection in resume_writing(), which a flush calls in its midst."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from harness.connections import facing_socket, small_buffers, tcp_pair
+from harness.connections import at_eof, facing_socket, read_all_available, small_buffers, tcp_pair
 from harness.loops import until
 from harness.observed import Run
 from harness.recording import Recorder
@@ -142,13 +142,189 @@ def test_the_peer_goes_away(run: Run, file: IO[bytes]) -> None:
 def test_cancellation(run: Run, file: IO[bytes]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, _):
+        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
             small_buffers(protocol.transport.get_extra_info("socket"))
             task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
             await asyncio.sleep(0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            await goes_on(protocol, peer)
+
+    run(main())
+
+
+async def goes_on(protocol: Recorder, peer: Any) -> None:
+    """The connection reads and writes as before."""
+    assert protocol.transport.is_reading()
+    peer.sendall(b"read")
+    await until(lambda: protocol.data == b"read")
+    received = bytearray()
+    protocol.transport.write(b"written")
+    while not received.endswith(b"written"):
+        try:
+            received += peer.recv(1 << 20)
+        except BlockingIOError:
+            await asyncio.sleep(0)
+
+
+@pytest.mark.sfloop_only("asyncio leaves the transport paused, and refuses to write to it for ever")
+def test_cancellation_while_what_was_written_before_is_sent(run: Run, file: IO[bytes]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
+            small_buffers(protocol.transport.get_extra_info("socket"))
+            protocol.transport.write(b"w" * 1_000_000)
+            assert protocol.transport.get_write_buffer_size()
+            task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
+            await asyncio.sleep(0.01)
+            assert not protocol.transport.is_reading()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await goes_on(protocol, peer)
+            assert file.tell() == 0, "nothing of it was sent"
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio waits for the closed socket for ever")
+@pytest.mark.parametrize("way", ["close", "abort"])
+def test_the_transport_is_ended_meanwhile(run: Run, file: IO[bytes], way: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, _):
+            small_buffers(protocol.transport.get_extra_info("socket"))
+            task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
+            await asyncio.sleep(0.01)
+            getattr(protocol.transport, way)()
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(task, 5)
+            assert await protocol.lost is None
+            assert 0 < file.tell() < len(DATA)
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio shuts down in the midst of the file")
+def test_write_eof_meanwhile_comes_after_the_file(run: Run, file: IO[bytes]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
+            small_buffers(protocol.transport.get_extra_info("socket"))
+            task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
+            await asyncio.sleep(0.01)
+            protocol.transport.write_eof()
+            received = 0
+            while not at_eof(peer):
+                received += len(read_all_available(peer))
+                await asyncio.sleep(0)
+            assert await task == received == len(DATA)
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio reads on from where the file stands")
+@pytest.mark.parametrize("kind", ["a file", "no descriptor"])
+def test_offset_0_of_a_file_that_stands_elsewhere(run: Run, file: IO[bytes], kind: str) -> None:
+    source: IO[bytes] = file if kind == "a file" else NoDescriptor(DATA)
+    source.seek(1_000_000)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with tcp_pair(Recorder, Recorder) as (server, client):
+            assert await loop.sendfile(client.transport, source, 0, 2_000_000) == 2_000_000
+            assert source.tell() == 2_000_000
+            await until(lambda: len(server.data) >= 2_000_000)
+            assert server.data == DATA[:2_000_000]
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio reads on from where the file stands")
+def test_sock_sendfile_from_offset_0(run: Run) -> None:
+    source = NoDescriptor(DATA)
+    source.seek(1_000_000)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with facing_socket(Recorder) as (protocol, peer):
+            assert await loop.sock_sendfile(peer, source) == len(DATA)
+            await until(lambda: len(protocol.data) >= len(DATA))
+            assert protocol.data == DATA and source.tell() == len(DATA)
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio takes a file without a size for an empty one, and seeks in a pipe")
+def test_a_pipe_is_read_from_where_it_stands(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        r, w = os.pipe()
+        os.write(w, b"through the pipe")
+        os.close(w)
+        async with tcp_pair(Recorder, Recorder) as (server, client):
+            with open(r, "rb", 0) as source:
+                assert await loop.sendfile(client.transport, source) == 16
+            await until(lambda: server.data == b"through the pipe")
+
+    run(main())
+
+
+class SlowReader(Recorder):
+    """Does not read before it is told to."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.pause_reading()
+
+
+@pytest.mark.sfloop_only("asyncio's protocol hears resume_writing() without pause_writing(), or the reverse")
+@pytest.mark.parametrize("paused_before", [False, True])
+def test_the_protocol_knows_whether_it_may_write_after_the_fall_back(run: Run, paused_before: bool) -> None:
+    """The calls are balanced, and say how the transport stands when its protocol has it back."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with tcp_pair(SlowReader, Recorder) as (server, client):
+            client.transport.set_write_buffer_limits(high=10_000)
+            if paused_before:
+                while not client.calls.count("pause_writing"):
+                    client.transport.write(bytes(1_000_000))
+                assert not client.writable.is_set()
+                loop.call_later(0.05, server.transport.resume_reading)
+            sent = loop.sendfile(client.transport, NoDescriptor(DATA), 0, 200_000)
+            assert await sent == 200_000
+            paused: bool = client.transport._protocol_paused  # type: ignore[attr-defined]
+            assert client.writable.is_set() == (not paused)
+            server.transport.resume_reading()
+            await until(client.writable.is_set)
+            flow = [name for name in client.calls if name.endswith("writing")]
+            assert flow == ["pause_writing", "resume_writing"] * (len(flow) // 2)
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio's transport is not mended")
+def test_the_fall_back_is_cancelled(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with tcp_pair(SlowReader, Recorder) as (server, client):
+            source = NoDescriptor(DATA * 10)
+            task = asyncio.ensure_future(loop.sendfile(client.transport, source))
+            await until(lambda: client.transport.get_write_buffer_size() > 65536)
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            told = source.tell()
+            assert 0 < told < len(DATA) * 10
+            client.transport.write(b"end")
+            server.transport.resume_reading()
+            await until(lambda: server.data.endswith(b"end"))
+            assert len(server.data) == told + 3
+            server.transport.write(b"back")
+            await until(lambda: client.data == b"back")
 
     run(main())
 

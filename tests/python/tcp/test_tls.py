@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -307,5 +308,23 @@ def test_sendfile_over_tls(
             with path.open("rb") as file:
                 assert await asyncio.get_running_loop().sendfile(client.transport, file) == 500_000
             await until(lambda: len(server.data) == 500_000)
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio reads on from where the file stands")
+def test_sendfile_from_offset_0(
+    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_bytes(bytes(range(250)) * 1000)
+
+    async def main() -> None:
+        async with tls_pair(server_context, client_context) as (server, client):
+            with (tmp_path / "data").open("rb") as source:
+                source.seek(100_000)
+                assert await asyncio.get_running_loop().sendfile(client.transport, source) == 250_000
+                assert source.tell() == 250_000
+            await until(lambda: len(server.data) == 250_000)
+            assert server.data == bytes(range(250)) * 1000
 
     run(main())
