@@ -23,7 +23,6 @@ from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
 from sfloop.native.engine import address, stackstream
 from sfloop.native.vendor import tcpdirect
 from sfloop.rawframes import RawFrames
-from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
 
@@ -251,17 +250,6 @@ class Loop(RawFrames):
         transport: asyncio.Transport = tls._app_transport
         return transport
 
-    def _make_datagram_transport(
-        self,
-        sock: socket.socket,
-        protocol: asyncio.DatagramProtocol,
-        address: Any = None,
-        waiter: asyncio.Future[None] | None = None,
-        extra: dict[str, Any] | None = None,
-    ) -> DatagramTransport:
-        self._ensure_fd_no_transport(sock)
-        return DatagramTransport(self, sock, protocol, address, waiter, extra)
-
     # ---- servers ----
 
     async def create_server(
@@ -278,11 +266,15 @@ class Loop(RawFrames):
         return await self._serve(server, None, start_serving)
 
     async def _serve(self, server: Server, keep_alive: bool | None, start: bool) -> Server:
-        if keep_alive:
-            for sock in server.sockets:  # accepted connections inherit it
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if start:
-            await server.start_serving()
+        try:
+            if keep_alive:
+                for sock in server.sockets:  # accepted connections inherit it
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if start:
+                await server.start_serving()
+        except BaseException:  # listen() has failed, or it was cancelled: nobody else has the server
+            server.close()
+            raise
         return server
 
     def _start_serving(

@@ -177,11 +177,20 @@ class Listener:
         self._connect(conn, self._core.peer)
 
     def _connect(self, conn: socket.socket | StackSocket, peer: bytes) -> None:
+        try:
+            protocol = self._protocol_factory()
+        except (SystemExit, KeyboardInterrupt):
+            conn.close()
+            raise
+        except BaseException as exc:
+            conn.close()
+            self._report(exc)
+            return
         if self._sslcontext is not None:
             # asyncio's coroutine: it waits for the handshake and tells of its failure.
             self._loop.create_task(
                 self._loop._accept_connection2(
-                    self._protocol_factory,
+                    lambda: protocol,
                     conn,
                     {"peername": _peer(conn)},
                     self._sslcontext,
@@ -190,23 +199,18 @@ class Listener:
                 )
             )
             return
-        protocol = None
         try:
-            protocol = self._protocol_factory()
             self._loop._make_socket_transport(conn, protocol, server=self._server, peer=peer)
-        except (SystemExit, KeyboardInterrupt):
-            conn.close()
-            raise
         except BaseException as exc:
             conn.close()
-            if self._loop.get_debug():
-                context: dict[str, Any] = {
-                    "message": "Error on transport creation for incoming connection",
-                    "exception": exc,
-                }
-                if protocol is not None:
-                    context["protocol"] = protocol
-                self._loop.call_exception_handler(context)
+            if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+                raise
+            if self._loop.get_debug():  # the peer may be gone, or the server closed
+                self._report(exc, protocol=protocol)
+
+    def _report(self, exc: BaseException, **more: asyncio.BaseProtocol) -> None:
+        message = "Error on transport creation for incoming connection"
+        self._loop.call_exception_handler({"message": message, "exception": exc, **more})
 
 
 def _peer(conn: socket.socket | StackSocket) -> Any:

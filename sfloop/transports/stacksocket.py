@@ -43,6 +43,11 @@ class StackSocket:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._stream
 
+    @property
+    def taken(self) -> bool:
+        """A transport has the connection, or it is closed."""
+        return self._stream is None or self._stream.taken
+
     def taken_by(self, core: Any) -> None:
         """The connection has become this core's."""
         self._owner = core

@@ -84,6 +84,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.sockets": "loop",
     "sfloop.connecting": "loop",
     "sfloop.sendfile": "loop",
+    "sfloop.takeover": "loop",
     "sfloop.rawframes": "loop",
     "sfloop.multicast": "multicast",
     "sfloop.udp": "multicast",

@@ -193,7 +193,6 @@ def test_a_server_factory_that_raises_drops_that_connection_only(
         return served[-1]
 
     async def main() -> None:
-        loop.set_debug(True)  # asyncio reports it in debug mode only
         server = await loop.create_server(factory, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
         with socket.create_connection(address) as first:
