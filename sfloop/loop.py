@@ -295,7 +295,7 @@ class Loop(RawFrames):
             listener.close()
         super()._stop_serving(sock)
 
-    # ---- threads and processes ----
+    # ---- threads ----
 
     def run_in_executor(  # type: ignore[override]  # typeshed's TypeVarTuple cannot be passed on
         self, executor: Any, func: Callable[..., Any], *args: Any
@@ -303,18 +303,6 @@ class Loop(RawFrames):
         """Run func in an executor's thread. As ``asyncio.loop.run_in_executor``."""
         with self._off_the_cpu():
             return super().run_in_executor(executor, func, *args)
-
-    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
-        if self._unpinned is None:
-            return await super()._make_subprocess_transport(*args, **kwargs)
-        preexec, before = kwargs.pop("preexec_fn", None), self._unpinned
-
-        def on_all_cpus() -> None:
-            os.sched_setaffinity(0, before)
-            if preexec is not None:
-                preexec()
-
-        return await super()._make_subprocess_transport(*args, preexec_fn=on_all_cpus, **kwargs)
 
     # ---- what a loop says of itself ----
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sfloop.backends import open_frame_driver
-from sfloop.takeover import TakingOver
+from sfloop.processes import Processes
 from sfloop.transports.ethernet import EthernetTransport
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _P = TypeVar("_P", bound="EthernetProtocol")
 
 
-class RawFrames(TakingOver):
+class RawFrames(Processes):
     """``create_ethernet_endpoint``, which asyncio has not."""
 
     __slots__ = ()

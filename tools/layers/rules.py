@@ -85,6 +85,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.connecting": "loop",
     "sfloop.sendfile": "loop",
     "sfloop.takeover": "loop",
+    "sfloop.processes": "loop",
     "sfloop.rawframes": "loop",
     "sfloop.multicast": "multicast",
     "sfloop.udp": "multicast",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.loops import turns, until
 from harness.observed import Run
 
 PIPE = asyncio.subprocess.PIPE
@@ -295,3 +297,82 @@ def test_a_child_left_running_is_killed_with_its_transport(loop: asyncio.Abstrac
         os.kill(pid, 0)
         subprocess.run(["sleep", "0.2"], check=True)
         os.kill(pid, 0)
+
+
+GRANDCHILD = "sleep 60 & echo $!; exit 3"
+
+
+def end(pid: bytes) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.mark.sfloop_only("asyncio waits for the grandchild from Python 3.11 to 3.14")
+def test_wait_ends_with_the_process_though_a_grandchild_has_its_pipes(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for ways in ({"stdout": PIPE}, {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE}):
+            process = await asyncio.create_subprocess_shell(GRANDCHILD, **ways)  # type: ignore[arg-type]
+            assert process.stdout is not None
+            grandchild = await process.stdout.readline()
+            began = loop.time()
+            assert await asyncio.gather(*(process.wait() for _ in range(3))) == [3] * 3
+            assert await process.wait() == 3
+            assert loop.time() - began < 5
+            end(grandchild)
+            assert await process.stdout.read() == b""
+
+    run(main())
+
+
+def test_communicate_reads_what_a_grandchild_writes(run: Run) -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_shell("(sleep 0.2; echo late) & echo early", stdout=PIPE)
+        assert await process.communicate() == (b"early\nlate\n", None)  # type: ignore[comparison-overlap]
+        assert process.returncode == 0
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio waits for pipes that nobody reads from Python 3.11 to 3.14")
+def test_wait_ends_with_the_process_though_nobody_reads_its_output(run: Run) -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(*python("print('x' * 150_000)"), stdout=PIPE)
+        assert await process.wait() == 0
+        assert process.stdout is not None
+        assert len(await process.stdout.read()) == 150_001
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's own process wakes wait() at once")
+def test_nothing_is_left_to_be_called_after_wait(loop: asyncio.AbstractEventLoop) -> None:
+    """Where the pipes end with the process, connection_lost() comes before wait() returns."""
+
+    async def main() -> Any:
+        process = await asyncio.create_subprocess_shell(
+            "sleep 0.1; echo o; echo e >&2", stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        assert await process.wait() == 0
+        return process._transport  # type: ignore[attr-defined]
+
+    assert loop.run_until_complete(main())._loop is None
+
+
+@pytest.mark.sfloop_only("asyncio hangs, or leaves pipes open")
+@pytest.mark.parametrize("after", range(6))
+def test_creation_is_cancelled(run: Run, after: int) -> None:
+    async def main() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        creating = asyncio.ensure_future(
+            asyncio.create_subprocess_exec("sleep", "60", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        )
+        others = asyncio.all_tasks()
+        await turns(after)
+        for task in asyncio.all_tasks() - others | {creating}:  # asyncio.run() cancels its inner task as well
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+    run(main())

@@ -1,0 +1,95 @@
+"""Subprocesses and their pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from typing import TYPE_CHECKING, Any, cast
+
+from sfloop.takeover import TakingOver
+from sfloop.transports.pipe import ReadPipeTransport, WritePipeTransport, is_taken
+
+if TYPE_CHECKING:
+    from sfloop.loop import Loop
+
+#: Seconds for which wait() stays with pipes that end with the process, as most do.
+_PIPES_END_WITHIN = 0.5
+
+
+class Processes(TakingOver):
+    """asyncio's subprocesses, over pipe transports of sfloop's, and with a ``wait()`` that waits for the process alone:
+    up to Python 3.14 asyncio's own waits from 3.11 on until nobody has the pipes open, not a grandchild either."""
+
+    __slots__ = ()
+
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        return ReadPipeTransport(cast("Loop", self), pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        return WritePipeTransport(cast("Loop", self), pipe, protocol, waiter, extra)
+
+    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
+        before = cast("Loop", self)._unpinned
+        if before is None:
+            return await super()._make_subprocess_transport(*args, **kwargs)
+        preexec = kwargs.pop("preexec_fn", None)
+
+        def on_all_cpus() -> None:
+            os.sched_setaffinity(0, before)
+            if preexec is not None:
+                preexec()
+
+        return await super()._make_subprocess_transport(*args, preexec_fn=on_all_cpus, **kwargs)
+
+    def _child_watcher_callback(self, pid: int, returncode: int, transp: Any) -> None:
+        # The watcher's thread may call this. One more turn, so that what is scheduled already comes first.
+        self.call_soon_threadsafe(self.call_soon, _process_ended, self, transp, returncode)
+
+
+def _process_ended(loop: Processes, transp: Any, returncode: int) -> None:
+    transp._process_exited(returncode)
+    if transp._closed and transp._proc is not None:
+        # Its creation was cancelled: what the transport has not connected to the loop is nobody else's to close.
+        for pipe in (transp._proc.stdin, transp._proc.stdout, transp._proc.stderr):
+            if pipe is not None and not is_taken(pipe):
+                pipe.close()
+    waiters = transp._exit_waiters
+    if not waiters:
+        return
+    if all(end is not None and _ends_by_itself(end) for end in transp._pipes.values()):
+        # connection_lost() is near and wakes them: when wait() returns, no callback of the process is left.
+        timer = loop.call_later(_PIPES_END_WITHIN, _wake, transp)
+        waiters[0].add_done_callback(lambda _: timer.cancel())
+    else:
+        _wake(transp)
+
+
+def _ends_by_itself(end: Any) -> bool:
+    """Whether an end of one of the process's pipes is closed, or will be without anybody's doing."""
+    if end.disconnected:
+        return True
+    if getattr(end.pipe, "_paused", False):
+        return False
+    poll = select.poll()
+    poll.register(end.pipe._fileno, 0)
+    return bool(poll.poll(0))  # POLLHUP or POLLERR: nobody has the other end
+
+
+def _wake(transp: Any) -> None:
+    waiters, transp._exit_waiters = transp._exit_waiters, []
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_result(transp._returncode)
