@@ -25,6 +25,7 @@ from sfloop.native.vendor import tcpdirect
 from sfloop.rawframes import RawFrames
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
+from sfloop.transports.tls import adopt
 
 if TYPE_CHECKING:
     import ssl
@@ -246,6 +247,7 @@ class Loop(RawFrames):
         self._ensure_fd_no_transport(rawsock)
         tls_protocol: Any = sslproto.SSLProtocol  # its arguments differ between versions of Python
         tls = tls_protocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        adopt(tls)
         StreamTransport(self, rawsock, tls, None, extra, server)
         transport: asyncio.Transport = tls._app_transport
         return transport

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.native.engine import stream
 from sfloop.native.engine.stream import StreamCore
+from sfloop.transports import tls
 from sfloop.transports.base import SocketTransport
 from sfloop.transports.stacksocket import StackSocket
 
@@ -47,6 +48,11 @@ class StreamTransport(SocketTransport, asyncio.Transport):
         else:
             core = StreamCore(loop, self, sock.fileno(), True)
         super().__init__(loop, sock, core, protocol, waiter, extra, server, peer)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Deliver to this protocol from now on."""
+        super().set_protocol(protocol)
+        tls.adopt(protocol)  # start_tls() puts one in
 
     write = stream.write
 

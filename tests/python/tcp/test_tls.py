@@ -328,3 +328,58 @@ def test_sendfile_from_offset_0(
             assert server.data == bytes(range(250)) * 1000
 
     run(main())
+
+
+@pytest.mark.sfloop_only("asyncio raises AttributeError after the second close(), and in Python 3.10 after the first")
+@pytest.mark.parametrize("ways", [["close"], ["abort"], ["close", "close"], ["close", "abort"], ["abort", "close"]])
+@pytest.mark.parametrize("upgraded", [False, True])
+def test_a_transport_is_quiet_after_its_end(
+    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, ways: list[str], upgraded: bool
+) -> None:
+    def use(transport: Any) -> None:
+        for _ in range(10):
+            transport.write(b"dropped")
+        transport.writelines([b"dropped"])
+        transport.pause_reading()
+        transport.resume_reading()
+        transport.set_write_buffer_limits(high=0)
+        assert len(transport.get_write_buffer_limits()) == 2
+        assert transport.get_write_buffer_size() >= 0
+        assert transport.is_closing() and not transport.is_reading()
+        transport.get_extra_info("peername")
+        transport.set_protocol(transport.get_protocol() or Recorder())
+
+    async def end(transport: Any, protocol: Recorder) -> None:
+        for way in ways:
+            getattr(transport, way)()
+        use(transport)
+        await protocol.lost
+        use(transport)
+        for way in [*ways, "close", "abort"]:
+            getattr(transport, way)()
+        use(transport)
+        await asyncio.sleep(0.01)
+        assert protocol.calls.count("connection_lost") == 1
+
+    async def upgrade() -> None:
+        loop: Any = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        _, server = await loop.create_connection(Recorder, sock=far)
+        _, client = await loop.create_connection(Recorder, sock=near)
+        up = [
+            loop.start_tls(server.transport, server, server_context, server_side=True),
+            loop.start_tls(client.transport, client, client_context, server_hostname="localhost"),
+        ]
+        other, transport = await asyncio.gather(*up)
+        await end(transport, client)
+        other.abort()
+        await server.lost
+
+    async def main() -> None:
+        if upgraded:
+            await upgrade()
+            return
+        async with tls_pair(server_context, client_context) as (_, client):
+            await end(client.transport, client)
+
+    run(main())
