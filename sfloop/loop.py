@@ -48,8 +48,8 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 class Loop(RawFrames):
     """An asyncio event loop that busy-polls.
 
-    It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, signals, TLS, argument
-    checking); what happens per callback, per timer and per message is native.
+    It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, signals, TLS,
+    argument checking); what happens per callback, per timer and per message is native.
 
     :param options: what the loop is to be; the environment and the defaults fill what it leaves open.
     :raises ValueError: an option has a value that is not allowed.

@@ -48,6 +48,11 @@ class TakingOver(SendingFiles):
         finally:
             self._close_unless_taken(conn)
 
+    def _sock_accept(self, fut: asyncio.Future[Any], sock: socket.socket) -> None:
+        # asyncio's accepts for a call that was cancelled in this turn, and drops the connection.
+        if not fut.done():
+            super()._sock_accept(fut, sock)
+
     async def create_datagram_endpoint(  # its arguments differ between versions of Python
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], *args: Any, **kwargs: Any
     ) -> Any:

@@ -50,6 +50,7 @@ class _Pipe(asyncio.BaseTransport):
         self._closing = False
         self._ended = False  # connection_lost() is called or scheduled
         self._context = copy_context()
+        self._inside = False  # of that context
         mode = os.fstat(self._fileno).st_mode
         if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
             raise ValueError(refusal)
@@ -105,7 +106,17 @@ class _Pipe(asyncio.BaseTransport):
         return self._closing
 
     def _watch(self, add: Callable[..., Any], ready: Callable[[], None]) -> None:
-        add(self._fileno, self._context.run, ready)
+        add(self._fileno, self._event, ready)
+
+    def _event(self, ready: Callable[[], None]) -> None:
+        if self._inside:  # a callback of ours runs the loop
+            self._context.copy().run(ready)
+            return
+        self._inside = True
+        try:
+            self._context.run(ready)
+        finally:
+            self._inside = False
 
     def _log(self, text: str) -> None:
         if self._loop is not None and self._loop.get_debug():
@@ -131,7 +142,7 @@ class _Pipe(asyncio.BaseTransport):
         if loop.is_closed():
             self._release()  # there is nobody to call back
         else:
-            loop.call_soon(self._call_connection_lost, exc, context=self._context)
+            loop.call_soon(self._call_connection_lost, exc, context=self._context.copy())
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:
@@ -206,7 +217,7 @@ class ReadPipeTransport(_Pipe, asyncio.ReadTransport):
             return
         if self._loop.get_debug():
             logger.info("%r was closed by peer", self)
-        self._loop.call_soon(self._protocol.eof_received, context=self._context)
+        self._loop.call_soon(self._protocol.eof_received)
         self._end(None)
 
 

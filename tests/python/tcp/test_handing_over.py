@@ -21,6 +21,7 @@ import trustme
 from harness.loops import turns, until
 from harness.observed import Contexts, Run
 from harness.recording import Recorder
+from harness.zf import KERNEL_HOST
 
 LEFT = "asyncio leaves it to the garbage collector"
 
@@ -248,5 +249,30 @@ def test_create_server_cancelled(run: Run) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert sock.fileno() == -1
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio accepts the connection and drops it")
+def test_sock_accept_cancelled_in_the_turn_of_a_connection(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as listening, socket.socket() as client:
+            listening.bind((KERNEL_HOST, 0))
+            listening.listen()
+            listening.setblocking(False)
+            accepting = asyncio.ensure_future(loop.sock_accept(listening))
+            await turns()
+
+            def connect() -> None:
+                client.connect(listening.getsockname())
+                loop.call_soon(accepting.cancel)  # the loop polls before it runs this
+
+            loop.call_soon(connect)
+            with pytest.raises(asyncio.CancelledError):
+                await accepting
+            await turns()
+            conn, _ = await asyncio.wait_for(loop.sock_accept(listening), 5)
+            conn.close()
 
     run(main())
