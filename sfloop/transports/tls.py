@@ -22,6 +22,15 @@ class TlsTransport(sslproto._SSLProtocolTransport):
         if not self._closed:
             super().close()
 
+    def __del__(self) -> None:
+        if self._over:  # there is nothing left to close, which Python 3.10 warns of
+            self._closed = True
+        super().__del__()
+
+    def is_closing(self) -> bool:
+        """True if the transport is closing or closed."""
+        return self._closed or self._over
+
     def is_reading(self) -> bool:
         """True if the transport is receiving new data."""
         return not self._closed and not self._over and super().is_reading()

@@ -19,7 +19,7 @@ from harness.observed import Contexts, LogLines, Run
 from harness.recording import BufferedRecorder, Echo, Recorder
 from harness.zf import KERNEL_HOST
 
-if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__
+if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
