@@ -18,8 +18,10 @@ _PIPES_END_WITHIN = 0.5
 
 
 class Processes(TakingOver):
-    """asyncio's subprocesses, over pipe transports of sfloop's, and with a ``wait()`` that waits for the process alone:
-    up to Python 3.14 asyncio's own waits from 3.11 on until nobody has the pipes open, not a grandchild either."""
+    """asyncio's subprocesses, over pipe transports of sfloop's, and with a ``wait()`` that waits for the process alone.
+
+    From Python 3.11 on, asyncio's own waits until nobody has the pipes open any more, a grandchild included.
+    """
 
     __slots__ = ()
 

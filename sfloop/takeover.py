@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class TakingOver(SendingFiles):
     """Closes them. asyncio's documentation gives the ownership of ``sock=`` to the transport; when the protocol's
-    factory raises there is none, and asyncio up to 3.14.6 leaves the socket open for the garbage collector to find.
+    factory raises there is none, and asyncio (3.10 to 3.13) leaves the socket open for the garbage collector to find.
 
     A socket that another transport uses is left to it, and so is an argument that is refused as such.
     """
