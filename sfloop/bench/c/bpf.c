@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 /* Newer than some distributions' headers. */
@@ -97,17 +99,38 @@ int sfb_bpf_attach_xdp(int program, int ifindex)
     return (int)fd;
 }
 
-void sfb_bpf_run_live(int program, const void *frame, uint32_t length, uint32_t repeat)
+static void on_alarm(int signal)
 {
+    (void)signal;
+}
+
+void sfb_bpf_run_for(double seconds, int program, const void *frame, uint32_t length)
+{
+    struct itimerval timer = {.it_value = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)}};
+    struct sigaction action = {.sa_handler = on_alarm};
     union bpf_attr a;
 
+    if (sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &timer, NULL))
+        sfb_die_errno("setitimer");
     memset(&a, 0, sizeof a);
     a.test.prog_fd = (uint32_t)program;
     a.test.data_in = (uint64_t)(uintptr_t)frame;
     a.test.data_size_in = length;
-    a.test.repeat = repeat;
+    a.test.repeat = INT32_MAX;
     a.test.flags = TEST_XDP_LIVE_FRAMES;
     a.test.batch_size = LIVE_BATCH;
     if (bpf(BPF_PROG_TEST_RUN, &a) && errno != EINTR)
         sfb_die_errno("bpf(BPF_PROG_TEST_RUN) with live frames, which Linux has from 5.18 on");
+}
+
+int sfb_bpf_history(struct sfb_history *h, double seconds)
+{
+    h->shift = sfb_history_shift(seconds);
+    return sfb_bpf_map(BPF_MAP_TYPE_ARRAY, sizeof(struct sfb_point), SFB_HISTORY_POINTS);
+}
+
+void sfb_bpf_get_history(int map, struct sfb_history *h)
+{
+    for (uint32_t i = 0; i < SFB_HISTORY_POINTS; i++)
+        sfb_bpf_get(map, i, &h->points[i]);
 }

@@ -2,6 +2,8 @@
 #ifndef SFB_BPF_H
 #define SFB_BPF_H
 
+#include "history.h"
+
 #include <linux/bpf.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,14 +24,32 @@
 /* Two instructions. */
 #define SFB_MAP(d, fd) SFB_INSN(BPF_LD | BPF_DW | BPF_IMM, d, BPF_PSEUDO_MAP_FD, 0, fd), SFB_INSN(0, 0, 0, 0, 0)
 
+/*
+ * Notes the two counts at these offsets of the memory that register `r` points to (6 to 8) in the map of the history, under the
+ * present time. Registers 0 to 5 and 9, and the stack's first 8 bytes, are overwritten. SFB_NOTE_LENGTH instructions.
+ */
+#define SFB_NOTE_LENGTH 16
+#define SFB_NOTE(map, shift, r, sent_at, waited_at)                                                                    \
+    SFB_CALL(ktime_get_ns), SFB_MOV(9, 0), SFB_ALU(BPF_RSH, 0, shift), SFB_ALU(BPF_AND, 0, SFB_HISTORY_POINTS - 1),    \
+        SFB_STORE(BPF_W, 10, 0, -8), SFB_MAP(1, map), SFB_MOV(2, 10), SFB_ALU(BPF_ADD, 2, -8),                         \
+        SFB_CALL(map_lookup_elem), SFB_JUMP_IF(BPF_JEQ, 0, 0, 5),                                                      \
+        SFB_STORE(BPF_DW, 0, 9, offsetof(struct sfb_point, ns)), SFB_LOAD(BPF_DW, 1, r, sent_at),                      \
+        SFB_STORE(BPF_DW, 0, 1, offsetof(struct sfb_point, sent)), SFB_LOAD(BPF_DW, 1, r, waited_at),                  \
+        SFB_STORE(BPF_DW, 0, 1, offsetof(struct sfb_point, waited))
+
 int sfb_bpf_map(uint32_t type, uint32_t value_size, uint32_t entries); /* its keys are of 4 bytes */
 void sfb_bpf_put(int map, uint32_t key, const void *value);
 void sfb_bpf_get(int map, uint32_t key, void *value);
 int sfb_bpf_xdp_program(const struct bpf_insn *instructions, size_t count);
 /* In native mode where the interface's driver has it, else in generic mode. The link lasts as long as its descriptor. */
 int sfb_bpf_attach_xdp(int program, int ifindex);
-/* The program runs on `repeat` copies of the frame as if they were received, with what it does to them taking effect
- * (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). A signal ends it. */
-void sfb_bpf_run_live(int program, const void *frame, uint32_t length, uint32_t repeat);
+/*
+ * Runs the program for so many seconds on copies of the frame as if they were received, with what it does to them taking effect
+ * (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). It is one run, because to end one and to begin the next takes the kernel milliseconds.
+ */
+void sfb_bpf_run_for(double seconds, int program, const void *frame, uint32_t length);
+/* An empty history of a run of so many seconds, and its map for SFB_NOTE. */
+int sfb_bpf_history(struct sfb_history *h, double seconds);
+void sfb_bpf_get_history(int map, struct sfb_history *h);
 
 #endif

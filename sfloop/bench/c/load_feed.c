@@ -5,18 +5,17 @@
  */
 #include "bpf.h"
 #include "common.h"
+#include "history.h"
 #include "packet.h"
 
 #include <inttypes.h>
 #include <net/if.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
-enum { LENGTHS = 8, LONGEST = 512 };
+/* NOTED_EVERY: a power of two; the program notes the time of one frame in so many. */
+enum { LENGTHS = 8, LONGEST = 512, NOTED_EVERY = 256 };
 
 /* A mix as feeds have it: mostly short. The average is 200. */
 static const int payloads[LENGTHS] = {64, 512, 128, 96, 256, 80, 384, 80};
@@ -28,7 +27,7 @@ struct variant {
 };
 
 struct state {
-    uint64_t next;
+    uint64_t next, waited; /* nothing is waited for */
     struct variant variants[LENGTHS];
 };
 
@@ -83,8 +82,9 @@ static int make_state(struct sfb_packet *p)
     return map;
 }
 
-/* Makes the frame the next variant, and sends it out of the interface. */
-static int make_program(int map, int ifindex)
+/* Makes the frame the next variant, and sends it out of the interface. Registers: 6 the context, 8 the state, 7 the number of
+ * the frame and then its variant. */
+static int make_program(int map, int history, int shift, int ifindex)
 {
 #define COPY(variant_field, packet_field)                                                                              \
     SFB_LOAD(BPF_H, 4, 7, offsetof(struct variant, variant_field)),                                                    \
@@ -96,16 +96,20 @@ static int make_program(int map, int ifindex)
         SFB_MOV(2, 10),
         SFB_ALU(BPF_ADD, 2, -4),
         SFB_CALL(map_lookup_elem),
-        SFB_JUMP_IF(BPF_JEQ, 0, 0, 30),
-        SFB_LOAD(BPF_DW, 1, 0, offsetof(struct state, next)),
-        SFB_MOV(2, 1),
+        SFB_JUMP_IF(BPF_JEQ, 0, 0, 29 + SFB_NOTE_LENGTH + 3),
+        SFB_MOV(8, 0),
+        SFB_LOAD(BPF_DW, 7, 8, offsetof(struct state, next)),
+        SFB_MOV(2, 7),
         SFB_ALU(BPF_ADD, 2, 1),
-        SFB_STORE(BPF_DW, 0, 2, offsetof(struct state, next)),
-        SFB_ALU(BPF_AND, 1, LENGTHS - 1),
-        SFB_ALU(BPF_MUL, 1, sizeof(struct variant)),
-        SFB_MOV(7, 0),
+        SFB_STORE(BPF_DW, 8, 2, offsetof(struct state, next)),
+        SFB_MOV(1, 7),
+        SFB_ALU(BPF_AND, 1, NOTED_EVERY - 1),
+        SFB_JUMP_IF(BPF_JNE, 1, 0, SFB_NOTE_LENGTH),
+        SFB_NOTE(history, shift, 8, offsetof(struct state, next), offsetof(struct state, waited)),
+        SFB_ALU(BPF_AND, 7, LENGTHS - 1),
+        SFB_ALU(BPF_MUL, 7, sizeof(struct variant)),
+        SFB_ALU_REG(BPF_ADD, 7, 8),
         SFB_ALU(BPF_ADD, 7, offsetof(struct state, variants)),
-        SFB_ALU_REG(BPF_ADD, 7, 1),
         SFB_MOV(1, 6),
         SFB_LOAD(BPF_W, 2, 7, offsetof(struct variant, grow)),
         SFB_CALL(xdp_adjust_tail),
@@ -132,25 +136,10 @@ static int make_program(int map, int ifindex)
     return sfb_bpf_xdp_program(program, sizeof program / sizeof *program);
 }
 
-static void on_alarm(int signal)
-{
-    (void)signal;
-}
-
-/* One run until the signal: to end one and begin the next takes the kernel milliseconds. */
-static void run_for(double seconds, int program, const struct sfb_packet *packet)
-{
-    struct itimerval timer = {.it_value = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)}};
-    struct sigaction action = {.sa_handler = on_alarm};
-
-    if (sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &timer, NULL))
-        sfb_die_errno("setitimer");
-    sfb_bpf_run_live(program, packet, sizeof *packet + LONGEST, INT32_MAX);
-}
-
 int sfb_load_feed(const struct sfb_options *o)
 {
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), ifindex = (int)if_nametoindex(o->interface), program, map;
+    static struct sfb_history history;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), ifindex = (int)if_nametoindex(o->interface), map, noted;
     struct sfb_packet *packet;
     struct state state;
     struct rusage usage;
@@ -160,13 +149,17 @@ int sfb_load_feed(const struct sfb_options *o)
         sfb_die(SFB_EXIT_USAGE, "--interface is \"%s\"; the name of an interface is needed", o->interface);
     packet = make_packet(o, fd);
     map = make_state(packet);
-    program = make_program(map, ifindex);
+    noted = sfb_bpf_history(&history, o->seconds);
     begin = sfb_now();
-    run_for(o->seconds, program, packet);
+    sfb_bpf_run_for(o->seconds, make_program(map, noted, history.shift, ifindex), packet, sizeof *packet + LONGEST);
     sfb_bpf_get(map, 0, &state);
+    sfb_bpf_get_history(noted, &history);
     getrusage(RUSAGE_SELF, &usage);
-    printf("{\"sent\": %" PRIu64 ", \"refused\": 0, \"involuntary_switches\": %ld, \"seconds\": %.9f}\n", state.next,
+    printf("{\"sent\": %" PRIu64 ", \"refused\": 0, \"involuntary_switches\": %ld, \"seconds\": %.9f, ", state.next,
            usage.ru_nivcsw, (double)(sfb_now() - begin) / 1e9);
+    printf("\"history\": ");
+    sfb_history_write(&history, stdout);
+    printf("}\n");
     close(fd);
     return 0;
 }

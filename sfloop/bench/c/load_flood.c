@@ -5,6 +5,7 @@
  * One by one a sender is slower than a receiver that is any good, and would be what is measured.
  */
 #include "common.h"
+#include "history.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,6 +29,7 @@ int sfb_load_flood(const struct sfb_options *o)
     unsigned char *payload = calloc((size_t)segments, (size_t)o->size);
     struct iovec part = {.iov_base = payload, .iov_len = (size_t)o->size};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    static struct sfb_history history;
     struct rusage usage;
     uint64_t begin, end, now, sent = 0, refused = 0;
 
@@ -43,6 +45,7 @@ int sfb_load_flood(const struct sfb_options *o)
         messages[i].msg_hdr.msg_iov = &part;
         messages[i].msg_hdr.msg_iovlen = 1;
     }
+    history.shift = sfb_history_shift(o->seconds);
     begin = now = sfb_now();
     end = begin + (uint64_t)(o->seconds * 1e9);
     while (now < end) {
@@ -54,10 +57,14 @@ int sfb_load_flood(const struct sfb_options *o)
         refused += n < 0;
         sent += n > 0 ? (uint64_t)n * (uint64_t)segments : 0;
         now = sfb_now();
+        sfb_history_note(&history, now, sent, 0);
     }
     getrusage(RUSAGE_SELF, &usage);
-    printf("{\"sent\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"involuntary_switches\": %ld, \"seconds\": %.9f}\n",
+    printf("{\"sent\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"involuntary_switches\": %ld, \"seconds\": %.9f, ",
            sent, refused, usage.ru_nivcsw, (double)(now - begin) / 1e9);
+    printf("\"history\": ");
+    sfb_history_write(&history, stdout);
+    printf("}\n");
     free(payload);
     close(fd);
     return 0;

@@ -101,7 +101,8 @@ int sfb_serve_flood(const struct sfb_options *o)
         now = sfb_now();
     } while (now < end);
     getrusage(RUSAGE_SELF, &after);
-    printf("{\"count\": %" PRIu64 ", \"seconds\": %.9f, \"involuntary_switches\": %ld}\n", count,
-           (double)(now - begin) / 1e9, after.ru_nivcsw - before.ru_nivcsw);
+    printf("{\"count\": %" PRIu64 ", \"seconds\": %.9f, \"begin\": %" PRIu64 ", \"end\": %" PRIu64
+           ", \"involuntary_switches\": %ld}\n",
+           count, (double)(now - begin) / 1e9, begin, now, after.ru_nivcsw - before.ru_nivcsw);
     return 0;
 }
