@@ -66,6 +66,9 @@ $(VENV)/with-programs: $(VENV)/created tools/find_programs.sh
 $(VENV)/with-bench-programs: $(VENV)/created tools/find_programs.sh
 	@tools/find_programs.sh "some cases of the bench" ip ethtool strace || true
 	@touch $@
+# A peer that cannot be installed is left out of the bench, which says why: this file has the reasons.
+$(VENV)/with-peers: $(VENV)/with-bench tools/bench_peers.py
+	@$(BIN)/python tools/bench_peers.py $@
 # The linters need no sfloop: they read it.
 $(VENV)/with-lint: $(VENV)/created pyproject.toml
 	@$(PIP) $$($(BIN)/python tools/extra.py lint) && touch $@
@@ -84,11 +87,19 @@ SIMULATED := $(BUILD).ef_vi.so
 $(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/include/sf/*.h sfloop/native/wire/*.h tests/sim/copy.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
 	@mkdir -p $(dir $@) && $(BIN)/python tests/sim/ef_vi/build.py $@
 
-bench: $(VENV)/with-bench $(SIMULATED) ## the side-by-side benchmarks (ARGS="--list" names them)
+# Which peers there are depends on the version of Python: the newest one that is here has the most. PYTHON=… or VENV=… decide
+# otherwise.
+ifeq ($(origin PYTHON) $(origin VENV),file file)
+bench: ## the side-by-side benchmarks, on the newest Python that is here (ARGS="--list" names them)
+	@python=$$(tools/find_python.sh --newest); $(MAKE) --no-print-directory bench VENV=.venv-bench PYTHON="$$python"
+else
+bench: $(VENV)/with-peers $(SIMULATED)
 	$(build)
 	@flock $(VENV)/lock $(BIN)/ninja -C $(BUILD) --quiet tests/sim/tcpdirect/libzfsim.so
-	@SFLOOP_BENCH_EF_VI_SIMULATOR=$(CURDIR)/$(SIMULATED) \
+	@SFLOOP_BENCH_MISSING_PEERS=$(CURDIR)/$(VENV)/with-peers \
+		SFLOOP_BENCH_EF_VI_SIMULATOR=$(CURDIR)/$(SIMULATED) \
 		SFLOOP_BENCH_TCPDIRECT_SIMULATOR=$(CURDIR)/$(BUILD)/tests/sim/tcpdirect/libzfsim.so $(BIN)/python -m sfloop bench $(ARGS)
+endif
 
 # ---- checking ----
 

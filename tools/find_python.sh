@@ -3,10 +3,24 @@
 # Debian lacks: an interpreter, its venv module and headers, a C compiler. Everything but the path goes to stderr.
 #
 #   tools/find_python.sh [INTERPRETER]     an interpreter named here must do; no other is tried
+#   tools/find_python.sh --newest          the newest version that is here, those of pyenv among them
 set -eu
 
 # Oldest and newest minor version of Python 3 that sfloop is tested on; newer ones are tried after these.
 CANDIDATES="python3 python3.13 python3.12 python3.11 python3.10 python3.14"
+
+if [ "${1:-}" = --newest ]; then
+    shift
+    CANDIDATES=""
+    for version in 3.14 3.13 3.12 3.11 3.10; do
+        # A pattern that matches nothing stays as it is, and is no interpreter.
+        for candidate in "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$version".*/bin/python3; do
+            CANDIDATES="$CANDIDATES $candidate"
+        done
+        CANDIDATES="$CANDIDATES python$version"
+    done
+    CANDIDATES="$CANDIDATES python3"
+fi
 
 say() { echo "sfloop: $*" >&2; }
 

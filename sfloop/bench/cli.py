@@ -47,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--loops",
         metavar="A,B",
-        help="only these: loops, modules of loops, c-spin, c-block, c-af_xdp (default: all installed)",
+        help="only these: loops, modules of loops, LOOP+aiofastnet, c-spin, c-spin-recv, c-block, c-af_xdp "
+        "(default: all installed)",
     )
     options.add_argument(
         "--against",
@@ -208,8 +209,9 @@ def _header(console: Console, run: Run, cases: Sequence[Case], missing: dict[str
         f"{facts['cpu']}, {facts['cpus']} CPUs, {virtual}Linux {facts['kernel']}, {facts['python']}", highlight=False
     )
     names = ", ".join(f"{c.name} {c.version}".strip() for c in run.contenders)
-    left_out = "".join(f"; {name} left out: {reason}" for name, reason in missing.items() if reason != "not installed")
-    console.print(names + left_out, highlight=False, soft_wrap=True)
+    console.print(names, highlight=False, soft_wrap=True)
+    for name, reason in missing.items():
+        console.print(f"Without {name}: {reason}", highlight=False, soft_wrap=True)
     for contender in run.contenders:
         if contender.build is not None:
             _introduce(console, contender.build)

@@ -6,9 +6,12 @@ import asyncio
 import importlib
 import importlib.metadata
 import importlib.util
+import json
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from sfloop.bench.builds import Build
 
@@ -16,8 +19,25 @@ OWN = "sfloop"
 #: Another build of sfloop, which ``--against`` names.
 AGAINST = "against"
 
+#: Loops that replace another loop's transports: "LOOP+aiofastnet". They are measured where a case is about transports.
+ADD_ON = "aiofastnet"
+COMBINED = (f"uvloop+{ADD_ON}", f"{OWN}+{ADD_ON}")
+
 #: Loops looked for when none are named, in the order they are shown. Each but asyncio is a package of that name.
-KNOWN = (OWN, "uvloop", "rloop", "zuvloop", "rsloop", "blazio", "asyncio")
+KNOWN = (OWN, "uvloop", "rloop", "zuvloop", "rsloop", "blazio", "asyncio", *COMBINED)
+
+#: The packages that the known loops come from, and the condition that some of them have.
+PEERS = {
+    "uvloop": "",
+    "rloop": "",
+    "zuvloop": "it needs CPython 3.14 or newer",
+    "rsloop": "PyPI has only its source, in Rust",
+    "blazio": "it needs CPython 3.12 or newer",
+    ADD_ON: "",
+}
+
+#: Names the file in which `make bench` keeps, by package, the reason why a peer could not be installed.
+MISSING_PEERS = "SFLOOP_BENCH_MISSING_PEERS"
 
 #: The C reference servers: the least that a server can do on the same system calls.
 REFERENCES = {
@@ -28,8 +48,11 @@ REFERENCES = {
 #: The same past the kernel, in the cases where sfloop goes past it too.
 BYPASSING = {"c-af_xdp": "C server on AF_XDP, never sleeps"}
 
+#: The C servers without epoll, in the cases of one connection on loopback: the least that Linux's sockets allow.
+BARE = {"c-spin-recv": "C server that spins on recv or recvfrom, without epoll"}
+
 #: All C servers.
-C_SERVERS = REFERENCES | BYPASSING
+C_SERVERS = REFERENCES | BARE | BYPASSING
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,11 @@ class Contender:
         return self.name == OWN or self.build is not None
 
     @property
+    def is_combined(self) -> bool:
+        """Whether an add-on has replaced the loop's transports."""
+        return "+" in self.name
+
+    @property
     def loop(self) -> str:
         """What its programs are told to run on."""
         return OWN if self.is_sfloop else self.name
@@ -61,8 +89,12 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes a new loop of the given name: asyncio's own, or that of the module of this name.
 
     A module is used by its ``new_event_loop``, or else by its ``EventLoopPolicy`` or its ``Loop``.
+    "LOOP+aiofastnet" is that loop with the transports of aiofastnet.
     Raises LoopNotUsable when there is no such module or it offers none of these.
     """
+    base, plus, add_on = name.partition("+")
+    if plus:
+        return _combined(base, add_on)
     if name == "asyncio":
         return asyncio.SelectorEventLoop
     try:
@@ -84,8 +116,27 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     )
 
 
+def _combined(base: str, add_on: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if add_on != ADD_ON:
+        raise LoopNotUsable(f'"+{add_on}" is no known add-on of a loop; "{base}+{ADD_ON}" is one')
+    make = loop_factory(base)
+    try:
+        import aiofastnet  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise LoopNotUsable(f"{add_on} cannot be imported ({error}); try: pip install {add_on}") from error
+
+    def patched() -> asyncio.AbstractEventLoop:
+        # Not aiofastnet.loop_factory(), which makes the loop the thread's current one.
+        loop: asyncio.AbstractEventLoop = aiofastnet.patch_loop(make())
+        return loop
+
+    return patched
+
+
 def version_of(name: str) -> str:
     """The version of a loop's package; Python's own for asyncio."""
+    if "+" in name:
+        return " + ".join(version_of(part) for part in name.split("+"))
     if name == "asyncio":
         return platform.python_version()
     try:
@@ -94,10 +145,21 @@ def version_of(name: str) -> str:
         return "unknown version"
 
 
+def _not_installed(package: str) -> str:
+    """The reason why a package is not here, as far as it is known."""
+    try:
+        reasons = json.loads(Path(os.environ[MISSING_PEERS]).read_text())
+    except (KeyError, OSError, ValueError):
+        reasons = {}
+    said = [reasons.get(package, ""), PEERS.get(package, "")]
+    return ": ".join(["not installed", "; ".join(filter(None, said)) or f"pip install {package}"])
+
+
 def _why_not(name: str) -> str | None:
     """Why a known loop is left out, or None when it can make a loop."""
-    if name != "asyncio" and importlib.util.find_spec(name) is None:
-        return "not installed"
+    for package in name.split("+"):
+        if package != "asyncio" and importlib.util.find_spec(package) is None:
+            return _not_installed(package) if package == name else f"{package} is {_not_installed(package)}"
     try:
         loop_factory(name)().close()
     except Exception as error:  # a broken peer is left out with its reason; it must not end the bench

@@ -75,6 +75,8 @@ class Case:
     references: tuple[str, ...] = ()
     #: The only contenders that can be measured; None: every loop, and the references.
     only: tuple[str, ...] | None = None
+    #: Transports of streams are measured, so that loops with an add-on that replaces these take part.
+    streams: bool = False
     #: Rounds are cut to so many, for a case that takes long or whose figure does not vary.
     most_rounds: int = 99
     #: Seconds that one contender takes in one round: so many, and so many times --seconds.

@@ -24,16 +24,26 @@ COLOURS = {
     "rloop": "#009E73",
     "asyncio": "#7F7F7F",
     "c-spin": "#000000",
+    "c-spin-recv": "#555555",
     "c-block": "#000000",
     "c-af_xdp": "#000000",
     "zuvloop": "#CC79A7",
     "rsloop": "#E69F00",
     "blazio": "#56B4E9",
+    "uvloop+aiofastnet": "#0072B2",
+    "sfloop+aiofastnet": "#D55E00",
 }
 #: A log axis has no zero: less than this, in ns, is drawn as this.
 LEAST_NS = 10
 OTHER_COLOUR = "#8C6D31"
-DASHES = {"c-spin": "--", "c-block": ":", "c-af_xdp": "-."}
+DASHES = {
+    "c-spin": "--",
+    "c-spin-recv": "--",
+    "c-block": ":",
+    "c-af_xdp": "-.",
+    "uvloop+aiofastnet": ":",
+    "sfloop+aiofastnet": ":",
+}
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

@@ -54,7 +54,7 @@ def document(run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Compar
         "contenders": [dataclasses.asdict(contender) for contender in run.contenders],
         "cases": {name: _case(result) for name, result in run.results.items()},
         "noise": {name: dataclasses.asdict(verdict) for name, verdict in run.verdicts().items()},
-        "bars": [dataclasses.asdict(outcome) for outcome in outcomes],
+        "bars": [{**dataclasses.asdict(outcome), "by_peer": outcome.bar.by_peer} for outcome in outcomes],
         "against": [dataclasses.asdict(comparison) for comparison in comparisons],
     }
 

@@ -170,9 +170,17 @@ def bars_table(outcomes: Sequence[Outcome], results: dict[str, CaseResult]) -> T
     return table
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """How many bars were met, missed and not measured, in one line."""
+def _counted(outcomes: Sequence[Outcome]) -> str:
     counts = {verdict: sum(outcome.verdict == verdict for outcome in outcomes) for verdict in _STYLES}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """How many bars were met, missed and not measured, in one line. Those that depend on a peer are counted apart."""
+    own = [outcome for outcome in outcomes if not outcome.bar.by_peer]
+    peers = [outcome for outcome in outcomes if outcome.bar.by_peer]
     noisy = sum(outcome.noisy for outcome in outcomes)
-    text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    return f"{len(outcomes)} bars: {text}" + (f"; {noisy} of them in cases too noisy to judge" if noisy else "")
+    parts = [f"{len(own)} bars by C on this machine or by a fixed figure: {_counted(own)}"] if own else []
+    parts += [f"{len(peers)} that depend on a peer's figure: {_counted(peers)}"] if peers else []
+    parts += [f"{noisy} of all in cases too noisy to judge"] if noisy else []
+    return "; ".join(parts)

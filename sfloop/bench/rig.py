@@ -19,10 +19,12 @@ from sfloop.bench.build import Programs
 from sfloop.bench.cpus import CpuPair
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.histogram import Histogram
-from sfloop.bench.loops import Contender
+from sfloop.bench.loops import BARE, Contender
 from sfloop.bench.model import Place, Sample
 from sfloop.bench.noise import CpuTicks, Disturbance
 
+#: The commands of sfbench that do without epoll what these do with it.
+WITHOUT_EPOLL = {"serve-tcp": "spin-tcp", "serve-udp": "spin-udp"}
 #: Seconds that a server may take to say where it listens.
 START_LIMIT = 30.0
 #: Seconds that a program may take beyond the time it was asked to run.
@@ -162,6 +164,7 @@ class Rig:
             command = [*program_command(contender, program, given), "--cpu", str(cpu)]
         else:
             assert reference is not None, f"{program} has no C reference server"
+            reference = WITHOUT_EPOLL[reference] if contender.name in BARE else reference
             command = [str(self.settings.programs.sfbench), reference, "--host", self.place.host, "--cpu", str(cpu)]
             command += ["--spin"] if contender.name == "c-spin" else []
             for name, value in given.items():

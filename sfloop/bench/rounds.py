@@ -41,9 +41,15 @@ def rotated(contenders: Sequence[Contender], turn: int) -> list[Contender]:
 
 def taking_part(case: Case, contenders: Sequence[Contender]) -> list[Contender]:
     """The contenders that a case can measure: those it is about, or else all loops, and the C servers that it has."""
+    return [contender for contender in contenders if _takes_part(case, contender)]
+
+
+def _takes_part(case: Case, contender: Contender) -> bool:
     if case.only is not None:
-        return [contender for contender in contenders if contender.loop in case.only]
-    return [contender for contender in contenders if contender.is_loop or contender.name in case.references]
+        return contender.loop in case.only
+    if contender.is_loop:
+        return case.streams or not contender.is_combined
+    return contender.name in case.references
 
 
 def rounds_of(case: Case, settings: Settings) -> int:

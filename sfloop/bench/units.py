@@ -65,4 +65,4 @@ def condition(bar: Bar, unit: Unit) -> str:
     sign = "≤" if bar.relation == "<=" else "≥"
     if bar.against == "nothing":
         return f"{sign} {figure(bar.limit, unit)}"
-    return f"{sign} {bar.limit:g} × {bar.against}"
+    return f"{sign} {bar.limit:g} × {bar.against}" + (", a peer" if bar.by_peer else "")

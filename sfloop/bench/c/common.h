@@ -95,6 +95,8 @@ int sfb_relay(const struct sfb_options *o);
 int sfb_serve_tcp(const struct sfb_options *o);
 int sfb_serve_udp(const struct sfb_options *o);
 int sfb_serve_flood(const struct sfb_options *o);
+int sfb_spin_tcp(const struct sfb_options *o);
+int sfb_spin_udp(const struct sfb_options *o);
 int sfb_serve_xdp(const struct sfb_options *o);
 int sfb_zf_udp(const struct sfb_options *o);
 int sfb_zf_tcp(const struct sfb_options *o);

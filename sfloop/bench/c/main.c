@@ -15,7 +15,7 @@ static const struct {
     {"tls", sfb_load_tls},           {"flood", sfb_load_flood},       {"idle", sfb_load_idle},
     {"feed", sfb_load_feed},         {"serve-tcp", sfb_serve_tcp},    {"serve-udp", sfb_serve_udp},
     {"serve-flood", sfb_serve_flood}, {"serve-xdp", sfb_serve_xdp},
-    {"relay", sfb_relay},
+    {"spin-tcp", sfb_spin_tcp},       {"spin-udp", sfb_spin_udp},     {"relay", sfb_relay},
     {"zf-udp", sfb_zf_udp},           {"zf-tcp", sfb_zf_tcp},         {"zf-idle", sfb_zf_idle},
 };
 

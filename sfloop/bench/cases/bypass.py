@@ -20,7 +20,7 @@ from sfloop.bench import netns
 from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
 from sfloop.bench.cases.udp import measure_delivery, measure_echo
 from sfloop.bench.errors import ContenderFailed
-from sfloop.bench.loops import BYPASSING, C_SERVERS, OWN, REFERENCES, Contender
+from sfloop.bench.loops import BYPASSING, OWN, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Place, Sample
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server, program_command
 from sfloop.bench.wires import new_wire
@@ -218,7 +218,7 @@ CASES = (
         "UDP echo, veth, 64 B; sfloop on AF_XDP",
         (*ROUND_TRIP, LOST),
         _echo,
-        tuple(C_SERVERS),
+        (*REFERENCES, *BYPASSING),
         unavailable=af_xdp_unavailable,
         place=netns.veth_pair,
     ),

@@ -22,7 +22,7 @@ from sfloop.bench.cases.bypass import (
     sides_of,
 )
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
-from sfloop.bench.loops import OWN, Contender
+from sfloop.bench.loops import ADD_ON, OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.rig import START_LIMIT, Rig, Server, program_command
 from sfloop.bench.wires import new_wire
@@ -33,6 +33,9 @@ LOSSY_SECONDS = 1.0
 
 #: What loads a contender, where it is a program on a loop.
 THIS_BUILD, ASYNCIO = Contender(OWN, "", is_loop=True), Contender("asyncio", "", is_loop=True)
+
+#: Beside sfloop past the kernel: uvloop, and the transports that aiofastnet gives it.
+_RIVALS = (OWN, "uvloop", f"uvloop+{ADD_ON}")
 
 Measure = Callable[[Rig, Contender], Sample]
 
@@ -156,7 +159,7 @@ CASES = (
             f"TCP echo, veth, {words}, 1 connection; sfloop on AF_XDP",
             (*ROUND_TRIP, _TIMES_KERNEL),
             _over(AF_XDP, size),
-            only=(OWN, "uvloop", "c-spin"),
+            only=(*_RIVALS, "c-spin"),
             unavailable=af_xdp_unavailable,
             place=netns.veth_pair,
         )
@@ -167,7 +170,7 @@ CASES = (
         "TCP echo, veth, 64 B, 1 connection; sfloop on AF_PACKET",
         (*ROUND_TRIP, _TIMES_KERNEL),
         _over(PACKET, 64),
-        only=(OWN, "uvloop", "c-spin"),
+        only=(*_RIVALS, "c-spin"),
         unavailable=packet_unavailable,
         place=netns.veth_pair,
     ),
@@ -176,7 +179,7 @@ CASES = (
         "TCP echo, 64 B, 1 connection; sfloop over shared memory, the others over loopback",
         ROUND_TRIP,
         _over_shm(64, 1),
-        only=(OWN, "uvloop"),
+        only=_RIVALS,
     ),
     *(
         Case(
@@ -184,7 +187,7 @@ CASES = (
             f"TCP echo, 1 KiB, {connections} connections; sfloop over shared memory, the others over loopback",
             (MESSAGES, *ROUND_TRIP),
             _over_shm(1024, connections),
-            only=(OWN, "uvloop"),
+            only=_RIVALS,
         )
         for connections in (10, 100)
     ),
@@ -193,14 +196,14 @@ CASES = (
         "bulk TCP one way; sfloop over shared memory, the others over loopback",
         (_MEGABITS,),
         _bulk_over_shm,
-        only=(OWN, "uvloop"),
+        only=_RIVALS,
     ),
     Case(
         "bulk-af_xdp",
         "bulk TCP one way, received over veth, MTU 1500; sfloop on AF_XDP",
         (_MEGABITS,),
         _bulk_over_af_xdp,
-        only=(OWN, "uvloop"),
+        only=_RIVALS,
         unavailable=af_xdp_unavailable,
         place=netns.veth_pair,
     ),
@@ -209,7 +212,7 @@ CASES = (
         "bulk TCP one way by CUBIC, 1 % of the frames lost, RTT 1 ms; sfloop on AF_XDP",
         (_MEGABITS,),
         _lossy,
-        only=(OWN, "uvloop"),
+        only=_RIVALS,
         fixed_seconds=LOSSY_SECONDS + 0.8,
         scaled_seconds=0.0,
         unavailable=_no_lossy_path,

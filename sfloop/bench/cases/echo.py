@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
-from sfloop.bench.loops import REFERENCES, Contender
+from sfloop.bench.loops import BARE, REFERENCES, Contender
 from sfloop.bench.model import Case, Sample
 from sfloop.bench.rig import START_LIMIT, Rig
 
@@ -25,7 +25,9 @@ def _echo(program: str, size: int, connections: int = 1) -> Callable[[Rig, Conte
 
 
 def _latency(name: str, title: str, program: str, size: int) -> Case:
-    return Case(name, title, ROUND_TRIP, _echo(program, size), ECHO_REFERENCES)
+    # aiofastnet's sock_* methods are not measured: they are those of a loop without transports.
+    streams = program != "tcp.sock"
+    return Case(name, title, ROUND_TRIP, _echo(program, size), (*ECHO_REFERENCES, *BARE), streams=streams)
 
 
 def _tls_unavailable() -> str | None:
@@ -62,6 +64,7 @@ CASES = (
         _RATE,
         _echo("tcp.protocol", 1024, 10),
         ECHO_REFERENCES,
+        streams=True,
     ),
     Case(
         "tcp-100-connections",
@@ -69,6 +72,7 @@ CASES = (
         _RATE,
         _echo("tcp.protocol", 1024, 100),
         ECHO_REFERENCES,
+        streams=True,
     ),
     Case(
         "tcp-protocol-64k",
@@ -76,6 +80,7 @@ CASES = (
         _RATE,
         _echo("tcp.protocol", 65536),
         ECHO_REFERENCES,
+        streams=True,
     ),
     Case(
         "tcp-buffered-64k",
@@ -83,12 +88,14 @@ CASES = (
         _RATE,
         _echo("tcp.buffered", 65536),
         ECHO_REFERENCES,
+        streams=True,
     ),
     Case(
         "tls-1k",
         "TLS echo, Protocol, 1 KiB, 1 connection",
         ROUND_TRIP,
         _tls,
+        streams=True,
         unavailable=_tls_unavailable,
         fixed_seconds=0.4,
     ),

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sfloop.bench import netns
+from sfloop.bench import netns, spans
 from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
 from sfloop.bench.errors import ContenderFailed
-from sfloop.bench.loops import REFERENCES, Contender
+from sfloop.bench.loops import BARE, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.rig import GRACE, START_LIMIT, Rig
 
@@ -59,14 +59,21 @@ def measure_delivery(
                 sending.kill()
     if sending.returncode:
         raise ContenderFailed(f"the flood ended with status {sending.returncode}")
-    sent = json.loads(output)
-    values = {"per_second": received.per_second, "sent_per_second": sent["sent"] / sent["seconds"]}
+    # The sender begins before the receiver counts, and goes on after it: what it sent then is left out.
+    sent = spans.between(json.loads(output)["history"], received.raw["begin"], received.raw["end"])
+    values = {"per_second": received.per_second, "sent_per_second": sent.sent / sent.ns * 1e9}
     # The receiver is what counts, by its own clock. The sender's own kernel interrupts it, to deliver what it sends.
     return Sample(values, received.disturbance)
 
 
 CASES = (
-    Case("udp-loopback", "UDP echo, loopback, 64 B", (*ROUND_TRIP, LOST), measure_echo, tuple(REFERENCES)),
+    Case(
+        "udp-loopback",
+        "UDP echo, loopback, 64 B",
+        (*ROUND_TRIP, LOST),
+        measure_echo,
+        (*REFERENCES, *BARE),
+    ),
     Case(
         "udp-veth",
         "UDP echo, veth pair between two namespaces, 64 B",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from bench_results import bar, result
+from bench_results import QUIET, bar, result
 
 from sfloop.bench.bars import BARS, Bar, judge, judge_all
 from sfloop.bench.cases import CASES
-from sfloop.bench.model import CaseResult
+from sfloop.bench.loops import C_SERVERS
+from sfloop.bench.model import CaseResult, Sample, loopback
 
 
 def test_every_bar_is_about_a_metric_of_a_case() -> None:
@@ -58,6 +59,25 @@ def test_the_best_peer_is_a_loop_and_the_better_c_server_is_not() -> None:
     assert (servers.rival, servers.verdict) == ("c-block", "missed")
 
 
+def test_sfloop_with_other_transports_is_no_peer() -> None:
+    made = result("call-soon-chain", sfloop=[{"per_second": 1.0}], uvloop=[{"per_second": 1.0}])
+    made.samples["sfloop+aiofastnet"] = [Sample({"per_second": 9.0}, QUIET)]
+    assert judge(bar("call-soon-chain", "per_second", "best peer"), made).rival == "uvloop"
+
+
+def test_only_the_bars_that_compare_with_another_loop_depend_on_a_peer() -> None:
+    assert {each.against for each in BARS if each.by_peer} == {"uvloop", "best peer"}
+    assert not {each.against for each in BARS if not each.by_peer} - {*C_SERVERS, "best C server", "nothing"}
+
+
+def test_a_case_with_a_c_server_is_judged_by_it() -> None:
+    by_c = {each.case for each in BARS if each.against in C_SERVERS or each.against == "best C server"}
+    echoes = {case.name for case in CASES if "c-spin" in case.references and case.place is loopback}
+    # These compare with the C server within their own figures, count calls, or are about something else than its echo.
+    others = {"udp-shm", "idle-10k", "own-cost", "syscalls-tcp", "syscalls-udp"}
+    assert echoes - by_c <= {*others, "tcp-tcpdirect", "udp-tcpdirect", "idle-tcpdirect"}
+
+
 def test_the_best_peer_of_a_time_is_the_lowest() -> None:
     rounds = {name: [{"cpu_ms": value}] for name, value in {"uvloop": 90.0, "rloop": 30.0, "sfloop": 31.0}.items()}
     outcome = judge(bar("timers-100k", "cpu_ms", "best peer"), result("timers-100k", **rounds))
@@ -98,8 +118,8 @@ def test_a_rival_that_measured_nothing_gives_no_ratio() -> None:
 
 def test_noise_is_marked_and_hides_nothing() -> None:
     results = {"udp-flood": result("udp-flood", sfloop=[{"per_second": 1.0}], uvloop=[{"per_second": 1.0}])}
-    (outcome,) = judge_all(results, {"udp-flood": True})
-    assert (outcome.verdict, outcome.noisy) == ("missed", True)
+    outcomes = {outcome.bar.against: outcome for outcome in judge_all(results, {"udp-flood": True})}
+    assert (outcomes["uvloop"].verdict, outcomes["uvloop"].noisy) == ("missed", True)
 
 
 def test_what_does_not_depend_on_the_machines_speed_is_never_too_noisy() -> None:

@@ -118,7 +118,18 @@ def test_system_calls_of_the_c_server(settings: Settings, name: str) -> None:
 
 def test_the_flood_is_counted_where_it_arrives(settings: Settings) -> None:
     values = find(["udp-flood"])[0].measure(Rig(settings), ASYNCIO).values
-    assert 100 < values["per_second"] <= values["sent_per_second"] * 1.2
+    # What was under way when the receiver began to count is a socket's buffer at most.
+    assert 100 < values["per_second"] <= values["sent_per_second"] + 2_000 / settings.seconds
+
+
+BARE = Contender("c-spin-recv", "", is_loop=False)
+
+
+@pytest.mark.parametrize("name", ["udp-loopback", "tcp-protocol-64", "tcp-streams-1k", "tcp-sock-1k"])
+def test_the_servers_without_epoll_take_part(settings: Settings, name: str) -> None:
+    result = run_case(find([name])[0], [SPIN, BARE], settings, lambda *_: None)
+    assert not result.failures
+    assert result.values("c-spin-recv", "p50")
 
 
 def test_past_the_kernel_beside_a_c_server_there(settings: Settings) -> None:
@@ -133,7 +144,8 @@ def test_past_the_kernel_beside_a_c_server_there(settings: Settings) -> None:
     result = run_case(feed, [OWN, ASYNCIO, SPIN], settings, lambda *_: None)
     assert not result.failures
     for name in ("sfloop", "asyncio", "c-spin"):
-        assert 100 < result.values(name, "per_second")[0] < 20e6
+        delivered, sent = (result.values(name, key)[0] for key in ("per_second", "sent_per_second"))
+        assert 100 < delivered < min(20e6, sent + 5_000 / settings.seconds)
 
 
 def test_the_wire_of_two_killed_programs_is_removed(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sfloop.bench import spans
 from sfloop.bench.build import Programs
 
 Handler = Callable[[socket.socket], None]
@@ -260,6 +261,36 @@ def test_a_flood_keeps_its_rate(programs: Programs) -> None:
     with udp_server(lambda data, count: []) as port:
         found = result(load(programs, "flood", port, "--rate", 2000, "--seconds", 0.5))
     assert found["sent"] == pytest.approx(1000, rel=0.2)
+    history = found["history"]
+    begin, end = history[0][0], history[-1][0]
+    assert (end - begin) / 1e9 == pytest.approx(0.5, abs=0.1)
+    assert history[-1][1] == found["sent"]
+    half = spans.between(history, begin, begin + (end - begin) / 2)
+    assert half.sent == pytest.approx(500, rel=0.3)
+
+
+@pytest.mark.parametrize("size", [1, 64, 300_000])
+def test_the_echo_servers_without_epoll_answer(programs: Programs, size: int) -> None:
+    command = [str(programs.sfbench), "spin-tcp"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        try:
+            port = json.loads(server.stdout.readline())["port"]
+            for _ in range(2):  # one connection after the other
+                assert result(load(programs, "tcp", port, "--size", size, "--messages", 20))["count"] == 20
+        finally:
+            server.kill()
+
+
+def test_a_udp_echo_without_epoll_answers(programs: Programs) -> None:
+    with subprocess.Popen([str(programs.sfbench), "spin-udp"], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        try:
+            port = json.loads(server.stdout.readline())["port"]
+            found = result(load(programs, "udp", port, "--burst", 16, "--messages", 50))
+            assert (found["count"], found["lost"]) == (50, 0)
+        finally:
+            server.kill()
 
 
 def test_idle_connections_are_held_until_standard_input_ends(programs: Programs) -> None:

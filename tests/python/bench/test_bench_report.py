@@ -89,10 +89,13 @@ def test_a_missed_bar_is_shown_missed() -> None:
     console.print(report.bars_table(outcomes, {made.case.name: made}))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "≤ 0.45 × uvloop" in text
     assert "0.43 × uvloop" in text
     assert "met, but too noisy to judge" in text
-    assert report.summary(outcomes) == ("3 bars: 2 met, 1 not measured; 2 of them in cases too noisy to judge")
+    assert "≤ 0.45 × uvloop, a peer" in text
+    assert report.summary(outcomes) == (
+        "2 bars by C on this machine or by a fixed figure: 2 not measured; "
+        "2 that depend on a peer's figure: 2 met; 2 of all in cases too noisy to judge"
+    )
 
 
 def test_the_record_has_every_round_and_the_page_escapes() -> None:

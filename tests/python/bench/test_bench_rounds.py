@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,21 @@ def test_c_servers_take_part_where_they_exist() -> None:
     assert {name: len(samples) for name, samples in result.samples.items()} == {"A": 1, "c-spin": 1}
 
 
+def test_loops_with_other_transports_take_part_where_there_are_transports() -> None:
+    both = [Contender(name, "", is_loop=True) for name in ("uvloop", "uvloop+aiofastnet", "sfloop+aiofastnet")]
+
+    def names(made: Case) -> list[str]:
+        return [contender.name for contender in rounds.taking_part(made, both)]
+
+    streams, tls, sockets, datagrams, bypass = find(
+        ["tcp-streams-1k", "tls-1k", "tcp-sock-1k", "udp-loopback", "tcp-af_xdp-64"]
+    )
+    assert names(streams) == names(tls) == ["uvloop", "uvloop+aiofastnet", "sfloop+aiofastnet"]
+    assert names(sockets) == names(datagrams) == ["uvloop"]
+    # aiofastnet's transports are on the kernel's sockets.
+    assert names(bypass) == ["uvloop", "uvloop+aiofastnet"]
+
+
 def test_a_contender_that_fails_is_left_out_and_remembered() -> None:
     tried = []
 
@@ -91,12 +107,12 @@ def test_a_case_that_cannot_run_says_why() -> None:
     assert not result.samples
 
 
-def test_the_whole_bench_takes_less_than_ten_minutes() -> None:
+def test_the_whole_bench_takes_less_than_a_quarter_of_an_hour() -> None:
     from sfloop.bench import cli
 
     settings = dataclasses.replace(SETTINGS, rounds=cli.ROUNDS, seconds=cli.SECONDS, warmup=cli.WARMUP)
-    contenders = [Contender(name, "", is_loop=True) for name in ("sfloop", "uvloop", "rloop", "asyncio")]
-    assert 60 < rounds.estimate(CASES, [*contenders, *loops.references()], settings) < 600
+    contenders = [Contender(name, "", is_loop=True) for name in loops.KNOWN if name not in ("zuvloop", "rsloop")]
+    assert 60 < rounds.estimate(CASES, [*contenders, *loops.references()], settings) < 900
 
 
 def test_reasons_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +137,26 @@ def test_loops_are_found_with_their_versions() -> None:
     assert found["uvloop"].count(".") == 2
     assert "sfloop" in found, missing
     assert set(found) | set(missing) == set(loops.KNOWN)
+
+
+def test_the_reason_why_a_peer_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    gone = ("zuvloop", "rloop", "aiofastnet")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in gone else find_spec(name))
+    reasons = tmp_path / "reasons"
+    reasons.write_text('{"zuvloop": "there is no wheel"}')
+    monkeypatch.setenv(loops.MISSING_PEERS, str(reasons))
+    _, missing = loops.installed()
+    assert missing["zuvloop"] == "not installed: there is no wheel; it needs CPython 3.14 or newer"
+    assert missing["rloop"] == "not installed: pip install rloop"
+    assert missing["uvloop+aiofastnet"] == "aiofastnet is not installed: pip install aiofastnet"
+    reasons.unlink()
+    assert loops.installed()[1]["zuvloop"] == "not installed: it needs CPython 3.14 or newer"
+
+
+def test_an_unknown_add_on_is_refused() -> None:
+    with pytest.raises(loops.LoopNotUsable, match=r'"asyncio\+aiofastnet" is one'):
+        loops.loop_factory("asyncio+nosuchaddon")
 
 
 def test_any_module_with_a_loop_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
