@@ -79,6 +79,7 @@ BARS: tuple[Bar, ...] = (
     Bar("tcp-shm-100", "per_second", ">=", 2.0, "uvloop"),
     Bar("bulk-shm", "mbit", ">=", 10_000, "nothing"),
     Bar("bulk-af_xdp", "mbit", ">=", 2_000, "nothing"),
+    Bar("bulk-af_xdp-replayed", "mbit", ">=", 1.0, "c-spin-recv"),
     Bar("tcp-idle-10k", "times_alone", "<=", 1.1, "nothing"),
     Bar("tcp-idle-10k", "bytes_per_connection", "<=", 1024, "nothing"),
     Bar("bulk-lossy", "mbit", ">=", 1.0, "uvloop"),

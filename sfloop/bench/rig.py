@@ -24,7 +24,7 @@ from sfloop.bench.model import Place, Sample
 from sfloop.bench.noise import CpuTicks, Disturbance
 
 #: The commands of sfbench that do without epoll what these do with it.
-WITHOUT_EPOLL = {"serve-tcp": "spin-tcp", "serve-udp": "spin-udp"}
+WITHOUT_EPOLL = {"serve-tcp": "spin-tcp", "serve-udp": "spin-udp", "serve-sink": "spin-sink"}
 #: Seconds that a server may take to say where it listens.
 START_LIMIT = 30.0
 #: Seconds that a program may take beyond the time it was asked to run.

@@ -79,6 +79,21 @@ int sfb_bpf_xdp_program(const struct bpf_insn *instructions, size_t count)
     return (int)fd;
 }
 
+size_t sfb_bpf_link(struct bpf_insn *instructions, size_t count)
+{
+    size_t labels[SFB_LABELS] = {0}, left = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (instructions[i].code == SFB_LABEL_CODE)
+            labels[instructions[i].imm - SFB_FIRST_LABEL] = left;
+        else
+            instructions[left++] = instructions[i];
+    for (size_t i = 0; i < left; i++)
+        if (BPF_CLASS(instructions[i].code) == BPF_JMP && instructions[i].off >= SFB_FIRST_LABEL)
+            instructions[i].off = (int16_t)(labels[instructions[i].off - SFB_FIRST_LABEL] - i - 1);
+    return left;
+}
+
 int sfb_bpf_attach_xdp(int program, int ifindex)
 {
     union bpf_attr a;

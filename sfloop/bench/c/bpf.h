@@ -13,12 +13,17 @@
 #define SFB_SET(d, value) SFB_INSN(BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, value)
 #define SFB_ALU(op, d, value) SFB_INSN(BPF_ALU64 | (op) | BPF_K, d, 0, 0, value)
 #define SFB_ALU_REG(op, d, s) SFB_INSN(BPF_ALU64 | (op) | BPF_X, d, s, 0, 0)
+#define SFB_ALU32(op, d, value) SFB_INSN(BPF_ALU | (op) | BPF_K, d, 0, 0, value)
+#define SFB_ALU32_REG(op, d, s) SFB_INSN(BPF_ALU | (op) | BPF_X, d, s, 0, 0)
+/* From and to network byte order: `bits` is 16 or 32. */
+#define SFB_SWAP(d, bits) SFB_INSN(BPF_ALU | BPF_END | BPF_TO_BE, d, 0, 0, bits)
 #define SFB_LOAD(size, d, s, o) SFB_INSN(BPF_LDX | (size) | BPF_MEM, d, s, o, 0)
 #define SFB_STORE(size, d, s, o) SFB_INSN(BPF_STX | (size) | BPF_MEM, d, s, o, 0)
 #define SFB_STORE_VALUE(size, d, o, value) SFB_INSN(BPF_ST | (size) | BPF_MEM, d, 0, o, value)
-/* `o` instructions further on. */
+/* `o` instructions further on, or at a label of sfb_bpf_link. */
 #define SFB_JUMP_IF(op, d, value, o) SFB_INSN(BPF_JMP | (op) | BPF_K, d, 0, o, value)
 #define SFB_JUMP_IF_REG(op, d, s, o) SFB_INSN(BPF_JMP | (op) | BPF_X, d, s, o, 0)
+#define SFB_JUMP(o) SFB_INSN(BPF_JMP | BPF_JA, 0, 0, o, 0)
 #define SFB_CALL(function) SFB_INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_##function)
 #define SFB_EXIT SFB_INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 /* Two instructions. */
@@ -36,6 +41,12 @@
         SFB_STORE(BPF_DW, 0, 9, offsetof(struct sfb_point, ns)), SFB_LOAD(BPF_DW, 1, r, sent_at),                      \
         SFB_STORE(BPF_DW, 0, 1, offsetof(struct sfb_point, sent)), SFB_LOAD(BPF_DW, 1, r, waited_at),                  \
         SFB_STORE(BPF_DW, 0, 1, offsetof(struct sfb_point, waited))
+
+/* Marks where jumps to `label` go: a number of at least SFB_FIRST_LABEL. sfb_bpf_link removes the marks, sets the jumps, and
+ * returns how many instructions are left. */
+enum { SFB_FIRST_LABEL = 1000, SFB_LABELS = 16, SFB_LABEL_CODE = 0xff };
+#define SFB_LABEL(label) SFB_INSN(SFB_LABEL_CODE, 0, 0, 0, label)
+size_t sfb_bpf_link(struct bpf_insn *instructions, size_t count);
 
 int sfb_bpf_map(uint32_t type, uint32_t value_size, uint32_t entries); /* its keys are of 4 bytes */
 void sfb_bpf_put(int map, uint32_t key, const void *value);

@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <net/ethernet.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -80,6 +83,21 @@ int sfb_connect_tcp(const struct sfb_options *o, bool nonblocking)
     if (nonblocking)
         sfb_set_nonblocking(fd);
     return fd;
+}
+
+struct sockaddr_in sfb_interface_address(int fd, const char *interface, unsigned char *mac)
+{
+    struct ifreq request = {0};
+    struct sockaddr_in address;
+
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", interface);
+    if (ioctl(fd, SIOCGIFADDR, &request))
+        sfb_die_errno("the interface's address");
+    memcpy(&address, &request.ifr_addr, sizeof address);
+    if (ioctl(fd, SIOCGIFHWADDR, &request))
+        sfb_die_errno("the interface's hardware address");
+    memcpy(mac, request.ifr_hwaddr.sa_data, ETHER_ADDR_LEN);
+    return address;
 }
 
 void sfb_announce(int fd)

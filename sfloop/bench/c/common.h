@@ -67,6 +67,8 @@ struct sockaddr_in sfb_address(const struct sfb_options *o);
 /* A connected TCP socket with TCP_NODELAY, non-blocking when asked. */
 int sfb_connect_tcp(const struct sfb_options *o, bool nonblocking);
 void sfb_set_nonblocking(int fd);
+/* The IPv4 address and the hardware address of an interface, by any socket. */
+struct sockaddr_in sfb_interface_address(int fd, const char *interface, unsigned char *mac);
 /* The address a socket is bound to, written as the line that tells the bench where to connect. */
 void sfb_announce(int fd);
 
@@ -90,6 +92,7 @@ int sfb_load_http(const struct sfb_options *o);
 int sfb_load_tls(const struct sfb_options *o);
 int sfb_load_flood(const struct sfb_options *o);
 int sfb_load_feed(const struct sfb_options *o);
+int sfb_load_replay(const struct sfb_options *o);
 int sfb_load_idle(const struct sfb_options *o);
 int sfb_relay(const struct sfb_options *o);
 int sfb_serve_tcp(const struct sfb_options *o);
@@ -97,6 +100,7 @@ int sfb_serve_udp(const struct sfb_options *o);
 int sfb_serve_flood(const struct sfb_options *o);
 int sfb_spin_tcp(const struct sfb_options *o);
 int sfb_spin_udp(const struct sfb_options *o);
+int sfb_spin_sink(const struct sfb_options *o);
 int sfb_serve_xdp(const struct sfb_options *o);
 int sfb_zf_udp(const struct sfb_options *o);
 int sfb_zf_tcp(const struct sfb_options *o);

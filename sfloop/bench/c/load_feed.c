@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,17 +34,8 @@ static struct sfb_packet *make_packet(const struct sfb_options *o, int fd)
 {
     static unsigned char memory[sizeof(struct sfb_packet) + LONGEST];
     struct sfb_packet *p = (struct sfb_packet *)(void *)memory;
-    struct sockaddr_in group = sfb_address(o), from = {.sin_family = AF_INET};
-    struct ifreq interface = {0};
+    struct sockaddr_in group = sfb_address(o), from = sfb_interface_address(fd, o->interface, p->eth.h_source);
 
-    /* Any port but the receiver's will do: nobody answers to a group. */
-    snprintf(interface.ifr_name, sizeof interface.ifr_name, "%s", o->interface);
-    if (ioctl(fd, SIOCGIFADDR, &interface))
-        sfb_die_errno("the interface's address");
-    from = *(struct sockaddr_in *)(void *)&interface.ifr_addr;
-    if (ioctl(fd, SIOCGIFHWADDR, &interface))
-        sfb_die_errno("the interface's hardware address");
-    memcpy(p->eth.h_source, interface.ifr_hwaddr.sa_data, ETH_ALEN);
     /* RFC 1112, section 6.4: the lower 23 bits of the group. */
     memcpy(p->eth.h_dest, (unsigned char[]){1, 0, 0x5e}, 3);
     memcpy(p->eth.h_dest + 3, (unsigned char *)&group.sin_addr + 1, 3);
@@ -54,6 +44,7 @@ static struct sfb_packet *make_packet(const struct sfb_options *o, int fd)
     p->ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 1, .protocol = IPPROTO_UDP, .frag_off = htons(IP_DF)};
     p->ip.saddr = from.sin_addr.s_addr;
     p->ip.daddr = group.sin_addr.s_addr;
+    /* Any port but the receiver's will do: nobody answers to a group. */
     p->udp.source = htons(9);
     p->udp.dest = group.sin_port;
     sfb_fill(p->payload, LONGEST, 0, 0);

@@ -16,6 +16,7 @@ static const struct {
     {"feed", sfb_load_feed},         {"serve-tcp", sfb_serve_tcp},    {"serve-udp", sfb_serve_udp},
     {"serve-flood", sfb_serve_flood}, {"serve-xdp", sfb_serve_xdp},
     {"spin-tcp", sfb_spin_tcp},       {"spin-udp", sfb_spin_udp},     {"relay", sfb_relay},
+    {"spin-sink", sfb_spin_sink},     {"replay", sfb_load_replay},
     {"zf-udp", sfb_zf_udp},           {"zf-tcp", sfb_zf_tcp},         {"zf-idle", sfb_zf_idle},
 };
 

@@ -1,11 +1,13 @@
 /*
- * The echo servers without epoll: they call recv or recvfrom until it succeeds, and answer. One connection at a time.
+ * The servers without epoll: they call recv or recvfrom until it succeeds. The echoes answer. One connection at a time.
  * Nothing on Linux's sockets can take fewer system calls, or make a shorter way from the socket to the answer.
  */
 #include "common.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,4 +71,60 @@ int sfb_spin_udp(const struct sfb_options *o)
         if (n >= 0)
             (void)sendto(fd, buffer, (size_t)n, MSG_DONTWAIT, (struct sockaddr *)&peer, length);
     }
+}
+
+static uint64_t cpu_time(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+struct calls {
+    uint64_t all, found, bytes;
+};
+
+/* Calls recv until `end`, or until bytes come when it is 0. Returns the time after the last call. */
+static uint64_t receive_until(int fd, uint64_t end, struct calls *calls)
+{
+    uint64_t now;
+    ssize_t n;
+
+    do {
+        n = recv(fd, buffer, BUFFER_SIZE, MSG_DONTWAIT);
+        if (!n || (n < 0 && errno != EAGAIN))
+            sfb_die(SFB_EXIT_FAILED, "the source ended: %s", n ? strerror(errno) : "it closed the connection");
+        calls->all++;
+        calls->found += n > 0;
+        calls->bytes += n > 0 ? (uint64_t)n : 0;
+        now = sfb_now();
+    } while (end ? now < end : n < 0);
+    return now;
+}
+
+/* From the first bytes on and after a warm-up, counts the bytes of `seconds`. Busy is the CPU time without that of the calls that
+ * found nothing: what such a call takes is measured before the first bytes. */
+int sfb_spin_sink(const struct sfb_options *o)
+{
+    int listener = open_socket(o, SOCK_STREAM), fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    struct calls before = {0}, warming = {0}, counted = {0};
+    uint64_t begin, end, cpu = cpu_time();
+    double empty, busy;
+
+    if (fd < 0)
+        sfb_die_errno("accept");
+    begin = receive_until(fd, 0, &before) + (uint64_t)(o->warmup * 1e9);
+    empty = (double)(cpu_time() - cpu) / (double)before.all;
+    begin = receive_until(fd, begin, &warming);
+    cpu = cpu_time();
+    end = receive_until(fd, begin + (uint64_t)(o->seconds * 1e9), &counted);
+    busy = (double)(cpu_time() - cpu) - (double)(counted.all - counted.found) * empty;
+    printf("{\"count\": %" PRIu64 ", \"begin\": %" PRIu64 ", \"end\": %" PRIu64 ", \"seconds\": %.9f, ", counted.bytes, begin,
+           end, (double)(end - begin) / 1e9);
+    printf("\"turns\": %" PRIu64 ", \"empty_turns\": %" PRIu64 ", \"busy\": %.9f}\n", counted.all,
+           counted.all - counted.found, busy > 0 ? busy / 1e9 : 0);
+    fflush(stdout);
+    for (;;)
+        pause();
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfloop.bench.cases import bypass, bypass_tcp, echo, http, idle, micro, owncost, syscalls, tcpdirect, udp
+from sfloop.bench.cases import bulk, bypass, bypass_tcp, echo, http, idle, micro, owncost, syscalls, tcpdirect, udp
 from sfloop.bench.errors import BenchError
 from sfloop.bench.model import Case
 
@@ -12,6 +12,7 @@ CASES: tuple[Case, ...] = (
     *udp.CASES,
     *bypass.CASES,
     *bypass_tcp.CASES,
+    *bulk.CASES,
     *tcpdirect.CASES,
     *micro.CASES,
     *idle.CASES,

@@ -46,7 +46,7 @@ def packet_unavailable() -> str | None:
     return _driver_unavailable("packet")
 
 
-def _cannot_feed() -> str | None:
+def cannot_feed() -> str | None:
     release = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
     if release < (5, 18):
         return f"the feed is sent as XDP frames, which takes Linux 5.18; this is {os.uname().release}"
@@ -78,7 +78,7 @@ def _feed(program: str, rig: Rig, contender: Contender) -> Sample:
 
 
 @contextmanager
-def _frame_taking_veth_pair() -> Iterator[Place]:
+def frame_taking_veth_pair() -> Iterator[Place]:
     with netns.veth_pair() as place:
         netns.receive_frames(place)
         yield place
@@ -242,8 +242,8 @@ CASES = (
             # The others have neither batches nor views, and have been seen without in the first case.
             only=(OWN, "uvloop") if suffix else None,
             fixed_seconds=0.5,
-            unavailable=_cannot_feed,
-            place=_frame_taking_veth_pair,
+            unavailable=cannot_feed,
+            place=frame_taking_veth_pair,
         )
         for suffix, words, program in (
             ("", "", "udp.flood"),

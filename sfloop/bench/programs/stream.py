@@ -115,17 +115,47 @@ class Source(asyncio.Protocol):
             self.transport.write(BLOCK)
 
 
+def _turns() -> tuple[int, int]:
+    """The turns of the running loop, and those that found nothing; none of a loop that does not count them."""
+    stats: dict[str, Any] = getattr(asyncio.get_running_loop(), "stats", dict)()
+    return stats.get("turns", 0), stats.get("empty_turns", 0)
+
+
+async def _idle_turn() -> float:
+    """Seconds of CPU time that a turn takes in which nothing is found. 0 for a loop that does not count its turns."""
+    (_, before), begin = _turns(), time.thread_time()
+    await asyncio.sleep(0.02)
+    empty = _turns()[1] - before
+    return (time.thread_time() - begin) / empty if empty else 0.0
+
+
+async def _count(seconds: float, idle_turn: float) -> dict[str, float]:
+    """What the sinks get in a span, and how busy this loop is in it: its CPU time less that of its empty turns."""
+    before, total, cpu, begin = _turns(), Sink.total, time.thread_time(), time.monotonic_ns()
+    await asyncio.sleep(seconds)
+    end, found, spent, after = time.monotonic_ns(), Sink.total - total, time.thread_time() - cpu, _turns()
+    turns, empty = after[0] - before[0], after[1] - before[1]
+    return {
+        "count": found,
+        "begin": begin,
+        "end": end,
+        "seconds": (end - begin) / 1e9,
+        "turns": turns,
+        "empty_turns": empty,
+        "busy": max(0.0, spent - empty * idle_turn),
+    }
+
+
 async def sink(parameters: Mapping[str, Any]) -> None:
     """Serves sinks; after the first bytes and a warm-up, counts those of `seconds`."""
     loop = asyncio.get_running_loop()
+    idle_turn = await _idle_turn()
     server = await loop.create_server(Sink, parameters["host"], 0)
     say({"port": server.sockets[0].getsockname()[1]})
     while not Sink.total:
         await asyncio.sleep(0.001)
     await asyncio.sleep(parameters["warmup"])
-    before, begin = Sink.total, time.perf_counter()
-    await asyncio.sleep(parameters["seconds"])
-    say({"count": Sink.total - before, "seconds": time.perf_counter() - begin})
+    say(await _count(parameters["seconds"], idle_turn))
     await loop.create_future()
 
 
@@ -152,8 +182,11 @@ async def drain(parameters: Mapping[str, Any]) -> None:
 
 
 async def source(parameters: Mapping[str, Any]) -> None:
-    """Writes to a sink until it is killed."""
+    """Writes to a sink until it is killed; after a warm-up, says what its loop does in `seconds`."""
     loop = asyncio.get_running_loop()
+    idle_turn = await _idle_turn()
     await loop.create_connection(Source, *parameters["server"])
     say({"connections": 1})
+    await asyncio.sleep(parameters["warmup"])
+    say(await _count(parameters["seconds"], idle_turn))
     await loop.create_future()

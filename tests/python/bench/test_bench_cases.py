@@ -148,6 +148,31 @@ def test_past_the_kernel_beside_a_c_server_there(settings: Settings) -> None:
         assert 100 < delivered < min(20e6, sent + 5_000 / settings.seconds)
 
 
+def test_frames_replayed_to_a_receiver_past_the_kernel_and_to_one_on_its_sockets(settings: Settings) -> None:
+    case = find(["bulk-af_xdp-replayed"])[0]
+    reason = case.unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    result = run_case(case, [OWN, ASYNCIO, BARE], settings, lambda *_: None)
+    assert not result.failures
+    assert set(result.samples) == {"sfloop", "c-spin-recv"}
+    for name in ("sfloop", "c-spin-recv"):
+        values = result.samples[name][0].values
+        assert 1 < values["mbit"] <= values["ceiling"] * 1.2
+        assert 0 <= values["found"] <= 1
+        assert 0 <= values["source_waited"] <= 1
+
+
+def test_whose_limit_a_bulk_figure_is(settings: Settings) -> None:
+    result = run_case(find(["bulk-shm"])[0], [OWN], settings, lambda *_: None)
+    assert not result.failures
+    values = result.samples["sfloop"][0].values
+    assert values["mbit"] > 1
+    assert 0 <= values["found"] <= 1
+    assert 0 <= values["busy"] <= 1.05
+    assert 0 <= values["source_busy"] <= 1.05
+
+
 def test_the_wire_of_two_killed_programs_is_removed(settings: Settings) -> None:
     result = run_case(find(["udp-shm"])[0], [OWN], settings, lambda *_: None)
     assert not result.failures
