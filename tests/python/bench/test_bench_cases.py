@@ -145,7 +145,8 @@ def test_past_the_kernel_beside_a_c_server_there(settings: Settings) -> None:
     assert not result.failures
     for name in ("sfloop", "asyncio", "c-spin"):
         delivered, sent = (result.values(name, key)[0] for key in ("per_second", "sent_per_second"))
-        assert 100 < delivered < min(20e6, sent + 5_000 / settings.seconds)
+        # A receiver that stood still before it counted finds what its ring holds: 65,536 frames, and a little more.
+        assert 100 < delivered < min(20e6, sent + 70_000 / settings.seconds)
 
 
 def test_frames_replayed_to_a_receiver_past_the_kernel_and_to_one_on_its_sockets(settings: Settings) -> None:
