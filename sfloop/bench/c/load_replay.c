@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* ISN: any number will do on a link of two hosts. */
-enum { SYN_EVERY_US = 100000, ARP_EVERY_US = 10000, ISN = 1000000, SYN_LENGTH = offsetof(struct sfb_segment, payload) + SYN_OPTIONS };
+enum { SYN_EVERY_US = 100000, ARP_EVERY_US = 10000, ISN = 1000000 };
 
 /* The receiver's hardware address: a datagram has the kernel ask for it. */
 static void find_neighbour(const struct sfb_options *o, unsigned char *mac)

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER_SIZE = 256 * 1024 };
+enum { BUFFER_SIZE = 256 * 1024, CALLS_TIMED = 256 };
 
 static unsigned char buffer[BUFFER_SIZE];
 
@@ -85,7 +85,28 @@ struct calls {
     uint64_t all, found, bytes;
 };
 
-/* Calls recv until `end`, or until bytes come when it is 0. Returns the time after the last call. */
+/* ns of CPU time that a call takes which finds nothing, as it is without disturbance. Returns when bytes have come. */
+static double empty_call(int fd)
+{
+    double least = 0;
+
+    for (;;) {
+        uint64_t begin = cpu_time();
+        double took;
+
+        for (int i = 0; i < CALLS_TIMED; i++) {
+            ssize_t n = recv(fd, buffer, BUFFER_SIZE, MSG_DONTWAIT | MSG_PEEK);
+
+            if (n >= 0 || errno != EAGAIN)
+                return least;
+            (void)sfb_now();
+        }
+        took = (double)(cpu_time() - begin) / CALLS_TIMED;
+        least = least > 0 && least < took ? least : took;
+    }
+}
+
+/* Calls recv until `end`. Returns the time after the last call. */
 static uint64_t receive_until(int fd, uint64_t end, struct calls *calls)
 {
     uint64_t now;
@@ -99,7 +120,7 @@ static uint64_t receive_until(int fd, uint64_t end, struct calls *calls)
         calls->found += n > 0;
         calls->bytes += n > 0 ? (uint64_t)n : 0;
         now = sfb_now();
-    } while (end ? now < end : n < 0);
+    } while (now < end);
     return now;
 }
 
@@ -108,19 +129,22 @@ static uint64_t receive_until(int fd, uint64_t end, struct calls *calls)
 int sfb_spin_sink(const struct sfb_options *o)
 {
     int listener = open_socket(o, SOCK_STREAM), fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    struct calls before = {0}, warming = {0}, counted = {0};
-    uint64_t begin, end, cpu = cpu_time();
+    struct calls warming = {0}, counted = {0};
+    uint64_t begin, end, cpu;
+    struct rusage usage, usage_before;
     double empty, busy;
 
     if (fd < 0)
         sfb_die_errno("accept");
-    begin = receive_until(fd, 0, &before) + (uint64_t)(o->warmup * 1e9);
-    empty = (double)(cpu_time() - cpu) / (double)before.all;
-    begin = receive_until(fd, begin, &warming);
+    empty = empty_call(fd);
+    begin = receive_until(fd, sfb_now() + (uint64_t)(o->warmup * 1e9), &warming);
     cpu = cpu_time();
+    getrusage(RUSAGE_SELF, &usage_before);
     end = receive_until(fd, begin + (uint64_t)(o->seconds * 1e9), &counted);
     busy = (double)(cpu_time() - cpu) - (double)(counted.all - counted.found) * empty;
-    printf("{\"count\": %" PRIu64 ", \"begin\": %" PRIu64 ", \"end\": %" PRIu64 ", \"seconds\": %.9f, ", counted.bytes, begin,
+    getrusage(RUSAGE_SELF, &usage);
+    printf("{\"involuntary_switches\": %ld, ", usage.ru_nivcsw - usage_before.ru_nivcsw);
+    printf("\"count\": %" PRIu64 ", \"begin\": %" PRIu64 ", \"end\": %" PRIu64 ", \"seconds\": %.9f, ", counted.bytes, begin,
            end, (double)(end - begin) / 1e9);
     printf("\"turns\": %" PRIu64 ", \"empty_turns\": %" PRIu64 ", \"busy\": %.9f}\n", counted.all,
            counted.all - counted.found, busy > 0 ? busy / 1e9 : 0);

@@ -159,7 +159,7 @@ def test_frames_replayed_to_a_receiver_past_the_kernel_and_to_one_on_its_sockets
     assert set(result.samples) == {"sfloop", "c-spin-recv"}
     for name in ("sfloop", "c-spin-recv"):
         values = result.samples[name][0].values
-        assert 1 < values["mbit"] <= values["ceiling"] * 1.2
+        assert 1 < values["mbit"] <= values.get("ceiling", 1e9) * 1.2
         assert 0 <= values["found"] <= 1
         assert 0 <= values["source_waited"] <= 1
 
