@@ -96,7 +96,7 @@ else
 bench: $(VENV)/with-peers $(SIMULATED)
 	$(build)
 	@flock $(VENV)/lock $(BIN)/ninja -C $(BUILD) --quiet tests/sim/tcpdirect/libzfsim.so
-	@SFLOOP_BENCH_MISSING_PEERS=$(CURDIR)/$(VENV)/with-peers \
+	@SFLOOP_BENCH_MISSING_PEERS=$(abspath $(VENV)/with-peers) \
 		SFLOOP_BENCH_EF_VI_SIMULATOR=$(CURDIR)/$(SIMULATED) \
 		SFLOOP_BENCH_TCPDIRECT_SIMULATOR=$(CURDIR)/$(BUILD)/tests/sim/tcpdirect/libzfsim.so $(BIN)/python -m sfloop bench $(ARGS)
 endif
