@@ -61,7 +61,8 @@
     X(TCP_RX_BAD_ACK, "tcp_rx_bad_ack")         /* acknowledges what was not sent, or nothing */                       \
     X(TCP_RX_OUTSIDE_WINDOW, "tcp_rx_outside_window")                                                                  \
     X(TCP_RX_BEYOND_WINDOW, "tcp_rx_beyond_window") /* in part */                                                      \
-    X(TCP_RX_PAWS, "tcp_rx_paws")               /* an old timestamp, or none */                                        \
+    X(TCP_RX_PAWS, "tcp_rx_paws")               /* an old timestamp */                                                 \
+    X(TCP_RX_NO_TIMESTAMPS, "tcp_rx_no_timestamps") /* not lost: timestamps were agreed upon, and the segment has none */ \
     X(TCP_RX_DUPLICATE, "tcp_rx_duplicate")                                                                            \
     X(TCP_RX_OUT_OF_ORDER, "tcp_rx_out_of_order") /* not lost: kept for what precedes it */                            \
     X(TCP_RX_RANGES_FULL, "tcp_rx_ranges_full") /* out of order in more pieces than we keep */                         \
@@ -70,7 +71,7 @@
     X(TCP_RX_OTHER_WAY, "tcp_rx_other_way")     /* not lost: in fragments, or by another interface, so that the kernel had it */ \
     X(TCP_RESETS_KEPT, "tcp_resets_kept")       /* of the kernel's, which had no socket for a segment of ours */       \
     X(TCP_RESETS_LET_GO, "tcp_resets_let_go")   /* ... which were right after all */                                   \
-    X(TCP_TX_OTHER_WAY, "tcp_tx_other_way")     /* not lost: sent by the kernel, whose route is not the interface's */ \
+    X(TCP_TX_OTHER_WAY, "tcp_tx_other_way")     /* not lost: the kernel has another route, or looks for the neighbour */ \
     X(TCP_TX_LOST, "tcp_tx_lost")               /* refused by the driver: too large for it, or it is down */           \
     X(TCP_ICMP_IGNORED, "tcp_icmp_ignored")     /* not about anything that is under way */                             \
     X(TCP_BLACK_HOLES, "tcp_black_holes")       /* smaller segments tried, since large ones vanish */

@@ -182,13 +182,12 @@ struct sf_tcp {
     uint32_t least_isn; /* while a successor of a TIME_WAIT is answered; 0: none */
     uint64_t key[2]; /* of sequence numbers, timestamps, cookies */
     sf_ns cookie_sent; /* the last one; 0: none */
-    sf_ns challenge_second;
-    uint32_t challenges_left;
     int default_sndbuf, default_rcvbuf; /* the kernel's, of a fresh socket */
     char default_congestion[16];
     int icmp_fd; /* -1: none */
     int detour_fd; /* -1: none */
     struct sf_tcp_strays strays;
+    bool rfc1337; /* net.ipv4.tcp_rfc1337: resets do not end TIME_WAIT */
     bool opened; /* what is made at the first use is there */
     uint16_t ip_id;
 
@@ -251,8 +250,8 @@ int sf_tcp_detour_emit(struct sf_tcpip *, const struct sf_tcp_template *, const 
                        const struct iovec *payload, int n, uint32_t len);
 /* RFC 9293, 3.5.2, group 1: to a segment that is for no connection. */
 void sf_tcp_reset_for(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
-/* RFC 5961, 7: true if one more challenge ACK may leave in this second. */
-bool sf_tcp_may_challenge(struct sf_tcpip *);
+/* RFC 5961, 7: true if a challenge ACK may leave now, half a second after the last one to the same peer. */
+bool sf_tcp_may_challenge(struct sf_tcpip *, sf_ns *last);
 
 /* ---- accepting ---- */
 

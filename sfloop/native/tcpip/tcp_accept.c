@@ -85,7 +85,8 @@ struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *l, const struct
 }
 
 struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *l, const struct sf_flow_key *key, struct sf_tcp_half *half,
-                                              const struct sf_tcp_agreed *agreed, uint32_t window, sf_ns rtt)
+                                              const struct sf_tcp_agreed *agreed, const struct sf_tcp_handshake *handshake,
+                                              const struct sf_tcp_segment *s)
 {
     struct sf_tcpip *t = l->tcpip;
     struct sf_tcp_conn *c;
@@ -107,7 +108,7 @@ struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *l, const s
         return NULL;
     }
     sf_count(t, SF_COUNT_TCP_ACCEPTED);
-    sf_tcp_conn_establish(c, window, rtt);
+    sf_tcp_conn_establish(c, handshake, s);
     enqueue(l, c);
     return c;
 }
@@ -118,6 +119,7 @@ static void ack_input(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
 {
     struct sf_tcpip *t = l->tcpip;
     struct sf_tcp_agreed agreed = {0};
+    struct sf_tcp_handshake handshake = {0};
     struct sf_tcp_segment copy = *s;
     struct sf_tcp_conn *c;
 
@@ -126,7 +128,7 @@ static void ack_input(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
         sf_tcp_reset_for(t, key, s);
         return;
     }
-    c = sf_tcp_listener_establish(l, key, NULL, &agreed, (uint32_t)s->window << agreed.snd_scale, 0);
+    c = sf_tcp_listener_establish(l, key, NULL, &agreed, &handshake, s);
     if (c)
         sf_tcp_conn_input(c, &copy, keep);
 }

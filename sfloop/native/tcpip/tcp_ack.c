@@ -29,7 +29,7 @@ static bool take_window(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_snd *snd = &c->snd;
     uint32_t window = (uint32_t)s->window << c->agreed.snd_scale;
-    bool changed = window != snd->wnd;
+    bool changed = window != snd->wnd, opened = !snd->wnd;
 
     if (!sf_seq_lt(snd->wl1, s->seq) && !(snd->wl1 == s->seq && sf_seq_le(snd->wl2, s->ack)))
         return false;
@@ -44,6 +44,8 @@ static bool take_window(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
         c->retries = 0; /* of zero-window probes */
         c->probe_at = SF_NEVER;
     }
+    if (SF_UNLIKELY(opened))
+        c->loss.first_timeout = 0; /* what waits for an ACK from now on is another matter */
     return true;
 }
 
@@ -62,6 +64,27 @@ static uint32_t tell_loss(struct sf_tcp_conn *c, const struct sf_tcp_segment *s,
     return sf_tcp_loss_ack(&c->loss, &ack, c->tcpip->now);
 }
 
+/* The peer is there. An unacceptable ACK does not get here, because its sender may have guessed it (RFC 5961, 5.2). */
+static inline void heard(struct sf_tcp_conn *c)
+{
+    c->heard = c->tcpip->now;
+    c->keep_probes = 0;
+}
+
+/* An ACK that is older than others is passed over. True: its segment is good, and so is its data. */
+__attribute__((noinline)) static bool old_ack(struct sf_tcp_conn *c, uint32_t ack)
+{
+    uint32_t age = c->loss.una - ack;
+
+    if (age <= c->snd.max_wnd && age <= c->loss.delivered) {
+        heard(c);
+        return true;
+    }
+    sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
+    sf_tcp_challenge(c);
+    return false;
+}
+
 bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_loss *l = &c->loss;
@@ -73,13 +96,12 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
         sf_tcp_challenge(c);
         return false;
     }
-    if (SF_UNLIKELY(sf_seq_lt(s->ack, l->una))) {
-        if (l->una - s->ack <= c->snd.max_wnd)
-            return true; /* an old one, behind others */
-        sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
-        sf_tcp_challenge(c);
-        return false;
-    }
+    if (SF_UNLIKELY(sf_seq_lt(s->ack, l->una)))
+        return old_ack(c, s->ack);
+    /* TS.Recent only now: one guessed segment with a timestamp of the future would make PAWS refuse all that follow. */
+    if (SF_LIKELY(c->agreed.timestamps) && sf_seq_le(s->seq, c->rcv.acked) && s->has & SF_TCP_HAS_TIMESTAMPS)
+        c->agreed.ts_recent = s->ts_val;
+    heard(c);
     window_changed = take_window(c, s);
     if (s->ack == l->una && (!s->n_sack || !c->agreed.sack) && (s->payload_len || l->nxt == l->una)) {
         if (window_changed)
@@ -88,7 +110,6 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     }
     news = tell_loss(c, s, window_changed);
     if (news & SF_TCP_ACKED_NEW) {
-        c->keep_probes = 0;
         if (SF_UNLIKELY(c->snd.fin_sent && l->una == c->snd.end + 1))
             fin_acked(c);
         if (SF_UNLIKELY(c->snd.blocked))

@@ -53,10 +53,34 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
     return c;
 }
 
-void sf_tcp_conn_establish(struct sf_tcp_conn *c, uint32_t window, sf_ns rtt)
+/* The round trip that the peer's timestamp tells of, as coarse as it is. 0: none. */
+static sf_ns echoed(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+{
+    uint32_t ticks = sf_tcp_conn_ts(c) - s->ts_ecr;
+
+    if (!c->agreed.timestamps || !(s->has & SF_TCP_HAS_TIMESTAMPS) || ticks > 3600 * (SF_SEC / SF_TCP_TS_TICK))
+        return 0;
+    return (ticks ? ticks : 1) * SF_TCP_TS_TICK;
+}
+
+/* Whether an ACK is of the first SYN or of a repeated one only a timestamp tells (Karn's algorithm). If it is of the first one,
+ * nothing was lost. */
+static void measure_handshake(struct sf_tcp_conn *c, const struct sf_tcp_handshake *h, const struct sf_tcp_segment *s)
+{
+    sf_ns now = c->tcpip->now, rtt = h->repeats ? echoed(c, s) : h->left ? now - h->left : 0;
+    bool lost = h->repeats && (!rtt || now - rtt > h->began + SF_TCP_TS_TICK);
+
+    if (rtt)
+        sf_tcp_loss_rtt_sample(&c->loss, rtt);
+    if (lost)
+        sf_tcp_loss_syn(&c->loss, h->repeats);
+}
+
+void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake *handshake, const struct sf_tcp_segment *s)
 {
     struct sf_tcpip *t = c->tcpip;
     const struct sf_tcp_agreed *a = &c->agreed;
+    uint32_t window = (uint32_t)s->window << (s->flags & SF_TCP_SYN ? 0 : a->snd_scale);
 
     c->state = SF_TCP_ESTABLISHED;
     c->heard = t->now;
@@ -74,10 +98,9 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, uint32_t window, sf_ns rtt)
     sf_tcp_loss_init(&c->loss, a->iss + 1, a->mss, c->options.congestion, t->tcp.limits.min_rto);
     c->loss.sack = a->sack;
     c->loss.timestamps = a->timestamps;
-    if (rtt)
-        sf_tcp_loss_rtt_sample(&c->loss, rtt);
     if (sf_tcp_find_way(c) || c->detour)
         sf_tcp_update_mss(c);
+    measure_handshake(c, handshake, s);
     sf_tcp_conn_timer(c);
 }
 
@@ -231,6 +254,7 @@ static void loss_timeout(struct sf_tcp_conn *c)
     uint32_t seq, len;
     bool has_new = sf_tcp_unsent(c) && (int32_t)(c->loss.una + c->snd.wnd - c->loss.nxt) > 0;
 
+    c->loss.rtt.patience = sf_tcp_shut_out(c) ? 0 : (uint32_t)(sf_tcp_patience(c) / SF_MS);
     switch (sf_tcp_loss_timeout(&c->loss, c->tcpip->now, has_new, &seq, &len)) {
     case SF_TCP_TIMEOUT_LOST:
         if (sf_tcp_gives_up(c))

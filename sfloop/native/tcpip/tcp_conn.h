@@ -164,8 +164,14 @@ void sf_tcp_conn_detach(struct sf_tcp_conn *);
 /* Freed by the next poll. */
 void sf_tcp_conn_bury(struct sf_tcp_conn *);
 void sf_tcp_conn_free(struct sf_tcp_conn *);
-/* The handshake is over: iss + 1 is SND.UNA, irs + 1 RCV.NXT. `window`: the peer's, scaled. rtt 0: not measured. */
-void sf_tcp_conn_establish(struct sf_tcp_conn *, uint32_t window, sf_ns rtt);
+/* What the handshake has told. */
+struct sf_tcp_handshake {
+    uint8_t repeats;   /* of our SYN, by a timer */
+    sf_ns began, left; /* when our SYN left, first and last. 0: not known (a cookie) */
+};
+
+/* The handshake is over with this segment: iss + 1 is SND.UNA, irs + 1 RCV.NXT. */
+void sf_tcp_conn_establish(struct sf_tcp_conn *, const struct sf_tcp_handshake *, const struct sf_tcp_segment *);
 uint32_t sf_tcp_conn_events(struct sf_tcp_conn *);
 void sf_tcp_conn_update(struct sf_tcp_conn *);
 void sf_tcp_conn_interest(struct sf_tcp_conn *, uint32_t what);
@@ -260,7 +266,8 @@ void sf_tcp_listener_interest(struct sf_tcp_listener *, uint32_t what);
 void sf_tcp_listener_update(struct sf_tcp_listener *);
 /* NULL: there is no room in the queue, or no memory. `half`, whose place it takes, is freed. The caller hands the segment on. */
 struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *, const struct sf_flow_key *, struct sf_tcp_half *half,
-                                              const struct sf_tcp_agreed *, uint32_t window, sf_ns rtt);
+                                              const struct sf_tcp_agreed *, const struct sf_tcp_handshake *,
+                                              const struct sf_tcp_segment *);
 struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *, const struct sf_flow_key *);
 bool sf_tcp_listener_is_full(const struct sf_tcp_listener *);
 
@@ -375,8 +382,19 @@ void sf_tcp_challenge(struct sf_tcp_conn *);
 sf_ns sf_tcp_keepalive_at(const struct sf_tcp_conn *);
 void sf_tcp_keepalive(struct sf_tcp_conn *);
 void sf_tcp_probe(struct sf_tcp_conn *);
+/* The peer has shrunk its window to nothing over what is under way. It takes our retransmissions for probes, and is there as long as
+ * it answers (RFC 9293, 3.8.6.1), unless the program has set TCP_USER_TIMEOUT. */
+static inline bool sf_tcp_shut_out(const struct sf_tcp_conn *c)
+{
+    return !c->snd.wnd && !c->orphan && !c->options.user_timeout;
+}
+
+/* How long data may stay unacknowledged, from its first timeout on. */
+sf_ns sf_tcp_patience(const struct sf_tcp_conn *);
 /* True: what is unacknowledged was so for too long, and the connection has ended. */
 bool sf_tcp_gives_up(struct sf_tcp_conn *);
+/* TCP_USER_TIMEOUT was set. */
+void sf_tcp_patience_set(struct sf_tcp_conn *);
 
 /* ---- options (tcp_options.c) ---- */
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #define FIRST_RTO SF_SEC            /* RFC 6298, 2.1 */
+#define SYNC_AGAIN (2 * SF_MS)      /* the reset is ahead of the SYN, unless the network reorders them */
 #define FULL_AGAIN (50 * SF_US)     /* the driver has no room: when to try again */
 #define RESOLVE_AGAIN (200 * SF_MS) /* asleep, where a lost answer would not wake us */
 #define RESOLVE_PATIENCE (5 * SF_SEC) /* the kernel gives a neighbour up after 3 */
@@ -64,6 +65,12 @@ void sf_tcp_agree(struct sf_tcp_agreed *a, const struct sf_tcp_segment *syn)
     a->ts_recent = a->timestamps ? syn->ts_val : 0;
 }
 
+/* TCP_USER_TIMEOUT counts from the first SYN. As in Linux, a SYN is repeated once before it counts. */
+static sf_ns gives_up_at(const struct sf_tcp_conn *c)
+{
+    return c->rcv.measured + c->options.user_timeout * SF_MS;
+}
+
 void sf_tcp_send_syn(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
@@ -86,6 +93,8 @@ void sf_tcp_send_syn(struct sf_tcp_conn *c)
         sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
     }
     c->end_at = t->now + (rc < 0 ? FULL_AGAIN : FIRST_RTO << (c->retries < 6 ? c->retries : 6));
+    if (c->retries && c->options.user_timeout && c->end_at > gives_up_at(c))
+        c->end_at = gives_up_at(c);
     if (rc < 0 && c->retries)
         c->retries--;
     sf_tcp_conn_timer(c);
@@ -252,7 +261,7 @@ void sf_tcp_syn_timeout(struct sf_tcp_conn *c)
         return;
     }
     if (c->retries >= c->tcpip->tcp.limits.syn_retries ||
-        (c->options.user_timeout && c->tcpip->now - c->rcv.measured > c->options.user_timeout * SF_MS)) {
+        (c->retries && c->options.user_timeout && c->tcpip->now >= gives_up_at(c))) {
         sf_count(c->tcpip, SF_COUNT_TCP_TIMED_OUT);
         sf_tcp_conn_end(c, -ETIMEDOUT);
         return;
@@ -266,9 +275,9 @@ void sf_tcp_syn_timeout(struct sf_tcp_conn *c)
 
 static void establish(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
-    uint32_t window = (uint32_t)s->window << (s->flags & SF_TCP_SYN ? 0 : c->agreed.snd_scale);
+    struct sf_tcp_handshake handshake = {.repeats = c->retries, .began = c->rcv.measured, .left = c->rcv.measured};
 
-    sf_tcp_conn_establish(c, window, c->retries ? 0 : c->tcpip->now - c->rcv.measured);
+    sf_tcp_conn_establish(c, &handshake, s);
     c->snd.wl1 = s->seq;
     sf_count(c->tcpip, SF_COUNT_TCP_CONNECTED);
     sf_tcp_owe(c, SF_TCP_OWED_ACK); /* leaves with the first request, if there is one in this turn */
@@ -279,7 +288,7 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
 {
     bool syn = s->flags & SF_TCP_SYN;
 
-    if (s->seq != c->agreed.irs + !syn || (c->agreed.timestamps && !(s->has & SF_TCP_HAS_TIMESTAMPS) && !(s->flags & SF_TCP_RST))) {
+    if (s->seq != c->agreed.irs + !syn) {
         sf_count(c->tcpip, SF_COUNT_TCP_RX_OUTSIDE_WINDOW);
         return;
     }
@@ -304,6 +313,15 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
     }
 }
 
+/* The peer has an old connection there, which the reset ends: the next SYN does not wait for the RTO (as in Linux, once). */
+static void sync_again(struct sf_tcp_conn *c)
+{
+    if (c->retries || c->end_at <= c->tcpip->now + SYNC_AGAIN)
+        return;
+    c->end_at = c->tcpip->now + SYNC_AGAIN;
+    sf_tcp_conn_timer(c);
+}
+
 void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, bool keep)
 {
     struct sf_tcp_segment copy = *s;
@@ -315,6 +333,7 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
     if (s->flags & SF_TCP_ACK && s->ack != c->agreed.iss + 1) {
         sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
         sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s);
+        sync_again(c);
         return;
     }
     if (s->flags & SF_TCP_RST) {

@@ -1,6 +1,6 @@
 /*
- * Segments that leave by another way than the accelerated interface: because routes are asymmetric, because a route has moved, or
- * because the interface is down. A raw socket hands them to the kernel as whole IP packets, and the kernel routes them. The socket
+ * Segments that leave by another way than the accelerated interface: because routes are asymmetric, because a route has moved,
+ * because the interface is down, or because nobody knows yet where the neighbour is. A raw socket hands them to the kernel as whole IP packets, and the kernel routes them. The socket
  * is made with the stack, because it needs CAP_NET_RAW. Without the socket such segments are lost.
  */
 #define _GNU_SOURCE
@@ -27,10 +27,11 @@ int sf_tcp_detour_open(struct sf_tcpip *t)
     return 0;
 }
 
-/* Not while the neighbour is being resolved, because the kernel would then send what has to wait. */
+/* While the neighbour is being resolved, too: the kernel keeps the segments until ARP has answered, as many as its own
+ * (net.ipv4.neigh.*.unres_qlen_bytes), and sends them before it tells us that it has. */
 bool sf_tcp_may_detour(const struct sf_tcpip *t, enum sf_way way)
 {
-    return t->tcp.detour_fd >= 0 && (way == SF_WAY_KERNEL || way == SF_WAY_DOWN);
+    return t->tcp.detour_fd >= 0 && way != SF_WAY_DIRECT;
 }
 
 /* ---- how large packets may be ---- */

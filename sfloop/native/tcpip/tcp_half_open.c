@@ -18,6 +18,7 @@ struct sf_tcp_half {
     struct sf_tcp_half *next, *prev; /* of the listener's */
     struct sf_tcp_agreed agreed;
     sf_ns sent_at;
+    sf_ns challenged;
     uint8_t retries, unsent;
 };
 
@@ -158,14 +159,13 @@ static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h)
                     .window = sf_tcp_first_window(&h->listener->options)},
     };
 
-    if (!sf_tcp_may_challenge(t))
+    if (!sf_tcp_may_challenge(t, &h->challenged))
         return;
     if (h->agreed.timestamps) {
         bare.segment.has = SF_TCP_HAS_TIMESTAMPS;
         bare.segment.ts_val = sf_tcp_ts_clock(t) + h->agreed.ts_offset;
         bare.segment.ts_ecr = h->agreed.ts_recent;
     }
-    sf_count(t, SF_COUNT_TCP_CHALLENGES);
     sf_tcp_send_bare(t, &bare);
 }
 
@@ -179,9 +179,10 @@ static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp
             send_syn_ack(t, h); /* it was lost; our own timer goes on as it is */
         return false;
     }
-    if (h->agreed.timestamps && !(s->flags & SF_TCP_RST) &&
-        (!(s->has & SF_TCP_HAS_TIMESTAMPS) || (int32_t)(s->ts_val - h->agreed.ts_recent) < 0)) {
+    if (h->agreed.timestamps && !(s->flags & SF_TCP_RST) && s->has & SF_TCP_HAS_TIMESTAMPS &&
+        (int32_t)(s->ts_val - h->agreed.ts_recent) < 0) {
         sf_count(t, SF_COUNT_TCP_RX_PAWS);
+        challenge(t, h);
         return false;
     }
     if (s->seq - next > sf_tcp_first_window(&h->listener->options)) {
@@ -217,12 +218,13 @@ void sf_tcp_half_input(struct sf_tcpip *t, struct sf_tcp_half *h, const struct s
     struct sf_tcp_segment copy = *s;
     struct sf_flow_key key = h->ep.flow.key;
     struct sf_tcp_agreed agreed = h->agreed;
+    struct sf_tcp_handshake handshake = {
+        .repeats = h->retries, .began = h->sent_at + FIRST_RTO - (FIRST_RTO << h->retries), .left = h->sent_at};
     struct sf_tcp_conn *c;
 
     if (!check(t, h, s))
         return;
-    c = sf_tcp_listener_establish(h->listener, &key, h, &agreed, (uint32_t)s->window << agreed.snd_scale,
-                                  h->retries ? 0 : t->now - h->sent_at);
+    c = sf_tcp_listener_establish(h->listener, &key, h, &agreed, &handshake, s);
     if (c) /* else its ACK is lost to us: the peer sends it again with its first data */
         sf_tcp_conn_input(c, &copy, keep);
 }

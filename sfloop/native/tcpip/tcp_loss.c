@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define LOST_SYN_RTO (3 * SF_SEC) /* RFC 6298, 5.7 */
+
 void sf_tcp_loss_init(struct sf_tcp_loss *l, uint32_t iss, uint32_t mss, const char *congestion, sf_ns min_rto)
 {
     *l = (struct sf_tcp_loss){
@@ -148,8 +150,11 @@ static int resent(struct sf_tcp_loss *l, uint32_t seq, uint32_t len, sf_ns now)
 {
     uint32_t end = seq + len, i;
 
-    if (l->tlp_out && l->state == SF_TCP_OPEN && end == l->tlp_end)
+    if (l->tlp_out && l->state == SF_TCP_OPEN && end == l->tlp_end) {
         l->tlp_is_retransmit = true;
+        if (!l->first_timeout)
+            l->first_timeout = now;
+    }
     if (seq == l->una)
         sf_tcp_rto_restart(l, now);
     for (; sf_seq_lt(seq, end) && sf_seq_lt(seq, l->nxt); seq = sf_tcp_sent_at(l, i)->seq + sf_tcp_sent_at(l, i)->len) {
@@ -395,4 +400,24 @@ void sf_tcp_loss_idle(struct sf_tcp_loss *l, sf_ns now)
 void sf_tcp_loss_rtt_sample(struct sf_tcp_loss *l, sf_ns rtt)
 {
     sf_tcp_rtt_sample(l, rtt, 0, 0);
+}
+
+void sf_tcp_loss_be_patient(struct sf_tcp_loss *l, uint32_t ms, sf_ns now)
+{
+    sf_ns end = l->first_timeout + ms * SF_MS;
+
+    l->rtt.patience = ms;
+    if (!l->rtt.backoff || l->rto_at <= end)
+        return;
+    l->rto_at = end;
+    sf_tcp_timer_arm(l, now);
+}
+
+void sf_tcp_loss_syn(struct sf_tcp_loss *l, uint8_t times)
+{
+    l->n_timeouts = times;
+    if (!l->rtt.smoothed)
+        l->rtt.rto = LOST_SYN_RTO;
+    if (times > 1) /* RFC 5681, 3.1. As in Linux, one does not count, since the first RTO is only 1 s (RFC 6298, appendix A) */
+        l->cc.cwnd = l->mss;
 }

@@ -36,6 +36,7 @@ struct sf_tcp_rtt {
     sf_ns rto;                        /* without the backoff */
     sf_ns min_rto;
     uint8_t backoff; /* the timer has doubled so often */
+    uint32_t patience; /* ms, of a series of timeouts: then the timer fires, whatever the backoff. 0: there is no end */
 };
 
 struct sf_tcp_cc {
@@ -104,7 +105,7 @@ struct sf_tcp_loss {
     sf_ns timer_at;
     sf_ns rto_at;
     sf_ns last_sent;
-    sf_ns first_timeout; /* when the present series of timeouts began; 0: none */
+    sf_ns first_timeout; /* when the present series of timeouts, or of window probes, began; 0: none */
 
     uint64_t delivered; /* bytes */
     uint32_t n_retransmits, n_timeouts, n_recoveries, n_probes, n_duplicate_acks, n_undone;
@@ -179,5 +180,9 @@ enum sf_tcp_timeout sf_tcp_loss_timeout(struct sf_tcp_loss *, sf_ns now, bool ha
 void sf_tcp_loss_idle(struct sf_tcp_loss *, sf_ns now);
 /* An RTT that was measured otherwise: the handshake's. */
 void sf_tcp_loss_rtt_sample(struct sf_tcp_loss *, sf_ns rtt);
+/* Another patience, from now on. */
+void sf_tcp_loss_be_patient(struct sf_tcp_loss *, uint32_t ms, sf_ns now);
+/* The SYN was lost so often, and nothing has been sent since. */
+void sf_tcp_loss_syn(struct sf_tcp_loss *, uint8_t times);
 
 #endif

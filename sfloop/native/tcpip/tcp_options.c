@@ -229,6 +229,17 @@ static int set_any(struct sf_tcp_socket_options *o, int level, int name, const v
     }
 }
 
+/* TCP_NODELAY, though it was set before, also sends what a cork holds back (tcp(7)). */
+static void push(struct sf_tcp_conn *c, bool uncork)
+{
+    bool cork = c->options.cork;
+
+    c->probe_at = SF_NEVER;
+    c->options.cork = cork && !uncork;
+    sf_tcp_output(c);
+    c->options.cork = cork;
+}
+
 /* What an option changes at once. */
 static void apply(struct sf_tcp_conn *c, int level, int name)
 {
@@ -246,10 +257,10 @@ static void apply(struct sf_tcp_conn *c, int level, int name)
         sf_tcp_loss_set_congestion(&c->loss, c->options.congestion);
     if (level == IPPROTO_TCP && name == TCP_QUICKACK && c->options.quickack && c->ack_at != SF_NEVER)
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
-    if (level == IPPROTO_TCP && (name == TCP_NODELAY || name == TCP_CORK)) {
-        c->probe_at = SF_NEVER;
-        sf_tcp_output(c);
-    }
+    if (level == IPPROTO_TCP && (name == TCP_NODELAY || name == TCP_CORK))
+        push(c, name == TCP_NODELAY && c->options.nodelay);
+    if (level == IPPROTO_TCP && name == TCP_USER_TIMEOUT && c->state >= SF_TCP_ESTABLISHED)
+        sf_tcp_patience_set(c);
     sf_tcp_conn_timer(c);
     sf_tcp_conn_update(c);
 }

@@ -288,8 +288,8 @@ static void in_order(struct sf_tcp_conn *c, struct sf_tcp_piece *piece, bool kee
     }
     rcv->nxt += piece->len;
     c->bytes_received += piece->len;
-    if (piece->len > rcv->mss)
-        rcv->mss = (uint16_t)piece->len;
+    if (SF_UNLIKELY(piece->len > rcv->mss)) /* a merged frame (GRO, LRO) has several of the peer's segments */
+        rcv->mss = (uint16_t)(piece->len < c->loss.mss ? piece->len : c->loss.mss);
     if (SF_UNLIKELY(rcv->ooo != NULL)) {
         sf_tcp_reassemble(c);
         if (!rcv->fin_known || rcv->fin_at != rcv->nxt) /* the FIN's ACK is for all of it */

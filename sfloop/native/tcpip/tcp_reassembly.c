@@ -112,12 +112,31 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece
     ooo->n++;
 }
 
+/* What came in order and reaches into the ranges: that part of it was a duplicate (RFC 2883, 4.2). The first such part is told. */
+static void find_overlap(struct sf_tcp_conn *c, uint32_t nxt)
+{
+    const struct sf_tcp_ooo *ooo = c->rcv.ooo;
+    struct sf_tcp_range first = {nxt, nxt};
+
+    for (uint32_t i = 0; i < ooo->n; i++) {
+        const struct sf_tcp_range *r = &ooo->range[i];
+
+        if (sf_seq_lt(r->left, first.left)) {
+            first.left = r->left;
+            first.right = sf_seq_lt(r->right, nxt) ? r->right : nxt;
+        }
+    }
+    if (first.left != nxt && c->rcv.duplicate.left == c->rcv.duplicate.right)
+        sf_tcp_duplicate(c, first.left, first.right);
+}
+
 /* The ring has everything up to nxt: what was out of order is spilled before, and what follows it is copied. */
 void sf_tcp_reassemble(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
     struct sf_tcp_ooo *ooo = rcv->ooo;
 
+    find_overlap(c, rcv->nxt);
     for (uint32_t i = 0; i < ooo->n;) {
         struct sf_tcp_range r = ooo->range[i];
 

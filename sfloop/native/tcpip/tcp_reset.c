@@ -4,8 +4,7 @@
 
 #include <errno.h>
 
-#define CHALLENGES_A_SECOND 1000               /* as Linux (tcp_challenge_ack_limit), before its limits were made per namespace */
-#define CHALLENGE_INTERVAL (500 * SF_MS)       /* of one connection, as Linux (tcp_invalid_ratelimit) */
+#define CHALLENGE_INTERVAL (500 * SF_MS) /* as Linux (tcp_invalid_ratelimit) */
 
 /* dst_mac NULL: the kernel finds the way, and the Ethernet header is of no use. */
 static void make_template(const struct sf_tcpip *t, const struct sf_tcp_bare *bare, const uint8_t *dst_mac,
@@ -45,9 +44,8 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
         make_template(t, bare, hop.mac, &template);
         return sf_tcp_emit_frame(t, &template, &bare->segment, NULL, 0, 0);
     }
-    /* A reset is sent once, so it does not wait for the neighbour: the kernel keeps it until the neighbour has answered. */
-    if (sf_tcp_may_detour(t, way) ||
-        (way == SF_WAY_UNRESOLVED && bare->segment.flags & SF_TCP_RST && t->tcp.detour_fd >= 0))
+    /* SYN and ACK wait for the neighbour, and then leave by the driver (tcp_half_open.c). */
+    if (sf_tcp_may_detour(t, way) && !(way == SF_WAY_UNRESOLVED && bare->segment.flags & SF_TCP_SYN))
         return sf_tcp_send_detour(t, bare);
     if (way == SF_WAY_UNRESOLVED)
         sf_path_provoke(t, bare->key.remote_addr, bare->key.local_addr);
@@ -88,41 +86,30 @@ void sf_tcp_send_reset(struct sf_tcp_conn *c)
         return;
     if (c->state == SF_TCP_SYN_RECEIVED)
         bare.segment.seq = c->agreed.iss + 1;
+    if (c->agreed.timestamps) { /* RFC 7323, 3.2: they should be there */
+        bare.segment.has = SF_TCP_HAS_TIMESTAMPS;
+        bare.segment.ts_val = sf_tcp_conn_ts(c);
+        bare.segment.ts_ecr = c->agreed.ts_recent;
+    }
     sf_count(c->tcpip, SF_COUNT_TCP_RESETS_SENT);
     sf_tcp_send_bare(c->tcpip, &bare);
 }
 
-/* The limit of a second is drawn anew each time, since a limit that can be known can be measured, and what it is spent on with it
- * (CVE-2016-5696). */
-bool sf_tcp_may_challenge(struct sf_tcpip *t)
+/* Each connection has a limit of its own, as in Linux: one that all share can be spent by anybody (a half-open connection is enough),
+ * and what is left of it tells of others (CVE-2016-5696). */
+bool sf_tcp_may_challenge(struct sf_tcpip *t, sf_ns *last)
 {
-    struct sf_tcp *tcp = &t->tcp;
-
-    if (t->now >= tcp->challenge_second) {
-        uint64_t words[] = {(uint64_t)t->now};
-
-        tcp->challenge_second = t->now + SF_SEC;
-        tcp->challenges_left = CHALLENGES_A_SECOND / 2 + (uint32_t)(sf_siphash(tcp->key, words, 1) % CHALLENGES_A_SECOND);
-    }
-    if (!tcp->challenges_left) {
+    if (*last && t->now - *last < CHALLENGE_INTERVAL) {
         sf_count(t, SF_COUNT_TCP_CHALLENGE_LIMITED);
         return false;
     }
-    tcp->challenges_left--;
+    *last = t->now;
+    sf_count(t, SF_COUNT_TCP_CHALLENGES);
     return true;
 }
 
 void sf_tcp_challenge(struct sf_tcp_conn *c)
 {
-    struct sf_tcpip *t = c->tcpip;
-
-    if (c->challenged && t->now - c->challenged < CHALLENGE_INTERVAL) {
-        sf_count(t, SF_COUNT_TCP_CHALLENGE_LIMITED);
-        return;
-    }
-    if (!sf_tcp_may_challenge(t))
-        return;
-    c->challenged = t->now;
-    sf_count(t, SF_COUNT_TCP_CHALLENGES);
-    sf_tcp_ack_now(c);
+    if (sf_tcp_may_challenge(c->tcpip, &c->challenged))
+        sf_tcp_ack_now(c);
 }

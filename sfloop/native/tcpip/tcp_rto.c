@@ -64,9 +64,15 @@ void sf_tcp_rto_restart(struct sf_tcp_loss *l, sf_ns now)
 {
     sf_ns rto = l->rtt.rto;
 
+    if (SF_LIKELY(!l->rtt.backoff)) {
+        l->rto_at = now + rto;
+        return;
+    }
     for (uint8_t i = 0; i < l->rtt.backoff && rto < MAX_RTO; i++)
         rto *= 2;
     l->rto_at = now + (rto < MAX_RTO ? rto : MAX_RTO);
+    if (l->rtt.patience && l->first_timeout && l->rto_at > l->first_timeout + l->rtt.patience * SF_MS)
+        l->rto_at = l->first_timeout + l->rtt.patience * SF_MS;
 }
 
 void sf_tcp_timer_arm(struct sf_tcp_loss *l, sf_ns now)

@@ -55,13 +55,16 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
 
 /* ---- for a connection ---- */
 
-/* RFC 7323, 5.3. A reset is believed without. */
+/* RFC 7323, 5.3. A reset is believed without. So is, as in Linux, every other segment: a middlebox that strips timestamps which it
+ * let pass in the SYN would otherwise end the connection. */
 static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     if (s->flags & SF_TCP_RST)
         return false;
-    if (!(s->has & SF_TCP_HAS_TIMESTAMPS))
-        return true;
+    if (SF_UNLIKELY(!(s->has & SF_TCP_HAS_TIMESTAMPS))) {
+        sf_count(c->tcpip, SF_COUNT_TCP_RX_NO_TIMESTAMPS);
+        return false;
+    }
     return (int32_t)(s->ts_val - c->agreed.ts_recent) < 0 && c->tcpip->now - c->heard < PAWS_LIFE;
 }
 
@@ -85,11 +88,26 @@ static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
     sf_tcp_challenge(c);
 }
 
+/* RFC 5961, 3.2: RCV.NXT. The peer may not know that we have its FIN. A peer that keeps nothing of a segment but its number may
+ * answer the last one that we have told it of by SACK. Linux believes both. */
+static bool is_at_edge(const struct sf_tcp_conn *c, uint32_t seq)
+{
+    const struct sf_tcp_rcv *rcv = &c->rcv;
+    uint32_t right = rcv->nxt;
+
+    if (seq == rcv->nxt || (rcv->fin && seq + 1 == rcv->nxt))
+        return true;
+    for (uint32_t i = 0; c->agreed.sack && rcv->ooo && i < rcv->ooo->n; i++)
+        if (sf_seq_lt(right, rcv->ooo->range[i].right))
+            right = rcv->ooo->range[i].right;
+    return seq == right;
+}
+
 static void reset_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_tcpip *t = c->tcpip;
 
-    if (s->seq != c->rcv.nxt) {
+    if (!is_at_edge(c, s->seq)) {
         sf_tcp_challenge(c);
         return;
     }
@@ -104,8 +122,7 @@ static bool check(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 
     if (SF_UNLIKELY(c->agreed.timestamps && fails_paws(c, s))) {
         sf_count(c->tcpip, SF_COUNT_TCP_RX_PAWS);
-        if (s->has & SF_TCP_HAS_TIMESTAMPS)
-            not_acceptable(c, s);
+        not_acceptable(c, s);
         return false;
     }
     if (SF_UNLIKELY(sf_seq_lt(rcv->adv, s->seq) || sf_seq_lt(s->seq + sf_tcp_segment_len(s), rcv->acked))) {
@@ -132,10 +149,6 @@ void sf_tcp_conn_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, bool kee
     }
     if (SF_UNLIKELY(!check(c, s)))
         return;
-    if (SF_LIKELY(c->agreed.timestamps) && sf_seq_le(s->seq, c->rcv.acked) && s->has & SF_TCP_HAS_TIMESTAMPS)
-        c->agreed.ts_recent = s->ts_val;
-    c->heard = c->tcpip->now;
-    c->keep_probes = 0;
     if (SF_UNLIKELY(!sf_tcp_ack_input(c, s)))
         return;
     if (s->payload_len || s->flags & SF_TCP_FIN)

@@ -350,6 +350,7 @@ void sf_tcp_persist(struct sf_tcp_conn *c)
     if (c->options.cork && wait < CORK_PATIENCE)
         wait = CORK_PATIENCE;
     c->probe_at = c->tcpip->now + wait;
+    sf_tcp_patience_set(c);
 }
 
 void sf_tcp_output(struct sf_tcp_conn *c)

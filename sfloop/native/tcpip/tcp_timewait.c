@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define ANSWER_INTERVAL (500 * SF_MS)
-
 static void list_remove(struct sf_tcp *tcp, struct sf_tcp_wait *w)
 {
     if (w->prev)
@@ -139,15 +137,20 @@ static void answer(struct sf_tcpip *t, struct sf_tcp_wait *w)
     sf_tcp_send_bare(t, &bare);
 }
 
-/* RFC 6191, and RFC 1122, 4.2.2.13 where there are no timestamps: a SYN that is certainly of a later connection. */
-static bool is_successor(const struct sf_tcp_wait *w, const struct sf_tcp_segment *s)
+/* RFC 6191, and RFC 1122, 4.2.2.13 where one of the two has no timestamps: a SYN that is certainly of a later connection. The caller
+ * has seen that its timestamp is not an old one. */
+static bool is_successor(const struct sf_tcp_wait *w, const struct sf_tcp_segment *s, bool has_ts)
 {
-    if (w->timestamps && s->has & SF_TCP_HAS_TIMESTAMPS) {
-        if (s->ts_val != w->ts_recent)
-            return (int32_t)(s->ts_val - w->ts_recent) > 0;
-        return sf_seq_lt(w->rcv_nxt, s->seq);
-    }
-    return !w->timestamps && sf_seq_lt(w->rcv_nxt, s->seq);
+    return sf_seq_lt(w->rcv_nxt, s->seq) || (has_ts && s->ts_val != w->ts_recent);
+}
+
+/* RFC 9293, 3.10.7.4. RFC 1337 warns of an old reset, but a peer that starts anew from the same port has no other way to end the
+ * wait. So it is the host's setting, as for the kernel's own connections. */
+static void reset_input(struct sf_tcpip *t, struct sf_tcp_wait *w)
+{
+    sf_count(t, SF_COUNT_TCP_RESETS_RECEIVED);
+    if (!t->tcp.rfc1337)
+        sf_tcp_wait_free(t, w);
 }
 
 static void succeed(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_flow_key *key, const struct sf_tcp_segment *s,
@@ -171,9 +174,18 @@ static void succeed(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_f
 void sf_tcp_wait_input(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_flow_key *key,
                        const struct sf_tcp_segment *s, bool keep)
 {
-    if (s->flags & SF_TCP_RST) /* RFC 1337: an old one must not end it */
+    bool has_ts = w->timestamps && s->has & SF_TCP_HAS_TIMESTAMPS, old = has_ts && (int32_t)(s->ts_val - w->ts_recent) < 0;
+
+    if (!old && s->seq == w->rcv_nxt && (s->flags & SF_TCP_RST || !sf_tcp_segment_len(s))) {
+        if (has_ts)
+            w->ts_recent = s->ts_val;
+        if (s->flags & SF_TCP_RST)
+            reset_input(t, w);
         return;
-    if (s->flags & SF_TCP_SYN && !(s->flags & SF_TCP_ACK) && is_successor(w, s)) {
+    }
+    if (s->flags & SF_TCP_RST)
+        return;
+    if (s->flags & SF_TCP_SYN && !(s->flags & SF_TCP_ACK) && !old && is_successor(w, s, has_ts)) {
         succeed(t, w, key, s, keep);
         return;
     }
@@ -183,11 +195,6 @@ void sf_tcp_wait_input(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct s
         answer(t, w);
         return;
     }
-    if (!sf_tcp_segment_len(s) && s->seq == w->rcv_nxt && s->ack == w->snd_nxt)
-        return;
-    if (w->answered && t->now - w->answered < ANSWER_INTERVAL)
-        return;
-    w->answered = t->now;
-    if (sf_tcp_may_challenge(t))
+    if (sf_tcp_may_challenge(t, &w->answered))
         answer(t, w);
 }

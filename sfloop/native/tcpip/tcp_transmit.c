@@ -51,16 +51,17 @@ static void take_hop(struct sf_tcp_conn *c, const struct sf_hop *hop)
     sf_tcp_update_mss(c);
 }
 
-/* The kernel sends by the route it has. Segments keep their size while it has none. */
-static bool take_detour(struct sf_tcp_conn *c)
+/* The kernel sends by the route it has. Segments keep their size while it has none, and while only the neighbour is missing. */
+static bool take_detour(struct sf_tcp_conn *c, enum sf_way way)
 {
     const struct sf_tcpip *t = c->tcpip;
     const struct sf_flow_key *key = &c->ep.flow.key;
-    struct sf_hop hop = {.src = key->local_addr};
+    struct sf_hop hop = {.src = key->local_addr, .mtu = c->mtu};
 
     if (c->detour && is_current(c))
         return true;
-    hop.mtu = sf_tcp_detour_mtu(t, key->remote_addr, key->local_addr);
+    if (way != SF_WAY_UNRESOLVED || !hop.mtu)
+        hop.mtu = sf_tcp_detour_mtu(t, key->remote_addr, key->local_addr);
     if (!hop.mtu)
         hop.mtu = c->mtu ? c->mtu : t->interface.mtu;
     if (!build(c, &hop))
@@ -80,8 +81,8 @@ __attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
     c->has_way = way == SF_WAY_DIRECT && build(c, &hop);
     if (c->has_way && !had_way)
         sf_tcp_way_is_back(c);
-    c->detour = sf_tcp_may_detour(t, way) && take_detour(c);
-    if (way == SF_WAY_UNRESOLVED)
+    c->detour = sf_tcp_may_detour(t, way) && take_detour(c, way);
+    if (way == SF_WAY_UNRESOLVED && !c->detour)
         sf_path_provoke(t, key->remote_addr, key->local_addr);
     if (c->has_way)
         take_hop(c, &hop);
