@@ -38,7 +38,11 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
 {
     struct sf_hop hop = {.src = bare->key.local_addr};
     struct sf_tcp_template template;
-    enum sf_way way = t->driver ? sf_path_find(t, bare->key.remote_addr, bare->key.local_addr, &hop) : SF_WAY_DOWN;
+    enum sf_way way;
+
+    if (SF_UNLIKELY(!t->caps.peer_addr) && sf_tcpip_is_wire(t))
+        sf_tcpip_refresh_caps(t); /* the first segment of a peer that has just come is answered, too */
+    way = t->driver ? sf_path_find(t, bare->key.remote_addr, bare->key.local_addr, &hop) : SF_WAY_DOWN;
 
     if (way == SF_WAY_DIRECT) {
         make_template(t, bare, hop.mac, &template);

@@ -44,8 +44,7 @@ void sf_tcpip_link_is(struct sf_tcpip *t, bool up)
     sf_paths_flush(t);
 }
 
-/* The other side of a wire comes and goes, and an interface can vanish. */
-static void refresh_caps(struct sf_tcpip *t)
+void sf_tcpip_refresh_caps(struct sf_tcpip *t)
 {
     struct sf_driver_caps before = t->caps;
     bool usable;
@@ -113,7 +112,7 @@ static void look_at_kernel(struct sf_tcpip *t)
 
     t->side_due = t->now + SF_TCPIP_SIDE_INTERVAL;
     if (t->now >= t->caps_due) {
-        refresh_caps(t);
+        sf_tcpip_refresh_caps(t);
         t->caps_due = t->now + CAPS_INTERVAL;
     }
     sf_filters_look(t);
@@ -301,7 +300,7 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
     }
     if (t->interface.master)
         return refuse_port(t, message);
-    refresh_caps(t);
+    sf_tcpip_refresh_caps(t);
     return 0;
 }
 

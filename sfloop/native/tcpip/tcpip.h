@@ -101,6 +101,8 @@ void sf_tcpip_disarm(struct sf_tcpip *);
 int sf_tcpip_after_fork(struct sf_tcpip *);
 /* Between true and false, what is sent need not leave; it does at the end, or at the next poll. */
 void sf_tcpip_cork(struct sf_tcpip *, bool corked);
+/* Asks the driver: the other side of a wire comes and goes, and an interface can vanish. */
+void sf_tcpip_refresh_caps(struct sf_tcpip *);
 
 /* The interface can carry packets, or not. */
 void sf_tcpip_link_is(struct sf_tcpip *, bool up);
