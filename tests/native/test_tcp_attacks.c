@@ -4,6 +4,8 @@
  * does not notice.
  */
 #define _GNU_SOURCE
+#include <netinet/tcp.h>
+
 #include "../../sfloop/native/stacks/tcpip_sock.h"
 
 #include "simulated_network.h"
@@ -54,11 +56,11 @@ static void end_attack(void)
     network_end();
 }
 
-/* A segment that seems to come from a, to b. */
-static void forge(uint16_t src_port, const struct sf_tcp_segment *s, uint32_t len)
+/* A segment that seems to come from `addr`, to b. */
+static void forge_from(const char *addr, uint16_t src_port, const struct sf_tcp_segment *s, uint32_t len)
 {
     static uint8_t frame[1600], payload[1460];
-    struct sf_tcp_peer peer = {.src_mac = {2, 0, 0, 0, 0, 1}, .dst_mac = {2, 0, 0, 0, 0, 2}, .src_addr = inet_addr(A_ADDR),
+    struct sf_tcp_peer peer = {.src_mac = {2, 0, 0, 0, 0, 1}, .dst_mac = {2, 0, 0, 0, 0, 2}, .src_addr = inet_addr(addr),
                                .dst_addr = inet_addr(B_ADDR), .src_port = src_port, .dst_port = name.sin_port, .ttl = 64};
     struct iovec piece = {payload, len};
     struct sf_tcp_template template;
@@ -68,6 +70,11 @@ static void forge(uint16_t src_port, const struct sf_tcp_segment *s, uint32_t le
     size = sf_tcp_emit(&template, frame, sizeof frame, s, &piece, 1, 1);
     CHECK(size);
     wire_put(&wire, 0, frame, size);
+}
+
+static void forge(uint16_t src_port, const struct sf_tcp_segment *s, uint32_t len)
+{
+    forge_from(A_ADDR, src_port, s, len);
 }
 
 static struct sf_tcp_conn *conn_of_side(const struct side *s)
@@ -164,6 +171,60 @@ static void test_an_ack_storm(void)
     end_attack();
 }
 
+/* ---- one half-open connection ---- */
+
+enum { BYSTANDERS = 100 };
+
+static void set_int(struct sf_sock *sock, int level, int option, int value)
+{
+    CHECK(a->ops->set_option(sock, level, option, &value, sizeof value) == 0);
+}
+
+/* Clients that ask whether the peer is there every second; half of them with a window that is closed. */
+static void open_bystanders(struct stream *s)
+{
+    for (uint32_t i = 0; i < BYSTANDERS; i++) {
+        stream_connect(&s[i], name, 100 + i);
+        CHECK(stream_connected(&s[i], SF_SEC) == 0);
+        stream_accepted(&s[i], listener, 300 + i);
+        set_int(s[i].client.sock, IPPROTO_TCP, TCP_KEEPIDLE, 1);
+        set_int(s[i].client.sock, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+        set_int(s[i].client.sock, IPPROTO_TCP, TCP_KEEPCNT, 2);
+        set_int(s[i].client.sock, SOL_SOCKET, SO_KEEPALIVE, 1);
+        if (i % 2)
+            while (put(s[i].client.sock, pattern, CHUNK) > 0)
+                network_step(clock_now + 10 * SF_MS);
+    }
+}
+
+/* Segments of a connection that is not there yet, 10,000 in a second, each out of its window. It may have one answer in half a second;
+ * what others are asked, keepalive and window probes, is answered as ever. */
+static void test_a_flood_from_one_half_open_connection(void)
+{
+    static const char somebody[] = "127.0.0.99"; /* nobody resets what is answered to it */
+    struct sf_tcp_segment first = {.seq = 7, .flags = SF_TCP_SYN, .has = SF_TCP_HAS_MSS, .mss = MSS, .window = 1000};
+    struct sf_tcp_segment next = {.seq = 0x40000000, .ack = 1, .flags = SF_TCP_ACK, .window = 1000};
+    static struct stream s[BYSTANDERS];
+    uint64_t before;
+    sf_ns until;
+
+    begin_attack();
+    open_bystanders(s);
+    forge_from(somebody, sf_be16(77), &first, 0);
+    before = counter(b, "tcp_challenges");
+    for (until = clock_now + 5 * SF_SEC; clock_now < until; network_step(clock_now + SF_MS / 2))
+        for (int i = 0; i < 5; i++)
+            forge_from(somebody, sf_be16(77), &next, 0);
+    CHECK(tcpip_of(b)->tcp.n_half_open == 1 && counter(b, "tcp_challenge_limited") > 40000);
+    CHECK(counter(b, "tcp_challenges") - before >= BYSTANDERS * 4);
+    for (int i = 0; i < BYSTANDERS; i++) {
+        CHECK(is_in(s[i].client.sock, "ESTABLISHED") && conn_of_side(&s[i].client)->keep_probes <= 1);
+        CHECK(clock_now - conn_of_side(&s[i].client)->heard < 1100 * SF_MS);
+        stream_release(&s[i]);
+    }
+    end_attack();
+}
+
 /* ---- guesses ---- */
 
 static void guess(uint32_t n)
@@ -245,7 +306,7 @@ static void say(struct sf_tcp_segment s)
 
 static void begin_lies(uint16_t mss, uint16_t window)
 {
-    struct sf_tcp_limits limits = {.memory = 8 << 20, .min_rto = 200 * SF_MS};
+    struct sf_tcp_limits limits = {.memory = 8 << 20, .min_rto = 200 * SF_MS, .user_timeout = 20 * SF_SEC};
     struct sf_tcp_segment handshake = {
         .flags = SF_TCP_SYN, .has = SF_TCP_HAS_MSS | SF_TCP_HAS_SACK_PERMITTED, .mss = mss, .window = window};
     static uint8_t data[65536];
@@ -344,16 +405,37 @@ static void test_tiny_windows_and_segments(void)
     end_lies();
 }
 
+/* It shrinks its window to nothing over what is under way, and answers each retransmission: the connection lives for as long as it does
+ * (RFC 9293, 3.8.6.1), which is longer than data may stay unacknowledged. */
+static void test_a_window_shrunk_over_data(void)
+{
+    begin_lies(MSS, 65535);
+    for (int i = 0; i < 100; i++) {
+        say((struct sf_tcp_segment){.ack = host_una, .window = 0});
+        clock_now += SF_SEC;
+    }
+    hear();
+    CHECK(is_in(sender, "ESTABLISHED") && info_of(sender).timeouts > 5);
+    for (int i = 0; i < 600 && is_in(sender, "ESTABLISHED"); i++) {
+        clock_now += SF_SEC;
+        hear();
+    }
+    CHECK(is_in(sender, "CLOSED"));
+    end_lies();
+}
+
 int main(void)
 {
     clock_now = sf_now();
     test_a_syn_flood();
     test_connecting_through_a_flood();
     test_an_ack_storm();
+    test_a_flood_from_one_half_open_connection();
     test_blind_resets_and_data();
     test_sack_abuse();
     test_optimistic_acks();
     test_acks_in_pieces();
     test_tiny_windows_and_segments();
+    test_a_window_shrunk_over_data();
     return 0;
 }
