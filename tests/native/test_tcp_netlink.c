@@ -306,7 +306,7 @@ static void test_another_way(void)
 
     CHECK(connect_to(name, &sock) == 0);
     peer = accept_there(listener);
-    CHECK(before == 0 && mss_of(sock) == 1448);
+    CHECK(counter("tcp_tx_other_way") == before && mss_of(sock) == 1448);
     DO("ip link set d0 mtu 1300 && ip route add 10.77.0.2 dev d0 src 10.77.0.1");
     poll_for(5 * SF_MS);
     CHECK(stack->ops->sendv(sock, &(struct iovec){"away", 4}, 1) == 4);
@@ -331,6 +331,32 @@ static void test_another_way(void)
     close(listener);
 }
 
+/* Neighbour entries that come and go: what is sent while there is none waits until ARP has answered, and is not lost. */
+static void test_neighbours_that_flap(void)
+{
+    struct sockaddr_in name;
+    struct sf_stream_info info;
+    struct sf_sock *sock;
+    int listener = listen_there("10.77.0.2", &name), peer;
+    uint64_t before = counter("tcp_tx_other_way");
+
+    CHECK(connect_to(name, &sock) == 0);
+    peer = accept_there(listener);
+    for (int i = 0; i < 10; i++) {
+        DO("ip neigh del 10.77.0.2 dev v0");
+        poll_for(5 * SF_MS); /* it is known that there is none */
+        CHECK(stack->ops->sendv(sock, &(struct iovec){"flapping", 8}, 1) == 8);
+        CHECK(is_read(peer, "flapping", 100 * SF_MS)); /* less than the least RTO */
+        CHECK(send(peer, "x", 1, 0) == 1 && poll_until(sock, SF_READABLE, SF_SEC));
+        CHECK(stack->ops->recv_into(sock, &(char){0}, 1) == 1);
+    }
+    CHECK(stack->ops->stream_info(sock, &info) == 0 && info.retransmits == 0 && info.timeouts == 0);
+    CHECK(counter("tcp_tx_other_way") - before >= 10 && counter("tcp_tx_no_way") == 0);
+    stack->ops->abort(sock);
+    close(peer);
+    close(listener);
+}
+
 int main(void)
 {
     join_namespaces();
@@ -338,6 +364,7 @@ int main(void)
     test_connect();
     test_not_that_way();
     test_path_mtu();
+    test_neighbours_that_flap();
     test_another_way();
     stack->ops->destroy(stack);
     return 0;
