@@ -71,13 +71,28 @@ static inline void heard(struct sf_tcp_conn *c)
     c->keep_probes = 0;
 }
 
-/* An ACK that is older than others is passed over. True: its segment is good, and so is its data. */
-__attribute__((noinline)) static bool old_ack(struct sf_tcp_conn *c, uint32_t ack)
+/* It was overtaken by others, and may still tell of data that arrived out of order before them. */
+static void take_old_sack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
-    uint32_t age = c->loss.una - ack;
+    struct sf_tcp_loss *l = &c->loss;
+    struct sf_tcp_range news[SF_TCP_SACK_MAX];
+    struct sf_tcp_ack ack = {.ack = l->una, .sack = news};
+
+    for (uint8_t i = 0; c->agreed.sack && i < s->n_sack && i < SF_TCP_SACK_MAX; i++)
+        if (sf_seq_lt(l->una, s->sack[i].left))
+            news[ack.n_sack++] = s->sack[i];
+    if (ack.n_sack && sf_tcp_loss_ack(l, &ack, c->tcpip->now))
+        sf_tcp_output(c);
+}
+
+/* An ACK that is older than others. True: its segment is good, and so is its data. */
+__attribute__((noinline)) static bool old_ack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+{
+    uint32_t age = c->loss.una - s->ack;
 
     if (age <= c->snd.max_wnd && age <= c->loss.delivered) {
         heard(c);
+        take_old_sack(c, s);
         return true;
     }
     sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
@@ -97,7 +112,7 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
         return false;
     }
     if (SF_UNLIKELY(sf_seq_lt(s->ack, l->una)))
-        return old_ack(c, s->ack);
+        return old_ack(c, s);
     /* TS.Recent only now: one guessed segment with a timestamp of the future would make PAWS refuse all that follow. */
     if (SF_LIKELY(c->agreed.timestamps) && sf_seq_le(s->seq, c->rcv.acked) && s->has & SF_TCP_HAS_TIMESTAMPS)
         c->agreed.ts_recent = s->ts_val;

@@ -277,7 +277,7 @@ static void grow(struct sf_tcp_loss *l, uint32_t acked, const struct sf_tcp_deli
         sf_tcp_recovery_reduce(l, d->bytes, acked && !lost);
         return;
     }
-    if (l->state == SF_TCP_LOSS)
+    if (l->state == SF_TCP_LOSS || acked > d->bytes) /* what SACK has told of before has left the network before */
         acked = d->bytes;
     if (acked && is_limited(l))
         sf_tcp_cc_acked(&l->cc, acked, l->mss, l->rtt.smoothed, now);

@@ -243,6 +243,8 @@ void sf_tcp_rcv_relieved(struct sf_tcp_conn *c)
 static void fin_input(struct sf_tcp_conn *c)
 {
     c->rcv.nxt++;
+    if (sf_seq_lt(c->rcv.adv, c->rcv.nxt)) /* it needs no room, so that it may come where the window ends */
+        c->rcv.adv = c->rcv.nxt;
     c->rcv.fin = true;
     c->rcv.fin_known = false;
     switch (c->state) {
@@ -340,7 +342,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
     }
     if (SF_UNLIKELY(c->orphan && piece.len)) {
         sf_count(c->tcpip, SF_COUNT_TCP_DATA_AFTER_CLOSE);
-        sf_tcp_send_reset(c);
+        sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s); /* the number that the peer awaits: it may not have our FIN */
         sf_tcp_conn_end(c, -ECONNRESET);
         return;
     }
