@@ -262,7 +262,7 @@ static void loss_timeout(struct sf_tcp_conn *c)
         sf_tcp_suspect_black_hole(c);
         break;
     case SF_TCP_TIMEOUT_PROBE:
-        if (!has_new || !sf_tcp_send_one(c, true))
+        if ((!has_new || !sf_tcp_send_one(c, true)) && sf_tcp_may_send_again(c, seq))
             sf_tcp_send_again(c, seq, len);
         break;
     case SF_TCP_TIMEOUT_NONE:

@@ -353,6 +353,8 @@ void sf_tcp_snd_relieved(struct sf_tcp_conn *);
  * small). False: there is none, or it could not be sent. */
 bool sf_tcp_send_one(struct sf_tcp_conn *, bool small);
 void sf_tcp_send_again(struct sf_tcp_conn *, uint32_t seq, uint32_t len);
+/* False: the peer has shrunk its window, and seq lies beyond it. The first segment is sent all the same, and so is the window's probe. */
+bool sf_tcp_may_send_again(const struct sf_tcp_conn *, uint32_t seq);
 /* The timer that ends a zero window, or a wait for more data. */
 void sf_tcp_persist(struct sf_tcp_conn *);
 

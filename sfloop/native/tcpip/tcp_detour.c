@@ -1,7 +1,8 @@
 /*
  * Segments that leave by another way than the accelerated interface: because routes are asymmetric, because a route has moved,
- * because the interface is down, or because nobody knows yet where the neighbour is. A raw socket hands them to the kernel as whole IP packets, and the kernel routes them. The socket
- * is made with the stack, because it needs CAP_NET_RAW. Without the socket such segments are lost.
+ * because the interface is down, or because nobody knows yet where the neighbour is. A raw socket hands them to the kernel as whole
+ * IP packets, and the kernel routes them. The socket is made with the stack, because it needs CAP_NET_RAW. Without the socket such
+ * segments are lost.
  */
 #define _GNU_SOURCE
 #include "tcpip.h"

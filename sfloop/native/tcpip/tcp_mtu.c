@@ -62,8 +62,8 @@ void sf_tcp_suspect_black_hole(struct sf_tcp_conn *c)
 
     if (c->loss.rtt.backoff < c->backoff_before)
         c->backoff_before = 0; /* something has arrived since */
-    if (sf_tcpip_is_wire(t) || !c->has_way || c->loss.rtt.backoff < c->backoff_before + BLACK_HOLE_AFTER || c->mtu_step + 1u >= steps ||
-        c->loss.nxt - c->loss.una <= 1 || c->loss.mss <= step_mtu[c->mtu_step + 1u])
+    if (sf_tcpip_is_wire(t) || !c->has_way || !c->snd.wnd || c->loss.nxt - c->loss.una <= 1 || c->mtu_step + 1u >= steps ||
+        c->loss.rtt.backoff < c->backoff_before + BLACK_HOLE_AFTER || c->loss.mss <= step_mtu[c->mtu_step + 1u])
         return;
     c->mtu_step++;
     sf_count(t, SF_COUNT_TCP_BLACK_HOLES);

@@ -231,6 +231,11 @@ void sf_tcp_send_again(struct sf_tcp_conn *c, uint32_t seq, uint32_t len)
         sf_tcp_loss_sent(&c->loss, seq, len, c->tcpip->now);
 }
 
+bool sf_tcp_may_send_again(const struct sf_tcp_conn *c, uint32_t seq)
+{
+    return seq == c->loss.una || sf_seq_lt(seq, c->loss.una + c->snd.wnd);
+}
+
 /* What is lost goes first. */
 static int retransmit(struct sf_tcp_conn *c)
 {
@@ -240,7 +245,7 @@ static int retransmit(struct sf_tcp_conn *c)
         uint32_t most = c->loss.mss + (c->snd.fin_sent && seq + len == c->snd.end + 1);
         int rc;
 
-        if (!sf_tcp_loss_room(&c->loss))
+        if (!sf_tcp_loss_room(&c->loss) || !sf_tcp_may_send_again(c, seq))
             return 0;
         if (len > most)
             len = c->loss.mss;
