@@ -42,7 +42,7 @@ class Wire:
         kernel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(self._address))
         kernel.bind((self._address, 0))
         opened = self._loop.create_datagram_endpoint(lambda: WireSocket(self), sock=kernel)
-        _, sock = self._loop.run_until_complete(opened)
+        sock: WireSocket = self._loop.run_until_complete(opened)[1]
         if group is not None:
             sock.connect((group, sock.getsockname()[1]))
         return sock
