@@ -12,7 +12,7 @@ import threading
 import weakref
 from asyncio import events, sslproto
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sfloop import sharing
@@ -22,7 +22,7 @@ from sfloop.config import Options, pin_thread
 from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
 from sfloop.native.engine import address, stackstream
 from sfloop.native.vendor import tcpdirect
-from sfloop.rawframes import RawFrames
+from sfloop.signals import Signals, forget_running_loops
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
 from sfloop.transports.tls import adopt
@@ -45,7 +45,7 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class Loop(RawFrames):
+class Loop(Signals):
     """An asyncio event loop that busy-polls.
 
     It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, signals, TLS,
@@ -143,56 +143,25 @@ class Loop(RawFrames):
         finally:
             os.sched_setaffinity(0, pinned)
 
-    @contextmanager
-    def _signals_wake(self) -> Iterator[None]:
-        """Makes a signal visible to the spin: Python's handler writes to a descriptor that the turn polls."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        mine = self._wakeup_fd()
-        try:
-            before = signal.set_wakeup_fd(mine, warn_on_full_buffer=False)
-        except ValueError:  # the main thread of a subinterpreter, where Python handles no signals
-            yield
-            return
-        try:
-            yield
-        finally:
-            now = signal.set_wakeup_fd(before)
-            if now not in (mine, before, -1):
-                signal.set_wakeup_fd(now)  # set by the program while the loop ran: it stays
-
-    def _wakeup_fd(self) -> int:
-        return self._csock.fileno() if self._csock is not None else -1
-
-    def add_signal_handler(  # type: ignore[override]  # as run_in_executor
-        self, sig: int, callback: Callable[..., object], *args: Any
-    ) -> None:
-        """Add a handler for a signal. As ``asyncio.loop.add_signal_handler``."""
-        super().add_signal_handler(sig, callback, *args)
-        # asyncio leaves the descriptor noisy: a burst of signals that fills it would print an error for each.
-        signal.set_wakeup_fd(self._wakeup_fd(), warn_on_full_buffer=False)
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """Remove a handler for a signal. True if there was one."""
-        removed = super().remove_signal_handler(sig)
-        # asyncio takes the wake-up descriptor away with the last handler; a running loop goes on needing it.
-        if removed and not self._signal_handlers and self._thread_id == threading.get_ident():
-            signal.set_wakeup_fd(self._wakeup_fd(), warn_on_full_buffer=False)
-        return removed
-
     def close(self) -> None:
         """Close the loop. Handles and timers that are still pending are dropped."""
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        for listener in self._listeners.values():
-            listener.close()
-        self._listeners.clear()
-        self._quiesce(round(self._options.linger * 1e9))
-        super().close()
-        self._close_engine()
+        try:
+            for listener in self._listeners.values():
+                listener.close()
+            self._listeners.clear()
+            self._linger(self._options.linger)
+        finally:  # a signal's handler may raise
+            try:
+                if not sys.is_finalizing():
+                    with suppress(ValueError):  # it is not the main thread
+                        self._leave_wakeup_fd()
+                super().close()
+            finally:
+                self._close_engine()
 
     def _part_from_parent(self) -> None:
         """In a forked child: the loop shares nothing with its parent's, and does not run."""
@@ -210,6 +179,7 @@ class Loop(RawFrames):
         if was_running:
             # The child is inside a callback of the parent's run, and asyncio lets it make a loop of its own there.
             events._set_running_loop(None)
+            forget_running_loops()
             # Signals of the child must not wake the parent.
             if threading.current_thread() is threading.main_thread():
                 now = signal.set_wakeup_fd(-1)

@@ -87,6 +87,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.takeover": "loop",
     "sfloop.processes": "loop",
     "sfloop.rawframes": "loop",
+    "sfloop.signals": "loop",
     "sfloop.multicast": "multicast",
     "sfloop.udp": "multicast",
     "sfloop.ethernet": "multicast",

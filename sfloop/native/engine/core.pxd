@@ -24,6 +24,7 @@ cdef class LoopCore:
     cdef sf_linger message    # received from that socket without an event
     cdef size_t cancelled     # timers cancelled and still in the heap
     cdef unsigned long thread # that runs the loop; 0 while it does not run
+    cdef public bint _takes_signals # it runs in the main thread, where Python handles signals
     cdef dict keyword         # {"loop": self}
     cdef object __weakref__
 
@@ -51,6 +52,7 @@ cdef class LoopCore:
     cdef int turn(self) except -1
     cdef int take_message(self) except -1
     cdef int gather(self) except -1
+    cdef int wait(self, sf_ns deadline) except? -1
     cdef bint linger(self, Sink sink, sf_linger *call) except -1
     cdef dict own_keyword(self)
     cdef int dispatch(self) except -1

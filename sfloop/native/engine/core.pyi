@@ -11,6 +11,7 @@ class LoopCore:
     _closed: bool
     _debug: bool
     _stopping: bool
+    _takes_signals: bool
 
     def _open_engine(self, mode: str, spin_ns: int) -> None: ...
     def _close_engine(self) -> None: ...

@@ -42,6 +42,8 @@ cdef enum:
     POLLS_HOLDING_GIL = 64
     # ns for which a task waits for the answer to what it has just sent before it lets itself be suspended.
     LINGER = 20_000
+    # ns after which a wait is broken off to look for signals.
+    SIGNALS_INTERVAL = 500_000
     # How many handles before its turn one is fetched into the cache.
     AHEAD = 4
 
@@ -627,12 +629,7 @@ cdef class LoopCore:
             # One look before the GIL is given up: under load there is something, and the two switches are saved.
             n = 0 if self.sleeps_at_once or e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
             if n == 0:
-                self.message.sock = NULL
-                self.message.got = -EAGAIN
-                if self.seen_twice and sf_engine_current(e, &self.last_event):
-                    (<Sink>self.sinks[self.last_event.slot]).expect(&self.message)
-                with nogil:
-                    n = sf_engine_wait(e, deadline, SF_NEVER, &self.message)
+                n = self.wait(deadline)
                 came = self.message.got != -EAGAIN
                 if came:
                     self.take_message()
@@ -656,6 +653,31 @@ cdef class LoopCore:
         self.polled_events = n > 0 or came
         PyErr_CheckSignals()
         return 1
+
+    cdef int wait(self, sf_ns deadline) except? -1:
+        """Spins or sleeps until there is something to do. Returns the number of events, or a negative errno. What was
+        received before the kernel was asked is in `message`.
+
+        A signal ends the wait by the wake-up descriptor. A callback may have replaced that. To find out takes as long as several
+        polls, so the loop does so only when it has waited for a while; a replaced descriptor makes it look again and again.
+        """
+        cdef sf_engine *e = self.engine
+        cdef sf_ns patience = SIGNALS_INTERVAL if self._takes_signals else SF_NEVER
+        cdef int n
+        while True:
+            self.message.sock = NULL
+            self.message.got = -EAGAIN
+            if self.seen_twice and sf_engine_current(e, &self.last_event):
+                (<Sink>self.sinks[self.last_event.slot]).expect(&self.message)
+            with nogil:
+                n = sf_engine_wait(e, deadline, patience, &self.message)
+            if (n or self.message.got != -EAGAIN or not self._takes_signals or e.now >= deadline
+                    or atomic_load(&e.wake)):
+                return n
+            PyErr_CheckSignals()
+            if e.ready.count or self.stopping:
+                return 0
+            patience = SF_NEVER if self._signals_wake_me() else SIGNALS_INTERVAL
 
     cdef int take_message(self) except -1:
         """Delivers what was received before the kernel was asked. Nobody else knows of it, so nothing may run before."""
@@ -1086,65 +1108,4 @@ cdef void timer_cancelled(PyObject *loop) noexcept:
 
 set_loop_hooks(loop_debugs, timer_cancelled)
 
-# ---- garbage collection ----
-#
-# The ready queue and the timers hold references from C arrays, which Cython's generated traversal does not know. Without
-# it, a loop that was dropped with handles pending would never be collected, nor warned about.
-
-cdef traverseproc generated_traverse = (<PyTypeObject *>LoopCore).tp_traverse
-cdef inquiry generated_clear = (<PyTypeObject *>LoopCore).tp_clear
-
-
-cdef int traverse_queue(sf_ready *queue, visitproc visit, void *arg) noexcept:
-    cdef size_t i
-    cdef int stop
-    for i in range(queue.count):
-        stop = visit(<PyObject *>queue.ring[(queue.head + i) & (queue.capacity - 1)], arg)
-        if stop:
-            return stop
-    return 0
-
-
-cdef struct Visit:
-    visitproc visit
-    void *arg
-    PyObject *ssock
-    PyObject *csock
-
-
-cdef int visit_but_sockets(PyObject *member, void *arg) noexcept:
-    cdef Visit *v = <Visit *>arg
-    return 0 if member == v.ssock or member == v.csock else v.visit(member, v.arg)
-
-
-cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
-    cdef Visit others
-    cdef sf_engine *e = (<LoopCore>self).engine
-    cdef size_t i
-    cdef int stop
-    if e != NULL:
-        stop = traverse_queue(&e.ready, visit, arg)
-        if not stop:
-            stop = traverse_queue(&e.due, visit, arg)
-        if stop:
-            return stop
-        for i in range(e.timers.count):
-            stop = visit(<PyObject *>e.timers.heap[i].handle, arg)
-            if stop:
-                return stop
-    # The self-pipe's sockets refer to nothing. A collector that does not know whose they are cannot close them before the
-    # loop, whose end still needs them: the order in which it ends the members of a cycle is not that of their making.
-    others = Visit(visit, arg, <PyObject *>(<LoopCore>self)._ssock, <PyObject *>(<LoopCore>self)._csock)
-    return generated_traverse(self, <visitproc>visit_but_sockets, &others)
-
-
-cdef int clear(PyObject *self) noexcept:
-    try:
-        (<LoopCore>self).shut()  # not by a method of Python's: the class may have been cleared first
-    except BaseException:
-        pass
-    return generated_clear(<object>self)
-
-
-(<PyTypeObject *>LoopCore).tp_traverse = <traverseproc>traverse
-(<PyTypeObject *>LoopCore).tp_clear = <inquiry>clear
+include "collection.pxi"  # garbage collection

@@ -188,6 +188,17 @@ static bool receive_for(struct sf_engine *e, struct sf_linger *l)
     return false;
 }
 
+/* A sleep that only the caller's patience has ended is no reason to spin again. */
+static int sleep_until(struct sf_engine *e, sf_ns deadline, sf_ns give_up)
+{
+    sf_ns idle_since = e->spin.idle_since;
+    int n = sleep_once(e, deadline < give_up ? deadline : give_up);
+
+    if (n == 0 && e->now >= give_up && !atomic_load_explicit(&e->wake, memory_order_relaxed))
+        e->spin.idle_since = idle_since;
+    return n;
+}
+
 int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience, struct sf_linger *linger)
 {
     sf_ns give_up = patience == SF_NEVER ? SF_NEVER : sf_now() + patience;
@@ -195,7 +206,7 @@ int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience, struct s
 
     e->event_next = e->event_count = 0;
     if (e->spin.mode == SF_SPIN_NEVER && !e->n_stacks)
-        return sleep_once(e, deadline < give_up ? deadline : give_up);
+        return sleep_until(e, deadline, give_up);
     for (;;) {
         if (linger && receive_for(e, linger)) {
             e->spin.idle_since = e->now;
@@ -213,7 +224,7 @@ int sf_engine_wait(struct sf_engine *e, sf_ns deadline, sf_ns patience, struct s
         if (e->now >= deadline || e->now >= give_up)
             return 0;
         if (!sf_spin_on(&e->spin, e->now))
-            return sleep_once(e, deadline < give_up ? deadline : give_up);
+            return sleep_until(e, deadline, give_up);
         sf_relax();
     }
 }
