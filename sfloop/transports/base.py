@@ -192,14 +192,16 @@ class SocketTransport(transports._FlowControlMixin):
         self._core.force_close(exc)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        if isinstance(exc, OSError):
-            if self._debugs():
-                logger.debug("%r: %s", self, message, exc_info=exc)
-        elif self._loop is not None:
-            self._loop.call_exception_handler(
-                {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
-            )
-        self._core.force_close(exc)
+        try:
+            if isinstance(exc, OSError):
+                if self._debugs():
+                    logger.debug("%r: %s", self, message, exc_info=exc)
+            elif self._loop is not None:
+                self._loop.call_exception_handler(
+                    {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
+                )
+        finally:  # the exception handler may raise SystemExit or KeyboardInterrupt
+            self._core.force_close(exc)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         sock, server = self._sock, self._server

@@ -128,11 +128,13 @@ class EthernetTransport(asyncio.BaseTransport):
         self._core.force_close(None)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        if not isinstance(exc, OSError) and self._loop is not None:
-            self._loop.call_exception_handler(
-                {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
-            )
-        self._core.force_close(exc)
+        try:
+            if not isinstance(exc, OSError) and self._loop is not None:
+                self._loop.call_exception_handler(
+                    {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
+                )
+        finally:  # the exception handler may raise SystemExit or KeyboardInterrupt
+            self._core.force_close(exc)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         protocol: Any = self._core.get_protocol()

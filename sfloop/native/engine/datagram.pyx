@@ -93,7 +93,7 @@ cdef class DatagramCore(TransportCore):
         return self.deliver(call.datagram, <int>got)
 
     cdef int deliver(self, sf_datagram *batch, int n) except -1:
-        cdef int i
+        cdef int i, done = 0
         if n < 0:
             return 0 if n == -EAGAIN else self.report_error(os_error(-n))
         if self.datagrams_received is not None:
@@ -104,18 +104,16 @@ cdef class DatagramCore(TransportCore):
                     break
                 data = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
                 address = self.addresses.decode(batch[i].addr, batch[i].addr_len)
+                done = i + 1  # whatever the callback raises, or the exception handler: it is delivered once
                 try:
                     self.datagram_received(data, address)
                 except (SystemExit, KeyboardInterrupt):
-                    i += 1
                     raise
                 except BaseException as exc:
                     self.protocol_reported(exc, "Exception in callback protocol.datagram_received()")
-            else:
-                i = n
         finally:
-            if i < n and not self.closing:
-                self.keep(&batch[i], n - i)
+            if done < n and not self.closing:
+                self.keep(&batch[done], n - done)
         return 0
 
     cdef int deliver_batch(self, sf_datagram *batch, int n) except -1:
@@ -158,19 +156,21 @@ cdef class DatagramCore(TransportCore):
 
     def deliver_kept(self):
         """Delivers what keep() has kept, and then reads on."""
-        while self.undelivered:
-            if not self.reading() or self.conn_lost:
-                return
-            data, address = self.undelivered.popleft()
-            try:
-                self.datagram_received(data, address)
-            except (SystemExit, KeyboardInterrupt):
-                if self.undelivered:
-                    self.loop.call_soon(self.deliver_kept)
-                raise
-            except BaseException as exc:
-                self.protocol_reported(exc, "Exception in callback protocol.datagram_received()")
-        if self.reading() and self.started:
+        cdef bint interrupted = True
+        try:
+            while self.undelivered and self.reading() and not self.conn_lost:
+                data, address = self.undelivered.popleft()
+                try:
+                    self.datagram_received(data, address)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:
+                    self.protocol_reported(exc, "Exception in callback protocol.datagram_received()")
+            interrupted = False
+        finally:
+            if interrupted:  # the next run delivers the rest, or at least reads on
+                self.loop.call_soon(self.deliver_kept)
+        if not self.undelivered and self.reading() and self.started:
             self.want(self.interest | SF_READABLE)
 
     def resume_reading(self):
@@ -256,13 +256,13 @@ cdef class DatagramCore(TransportCore):
     cdef int flush(self) except -1:
         cdef ssize_t rc
         while self.queue and self.sock != NULL:
-            data, address = self.queue[0]
+            data, address = self.queue.popleft()  # first: error_received() may raise, abort or send
+            self.queued -= len(data) + HEADER
             rc = self.send_now(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data, address)
             if rc == -EAGAIN:
+                self.queue.appendleft((data, address))
+                self.queued += len(data) + HEADER
                 break
-            if self.queue:  # else the error made the protocol abort
-                self.queue.popleft()
-                self.queued -= len(data) + HEADER
         self.maybe_resume_protocol()
         if not self.queue and self.sock != NULL:
             self.want(self.interest & ~SF_WRITABLE)

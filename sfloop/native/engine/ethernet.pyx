@@ -45,6 +45,7 @@ cdef class EthernetCore(TransportCore):
     cdef object frame_sent
     cdef bint lends                  # to that one: views of the driver's memory instead of bytes
     cdef object queue                # deque of frames
+    cdef object undelivered          # deque of (of reception, frame or number, timestamp): see deliver_kept()
     cdef uint64_t numbered           # frames that send() has taken: the driver counts the same
     cdef Py_ssize_t longest          # frame that the driver takes, in bytes
 
@@ -53,6 +54,7 @@ cdef class EthernetCore(TransportCore):
         live_cores += 1
         self.driver = NULL
         self.queue = deque()
+        self.undelivered = deque()
 
     def __dealloc__(self):
         global live_cores
@@ -105,7 +107,12 @@ cdef class EthernetCore(TransportCore):
 
     cdef int read(self) except -1:
         cdef sf_datagram[BATCH] batch
-        cdef int i, n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
+        cdef int i, n
+        if self.undelivered:
+            self.deliver_kept()
+            if self.sock == NULL or not self.reading():
+                return 0
+        n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
         if n == -EAGAIN:
             return 0
         if n < 0:
@@ -117,12 +124,38 @@ cdef class EthernetCore(TransportCore):
             if not self.reading() or self.conn_lost:
                 break  # what is left of the burst is lost, as what comes while reading is paused
             try:
-                self.frame_received(PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len), batch[i].timestamp)
-            except (SystemExit, KeyboardInterrupt):
+                self.tell(True, PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len), batch[i].timestamp)
+            except BaseException:
+                for i in range(i + 1, n):
+                    frame = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
+                    self.undelivered.append((True, frame, batch[i].timestamp))
+                self.loop.call_soon(self.deliver_kept)
                 raise
-            except BaseException as exc:
-                self.protocol_reported(exc, "Exception in callback protocol.frame_received()")
         return 0
+
+    cdef int tell(self, bint received, object what, object timestamp) except -1:
+        """Calls frame_received() or frame_sent(). Raises SystemExit and KeyboardInterrupt, also of the exception handler."""
+        try:
+            if received:
+                self.frame_received(what, timestamp)
+            elif self.frame_sent is not None:
+                self.frame_sent(what, timestamp)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            name = "frame_received" if received else "frame_sent"
+            self.protocol_reported(exc, f"Exception in callback protocol.{name}()")
+        return 0
+
+    def deliver_kept(self):
+        """Delivers what was left of a burst when SystemExit or KeyboardInterrupt left the loop."""
+        while self.undelivered and self.reading() and not self.conn_lost:
+            received, what, timestamp = self.undelivered.popleft()
+            try:
+                self.tell(received, what, timestamp)
+            except BaseException:
+                self.loop.call_soon(self.deliver_kept)
+                raise
 
     cdef int deliver_batch(self, sf_datagram *batch, int n) except -1:
         """All at once, as (frame, ns of CLOCK_REALTIME)."""
@@ -153,14 +186,13 @@ cdef class EthernetCore(TransportCore):
         cdef sf_stamp[STAMPS] stamps
         cdef int i, n = self.sock.stack.ops.tx_stamps(self.sock, stamps, STAMPS)
         for i in range(n):
-            if self.frame_sent is None:
-                continue
             try:
-                self.frame_sent(stamps[i].number, stamps[i].timestamp)
-            except (SystemExit, KeyboardInterrupt):
+                self.tell(False, stamps[i].number, stamps[i].timestamp)
+            except BaseException:
+                for i in range(i + 1, n):
+                    self.undelivered.append((False, stamps[i].number, stamps[i].timestamp))
+                self.loop.call_soon(self.deliver_kept)
                 raise
-            except BaseException as exc:
-                self.protocol_reported(exc, "Exception in callback protocol.frame_sent()")
         return 0
 
     # ---- sending ----
@@ -213,13 +245,13 @@ cdef class EthernetCore(TransportCore):
     cdef int flush(self) except -1:
         cdef ssize_t rc
         while self.queue and self.sock != NULL:
-            frame = self.queue[0]
+            frame = self.queue.popleft()  # first: error_received() may raise, abort or send
+            self.queued -= len(frame)
             rc = self.send_now(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
             if rc == -EAGAIN:
+                self.queue.appendleft(frame)
+                self.queued += len(frame)
                 break
-            if self.queue:  # else the error made the protocol abort
-                self.queue.popleft()
-                self.queued -= len(frame)
         self.maybe_resume_protocol()
         if not self.queue and self.sock != NULL:
             self.want(self.interest & ~SF_WRITABLE)
@@ -228,6 +260,7 @@ cdef class EthernetCore(TransportCore):
 
     cdef int drop_queue(self) except -1:
         self.queue.clear()
+        self.undelivered.clear()
         self.queued = 0
         return 0
 

@@ -284,7 +284,7 @@ cdef class StreamCore(TransportCore):
         if self.conn_lost:
             return 0
         if not self.queue:
-            return self.drained()  # a sendfile waits for room
+            return self.drained()  # a sendfile waits for room, or resume_writing() raised an exit request
         count = min(len(self.queue) - self.head, IOV_MAX)
         for i in range(count):
             piece = self.queue[self.head + i]
