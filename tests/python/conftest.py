@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import re
+import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
@@ -39,11 +40,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _unignore_signals()
     config.addinivalue_line(
         "markers",
         "sfloop_only(reason, when=True): asyncio has no such behaviour, or has it wrong in the versions of Python for "
         "which `when` is true: the test does not run on asyncio",
     )
+
+
+def _unignore_signals() -> None:
+    """Programs that the tests start inherit what is ignored: with ``nohup``, or from a script's background, Ctrl-C.
+
+    SIGHUP stays ignored here, because ``nohup`` is to protect the whole run. Tests that send it set the default.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

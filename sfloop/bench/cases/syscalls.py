@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections import Counter
@@ -76,7 +75,7 @@ def _tracing(server: Server, output: Path, cpu: int) -> Iterator[None]:
         try:
             yield
         finally:
-            tracer.send_signal(signal.SIGINT)
+            tracer.terminate()  # not SIGINT, which a program in the background may have to ignore
             tracer.communicate(timeout=GRACE)
 
 

@@ -90,7 +90,8 @@ def _isolate(time_limit: float, directory: Path) -> None:
     # Line by line, so that what a killed test printed is there to read.
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
+    # What was started with nohup, or from a script's background, ignores some of them.
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     work = directory / "work"
