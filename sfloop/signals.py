@@ -92,8 +92,8 @@ class Signals(RawFrames):
     @contextmanager
     def _signals_wake(self) -> Iterator[None]:
         """Makes a signal visible while the loop waits: the interpreter writes to a descriptor that the turn polls."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
+        if self._takes_signals or threading.current_thread() is not threading.main_thread():
+            yield  # it runs within a callback of its own, or not where Python handles signals
             return
         mine = self._wakeup_fd()
         try:
