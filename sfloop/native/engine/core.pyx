@@ -674,10 +674,10 @@ cdef class LoopCore:
             if (n or self.message.got != -EAGAIN or not self._takes_signals or e.now >= deadline
                     or atomic_load(&e.wake)):
                 return n
-            PyErr_CheckSignals()
+            patience = SF_NEVER if self._signals_wake_me() else SIGNALS_INTERVAL
+            PyErr_CheckSignals()  # only now: one that comes later ends the wait
             if e.ready.count or self.stopping:
                 return 0
-            patience = SF_NEVER if self._signals_wake_me() else SIGNALS_INTERVAL
 
     cdef int take_message(self) except -1:
         """Delivers what was received before the kernel was asked. Nobody else knows of it, so nothing may run before."""
