@@ -188,6 +188,13 @@ def _missing_capabilities() -> list[str]:
     return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
 
 
+# The choice where nobody named anything. It is the same for every loop, and most loops are made that way: the libraries
+# and drivers that could not be used anyway are not looked for.
+_KERNEL_UNASKED: Final = StackChoice(
+    "kernel",
+    {"tcpdirect": _NOTHING_NAMED, "tcpip": _NOTHING_NAMED, "kernel": "taken: it works everywhere"},
+)
+
 #: Opens a stack over a driver (None: it has none) on an interface, or raises OSError to say why it cannot be had.
 Opener = Callable[[str, "str | None", "str | None"], None]
 
@@ -206,11 +213,14 @@ def select_stack(options: Options, open_stack: Opener | None = None) -> StackCho
     :raises ValueError: the interface is none of the driver's.
     """
     _check_interface(options)
+    candidates = _candidates(options)
+    if not candidates:
+        return _KERNEL_UNASKED
     reasons: dict[str, str] = {}
     # Numbers, not exceptions: those would hold this frame, and it the loop, until a garbage collection.
     errnos: list[int] = []
     states: dict[tuple[Kind, str], Callable[[], State]] = {(entry.kind, entry.name): entry.state for entry in _TABLE}
-    for stack, driver, interface in _candidates(options):
+    for stack, driver, interface in candidates:
         if stack == "kernel":
             break
         try:
@@ -241,7 +251,8 @@ def _asked_by_name(options: Options) -> bool:
 
 
 def _candidates(options: Options) -> list[tuple[str, str | None, str | None]]:
-    """(stack, driver, interface) in the order in which they are tried."""
+    """(stack, driver, interface) in the order in which they are tried. None: nobody named anything, and nothing may be
+    attached unasked."""
     interface = options.interface
     if options.driver is not None:
         return [("tcpip", options.driver, interface)]
@@ -250,10 +261,8 @@ def _candidates(options: Options) -> list[tuple[str, str | None, str | None]]:
     if options.stack != "auto":
         return [(options.stack, None, interface)]
     if interface is None:
-        unasked: list[tuple[str, str | None, str | None]]
-        unasked = [(stack, driver, nic) for stack, driver in _UNASKED for nic in _solarflare_interfaces()]
-        if unasked:
-            return unasked
+        nics = _solarflare_interfaces()
+        return [(stack, driver, nic) for stack, driver in _UNASKED for nic in nics]
     order: list[tuple[str, str | None, str | None]] = []
     for stack in _AUTO_ORDER:
         drivers: tuple[str | None, ...] = _DRIVER_ORDER if stack == "tcpip" else (None,)
@@ -277,9 +286,12 @@ def _check_available(
 _SOLARFLARE_DRIVERS: Final = ("sfc", "sfc_ef100", "xilinx_efct")
 
 
-def _solarflare_interfaces(root: str = "/sys/class/net") -> list[str]:
+def _solarflare_interfaces(root: str = "/sys/class/net", drivers: str = "/sys/bus/pci/drivers") -> list[str]:
     """The interfaces of Solarflare NICs that are up and have their vendor's driver."""
-    found = []
+    found: list[str] = []
+    # Every loop with default options asks this: three looks, instead of several for each interface.
+    if not any(os.path.exists(os.path.join(drivers, driver)) for driver in _SOLARFLARE_DRIVERS):
+        return found
     for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
         driver = os.path.basename(os.path.realpath(os.path.join(root, name, "device", "driver")))
         if driver in _SOLARFLARE_DRIVERS and _line(os.path.join(root, name, "operstate")) == "up":

@@ -142,5 +142,7 @@ def test_what_counts_as_a_solarflare_nic(tmp_path: Path) -> None:
     nic("enp2s0f1", "sfc", "up")
     nic("enp2s0f0", "sfc", "up")
     nic("enp3s0", "xilinx_efct", "down")
-    assert module._solarflare_interfaces(str(tmp_path / "net")) == ["enp2s0f0", "enp2s0f1"]
-    assert module._solarflare_interfaces(str(tmp_path / "nothing")) == []
+    drivers = str(tmp_path / "drivers")
+    assert module._solarflare_interfaces(str(tmp_path / "net"), drivers) == ["enp2s0f0", "enp2s0f1"]
+    assert module._solarflare_interfaces(str(tmp_path / "nothing"), drivers) == []
+    assert module._solarflare_interfaces(str(tmp_path / "net"), str(tmp_path / "nothing")) == []
