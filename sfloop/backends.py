@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib.util
 import os
 import socket
 import warnings
@@ -141,6 +140,8 @@ _EF_VI_NOT_BUILT: Final = "not built: Onload's headers and libciul1.a were not t
 @functools.cache
 def _ef_vi_built() -> str | None:
     """Where it is: a shared object beside the engine, and no Python module; but the import system knows."""
+    import importlib.util
+
     built = importlib.util.find_spec("sfloop.native.ef_vi")
     return built.origin if built is not None else None
 

@@ -7,7 +7,7 @@ of them end in :meth:`Options.resolve`, so that an option means the same thing e
 
 from __future__ import annotations
 
-import ipaddress
+import functools
 import math
 import os
 import warnings
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
+from sfloop.affinity import check_cpu, cpu_range, pin_thread
 from sfloop.attributes import Attributes, check_attributes
 from sfloop.tcplimits import TcpLimits, check_tcp
 
@@ -56,10 +57,6 @@ OTHER_VARIABLES: Final = (
 )
 #: Prefixes that the project's own tools and tests keep for themselves.
 OTHER_PREFIXES: Final = ("SFLOOP_TEST_", "SFLOOP_BENCH_", "SFLOOP_DEMO_")
-
-# The CPUs this process was started on, read before any loop pins its thread: a thread started from a pinned thread
-# inherits that one CPU, and must still be able to choose another of the process's own.
-_STARTING_AFFINITY: Final = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -174,9 +171,9 @@ class Options:
         """
         environ = os.environ if environ is None else environ
         given: dict[str, Any] = {}
-        for variable, text in environ.items():
-            if not variable.startswith(ENVIRONMENT_PREFIX):
-                continue
+        # Names first: each value of os.environ that is asked for is encoded and decoded.
+        for variable in [name for name in environ if name.startswith(ENVIRONMENT_PREFIX)]:
+            text = environ[variable]
             name = variable[len(ENVIRONMENT_PREFIX) :].lower()
             if name in _CHECKS and variable == variable_of(name):
                 if text != "":
@@ -208,9 +205,12 @@ class Options:
         everything = frozenset(_CHECKS)
         if options is not None and not keywords and options.explicit == everything:
             return options
+        environment = cls.from_environment()
+        if options is None and not keywords and not environment.explicit:
+            return _defaults()
         asked = cls(**keywords)
         layers = [asked] if options is None else [asked, options]
-        layers.append(cls.from_environment())
+        layers.append(environment)
         values: dict[str, Any] = {field.name: field.default for field in fields(cls)}
         level: dict[str, int] = dict.fromkeys(values, len(layers))
         for rank, layer in reversed(list(enumerate(layers))):
@@ -227,6 +227,12 @@ class Options:
         return cls(**cast("OptionKeywords", values))
 
 
+@functools.cache
+def _defaults() -> Options:
+    """The options of every loop for which nothing was given: the same object, because it cannot change."""
+    return Options(**cast("OptionKeywords", {field.name: field.default for field in fields(Options)}))
+
+
 def variable_of(name: str) -> str:
     """The environment variable that sets an option: ``spin`` → ``SFLOOP_SPIN``."""
     return ENVIRONMENT_PREFIX + name.upper()
@@ -240,32 +246,12 @@ def from_text(name: str, text: str, *, label: str) -> Any:
     """
     if name == "cpu":
         try:
-            return _check_cpu(label, int(text))
+            return check_cpu(label, int(text))
         except ValueError:
             if text.strip().lstrip("+-").isdigit():
                 raise
-            raise ValueError(f"{label}={text!r}: must be the number of a CPU, {_cpu_range()}") from None
+            raise ValueError(f"{label}={text!r}: must be the number of a CPU, {cpu_range()}") from None
     return _CHECKS[name](label, text)
-
-
-def pin_thread(cpu: int) -> frozenset[int]:
-    """Pin the calling thread to one CPU, and return the CPUs it could run on before (to give back to
-    ``os.sched_setaffinity(0, …)``).
-
-    :raises ValueError: the CPU is not one that this process may run on (see ``taskset -p`` and the cgroup's cpuset).
-    """
-    before = frozenset(os.sched_getaffinity(0))
-    allowed = _STARTING_AFFINITY | before
-    if cpu not in allowed:
-        raise ValueError(
-            f"cpu={cpu}: this process may run on CPU {_listed(allowed)} only; choose one of those, "
-            f"or widen its affinity (taskset, the cgroup's cpuset)"
-        )
-    try:
-        os.sched_setaffinity(0, {cpu})
-    except OSError as error:
-        raise ValueError(f"cpu={cpu}: the kernel does not let this thread run there ({error.strerror})") from error
-    return before
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
@@ -333,6 +319,8 @@ def _check_interface(label: str, value: object) -> str | None:
             f"'feed@127.77.0.1'"
         )
     if at:
+        import ipaddress  # it costs as much to import as the rest of this module, and most loops name no wire
+
         try:
             ipaddress.IPv4Address(address)
         except ValueError:
@@ -367,32 +355,6 @@ def _check_spin(label: str, value: object) -> str | float:
             f"to spin without end is 'always'"
         )
     return number
-
-
-def _check_cpu(label: str, value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"{label}={value!r}: must be the number of a CPU, {_cpu_range()}, or None, not {type(value).__name__}"
-        )
-    if not 0 <= value < _cpu_count():
-        raise ValueError(f"{label}={value!r}: must be the number of a CPU, {_cpu_range()}")
-    return value
-
-
-def _cpu_count() -> int:
-    """CPUs configured in the machine, online or not: CPU numbers go up to this. ``os.cpu_count`` counts the ones
-    that are online, which may leave out a CPU with a lower number than the last."""
-    return max(os.sysconf("SC_NPROCESSORS_CONF"), max(_STARTING_AFFINITY, default=0) + 1)
-
-
-def _cpu_range() -> str:
-    return f"0 to {_cpu_count() - 1} on this machine"
-
-
-def _listed(cpus: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(cpus)))
 
 
 def _check_text(label: str, value: object) -> str | None:
@@ -436,7 +398,7 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "driver": _check_driver,
     "interface": _check_interface,
     "spin": _check_spin,
-    "cpu": _check_cpu,
+    "cpu": check_cpu,
     "fallback": _check_fallback,
     "pcap": _check_text,
     "trace": _check_text,

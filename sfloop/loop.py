@@ -12,16 +12,15 @@ import threading
 import weakref
 from asyncio import events, sslproto
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from sfloop import sharing
 from sfloop.acceleration import Acceleration
 from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
 from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
 from sfloop.native.engine import address, stackstream
-from sfloop.native.vendor import tcpdirect
+from sfloop.rawframes import RawFrames
 from sfloop.signals import Signals, forget_running_loops
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
@@ -76,6 +75,8 @@ class Loop(Signals):
 
     def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
         if stack == "tcpdirect":
+            from sfloop.native.vendor import tcpdirect
+
             overflow = self._options.fallback != "error"
             self._library = tcpdirect.attach(self, interface or "", self._options.tcpdirect or {}, overflow)
             return
@@ -117,13 +118,13 @@ class Loop(Signals):
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*old_hooks)
 
-    @contextmanager
-    def _pinned(self) -> Iterator[None]:
+    def _pinned(self) -> AbstractContextManager[None]:
         """Keeps the loop's thread on its CPU while it runs."""
-        if self._options.cpu is None:
-            yield
-            return
-        self._unpinned = pin_thread(self._options.cpu)
+        return nullcontext() if self._options.cpu is None else self._pinned_to(self._options.cpu)
+
+    @contextmanager
+    def _pinned_to(self, cpu: int) -> Iterator[None]:
+        self._unpinned = pin_thread(cpu)
         try:
             yield
         finally:
@@ -309,6 +310,8 @@ class Loop(Signals):
         it receives at, ``by`` the driver or the kernel, and ``why`` the kernel), ``onload`` (in a process under it: the
         loop's stack there, and which descriptors are accelerated; else None), ``fell_back``, ``reasons`` (stack → why
         it was taken or not) and ``options``."""
+        from sfloop import sharing
+
         choice = self._stack_choice
         driver: dict[str, Any] | None = None
         for name, mode, mtu, own, peer in self._driver_caps():

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from sfloop.backends import open_frame_driver
 from sfloop.processes import Processes
 from sfloop.transports.ethernet import EthernetTransport
+from sfloop.connecting import Connections
 
 if TYPE_CHECKING:
     from sfloop.config import DriverOption
     from sfloop.ethernet import EthernetProtocol, Flow
     from sfloop.loop import Loop
+    from sfloop.transports.ethernet import EthernetTransport
 
 _P = TypeVar("_P", bound="EthernetProtocol")
 
@@ -56,6 +58,8 @@ class RawFrames(Processes):
         :raises OSError: no driver can do what was asked for; each one's reason.
         :raises ValueError: an argument is not possible.
         """
+        from sfloop.transports.ethernet import EthernetTransport  # most programs never need it
+
         self._check_closed()
         flows = list(filters)
         opened: list[EthernetTransport] = []

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import sfloop
-from sfloop import config
+from sfloop import affinity, config
 from sfloop.backends import select_stack
 from sfloop.config import Options, from_text, pin_thread
 
@@ -351,7 +351,7 @@ def test_a_pinned_thread_may_move_to_another_of_the_process_cpus() -> None:
 
 
 def test_pinning_outside_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "_STARTING_AFFINITY", frozenset({0}))
+    monkeypatch.setattr(affinity, "_STARTING_AFFINITY", frozenset({0}))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     with pytest.raises(ValueError, match=r"^cpu=1: this process may run on CPU 0 only"):
         pin_thread(1)

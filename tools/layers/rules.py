@@ -69,6 +69,7 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
 PYTHON_MODULES: dict[str, str] = {
     "sfloop": "package",
     "sfloop.native": "native",
+    "sfloop.affinity": "config",
     "sfloop.attributes": "config",
     "sfloop.config": "config",
     "sfloop.backends": "config",

@@ -1,85 +1,31 @@
-"""The extension API of the Onload that this process runs under (<onload/extensions.h>).
+"""Whether this process runs under Onload.
 
-It is looked up in the process's global scope and nowhere else: libonload_ext has the same functions as stubs, which say
-that there is no Onload even where there is.
+Onload's functions are looked up in the process's global scope and nowhere else: libonload_ext has the same functions as
+stubs, which say that there is no Onload even where there is.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Onload", "find"]
+from sfloop.native.engine.process import has_symbol
 
-_THIS_THREAD: Final = 0  # enum onload_stackname_who
-_SCOPE_PROCESS: Final = 2  # enum onload_stackname_scope
-_SPIN_EPOLL_WAIT: Final = 11  # enum onload_spin_type
+if TYPE_CHECKING:
+    from sfloop.native.vendor.onload_library import Onload
 
-
-class _Stat(ctypes.Structure):
-    """struct onload_stat. The name is the caller's to free, so it is a pointer here and no string."""
-
-    _fields_ = (
-        ("stack_id", ctypes.c_int32),
-        ("stack_name", ctypes.c_void_p),
-        ("endpoint_id", ctypes.c_int32),
-        ("endpoint_state", ctypes.c_int32),
-    )
-
-
-class Onload:
-    """What sfloop uses of it."""
-
-    def __init__(self, process: Any) -> None:
-        self._process = process
-        process.free.argtypes = (ctypes.c_void_p,)
-
-    @contextmanager
-    def running(self, name: str, *, spins: bool) -> Iterator[None]:
-        """While a loop runs in this thread: sockets that the thread makes are in a stack of that name, which no other
-        thread contends for; and with ``spins`` each pass of the loop's own spin polls it, although after a sleep its
-        interrupt is armed. A name that the user gave (EF_NAME) stays."""
-        process = self._process
-        before = ctypes.c_uint(0)
-        process.onload_thread_get_spin(ctypes.byref(before))
-        named = "EF_NAME" not in os.environ and process.onload_stackname_save() == 0
-        if named:
-            process.onload_set_stackname(_THIS_THREAD, _SCOPE_PROCESS, name.encode())
-        process.onload_thread_set_spin(_SPIN_EPOLL_WAIT, int(spins))
-        try:
-            yield
-        finally:
-            process.onload_thread_set_spin(_SPIN_EPOLL_WAIT, before.value >> _SPIN_EPOLL_WAIT & 1)
-            if named:
-                process.onload_stackname_restore()
-
-    def of_descriptor(self, fd: int) -> dict[str, Any]:
-        """Whether Onload carries a descriptor: ``accelerated``, and if so the ``stack``'s name, its ``stack_id`` and
-        the ``endpoint_id`` in it, by which ``onload_stackdump`` knows them. May change when the socket is bound or
-        connected: Onload hands over to the kernel what it cannot carry."""
-        stat = _Stat()
-        if self._process.onload_fd_stat(fd, ctypes.byref(stat)) <= 0:
-            return {"accelerated": False}
-        name = ctypes.string_at(stat.stack_name).decode(errors="replace") if stat.stack_name else ""
-        self._process.free(stat.stack_name)
-        return {
-            "accelerated": True,
-            "stack": name,
-            "stack_id": stat.stack_id,
-            "endpoint_id": stat.endpoint_id,
-        }
+__all__ = ["find"]
 
 
 @functools.cache
 def find() -> Onload | None:
     """The Onload that was preloaded into this process; None when there is none."""
-    process = ctypes.CDLL(None)
-    try:
-        present = process.onload_is_present()
-    except AttributeError:  # no such symbol
+    if not has_symbol("onload_is_present"):
         return None
-    return Onload(process) if present else None
+    # Only now, because few processes run under Onload, and ctypes takes as long to import as a tenth of sfloop.
+    import ctypes
+
+    from sfloop.native.vendor.onload_library import Onload
+
+    process: Any = ctypes.CDLL(None)
+    return Onload(process) if process.onload_is_present() else None

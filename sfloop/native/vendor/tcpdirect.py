@@ -7,11 +7,11 @@ that C calls are in ``vendor/zf.h`` as well.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
 import struct
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -146,6 +146,12 @@ class _Library:
     """The library, loaded. It stays so for the life of the process, as its threads and mappings do."""
 
     def __init__(self, path: str) -> None:
+        # By the dynamic loader alone. cffi asks ldconfig, gcc and ld as well for a library that is not there, and its
+        # declarations take 15 ms to parse: that is left for a library that is.
+        try:
+            ctypes.CDLL(path)
+        except OSError as error:
+            raise OSError(errno.ENOENT, _not_loaded(path, str(error))) from None
         from cffi import FFI
 
         self.path = path
@@ -153,16 +159,7 @@ class _Library:
         self.ffi.cdef(_CDEF)
         self.initialised = False
         self.libc: Any = self.ffi.dlopen(None)
-        try:
-            self.lib: Any = self.ffi.dlopen(path)
-        except OSError as error:
-            words = _not_loaded(path, str(error))
-            # cffi's frames are in a cycle with their exceptions, and would hold the loop that asks until a collection.
-            chain: BaseException | None = error
-            while chain is not None:
-                traceback.clear_frames(chain.__traceback__)
-                chain = chain.__context__
-            raise OSError(errno.ENOENT, words) from None
+        self.lib: Any = self.ffi.dlopen(path)
         self.names = self._attribute_names()
 
     def function(self, name: str) -> int:
@@ -382,7 +379,6 @@ def _features(library: _Library, stack: Any) -> str:
 
 
 def _not_loaded(path: str, why: str) -> str:
-    why = why.partition(".  Additionally")[0].partition(": ")[2] or why
     if path != LIBRARY:
         return f"TCPDirect's library cannot be loaded: {why}; {LIBRARY_VARIABLE} is to be the path of {LIBRARY}"
     if "No such file" in why:
