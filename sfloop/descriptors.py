@@ -31,7 +31,17 @@ class WatchedDescriptors(selectors.BaseSelector):
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("sfloop polls in native code: use loop.add_reader() and loop.add_writer()")
 
-    register = unregister = modify = select = _refuse
+    register = unregister = modify = _refuse
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """One whole turn. Nothing is left for the caller to process, which is code that has brought the loop a
+        ``_run_once()`` of its own, as relatives of nest_asyncio do."""
+        loop: Any = self._core
+        if timeout is not None:
+            loop.call_later(timeout, lambda: None)
+        with loop._signals_wake():
+            loop._run_once_nested()
+        return []
 
 
 def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle | None) -> selectors.SelectorKey:

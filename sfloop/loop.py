@@ -103,6 +103,10 @@ class Loop(Signals):
         """Run until stop() is called."""
         self._check_closed()
         self._check_running()
+        if self._thread_id is not None:
+            self._run_nested(None)
+            return
+        before = events._get_running_loop()
         self._set_coroutine_origin_tracking(self._debug)
         old_hooks = sys.get_asyncgen_hooks()
         self._thread_id = threading.get_ident()
@@ -114,7 +118,7 @@ class Loop(Signals):
         finally:
             self._stopping = False
             self._thread_id = None
-            events._set_running_loop(None)
+            events._set_running_loop(before)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*old_hooks)
 

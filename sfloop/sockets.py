@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sfloop.native.engine.descriptors import WatchingCore
-from sfloop.unixloop import UnixLoop
+from sfloop.nesting import NestedRuns
 
 if TYPE_CHECKING:
     import socket
 
 
-class SocketCalls(WatchingCore, UnixLoop):
+class SocketCalls(NestedRuns):
     """What a plain socket allows happens natively; the rest, errors among it, is asyncio's own code."""
 
     __slots__ = ()

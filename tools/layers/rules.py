@@ -87,6 +87,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.sendfile": "loop",
     "sfloop.takeover": "loop",
     "sfloop.processes": "loop",
+    "sfloop.nesting": "loop",
     "sfloop.rawframes": "loop",
     "sfloop.signals": "loop",
     "sfloop.multicast": "multicast",

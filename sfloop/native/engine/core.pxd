@@ -26,6 +26,7 @@ cdef class LoopCore:
     cdef unsigned long thread # that runs the loop; 0 while it does not run
     cdef public bint _takes_signals # it runs in the main thread, where Python handles signals
     cdef dict keyword         # {"loop": self}
+    cdef object nesting       # what nesting.pyx keeps of a loop that may be run in its own callbacks; else None
     cdef object __weakref__
 
     # The attributes in which asyncio's Python code keeps the loop's state. As fields they leave the instance's dictionary
@@ -56,6 +57,7 @@ cdef class LoopCore:
     cdef bint linger(self, Sink sink, sf_linger *call) except -1
     cdef dict own_keyword(self)
     cdef int dispatch(self) except -1
+    cdef void note_stale(self) noexcept
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1
     cdef int take_due(self, sf_ns now) except -1
     cdef int run_queue(self, sf_ready *queue) except -1

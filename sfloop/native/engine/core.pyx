@@ -748,6 +748,9 @@ cdef class LoopCore:
                 self.call_exception_handler({"message": f"Exception in callback of {sink!r}", "exception": exc})
         return 0
 
+    cdef void note_stale(self) noexcept:
+        sf_engine_stale(self.engine)
+
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1:
         started = time.monotonic()
         sink.on_event(what)

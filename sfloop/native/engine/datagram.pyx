@@ -38,6 +38,7 @@ cdef class DatagramCore(TransportCore):
     cdef int family
     cdef bint connected
     cdef sf_datagram single         # one that came before the kernel was asked for events
+    cdef bint torn                  # the batch that is being delivered was not copied: see allow_nesting()
     cdef object address             # the only one that may be sent to, where the endpoint has a remote address
 
     def __cinit__(self, *args):
@@ -66,6 +67,19 @@ cdef class DatagramCore(TransportCore):
                 self.loan = Loan.__new__(Loan)
             if self.sock != NULL and self.sock.stack.ops.want_timestamps != NULL:
                 self.sock.stack.ops.want_timestamps(self.sock, bool(getattr(protocol, "timestamps", False)))
+
+        if self.loop is not None and self.loop.nesting is not None:
+            self.allow_nesting(self.torn)
+
+    def allow_nesting(self, bint busy):
+        """From now on a batch is copied before the first datagram is delivered, because the loop may be run in the callback
+        (nesting.pyx). busy: a batch is being delivered that was not."""
+        self.torn = busy
+        if self.protocol is not None and self.datagrams_received is None:
+            self.datagrams_received = self.deliver_each
+
+    def may_nest(self):
+        return not self.torn and self.loan is None
 
     def forget_protocol(self):
         self.protocol = None
@@ -153,6 +167,13 @@ cdef class DatagramCore(TransportCore):
             self.want(self.interest & ~SF_READABLE)
             self.loop.call_soon(self.deliver_kept)
         return 0
+
+    def deliver_each(self, datagrams):
+        """In place of the protocol's datagrams_received()."""
+        self.torn = False
+        for data, address, _ in datagrams:
+            self.undelivered.append((data, address))
+        self.deliver_kept()
 
     def deliver_kept(self):
         """Delivers what keep() has kept, and then reads on."""

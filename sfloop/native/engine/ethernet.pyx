@@ -60,6 +60,10 @@ cdef class EthernetCore(TransportCore):
         global live_cores
         live_cores -= 1
 
+    def may_nest(self):
+        """The callbacks have frames, or more are to come, in the driver's memory (nesting.pyx)."""
+        return False
+
     def __init__(self, LoopCore loop, transport, str driver, str interface, uint32_t address, list wrappers, uint32_t ring, mode,
                  bint sniff, bint stamp_tx):
         self.transport = transport

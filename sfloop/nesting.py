@@ -1,0 +1,132 @@
+"""Runs within runs: a callback runs the loop that has called it.
+
+asyncio forbids that. ``nest_asyncio.apply()`` and ``nest_asyncio2.apply()``, which ib_async, ib_insync and many notebooks
+call, allow it: they replace methods of the loop's class by versions in Python that look into asyncio's own queues. sfloop's
+queues are native. Its loops therefore say that they are patched as soon as asyncio is, and allow such runs themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from asyncio import events, tasks
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from sfloop.native.engine.descriptors import WatchingCore
+from sfloop.unixloop import UnixLoop
+
+__all__ = ["NestedRuns"]
+
+# nest_asyncio and nest_asyncio2 leave this name in asyncio, and look for it on loops.
+_MARK = "_nest_patched"
+_asyncio_names = vars(asyncio)
+
+
+@contextmanager
+def _between_tasks(loop: NestedRuns) -> Generator[None]:
+    """The task that runs the loop is not the current one meanwhile: each task that runs within will be."""
+    known: Any = tasks
+    if sys.version_info >= (3, 14):
+        task = known._swap_current_task(loop, None)
+        try:
+            yield
+        finally:
+            known._swap_current_task(loop, task)
+        return
+    task = known._current_tasks.pop(loop, None)
+    try:
+        yield
+    finally:
+        if task is not None:
+            known._current_tasks[loop] = task
+
+
+class NestedRuns(WatchingCore, UnixLoop):
+    """What a loop allows once nest_asyncio was applied, whichever loop it was applied to."""
+
+    __slots__ = ()
+
+    @property
+    def _nest_patched(self) -> bool:
+        if _MARK not in _asyncio_names:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {_MARK!r}")
+        return True
+
+    def _check_running(self) -> None:
+        if _MARK not in _asyncio_names:
+            super()._check_running()
+            return
+        if self._thread_id not in (None, threading.get_ident()):
+            raise RuntimeError("This event loop is already running in another thread")
+        from sfloop.native.engine import nesting
+
+        nesting.allow(self)
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until a future or coroutine is done, and return its result. As ``asyncio.loop.run_until_complete``."""
+        if _MARK not in _asyncio_names:
+            return super().run_until_complete(future)
+        self._check_closed()
+        self._check_running()
+        is_new = not asyncio.isfuture(future)
+        future = tasks.ensure_future(future, loop=self)
+        if is_new:
+            future._log_destroy_pending = False  # an exception ends the run before it; there is no need to complain
+        try:
+            self._run_until(future)
+        except BaseException:
+            if is_new and future.done() and not future.cancelled():
+                future.exception()  # it is the one that is raised: no need to report that nobody has asked for it
+            raise
+        if not future.done():
+            raise RuntimeError("Event loop stopped before Future completed.")
+        return future.result()
+
+    def _run_until(self, future: asyncio.Future[Any]) -> None:
+        if self._thread_id is not None:
+            self._run_nested(future)
+            return
+        # Not by stop(), which would end a run within this one that is not over.
+        future.add_done_callback(self._outermost_done)
+        try:
+            with _between_tasks(self):  # where the run is in a callback of another loop
+                self.run_forever()
+        finally:
+            future.remove_done_callback(self._outermost_done)
+
+    def _outermost_done(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and isinstance(future.exception(), (SystemExit, KeyboardInterrupt)):
+            return  # it has ended the run already
+        from sfloop.native.engine import nesting
+
+        nesting.stop_outermost(self)
+
+    def _run_nested(self, future: asyncio.Future[Any] | None, *, once: bool = False) -> None:
+        """Runs the loop in one of its own callbacks: until the future is done, or stop() is called."""
+        from sfloop.native.engine import nesting
+
+        running = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            with _between_tasks(self):
+                nesting.run(self, future, once)
+        finally:
+            events._set_running_loop(running)
+            if future is None and not once:
+                self._stopping = False
+
+    def _run_once(self) -> None:
+        """One turn."""
+        if self._thread_id is None:
+            super()._run_once()
+        else:
+            self._run_once_nested()
+
+    def _run_once_nested(self) -> None:
+        from sfloop.native.engine import nesting
+
+        nesting.allow(self)
+        self._run_nested(None, once=True)
