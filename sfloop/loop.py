@@ -20,7 +20,6 @@ from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
 from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
 from sfloop.native.engine import address, stackstream
-from sfloop.rawframes import RawFrames
 from sfloop.signals import Signals, forget_running_loops
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport

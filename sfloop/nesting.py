@@ -1,8 +1,9 @@
 """Runs within runs: a callback runs the loop that has called it.
 
-asyncio forbids that. ``nest_asyncio.apply()`` and ``nest_asyncio2.apply()``, which ib_async, ib_insync and many notebooks
-call, allow it: they replace methods of the loop's class by versions in Python that look into asyncio's own queues. sfloop's
-queues are native. Its loops therefore say that they are patched as soon as asyncio is, and allow such runs themselves.
+asyncio forbids that. ``nest_asyncio.apply()`` and ``nest_asyncio2.apply()``, which ib_async, ib_insync and many
+notebooks call, allow it: they replace methods of the loop's class by versions in Python that look into asyncio's own
+queues. sfloop's queues are native. Its loops therefore say that they are patched as soon as asyncio is, and allow such
+runs themselves.
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ class NestedRuns(WatchingCore, UnixLoop):
     def _nest_patched(self) -> bool:
         if _MARK not in _asyncio_names:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {_MARK!r}")
+        self._allow_nesting()  # apply() looks here: data that arrives from now on is safe from runs in its callback
         return True
+
+    def _allow_nesting(self) -> None:
+        from sfloop.native.engine import nesting  # not before it is needed
+
+        nesting.allow(self)
 
     def _check_running(self) -> None:
         if _MARK not in _asyncio_names:
@@ -61,9 +68,7 @@ class NestedRuns(WatchingCore, UnixLoop):
             return
         if self._thread_id not in (None, threading.get_ident()):
             raise RuntimeError("This event loop is already running in another thread")
-        from sfloop.native.engine import nesting
-
-        nesting.allow(self)
+        self._allow_nesting()
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until a future or coroutine is done, and return its result. As ``asyncio.loop.run_until_complete``."""
@@ -126,7 +131,5 @@ class NestedRuns(WatchingCore, UnixLoop):
             self._run_once_nested()
 
     def _run_once_nested(self) -> None:
-        from sfloop.native.engine import nesting
-
-        nesting.allow(self)
+        self._allow_nesting()
         self._run_nested(None, once=True)

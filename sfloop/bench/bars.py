@@ -101,6 +101,7 @@ BARS: tuple[Bar, ...] = (
     Bar("call-soon-chain", "per_second", ">=", 1.0, "best peer"),
     Bar("call-soon-batch", "per_second", ">=", 1.0, "best peer"),
     Bar("task-await", "per_second", ">=", 1.0, "best peer"),
+    Bar("loops-made", "per_second", ">=", 1.0, "uvloop"),
     Bar("timers-100k", "cpu_ms", "<=", 1.0, "best peer"),
     Bar("sleep-500us", "p50", "<=", 20_000, "nothing"),
     Bar("sleep-500us", "early", "<=", 0, "nothing"),

@@ -56,6 +56,12 @@ CASES = (
         _rate("task_await"),
     ),
     Case(
+        "loops-made",
+        "a loop made, run and closed, as by asyncio.run() of nothing",
+        (Metric("per_second", "loops/s", "per_s", "higher"),),
+        _rate("loops_made"),
+    ),
+    Case(
         "timers-100k",
         "100,000 call_later, half cancelled, the rest run",
         (Metric("cpu_ms", "CPU time", "ms", "lower"),),

@@ -95,6 +95,42 @@ async def task_await(parameters: Mapping[str, Any]) -> None:
     await _rate(burst, parameters)
 
 
+async def loops_made(parameters: Mapping[str, Any]) -> None:
+    """A loop is made, runs a coroutine that does nothing, and is closed, as by asyncio.run().
+
+    That happens in the main thread, between two steps of the loop that this program runs on.
+    """
+    outer, task = asyncio.get_running_loop(), asyncio.current_task()
+    factory = type(outer)
+    current: Any = asyncio.tasks  # typeshed does not know how a task is left
+    length = 20
+
+    async def nothing() -> None:
+        pass
+
+    def one() -> None:
+        loop = factory()
+        try:
+            loop.run_until_complete(nothing())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+
+    async def burst() -> int:
+        current._leave_task(outer, task)
+        asyncio._set_running_loop(None)
+        try:
+            for _ in range(length):
+                one()
+        finally:
+            asyncio._set_running_loop(outer)
+            current._enter_task(outer, task)
+        return length
+
+    await _rate(burst, parameters)
+
+
 async def timers(parameters: Mapping[str, Any]) -> None:
     """Sets `count` timers of 1 to 20 ms, cancels every other, runs the rest; CPU time of the three together.
 
