@@ -96,14 +96,14 @@ async def task_await(parameters: Mapping[str, Any]) -> None:
 
 
 async def loops_made(parameters: Mapping[str, Any]) -> None:
-    """A loop is made, runs a coroutine that does nothing, and is closed, as by asyncio.run().
+    """CPU time of making `count` loops. Each runs a coroutine that does nothing and is closed, as by asyncio.run().
 
     That happens in the main thread, between two steps of the loop that this program runs on.
     """
     outer, task = asyncio.get_running_loop(), asyncio.current_task()
     factory = type(outer)
     current: Any = asyncio.tasks  # typeshed does not know how a task is left
-    length = 20
+    count = parameters["count"]
 
     async def nothing() -> None:
         pass
@@ -117,18 +117,24 @@ async def loops_made(parameters: Mapping[str, Any]) -> None:
         finally:
             loop.close()
 
-    async def burst() -> int:
-        current._leave_task(outer, task)
-        asyncio._set_running_loop(None)
-        try:
-            for _ in range(length):
-                one()
-        finally:
-            asyncio._set_running_loop(outer)
-            current._enter_task(outer, task)
-        return length
-
-    await _rate(burst, parameters)
+    current._leave_task(outer, task)
+    asyncio._set_running_loop(None)
+    try:
+        one()  # what the first one loads does not count
+        switches, wall, begin = _involuntary_switches(), time.perf_counter(), time.process_time()
+        for _ in range(count):
+            one()
+        took = time.process_time() - begin
+    finally:
+        asyncio._set_running_loop(outer)
+        current._enter_task(outer, task)
+    say(
+        {
+            "cpu_seconds": took,
+            "seconds": time.perf_counter() - wall,
+            "involuntary_switches": _involuntary_switches() - switches,
+        }
+    )
 
 
 async def timers(parameters: Mapping[str, Any]) -> None:
