@@ -12,14 +12,16 @@ import asyncio
 import sys
 import threading
 from asyncio import events, tasks
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sfloop.native.engine.descriptors import WatchingCore
 from sfloop.unixloop import UnixLoop
 
 __all__ = ["NestedRuns"]
+
+_T = TypeVar("_T")
 
 # nest_asyncio and nest_asyncio2 leave this name in asyncio, and look for it on loops.
 _MARK = "_nest_patched"
@@ -70,25 +72,25 @@ class NestedRuns(WatchingCore, UnixLoop):
             raise RuntimeError("This event loop is already running in another thread")
         self._allow_nesting()
 
-    def run_until_complete(self, future: Any) -> Any:
+    def run_until_complete(self, future: Generator[Any, None, _T] | Awaitable[_T]) -> _T:
         """Run until a future or coroutine is done, and return its result. As ``asyncio.loop.run_until_complete``."""
         if _MARK not in _asyncio_names:
             return super().run_until_complete(future)
         self._check_closed()
         self._check_running()
         is_new = not asyncio.isfuture(future)
-        future = tasks.ensure_future(future, loop=self)
+        awaited: Any = tasks.ensure_future(cast("Any", future), loop=self)
         if is_new:
-            future._log_destroy_pending = False  # an exception ends the run before it; there is no need to complain
+            awaited._log_destroy_pending = False  # an exception ends the run before it; there is no need to complain
         try:
-            self._run_until(future)
+            self._run_until(awaited)
         except BaseException:
-            if is_new and future.done() and not future.cancelled():
-                future.exception()  # it is the one that is raised: no need to report that nobody has asked for it
+            if is_new and awaited.done() and not awaited.cancelled():
+                awaited.exception()  # it is the one that is raised: no need to report that nobody has asked for it
             raise
-        if not future.done():
+        if not awaited.done():
             raise RuntimeError("Event loop stopped before Future completed.")
-        return future.result()
+        return cast("_T", awaited.result())
 
     def _run_until(self, future: asyncio.Future[Any]) -> None:
         if self._thread_id is not None:
