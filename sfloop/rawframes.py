@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sfloop.backends import open_frame_driver
 from sfloop.processes import Processes
-from sfloop.transports.ethernet import EthernetTransport
-from sfloop.connecting import Connections
 
 if TYPE_CHECKING:
     from sfloop.config import DriverOption
