@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from sfloop.native.engine import stackstream
+from sfloop.native.engine.address import check_name, check_path
 from sfloop.native.engine.stackstream import StackStream
 from sfloop.sockets import SocketCalls
 from sfloop.transports.stacksocket import StackSocket
@@ -54,7 +55,40 @@ class Connections(SocketCalls):
             if stream is not None:
                 opened.append(stream)
                 return
+        if sock.family == socket.AF_UNIX:
+            check_path(address)
         await super().sock_connect(sock, address)
+
+    async def create_datagram_endpoint(  # type: ignore[override]  # typeshed's TypeVar cannot be passed on
+        self, protocol_factory: Any, *addresses: Any, sock: socket.socket | None = None, **given: Any
+    ) -> Any:
+        """Create a datagram endpoint. As ``asyncio.loop.create_datagram_endpoint``, with ``sock`` of any type but
+        SOCK_STREAM (new in Python 3.11.9 and 3.12.3) on every version."""
+        if sock is None or sock.type in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            return await super().create_datagram_endpoint(protocol_factory, *addresses, sock=sock, **given)
+        if any(addresses) or any(given.values()):
+            raise ValueError(f"no further argument can be used when sock is specified: {addresses}, {given}")
+        sock.setblocking(False)
+        protocol = protocol_factory()
+        waiter = self.create_future()
+        transport = self._make_datagram_transport(sock, protocol, None, waiter)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        """Look up a host and a service. As ``asyncio.loop.getaddrinfo``.
+
+        :raises ValueError: one of them has a NUL.
+        """
+        check_name("host", host)
+        check_name("port", port)
+        return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     async def _connect_by_stack(self, sock: socket.socket, address: tuple[str, int]) -> StackStream | None:
         host, port = address

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
+from sfloop.native.engine.address import check_path
 from sfloop.nesting import NestedRuns
 
 if TYPE_CHECKING:
-    import socket
+    import asyncio
 
 
 class SocketCalls(NestedRuns):
@@ -49,3 +52,28 @@ class SocketCalls(NestedRuns):
         if sent is None:
             return await super().sock_sendall(sock, data)
         return await super().sock_sendall(sock, memoryview(data).cast("B")[sent:])
+
+    def _sock_accept(self, fut: asyncio.Future[Any], sock: socket.socket) -> None:
+        if not fut.done():  # else it was cancelled in this turn: asyncio would accept the connection and lose it
+            super()._sock_accept(fut, sock)
+
+    if sys.version_info >= (3, 11):
+
+        async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+            """Receive up to bufsize bytes, and the sender's address. As ``asyncio.loop.sock_recvfrom``."""
+            call = self._begin_recvfrom(sock, bufsize)
+            if type(call) is tuple:
+                return call
+            if call is None:
+                return await super().sock_recvfrom(sock, bufsize)
+            try:
+                return await call.future  # type: ignore[union-attr, no-any-return]
+            except BaseException:
+                call.end()  # type: ignore[union-attr]
+                raise
+
+        async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+            """Send a datagram to address. As ``asyncio.loop.sock_sendto``."""
+            if sock.family == socket.AF_UNIX:
+                check_path(address)
+            return await super().sock_sendto(sock, data, address)

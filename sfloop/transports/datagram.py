@@ -37,6 +37,6 @@ class DatagramTransport(SocketTransport, asyncio.DatagramTransport, asyncio.Tran
         self._sock = None
         core = DatagramCore(loop, self, sock.fileno(), False)
         super().__init__(loop, sock, core, protocol, waiter, extra, None)
-        core.set_peer(sock.family, bool(self.get_extra_info("peername")), address)
+        core.set_peer(sock.fileno(), sock.family, bool(self.get_extra_info("peername")), address)
 
     sendto = datagram.sendto

@@ -9,7 +9,7 @@ from asyncio import base_events, constants, trsock
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from sfloop.native.engine import stackstream
+from sfloop.native.engine import address, stackstream
 from sfloop.native.engine.listener import ListenerCore
 from sfloop.transports.claims import claim
 from sfloop.transports.stacksocket import StackSocket
@@ -174,9 +174,9 @@ class Listener:
         sock = self._sock
         conn = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)
         conn.setblocking(False)
-        self._connect(conn, self._core.peer)
+        self._connect(conn, self._core.peer if address.decodes(sock.family) else None)
 
-    def _connect(self, conn: socket.socket | StackSocket, peer: bytes) -> None:
+    def _connect(self, conn: socket.socket | StackSocket, peer: bytes | None) -> None:
         try:
             protocol = self._protocol_factory()
         except (SystemExit, KeyboardInterrupt):

@@ -9,6 +9,14 @@ cdef class AddressBook:
     cdef list decoded          # direct mapped: addresses that datagrams came from
     cdef list decoded_keys
 
-    cdef object decode(self, const sockaddr *address, socklen_t length)
+    # fd: the socket that the address came from.
+    cdef object decode(self, const sockaddr *address, socklen_t length, int fd)
     # NULL if the address is for the socket module to judge (names to resolve, other families).
     cdef const sockaddr *encode(self, object address, int family, socklen_t *length) except? NULL
+
+
+# Whether the addresses of a family are converted here; the socket module has to be asked for those of others.
+cdef bint is_decoded(int family) noexcept
+# What decode() of Python's side does, without remembering.
+cdef object decode_any(const sockaddr *address, socklen_t length, int fd)
+cpdef int check_path(path) except -1

@@ -2,6 +2,9 @@
 """Socket addresses between the kernel's form and Python's (the socket module's documentation, "Socket families").
 
 A feed has few senders and a client few servers, so both directions remember what they have converted.
+
+The families that are not converted here (Bluetooth, CAN, TIPC and others) are left to the socket module: the form of their
+addresses depends on the protocol and on the version of Python.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -29,6 +32,37 @@ cdef extern from "<netinet/in.h>" nogil:
     uint16_t htons(uint16_t)
     uint32_t htonl(uint32_t)
 
+cdef extern from "<linux/netlink.h>" nogil:
+    int AF_NETLINK
+    cdef struct sockaddr_nl:
+        uint32_t nl_pid
+        uint32_t nl_groups
+
+cdef extern from "<linux/vm_sockets.h>" nogil:
+    int AF_VSOCK
+    cdef struct sockaddr_vm:
+        unsigned int svm_cid
+        unsigned int svm_port
+
+cdef extern from "<linux/if_packet.h>" nogil:
+    int AF_PACKET
+    cdef struct sockaddr_ll:
+        uint16_t sll_protocol
+        int sll_ifindex
+        unsigned short sll_hatype
+        unsigned char sll_pkttype
+        unsigned char sll_halen
+        unsigned char sll_addr[8]
+
+cdef extern from "<net/if.h>" nogil:
+    cdef struct ifreq:
+        int ifr_ifindex
+        char *ifr_name
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    unsigned long SIOCGIFNAME
+    int ioctl(int fd, unsigned long request, ...)
+
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char *text, void *out)
     const char *inet_ntop(int family, const void *address, char *out, socklen_t size)
@@ -53,7 +87,26 @@ cdef object decode_unix(const sockaddr *address, socklen_t length):
     return os.fsdecode(raw.split(b"\0", 1)[0])
 
 
-cdef object decode_any(const sockaddr *address, socklen_t length):
+cdef object decode_packet(const sockaddr_ll *ll, socklen_t length, int fd):
+    """The interface's name is asked for by `fd`, a socket of the same network namespace."""
+    cdef ifreq request
+    cdef str name = ""
+    cdef Py_ssize_t known = <Py_ssize_t>length - (<const char *>&ll.sll_addr[0] - <const char *>ll)
+    if ll.sll_ifindex and fd >= 0:
+        memset(&request, 0, sizeof(request))
+        request.ifr_ifindex = ll.sll_ifindex
+        if ioctl(fd, SIOCGIFNAME, &request) == 0:
+            name = (<bytes>request.ifr_name).decode("utf-8", "surrogateescape")
+    hardware = PyBytes_FromStringAndSize(<const char *>&ll.sll_addr[0], max(0, min(<Py_ssize_t>ll.sll_halen, known)))
+    return name, htons(ll.sll_protocol), ll.sll_pkttype, ll.sll_hatype, hardware
+
+
+cdef bint is_decoded(int family) noexcept:
+    return (family == AF_INET or family == AF_INET6 or family == AF_UNIX or family == AF_NETLINK or family == AF_PACKET
+            or family == AF_VSOCK)
+
+
+cdef object decode_any(const sockaddr *address, socklen_t length, int fd):
     cdef char[TEXT_MAX] text
     cdef const sockaddr_in *v4
     cdef const sockaddr_in6 *v6
@@ -69,13 +122,52 @@ cdef object decode_any(const sockaddr *address, socklen_t length):
         return (<bytes>text).decode("ascii"), htons(v6.sin6_port), htonl(v6.sin6_flowinfo), v6.sin6_scope_id
     if address.sa_family == AF_UNIX:
         return decode_unix(address, length)
+    if address.sa_family == AF_NETLINK:
+        return (<const sockaddr_nl *>address).nl_pid, (<const sockaddr_nl *>address).nl_groups
+    if address.sa_family == AF_VSOCK:
+        return (<const sockaddr_vm *>address).svm_cid, (<const sockaddr_vm *>address).svm_port
+    if address.sa_family == AF_PACKET:
+        return decode_packet(<const sockaddr_ll *>address, length, fd)
     return address.sa_family, PyBytes_FromStringAndSize(<const char *>address + sizeof(unsigned short),
                                                         length - <socklen_t>sizeof(unsigned short))
 
 
-def decode(bytes address):
-    """The socket module's form of a sockaddr as the kernel gives it."""
-    return decode_any(<const sockaddr *>PyBytes_AS_STRING(address), <socklen_t>PyBytes_GET_SIZE(address))
+def decode(bytes address, int fd=-1):
+    """The socket module's form of a sockaddr as the kernel gives it; of a family that decodes() names.
+
+    :param fd: a socket that the kernel is asked by for an interface's name, of AF_PACKET.
+    """
+    return decode_any(<const sockaddr *>PyBytes_AS_STRING(address), <socklen_t>PyBytes_GET_SIZE(address), fd)
+
+
+def decodes(int family):
+    """Whether decode() knows the addresses of a family. The socket module has to be asked for those of others."""
+    return is_decoded(family)
+
+
+# ---- names in which Python's own calls would drop what follows a NUL, because C's strings end there ----
+
+def check_name(str label, value):
+    """For a host or a service that getaddrinfo() is to look up.
+
+    :raises ValueError: it has a NUL.
+    """
+    if (isinstance(value, str) and "\0" in value) or (isinstance(value, (bytes, bytearray)) and 0 in value):
+        raise ValueError(f"{label}={value!r}: embedded null character")
+
+
+cpdef int check_path(path) except -1:
+    """For the address of an AF_UNIX socket. With a NUL at the beginning it is one of the abstract namespace, where each counts.
+
+    :raises ValueError: it has a NUL elsewhere.
+    """
+    if isinstance(path, str):
+        wrong = "\0" in path and not path.startswith("\0")
+    else:
+        wrong = isinstance(path, (bytes, bytearray)) and 0 in path and path[0] != 0
+    if wrong:
+        raise ValueError(f"path={path!r}: embedded null byte")
+    return 0
 
 
 cdef uint32_t hash_of(const sockaddr *address, socklen_t length) noexcept:
@@ -87,15 +179,30 @@ cdef uint32_t hash_of(const sockaddr *address, socklen_t length) noexcept:
     return h ^ (h >> 15)
 
 
+cdef bint is_plain(object address):
+    """A tuple of a str and ints, of exactly these types. Others may be equal to them, and are still wrong, as 80.0 for 80,
+    or have a meaning of their own; the socket module judges them. So is a host with a NUL, at which C's functions end."""
+    cdef Py_ssize_t i, n
+    if type(address) is not tuple:
+        return False
+    n = len(<tuple>address)
+    if not 2 <= n <= 4 or type((<tuple>address)[0]) is not str or not (<str>(<tuple>address)[0]).isascii():
+        return False
+    for i in range(1, n):
+        if type((<tuple>address)[i]) is not int:
+            return False
+    return "\0" not in <str>(<tuple>address)[0]
+
+
 cdef bytes encode_v4(tuple address):
     cdef sockaddr_in v4
     host, port = address
-    if not isinstance(host, str) or not isinstance(port, int) or not 0 <= port <= 65535:
+    if not 0 <= port <= 65535:
         return None
     memset(&v4, 0, sizeof(v4))
     v4.sin_family = <unsigned short>AF_INET
     v4.sin_port = htons(<uint16_t>port)
-    if inet_pton(AF_INET, host.encode("utf-8", "surrogateescape"), &v4.sin_addr) != 1:
+    if inet_pton(AF_INET, (<str>host).encode("ascii"), &v4.sin_addr) != 1:
         return None
     return PyBytes_FromStringAndSize(<const char *>&v4, sizeof(v4))
 
@@ -105,16 +212,14 @@ cdef bytes encode_v6(tuple address):
     host, port = address[0], address[1]
     flow = address[2] if len(address) > 2 else 0
     scope = address[3] if len(address) > 3 else 0
-    if not isinstance(host, str) or not isinstance(port, int) or not 0 <= port <= 65535:
-        return None
-    if not isinstance(flow, int) or not isinstance(scope, int) or not 0 <= flow <= 0xFFFFF or not 0 <= scope < 1 << 32:
+    if not 0 <= port <= 65535 or not 0 <= flow <= 0xFFFFF or not 0 <= scope < 1 << 32:
         return None
     memset(&v6, 0, sizeof(v6))
     v6.sin6_family = <unsigned short>AF_INET6
     v6.sin6_port = htons(<uint16_t>port)
     v6.sin6_flowinfo = htonl(<uint32_t>flow)
     v6.sin6_scope_id = <uint32_t>scope
-    if inet_pton(AF_INET6, host.encode("utf-8", "surrogateescape"), &v6.sin6_addr) != 1:
+    if inet_pton(AF_INET6, (<str>host).encode("ascii"), &v6.sin6_addr) != 1:
         return None
     return PyBytes_FromStringAndSize(<const char *>&v6, sizeof(v6))
 
@@ -125,16 +230,18 @@ cdef class AddressBook:
         self.decoded = [None] * MAPPED
         self.decoded_keys = [b""] * MAPPED
 
-    cdef object decode(self, const sockaddr *address, socklen_t length):
+    cdef object decode(self, const sockaddr *address, socklen_t length, int fd):
         cdef uint32_t at
         cdef bytes key
         if length == 0:
             return None
+        if address.sa_family == AF_PACKET:  # not remembered: the interface may be given another name
+            return decode_any(address, length, fd)
         at = hash_of(address, length) & (MAPPED - 1)
         key = <bytes>self.decoded_keys[at]
         if PyBytes_GET_SIZE(key) == length and memcmp(PyBytes_AS_STRING(key), address, length) == 0:
             return self.decoded[at]
-        result = decode_any(address, length)
+        result = decode_any(address, length, fd)
         self.decoded[at] = result
         self.decoded_keys[at] = PyBytes_FromStringAndSize(<const char *>address, length)
         return result
@@ -143,11 +250,8 @@ cdef class AddressBook:
         cdef bytes raw = None
         if address is self.last_given:
             raw = self.last_encoded
-        elif type(address) is tuple:
-            try:
-                raw = self.encoded.get(address)
-            except TypeError:  # something unhashable in it: the socket module will say what is wrong
-                return NULL
+        elif is_plain(address):
+            raw = self.encoded.get(address)
             if raw is None:
                 if family == AF_INET and len(address) == 2:
                     raw = encode_v4(address)

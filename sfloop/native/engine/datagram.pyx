@@ -1,6 +1,7 @@
 # cython: language_level=3
 """The datagram transport's hot path: a batch received at once, each datagram delivered from it; sendto to send."""
 
+import socket
 from collections import deque
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -8,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.address cimport AddressBook
+from sfloop.native.engine.address cimport AddressBook, check_path, is_decoded
 from sfloop.native.engine.loan cimport Loan
 from sfloop.native.engine.core cimport os_error
 from sfloop.native.engine.engine cimport (
@@ -18,8 +19,10 @@ from sfloop.native.engine.transport cimport TransportCore, reraise
 
 cdef enum:
     BATCH = 64
+    LARGEST = 256 * 1024    # bytes that a datagram may have, as in asyncio
     HEADER = 8    # what asyncio counts a queued datagram's header for
 
+cdef int AF_UNIX = socket.AF_UNIX
 cdef Py_ssize_t live_cores = 0
 
 
@@ -36,6 +39,8 @@ cdef class DatagramCore(TransportCore):
     cdef object undelivered         # deque of (bytes, address) received before reading was paused
     cdef AddressBook addresses
     cdef int family
+    cdef int fd                     # whose addresses they are
+    cdef bint by_socket             # a family whose addresses only the socket module knows
     cdef bint connected
     cdef sf_datagram single         # one that came before the kernel was asked for events
     cdef bint torn                  # the batch that is being delivered was not copied: see allow_nesting()
@@ -52,8 +57,10 @@ cdef class DatagramCore(TransportCore):
         global live_cores
         live_cores -= 1
 
-    def set_peer(self, int family, bint connected, address):
+    def set_peer(self, int fd, int family, bint connected, address):
+        self.fd = fd
         self.family = family
+        self.by_socket = not is_decoded(family)
         self.connected = connected
         self.address = address
 
@@ -96,12 +103,16 @@ cdef class DatagramCore(TransportCore):
 
     cdef int read(self) except -1:
         cdef sf_datagram[BATCH] batch
-        cdef int n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
+        cdef int n
+        if self.by_socket:
+            return self.read_by_socket()
+        n = self.sock.stack.ops.recv_batch(self.sock, batch, BATCH)
         return self.deliver(batch, n)
 
     cdef void prepare(self, sf_linger *call) noexcept:
-        call.sock = self.sock
-        call.datagram = &self.single
+        if not self.by_socket:
+            call.sock = self.sock
+            call.datagram = &self.single
 
     cdef int receive(self, sf_linger *call, ssize_t got) except -1:
         return self.deliver(call.datagram, <int>got)
@@ -117,7 +128,7 @@ cdef class DatagramCore(TransportCore):
                 if not self.reading() or self.conn_lost:
                     break
                 data = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
-                address = self.addresses.decode(batch[i].addr, batch[i].addr_len)
+                address = self.addresses.decode(batch[i].addr, batch[i].addr_len, self.fd)
                 done = i + 1  # whatever the callback raises, or the exception handler: it is delivered once
                 try:
                     self.datagram_received(data, address)
@@ -130,6 +141,29 @@ cdef class DatagramCore(TransportCore):
                 self.keep(&batch[done], n - done)
         return 0
 
+    cdef int read_by_socket(self) except -1:
+        """One by one, by the socket module."""
+        for _ in range(BATCH):
+            if not self.reading() or self.conn_lost:
+                break
+            try:
+                data, address = self.transport._sock.recvfrom(LARGEST)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as exc:
+                return self.report_error(exc)
+            one = self.datagrams_received is None
+            try:
+                if one:
+                    self.datagram_received(data, address)
+                else:
+                    self.datagrams_received([(data if self.loan is None else memoryview(data), address, None)])
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self.protocol_reported(exc, f"Exception in callback protocol.datagram{'' if one else 's'}_received()")
+        return 0
+
     cdef int deliver_batch(self, sf_datagram *batch, int n) except -1:
         """All at once, as (data, address, ns of CLOCK_REALTIME or None)."""
         cdef int i
@@ -140,7 +174,7 @@ cdef class DatagramCore(TransportCore):
                 data = loan.view(batch[i].data, batch[i].len)
             else:
                 data = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
-            datagrams.append((data, self.addresses.decode(batch[i].addr, batch[i].addr_len),
+            datagrams.append((data, self.addresses.decode(batch[i].addr, batch[i].addr_len, self.fd),
                               batch[i].timestamp if batch[i].timestamp else None))
         try:
             self.datagrams_received(datagrams)
@@ -162,7 +196,7 @@ cdef class DatagramCore(TransportCore):
         cdef int i
         for i in range(n):
             self.undelivered.append((PyBytes_FromStringAndSize(<const char *>rest[i].data, rest[i].len),
-                                     self.addresses.decode(rest[i].addr, rest[i].addr_len)))
+                                     self.addresses.decode(rest[i].addr, rest[i].addr_len, self.fd)))
         if self.reading():  # SystemExit or KeyboardInterrupt, not a pause
             self.want(self.interest & ~SF_READABLE)
             self.loop.call_soon(self.deliver_kept)
@@ -263,6 +297,8 @@ cdef class DatagramCore(TransportCore):
     cdef ssize_t send_by_socket(self, object data, object address) except? -1:
         """By the socket module, which knows every family, and names."""
         try:
+            if self.family == AF_UNIX:
+                check_path(address)
             return self.transport._sock.sendto(data, address)
         except (BlockingIOError, InterruptedError):
             return -EAGAIN

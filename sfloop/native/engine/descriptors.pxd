@@ -14,12 +14,15 @@ cdef class WatchingCore(LoopCore):
     cdef Watch watch(self, object fileobj)
     cdef Watch find_watch(self, object fileobj)
     cdef Watch watch_of_socket(self, object sock)
-    cdef int set_handle(self, Watch watch, uint32_t what, object handle) except -1
+    cdef int own(self, Watch watch, object sock) except -1
+    cdef Watch set_handle(self, Watch watch, uint32_t what, object handle)
+    cdef int tell(self, Watch watch, uint32_t interest) except? -2
     cdef bint comes_at_once(self, Watch watch, sf_linger *call) except -1
     cdef object linger_for(self, Watch watch, Py_ssize_t size)
     cdef Py_ssize_t linger_into(self, Watch watch, object buffer) except? -2
-    cdef Receiving wait_to_receive(self, Watch watch, Py_ssize_t size, object buffer)
+    cdef Receiving wait_to_receive(self, Watch watch, object sock, Py_ssize_t size, bint addressed, object buffer)
     cdef int forget(self, Watch watch) except -1
+    cdef int drop(self, Watch watch) except -1
 
 
 cdef class Watch(Sink):
@@ -30,11 +33,16 @@ cdef class Watch(Sink):
     cdef PyObject *owned          # that socket as long as it lives, for comparison only
     cdef bint told                # the kernel knows the interest for the owner's descriptor as it is now
     cdef bint stream
+    cdef bint decoded             # the owner's family is one whose addresses are converted natively
+    cdef bint internet            # IPv4 or IPv6: no datagram is longer than 64 KiB
     cdef bint drained             # the owner's last read took all there was
     cdef bint reads_large         # it took a large piece
 
     cdef int nobody_waits(self) except -1
-    cdef object receive(self, Py_ssize_t size)
+    cdef bint asks_python(self, Py_ssize_t size, bint addressed) noexcept
+    cdef object receive(self, Py_ssize_t size, bint addressed)
+    cdef object receive_directly(self, Py_ssize_t size)
+    cdef object receive_pieces(self, Py_ssize_t size, bint addressed)
     cdef Py_ssize_t receive_into(self, object buffer) except? -2
     cdef Py_ssize_t note_received(self, ssize_t n, Py_ssize_t asked) except? -2
 
@@ -42,9 +50,11 @@ cdef class Watch(Sink):
 cdef class Receiving:
     cdef Watch watch
     cdef readonly object future
+    cdef object sock
     cdef object handle
-    cdef object buffer      # None: sock_recv()
+    cdef object buffer      # None: sock_recv() or sock_recvfrom()
     cdef Py_ssize_t size
+    cdef bint addressed     # sock_recvfrom()
 
 
 # The descriptor of a number or of an object with fileno(); ValueError for anything else.

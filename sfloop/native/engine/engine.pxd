@@ -101,6 +101,7 @@ cdef extern from "sf/stack.h" nogil:
         ssize_t (*recv_borrow)(sf_sock *, const void **data)
         void (*recv_done)(sf_sock *, size_t used)
         ssize_t (*recv_into)(sf_sock *, void *buf, size_t len)
+        ssize_t (*recv_from)(sf_sock *, const iovec *, int n, sockaddr *addr, socklen_t *len)
         int (*shutdown_tx)(sf_sock *)
         int (*accept)(sf_sock *, sockaddr *addr, socklen_t *len)
         int (*connect)(sf_stack *, int fd, const sockaddr *, socklen_t, uint32_t slot, uint32_t generation, sf_sock **out)

@@ -143,7 +143,8 @@ static int kernel_wait_on(struct sf_stack *stack, int fd, uint32_t slot, uint32_
 /* ---- sockets ---- */
 
 /* The descriptor may have been closed and its number reused behind our back, so what we believe to be in the set need not
- * be: ADD and MOD each fall back to the other. */
+ * be: ADD and MOD each fall back to the other. Not for a watched descriptor, which the program may close at any time:
+ * -ENOENT tells its owner that the number belongs to another file, for which nobody has waited yet. */
 static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, int op, uint32_t interest)
 {
     struct epoll_event ev = {
@@ -155,7 +156,7 @@ static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, int op, uint
         return 0;
     if (op == EPOLL_CTL_ADD && errno == EEXIST)
         op = EPOLL_CTL_MOD;
-    else if (op == EPOLL_CTL_MOD && errno == ENOENT)
+    else if (op == EPOLL_CTL_MOD && errno == ENOENT && s->kind != SF_KIND_WATCH)
         op = EPOLL_CTL_ADD;
     else
         return -errno;
@@ -255,6 +256,26 @@ static ssize_t kernel_recv_into(struct sf_sock *sock, void *buf, size_t len)
     } while (SF_UNLIKELY(got < 0 && errno == EINTR));
     if (SF_UNLIKELY(got < 0))
         return -errno;
+    stats->rx_messages++;
+    stats->rx_bytes += (uint64_t)got;
+    return got;
+}
+
+static ssize_t kernel_recv_from(struct sf_sock *sock, const struct iovec *iov, int n, struct sockaddr *addr,
+                                socklen_t *addr_len)
+{
+    struct sf_stack_stats *stats = &sock->stack->stats;
+    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n, .msg_name = addr};
+    ssize_t got;
+
+    do {
+        message.msg_namelen = addr ? *addr_len : 0;
+        got = recvmsg(sock_of(sock)->fd, &message, MSG_DONTWAIT);
+    } while (SF_UNLIKELY(got < 0 && errno == EINTR));
+    if (SF_UNLIKELY(got < 0))
+        return -errno;
+    if (addr)
+        *addr_len = message.msg_namelen;
     stats->rx_messages++;
     stats->rx_bytes += (uint64_t)got;
     return got;
@@ -489,6 +510,7 @@ static const struct sf_stack_ops kernel_ops = {
     .recv_borrow = kernel_recv_borrow,
     .recv_done = kernel_recv_done,
     .recv_into = kernel_recv_into,
+    .recv_from = kernel_recv_from,
     .shutdown_tx = kernel_shutdown_tx,
     .accept = kernel_accept,
     .recv_batch = kernel_recv_batch,

@@ -111,6 +111,7 @@ struct sf_stack_ops {
     /* Sockets. adopt takes a kernel descriptor, which stays its caller's to close. */
     int (*adopt)(struct sf_stack *, int fd, enum sf_sock_kind, uint32_t slot, uint32_t generation, struct sf_sock **out);
     void (*release)(struct sf_sock *);
+    /* -ENOENT, of SF_KIND_WATCH only: the descriptor was closed, and its number belongs to another file now. */
     int (*interest)(struct sf_sock *, uint32_t what);
 
     /* Streams. sendv may take part; recv_borrow lends received bytes until recv_done says how many were used. */
@@ -118,6 +119,9 @@ struct sf_stack_ops {
     ssize_t (*recv_borrow)(struct sf_sock *, const void **data);
     void (*recv_done)(struct sf_sock *, size_t used);
     ssize_t (*recv_into)(struct sf_sock *, void *buf, size_t len);
+    /* Into several pieces, with the sender's address. addr NULL: the address is not wanted; else *len is in and out, and 0
+     * means that there is no address. Watched descriptors only, hence only the kernel stack has it. */
+    ssize_t (*recv_from)(struct sf_sock *, const struct iovec *, int n, struct sockaddr *addr, socklen_t *len);
     int (*shutdown_tx)(struct sf_sock *);
     /* A new descriptor, non-blocking and close-on-exec. */
     int (*accept)(struct sf_sock *, struct sockaddr *addr, socklen_t *len);
