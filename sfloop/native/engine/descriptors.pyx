@@ -92,6 +92,10 @@ cdef class Watch(Sink):
         return 0
 
     cdef int nobody_waits(self) except -1:
+        if not self.interest:
+            # Reported although it is not in the set any more: the descriptor was closed, and a duplicate keeps the file open.
+            # Without the watch such events are stale ones, and enough of these make the loop set up the set anew.
+            return (<WatchingCore>self.loop).forget(self)
         try:
             self.want((SF_READABLE if self.reader is not None else 0) | (SF_WRITABLE if self.writer is not None else 0))
         except OSError:  # closed meanwhile

@@ -30,6 +30,7 @@ struct kernel_sock {
     uint32_t interest;
     bool large; /* AF_UNIX: datagrams may exceed 64 KiB */
     bool timestamps;
+    bool gone; /* what rebuild has found out of it */
 };
 
 /* What comes beside a datagram that was asked for its time. */
@@ -49,6 +50,7 @@ struct batch {
 struct kernel_stack {
     struct sf_stack base;
     int epoll_fd;
+    pid_t owner; /* the process that has made the epoll set */
     struct kernel_sleep sleep;
     struct kernel_sock *socks;
     char *stream_scratch;
@@ -65,6 +67,11 @@ static inline struct kernel_stack *stack_of(struct sf_stack *stack)
 static inline struct kernel_sock *sock_of(struct sf_sock *sock)
 {
     return (struct kernel_sock *)sock;
+}
+
+static uint64_t epoll_data(const struct kernel_sock *s)
+{
+    return (uint64_t)s->base.generation << 32 | s->base.slot;
 }
 
 static uint32_t epoll_bits(uint32_t interest)
@@ -147,10 +154,7 @@ static int kernel_wait_on(struct sf_stack *stack, int fd, uint32_t slot, uint32_
  * -ENOENT tells its owner that the number belongs to another file, for which nobody has waited yet. */
 static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, int op, uint32_t interest)
 {
-    struct epoll_event ev = {
-        .events = epoll_bits(interest),
-        .data.u64 = (uint64_t)s->base.generation << 32 | s->base.slot,
-    };
+    struct epoll_event ev = {.events = epoll_bits(interest), .data.u64 = epoll_data(s)};
 
     if (epoll_ctl(k->epoll_fd, op, s->fd, &ev) == 0)
         return 0;
@@ -464,6 +468,18 @@ static ssize_t kernel_send_to(struct sf_sock *sock, const void *data, size_t len
 
 /* ---- life ---- */
 
+/* Finds the watched descriptors that the program has closed: their numbers may belong to other files, which nobody watches. A
+ * forked child cannot ask, because the set is its parent's until it has one of its own. */
+static void find_gone(struct kernel_stack *k)
+{
+    for (struct kernel_sock *s = k->socks; s; s = s->next) {
+        struct epoll_event ev = {.events = epoll_bits(s->interest), .data.u64 = epoll_data(s)};
+
+        s->gone = s->kind == SF_KIND_WATCH && k->owner == getpid() && s->interest &&
+                  epoll_ctl(k->epoll_fd, EPOLL_CTL_MOD, s->fd, &ev) < 0;
+    }
+}
+
 static int kernel_rebuild(struct sf_stack *stack)
 {
     struct kernel_stack *k = stack_of(stack);
@@ -471,10 +487,12 @@ static int kernel_rebuild(struct sf_stack *stack)
 
     if (fd < 0)
         return -errno;
+    find_gone(k);
     close(k->epoll_fd);
     k->epoll_fd = fd;
+    k->owner = getpid();
     for (struct kernel_sock *s = k->socks; s; s = s->next)
-        if (s->interest)
+        if (s->interest && !s->gone)
             epoll_set(k, s, EPOLL_CTL_ADD, s->interest); /* fails for a descriptor that was closed: it stays out */
     return 0;
 }
@@ -527,6 +545,7 @@ struct sf_stack *sf_stack_kernel_create(int *error)
         return NULL;
     }
     k->base.ops = &kernel_ops;
+    k->owner = getpid();
     kernel_sleep_init(&k->sleep);
     k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (k->epoll_fd < 0) {
