@@ -15,19 +15,21 @@ from sfloop.bench.rig import START_LIMIT, Rig
 ECHO_REFERENCES = tuple(REFERENCES)
 
 
-def _echo(program: str, size: int, connections: int = 1) -> Callable[[Rig, Contender], Sample]:
+def _echo(program: str, size: int, connections: int = 1, **parameters: int) -> Callable[[Rig, Contender], Sample]:
     def measure(rig: Rig, contender: Contender) -> Sample:
-        with rig.server(contender, program, "serve-tcp") as server:
+        given = parameters if contender.is_loop else None
+        with rig.server(contender, program, "serve-tcp", given) as server:
             port = server.line(START_LIMIT)["port"]
             return rig.load(server, "tcp", port, size=size, connections=connections).sample()
 
     return measure
 
 
-def _latency(name: str, title: str, program: str, size: int) -> Case:
+def _latency(name: str, title: str, program: str, size: int, **parameters: int) -> Case:
     # aiofastnet's sock_* methods are not measured: they are those of a loop without transports.
     streams = program != "tcp.sock"
-    return Case(name, title, ROUND_TRIP, _echo(program, size), (*ECHO_REFERENCES, *BARE), streams=streams)
+    measure = _echo(program, size, **parameters)
+    return Case(name, title, ROUND_TRIP, measure, (*ECHO_REFERENCES, *BARE), streams=streams)
 
 
 def _tls_unavailable() -> str | None:
@@ -58,6 +60,13 @@ CASES = (
     _latency("tcp-streams-1k", "TCP echo, streams, 1 KiB, 1 connection", "tcp.streams", 1024),
     _latency("tcp-sock-64", "TCP echo, sock_recv and sock_sendall, 64 B, 1 connection", "tcp.sock", 64),
     _latency("tcp-sock-1k", "TCP echo, sock_recv and sock_sendall, 1 KiB, 1 connection", "tcp.sock", 1024),
+    _latency(
+        "tcp-sock-1k-of-256k",
+        "TCP echo, sock_recv of up to 256 KiB and sock_sendall, 1 KiB, 1 connection",
+        "tcp.sock",
+        1024,
+        receive=256 * 1024,
+    ),
     Case(
         "tcp-10-connections",
         "TCP echo, Protocol, 1 KiB, 10 connections",

@@ -93,12 +93,13 @@ async def streams(parameters: Mapping[str, Any]) -> None:
 
 
 async def sock(parameters: Mapping[str, Any]) -> None:
-    """Echo by loop.sock_recv and loop.sock_sendall."""
+    """Echo by loop.sock_recv and loop.sock_sendall. ``receive``: the most that a call asks for, in bytes."""
     loop = asyncio.get_running_loop()
+    most = parameters.get("receive", 65536)
 
     async def echo(connection: socket.socket) -> None:
         try:
-            while data := await loop.sock_recv(connection, 65536):
+            while data := await loop.sock_recv(connection, most):
                 await loop.sock_sendall(connection, data)
         except ConnectionError:
             pass
