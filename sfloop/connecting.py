@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import struct
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from sfloop.native.engine import stackstream
 from sfloop.native.engine.address import check_name, check_path
 from sfloop.native.engine.stackstream import StackStream
 from sfloop.sockets import SocketCalls
 from sfloop.transports.stacksocket import StackSocket
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 # Set within create_connection(), where what connects is the loop's to choose: a list for the stream of a stack's. The
 # program's own sock_connect() is about its own socket.
@@ -59,9 +63,9 @@ class Connections(SocketCalls):
             check_path(address)
         await super().sock_connect(sock, address)
 
-    async def create_datagram_endpoint(  # type: ignore[override]  # typeshed's TypeVar cannot be passed on
-        self, protocol_factory: Any, *addresses: Any, sock: socket.socket | None = None, **given: Any
-    ) -> Any:
+    async def create_datagram_endpoint(
+        self, protocol_factory: Callable[[], P], *addresses: Any, sock: socket.socket | None = None, **given: Any
+    ) -> tuple[asyncio.DatagramTransport, P]:
         """Create a datagram endpoint. As ``asyncio.loop.create_datagram_endpoint``, with ``sock`` of any type but
         SOCK_STREAM (new in Python 3.11.9 and 3.12.3) on every version."""
         if sock is None or sock.type in (socket.SOCK_DGRAM, socket.SOCK_STREAM):

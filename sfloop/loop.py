@@ -238,6 +238,9 @@ class Loop(Signals):
 
     async def create_unix_server(self, *args: Any, start_serving: bool = True, **kw: Any) -> Server:
         """Create an AF_UNIX server. As ``asyncio.loop.create_unix_server``."""
+        path = args[1] if len(args) > 1 else kw.get("path")
+        if path is not None:
+            address.check_path(os.fspath(path))
         server = Server.adopt(await super().create_unix_server(*args, start_serving=False, **kw))
         return await self._serve(server, None, start_serving)
 

@@ -113,6 +113,7 @@ def test_bad_spin(spin: str | float) -> None:
         ({"interface": "a" * 16}, ["interface='aaaaaaaaaaaaaaaa'", "1 to 15 bytes"]),
         ({"interface": "eth 0"}, ["interface='eth 0'", "white space"]),
         ({"interface": "a/b"}, ["interface='a/b'", "'/'"]),
+        ({"interface": "lo\0x"}, ["interface='lo\\x00x'", "name of a network interface"]),
         ({"cpu": -1}, ["cpu=-1", "0 to "]),
         ({"cpu": 1_000_000}, ["cpu=1000000", "0 to "]),
         ({"spin": "alway"}, ["spin='alway'", "did you mean 'always'?"]),

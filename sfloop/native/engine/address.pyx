@@ -152,7 +152,7 @@ def check_name(str label, value):
 
     :raises ValueError: it has a NUL.
     """
-    if (isinstance(value, str) and "\0" in value) or (isinstance(value, (bytes, bytearray)) and 0 in value):
+    if (isinstance(value, str) and "\0" in value) or (isinstance(value, (bytes, bytearray)) and b"\0" in value):
         raise ValueError(f"{label}={value!r}: embedded null character")
 
 
@@ -164,7 +164,7 @@ cpdef int check_path(path) except -1:
     if isinstance(path, str):
         wrong = "\0" in path and not path.startswith("\0")
     else:
-        wrong = isinstance(path, (bytes, bytearray)) and 0 in path and path[0] != 0
+        wrong = isinstance(path, (bytes, bytearray)) and b"\0" in path and not path.startswith(b"\0")
     if wrong:
         raise ValueError(f"path={path!r}: embedded null byte")
     return 0
@@ -179,19 +179,29 @@ cdef uint32_t hash_of(const sockaddr *address, socklen_t length) noexcept:
     return h ^ (h >> 15)
 
 
-cdef bint is_plain(object address):
-    """A tuple of a str and ints, of exactly these types. Others may be equal to them, and are still wrong, as 80.0 for 80,
-    or have a meaning of their own; the socket module judges them. So is a host with a NUL, at which C's functions end."""
+cdef tuple plain(object address):
+    """The tuple as one of a str and ints of exactly these types. None: it is for the socket module to judge.
+
+    A value of another type may be equal to a right one and still be wrong, as 80.0 is. A host with a NUL is none, although
+    C's functions would take what stands before it.
+    """
     cdef Py_ssize_t i, n
-    if type(address) is not tuple:
-        return False
+    cdef bint exact = type(address) is tuple
+    if not exact and not isinstance(address, tuple):
+        return None
     n = len(<tuple>address)
-    if not 2 <= n <= 4 or type((<tuple>address)[0]) is not str or not (<str>(<tuple>address)[0]).isascii():
-        return False
+    if not 2 <= n <= 4 or not isinstance((<tuple>address)[0], str):
+        return None
+    exact = exact and type((<tuple>address)[0]) is str
     for i in range(1, n):
         if type((<tuple>address)[i]) is not int:
-            return False
-    return "\0" not in <str>(<tuple>address)[0]
+            if not isinstance((<tuple>address)[i], int):
+                return None
+            exact = False
+    if not exact:
+        address = (str.__str__((<tuple>address)[0]), *[int.__int__((<tuple>address)[i]) for i in range(1, n)])
+    host = <str>(<tuple>address)[0]
+    return <tuple>address if host.isascii() and "\0" not in host else None
 
 
 cdef bytes encode_v4(tuple address):
@@ -247,24 +257,26 @@ cdef class AddressBook:
         return result
 
     cdef const sockaddr *encode(self, object address, int family, socklen_t *length) except? NULL:
-        cdef bytes raw = None
+        cdef bytes raw
+        cdef tuple key
         if address is self.last_given:
             raw = self.last_encoded
-        elif is_plain(address):
-            raw = self.encoded.get(address)
+        else:
+            key = plain(address)
+            if key is None:
+                return NULL
+            raw = self.encoded.get(key)
             if raw is None:
-                if family == AF_INET and len(address) == 2:
-                    raw = encode_v4(address)
-                elif family == AF_INET6 and 2 <= len(address) <= 4:
-                    raw = encode_v6(address)
+                if family == AF_INET and len(key) == 2:
+                    raw = encode_v4(key)
+                elif family == AF_INET6:
+                    raw = encode_v6(key)
                 if raw is None:
                     return NULL
                 if len(self.encoded) >= ENCODED_MAX:
                     self.encoded.clear()
-                self.encoded[address] = raw
+                self.encoded[key] = raw
             self.last_given = address
             self.last_encoded = raw
-        if raw is None:
-            return NULL
         length[0] = <socklen_t>PyBytes_GET_SIZE(raw)
         return <const sockaddr *>PyBytes_AS_STRING(raw)

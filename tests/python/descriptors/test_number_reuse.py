@@ -1,7 +1,7 @@
 """A descriptor is closed while something waits for it, and its number is used again.
 
-Whatever has waited for the old file neither takes anything of the new one nor is run for it, and its cancellation changes
-nothing for the new owner. The old call waits for ever, as on asyncio, or fails.
+A call that waited for the old file takes nothing of the new one, and a callback is not run for it. Its cancellation
+changes nothing for the new owner. The old call waits for ever, as on asyncio, or fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 from harness.observed import Run
 from harness.recording import Recorder
 
-pytestmark = pytest.mark.sfloop_only("asyncio raises FileNotFoundError or reports a RuntimeError in many of these cases")
+pytestmark = pytest.mark.sfloop_only("asyncio raises FileNotFoundError or reports a RuntimeError in many of them")
 
 Loop = Any
 HELLO = b"for the new owner"
@@ -405,7 +405,7 @@ def test_a_call_on_a_socket_that_lives_on_as_a_duplicate_fails(run: Run) -> None
 
 
 def test_a_set_made_anew_does_not_watch_the_new_owner(run: Run) -> None:
-    """The loop sets up its epoll set again, by number, when a duplicate keeps a file open whose descriptor was closed."""
+    """A duplicate keeps a file open whose descriptor was closed: the loop sets up its epoll set again, by number."""
 
     async def main() -> None:
         loop: Loop = asyncio.get_running_loop()
