@@ -59,8 +59,7 @@ class Connections(SocketCalls):
             if stream is not None:
                 opened.append(stream)
                 return
-        if sock.family == socket.AF_UNIX:
-            check_path(address)
+        check_path(address)
         await super().sock_connect(sock, address)
 
     async def create_datagram_endpoint(

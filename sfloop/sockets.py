@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from sfloop.nesting import NestedRuns
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
 
 class SocketCalls(NestedRuns):
@@ -74,6 +74,5 @@ class SocketCalls(NestedRuns):
 
         async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
             """Send a datagram to address. As ``asyncio.loop.sock_sendto``."""
-            if sock.family == socket.AF_UNIX:
-                check_path(address)
+            check_path(address)
             return await super().sock_sendto(sock, data, address)

@@ -157,7 +157,8 @@ def check_name(str label, value):
 
 
 cpdef int check_path(path) except -1:
-    """For the address of an AF_UNIX socket. With a NUL at the beginning it is one of the abstract namespace, where each counts.
+    """For an address of any family: those of AF_UNIX are a string or bytes. With a NUL at the beginning it is one of the abstract
+    namespace, where each counts.
 
     :raises ValueError: it has a NUL elsewhere.
     """

@@ -10,6 +10,7 @@ longer has that number in its set, and says so when the interest of a watch is c
 makes such a change first, so it drops what has waited for the old file.
 """
 
+import _socket as c_socket
 import socket
 import weakref
 
@@ -34,6 +35,9 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
 
 cdef object _socket = socket.socket
+# As plain integers: socket.socket makes members of an enumeration of them, which takes longer than all else here.
+cdef object type_of = c_socket.socket.type.__get__
+cdef object family_of = c_socket.socket.family.__get__
 cdef int STREAM = socket.SOCK_STREAM, DATAGRAM = socket.SOCK_DGRAM
 cdef int AF_INET = socket.AF_INET, AF_INET6 = socket.AF_INET6
 cdef object reference = weakref.ref
@@ -400,7 +404,7 @@ cdef class WatchingCore(LoopCore):
         return watch
 
     cdef int own(self, Watch watch, object sock) except -1:
-        kind, family = sock.type, sock.family
+        cdef int kind = type_of(sock), family = family_of(sock)
         watch.owner = reference(sock, watch.owner_gone)
         watch.owned = <PyObject *>sock
         watch.stream = kind == STREAM

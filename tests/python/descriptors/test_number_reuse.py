@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from harness.loops import until
 from harness.observed import Run
 from harness.recording import Recorder
 
@@ -228,7 +229,7 @@ async def new_transport(loop: Loop, number: int) -> None:
     a, b = new_pair(number)
     transport, protocol = await loop.create_connection(Recorder, sock=a)
     b.send(HELLO)
-    await asyncio.sleep(0.005)
+    await until(lambda: len(protocol.data) >= len(HELLO))
     assert bytes(protocol.data) == HELLO
     transport.write(b"answer")
     assert b.recv(100) == b"answer"
@@ -252,7 +253,7 @@ async def new_datagram_transport(loop: Loop, number: int) -> None:
     transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=a)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as b:
         b.sendto(HELLO, address)
-    await asyncio.sleep(0.005)
+    await until(lambda: bool(protocol.received))
     assert protocol.received == [HELLO]
     transport.close()
     await asyncio.sleep(0)
@@ -269,7 +270,7 @@ async def new_server(loop: Loop, number: int) -> None:
     server = await loop.create_server(factory, sock=listener)
     with socket.create_connection(server.sockets[0].getsockname()) as b:
         b.send(HELLO)
-        await asyncio.sleep(0.005)
+        await until(lambda: any(protocol.data for protocol in made))
         assert [bytes(protocol.data) for protocol in made] == [HELLO]
     await made[0].lost
     server.close()
@@ -287,7 +288,7 @@ async def new_pipe(loop: Loop, number: int) -> None:
         os.close(r)
     transport, protocol = await loop.connect_read_pipe(PipeReader, os.fdopen(number, "rb", 0))
     os.write(w, HELLO)
-    await asyncio.sleep(0.005)
+    await until(lambda: len(protocol.data) >= len(HELLO))
     assert bytes(protocol.data) == HELLO
     transport.close()
     os.close(w)
@@ -310,7 +311,7 @@ async def new_eventfd(loop: Loop, number: int) -> None:
     counts: list[int] = []
     loop.add_reader(number, lambda: counts.append(os.eventfd_read(number)))
     os.eventfd_write(number, 7)
-    await asyncio.sleep(0.005)
+    await until(lambda: bool(counts))
     assert counts == [7]
     assert loop.remove_reader(number)
     os.close(number)
