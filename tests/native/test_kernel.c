@@ -150,6 +150,59 @@ static void test_rebuild_drops_what_is_gone(void)
     close(other[1]);
 }
 
+/* The program has closed a watched descriptor, and another file has its number: the number's old watch must not get it. */
+static void test_a_number_that_is_used_again(void)
+{
+    struct sf_event ev[16];
+    struct sf_sock *old, *new;
+    int fd[2], other[2];
+
+    pair(SOCK_STREAM, fd);
+    pair(SOCK_STREAM, other);
+    old = adopt(fd[0], SF_KIND_WATCH, 1, 1);
+    CHECK(stack->ops->interest(old, SF_READABLE) == 0);
+    CHECK(stack->ops->interest(old, SF_READABLE) == 0); /* the same again: its file is there */
+    CHECK(dup2(other[0], fd[0]) == fd[0]);
+    CHECK(write(other[1], "x", 1) == 1);
+    CHECK(stack->ops->interest(old, SF_READABLE | SF_WRITABLE) == -ENOENT);
+    CHECK(stack->ops->interest(old, SF_READABLE) == -ENOENT);
+    CHECK(poll_once(ev) == 0);
+    CHECK(stack->ops->rebuild(stack) == 0);
+    CHECK(poll_once(ev) == 0);
+    stack->ops->release(old);
+    new = adopt(fd[0], SF_KIND_WATCH, 2, 1);
+    CHECK(stack->ops->interest(new, SF_READABLE) == 0);
+    CHECK(poll_once(ev) == 1 && ev[0].slot == 2 && ev[0].what == SF_READABLE);
+    stack->ops->release(new);
+    close(fd[0]);
+    close(fd[1]);
+    close(other[0]);
+    close(other[1]);
+}
+
+static void test_a_message_into_pieces(void)
+{
+    char first[4] = "", second[4] = "";
+    struct iovec iov[2] = {{first, 4}, {second, 4}};
+    struct sockaddr_storage from;
+    socklen_t len = sizeof(from);
+    struct sf_sock *sock;
+    int fd[2];
+
+    pair(SOCK_DGRAM, fd);
+    sock = adopt(fd[0], SF_KIND_WATCH, 1, 1);
+    CHECK(stack->ops->recv_from(sock, iov, 2, (struct sockaddr *)&from, &len) == -EAGAIN);
+    CHECK(send(fd[1], "12345", 5, 0) == 5 && send(fd[1], "abcdefghi", 9, 0) == 9);
+    CHECK(stack->ops->recv_from(sock, iov, 2, (struct sockaddr *)&from, &len) == 5);
+    CHECK(len == 0); /* a socketpair has no names */
+    CHECK(memcmp(first, "1234", 4) == 0 && second[0] == '5');
+    CHECK(stack->ops->recv_from(sock, iov, 2, NULL, NULL) == 8);
+    CHECK(memcmp(first, "abcd", 4) == 0 && memcmp(second, "efgh", 4) == 0);
+    stack->ops->release(sock);
+    close(fd[0]);
+    close(fd[1]);
+}
+
 static void test_wait_is_never_early(void)
 {
     struct sf_event ev[16];
@@ -195,6 +248,8 @@ int main(void)
     test_stream_bytes();
     test_datagram_batches();
     test_rebuild_drops_what_is_gone();
+    test_a_number_that_is_used_again();
+    test_a_message_into_pieces();
     test_wait_is_never_early();
     test_accept();
     stack->ops->destroy(stack);
