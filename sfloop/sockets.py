@@ -9,7 +9,6 @@ from sfloop.native.engine.address import check_path
 from sfloop.nesting import NestedRuns
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
 
 
@@ -52,10 +51,6 @@ class SocketCalls(NestedRuns):
         if sent is None:
             return await super().sock_sendall(sock, data)
         return await super().sock_sendall(sock, memoryview(data).cast("B")[sent:])
-
-    def _sock_accept(self, fut: asyncio.Future[Any], sock: socket.socket) -> None:
-        if not fut.done():  # else it was cancelled in this turn: asyncio would accept the connection and lose it
-            super()._sock_accept(fut, sock)
 
     if sys.version_info >= (3, 11):
 
