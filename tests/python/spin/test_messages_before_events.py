@@ -198,17 +198,17 @@ def test_an_interrupt_loses_no_message(loop: sfloop.Loop, kind: str) -> None:
         thread = threading.Thread(target=work, args=(far,))
         thread.start()
         interrupts = 0
-        while not done.is_set():
+        while not done.is_set() or interrupts < 3:
             timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt):  # which may come before the loop runs, or after
+                timer.start()
                 loop.run_until_complete(asyncio.sleep(1))
+                timer.join()
             interrupts += 1
             timer.join()
         thread.join()
         protocol.transport.abort()
         loop.run_until_complete(protocol.lost)
-    assert interrupts > 1
     cut = interrupts  # an interrupt in data_received, before it has noted the message
     numbers = [int(data) for data in protocol.got]
     assert numbers == sorted(set(numbers)) and len(numbers) >= 300 - cut
