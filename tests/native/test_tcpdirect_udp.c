@@ -2,6 +2,10 @@
 #define _GNU_SOURCE
 #include "tcpdirect_ends.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
+
 static struct sf_sock *adopt(int fd)
 {
     struct sf_sock *sock = NULL;
@@ -176,6 +180,38 @@ static void test_full_table_is_the_kernels(void)
     }
 }
 
+/* In a forked child the kernel's sockets still wake a sleep, by an epoll set that is not the parent's. */
+static void test_fork(void)
+{
+    int fd = kernel_socket(SOCK_DGRAM, "127.0.0.1", 0), peer = kernel_socket(SOCK_DGRAM, "127.0.0.1", 0), before = -1, status;
+    struct sf_sock *sock = adopt(fd);
+    struct sockaddr_in to = name_of(fd);
+    pid_t child;
+
+    stack->ops->arm(stack, &before);
+    stack->ops->disarm(stack);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        struct pollfd p = {.events = POLLIN};
+        struct sf_datagram got[64];
+
+        CHECK(stack->ops->rebuild(stack) == 0);
+        CHECK(stack->ops->recv_batch(sock, got, 64) == -EAGAIN);
+        for (int i = 0; i < 50 && stack->ops->arm(stack, &p.fd) == -EAGAIN; i++)
+            turn_for(SF_MS);
+        CHECK(fcntl(before, F_GETFD) < 0 || p.fd == before); /* the parent's set is closed */
+        CHECK(poll(&p, 1, 0) == 0);
+        CHECK(sendto(peer, "wake", 4, 0, (struct sockaddr *)&to, sizeof(to)) == 4);
+        CHECK(poll(&p, 1, 1000) == 1);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    stack->ops->release(sock);
+    close(fd);
+    close(peer);
+}
+
 int main(int argc, char **argv)
 {
     zf_library_open(argc > 1 ? argv[1] : "libonload_zf.so");
@@ -187,6 +223,7 @@ int main(int argc, char **argv)
     test_many_destinations();
     test_elsewhere_goes_by_the_kernel();
     test_full_table_is_the_kernels();
+    test_fork();
     stack->ops->destroy(stack);
     return 0;
 }

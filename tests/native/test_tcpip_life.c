@@ -70,6 +70,48 @@ static void test_close_under_traffic(void)
     end();
 }
 
+/* A side socket's descriptor is closed while a duplicate lives on, and its socket is released: each look at the kernel finds a
+ * stale event, and after 16 of them the set of side sockets is made anew. The other sockets must go on receiving by it, awake and
+ * asleep. */
+static void test_stale_side_events(void)
+{
+    struct sf_event events[16];
+    struct sf_datagram out[64];
+    int gone_fd = udp_socket(A_ADDR, 0), stays_fd = udp_socket(A_ADDR, 0), plain = udp_socket("127.0.0.1", 0), duplicate;
+    struct sockaddr_in gone_name = name_of(gone_fd);
+    struct pollfd p = {.events = POLLIN};
+    struct sf_sock *gone, *stays;
+
+    begin(0);
+    gone = adopt(a, gone_fd, 1);
+    stays = adopt(a, stays_fd, 2);
+    CHECK(receive(stays, out) == -EAGAIN);
+    duplicate = dup(gone_fd);
+    close(gone_fd);
+    a->ops->release(gone);
+    CHECK(sendto(plain, "x", 1, 0, (struct sockaddr *)&gone_name, sizeof(gone_name)) == 1);
+    for (int i = 0; i < 40; i++)
+        CHECK(poll_late(a, events) == 0);
+    CHECK(counter(a, "side_stale") == 16);
+    connect_to(plain, name_of(stays_fd));
+    CHECK(send(plain, "fresh", 5, 0) == 5);
+    CHECK(poll_late(a, events) == 1 && events[0].slot == 2);
+    CHECK(receive(stays, out) == 1 && out[0].len == 5 && !memcmp(out[0].data, "fresh", 5));
+    CHECK(receive(stays, out) == -EAGAIN);
+    while (a->ops->arm(a, &p.fd) == -EAGAIN)
+        poll_late(a, events);
+    CHECK(poll(&p, 1, 0) == 0);
+    CHECK(send(plain, "asleep", 6, 0) == 6);
+    CHECK(poll(&p, 1, 1000) == 1);
+    a->ops->disarm(a);
+    CHECK(poll_late(a, events) == 1 && receive(stays, out) == 1);
+    a->ops->release(stays);
+    close(duplicate);
+    close(stays_fd);
+    close(plain);
+    end();
+}
+
 static void test_sleep(void)
 {
     struct sf_event events[16];
@@ -241,6 +283,7 @@ int main(void)
     clock_now = sf_now();
     test_what_is_refused();
     test_close_under_traffic();
+    test_stale_side_events();
     test_sleep();
     test_fork();
     test_other_side_goes_and_comes();

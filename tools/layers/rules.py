@@ -24,11 +24,11 @@ class Breach:
 #: Folder under sfloop/native → what its C may include: a header of include/sf, or another folder's headers.
 C_LAYERS: dict[str, frozenset[str]] = {
     "wire": frozenset({"base.h"}),
-    "drivers": frozenset({"base.h", "driver.h"}),
-    "tcpip": frozenset({"base.h", "driver.h", "wire"}),
+    "drivers": frozenset({"base.h", "driver.h", "epoll.h"}),
+    "tcpip": frozenset({"base.h", "driver.h", "epoll.h", "wire"}),
     "vendor": frozenset({"base.h", "driver.h"}),
-    "frames": frozenset({"base.h", "driver.h", "stack.h"}),
-    "stacks": frozenset({"base.h", "stack.h", "tcpip", "vendor"}),
+    "frames": frozenset({"base.h", "driver.h", "epoll.h", "stack.h"}),
+    "stacks": frozenset({"base.h", "epoll.h", "stack.h", "tcpip", "vendor"}),
     "engine": frozenset({"base.h", "stack.h", "engine.h"}),
     "measure": frozenset({"base.h", "stack.h", "measure.h"}),
 }
@@ -37,6 +37,7 @@ C_LAYERS: dict[str, frozenset[str]] = {
 SEAM_HEADERS: dict[str, frozenset[str]] = {
     "base.h": frozenset(),
     "driver.h": frozenset({"base.h"}),
+    "epoll.h": frozenset(),
     "stack.h": frozenset({"base.h"}),
     "engine.h": frozenset({"base.h", "stack.h"}),
     "measure.h": frozenset({"stack.h"}),

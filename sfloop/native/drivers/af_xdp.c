@@ -7,12 +7,12 @@
 #define _GNU_SOURCE 1
 #include "af_xdp_driver.h"
 #include "driver_util.h"
+#include "sf/epoll.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #ifndef SOL_XDP
@@ -210,9 +210,7 @@ static void read_interface_again(struct af_xdp *x)
 
 static int watch(const struct af_xdp *x, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN};
-
-    return epoll_ctl(x->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+    return sf_epoll_add(x->epoll, fd, EPOLLIN, 0);
 }
 
 static void follow_queues(struct af_xdp *x)

@@ -2,10 +2,10 @@
 #include "af_xdp_monitor.h"
 
 #include "netlink_query.h"
+#include "sf/epoll.h"
 
 #include <errno.h>
 #include <linux/genetlink.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,9 +35,7 @@ static int listen_to(int protocol, uint32_t group)
 
 static int watch(const struct sf_af_xdp_monitor *monitor, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-
-    return epoll_ctl(monitor->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+    return sf_epoll_add(monitor->epoll, fd, EPOLLIN, (uint64_t)fd);
 }
 
 int sf_af_xdp_monitor_open(struct sf_af_xdp_monitor *monitor)
@@ -92,7 +90,7 @@ bool sf_af_xdp_monitor_changed(struct sf_af_xdp_monitor *monitor)
     int n = epoll_wait(monitor->epoll, events, 2, 0);
 
     for (int i = 0; i < n; i++)
-        read_empty(events[i].data.fd);
+        read_empty((int)events[i].data.u64);
     if (n <= 0 && (monitor->due == SF_NEVER || sf_now() < monitor->due))
         return false;
     monitor->due = SF_NEVER;

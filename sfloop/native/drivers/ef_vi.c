@@ -5,10 +5,10 @@
  */
 #define _GNU_SOURCE
 #include "ef_vi_driver.h"
+#include "sf/epoll.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -325,11 +325,9 @@ static const struct sf_driver_fast ef_vi_fast = {
 
 static int open_descriptors(struct efvi *d, char *message)
 {
-    struct epoll_event ev = {.events = EPOLLIN};
-
     d->epoll = epoll_create1(EPOLL_CLOEXEC);
     d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (d->epoll < 0 || d->timer < 0 || epoll_ctl(d->epoll, EPOLL_CTL_ADD, d->timer, &ev) < 0)
+    if (d->epoll < 0 || d->timer < 0 || sf_epoll_add(d->epoll, d->timer, EPOLLIN, 0) < 0)
         return efvi_fail(message, -errno, "ef_vi: no descriptor to sleep on: %s", strerror(errno));
     return 0;
 }

@@ -1,12 +1,12 @@
 /* Making a VI and taking it down, and saying in words what stood in the way. Follows Onload's etherfabric/vi.h and pd.h. */
 #define _GNU_SOURCE
 #include "ef_vi_driver.h"
+#include "sf/epoll.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -323,11 +323,9 @@ static void open_receiving(struct efvi *d)
 
 static int watch(struct efvi *d, char *message)
 {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLET}; /* ef_vi_disarm() */
+    int rc = sf_epoll_add(d->epoll, d->handle, EPOLLIN | EPOLLET, 0); /* ef_vi_disarm() */
 
-    if (epoll_ctl(d->epoll, EPOLL_CTL_ADD, d->handle, &ev) < 0)
-        return efvi_fail(message, -errno, "ef_vi: the driver's descriptor cannot be waited for: %s", strerror(errno));
-    return 0;
+    return rc < 0 ? efvi_fail(message, rc, "ef_vi: the driver's descriptor cannot be waited for: %s", strerror(-rc)) : 0;
 }
 
 static int set_up(struct efvi *d, char *message)

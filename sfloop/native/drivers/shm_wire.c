@@ -2,12 +2,12 @@
 #include "shm_wire.h"
 
 #include "driver_util.h"
+#include "sf/epoll.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -273,13 +273,6 @@ static int check_address(struct shm_wire *wire, uint32_t addr, char *message)
                   wire->path, byte[0], byte[1], byte[2], byte[3]);
 }
 
-static int watch(struct shm_wire *wire)
-{
-    struct epoll_event ev = {.events = EPOLLIN};
-
-    return epoll_ctl(wire->epoll, EPOLL_CTL_ADD, wire->wake_own, &ev) < 0 ? -errno : 0;
-}
-
 /* Who sees our FIFO's writer alive may read our address, so that is written first. And who sees the generation looks for the writer,
  * once: that is written last. */
 static int open_wakeups(struct shm_wire *wire, uint32_t addr, char *message)
@@ -290,7 +283,7 @@ static int open_wakeups(struct shm_wire *wire, uint32_t addr, char *message)
     if (wire->wake_own < 0)
         return wire->wake_own;
     wire->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (wire->epoll < 0 || watch(wire) < 0)
+    if (wire->epoll < 0 || sf_epoll_add(wire->epoll, wire->wake_own, EPOLLIN, 0) < 0)
         return refuse(message, -errno, "shm: epoll: %s", strerror(errno));
     atomic_store(&side->addr, addr);
     atomic_store(&side->pid, (uint32_t)wire->owner);
@@ -388,7 +381,7 @@ static void rearm_after_hangup(struct shm_wire *wire)
         return; /* out of descriptors: the old one still works, but wakes us too often */
     close(wire->wake_own);
     wire->wake_own = fd;
-    watch(wire);
+    sf_epoll_add(wire->epoll, wire->wake_own, EPOLLIN, 0);
 }
 
 bool sf_shm_peer_lives(struct shm_wire *wire)

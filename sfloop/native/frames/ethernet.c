@@ -7,12 +7,12 @@
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
+#include "sf/epoll.h"
 #include "sf/stack.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #define BURST 64
@@ -189,7 +189,6 @@ static sf_ns ethernet_poll_at(struct sf_stack *stack, sf_ns now)
 static int ethernet_arm(struct sf_stack *stack, int *fd)
 {
     struct ethernet_stack *e = stack_of(stack);
-    struct epoll_event ev = {.events = EPOLLIN};
     int driver_fd = -1, rc;
 
     *fd = e->epoll_fd;
@@ -207,7 +206,7 @@ static int ethernet_arm(struct sf_stack *stack, int *fd)
     if (e->driver_fd >= 0 || driver_fd < 0)
         return 0;
     e->driver_fd = driver_fd;
-    return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, driver_fd, &ev) < 0 ? -errno : 0;
+    return sf_epoll_add(e->epoll_fd, driver_fd, EPOLLIN, 0);
 }
 
 static void ethernet_disarm(struct sf_stack *stack)

@@ -7,12 +7,12 @@
  */
 #define _GNU_SOURCE
 #include "kernel_sleep.h"
+#include "sf/epoll.h"
 #include "sf/stack.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #define STREAM_SCRATCH (256 * 1024)
@@ -69,9 +69,14 @@ static inline struct kernel_sock *sock_of(struct sf_sock *sock)
     return (struct kernel_sock *)sock;
 }
 
+static uint64_t tag_of(uint32_t slot, uint32_t generation)
+{
+    return (uint64_t)generation << 32 | slot;
+}
+
 static uint64_t epoll_data(const struct kernel_sock *s)
 {
-    return (uint64_t)s->base.generation << 32 | s->base.slot;
+    return tag_of(s->base.slot, s->base.generation);
 }
 
 static uint32_t epoll_bits(uint32_t interest)
@@ -142,29 +147,18 @@ static int kernel_wait(struct sf_stack *stack, sf_ns timeout, struct sf_event *o
 
 static int kernel_wait_on(struct sf_stack *stack, int fd, uint32_t slot, uint32_t generation)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)generation << 32 | slot};
-
-    return epoll_ctl(stack_of(stack)->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+    return sf_epoll_add(stack_of(stack)->epoll_fd, fd, EPOLLIN, tag_of(slot, generation));
 }
 
 /* ---- sockets ---- */
 
-/* The descriptor may have been closed and its number reused behind our back, so what we believe to be in the set need not
- * be: ADD and MOD each fall back to the other. Not for a watched descriptor, which the program may close at any time:
- * -ENOENT tells its owner that the number belongs to another file, for which nobody has waited yet. */
-static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, int op, uint32_t interest)
+/* The program may close a watched descriptor at any time: -ENOENT tells its owner that the number belongs to another file, for which
+ * nobody has waited yet. So a watched descriptor is not added where it was believed to be in the set. */
+static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, bool added, uint32_t interest)
 {
-    struct epoll_event ev = {.events = epoll_bits(interest), .data.u64 = epoll_data(s)};
-
-    if (epoll_ctl(k->epoll_fd, op, s->fd, &ev) == 0)
-        return 0;
-    if (op == EPOLL_CTL_ADD && errno == EEXIST)
-        op = EPOLL_CTL_MOD;
-    else if (op == EPOLL_CTL_MOD && errno == ENOENT && s->kind != SF_KIND_WATCH)
-        op = EPOLL_CTL_ADD;
-    else
-        return -errno;
-    return epoll_ctl(k->epoll_fd, op, s->fd, &ev) < 0 ? -errno : 0;
+    if (added && s->kind == SF_KIND_WATCH)
+        return sf_epoll_change(k->epoll_fd, s->fd, epoll_bits(interest), epoll_data(s));
+    return sf_epoll_set(k->epoll_fd, s->fd, epoll_bits(interest), epoll_data(s), added);
 }
 
 static int kernel_interest(struct sf_sock *sock, uint32_t what)
@@ -175,9 +169,9 @@ static int kernel_interest(struct sf_sock *sock, uint32_t what)
 
     if (!what) {
         if (s->interest)
-            epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* fails only if it is gone already */
+            sf_epoll_remove(k->epoll_fd, s->fd);
     } else {
-        rc = epoll_set(k, s, s->interest ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, what);
+        rc = epoll_set(k, s, s->interest != 0, what);
     }
     sock->stack->touched = true;
     if (rc == 0)
@@ -473,10 +467,9 @@ static ssize_t kernel_send_to(struct sf_sock *sock, const void *data, size_t len
 static void find_gone(struct kernel_stack *k)
 {
     for (struct kernel_sock *s = k->socks; s; s = s->next) {
-        struct epoll_event ev = {.events = epoll_bits(s->interest), .data.u64 = epoll_data(s)};
 
         s->gone = s->kind == SF_KIND_WATCH && k->owner == getpid() && s->interest &&
-                  epoll_ctl(k->epoll_fd, EPOLL_CTL_MOD, s->fd, &ev) < 0;
+                  sf_epoll_change(k->epoll_fd, s->fd, epoll_bits(s->interest), epoll_data(s)) < 0;
     }
 }
 
@@ -493,7 +486,7 @@ static int kernel_rebuild(struct sf_stack *stack)
     k->owner = getpid();
     for (struct kernel_sock *s = k->socks; s; s = s->next)
         if (s->interest && !s->gone)
-            epoll_set(k, s, EPOLL_CTL_ADD, s->interest); /* fails for a descriptor that was closed: it stays out */
+            epoll_set(k, s, false, s->interest); /* fails for a descriptor that was closed: it stays out */
     return 0;
 }
 

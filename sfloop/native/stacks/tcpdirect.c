@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "tcpdirect.h"
+#include "sf/epoll.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,14 +94,16 @@ static sf_ns td_poll_at(struct sf_stack *stack, sf_ns now)
 
 static int watch_zf(struct td_stack *t, bool on)
 {
-    struct epoll_event event = {.events = EPOLLIN};
+    int rc = 0;
 
     if (t->zf_fd < 0 || t->zf_fd_watched == on)
         return 0;
-    if (epoll_ctl(t->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, t->zf_fd, &event) < 0)
-        return -errno;
-    t->zf_fd_watched = on;
-    return 0;
+    if (on)
+        rc = sf_epoll_add(t->epoll_fd, t->zf_fd, EPOLLIN, 0);
+    else
+        sf_epoll_remove(t->epoll_fd, t->zf_fd);
+    t->zf_fd_watched = on && rc == 0;
+    return rc;
 }
 
 /*
@@ -177,10 +180,21 @@ static int no_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len
 
 /* ---- life ---- */
 
-/* In a forked child: the zf_stack is the parent's, and what the two share would be ruined by both using it. */
+static int open_epoll(struct td_stack *t)
+{
+    int fd = -1;
+
+    t->side->ops->arm(t->side, &fd);
+    t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return t->epoll_fd < 0 ? -errno : sf_epoll_add(t->epoll_fd, fd, EPOLLIN, 0);
+}
+
+/* In a forked child: the zf_stack and the epoll set are the parent's. The child does not touch them, because the parent would see
+ * the change. */
 static int td_rebuild(struct sf_stack *stack)
 {
     struct td_stack *t = td_of(stack);
+    int rc = t->side->ops->rebuild(t->side);
 
     t->dead = true;
     for (struct td_link *link = t->all.next; link != &t->all; link = link->next) {
@@ -189,11 +203,9 @@ static int td_rebuild(struct sf_stack *stack)
         if (s->kind == SF_KIND_STREAM)
             td_raise(s, SF_READABLE | SF_WRITABLE);
     }
-    if (t->zf_fd_watched) {
-        epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, t->zf_fd, NULL);
-        t->zf_fd_watched = false;
-    }
-    return t->side->ops->rebuild(t->side);
+    close(t->epoll_fd);
+    t->zf_fd_watched = false;
+    return rc < 0 ? rc : open_epoll(t);
 }
 
 /* What was sent and what is closing goes on only while the reactor is called: until nothing is left to say, or too long. */
@@ -303,21 +315,13 @@ static const struct sf_stack_ops tcpdirect_ops = {
     .want_timestamps = td_want_timestamps,
 };
 
-static int open_epoll(struct td_stack *t)
+/* The vendor's software NIC has no descriptor to wake by, and gives one that cannot be waited for, or an error. */
+static void open_waitable(struct td_stack *t)
 {
-    struct epoll_event event = {.events = EPOLLIN};
-    int fd = -1;
-
-    t->side->ops->arm(t->side, &fd);
-    t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (t->epoll_fd < 0 || epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-        return -errno;
-    /* The vendor's software NIC has no descriptor to wake by, and gives one that cannot be waited for, or an error. */
     if (t->zf.zf_waitable_fd_get(t->zs, &t->zf_fd) < 0)
         t->zf_fd = -1;
     if (t->zf_fd >= 0 && t->zf.zf_waitable_fd_prime(t->zs) < 0)
         t->zf_fd = -1;
-    return 0;
 }
 
 static int start(struct td_stack *t, const struct sf_tcpdirect_config *config, char *message)
@@ -336,6 +340,7 @@ static int start(struct td_stack *t, const struct sf_tcpdirect_config *config, c
         strcpy(message, "no descriptor could be opened for routes or for waking up");
         return rc;
     }
+    open_waitable(t);
     rc = t->zf.zf_muxer_alloc(t->zs, &t->muxer);
     if (rc < 0)
         strcpy(message, "zf_muxer_alloc() failed");

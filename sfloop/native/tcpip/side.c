@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -49,26 +48,9 @@ void sf_sides_close(struct sf_sides *sides)
 
 /* ---- who has something ---- */
 
-/* As in the kernel stack: the descriptor may have been closed and its number reused behind our back, so what we believe to
- * be in the set need not be. */
-static int set_watch(struct sf_udp_socket *s, int op, uint32_t bits)
-{
-    struct sf_tcpip *t = s->tcpip;
-    struct epoll_event ev = {.events = bits, .data.u64 = (uint64_t)t->generations[s->id] << 32 | s->id};
-
-    if (epoll_ctl(t->sides.epoll_fd, op, s->fd, &ev) == 0)
-        return 0;
-    if (op == EPOLL_CTL_ADD && errno == EEXIST)
-        op = EPOLL_CTL_MOD;
-    else if (op == EPOLL_CTL_MOD && errno == ENOENT)
-        op = EPOLL_CTL_ADD;
-    else
-        return -errno;
-    return epoll_ctl(t->sides.epoll_fd, op, s->fd, &ev) < 0 ? -errno : 0;
-}
-
 int sf_side_watch(struct sf_udp_socket *s)
 {
+    const struct sf_tcpip *t = s->tcpip;
     uint32_t bits = (s->interest & SF_UDP_READABLE ? (uint32_t)EPOLLIN : 0) |
                     (s->interest & SF_UDP_WRITABLE && s->blocked_by_side ? (uint32_t)EPOLLOUT : 0);
     int rc = 0;
@@ -76,9 +58,9 @@ int sf_side_watch(struct sf_udp_socket *s)
     if (bits == s->side_watched)
         return 0;
     if (!bits)
-        epoll_ctl(s->tcpip->sides.epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* fails only if it is gone already */
+        sf_epoll_remove(t->sides.epoll_fd, s->fd);
     else
-        rc = set_watch(s, s->side_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, bits);
+        rc = sf_epoll_set(t->sides.epoll_fd, s->fd, bits, (uint64_t)t->generations[s->id] << 32 | s->id, s->side_watched != 0);
     if (rc == 0)
         s->side_watched = bits;
     return rc;
@@ -121,16 +103,16 @@ void sf_sides_poll(struct sf_tcpip *t)
 
 int sf_sides_rebuild(struct sf_tcpip *t)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.fd = -1};
-    int fd = epoll_create1(EPOLL_CLOEXEC);
+    int fd = epoll_create1(EPOLL_CLOEXEC), rc;
 
     if (fd < 0)
         return -errno;
-    if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+    rc = sf_tcpip_watch(t, fd, SF_WAKE_SIDES);
+    if (rc < 0) {
         close(fd);
-        return -errno;
+        return rc;
     }
-    close(t->sides.epoll_fd); /* which takes it out of the outer set, too */
+    close(t->sides.epoll_fd); /* which removes it from the outer set, too */
     t->sides.epoll_fd = fd;
     for (uint32_t i = 0; i < t->n_sockets; i++) {
         if (!t->sockets[i])

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <linux/icmp.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,14 +35,13 @@ int sf_tcp_icmp_open(struct sf_tcpip *t)
 /* What has come before there were connections is of no interest. */
 void sf_tcp_icmp_listen(struct sf_tcpip *t)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = SF_WAKE_ICMP};
     char byte;
 
     if (t->tcp.icmp_fd < 0)
         return;
     while (recv(t->tcp.icmp_fd, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) >= 0)
         ;
-    epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->tcp.icmp_fd, &ev);
+    sf_tcpip_watch(t, t->tcp.icmp_fd, SF_WAKE_ICMP);
 }
 
 /* Before the handshake an unreachable peer ends the attempt, as with Linux (tcp_v4_err); afterwards it is only a reason to go on

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <linux/filter.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,22 +32,24 @@ static int bind_to(int fd, uint32_t addr)
 int sf_tcp_stray_open(struct sf_tcpip *t)
 {
     const struct sf_driver_control *control = t->driver->fast.control;
-    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = SF_WAKE_RESETS};
-    int fd, guard = control->kept_resets_fd ? control->kept_resets_fd(t->driver) : -1, size = RECEIVE_BUFFER;
+    int rc, fd, guard = control->kept_resets_fd ? control->kept_resets_fd(t->driver) : -1, size = RECEIVE_BUFFER;
 
     if (guard < 0)
         return -EOPNOTSUPP;
-    if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, guard, &ev) < 0)
-        return -errno;
+    rc = sf_tcpip_watch(t, guard, SF_WAKE_RESETS);
+    if (rc < 0)
+        return rc;
     fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
     if (fd < 0)
         return -errno;
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-    ev.data.u32 = SF_WAKE_STRAYS;
-    if (bind_to(fd, NOBODY) < 0 || epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+    rc = bind_to(fd, NOBODY);
+    if (rc == 0)
+        rc = sf_tcpip_watch(t, fd, SF_WAKE_STRAYS);
+    if (rc < 0) {
         close(fd);
-        return -errno;
+        return rc;
     }
     t->tcp.strays.fd = fd;
     return 0;

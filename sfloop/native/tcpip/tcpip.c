@@ -6,7 +6,6 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #define LOAD_PATIENCE SF_SEC
@@ -118,15 +117,15 @@ static void look_at_kernel(struct sf_tcpip *t)
     sf_filters_look(t);
     n = epoll_wait(t->epoll_fd, events, SF_WAKE_SOURCES, 0);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.u32 == SF_WAKE_SIDES)
+        if (events[i].data.u64 == SF_WAKE_SIDES)
             sf_sides_poll(t);
-        else if (events[i].data.u32 == SF_WAKE_NETLINK)
+        else if (events[i].data.u64 == SF_WAKE_NETLINK)
             sf_netlink_poll(t);
-        else if (events[i].data.u32 == SF_WAKE_ICMP)
+        else if (events[i].data.u64 == SF_WAKE_ICMP)
             sf_tcp_icmp_poll(t);
-        else if (events[i].data.u32 == SF_WAKE_RESETS)
+        else if (events[i].data.u64 == SF_WAKE_RESETS)
             sf_tcp_stray_resets(t);
-        else if (events[i].data.u32 == SF_WAKE_STRAYS)
+        else if (events[i].data.u64 == SF_WAKE_STRAYS)
             sf_tcp_stray_poll(t);
     }
     if (SF_UNLIKELY(t->netlink.wanted && !t->netlink.running))
@@ -209,11 +208,9 @@ sf_ns sf_tcpip_poll_at(struct sf_tcpip *t, sf_ns now)
     return at;
 }
 
-static int watch(struct sf_tcpip *t, int fd, enum sf_wake_source source)
+int sf_tcpip_watch(struct sf_tcpip *t, int fd, enum sf_wake_source source)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = source};
-
-    return epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+    return sf_epoll_add(t->epoll_fd, fd, EPOLLIN, source);
 }
 
 int sf_tcpip_arm(struct sf_tcpip *t, int *fd)
@@ -232,7 +229,7 @@ int sf_tcpip_arm(struct sf_tcpip *t, int *fd)
         }
         t->armed = true;
         if (t->driver_fd < 0 && driver_fd >= 0) {
-            rc = watch(t, driver_fd, SF_WAKE_DRIVER);
+            rc = sf_tcpip_watch(t, driver_fd, SF_WAKE_DRIVER);
             t->driver_fd = rc == 0 ? driver_fd : -1;
         }
     }
@@ -263,7 +260,7 @@ static int open_kernel_side(struct sf_tcpip *t)
     rc = sf_sides_open(&t->sides);
     if (rc < 0)
         return rc;
-    return watch(t, t->sides.epoll_fd, SF_WAKE_SIDES);
+    return sf_tcpip_watch(t, t->sides.epoll_fd, SF_WAKE_SIDES);
 }
 
 static int refuse_port(const struct sf_tcpip *t, char *message)
@@ -290,7 +287,7 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
     if (rc == 0)
         rc = sf_host_groups_open(&t->host_groups);
     if (rc == 0)
-        rc = watch(t, t->netlink.fd, SF_WAKE_NETLINK);
+        rc = sf_tcpip_watch(t, t->netlink.fd, SF_WAKE_NETLINK);
     if (rc == 0)
         rc = sf_netlink_load(t, LOAD_PATIENCE);
     if (rc < 0) {

@@ -17,6 +17,7 @@
 #include "neighbour.h"
 #include "path.h"
 #include "sf/driver.h"
+#include "sf/epoll.h"
 #include "side.h"
 #include "source.h"
 #include "tcp_conn.h"
@@ -88,6 +89,8 @@ struct sf_tcpip_setup {
 /* Takes the driver, if it succeeds. `message` has SF_DRIVER_ERROR_SIZE bytes. */
 int sf_tcpip_init(struct sf_tcpip *, const struct sf_tcpip_setup *, char *message);
 void sf_tcpip_destroy(struct sf_tcpip *);
+/* Lets events of the descriptor wake the stack. The source says who looks at them: look_at_kernel() in tcpip.c. */
+int sf_tcpip_watch(struct sf_tcpip *, int fd, enum sf_wake_source);
 /* What the last poll has left to do: frames to give back, frames to send. */
 void sf_tcpip_finish(struct sf_tcpip *);
 /* What holds now of one that is in the ring of the ready. */
