@@ -103,7 +103,16 @@ static struct sf_tcp_endpoint *any_endpoint(const struct sf_flows *flows)
     return NULL;
 }
 
-/* Peers are told of connections that end with the stack: nobody will answer for them. */
+/* A peer is told of a connection that ends with the stack, because nobody will answer for it. But a connection that was closed and has
+ * delivered everything, its FIN too, is left alone: a reset would only make a late reader believe that something is missing. */
+static void end_conn(struct sf_tcp_conn *c)
+{
+    if (c->orphan && c->state == SF_TCP_FIN_WAIT_2)
+        sf_tcp_conn_bury(c);
+    else
+        sf_tcp_abort(c);
+}
+
 static void end_all(struct sf_tcpip *t)
 {
     struct sf_tcp_endpoint *ep;
@@ -113,7 +122,7 @@ static void end_all(struct sf_tcpip *t)
     while ((ep = any_endpoint(&t->tcp.flows))) {
         switch (ep->kind) {
         case SF_TCP_CONN:
-            sf_tcp_abort((struct sf_tcp_conn *)ep);
+            end_conn((struct sf_tcp_conn *)ep);
             break;
         case SF_TCP_HALF:
             sf_tcp_half_free(t, (struct sf_tcp_half *)ep);

@@ -30,7 +30,8 @@ void sf_tcp_abort(struct sf_tcp_conn *c)
     sf_tcp_conn_bury(c);
 }
 
-/* Whoever closes with data unread tells the peer that it was not read (RFC 2525, 2.17). */
+/* A program that closes with data unread tells the peer so by a reset (RFC 2525, 2.17). SO_LINGER with a time changes nothing: on
+ * Linux it is the time for which close() waits, and what is not delivered by then is still delivered. */
 void sf_tcp_release(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
@@ -47,9 +48,7 @@ void sf_tcp_release(struct sf_tcp_conn *c)
     }
     c->orphan = true;
     c->retries = 0;
-    if (c->options.linger > 0)
-        c->end_at = t->now + c->options.linger * SF_SEC;
-    else if (c->state == SF_TCP_FIN_WAIT_2)
+    if (c->state == SF_TCP_FIN_WAIT_2)
         c->end_at = t->now + t->tcp.limits.orphan_timeout;
     if (sf_tcp_may_send(c))
         sf_tcp_shutdown(c);

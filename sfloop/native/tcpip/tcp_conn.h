@@ -105,7 +105,7 @@ struct sf_tcp_conn {
     struct sf_tcp_listener *listener; /* in whose accept queue it is */
     struct sf_tcp_conn *next;         /* there, or among the graves */
     struct sf_tcp_timer timer;
-    sf_ns ack_at, probe_at, end_at, idle_at; /* delayed ACK; zero window; SYN, FIN_WAIT_2, linger; giving buffers back */
+    sf_ns ack_at, probe_at, end_at, idle_at; /* delayed ACK; zero window; SYN, FIN_WAIT_2; giving buffers back */
     sf_ns heard; /* the last segment */
     sf_ns challenged;
     sf_ns path_until;

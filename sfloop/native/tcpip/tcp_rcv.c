@@ -371,7 +371,7 @@ static ssize_t nothing(struct sf_tcp_conn *c)
 {
     int error = c->error;
 
-    if (error) {
+    if (error && !c->rcv.fin) {
         c->error = 0;
         c->rcv.fin = true; /* after the error, the end */
         c->rcv.read = c->rcv.ring_end = c->rcv.nxt - 1;

@@ -112,7 +112,10 @@ static void reset_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
         return;
     }
     sf_count(t, SF_COUNT_TCP_RESETS_RECEIVED);
-    sf_tcp_conn_end(c, c->state == SF_TCP_CLOSING || c->state == SF_TCP_LAST_ACK ? 0 : -ECONNRESET);
+    if (c->state == SF_TCP_CLOSING || c->state == SF_TCP_LAST_ACK)
+        sf_tcp_conn_end(c, 0);
+    else /* after the peer's FIN nothing is missing for a reader: only writing fails, as on Linux (tcp_reset) */
+        sf_tcp_conn_end(c, c->state == SF_TCP_CLOSE_WAIT ? -EPIPE : -ECONNRESET);
 }
 
 /* The first of the checks that are not passed decides. True: the segment is good so far. */
