@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
 import os
 import signal
@@ -19,6 +20,7 @@ from sfloop.acceleration import Acceleration
 from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
 from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
+from sfloop.ending import deliver_at_exit
 from sfloop.native.engine import address, stackstream
 from sfloop.signals import Signals, forget_running_loops
 from sfloop.transports.server import Listener, Server
@@ -41,6 +43,7 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(deliver_at_exit, _loops)
 
 
 class Loop(Signals):
@@ -166,6 +169,7 @@ class Loop(Signals):
                 super().close()
             finally:
                 self._close_engine()
+                self._transports = {}  # what was there refers to the loop
 
     def _part_from_parent(self) -> None:
         """In a forked child: the loop shares nothing with its parent's, and does not run."""

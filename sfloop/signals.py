@@ -19,9 +19,6 @@ from typing import Any
 
 from sfloop.rawframes import RawFrames
 
-#: Seconds for which close() may leave a signal unseen.
-LINGER_STEP = 0.0005
-
 # Signal -> the loops that have a handler for it. The newest is the last, and its handler is in force.
 _holders: dict[int, list[weakref.ref[Signals]]] = {}
 # The loops that run in the main thread. The innermost is the last.
@@ -134,19 +131,16 @@ class Signals(RawFrames):
         return False
 
     def _linger(self, seconds: float) -> None:
-        """Lets the stacks deliver what closed transports have sent. Signals are handled between two steps.
+        """Lets the stacks deliver what was written. Signals are handled meanwhile.
 
         The loop's own handlers go first, because the loop calls nobody any more: Ctrl-C and SIGTERM do what they do by
         default.
         """
-        if not self._quiesce(0):
+        if not self._deliver(0):
             return
         for number in list(self._signal_handlers):
             self.remove_signal_handler(number)
-        end = self.time() + seconds
-        left = seconds
-        while left > 0 and self._quiesce(round(min(left, LINGER_STEP) * 1e9)):
-            left = end - self.time()
+        self._deliver(seconds)
 
     def _leave_wakeup_fd(self) -> None:
         """The loop has no use for its wake-up descriptor any more: another loop's takes its place, or none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import warnings
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("asyncio")
 
 _set_result_unless_cancelled: Any = vars(futures)["_set_result_unless_cancelled"]  # typeshed does not know it
+
+
+def end_dropped(core: TransportCore, loop: Loop | None, sock: socket.socket | StackSocket | None) -> None:
+    """Closes the socket of a transport that was collected, so that whoever still has the transport harms nobody: the
+    descriptor's number may soon be another's. Garbage may be collected in a thread beside the loop's; then it is the
+    loop that closes it."""
+    if core.abandon() or loop is None:
+        if sock is not None:
+            sock.close()
+        return
+    with contextlib.suppress(RuntimeError):  # it was closed just now, and its sockets are released
+        loop.call_soon_threadsafe(end_dropped, core, loop, sock)
 
 
 class SocketTransport(transports._FlowControlMixin):
@@ -86,11 +99,15 @@ class SocketTransport(transports._FlowControlMixin):
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         sock = getattr(self, "_sock", None)  # a constructor that raised has not set it
-        if sock is not None:
+        if sock is None:
+            return
+        try:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-            sock.close()
-            if self._server is not None:
-                self._server._detach(self)
+        finally:  # the program may make errors of warnings
+            server, self._sock, self._server = self._server, None, None
+            end_dropped(self._core, self._loop, sock)
+            if server is not None:
+                server._detach(self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``; and

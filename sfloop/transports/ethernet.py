@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.native.engine import ethernet
 from sfloop.native.engine.ethernet import EthernetCore
-from sfloop.transports.base import _set_result_unless_cancelled
+from sfloop.transports.base import _set_result_unless_cancelled, end_dropped
 
 if TYPE_CHECKING:
     from sfloop.ethernet import EthernetProtocol, Flow
@@ -54,7 +54,11 @@ class EthernetTransport(asyncio.BaseTransport):
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if getattr(self, "_loop", None) is not None:
-            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            try:
+                _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            finally:
+                loop, self._loop = self._loop, None
+                end_dropped(self._core, loop, None)
 
     # ---- frames ----
 

@@ -82,6 +82,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.loop": "loop",
     "sfloop.acceleration": "loop",
     "sfloop.descriptors": "loop",
+    "sfloop.ending": "loop",
     "sfloop.unixloop": "loop",
     "sfloop.sockets": "loop",
     "sfloop.connecting": "loop",

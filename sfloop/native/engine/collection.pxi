@@ -34,6 +34,7 @@ cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
     cdef Visit others
     cdef sf_engine *e = (<LoopCore>self).engine
     cdef size_t i
+    cdef uint32_t slot
     cdef int stop
     if e != NULL:
         stop = traverse_queue(&e.ready, visit, arg)
@@ -43,6 +44,11 @@ cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
             return stop
         for i in range(e.timers.count):
             stop = visit(<PyObject *>e.timers.heap[i].handle, arg)
+            if stop:
+                return stop
+    for slot in range((<LoopCore>self).n_sinks):
+        if (<LoopCore>self).sinks[slot] != NULL and (<Sink>(<LoopCore>self).sinks[slot]).kept:
+            stop = visit((<LoopCore>self).sinks[slot], arg)
             if stop:
                 return stop
     # The self-pipe's sockets refer to nothing. A collector that does not know whose they are cannot close them before the

@@ -1,5 +1,6 @@
 """The contract between the loop core and the transport cores."""
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.engine cimport sf_engine, sf_event, sf_linger, sf_ns, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
@@ -7,7 +8,8 @@ from sfloop.native.engine.engine cimport sf_engine, sf_event, sf_linger, sf_ns, 
 
 cdef class LoopCore:
     cdef sf_engine *engine
-    cdef list sinks           # by slot; None where the slot is free
+    cdef PyObject **sinks     # by slot, borrowed: see Sink; NULL where the slot is free
+    cdef uint32_t n_sinks
     cdef list drivers         # of the engine's bypass stacks, in order: pointers
     cdef uint32_t *transports # descriptor -> 1 + slot of the transport that uses it, or 0
     cdef int transports_size
@@ -22,6 +24,7 @@ cdef class LoopCore:
     cdef sf_event last_event  # that was dispatched
     cdef bint seen_twice      # the one before was of the same socket
     cdef sf_linger message    # received from that socket without an event
+    cdef bint clocked         # time() is another's: see clock_changed()
     cdef size_t cancelled     # timers cancelled and still in the heap
     cdef unsigned long thread # that runs the loop; 0 while it does not run
     cdef public bint _takes_signals # it runs in the main thread, where Python handles signals
@@ -37,6 +40,8 @@ cdef class LoopCore:
     cdef public object _selector, _signal_handlers, _ssock, _task_factory, _thread_id, _timer_cancelled_count
     cdef public object _transports, _unix_server_sockets, slow_callback_duration
 
+    cdef list open_sinks(self)
+    cdef bint runs_elsewhere(self) noexcept
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1
     cdef int take_slot(self, uint32_t *slot, uint32_t *generation) except -1
     cdef void give_slot(self, uint32_t slot) noexcept
@@ -50,6 +55,9 @@ cdef class LoopCore:
     cdef void detach(self, Sink sink) noexcept
     cdef int note_transport(self, int fd, uint32_t value) except -1
     cdef int check_open(self) except -1
+    cdef int clock_changed(self) except -1
+    cdef sf_ns program_time(self) except? -1
+    cdef sf_ns next_timer(self) except? -1
     cdef int turn(self) except -1
     cdef int take_message(self) except -1
     cdef int gather(self) except -1
@@ -73,13 +81,19 @@ cdef class LoopCore:
 
 
 cdef class Sink:
-    """Whatever takes the events of one socket: a transport's core, a listener, a watched descriptor."""
+    """Whatever takes the events of one socket: a transport's core, a listener, a watched descriptor.
+
+    The loop keeps a sink alive while the sink is interested in events, as asyncio's selector does, and otherwise only knows
+    it: what the program has dropped and what cannot happen any more is collected. A derived class has a __dealloc__ that
+    calls leave(), before anything that it refers to goes.
+    """
 
     cdef LoopCore loop
     cdef sf_sock *sock        # NULL once it is released
     cdef uint32_t slot
     cdef uint32_t interest
     cdef int transport_fd     # where the loop notes the sink as the user of its descriptor; -1 for other sinks
+    cdef bint kept            # the loop has a reference to it
 
     cdef int on_event(self, uint32_t what) except -1
     # Fills in what the next message is received by, if it may be received before the kernel was asked for events.
@@ -87,9 +101,16 @@ cdef class Sink:
     # It was.
     cdef int arrived(self, sf_linger *call) except -1
     cdef int want(self, uint32_t what) except -1
+    # The loop takes a reference to the sink, or gives it back. The caller has one of its own.
+    cdef void hold(self, bint kept) noexcept
     cdef void release(self) noexcept
+    # Called in __dealloc__: the socket is released, if nobody has done so.
+    cdef void leave(self) noexcept
     # The loop was closed under the sink: nothing of the engine may be touched any more.
     cdef void orphan(self) noexcept
+    # The loop is about to be closed: a stream of a bypass stack sends what is buffered, tells nobody, and releases its socket
+    # behind it. True: there is more to be sent.
+    cdef bint wind_up(self) except -1
     # In a forked child: the stacks have abandoned their drivers.
     cdef void lose_driver(self) noexcept
 

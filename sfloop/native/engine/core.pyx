@@ -6,6 +6,8 @@ event to its sink, run the timers that are due. That is the order in which async
 event or a timer does not pass through the ready queue.
 """
 
+cimport cython
+
 import errno as errno_of
 import os
 import time
@@ -28,6 +30,7 @@ from sfloop.native.engine.handle cimport (
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
     unsigned long PyThread_get_thread_ident() noexcept
+    int PyObject_GenericSetAttr(object, object, PyObject *) except -1
     object PyObject_Call(object, object, object)
     PyObject *Py_None
 
@@ -44,6 +47,8 @@ cdef enum:
     LINGER = 20_000
     # ns after which a wait is broken off to look for signals.
     SIGNALS_INTERVAL = 500_000
+    # ns between two attempts to send more while the stacks deliver what is left.
+    SENDING = 50_000
     # How many handles before its turn one is fetched into the cache.
     AHEAD = 4
 
@@ -64,19 +69,6 @@ cdef object os_error(int error):
     return OSError(error, os.strerror(error))
 
 
-def load_driver(str name, str path):
-    """Takes a frame driver from a shared object (``sf_driver_load`` in sf/driver.h), for all loops of this process.
-
-    :raises OSError: what is wrong with the object, or what the machine lacks for the driver.
-    """
-    cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
-    cdef int rc
-    message[0] = 0
-    rc = sf_driver_load(name.encode(), os.fsencode(path), message)
-    if rc < 0:
-        raise OSError(-rc, (<bytes>message).decode(errors="replace"))
-
-
 cdef sf_ns to_ns(double when) except? -1:
     """The first nanosecond at which loop.time() has reached `when`."""
     cdef double scaled = when * 1e9
@@ -94,55 +86,10 @@ cdef sf_ns to_ns(double when) except? -1:
     return ns
 
 
-def tcpdirect_functions():
-    """The names of the functions of TCPDirect's library that the stack calls, in the order of its table."""
-    cdef list names = []
-    while sf_tcpdirect_function(<int>len(names)) != NULL:
-        names.append((<bytes>sf_tcpdirect_function(<int>len(names))).decode())
-    return names
+include "opening.pxi"
 
 
-cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wrappers, uint32_t ring, str mode,
-                            bint stamp_tx) except NULL:
-    """A driver, and those that stand on it: (name, its file or description), the lowest first. ring 0: the driver's choice."""
-    cdef sf_driver_config config
-    cdef sf_driver *opened
-    cdef sf_driver *wrapped
-    cdef sf_driver_wrap wrapper
-    cdef int error = 0
-    cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
-    cdef bytes name = os.fsencode(interface)
-    cdef bytes text, mode_text = (mode or "auto").encode()
-    cdef sf_driver_open opener = sf_driver_find(driver.encode())
-    if opener == NULL:
-        raise OSError(errno_of.EOPNOTSUPP, f"driver={driver!r}: not built in this version of sfloop")
-    memset(&config, 0, sizeof(config))
-    message[0] = 0
-    config.interface = name
-    config.queue = -1
-    config.addr = address
-    config.rx_frames = ring
-    config.mode = mode_text
-    config.stamp_tx = stamp_tx
-    opened = opener(&config, &error, message)
-    if opened == NULL:
-        raise OSError(-error, f"driver={driver!r}: {(<bytes>message).decode(errors='replace')}")
-    for wrapper_name, value in wrappers:
-        wrapper = sf_driver_find_wrapper((<str>wrapper_name).encode())
-        text = os.fsencode(value)
-        config.faults = config.file = NULL
-        if wrapper_name == "fault":
-            config.faults = text
-        elif value != "-":
-            config.file = text
-        wrapped = wrapper(opened, &config, &error, message)
-        if wrapped == NULL:
-            opened.fast.control.close(opened)
-            raise OSError(-error, f"{wrapper_name}={value!r}: {(<bytes>message).decode(errors='replace')}")
-        opened = wrapped
-    return opened
-
-
+@cython.no_gc_clear  # the loop is needed to the end: leave()
 cdef class Sink:
     cdef int on_event(self, uint32_t what) except -1:
         return 0
@@ -161,27 +108,55 @@ cdef class Sink:
         if rc < 0:
             raise os_error(-rc)
         self.interest = what
+        if self.kept != (what != 0):
+            self.hold(what != 0)
         return 0
+
+    cdef void hold(self, bint kept) noexcept:
+        if kept == self.kept:
+            return
+        self.kept = kept
+        if kept:
+            Py_INCREF(self)
+        else:
+            Py_DECREF(self)
 
     cdef void release(self) noexcept:
         if self.sock != NULL:
             self.loop.detach(self)
+
+    cdef void leave(self) noexcept:
+        global live_sinks
+        if self.sock == NULL or self.loop is None:
+            return
+        if self.loop.runs_elsewhere():  # the stack is in use: the socket stays open until the loop is closed
+            self.loop.sinks[self.slot] = NULL
+            self.sock = NULL
+            live_sinks -= 1
+        else:
+            self.release()
 
     cdef void orphan(self) noexcept:
         global live_sinks
         live_sinks -= self.sock != NULL
         self.sock = NULL
         self.interest = 0
+        if self.kept:
+            self.hold(False)
 
     cdef void lose_driver(self) noexcept:
         pass
+
+    cdef bint wind_up(self) except -1:
+        return False
 
 
 cdef class LoopCore:
     def __cinit__(self, *args, **kwargs):
         self.engine = self.condemned = NULL
         self.closed = True
-        self.sinks = []
+        self.sinks = NULL
+        self.n_sinks = 0
         self.drivers = []
         self.transports = NULL
         self.transports_size = 0
@@ -189,6 +164,7 @@ cdef class LoopCore:
     def __dealloc__(self):
         self.discard_all()
         free(self.transports)
+        free(self.sinks)
 
     def _open_engine(self, str mode, long long spin_ns):
         """Makes the engine and its kernel stack. mode: adaptive, always, never or for (spin_ns ns after an event)."""
@@ -204,20 +180,42 @@ cdef class LoopCore:
         live_engines += 1
         self.closed = False
         self.sleeps_at_once = spin == SF_SPIN_NEVER
+        self.clock_changed()
 
     def _close_engine(self):
         """Drops every handle and timer, leaves open transports to their owners, and frees the engine."""
         self.shut()
 
-    def _quiesce(self, long long patience):
-        """Lets the bypass stacks deliver what closed transports have sent, for up to `patience` ns. Returns how many
-        connections are given up."""
+    def _deliver(self, double seconds):
+        """Ends every stream that bypasses the kernel, as the kernel ends a process's, and has the stacks deliver what was
+        written, for up to so many seconds. Returns how many connections are given up.
+
+        :raises KeyboardInterrupt: and whatever else a signal handler of the program raises.
+        """
         cdef sf_engine *e = self.engine
+        cdef unsigned long before = self.thread
+        cdef sf_ns until, patience
         cdef int left = 0
-        if e != NULL and e.n_stacks:
-            with nogil:
-                left = sf_engine_quiesce(e, patience)
-        return left
+        if e == NULL or not e.n_stacks:
+            return 0
+        sinks = [each for each in self.open_sinks() if (<Sink>each).sock.stack != e.kernel]
+        until = sf_now() + to_ns(min(seconds, 1e9))
+        self.thread = PyThread_get_thread_ident()  # the stacks are in use
+        if not before:
+            sf_engine_enter(e)
+        try:
+            while True:
+                sinks = [each for each in sinks if (<Sink>each).sock != NULL and (<Sink>each).wind_up()]
+                patience = min(until - sf_now(), SENDING if sinks else SIGNALS_INTERVAL)
+                with nogil:
+                    left = sf_engine_quiesce(e, patience)
+                PyErr_CheckSignals()
+                if sf_now() >= until or not (left or sinks):
+                    return left + len(sinks)
+        finally:
+            self.thread = before
+            if not before:
+                sf_engine_leave(e)
 
     # ---- stacks that bypass the kernel ----
 
@@ -363,10 +361,10 @@ cdef class LoopCore:
     cdef int shut(self) except -1:
         self.closed = True
         self.keyword = None
-        for sink in self.sinks:
-            if sink is not None:
-                (<Sink>sink).orphan()
-        self.sinks = []
+        sinks = self.open_sinks()
+        self.n_sinks = 0
+        for sink in sinks:
+            (<Sink>sink).orphan()
         self.discard_all()
         return 0
 
@@ -408,9 +406,10 @@ cdef class LoopCore:
         cdef int rc
         for i, pointer in enumerate(self.drivers):
             self.drivers[i] = None if pointer is None else 0
-        for sink in self.sinks:
-            if sink is not None:
-                (<Sink>sink).lose_driver()
+        if self.runs_elsewhere():  # that thread is not in this process
+            self.thread = 0
+        for sink in self.open_sinks():
+            (<Sink>sink).lose_driver()
         rc = 0 if e == NULL else sf_engine_after_fork(e)
         if rc < 0:
             raise os_error(-rc)
@@ -460,6 +459,34 @@ cdef class LoopCore:
         """The loop's clock, in seconds: CLOCK_MONOTONIC, with its full resolution."""
         return <double>sf_now() / 1e9
 
+    # A program may put a clock of its own in the place of time(): by a subclass, by an attribute of the loop (tests do so),
+    # or by an attribute of the class, which is seen when the loop is run next. Timers are judged by that clock then.
+
+    def __setattr__(self, name, value):
+        PyObject_GenericSetAttr(self, name, <PyObject *>value)
+        if name == "time":
+            self.clock_changed()
+
+    def __delattr__(self, name):
+        PyObject_GenericSetAttr(self, name, NULL)
+        if name == "time":
+            self.clock_changed()
+
+    cdef int clock_changed(self) except -1:
+        self.clocked = self.time != own_time.__get__(self)
+        return 0
+
+    cdef sf_ns program_time(self) except? -1:
+        return to_ns(self.time())
+
+    cdef sf_ns next_timer(self) except? -1:
+        """When the next timer is due, by the engine's clock."""
+        cdef sf_ns due = sf_timers_next(&self.engine.timers)
+        if self.clocked and due < <sf_ns>FAR:
+            due -= max(self.program_time(), <sf_ns>-FAR)
+            return sf_now() + min(max(due, 0), <sf_ns>FAR)
+        return due
+
     cdef int push_ready(self, object handle) except -1:
         # Asked again: making the handle may have collected garbage, and let another thread close the loop.
         if self.closed:
@@ -501,6 +528,8 @@ cdef class LoopCore:
         """Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
+        if self.clocked:
+            return self.set_timer(self.time() + delay, callback, args, context)
         if type(delay) is float:
             return self.set_timer(<double>sf_now() / 1e9 + <double>delay, callback, args, context)
         return self.set_timer(<double>sf_now() / 1e9 + delay, callback, args, context)
@@ -583,6 +612,8 @@ cdef class LoopCore:
         cdef sf_engine *e = self.engine
         if self.closed:
             self.check_open()
+        cdef unsigned long before = self.thread
+        self.clock_changed()
         sf_engine_enter(e)
         self.thread = PyThread_get_thread_ident()
         try:
@@ -591,7 +622,7 @@ cdef class LoopCore:
                 if self.stopping:
                     break
         finally:
-            self.thread = 0
+            self.thread = before
             sf_engine_leave(e)
 
     cdef int turn(self) except -1:
@@ -603,7 +634,7 @@ cdef class LoopCore:
         # Which timers are due is settled before anything runs: a task that was just made starts before a timer that was
         # set with it ends. To read the clock takes as long as half of all this: a poll has read it.
         if e.timers.count:
-            self.take_due(e.now if fresh else sf_now())
+            self.take_due(self.program_time() if self.clocked else e.now if fresh else sf_now())
         if e.ready.count:
             self.run_queue(&e.ready)
         if e.event_next < e.event_count:
@@ -625,7 +656,7 @@ cdef class LoopCore:
         if self.stopping:
             n = sf_engine_poll(e)
         elif not e.ready.count and not e.due.count:
-            deadline = sf_timers_next(&e.timers)
+            deadline = self.next_timer()
             # One look before the GIL is given up: under load there is something, and the two switches are saved.
             n = 0 if self.sleeps_at_once or e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
             if n == 0:
@@ -681,7 +712,10 @@ cdef class LoopCore:
 
     cdef int take_message(self) except -1:
         """Delivers what was received before the kernel was asked. Nobody else knows of it, so nothing may run before."""
-        cdef Sink sink = <Sink>self.sinks[self.last_event.slot]
+        cdef Sink sink
+        if self.sinks[self.last_event.slot] == NULL:
+            return 0
+        sink = <Sink>self.sinks[self.last_event.slot]
         self.dispatching = True
         try:
             sink.arrived(&self.message)
@@ -707,7 +741,7 @@ cdef class LoopCore:
         if (self.sleeps_at_once or self.stopping or self.debug or self.dispatching or e.ready.count or e.due.count
                 or e.event_next < e.event_count or self.thread != PyThread_get_thread_ident()):
             return False
-        deadline = sf_timers_next(&e.timers)
+        deadline = self.next_timer()
         n = 0 if e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
         if n == 0:
             with nogil:
@@ -734,6 +768,8 @@ cdef class LoopCore:
                 sf_engine_stale(e)
                 continue
             e.stale_in_a_row = 0
+            if self.sinks[event.slot] == NULL:
+                continue
             self.seen_twice = event.slot == self.last_event.slot and event.generation == self.last_event.generation
             self.last_event = event[0]
             sink = <Sink>self.sinks[event.slot]
@@ -872,9 +908,17 @@ cdef class LoopCore:
 
     cdef int enter(self, Sink sink, uint32_t slot) except -1:
         """The sink has a socket of this slot, with no interest yet: from now on it takes its events."""
-        while <uint32_t>len(self.sinks) <= slot:
-            self.sinks.append(None)
-        self.sinks[slot] = sink
+        cdef PyObject **grown
+        cdef uint32_t size
+        if slot >= self.n_sinks:
+            size = max(slot + 1, 2 * self.n_sinks, 64)
+            grown = <PyObject **>realloc(self.sinks, size * sizeof(PyObject *))
+            if grown == NULL:
+                raise MemoryError()
+            memset(grown + self.n_sinks, 0, (size - self.n_sinks) * sizeof(PyObject *))
+            self.sinks = grown
+            self.n_sinks = size
+        self.sinks[slot] = <PyObject *>sink
         sink.transport_fd = -1
         global live_sinks
         live_sinks += 1
@@ -882,6 +926,19 @@ cdef class LoopCore:
         sink.slot = slot
         sink.interest = 0
         return 0
+
+    cdef list open_sinks(self):
+        """Those that have a socket. Each may go as soon as the list does."""
+        cdef list found = []
+        cdef uint32_t i
+        for i in range(self.n_sinks):
+            if self.sinks[i] != NULL:
+                found.append(<object>self.sinks[i])
+        return found
+
+    cdef bint runs_elsewhere(self) noexcept:
+        """Another thread uses the stacks, which nobody else may touch meanwhile."""
+        return self.thread != 0 and self.thread != PyThread_get_thread_ident()
 
     cdef int take_over(self, Sink sink, Sink before) except -1:
         """Gives the socket of one sink to another, slot and all. What `before` was interested in is not asked for any more."""
@@ -920,7 +977,9 @@ cdef class LoopCore:
         if sink.transport_fd >= 0 and self.transports[sink.transport_fd] == sink.slot + 1:
             self.transports[sink.transport_fd] = 0
         sf_slots_give(&self.engine.slots, sink.slot)
-        self.sinks[sink.slot] = None
+        self.sinks[sink.slot] = NULL
+        if sink.kept:
+            sink.hold(False)
 
     cdef int note_transport(self, int fd, uint32_t value) except -1:
         cdef uint32_t *grown
@@ -942,7 +1001,9 @@ cdef class LoopCore:
         if self.closed or not 0 <= fd < self.transports_size:
             return None
         found = self.transports[fd]
-        return self.sinks[found - 1] if found else None
+        if not found or self.sinks[found - 1] == NULL:
+            return None
+        return <object>self.sinks[found - 1]
 
     # ---- counters ----
 
@@ -972,132 +1033,10 @@ cdef class LoopCore:
         }
 
 
-cdef sf_ns seconds(dict limits, str name) except -1:
-    return <sf_ns>ceil(<double>limits.get(name, 0.0) * 1e9)
+cdef object own_time = LoopCore.__dict__["time"]
 
 
-cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
-    """What is not given stays 0: the stack's default."""
-    out.max_connections = limits.get("max_connections", 0)
-    out.max_half_open = limits.get("max_half_open", 0)
-    out.max_time_wait = limits.get("max_time_wait", 0)
-    out.send_buffer = limits.get("send_buffer", 0)
-    out.receive_buffer = limits.get("receive_buffer", 0)
-    out.memory = limits.get("memory", 0)
-    out.syn_retries = limits.get("syn_retries", 0)
-    out.retries = limits.get("retries", 0)
-    out.mss = limits.get("mss", 0)
-    out.time_wait = seconds(limits, "time_wait")
-    out.orphan_timeout = seconds(limits, "orphan_timeout")
-    out.user_timeout = seconds(limits, "user_timeout")
-    out.min_rto = seconds(limits, "min_rto")
-    out.delayed_ack = seconds(limits, "delayed_ack")
-    return 0
-
-
-def measure_datagrams(Sink sender, Sink receiver, size, seconds):
-    """What the bypass stacks of two transports' cores take for a datagram of `size` bytes: (to send it, to receive it) in ns.
-
-    The sender is connected to the receiver. Their loops do not run meanwhile; the receiver's may be the sender's.
-
-    :raises OSError: a datagram did not arrive, or a stack refused one.
-    """
-    cdef sf_datagram_cost cost
-    cdef int error
-    if sender.sock == NULL or receiver.sock == NULL:
-        raise os_error(errno_of.EBADF)
-    error = sf_measure_datagrams(sender.sock, receiver.sock, size, to_ns(seconds), &cost)
-    if error < 0:
-        raise os_error(-error)
-    return cost.send_ns, cost.receive_ns
-
-
-def measure_segments(Sink sender, Sink receiver, size, seconds):
-    """What they take for a segment of `size` bytes between the two ends of a TCP connection: (to send, to receive it) in ns.
-
-    :raises OSError: a segment did not arrive, or a stack refused one.
-    """
-    cdef sf_segment_cost cost
-    cdef int error
-    if sender.sock == NULL or receiver.sock == NULL:
-        raise os_error(errno_of.EBADF)
-    error = sf_measure_segments(sender.sock, receiver.sock, size, to_ns(seconds), &cost)
-    if error < 0:
-        raise os_error(-error)
-    return cost.send_ns, cost.receive_ns
-
-
-def measure_idle(LoopCore loop, seconds):
-    """ns that the loop's bypass stack takes in a turn in which there is nothing to do. The loop does not run meanwhile."""
-    loop.check_open()
-    if not loop.engine.n_stacks:
-        raise ValueError("the loop has only the kernel's stack: it was given no driver")
-    return sf_measure_idle(loop.engine.stacks[0], to_ns(seconds))
-
-
-cdef dict stack_counters(sf_stack *stack):
-    cdef sf_stack_stats *s = &stack.stats
-    return {
-        "polls": s.polls,
-        "empty_polls": s.empty_polls,
-        "events": s.events,
-        "stale_events": s.stale_events,
-        "rx_bytes": s.rx_bytes,
-        "rx_messages": s.rx_messages,
-        "tx_bytes": s.tx_bytes,
-        "tx_messages": s.tx_messages,
-        "tx_would_block": s.tx_would_block,
-    }
-
-
-cdef dict tcpdirect_counters(sf_stack *stack):
-    cdef sf_counter[64] own
-    cdef int i
-    cdef dict counters = stack_counters(stack)
-    for i in range(sf_stack_tcpdirect_counters(stack, own, 64)):
-        counters[(<bytes>own[i].name).decode()] = own[i].value
-    return counters
-
-
-cdef list list_filters(sf_stack *stack):
-    cdef sf_stack_filter[64] some
-    cdef int first = 0, n = 64, i
-    cdef list found = []
-    while n == 64:
-        n = sf_stack_tcpip_filters(stack, first, some, 64)
-        for i in range(n):
-            why = None if some[i].why == NULL else (<bytes>some[i].why).decode()
-            found.append((some[i].protocol, some[i].addr, some[i].port, why, some[i].holder))
-        first += n
-    return found
-
-
-cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
-    cdef sf_counter[160] own
-    cdef sf_driver_stats d
-    cdef int i
-    cdef dict counters = stack_counters(stack)
-    for i in range(sf_stack_tcpip_counters(stack, own, 160)):
-        counters[(<bytes>own[i].name).decode()] = own[i].value
-    flows = list_filters(stack)
-    counters["flows"] = len(flows)
-    counters["flows_left_to_kernel"] = sum(why is not None for _, _, _, why, _ in flows)
-    if opened == NULL:
-        return counters
-    opened.fast.control.stats(opened, &d)
-    counters["driver"] = {
-        "rx_frames": d.rx_frames,
-        "rx_bytes": d.rx_bytes,
-        "rx_dropped": d.rx_dropped,
-        "rx_no_frames": d.rx_no_frames,
-        "rx_invalid": d.rx_invalid,
-        "tx_frames": d.tx_frames,
-        "tx_bytes": d.tx_bytes,
-        "tx_full": d.tx_full,
-        "tx_errors": d.tx_errors,
-        "wakeups": d.wakeups,
-    }
-    return counters
+include "counters.pxi"
 
 
 cdef bint loop_debugs(PyObject *loop) noexcept:

@@ -56,6 +56,7 @@ cdef class DatagramCore(TransportCore):
     def __dealloc__(self):
         global live_cores
         live_cores -= 1
+        self.leave()
 
     def set_peer(self, int fd, int family, bint connected, address):
         self.fd = fd
@@ -198,8 +199,9 @@ cdef class DatagramCore(TransportCore):
             self.undelivered.append((PyBytes_FromStringAndSize(<const char *>rest[i].data, rest[i].len),
                                      self.addresses.decode(rest[i].addr, rest[i].addr_len, self.fd)))
         if self.reading():  # SystemExit or KeyboardInterrupt, not a pause
+            transport = self.owner()
             self.want(self.interest & ~SF_READABLE)
-            self.loop.call_soon(self.deliver_kept)
+            self.loop.call_soon(self.deliver_kept, transport)
         return 0
 
     def deliver_each(self, datagrams):
@@ -207,10 +209,10 @@ cdef class DatagramCore(TransportCore):
         self.torn = False
         for data, address, _ in datagrams:
             self.undelivered.append((data, address))
-        self.deliver_kept()
+        self.deliver_kept(self.owner())
 
-    def deliver_kept(self):
-        """Delivers what keep() has kept, and then reads on."""
+    def deliver_kept(self, transport):
+        """Delivers what keep() has kept, and then reads on. Whatever is to call it keeps the transport alive."""
         cdef bint interrupted = True
         try:
             while self.undelivered and self.reading() and not self.conn_lost:
@@ -224,7 +226,7 @@ cdef class DatagramCore(TransportCore):
             interrupted = False
         finally:
             if interrupted:  # the next run delivers the rest, or at least reads on
-                self.loop.call_soon(self.deliver_kept)
+                self.loop.call_soon(self.deliver_kept, transport)
         if not self.undelivered and self.reading() and self.started:
             self.want(self.interest | SF_READABLE)
 
@@ -233,7 +235,7 @@ cdef class DatagramCore(TransportCore):
             return False
         self.paused = False
         if self.undelivered:
-            self.loop.call_soon(self.deliver_kept, context=self.context)
+            self.loop.call_soon(self.deliver_kept, self.owner(), context=self.context)
         elif self.started:
             self.want(self.interest | SF_READABLE)
         return True
@@ -299,7 +301,7 @@ cdef class DatagramCore(TransportCore):
         try:
             if self.family == AF_UNIX:
                 check_path(address)
-            return self.transport._sock.sendto(data, address)
+            return self.owner()._sock.sendto(data, address)
         except (BlockingIOError, InterruptedError):
             return -EAGAIN
         except OSError as exc:
@@ -312,6 +314,7 @@ cdef class DatagramCore(TransportCore):
 
     cdef int flush(self) except -1:
         cdef ssize_t rc
+        transport = self.owner()  # once there is nothing more to be sent, only this call may have it
         while self.queue and self.sock != NULL:
             data, address = self.queue.popleft()  # first: error_received() may raise, abort or send
             self.queued -= len(data) + HEADER

@@ -79,6 +79,9 @@ cdef bytes joined(Py_ssize_t n):
 
 
 cdef class Watch(Sink):
+    def __dealloc__(self):
+        self.leave()
+
     cdef int on_event(self, uint32_t what) except -1:
         # Both are settled before the first runs, which may remove or replace the other: a cancelled handle is not run.
         reader = self.reader if what & SF_READABLE else None

@@ -123,6 +123,21 @@ static sf_ns earliest(struct sf_engine *e, sf_ns deadline)
     return deadline;
 }
 
+/* A sleeping thread is woken up to 50 us late, for timers to be handled together, unless it asks for better. It asks only while
+ * it sleeps, because threads and processes that the program starts inherit what it has asked for. */
+static int wait_precisely(struct sf_engine *e, sf_ns timeout)
+{
+    bool asks = timeout != SF_NEVER && e->timer_slack > 1;
+    int n;
+
+    if (asks)
+        prctl(PR_SET_TIMERSLACK, 1UL);
+    n = e->kernel->ops->wait(e->kernel, timeout, e->events, SF_MAX_EVENTS);
+    if (asks)
+        prctl(PR_SET_TIMERSLACK, (unsigned long)e->timer_slack);
+    return n;
+}
+
 static int sleep_once(struct sf_engine *e, sf_ns deadline)
 {
     sf_ns now, until;
@@ -135,8 +150,7 @@ static int sleep_once(struct sf_engine *e, sf_ns deadline)
         now = sf_now();
         until = earliest(e, deadline);
         e->stats.sleeps++;
-        n = e->kernel->ops->wait(e->kernel, until == SF_NEVER ? SF_NEVER : until > now ? until - now : 0, e->events,
-                                 SF_MAX_EVENTS);
+        n = wait_precisely(e, until == SF_NEVER ? SF_NEVER : until > now ? until - now : 0);
     }
     atomic_store(&e->asleep, 0);
     disarm_stacks(e);
@@ -241,15 +255,21 @@ static int count_lingering(const struct sf_engine *e)
 
 int sf_engine_quiesce(struct sf_engine *e, sf_ns patience)
 {
-    sf_ns started = sf_now();
+    sf_ns until = sf_now() + patience;
     int left;
 
-    while ((left = count_lingering(e)) > 0) {
+    atomic_store(&e->wake, 0); /* it would keep us from sleeping */
+    for (;;) {
         e->now = sf_now();
-        if (e->now - started >= patience)
+        if (poll_bypass(e))
+            e->spin.idle_since = e->now;
+        left = count_lingering(e);
+        if (!left || e->now >= until)
             break;
-        poll_bypass(e);
-        sf_relax();
+        if (sf_spin_on(&e->spin, e->now))
+            sf_relax();
+        else
+            sleep_once(e, until);
     }
     e->event_next = e->event_count = 0;
     return left;
@@ -283,19 +303,15 @@ void sf_engine_stale(struct sf_engine *e)
 
 /* ---- life ---- */
 
-/* A sleeping thread is woken up to 50 us late, for timers to be handled together, unless it asks for better. */
 void sf_engine_enter(struct sf_engine *e)
 {
     e->timer_slack = prctl(PR_GET_TIMERSLACK);
-    prctl(PR_SET_TIMERSLACK, 1UL);
     sf_spin_enter(&e->spin, sf_now());
 }
 
 void sf_engine_leave(struct sf_engine *e)
 {
     sf_spin_leave(&e->spin);
-    if (e->timer_slack > 0)
-        prctl(PR_SET_TIMERSLACK, (unsigned long)e->timer_slack);
 }
 
 /* Lets the stack's descriptor end a sleep. It is the same for the stack's life, whatever arm() says now. */

@@ -59,6 +59,7 @@ cdef class EthernetCore(TransportCore):
     def __dealloc__(self):
         global live_cores
         live_cores -= 1
+        self.leave()
 
     def may_nest(self):
         """The callbacks have frames, or more are to come, in the driver's memory (nesting.pyx)."""
@@ -248,6 +249,7 @@ cdef class EthernetCore(TransportCore):
 
     cdef int flush(self) except -1:
         cdef ssize_t rc
+        transport = self.owner()  # once there is nothing more to be sent, only this call may have it
         while self.queue and self.sock != NULL:
             frame = self.queue.popleft()  # first: error_received() may raise, abort or send
             self.queued -= len(frame)

@@ -17,6 +17,9 @@ cdef class ListenerCore(Sink):
     cdef readonly bytes peer    # the address of the connection accepted last, as the kernel gave it
     cdef object context     # that of the caller of create_server(), as in asyncio
 
+    def __dealloc__(self):
+        self.leave()
+
     def __init__(self, LoopCore loop, fd, on_acceptable):
         self.on_acceptable = on_acceptable
         self.context = copy_context()

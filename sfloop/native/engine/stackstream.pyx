@@ -67,6 +67,9 @@ def connect(LoopCore loop, int fd, bytes address, waiter):
 
 
 cdef class StackStream(Sink):
+    def __dealloc__(self):
+        self.leave()
+
     def __repr__(self):
         return f"<StackStream {'taken' if self.taken else 'closed' if self.sock == NULL else 'open'}>"
 
@@ -91,6 +94,10 @@ cdef class StackStream(Sink):
         if waiter is not None and not waiter.done():
             waiter.set_exception(exc)
         return 0
+
+    cdef bint wind_up(self) except -1:
+        self.release()
+        return False
 
     def close(self):
         """Give the connection back to its stack, which ends it as close(2) would. Not after a transport has taken it."""
@@ -167,9 +174,7 @@ def connections(LoopCore loop):
     """info() of every open stream of the loop's bypass stacks, with the sockaddrs of both sides: (own, peer's, info)."""
     cdef Sink sink
     cdef list found = []
-    for each in loop.sinks:
-        if each is None:
-            continue
+    for each in loop.open_sinks():
         sink = <Sink>each
         known = info(sink)
         if known is not None:
@@ -220,6 +225,9 @@ cdef class StackListener(Sink):
     cdef object on_acceptable
     cdef object context     # that of the caller of create_server(), as in asyncio
     cdef readonly bytes peer    # the address of the connection accepted last
+
+    def __dealloc__(self):
+        self.leave()
 
     def __repr__(self):
         return f"<StackListener of {self.on_acceptable!r}>"

@@ -53,6 +53,7 @@ cdef class StreamCore(TransportCore):
     def __dealloc__(self):
         global live_cores
         live_cores -= 1
+        self.leave()
 
     def set_protocol(self, protocol):
         # A protocol without data_received may still write: it is missed when data arrives. One that has the buffered
@@ -277,14 +278,10 @@ cdef class StreamCore(TransportCore):
             self.flush()
         self.maybe_pause_protocol()
 
-    cdef int flush(self) except -1:
+    cdef ssize_t send_queue(self) except? -1:
+        """Bytes of the buffer that were sent, or -errno."""
         cdef iovec[IOV_MAX] iov
         cdef Py_ssize_t i, count
-        cdef ssize_t sent
-        if self.conn_lost:
-            return 0
-        if not self.queue:
-            return self.drained()  # a sendfile waits for room, or resume_writing() raised an exit request
         count = min(len(self.queue) - self.head, IOV_MAX)
         for i in range(count):
             piece = self.queue[self.head + i]
@@ -292,7 +289,16 @@ cdef class StreamCore(TransportCore):
             iov[i].iov_len = PyBytes_GET_SIZE(piece)
         iov[0].iov_base = <char *>iov[0].iov_base + self.head_offset
         iov[0].iov_len -= self.head_offset
-        sent = self.sock.stack.ops.sendv(self.sock, iov, <int>count)
+        return self.sock.stack.ops.sendv(self.sock, iov, <int>count)
+
+    cdef int flush(self) except -1:
+        cdef ssize_t sent
+        if self.conn_lost:
+            return 0
+        transport = self.owner()  # once there is nothing more to be sent, only this call may have it
+        if not self.queue:
+            return self.drained()  # a sendfile waits for room, or resume_writing() raised an exit request
+        sent = self.send_queue()
         if sent == -EAGAIN:
             return 0
         if sent < 0:
@@ -340,6 +346,19 @@ cdef class StreamCore(TransportCore):
         if self.empty_waiter is not None and not self.empty_waiter.done():
             self.empty_waiter.set_exception(exc)
         return 0
+
+    cdef bint wind_up(self) except -1:
+        cdef ssize_t sent
+        while self.queue:
+            sent = self.send_queue()
+            if sent == -EAGAIN:
+                return True
+            if sent < 0:
+                break
+            self.advance(sent)
+        self.drop_queue()
+        self.release()
+        return False
 
     cdef int drop_queue(self) except -1:
         self.queue = None

@@ -7,7 +7,8 @@ from sfloop.native.engine.engine cimport sf_linger
 
 
 cdef class TransportCore(Sink):
-    cdef object transport       # the public object; None after connection_lost
+    cdef object transport       # the public object, while events may come for it; else None: see owner()
+    cdef object known           # a weak reference to it, made when it was first needed; None after connection_lost
     cdef object protocol
     cdef object context         # protocol callbacks run in it, as in asyncio
     cdef readonly bint started  # connection_made has been called and reading may begin
@@ -17,6 +18,10 @@ cdef class TransportCore(Sink):
     cdef readonly size_t conn_lost   # > 0: connection_lost is called or scheduled; counts the writes since
     cdef readonly size_t queued      # bytes in the write buffer
     cdef size_t high, low
+
+    # The public object, or None after connection_lost. Whoever takes away the last interest holds it meanwhile.
+    cdef object owner(self)
+    cdef void let_go(self) noexcept
 
     # For the derived cores.
     cdef int serve(self, uint32_t what) except -1

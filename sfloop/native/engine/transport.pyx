@@ -3,6 +3,7 @@
 
 import logging
 from asyncio import constants
+from weakref import ref as reference
 
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
@@ -43,6 +44,52 @@ cdef class TransportCore(Sink):
         else:
             loop.attach(self, source, SF_KIND_STREAM if stream else SF_KIND_DATAGRAM)
 
+    # ---- who keeps the transport alive ----
+    #
+    # As with asyncio's selector: the loop, while there may be events. Without them, when reading is paused or has ended and
+    # nothing is to be written, only the program. So the core refers to its transport weakly then, and a transport that the
+    # program has dropped closes its socket (SocketTransport.__del__).
+
+    cdef object owner(self):
+        if self.transport is not None or self.known is None:
+            return self.transport
+        return self.known()
+
+    cdef void let_go(self) noexcept:
+        if self.transport is None:
+            return
+        try:
+            if self.known is None:
+                self.known = reference(self.transport)
+            self.transport = None  # which may end it
+        except MemoryError:
+            pass
+
+    cdef void hold(self, bint kept) noexcept:
+        if kept:
+            self.transport = self.owner()
+            Sink.hold(self, True)
+            return
+        me = self
+        Sink.hold(self, False)
+        if self.started:  # before that, the handle that will start it has only the core
+            self.let_go()
+
+    cdef void orphan(self) noexcept:
+        me = self
+        Sink.orphan(self)
+        self.let_go()
+
+    def abandon(self):
+        """The transport was dropped without being closed: as dispose(), and no call has any effect from now on. Returns
+        False if that has to be done in the loop's thread."""
+        if self.sock != NULL and self.loop.runs_elsewhere():
+            return False
+        self.closing = True
+        self.conn_lost += 1
+        self.dispose()
+        return True
+
     cdef int serve(self, uint32_t what) except -1:
         return 0
 
@@ -80,7 +127,7 @@ cdef class TransportCore(Sink):
         return 0
 
     def __repr__(self):
-        return repr(self.transport)
+        return repr(self.owner())
 
     cdef int check_usable(self) except -1:
         if self.sock == NULL and not self.conn_lost:
@@ -110,6 +157,8 @@ cdef class TransportCore(Sink):
         self.started = True
         if self.reading():
             self.want(self.interest | SF_READABLE)
+        if not self.kept:
+            self.let_go()
 
     def pause_reading(self):
         """Returns whether it made a difference."""
@@ -172,7 +221,7 @@ cdef class TransportCore(Sink):
         self.loop.call_exception_handler({
             "message": message,
             "exception": exc,
-            "transport": self.transport,
+            "transport": self.owner(),
             "protocol": self.protocol,
         })
 
@@ -195,8 +244,9 @@ cdef class TransportCore(Sink):
         return 0
 
     cdef int fatal(self, object exc, str message) except -1:
-        if self.transport is not None:
-            self.transport._fatal_error(exc, message)
+        transport = self.owner()
+        if transport is not None:
+            transport._fatal_error(exc, message)
         return 0
 
     cdef int finish_if_drained(self) except -1:
@@ -204,18 +254,19 @@ cdef class TransportCore(Sink):
         the error's own connection_lost() is scheduled already."""
         if self.closing and not self.conn_lost:
             self.conn_lost += 1
-            self.transport._call_connection_lost(None)
+            self.owner()._call_connection_lost(None)
         return 0
 
     def close(self):
         if self.closing:
             return
+        transport = self.owner()
         self.closing = True
         self.want(self.interest & ~SF_READABLE)
         if not self.has_queue():
             self.conn_lost += 1
             self.want(0)
-            self.loop.call_soon(self.transport._call_connection_lost, None)
+            self.loop.call_soon(transport._call_connection_lost, None)
 
     def has_queue(self):
         return self.queued > 0
@@ -223,24 +274,25 @@ cdef class TransportCore(Sink):
     def force_close(self, exc):
         if self.conn_lost:
             return
+        transport = self.owner()
         self.drop_queue()
         self.closing = True
         self.want(0)
         self.conn_lost += 1
-        self.loop.call_soon(self.transport._call_connection_lost, exc)
+        self.loop.call_soon(transport._call_connection_lost, exc)
 
     def dispose(self):
         """After connection_lost: gives the socket's slot back, and drops what the core refers to."""
         self.drop_queue()
         self.release()
-        self.transport = None
+        self.transport = self.known = None
         self.forget_protocol()
 
     def forget_protocol(self):
         self.protocol = None
 
     def get_transport(self):
-        return self.transport
+        return self.owner()
 
     def get_protocol(self):
         return self.protocol

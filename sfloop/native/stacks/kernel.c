@@ -466,11 +466,9 @@ static ssize_t kernel_send_to(struct sf_sock *sock, const void *data, size_t len
  * forked child cannot ask, because the set is its parent's until it has one of its own. */
 static void find_gone(struct kernel_stack *k)
 {
-    for (struct kernel_sock *s = k->socks; s; s = s->next) {
-
+    for (struct kernel_sock *s = k->socks; s; s = s->next)
         s->gone = s->kind == SF_KIND_WATCH && k->owner == getpid() && s->interest &&
                   sf_epoll_change(k->epoll_fd, s->fd, epoll_bits(s->interest), epoll_data(s)) < 0;
-    }
 }
 
 static int kernel_rebuild(struct sf_stack *stack)

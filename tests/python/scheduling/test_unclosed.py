@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import warnings
 import weakref
 
@@ -45,6 +46,37 @@ def test_a_closed_loop_is_freed(loop_kind: str) -> None:
     del loop
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("what", ["nothing", "tasks", "server", "executor", "signals"])
+def test_a_closed_loop_needs_no_collector(loop_kind: str, what: str) -> None:
+    loop = new_loop(loop_kind)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        if what == "tasks":
+            await asyncio.gather(*(asyncio.sleep(0.001) for _ in range(3)))
+        elif what == "server":
+            server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+        elif what == "executor":
+            await loop.run_in_executor(None, int)
+        elif what == "signals":
+            loop.add_signal_handler(signal.SIGUSR1, int)
+
+    loop.run_until_complete(main())
+    gc.collect()
+    gc.disable()
+    try:
+        close(loop)
+        gone = weakref.ref(loop)
+        del loop, main
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_subclass_may_override_methods(loop_kind: str) -> None:

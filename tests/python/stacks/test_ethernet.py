@@ -332,8 +332,8 @@ def test_a_transport_that_is_dropped_open_warns() -> None:
         await loop.create_ethernet_endpoint(Frames, f"{wire.new_name()}@{wire.NEAR}")
 
     run(loop, main())
-    loop.close()
     with pytest.warns(ResourceWarning, match="unclosed transport <EthernetTransport"):
+        loop.close()
         gc.collect()
 
 

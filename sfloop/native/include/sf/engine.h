@@ -133,7 +133,7 @@ struct sf_engine {
     struct sf_timers timers;
     struct sf_slots slots;
     struct sf_spin spin;
-    long timer_slack; /* the thread's own, while ours is in force */
+    long timer_slack; /* the thread's own; ours is in force only while the thread sleeps */
     struct sf_engine_stats stats;
 };
 
@@ -189,8 +189,8 @@ int sf_engine_linger(struct sf_engine *, struct sf_linger *, sf_ns deadline, sf_
  */
 bool sf_engine_may_skip_poll(struct sf_engine *);
 
-/* Before the end: polls until the bypass stacks have delivered what released streams have sent, or `patience` ns are over.
- * Sockets' events are dropped. Returns how many streams were given up. Needs no GIL. */
+/* Before the end: polls, at least once, until the bypass stacks have delivered what released streams have sent, or `patience` ns are
+ * over. Sockets' events are dropped. Returns how many streams have more to deliver. Needs no GIL. */
 int sf_engine_quiesce(struct sf_engine *, sf_ns patience);
 
 /* From any thread: the loop's next look at its ready queue must not be put off. */

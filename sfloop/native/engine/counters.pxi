@@ -1,0 +1,105 @@
+# A part of core.pyx: what a loop counts, and what its stacks cost.
+
+def measure_datagrams(Sink sender, Sink receiver, size, seconds):
+    """What the bypass stacks of two transports' cores take for a datagram of `size` bytes: (to send it, to receive it) in ns.
+
+    The sender is connected to the receiver. Their loops do not run meanwhile; the receiver's may be the sender's.
+
+    :raises OSError: a datagram did not arrive, or a stack refused one.
+    """
+    cdef sf_datagram_cost cost
+    cdef int error
+    if sender.sock == NULL or receiver.sock == NULL:
+        raise os_error(errno_of.EBADF)
+    error = sf_measure_datagrams(sender.sock, receiver.sock, size, to_ns(seconds), &cost)
+    if error < 0:
+        raise os_error(-error)
+    return cost.send_ns, cost.receive_ns
+
+
+def measure_segments(Sink sender, Sink receiver, size, seconds):
+    """What they take for a segment of `size` bytes between the two ends of a TCP connection: (to send, to receive it) in ns.
+
+    :raises OSError: a segment did not arrive, or a stack refused one.
+    """
+    cdef sf_segment_cost cost
+    cdef int error
+    if sender.sock == NULL or receiver.sock == NULL:
+        raise os_error(errno_of.EBADF)
+    error = sf_measure_segments(sender.sock, receiver.sock, size, to_ns(seconds), &cost)
+    if error < 0:
+        raise os_error(-error)
+    return cost.send_ns, cost.receive_ns
+
+
+def measure_idle(LoopCore loop, seconds):
+    """ns that the loop's bypass stack takes in a turn in which there is nothing to do. The loop does not run meanwhile."""
+    loop.check_open()
+    if not loop.engine.n_stacks:
+        raise ValueError("the loop has only the kernel's stack: it was given no driver")
+    return sf_measure_idle(loop.engine.stacks[0], to_ns(seconds))
+
+
+cdef dict stack_counters(sf_stack *stack):
+    cdef sf_stack_stats *s = &stack.stats
+    return {
+        "polls": s.polls,
+        "empty_polls": s.empty_polls,
+        "events": s.events,
+        "stale_events": s.stale_events,
+        "rx_bytes": s.rx_bytes,
+        "rx_messages": s.rx_messages,
+        "tx_bytes": s.tx_bytes,
+        "tx_messages": s.tx_messages,
+        "tx_would_block": s.tx_would_block,
+    }
+
+
+cdef dict tcpdirect_counters(sf_stack *stack):
+    cdef sf_counter[64] own
+    cdef int i
+    cdef dict counters = stack_counters(stack)
+    for i in range(sf_stack_tcpdirect_counters(stack, own, 64)):
+        counters[(<bytes>own[i].name).decode()] = own[i].value
+    return counters
+
+
+cdef list list_filters(sf_stack *stack):
+    cdef sf_stack_filter[64] some
+    cdef int first = 0, n = 64, i
+    cdef list found = []
+    while n == 64:
+        n = sf_stack_tcpip_filters(stack, first, some, 64)
+        for i in range(n):
+            why = None if some[i].why == NULL else (<bytes>some[i].why).decode()
+            found.append((some[i].protocol, some[i].addr, some[i].port, why, some[i].holder))
+        first += n
+    return found
+
+
+cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
+    cdef sf_counter[160] own
+    cdef sf_driver_stats d
+    cdef int i
+    cdef dict counters = stack_counters(stack)
+    for i in range(sf_stack_tcpip_counters(stack, own, 160)):
+        counters[(<bytes>own[i].name).decode()] = own[i].value
+    flows = list_filters(stack)
+    counters["flows"] = len(flows)
+    counters["flows_left_to_kernel"] = sum(why is not None for _, _, _, why, _ in flows)
+    if opened == NULL:
+        return counters
+    opened.fast.control.stats(opened, &d)
+    counters["driver"] = {
+        "rx_frames": d.rx_frames,
+        "rx_bytes": d.rx_bytes,
+        "rx_dropped": d.rx_dropped,
+        "rx_no_frames": d.rx_no_frames,
+        "rx_invalid": d.rx_invalid,
+        "tx_frames": d.tx_frames,
+        "tx_bytes": d.tx_bytes,
+        "tx_full": d.tx_full,
+        "tx_errors": d.tx_errors,
+        "wakeups": d.wakeups,
+    }
+    return counters
