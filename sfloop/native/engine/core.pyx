@@ -698,7 +698,8 @@ cdef class LoopCore:
         while True:
             self.message.sock = NULL
             self.message.got = -EAGAIN
-            if self.seen_twice and sf_engine_current(e, &self.last_event):
+            if (self.seen_twice and sf_engine_current(e, &self.last_event)
+                    and self.sinks[self.last_event.slot] != NULL):
                 (<Sink>self.sinks[self.last_event.slot]).expect(&self.message)
             with nogil:
                 n = sf_engine_wait(e, deadline, patience, &self.message)
