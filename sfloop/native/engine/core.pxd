@@ -41,6 +41,7 @@ cdef class LoopCore:
     cdef public object _transports, _unix_server_sockets, slow_callback_duration
 
     cdef list open_sinks(self)
+    cdef Sink sink_of(self, uint32_t slot)
     cdef bint runs_elsewhere(self) noexcept
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1
     cdef int take_slot(self, uint32_t *slot, uint32_t *generation) except -1

@@ -713,10 +713,9 @@ cdef class LoopCore:
 
     cdef int take_message(self) except -1:
         """Delivers what was received before the kernel was asked. Nobody else knows of it, so nothing may run before."""
-        cdef Sink sink
-        if self.sinks[self.last_event.slot] == NULL:
+        cdef Sink sink = self.sink_of(self.last_event.slot)
+        if sink is None:
             return 0
-        sink = <Sink>self.sinks[self.last_event.slot]
         self.dispatching = True
         try:
             sink.arrived(&self.message)
@@ -937,6 +936,10 @@ cdef class LoopCore:
                 found.append(<object>self.sinks[i])
         return found
 
+    cdef Sink sink_of(self, uint32_t slot):
+        """That has the slot, or None."""
+        return None if slot >= self.n_sinks or self.sinks[slot] == NULL else <Sink>self.sinks[slot]
+
     cdef bint runs_elsewhere(self) noexcept:
         """Another thread uses the stacks, which nobody else may touch meanwhile."""
         return self.thread != 0 and self.thread != PyThread_get_thread_ident()
@@ -1002,9 +1005,7 @@ cdef class LoopCore:
         if self.closed or not 0 <= fd < self.transports_size:
             return None
         found = self.transports[fd]
-        if not found or self.sinks[found - 1] == NULL:
-            return None
-        return <object>self.sinks[found - 1]
+        return self.sink_of(found - 1) if found else None
 
     # ---- counters ----
 

@@ -148,7 +148,7 @@ cdef class DatagramCore(TransportCore):
             if not self.reading() or self.conn_lost:
                 break
             try:
-                data, address = self.transport._sock.recvfrom(LARGEST)
+                data, address = self.owner()._sock.recvfrom(LARGEST)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as exc:

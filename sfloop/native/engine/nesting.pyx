@@ -49,7 +49,7 @@ def allow(LoopCore loop):
         return
     current = sink_in_progress(loop)
     loop.nesting = Nesting()
-    for sink in loop.sinks:
+    for sink in loop.open_sinks():
         prepare = getattr(sink, "allow_nesting", None)
         if prepare is not None:
             prepare(sink is current)
@@ -59,7 +59,7 @@ cdef Sink sink_in_progress(LoopCore loop):
     """The sink whose callback runs this, if it is one and still has its socket."""
     if loop.engine == NULL or not loop.dispatching or not sf_engine_current(loop.engine, &loop.last_event):
         return None
-    return <Sink>loop.sinks[loop.last_event.slot]
+    return loop.sink_of(loop.last_event.slot)
 
 
 def run(LoopCore loop, future, bint once=False):
@@ -196,7 +196,9 @@ cdef int dispatch(LoopCore loop, Nesting nesting) except -1:
             continue
         e.stale_in_a_row = 0
         loop.last_event = event[0]
-        sink = <Sink>loop.sinks[event.slot]
+        sink = loop.sink_of(event.slot)
+        if sink is None:
+            continue
         try:
             did = give(loop, nesting, sink, event.what) or did
         except (SystemExit, KeyboardInterrupt):
