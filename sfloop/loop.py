@@ -29,6 +29,7 @@ from sfloop.transports.tls import adopt
 
 if TYPE_CHECKING:
     import ssl
+    from contextvars import Context
 
     from sfloop.transports.stacksocket import StackSocket
 
@@ -204,10 +205,11 @@ class Loop(Signals):
         *,
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
+        context: Context | None = None,  # from Python 3.15
         peer: bytes | None = None,
     ) -> StreamTransport:
         self._ensure_fd_no_transport(sock)
-        return StreamTransport(self, sock, protocol, waiter, extra, server, peer)
+        return StreamTransport(self, sock, protocol, waiter, extra, server, peer, context)
 
     def _make_ssl_transport(
         self,
@@ -220,13 +222,14 @@ class Loop(Signals):
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
+        context: Context | None = None,
         **timeouts: float,  # ssl_handshake_timeout; from Python 3.11 also ssl_shutdown_timeout
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
         tls_protocol: Any = sslproto.SSLProtocol  # its arguments differ between versions of Python
         tls = tls_protocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         adopt(tls)
-        StreamTransport(self, rawsock, tls, None, extra, server)
+        StreamTransport(self, rawsock, tls, None, extra, server, context=context)
         transport: asyncio.Transport = tls._app_transport
         return transport
 
@@ -268,8 +271,9 @@ class Loop(Signals):
         server: Server | None = None,
         backlog: int = 100,
         *ssl_timeouts: float,
+        context: Context | None = None,
     ) -> None:
-        listener = Listener(self, protocol_factory, sock, sslcontext, server, backlog, ssl_timeouts)
+        listener = Listener(self, protocol_factory, sock, sslcontext, server, backlog, ssl_timeouts, context)
         self._listeners[sock.fileno()] = listener
 
     def _stop_serving(self, sock: socket.socket) -> None:

@@ -77,11 +77,12 @@ class SocketTransport(transports._FlowControlMixin):
             core.dispose()  # the loop's reference to it, which would keep both
             self._sock = None
             raise
-        loop.call_soon(connection_made, self)
+        context = core.shared_context
+        loop.call_soon(connection_made, self, context=context)
         # Reading starts, and the waiter is told, only when connection_made() has been called.
-        loop.call_soon(core.start_reading)
+        loop.call_soon(core.start_reading, context=context)
         if waiter is not None:
-            loop.call_soon(_set_result_unless_cancelled, waiter, None)
+            loop.call_soon(_set_result_unless_cancelled, waiter, None, context=context)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     import ssl
     from collections.abc import Callable
+    from contextvars import Context
 
     from sfloop.loop import Loop
     from sfloop.native.engine.stackstream import StackListener
@@ -92,8 +93,10 @@ class Listener:
         server: Server | None,
         backlog: int,
         ssl_timeouts: tuple[float, ...],
+        context: Context | None = None,
     ) -> None:
         self._loop = loop
+        self._context = context  # the server's, from Python 3.15
         self._protocol_factory = protocol_factory
         self._sock = sock
         self._sslcontext = sslcontext
@@ -139,7 +142,7 @@ class Listener:
                 return
             if fd < 0:
                 return
-            copy_context().run(self._connect_fd, fd)  # a context for each connection
+            self._in_own_context(self._connect_fd, fd)
 
     def _accept_from_stack(self, core: StackListener) -> None:
         for _ in range(max(1, min(self._backlog, 128))):
@@ -150,7 +153,7 @@ class Listener:
                 return
             if stream is None:
                 return
-            copy_context().run(self._connect, StackSocket(stream), core.peer)
+            self._in_own_context(self._connect, StackSocket(stream), core.peer)
 
     def _accept_failed(self, exc: OSError, core: ListenerCore | StackListener) -> None:
         if exc.errno not in EXHAUSTED:
@@ -170,13 +173,22 @@ class Listener:
         if not core.closed:
             core.resume()
 
-    def _connect_fd(self, fd: int) -> None:
+    def _in_own_context(self, connect: Callable[..., None], *args: Any) -> None:
+        """Gives the accepted connection a context of its own: from Python 3.15 a copy of the server's, in which all its
+        callbacks run."""
+        if self._context is None:
+            copy_context().run(connect, *args, {})
+        else:
+            context = self._context.copy()
+            context.run(connect, *args, {"context": context})
+
+    def _connect_fd(self, fd: int, given: dict[str, Any]) -> None:
         sock = self._sock
         conn = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)
         conn.setblocking(False)
-        self._connect(conn, self._core.peer if address.decodes(sock.family) else None)
+        self._connect(conn, self._core.peer if address.decodes(sock.family) else None, given)
 
-    def _connect(self, conn: socket.socket | StackSocket, peer: bytes | None) -> None:
+    def _connect(self, conn: socket.socket | StackSocket, peer: bytes | None, given: dict[str, Any]) -> None:
         try:
             protocol = self._protocol_factory()
         except (SystemExit, KeyboardInterrupt):
@@ -196,11 +208,13 @@ class Listener:
                     self._sslcontext,
                     self._server,
                     *self._ssl_timeouts,
-                )
+                    **given,
+                ),
+                **given,
             )
             return
         try:
-            self._loop._make_socket_transport(conn, protocol, server=self._server, peer=peer)
+            self._loop._make_socket_transport(conn, protocol, server=self._server, peer=peer, **given)
         except BaseException as exc:
             conn.close()
             if isinstance(exc, (SystemExit, KeyboardInterrupt)):

@@ -15,6 +15,8 @@ from sfloop.transports.base import SocketTransport
 from sfloop.transports.stacksocket import StackSocket
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from sfloop.loop import Loop
     from sfloop.transports.server import Server
 
@@ -37,16 +39,17 @@ class StreamTransport(SocketTransport, asyncio.Transport):
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
         peer: bytes | None = None,
+        context: Context | None = None,
     ) -> None:
         self._sock = None
         if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(sock, StackSocket):
-            core = StreamCore(loop, self, sock.stream, True)
+            core = StreamCore(loop, self, sock.stream, True, context)
             sock.taken_by(core)
             self._sendfile_compatible = constants._SendfileMode.FALLBACK
         else:
-            core = StreamCore(loop, self, sock.fileno(), True)
+            core = StreamCore(loop, self, sock.fileno(), True, context)
         super().__init__(loop, sock, core, protocol, waiter, extra, server, peer)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

@@ -274,7 +274,7 @@ cdef class DatagramCore(TransportCore):
                     PyBuffer_Release(&view)
             if rc != -EAGAIN:
                 return 0
-            self.want(self.interest | SF_WRITABLE)
+            self.want_to_write()
         data = bytes(data)
         self.queue.append((data, address))
         self.queued += len(data) + HEADER

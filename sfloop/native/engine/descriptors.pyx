@@ -364,13 +364,13 @@ cdef class WatchingCore(LoopCore):
         return {fd: ((<Watch>watch).reader, (<Watch>watch).writer) for fd, watch in self.watches.items()
                 if (<Watch>watch).reader is not None or (<Watch>watch).writer is not None}
 
-    def _add_reader(self, fd, callback, *args):
-        handle = self.new_call(callback, args, None)
+    def _add_reader(self, fd, callback, *args, context=None):
+        handle = self.new_call(callback, args, context)
         self._set_watch(fd, SF_READABLE, handle)
         return handle
 
-    def _add_writer(self, fd, callback, *args):
-        handle = self.new_call(callback, args, None)
+    def _add_writer(self, fd, callback, *args, context=None):
+        handle = self.new_call(callback, args, context)
         self._set_watch(fd, SF_WRITABLE, handle)
         return handle
 

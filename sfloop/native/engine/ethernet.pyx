@@ -229,7 +229,7 @@ cdef class EthernetCore(TransportCore):
                     PyBuffer_Release(&view)
             if rc != -EAGAIN:
                 return self.numbered
-            self.want(self.interest | SF_WRITABLE)
+            self.want_to_write()
         data = bytes(data)
         self.queue.append(data)
         self.queued += len(data)

@@ -223,7 +223,7 @@ cdef class StreamCore(TransportCore):
         if not self.queue:
             self.queue = []
             self.head_offset = sent
-            self.want(self.interest | SF_WRITABLE)
+            self.want_to_write()
         self.queue.append(data)
         self.queued += length - sent
         self.maybe_pause_protocol()
@@ -274,7 +274,7 @@ cdef class StreamCore(TransportCore):
         if not self.queue:
             return
         if was_empty:
-            self.want(self.interest | SF_WRITABLE)
+            self.want_to_write()
             self.flush()
         self.maybe_pause_protocol()
 

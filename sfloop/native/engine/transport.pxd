@@ -10,7 +10,11 @@ cdef class TransportCore(Sink):
     cdef object transport       # the public object, while events may come for it; else None: see owner()
     cdef object known           # a weak reference to it, made when it was first needed; None after connection_lost
     cdef object protocol
-    cdef object context         # protocol callbacks run in it, as in asyncio
+    # As in asyncio: from Python 3.15 every callback runs in shared_context. Where that is None, what an event brings is
+    # given to the protocol in a copy of the context of whoever began to read, or wrote what had to wait.
+    cdef readonly object shared_context
+    cdef object context         # for reading, and for writing too where write_context is None
+    cdef object write_context
     cdef readonly bint started  # connection_made has been called and reading may begin
     cdef readonly bint paused
     cdef readonly bint closing
@@ -35,6 +39,8 @@ cdef class TransportCore(Sink):
     cdef int protocol_failed(self, str message) except -1
     cdef int fatal(self, object exc, str message) except -1
     cdef int note_lost_write(self) except -1
+    cdef int serve_in(self, object context, uint32_t what) except -1
+    cdef int want_to_write(self) except -1
     cdef int maybe_pause_protocol(self) except -1
     cdef int maybe_resume_protocol(self) except -1
     cdef int finish_if_drained(self) except -1

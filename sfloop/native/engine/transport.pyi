@@ -1,4 +1,5 @@
 import asyncio
+from contextvars import Context
 
 from sfloop.native.engine.core import LoopCore
 from sfloop.native.engine.stackstream import StackStream
@@ -10,9 +11,15 @@ class TransportCore:
     protocol_paused: bool
     conn_lost: int
     queued: int
+    shared_context: Context | None
 
     def __init__(
-        self, loop: LoopCore, transport: asyncio.BaseTransport, source: int | StackStream, stream: bool
+        self,
+        loop: LoopCore,
+        transport: asyncio.BaseTransport,
+        source: int | StackStream,
+        stream: bool,
+        context: Context | None = None,
     ) -> None: ...
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
     def get_transport(self) -> asyncio.BaseTransport | None: ...

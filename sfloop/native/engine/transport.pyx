@@ -33,10 +33,14 @@ cdef int reraise() except -1:
 
 
 cdef class TransportCore(Sink):
-    def __init__(self, LoopCore loop, transport, source, bint stream):
-        """:param source: a kernel descriptor, or a StackStream, which the transport takes over."""
+    def __init__(self, LoopCore loop, transport, source, bint stream, context=None):
+        """:param source: a kernel descriptor, or a StackStream, which the transport takes over.
+        :param context: every callback of the transport runs in it (from Python 3.15). None: each scheduled callback runs
+            in a copy of the caller's context.
+        """
         self.transport = transport
-        self.context = PyContext_CopyCurrent()
+        self.shared_context = context
+        self.context = PyContext_CopyCurrent() if context is None else context
         self.set_write_limits(None, None)
         if isinstance(source, StackStream):
             loop.take_over(self, <StackStream>source)
@@ -97,7 +101,16 @@ cdef class TransportCore(Sink):
         return 0
 
     cdef int on_event(self, uint32_t what) except -1:
-        context = self.context
+        if what & SF_WRITABLE and self.write_context is not None:
+            if what & SF_READABLE:
+                self.serve_in(self.context, SF_READABLE)
+            self.serve_in(self.write_context, SF_WRITABLE)
+            if not self.interest & SF_WRITABLE:
+                self.write_context = None
+            return 0
+        return self.serve_in(self.context, what)
+
+    cdef int serve_in(self, object context, uint32_t what) except -1:
         PyContext_Enter(context)
         try:
             self.serve(what)
@@ -173,6 +186,8 @@ cdef class TransportCore(Sink):
         if self.closing or not self.paused:
             return False
         self.paused = False
+        if self.shared_context is None:
+            self.context = PyContext_CopyCurrent()
         if self.started:
             self.want(self.interest | SF_READABLE)
         return True
@@ -231,6 +246,13 @@ cdef class TransportCore(Sink):
         self.conn_lost += 1
         return 0
 
+    cdef int want_to_write(self) except -1:
+        """Data has to wait until the socket takes it: asyncio adds a writer at this point, and copies the context."""
+        self.want(self.interest | SF_WRITABLE)
+        if self.shared_context is None:
+            self.write_context = PyContext_CopyCurrent()
+        return 0
+
     # ---- the end ----
 
     cdef int protocol_failed(self, str message) except -1:
@@ -266,7 +288,7 @@ cdef class TransportCore(Sink):
         if not self.has_queue():
             self.conn_lost += 1
             self.want(0)
-            self.loop.call_soon(transport._call_connection_lost, None)
+            self.loop.call_soon(transport._call_connection_lost, None, context=self.shared_context)
 
     def has_queue(self):
         return self.queued > 0
@@ -279,13 +301,13 @@ cdef class TransportCore(Sink):
         self.closing = True
         self.want(0)
         self.conn_lost += 1
-        self.loop.call_soon(transport._call_connection_lost, exc)
+        self.loop.call_soon(transport._call_connection_lost, exc, context=self.shared_context)
 
     def dispose(self):
         """After connection_lost: gives the socket's slot back, and drops what the core refers to."""
         self.drop_queue()
         self.release()
-        self.transport = self.known = None
+        self.transport = self.known = self.write_context = None
         self.forget_protocol()
 
     def forget_protocol(self):

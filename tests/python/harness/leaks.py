@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import threading
 import time
 from dataclasses import dataclass
+
+# A recent libffi opens its own file for the first callback that ctypes or cffi makes, and keeps it.
+_first_callback = ctypes.CFUNCTYPE(None)(lambda: None)
 
 
 @dataclass(frozen=True)
