@@ -20,11 +20,12 @@ from libc.errno cimport EAGAIN
 from libc.math cimport ceil
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.engine cimport *
 from sfloop.native.engine.handle cimport (
-    is_cancelled, new_handle, new_timer_handle, prefetch_call, prefetch_handle, run_handle, set_loop_hooks, set_scheduled,
+    is_cancelled, new_handle, new_threadsafe_handle, new_timer_handle, prefetch_call, prefetch_handle, run_handle,
+    set_loop_hooks, set_scheduled,
 )
 
 cdef extern from "Python.h":
@@ -32,7 +33,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept
     int PyObject_GenericSetAttr(object, object, PyObject *) except -1
     object PyObject_Call(object, object, object)
-    PyObject *Py_None
 
 
 cdef object _Handle = events.Handle
@@ -519,7 +519,7 @@ cdef class LoopCore:
             self.check_open()
         if self.debug:
             self._check_callback(callback, "call_soon_threadsafe")
-        handle = self.new_call(callback, args, context)
+        handle = new_threadsafe_handle(callback, args, self, context, self.debug)
         self.push_ready(handle)
         sf_engine_wake(self.engine)
         return handle

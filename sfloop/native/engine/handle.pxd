@@ -3,6 +3,8 @@
 from cpython.object cimport PyObject
 
 cdef object new_handle(object callback, object args, object loop, object context)
+# For call_soon_threadsafe. debug: a plain asyncio handle, which keeps its source traceback.
+cdef object new_threadsafe_handle(object callback, object args, object loop, object context, bint debug)
 cdef object new_timer_handle(object when, object callback, object args, object loop, object context)
 
 # Runs a handle of ours or of asyncio's in its context; an exception goes to the loop's exception handler. Raises only

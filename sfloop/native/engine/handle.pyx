@@ -6,10 +6,15 @@ their state is in the slots that asyncio's classes define, read and written here
 methods do to a handle (`cancel`, `when`, `repr`, comparisons) holds for ours, and this module runs asyncio's handles as
 well as its own; in debug mode the loop makes plain asyncio handles, which keep their source traceback. What the types
 do add is a free list, which makes a callback cost no allocation.
+
+`ThreadSafeHandle` exists from Python 3.14, derived from `asyncio.events._ThreadSafeHandle`. Another thread that calls its
+`cancel()` or `cancelled()` waits until a running callback has ended. asyncio makes a lock for each handle. Ours notes who
+runs the callback, and makes a lock only when a thread has to wait.
 """
 
+import _thread
 import asyncio
-from asyncio import format_helpers
+from asyncio import events, format_helpers
 
 from cpython.object cimport PyObject, PyTypeObject, visitproc
 from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF, Py_XINCREF
@@ -62,6 +67,8 @@ cdef extern from "Python.h":
     void PyObject_ClearWeakRefs(PyObject *) noexcept
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *) noexcept
     PyObject *PyObject_CallMethodOneArg(PyObject *, PyObject *, PyObject *) noexcept
+    PyObject *PyBool_FromLong(long) noexcept
+    unsigned long PyThread_get_thread_ident() noexcept
     PyObject *PyContext_CopyCurrent() noexcept
     int PyContext_Enter(PyObject *) noexcept
     int PyContext_Exit(PyObject *) noexcept
@@ -70,7 +77,8 @@ cdef extern from "Python.h":
 
 cdef enum:
     FREE_MAX = 1024
-    SLOTS = 9
+    SLOTS = 10
+    SLOTS_OF_ALL = 7  # what every handle has: the first of offsets[]
 
 
 # ---- where asyncio keeps a handle's state ----
@@ -89,9 +97,9 @@ cdef Py_ssize_t CONTEXT = offset_of(asyncio.Handle, "_context")
 cdef Py_ssize_t WHEN = offset_of(asyncio.TimerHandle, "_when")
 cdef Py_ssize_t SCHEDULED = offset_of(asyncio.TimerHandle, "_scheduled")
 
-cdef Py_ssize_t[SLOTS] offsets = [
-    CALLBACK, ARGS, CANCELLED, LOOP, SOURCE_TRACEBACK, REPR, CONTEXT, WHEN, SCHEDULED,
-]
+# From Python 3.14.
+cdef object _ThreadSafeHandle = vars(events).get("_ThreadSafeHandle")
+cdef Py_ssize_t LOCK = 0 if _ThreadSafeHandle is None else offset_of(_ThreadSafeHandle, "_lock")
 
 
 cdef inline void fill(PyObject *handle, Py_ssize_t offset, PyObject *value) noexcept:
@@ -113,24 +121,36 @@ cdef inline void drop(PyObject *handle, Py_ssize_t offset) noexcept:
     Py_XDECREF(old)
 
 
-# ---- the two types ----
+# ---- the types ----
 
 cdef struct Kind:
-    PyTypeObject *type
-    int slots          # how many of offsets[] its objects have
+    PyTypeObject *type   # NULL: this version of Python has no such handles
+    int slots            # how many of offsets[] its objects have
+    Py_ssize_t[SLOTS] offsets
     Py_ssize_t live
     int free_count
     PyObject *free[FREE_MAX]
 
 cdef Kind handles
 cdef Kind timers
-
-handles.slots = SLOTS - 2
-timers.slots = SLOTS
+cdef Kind threadsafe
 
 
-cdef inline Kind *kind_of(PyObject *handle) noexcept:
-    return &handles if Py_TYPE(handle) == handles.type else &timers
+cdef void set_slots(Kind *kind, list more):
+    for offset in [CALLBACK, ARGS, CANCELLED, LOOP, SOURCE_TRACEBACK, REPR, CONTEXT, *more]:
+        kind.offsets[kind.slots] = offset
+        kind.slots += 1
+
+
+set_slots(&handles, [])
+set_slots(&timers, [WHEN, SCHEDULED])
+set_slots(&threadsafe, [LOCK])
+
+
+cdef inline Kind *kind_of_type(PyTypeObject *type) noexcept:
+    if type == handles.type:
+        return &handles
+    return &timers if type == timers.type else &threadsafe
 
 
 cdef PyObject *allocate(Kind *kind) noexcept:
@@ -149,13 +169,14 @@ cdef PyObject *allocate(Kind *kind) noexcept:
 
 
 cdef PyObject *type_alloc(PyTypeObject *type, Py_ssize_t items) noexcept:
-    return allocate(&handles if type == handles.type else &timers)
+    return allocate(kind_of_type(type))
 
 
 cdef int type_clear(PyObject *self) noexcept:
+    cdef Kind *kind = kind_of_type(Py_TYPE(self))
     cdef int i
-    for i in range(kind_of(self).slots):
-        replace(self, offsets[i], NULL)
+    for i in range(kind.slots):
+        replace(self, kind.offsets[i], NULL)
     return 0
 
 
@@ -180,8 +201,9 @@ cdef int type_traverse(PyObject *self, visitproc visit, void *arg) noexcept:
 
 
 cdef void type_dealloc(PyObject *self) noexcept:
-    cdef Kind *kind = kind_of(self)
     cdef PyTypeObject *type = Py_TYPE(self)
+    cdef Kind *kind = kind_of_type(type)
+    cdef int i
     PyObject_GC_UnTrack(self)
     PyObject_ClearWeakRefs(self)
     # type_clear() unrolled: this runs once per callback.
@@ -192,9 +214,8 @@ cdef void type_dealloc(PyObject *self) noexcept:
     drop(self, SOURCE_TRACEBACK)
     drop(self, REPR)
     drop(self, CONTEXT)
-    if kind.slots == SLOTS:
-        drop(self, WHEN)
-        drop(self, SCHEDULED)
+    for i in range(SLOTS_OF_ALL, kind.slots):
+        drop(self, kind.offsets[i])
     kind.live -= 1
     if kind.free_count < FREE_MAX:
         kind.free[kind.free_count] = self  # keeps its reference to the type
@@ -225,6 +246,7 @@ cdef void drop_call(PyObject *self) noexcept:
     replace(self, ARGS, Py_None)
 
 
+cdef object _Handle = asyncio.Handle
 cdef object _asyncio_cancel = asyncio.Handle.cancel
 
 
@@ -249,13 +271,91 @@ cdef PyObject *timer_handle_cancel(PyObject *self, PyObject *unused) except NULL
     return none()
 
 
+# A call_soon_threadsafe() handle has this behind asyncio's slots.
+cdef struct Run:
+    unsigned long thread  # that runs the callback; 0: nobody does
+    PyObject *ended       # a lock, held until the callback has ended; made by the first thread that waits for that
+
+cdef Py_ssize_t RUN = 0
+
+
+cdef inline Run *run_of(PyObject *handle) noexcept:
+    return <Run *>(<char *>handle + RUN)
+
+
+cdef int wait_for_end(PyObject *handle) except -1:
+    """Waits while another thread runs the callback."""
+    cdef Run *run = run_of(handle)
+    cdef unsigned long me = PyThread_get_thread_ident()
+    made = None
+    while run.thread != 0 and run.thread != me:
+        if run.ended == NULL and made is None:
+            made = _thread.allocate_lock()
+            made.acquire()
+            continue  # to make the lock may have let other threads run
+        if run.ended == NULL:
+            Py_INCREF(made)
+            run.ended = <PyObject *>made
+        ended = <object>run.ended
+        ended.acquire()
+        ended.release()
+        made = None
+    return 0
+
+
+cdef int begin_run(PyObject *handle) except -1:
+    """Returns whether end_run() is to be called: a callback can run its own handle."""
+    cdef Run *run = run_of(handle)
+    wait_for_end(handle)
+    if run.thread != 0:
+        return 0
+    run.thread = PyThread_get_thread_ident()
+    return 1
+
+
+cdef int end_run(PyObject *handle) except -1:
+    cdef Run *run = run_of(handle)
+    cdef PyObject *ended = run.ended
+    run.thread = 0
+    run.ended = NULL
+    if ended != NULL:
+        lock = <object>ended
+        Py_DECREF(lock)
+        lock.release()
+    return 0
+
+
+cdef PyObject *threadsafe_cancel(PyObject *self, PyObject *unused) except NULL:
+    wait_for_end(self)
+    return handle_cancel(self, unused)
+
+
+cdef PyObject *threadsafe_cancelled(PyObject *self, PyObject *unused) except NULL:
+    wait_for_end(self)
+    return PyBool_FromLong(is_cancelled(self))
+
+
+cdef PyObject *threadsafe_run(PyObject *self, PyObject *unused) except NULL:
+    run_handle(self)
+    return none()
+
+
 cdef PyMethodDef[2] handle_methods
 cdef PyMethodDef[2] timer_handle_methods
+cdef PyMethodDef[4] threadsafe_methods
+threadsafe_methods[0] = PyMethodDef(
+    b"cancel", <void *>threadsafe_cancel, METH_NOARGS,
+    b"Cancel the callback. Another thread that calls this waits until a running callback has ended.")
+threadsafe_methods[1] = PyMethodDef(
+    b"cancelled", <void *>threadsafe_cancelled, METH_NOARGS,
+    b"True if the callback was cancelled. Another thread that calls this waits until a running callback has ended.")
+threadsafe_methods[2] = PyMethodDef(b"_run", <void *>threadsafe_run, METH_NOARGS, b"Run the callback.")
 handle_methods[0] = PyMethodDef(b"cancel", <void *>handle_cancel, METH_NOARGS, b"Cancel the callback.")
 timer_handle_methods[0] = PyMethodDef(b"cancel", <void *>timer_handle_cancel, METH_NOARGS, b"Cancel the callback.")
 
 
-cdef object make_type(const char *name, object base, PyMethodDef *methods, const char *doc):
+cdef object make_type(const char *name, object base, PyMethodDef *methods, const char *doc, int basicsize=0):
+    """:param basicsize: 0: the base's"""
     cdef PyType_Slot[7] slots
     cdef PyType_Spec spec
     slots[0] = PyType_Slot(Py_tp_alloc, <void *>type_alloc)
@@ -266,7 +366,7 @@ cdef object make_type(const char *name, object base, PyMethodDef *methods, const
     slots[5] = PyType_Slot(Py_tp_doc, <void *>doc)
     slots[6] = PyType_Slot(0, NULL)
     spec.name = name
-    spec.basicsize = 0  # the base's
+    spec.basicsize = basicsize
     spec.itemsize = 0
     spec.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
     spec.slots = &slots[0]
@@ -284,6 +384,16 @@ Py_INCREF(Handle)
 Py_INCREF(TimerHandle)
 handles.type = <PyTypeObject *><PyObject *>Handle
 timers.type = <PyTypeObject *><PyObject *>TimerHandle
+
+if _ThreadSafeHandle is None:
+    ThreadSafeHandle = Handle
+else:
+    RUN = (<Py_ssize_t>_ThreadSafeHandle.__basicsize__ + sizeof(Run) - 1) // sizeof(Run) * sizeof(Run)
+    ThreadSafeHandle = make_type(
+        b"sfloop._ThreadSafeHandle", _ThreadSafeHandle, threadsafe_methods,
+        b"What call_soon_threadsafe() returns: an asyncio.Handle, see its documentation.", RUN + sizeof(Run))
+    Py_INCREF(ThreadSafeHandle)
+    threadsafe.type = <PyTypeObject *><PyObject *>ThreadSafeHandle
 
 
 # ---- making and running ----
@@ -308,6 +418,23 @@ cdef inline int fill_call(PyObject *h, object callback, object args, object loop
 
 cdef object new_handle(object callback, object args, object loop, object context):
     cdef PyObject *h = allocate(&handles)
+    if h == NULL:
+        raise MemoryError()
+    handle = <object>h
+    Py_DECREF(handle)
+    fill_call(h, callback, args, loop, context)
+    return handle
+
+
+cdef object new_threadsafe_handle(object callback, object args, object loop, object context, bint debug):
+    cdef PyObject *h
+    if threadsafe.type == NULL:
+        return _Handle(callback, args, loop, context) if debug else new_handle(callback, args, loop, context)
+    if debug:
+        handle = _ThreadSafeHandle(callback, args, loop, context)
+        del handle._source_traceback[-1]  # asyncio cuts the frame of Handle.__init__ off, but not this class's
+        return handle
+    h = allocate(&threadsafe)
     if h == NULL:
         raise MemoryError()
     handle = <object>h
@@ -348,6 +475,24 @@ cdef void prefetch_call(PyObject *handle) noexcept:
 
 
 cdef int run_handle(PyObject *handle) except -1:
+    cdef PyTypeObject *type = Py_TYPE(handle)
+    if type == handles.type or type == timers.type:
+        return run_call(handle)
+    if type == threadsafe.type:
+        if begin_run(handle) == 0:
+            return run_call(handle)
+        try:
+            return run_call(handle)
+        finally:
+            end_run(handle)
+    other = <object>handle
+    if _ThreadSafeHandle is not None and isinstance(other, _ThreadSafeHandle):
+        with other._lock:
+            return run_call(handle)
+    return run_call(handle)
+
+
+cdef int run_call(PyObject *handle) except -1:
     cdef PyObject *callback = SF_SLOT(handle, CALLBACK)
     cdef PyObject *args = SF_SLOT(handle, ARGS)
     cdef PyObject *context = SF_SLOT(handle, CONTEXT)
@@ -403,4 +548,4 @@ cdef extern from *:
 
 def live():
     """The number of live (handles, timer handles) of this process, whichever loop made them."""
-    return handles.live, timers.live
+    return handles.live + threadsafe.live, timers.live
