@@ -38,7 +38,7 @@ cdef class LoopCore:
     cdef public object _coroutine_origin_tracking_saved_depth, _csock, _current_handle, _default_executor
     cdef public object _exception_handler, _executor_shutdown_called, _internal_fds, _old_agen_hooks, _ready, _scheduled
     cdef public object _selector, _signal_handlers, _ssock, _task_factory, _thread_id, _timer_cancelled_count
-    cdef public object _transports, _unix_server_sockets, slow_callback_duration
+    cdef public object _transports, _unix_server_sockets, _watcher, slow_callback_duration
 
     cdef list open_sinks(self)
     cdef Sink sink_of(self, uint32_t slot)
