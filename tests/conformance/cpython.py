@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib
+import importlib.machinery
 import importlib.util
 import pkgutil
 import platform
@@ -129,6 +130,8 @@ def _import_first(names: tuple[str, ...]) -> types.ModuleType:
 def _share_ids(modules: list[types.ModuleType]) -> None:
     """Make ``id_prefix`` importable: one namespace with every test module, so that ids are short and alike."""
     namespace = types.ModuleType(CPythonSuite.id_prefix.rstrip("."))
+    # Python 3.15 formats the traceback of a failed import below it, and asks for its spec.
+    namespace.__spec__ = importlib.machinery.ModuleSpec(namespace.__name__, None, is_package=True)
     sys.modules[namespace.__name__] = namespace
     for module in modules:
         setattr(namespace, module.__name__.rpartition(".")[2], module)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from typing import Any
 
 from .loops import Target
+
+#: asyncio's own, as the test modules have bound it when they were imported.
+SELECTOR_LOOP = asyncio.SelectorEventLoop
 
 
 def use_loop(class_name: str, cls: type[unittest.TestCase], chosen: Target) -> None:
@@ -20,6 +24,8 @@ def use_loop(class_name: str, cls: type[unittest.TestCase], chosen: Target) -> N
         methods["setUp"] = _base_event_loop_set_up(cls, chosen)
     elif class_name.startswith("test_runners.") and hasattr(cls, "new_loop"):
         methods["new_loop"] = lambda self: _loop_for_runners(chosen)
+    if cls.__dict__.get("loop_factory") is SELECTOR_LOOP:  # from Python 3.14
+        methods["loop_factory"] = chosen.loop_class
     for name, method in methods.items():
         setattr(cls, name, method)
 

@@ -20,13 +20,17 @@ LOOPS = {
 }
 
 
+#: asyncio's default policy; None where Python has no event loop policies, from 3.16.
+DEFAULT_POLICY: Any = vars(asyncio.unix_events).get("_UnixDefaultEventLoopPolicy")
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     """The loop under test."""
 
     name: str
     loop_class: type[asyncio.AbstractEventLoop]
-    policy_class: type[asyncio.AbstractEventLoopPolicy]
+    policy_class: Any  # None where there are none
     uses_child_watchers: bool = True
 
 
@@ -40,10 +44,11 @@ def target(name: str) -> Target:
     except ImportError as error:
         raise SuiteError(f"loop {name!r} cannot be imported ({error}); {remedy}") from error
     if name == "asyncio":
-        return Target(name, asyncio.SelectorEventLoop, asyncio.DefaultEventLoopPolicy)
+        return Target(name, asyncio.SelectorEventLoop, DEFAULT_POLICY)
     if name == "uvloop":
         module.Loop._default_executor = None  # the tests' base class reads it, and uvloop hides its own
-    return Target(name, module.Loop, module.EventLoopPolicy, uses_child_watchers=name != "uvloop")
+    policy = None if DEFAULT_POLICY is None else module.EventLoopPolicy
+    return Target(name, module.Loop, policy, uses_child_watchers=name != "uvloop")
 
 
 class Creations:
@@ -89,13 +94,17 @@ def substitute(chosen: Target) -> Creations:
     """
     creations = Creations(chosen.loop_class)
     if chosen.name != "asyncio":
-        unix: Any = asyncio.unix_events
-        unix._UnixDefaultEventLoopPolicy._loop_factory = staticmethod(chosen.loop_class)
-        for module in (asyncio, unix):
+        for module in (asyncio, asyncio.unix_events):
             for name in ("SelectorEventLoop", "EventLoop"):
                 if hasattr(module, name):
                     setattr(module, name, chosen.loop_class)
-    asyncio.set_event_loop_policy(chosen.policy_class())
+    if DEFAULT_POLICY is not None:
+        if chosen.name != "asyncio":
+            DEFAULT_POLICY._loop_factory = staticmethod(chosen.loop_class)
+        asyncio.set_event_loop_policy(chosen.policy_class())
+    else:
+        for module in (asyncio, asyncio.events):
+            module.new_event_loop = chosen.loop_class  # type: ignore[attr-defined]
     _check(chosen)
     return creations
 
@@ -105,8 +114,9 @@ def _check(chosen: Target) -> None:
     ways: dict[str, Any] = {
         "asyncio.new_event_loop": asyncio.new_event_loop,
         "asyncio.SelectorEventLoop": asyncio.SelectorEventLoop,
-        "asyncio.DefaultEventLoopPolicy().new_event_loop": asyncio.DefaultEventLoopPolicy().new_event_loop,
     }
+    if DEFAULT_POLICY is not None:
+        ways["asyncio.DefaultEventLoopPolicy().new_event_loop"] = asyncio.DefaultEventLoopPolicy().new_event_loop
     if hasattr(asyncio, "EventLoop"):
         ways["asyncio.EventLoop"] = asyncio.EventLoop
     for way, make in ways.items():

@@ -39,6 +39,9 @@ LOOP = (
     "test_eager_task_factory.*",
     "test_tasks.RunCoroutineThreadsafeTests",
     "test_tasks.SleepTests",
+    "test_events.UnixPipeObjectSupportTests",
+    "test_server_context.*",
+    "test_free_threading.*",
 )
 
 #: Tests of what asyncio builds on a loop. They exercise call_soon, call_later, contexts, executors and shutdown.
@@ -61,6 +64,7 @@ LIBRARY = (
     "test_threads.*",
     "test_timeouts.*",
     "test_waitfor.*",
+    "test_graph.*",
     "test_asyncgen.AsyncGenAsyncioTest",
     "test_contextlib_async.*",
     "test_async_case.*",
@@ -98,6 +102,7 @@ EXCLUDED = {
     "test_pep492.*": "tests of the language on a test double of a loop",
     "test_protocols.*": "unit tests of the protocol classes",
     "test_transports.*": "unit tests of the transport base classes",
+    "test_tools.*": "unit tests of asyncio.tools, without a loop",
     "test_asyncgen.*": "tests of the language, without a loop",
 }
 
