@@ -43,6 +43,12 @@ $(VENV)/created:
 	@$(PIP) --upgrade pip && $(PIP) $(BUILD_REQUIRES)
 	@touch $@
 
+# An extra's packages come first. The package's own build has no isolation, and would deny it to those of them that have
+# to be compiled, as some have for the newest version of Python.
+$(VENV)/extra-%: $(VENV)/created pyproject.toml tools/extra.py
+	@$(BIN)/python tools/extra.py $* | $(PIP) --requirement /dev/stdin
+	@touch $@
+
 # The package is imported from this tree, and what has changed of the native code is compiled at import, in whatever
 # environment that happens: so the compiler of Cython is named by its path.
 define install
@@ -53,11 +59,11 @@ define install
 	@touch $@
 endef
 
-$(VENV)/with-demo: $(VENV)/created $(INPUTS)
+$(VENV)/with-demo: $(VENV)/extra-demo $(INPUTS)
 	$(call install,[demo])
-$(VENV)/with-bench: $(VENV)/created $(INPUTS) $(VENV)/with-bench-programs
+$(VENV)/with-bench: $(VENV)/extra-bench $(INPUTS) $(VENV)/with-bench-programs
 	$(call install,[bench])
-$(VENV)/with-test: $(VENV)/created $(INPUTS) $(VENV)/with-programs
+$(VENV)/with-test: $(VENV)/extra-test $(INPUTS) $(VENV)/with-programs
 	$(call install,[test])
 $(VENV)/with-programs: $(VENV)/created tools/find_programs.sh
 	@tools/find_programs.sh "the tests in network namespaces" ip ethtool ping
@@ -70,8 +76,8 @@ $(VENV)/with-bench-programs: $(VENV)/created tools/find_programs.sh
 $(VENV)/with-peers: $(VENV)/with-bench tools/bench_peers.py
 	@$(BIN)/python tools/bench_peers.py $@
 # The linters need no sfloop: they read it.
-$(VENV)/with-lint: $(VENV)/created pyproject.toml
-	@$(PIP) $$($(BIN)/python tools/extra.py lint) && touch $@
+$(VENV)/with-lint: $(VENV)/extra-lint
+	@touch $@
 
 # Compiles what has changed since; a fraction of a second when nothing has.
 build = @flock $(VENV)/lock $(BIN)/ninja -C $(BUILD) --quiet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nox
 
-PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 
 nox.options.sessions = ["tests"]
 nox.options.error_on_missing_interpreters = False

@@ -6,4 +6,8 @@ but that typeshed does not know; the stub beside this module declares those that
 
 from asyncio import SelectorEventLoop as UnixLoop
 
+from sfloop.pythons import warn_if_untested
+
 __all__ = ["UnixLoop"]
+
+warn_if_untested()  # once in a process: this module is imported once

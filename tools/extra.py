@@ -1,4 +1,7 @@
-"""``python tools/extra.py EXTRA``: the requirements of one of the package's extras, one a line."""
+"""``python tools/extra.py EXTRA``: the requirements of one of the package's extras, one a line.
+
+Those of another extra that it names are in their place.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ def requirements(extra: str) -> list[str]:
     found = re.search(rf"^{re.escape(extra)} = \[(.*?)\]$", table, re.MULTILINE | re.DOTALL)
     if found is None:
         raise LookupError(f"pyproject.toml has no extra {extra!r}")
-    return re.findall(r'"([^"]+)"', found[1])
+    wanted: list[str] = []
+    for requirement in re.findall(r'"([^"]+)"', found[1]):
+        own = re.fullmatch(r"sfloop\[(\w+)\]", requirement)
+        wanted += requirements(own[1]) if own else [requirement]
+    return wanted
 
 
 if __name__ == "__main__":

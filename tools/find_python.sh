@@ -6,8 +6,9 @@
 #   tools/find_python.sh --newest          the newest version that is here, those of pyenv among them
 set -eu
 
-# Oldest and newest minor version of Python 3 that sfloop is tested on; newer ones are tried after these.
-CANDIDATES="python3 python3.13 python3.12 python3.11 python3.10 python3.14"
+# The versions that sfloop is tested on. The newest come last, because fewer packages have wheels for them.
+CANDIDATES="python3 python3.13 python3.12 python3.11 python3.10 python3.14 python3.15"
+NEWEST=15 # minor version
 
 if [ "${1:-}" = --newest ]; then
     shift
@@ -25,7 +26,8 @@ fi
 say() { echo "sfloop: $*" >&2; }
 
 # Each check prints what is missing as Debian package names, or nothing.
-is_recent() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null; }
+is_recent() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (4,))' 2>/dev/null; }
+is_tested() { "$1" -c "import sys; sys.exit(not sys.version_info < (3, $NEWEST + 1))" 2>/dev/null; }
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 has_headers() {
     "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
@@ -62,7 +64,7 @@ install() {
 chosen=""
 if [ -n "${1:-}" ]; then
     if ! is_recent "$1"; then
-        say "PYTHON=$1 is no Python 3.10 to 3.14 that runs here; sfloop needs one"
+        say "PYTHON=$1 is no Python 3.10 or newer that runs here; sfloop needs one"
         exit 1
     fi
     chosen=$1
@@ -94,4 +96,5 @@ if [ -n "$missing" ]; then
         exit 1
     fi
 fi
+if ! is_tested "$chosen"; then say "sfloop is tested on Python 3.10 to 3.$NEWEST, and $chosen is newer"; fi
 real_path "$chosen"

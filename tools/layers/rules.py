@@ -75,6 +75,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.config": "config",
     "sfloop.backends": "config",
     "sfloop.onload": "config",
+    "sfloop.pythons": "config",
     "sfloop.tcplimits": "config",
     "sfloop.routing": "config",
     "sfloop.sharing": "config",
