@@ -136,7 +136,8 @@ def new_event_loop(options: Options | None = None, /, **keywords: Unpack[OptionK
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, **options: Unpack[OptionKeywords]) -> T:
     """Run a coroutine on a new :class:`sfloop.Loop` and return its result, as ``asyncio.run`` does.
 
-    :raises ValueError: an option has a value that is not allowed, or ``main`` is no coroutine.
+    :raises ValueError: an option has a value that is not allowed, or ``main`` is no coroutine. From Python 3.14 it
+        may be any awaitable, and ``TypeError`` is raised for anything else.
     :raises RuntimeError: a loop is running in this thread already.
     """
     if asyncio._get_running_loop() is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,3 +135,29 @@ class TestExpectations:
     def test_exception_without_a_test_is_found(self) -> None:
         unused = self.exceptions.unused(["m.C.test_abc"])
         assert [e.pattern for e in unused] == ["m.C.test_hang"]
+
+
+def test_substituting_where_python_has_no_policies() -> None:
+    """Python 3.16: the names are taken away first."""
+    code = """
+import asyncio, asyncio.events, asyncio.unix_events
+for module in asyncio.events, asyncio.unix_events, asyncio:
+    for name in [name for name in vars(module) if "Policy" in name or "_policy" in name]:
+        delattr(module, name)
+asyncio.new_event_loop = asyncio.events.new_event_loop = asyncio.SelectorEventLoop
+from conformance import loops
+creations = loops.substitute(loops.target("sfloop"))
+print(asyncio.new_event_loop is asyncio.events.new_event_loop, creations.under_test, creations.foreign)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).resolve().parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    same, made, foreign = done.stdout.split()
+    assert (same, foreign) == ("True", "[]")
+    assert int(made) > 0

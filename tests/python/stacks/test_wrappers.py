@@ -96,6 +96,7 @@ def test_bad_values(option: str, value: Any, error: type[Exception]) -> None:
         sfloop.Options(**{option: value})
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # an error from Python 3.15
 def test_a_forked_child_leaves_the_wire_alone(name: str) -> None:
     """Its loop is a copy, and falls back to its kernel sockets; the parent goes on."""
     near = wire.open_side(name, wire.NEAR)

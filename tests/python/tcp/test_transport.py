@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 import weakref
@@ -144,17 +145,21 @@ def test_unix_socketpair(run: Run) -> None:
     run(main())
 
 
+class Borrowed(socket.socket):
+    """Another's descriptor. asyncio of Python 3.14.9 closes the socket of a connection that cannot be made."""
+
+    def close(self) -> None:
+        self.detach()
+
+
 @pytest.mark.sfloop_only("these asyncio do not look", when=sys.version_info < (3, 12))
 def test_a_second_transport_on_the_same_descriptor_is_refused(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with facing_socket(Recorder) as (protocol, _):
             fd = protocol.transport.get_extra_info("socket").fileno()
-            same = socket.socket(fileno=fd)
-            try:
+            with contextlib.closing(Borrowed(fileno=fd)) as same:
                 with pytest.raises(RuntimeError, match="is used by transport"):
                     await loop.create_connection(Recorder, sock=same)
-            finally:
-                same.detach()
 
     run(main())

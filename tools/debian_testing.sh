@@ -1,0 +1,80 @@
+#!/bin/bash
+# Run a command in a tree of Debian testing, which has CPython 3.14 and 3.15 with their tests and a compiler. For machines
+# that lack these versions. As root, on Debian or Ubuntu.
+#
+#   tools/debian_testing.sh TREE COMMAND...
+#
+# The first call sets the tree up, in a minute or two and a gigabyte; other calls wait for that. The command runs in this
+# checkout, at the same path as outside. The tree's mounts are in a mount namespace of their own and vanish with the
+# command, so `rm -rf TREE` is safe at any time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+VERSIONS="3.14 3.15"
+PACKAGES="gcc libc6-dev make git procps iproute2 ethtool iputils-ping"
+for version in $VERSIONS; do
+    PACKAGES+=" python$version-dev python$version-venv libpython$version-testsuite"
+done
+
+tree=$(realpath --canonicalize-missing "$1")
+shift
+
+say() { echo "sfloop: $*" >&2; }
+
+# Mounts are private, so that nothing of the machine can be unmounted or removed through the tree. pip has the machine's
+# settings from the environment, but for folders of packages, which are not in the tree.
+inside() {
+    unshare --mount --propagation private bash -ec '
+        tree=$0 here=$1
+        shift
+        for each in /proc /sys /dev; do mount --rbind "$each" "$tree$each"; done
+        mkdir -p "$tree$here"
+        mount --bind "$here" "$tree$here"
+        exec env -u PIP_FIND_LINKS -u PIP_CONFIG_FILE HOME=/root LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+            chroot "$tree" sh -c "cd \"\$0\" && exec \"\$@\"" "$here" "$@"' "$tree" "$PWD" "$@"
+}
+
+set_up() {
+    if ! command -v debootstrap >/dev/null 2>&1; then
+        say "installing debootstrap"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+            -o Dpkg::Use-Pty=0 debootstrap >/dev/null
+    fi
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    debootstrap --variant=minbase --include=ca-certificates testing "$tree"
+    # The machine's own names and authorities, which it may need to reach its mirrors.
+    cp --dereference /etc/resolv.conf "$tree/etc/resolv.conf"
+    cp --dereference /etc/ssl/certs/ca-certificates.crt "$tree/etc/ssl/certs/ca-certificates.crt"
+    # A mirror may be weeks behind. debootstrap does not mind, but apt does.
+    echo 'Acquire::Check-Valid-Until "false"; Acquire::Check-Date "false";' >"$tree/etc/apt/apt.conf.d/90old-mirror"
+    # Nothing of the tree has to survive a crash, and dpkg waits for the disk after each package.
+    echo force-unsafe-io >"$tree/etc/dpkg/dpkg.cfg.d/unsafe-io"
+    # shellcheck disable=SC2086  # a list of packages
+    inside sh -ec 'export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
+        apt-get clean' sh $PACKAGES
+    echo "$PACKAGES" >"$tree/ready"
+}
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    say "a tree of Debian testing is set up as root, on Debian or Ubuntu"
+    exit 1
+fi
+mkdir -p "$(dirname "$tree")"
+exec 9>"$tree.lock"
+flock 9
+if [ "$(cat "$tree/ready" 2>/dev/null)" != "$PACKAGES" ]; then
+    say "setting up Debian testing in $tree"
+    set_up >"$tree.log" 2>&1 & # a function ends at its first error only outside a condition
+    if ! wait $!; then
+        tail -n 40 "$tree.log" >&2
+        say "Debian testing cannot be set up in $tree; $tree.log has all of it"
+        exit 1
+    fi
+fi
+flock --unlock 9
+exec 9>&-
+inside "$@"
