@@ -478,21 +478,29 @@ cdef int run_handle(PyObject *handle) except -1:
     cdef PyTypeObject *type = Py_TYPE(handle)
     if type == handles.type or type == timers.type:
         return run_call(handle)
-    if type == threadsafe.type:
-        if begin_run(handle) == 0:
-            return run_call(handle)
-        try:
-            return run_call(handle)
-        finally:
-            end_run(handle)
-    other = <object>handle
-    if _ThreadSafeHandle is not None and isinstance(other, _ThreadSafeHandle):
-        with other._lock:
-            return run_call(handle)
-    return run_call(handle)
+    return run_guarded(handle)
 
 
-cdef int run_call(PyObject *handle) except -1:
+cdef int run_guarded(PyObject *other) except -1:
+    """Runs a handle that another thread may want to cancel, or any other of asyncio's."""
+    cdef bint begun = False
+    handle = <object>other
+    lock = None
+    if Py_TYPE(other) == threadsafe.type:
+        begun = begin_run(other)
+    elif _ThreadSafeHandle is not None and isinstance(handle, _ThreadSafeHandle):
+        lock = handle._lock
+        lock.acquire()
+    try:
+        return run_call(other)
+    finally:
+        if begun:
+            end_run(other)
+        elif lock is not None:
+            lock.release()
+
+
+cdef inline int run_call(PyObject *handle) except -1:
     cdef PyObject *callback = SF_SLOT(handle, CALLBACK)
     cdef PyObject *args = SF_SLOT(handle, ARGS)
     cdef PyObject *context = SF_SLOT(handle, CONTEXT)
