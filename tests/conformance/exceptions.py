@@ -18,9 +18,4 @@ EXCEPTIONS = (
         since=(3, 12),
         before=(3, 13),
     ),
-    Expected(
-        "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
-        "reads _read_ready_cb and _sock of asyncio's selector transport",
-        since=(3, 14),
-    ),
 )
