@@ -49,15 +49,13 @@ def test_a_program_on_a_newer_version_is_warned_once() -> None:
     code = """
 import sys, warnings
 warnings.simplefilter("always")
-sys.version_info = (3, 99, *sys.version_info[2:])
 import sfloop.pythons
-sys.version_info = (*sfloop.pythons.NEWEST, *sys.version_info[2:])
-import sfloop
+sfloop.pythons.NEWEST = (3, 9)
 for _ in range(3):
     sfloop.new_event_loop().close()
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT / "tests"
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT / "tests"
     )
+    assert done.returncode == 0, done.stderr
     assert done.stderr.count("RuntimeWarning: sfloop is tested on CPython") == 1, done.stderr
-    assert "and this is 3.99" in done.stderr

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import socket
 import ssl
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -135,6 +136,7 @@ def test_unix() -> None:
     compare(program)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio of 3.10 leaves TLS transports to __del__, which warns")
 def test_tls() -> None:
     authority = trustme.CA()
     server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
