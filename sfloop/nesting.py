@@ -33,11 +33,16 @@ def _between_tasks(loop: NestedRuns) -> Generator[None]:
     """The task that runs the loop is not the current one meanwhile: each task that runs within will be."""
     known: Any = tasks
     if sys.version_info >= (3, 14):
-        task = known._swap_current_task(loop, None)
+        running = events._get_running_loop()  # a thread has one current task there, which belongs to this loop
+        if running is None:
+            yield
+            return
+        task = known._swap_current_task(running, None)
         try:
             yield
         finally:
-            known._swap_current_task(loop, task)
+            events._set_running_loop(running)
+            known._swap_current_task(running, task)
         return
     task = known._current_tasks.pop(loop, None)
     try:

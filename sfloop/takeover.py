@@ -34,6 +34,9 @@ class TakingOver(SendingFiles):
     async def _create_connection_transport(
         self, sock: socket.socket | StackSocket, protocol_factory: Any, *args: Any, **kwargs: Any
     ) -> Any:
+        if sock.fileno() >= 0 and self._transports.get(sock.fileno()) is not None:
+            protocol_factory()
+            self._ensure_fd_no_transport(sock)  # raises. From Python 3.14.9 asyncio would close the other's socket
         try:
             return await super()._create_connection_transport(sock, protocol_factory, *args, **kwargs)
         except BaseException:
