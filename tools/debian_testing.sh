@@ -2,8 +2,9 @@
 # Run a command in a tree of Debian testing, which has CPython 3.14 and 3.15 with their tests and a compiler. For machines
 # that lack these versions. As root, on Debian or Ubuntu.
 #
-#   tools/debian_testing.sh TREE COMMAND...
+#   tools/debian_testing.sh [--if-possible] TREE COMMAND...
 #
+# With --if-possible, where the tree cannot be set up (Debian's archive cannot be reached), that is said and the status is 0.
 # The first call sets the tree up, in a minute or two and a gigabyte; other calls wait for that. The command runs in this
 # checkout, at the same path as outside. The tree's mounts are in a mount namespace of their own and vanish with the
 # command, so `rm -rf TREE` is safe at any time.
@@ -16,10 +17,23 @@ for version in $VERSIONS; do
     PACKAGES+=" python$version-dev python$version-venv libpython$version-testsuite"
 done
 
+if_possible=
+if [ "$1" = --if-possible ]; then
+    if_possible=1
+    shift
+fi
 tree=$(realpath --canonicalize-missing "$1")
 shift
 
 say() { echo "sfloop: $*" >&2; }
+
+not_possible() {
+    say "$1"
+    [ -n "$if_possible" ] || exit 1
+    touch "$tree.impossible"
+    say "not done: $2"
+    exit 0
+}
 
 # Mounts are private, so that nothing of the machine can be unmounted or removed through the tree. pip has the machine's
 # settings from the environment, but for folders of packages, which are not in the tree.
@@ -60,19 +74,20 @@ set_up() {
 }
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    say "a tree of Debian testing is set up as root, on Debian or Ubuntu"
-    exit 1
+    not_possible "a tree of Debian testing is set up as root, on Debian or Ubuntu" "$*"
 fi
 mkdir -p "$(dirname "$tree")"
 exec 9>"$tree.lock"
 flock 9
 if [ "$(cat "$tree/ready" 2>/dev/null)" != "$PACKAGES" ]; then
+    if [ -n "$if_possible" ] && [ -e "$tree.impossible" ]; then
+        not_possible "$tree could not be set up a moment ago" "$*"
+    fi
     say "setting up Debian testing in $tree"
     set_up >"$tree.log" 2>&1 & # a function ends at its first error only outside a condition
     if ! wait $!; then
         tail -n 40 "$tree.log" >&2
-        say "Debian testing cannot be set up in $tree; $tree.log has all of it"
-        exit 1
+        not_possible "Debian testing cannot be set up in $tree; $tree.log has all of it" "$*"
     fi
 fi
 flock --unlock 9

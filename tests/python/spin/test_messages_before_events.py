@@ -184,7 +184,7 @@ def test_an_icmp_error_is_told(loop: sfloop.Loop) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interrupt_loses_no_message(loop: sfloop.Loop, kind: str) -> None:
-    """Ctrl-C at any moment of a message's way, again and again: each is delivered once, though the callback may be cut short."""
+    """Ctrl-C at any moment of a message's way: each is delivered once, though the callback may be cut short."""
 
     def work() -> None:
         source = random.Random(11)
