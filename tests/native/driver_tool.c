@@ -16,7 +16,7 @@
  *     quit                           closes the driver; so does the end of the input
  *
  * A FLOW is udp:LOCAL:PORT or udp:LOCAL:PORT:REMOTE:PORT, or tcp:...; 0.0.0.0 stands for any address. Behind it there may be
- * ,broadcast and ,watched=CHANGES. A PROTOCOL is udp or tcp.
+ * ,broadcast and ,watched=CHANGES and ,kernel. A PROTOCOL is udp or tcp.
  */
 #define _GNU_SOURCE 1
 #include "sf/driver.h"
@@ -200,6 +200,8 @@ static void parse_flags(const char *text, struct sf_flow *flow)
 
     if (strstr(text, ",broadcast"))
         flow->flags |= SF_FLOW_BROADCAST;
+    if (strstr(text, ",kernel"))
+        flow->flags |= SF_FLOW_KERNEL;
     if (watched) {
         flow->flags |= SF_FLOW_WATCHED;
         flow->changes = (uint32_t)strtoul(watched + strlen(",watched="), NULL, 10);

@@ -462,6 +462,9 @@ static void test_filters(void)
     odd.protocol = IPPROTO_TCP;
     odd.remote_addr = 1;
     CHECK(pair.b->fast.control->filter_add(pair.b, &odd) == -EOPNOTSUPP);
+    full.flags = SF_FLOW_KERNEL;
+    CHECK(pair.b->fast.control->filter_add(pair.b, &full) == -EOPNOTSUPP);
+    full.flags = 0;
     CHECK(pair.b->fast.control->filter_del(pair.b, contract_flow(&pair)) == 0);
     passes(&pair, 100, 1);
     full.remote_port = htons(1);

@@ -157,7 +157,7 @@ int efvi_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
     uint32_t bucket = bucket_of(flow->protocol, flow->local_port);
     int rc;
 
-    if (!is_possible(flow))
+    if (!is_possible(flow) || flow->flags & SF_FLOW_KERNEL) /* a NIC's filter has no exceptions */
         return -EOPNOTSUPP;
     if (find(d, flow))
         return -EEXIST;

@@ -106,6 +106,8 @@ static struct sf_flow_value value_of(const struct sf_flow *flow)
     uint32_t addr = ntohl(flow->local_addr);
     struct sf_flow_value value = {0, 0};
 
+    if (flow->flags & SF_FLOW_KERNEL)
+        return (struct sf_flow_value){SF_FLOW_KIND_KERNEL, 0};
     if (IN_MULTICAST(addr) || addr == INADDR_BROADCAST || (flow->flags & SF_FLOW_BROADCAST))
         value.kind |= SF_FLOW_KIND_GROUP;
     if (flow->flags & SF_FLOW_WATCHED) {

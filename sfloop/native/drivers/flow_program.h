@@ -28,6 +28,7 @@ struct sf_flow_key {
 enum sf_flow_kind {
     SF_FLOW_KIND_GROUP = 1,   /* the local address is a multicast or a broadcast address */
     SF_FLOW_KIND_WATCHED = 2, /* ours only while `changes` is that of the protocol */
+    SF_FLOW_KIND_KERNEL = 4,  /* never ours; no other bit is set */
 };
 
 struct sf_flow_value {

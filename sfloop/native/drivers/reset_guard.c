@@ -176,6 +176,8 @@ static void match_flow(struct sf_bpf_code *code, int flows)
     look_up(code, flows);
     sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, LEAVE);
     sf_bpf_label(code, OURS);
+    sf_bpf_load(code, BPF_W, BPF_REG_1, BPF_REG_0, offsetof(struct sf_flow_value, kind));
+    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_1, SF_FLOW_KIND_KERNEL, LEAVE);
 }
 
 /* A reset is dropped even if the ring has no room for its record. */

@@ -10,6 +10,7 @@
 #define START_INTERVAL (100 * SF_MS)
 #define BLIND_INTERVAL (50 * SF_MS)   /* at who has come, where the driver does not tell */
 #define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
+#define CONFIRM_DELAY SF_MS           /* a SYN that the driver's program has passed is known to the kernel by then */
 #define STATIONS_LIFE (100 * SF_MS)
 #define CONNECTIONS_INTERVAL (4 * SF_SEC) /* this look takes ten times as long as the others */
 
@@ -18,6 +19,7 @@ void sf_filters_init(struct sf_filters *filters)
     filters->others_fd = filters->stations_fd = -1;
     filters->others_which = -1;
     filters->look_at = SF_NEVER;
+    sf_kernel_conns_init(&filters->kernel);
 }
 
 const char *sf_filter_why_name(enum sf_filter_why why)
@@ -117,12 +119,24 @@ static const struct sf_other *find_other(struct sf_tcpip *t, const struct sf_fil
 
         if (is_elsewhere(t, o))
             continue;
-        if (which == SF_OTHERS_CONNECTIONS ? o->local_addr == f->link.key.local_addr
-            : f->group                     ? shares_group(f, o)
-                                           : fits_as_well(f, o))
+        if (f->group ? shares_group(f, o) : fits_as_well(f, o))
             return o;
     }
     return NULL;
+}
+
+/* The kernel's connections at the filter's address and port stay with it. False: they cannot, or the kernel does not say. */
+static bool pass_connections(struct sf_tcpip *t, const struct sf_filter *f)
+{
+    if (!read_others(t, SF_OTHERS_CONNECTIONS, f->link.key.local_port) || t->filters.n_others > SF_KERNEL_CONNS)
+        return false;
+    for (uint32_t i = 0; i < t->filters.n_others; i++) {
+        const struct sf_other *o = &t->filters.others[i];
+
+        if (!is_elsewhere(t, o) && o->local_addr == f->link.key.local_addr && !sf_kernel_conns_pass(t, o))
+            return false;
+    }
+    return true;
 }
 
 static bool kernel_has_copies(const struct sf_tcpip *t, const struct sf_filter *f)
@@ -146,7 +160,7 @@ static enum sf_filter_why judge(struct sf_tcpip *t, struct sf_filter *f)
     f->holder = o ? o->inode : 0;
     if (o)
         return SF_WHY_OTHER_SOCKET;
-    if (tcp && !f->added && find_other(t, f, SF_OTHERS_CONNECTIONS)) {
+    if (tcp && !f->added && !pass_connections(t, f)) {
         f->look_at = t->now + CONNECTIONS_INTERVAL;
         return SF_WHY_CONNECTIONS;
     }
@@ -158,6 +172,11 @@ static enum sf_filter_why judge(struct sf_tcpip *t, struct sf_filter *f)
 static uint32_t changes_of(const struct sf_tcpip *t, uint8_t protocol)
 {
     return t->caps.flags & SF_DRIVER_SEES_PORTS ? t->driver->fast.control->port_changes(t->driver, protocol) : 0;
+}
+
+bool sf_filter_is_left(const struct sf_tcpip *t, const struct sf_filter *f)
+{
+    return !f->added || (f->watched && changes_of(t, f->protocol) != t->filters.seen[f->protocol == IPPROTO_TCP]);
 }
 
 static struct sf_flow flow_of(const struct sf_filter *f, uint32_t changes)
@@ -188,6 +207,11 @@ static void take(struct sf_tcpip *t, struct sf_filter *f, uint32_t changes)
     }
     if (f->watched && (f->added || rc == -EEXIST))
         control->filter_renew(t->driver, &flow);
+    if (f->protocol == IPPROTO_TCP && !f->added && t->interface.index && !kernel_has_copies(t, f)) {
+        f->fresh = true;
+        f->look_at = t->now + CONFIRM_DELAY;
+        sf_kernel_conns_expect(t);
+    }
     f->added = true;
 }
 
@@ -200,7 +224,7 @@ static void leave(struct sf_tcpip *t, struct sf_filter *f)
         sf_tcp_ports_part(t, &f->link.key);
     if (f->added && t->driver)
         t->driver->fast.control->filter_del(t->driver, &flow);
-    f->added = false;
+    f->added = f->fresh = false;
 }
 
 /* The driver watches the port of a filter that others may come to share, unless they get copies anyway. */
@@ -237,6 +261,8 @@ static void look_by(struct sf_filters *filters, sf_ns at)
 
 static void plan(struct sf_tcpip *t, const struct sf_filter *f)
 {
+    if (f->fresh)
+        look_by(&t->filters, f->look_at);
     if (f->shared && !f->watched && !kernel_has_copies(t, f))
         look_by(&t->filters, t->now + BLIND_INTERVAL);
     else if (t->interface.index)
@@ -254,6 +280,10 @@ static void settle(struct sf_tcpip *t, struct sf_filter *f)
         return;
     set_watch(t, f, f->shared);
     changes = changes_of(t, f->protocol);
+    if (f->protocol == IPPROTO_TCP && f->added && sf_filter_is_left(t, f)) {
+        plan(t, f); /* to renew it would be wrong: port_changed() comes first */
+        return;
+    }
     f->why = judge(t, f);
     if (f->why == SF_WHY_OURS)
         take(t, f, changes);
@@ -261,6 +291,20 @@ static void settle(struct sf_tcpip *t, struct sf_filter *f)
         leave(t, f);
     if (before != SF_WHY_OURS && f->why == SF_WHY_OURS)
         read_kernel_first(t, f);
+    plan(t, f);
+}
+
+/* The look at the kernel's connections is repeated: a SYN may have come between the first one and the driver's filter. */
+static void confirm(struct sf_tcpip *t, struct sf_filter *f)
+{
+    f->fresh = false;
+    sf_kernel_conns_expect(t);
+    if (!pass_connections(t, f)) {
+        leave(t, f);
+        f->why = SF_WHY_CONNECTIONS;
+        f->look_at = t->now + CONNECTIONS_INTERVAL;
+        look_by(&t->filters, f->look_at);
+    }
     plan(t, f);
 }
 
@@ -304,6 +348,8 @@ static void drop(struct sf_tcpip *t, struct sf_filter *f)
 {
     leave(t, f);
     set_watch(t, f, false);
+    if (f->protocol == IPPROTO_TCP)
+        sf_kernel_conns_forget(t, &f->link.key);
     sf_flows_remove(table_of(t, f->protocol), &f->link);
     if (f->prev)
         f->prev->next = f->next;
@@ -425,6 +471,8 @@ static void look_at_all(struct sf_tcpip *t)
     for (struct sf_filter *f = filters->first; f; f = f->next) {
         if (t->now < f->look_at)
             look_by(filters, f->look_at);
+        else if (f->fresh)
+            confirm(t, f);
         else if (f->shared || f->why != SF_WHY_OURS || (f->group && had_stations != filters->stations))
             settle(t, f);
         else
@@ -440,6 +488,7 @@ void sf_filters_look(struct sf_tcpip *t)
         look_at_changes(t);
     if (SF_UNLIKELY(t->now >= t->filters.look_at))
         look_at_all(t);
+    sf_kernel_conns_look(t);
 }
 
 void sf_filters_free(struct sf_tcpip *t)
@@ -448,6 +497,7 @@ void sf_filters_free(struct sf_tcpip *t)
         drop(t, t->filters.first);
     sf_flows_free(&t->filters.udp);
     sf_flows_free(&t->filters.tcp);
+    sf_kernel_conns_free(t);
     free(t->filters.others);
     if (t->filters.others_fd >= 0)
         close(t->filters.others_fd);

@@ -13,6 +13,7 @@
 
 #include "claims.h"
 #include "flows.h"
+#include "kernel_conns.h"
 #include "others.h"
 
 struct sf_tcpip;
@@ -22,7 +23,7 @@ enum sf_filter_why {
     SF_WHY_OURS,         /* it does not */
     SF_WHY_OTHER_SOCKET, /* a socket that this stack does not serve receives there as well */
     SF_WHY_OTHER_LOOP,   /* another loop serves the same TCP port, or the same socket, which was inherited */
-    SF_WHY_CONNECTIONS,  /* the kernel has TCP connections at the address and port */
+    SF_WHY_CONNECTIONS,  /* the kernel has TCP connections at the address and port, which the driver cannot leave to it */
     SF_WHY_STATIONS,     /* group frames: other stations (macvlan) receive by the interface, or the kernel routes groups */
     SF_WHY_DRIVER,       /* the driver has refused the filter */
     SF_WHYS,
@@ -36,6 +37,7 @@ struct sf_filter {
     bool group;  /* the local address is a multicast or broadcast address */
     bool broadcast;
     bool added;   /* the driver has it */
+    bool fresh;   /* TCP: for so short a time that the kernel may have begun a connection unseen */
     bool watched; /* the driver watches its port */
     int error;    /* SF_WHY_DRIVER: its answer */
     uint32_t holder; /* SF_WHY_OTHER_SOCKET: the other socket's inode */
@@ -64,6 +66,7 @@ struct sf_filters {
     struct sf_filter *first;
     struct sf_binding *bindings;
     struct sf_claim *claims;
+    struct sf_kernel_conns kernel;
     int others_fd; /* -1: refused */
     int stations_fd; /* rtnetlink, to ask by; -1: refused */
     bool stations; /* other stations receive by the interface */
@@ -86,6 +89,8 @@ void sf_filters_free(struct sf_tcpip *);
 void sf_filters_after_fork(struct sf_tcpip *);
 /* Looks, if it is time, who else is there by now. Called every 20 us. */
 void sf_filters_look(struct sf_tcpip *);
+/* The driver leaves the filter's frames to the kernel. It may do so before the stack has looked. */
+bool sf_filter_is_left(const struct sf_tcpip *, const struct sf_filter *);
 /* The interface's addresses have changed. */
 void sf_filters_addresses_changed(struct sf_tcpip *);
 

@@ -49,13 +49,15 @@ uint32_t sf_others_inode(int fd)
 
 /* ---- asking ---- */
 
+static uint32_t last_sequence;
+
 static uint32_t states_of(enum sf_others_which which)
 {
     switch (which) {
     case SF_OTHERS_LISTENERS:
         return 1u << TCP_LISTEN;
     case SF_OTHERS_CONNECTIONS:
-        return 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSE_WAIT |
+        return 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_SYN_RECV | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSE_WAIT |
                1u << TCP_LAST_ACK | 1u << TCP_CLOSING;
     default:
         return UINT32_MAX;
@@ -172,10 +174,55 @@ static int read_answer(int fd, uint8_t protocol, uint16_t port, uint32_t sequenc
     return 1;
 }
 
+/* A message that is not part of a list. 1: it is the connection. The kernel finds a listener where there is no connection. */
+static int read_exact(int fd, uint32_t sequence)
+{
+    _Alignas(struct nlmsghdr) char answer[1024];
+    const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)answer;
+    ssize_t got;
+
+    do
+        got = recv(fd, answer, sizeof(answer), 0);
+    while ((got < 0 && errno == EINTR) || (got >= 0 && NLMSG_OK(message, got) && message->nlmsg_seq != sequence));
+    if (got < 0)
+        return -errno;
+    if (!NLMSG_OK(message, got))
+        return -EPROTO;
+    if (message->nlmsg_type == NLMSG_ERROR) {
+        int rc = ((const struct nlmsgerr *)NLMSG_DATA(message))->error;
+
+        return rc == -ENOENT ? 0 : rc;
+    }
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
+        return -EPROTO;
+    return ((const struct inet_diag_msg *)NLMSG_DATA(message))->idiag_state != TCP_LISTEN;
+}
+
+int sf_others_has(int fd, const struct sf_other *connection)
+{
+    uint32_t sequence = __atomic_add_fetch(&last_sequence, 1, __ATOMIC_RELAXED);
+    struct request request = {
+        .header = {.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = sequence,
+                   .nlmsg_len = NLMSG_LENGTH(sizeof(request.body))},
+        .body = {.sdiag_family = AF_INET,
+                 .sdiag_protocol = IPPROTO_TCP,
+                 .idiag_states = UINT32_MAX,
+                 .id = {.idiag_sport = connection->local_port,
+                        .idiag_dport = connection->remote_port,
+                        .idiag_src = {connection->local_addr},
+                        .idiag_dst = {connection->remote_addr},
+                        .idiag_if = (uint32_t)connection->ifindex,
+                        .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}},
+    };
+
+    if (fd < 0)
+        return fd;
+    return send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -errno : read_exact(fd, sequence);
+}
+
 int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_visit visit, void *context)
 {
     static const uint8_t families[] = {AF_INET, AF_INET6};
-    static uint32_t last_sequence;
     uint8_t protocol = which == SF_OTHERS_UDP ? IPPROTO_UDP : IPPROTO_TCP;
     bool wanted = true;
 

@@ -124,6 +124,8 @@ static void ack_input(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
     struct sf_tcp_conn *c;
 
     if (!sf_tcp_cookie_check(l, key, s, &agreed)) {
+        if (sf_kernel_conns_take(t, key, s))
+            return;
         sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
         sf_tcp_reset_for(t, key, s);
         return;
@@ -137,13 +139,15 @@ void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *
 {
     struct sf_tcpip *t = l->tcpip;
 
-    if (s->flags & SF_TCP_RST)
+    if (s->flags & SF_TCP_RST) {
+        sf_kernel_conns_take(t, key, s);
         return;
+    }
     if (s->flags & SF_TCP_ACK) {
         ack_input(l, key, s, keep);
         return;
     }
-    if (!(s->flags & SF_TCP_SYN) || s->flags & SF_TCP_FIN)
+    if (!(s->flags & SF_TCP_SYN) || s->flags & SF_TCP_FIN || sf_kernel_conns_take_syn(t, key, s))
         return;
     if (sf_tcp_listener_is_full(l)) {
         sf_count(t, SF_COUNT_TCP_ACCEPT_FULL); /* the peer comes again */

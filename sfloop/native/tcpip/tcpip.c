@@ -245,6 +245,7 @@ void sf_tcpip_disarm(struct sf_tcpip *t)
     if (t->armed && t->driver)
         t->driver->fast.control->disarm(t->driver);
     t->armed = false;
+    t->filters.kernel.looked = 0;
     look_soon(t);
 }
 

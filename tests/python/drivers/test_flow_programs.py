@@ -323,6 +323,20 @@ def test_renewing(bench: Bench) -> None:
     assert bench.takes(bench.frame())
 
 
+@pytest.mark.parametrize("watched", ["", ",watched=0"])
+def test_a_flow_of_the_kernels(bench: Bench, watched: str) -> None:
+    """It is left to the kernel, although its port is ours."""
+    exact = f"{FLOW}:{FAR}:777"
+    bench.tool.do(f"renew {FLOW}{watched}")
+    bench.tool.do(f"add {exact},kernel")
+    assert bench.tool.ask(f"add {exact}") == f"error {errno.EEXIST}"
+    with bench.link.near.udp(PORT) as kernel:
+        bench.raw.send(bench.frame())
+        assert kernel.recv(100) == b"payload"
+    bench.tool.do(f"del {exact}")
+    assert bench.takes(bench.frame())
+
+
 def test_all_goes_on_without_privileges(kind: tuple[str, str], driver_tool: Programs, link: Link) -> None:
     tool = Tool(driver_tool(kind[0]), link.near, kind[0], "--mode", kind[1], "--count", before=lambda: None)
     try:

@@ -44,6 +44,11 @@ enum sf_flow_flags {
     SF_FLOW_WATCHED = 1,
     /* The local address is a directed broadcast address, which only the routing table can tell from a host's. */
     SF_FLOW_BROADCAST = 2,
+    /*
+     * A connection of the kernel's: its frames stay with the kernel, although a flow of the address and port is ours. The flow names
+     * both ends. -EOPNOTSUPP: the driver cannot leave a part of a flow.
+     */
+    SF_FLOW_KERNEL = 4,
 };
 
 /* Addresses and ports in network byte order. Zero matches any: remote address and port both or neither, local address. */
@@ -206,7 +211,7 @@ typedef struct sf_driver *(*sf_driver_wrap)(struct sf_driver *below, const struc
 /* Of a driver in a shared object of its own (sf_driver_load): what it was compiled against. Changes with this header. */
 #define SF_DRIVER_EXPORT __attribute__((visibility("default")))
 #define SF_DRIVER_ABI \
-    ((uint32_t)(1u << 24 | (sizeof(struct sf_driver_caps) + sizeof(struct sf_driver_config)) << 12 | \
+    ((uint32_t)(2u << 24 | (sizeof(struct sf_driver_caps) + sizeof(struct sf_driver_config)) << 12 | \
                 (sizeof(struct sf_driver_fast) + sizeof(struct sf_driver_control) + sizeof(struct sf_frame))))
 
 /*
