@@ -27,6 +27,7 @@ while True:
     time.sleep(1.3)
 """
 ALWAYS = 2  # tcp_syncookies
+STATION_MAC = "02:00:00:00:78:40"
 
 
 def bind_there(side: Side) -> None:
@@ -219,10 +220,13 @@ def ask(link: Link, until: float) -> Counter[str]:
 
 def put_macvlan(link: Link) -> None:
     """The near address is a macvlan device's, which has XDP in generic mode only."""
-    link.near.ip("link", "add", "link", INTERFACE, "name", "macvlan0", "type", "macvlan", "mode", "bridge")
+    device = ("link", INTERFACE, "name", "macvlan0", "address", STATION_MAC)
+    link.near.ip("link", "add", *device, "type", "macvlan", "mode", "bridge")
     link.near.ip("address", "flush", "dev", INTERFACE)
     link.near.ip("address", "add", f"{NEAR}/24", "dev", "macvlan0")
     link.near.ip("link", "set", "macvlan0", "up")
+    # The kernel answers ARP for all of its addresses on every device.
+    link.far.ip("neigh", "replace", NEAR, "lladdr", STATION_MAC, "dev", INTERFACE)
 
 
 @pytest.mark.parametrize(
