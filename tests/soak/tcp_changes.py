@@ -1,0 +1,107 @@
+"""What happens to the network while connections come and go: neighbours, routes and addresses of both hosts."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from harness.link import INTERFACE, NEAR, Side
+from two_ways import TwoWays
+
+MOVING = ("198.18.7.11", "198.18.7.12")  # the near side has one of them at a time
+LONGEST = 0.4  # seconds that a route is another one, or an address is missing
+
+
+class Changes:
+    """Makes one change at a time and takes it back. To be called in any thread, by one thread at a time.
+
+    :param seed: draws the changes and how long they last.
+    """
+
+    def __init__(self, ways: TwoWays, seed: str) -> None:
+        self.ways = ways
+        self.random = random.Random(seed)
+        self.made: Counter[str] = Counter()
+        self.moving = 0
+        self.outages: list[tuple[float, float]] = []  # when an address was missing, or went for good
+        self.address("add", MOVING[0], 32)
+        self.kinds: tuple[Callable[[], None], ...] = (
+            self.neighbours_deleted,
+            self.near_route_moved,
+            self.far_route_moved,
+            self.both_routes_moved,
+            self.address_replaced,
+            self.address_deleted,
+            self.first_address_deleted,
+        )
+
+    def one(self) -> None:
+        """One change, and back."""
+        kind = self.random.choice(self.kinds)
+        kind()
+        self.made[kind.__name__] += 1
+
+    def restore(self) -> None:
+        """Both addresses are there at last."""
+        self.address("add", MOVING[1 - self.moving], 32)
+
+    def hold(self) -> None:
+        time.sleep(self.random.random() ** 2 * LONGEST)
+
+    def address(self, verb: str, address: str, prefix: int) -> None:
+        self.ways.near.ip("address", verb, f"{address}/{prefix}", "dev", INTERFACE)
+
+    def was_missing(self, since: float) -> bool:
+        """Whether an address was missing at any moment since then. A second later the neighbour may still be unknown."""
+        return any(since < end + 1 for _, end in self.outages[-20:])
+
+    # ---- the changes ----
+
+    def neighbours_deleted(self) -> None:
+        sides: list[Side] = self.random.sample([self.ways.near, self.ways.far], self.random.choice((1, 2)))
+        for side in sides:
+            side.ip("neighbour", "flush", "dev", INTERFACE)
+
+    def near_route_moved(self) -> None:
+        self.ways.move_near()
+        self.hold()
+        self.ways.move_near_back()
+
+    def far_route_moved(self) -> None:
+        self.ways.move_far()
+        self.hold()
+        self.ways.move_far_back()
+
+    def both_routes_moved(self) -> None:
+        self.ways.move_near()
+        self.ways.move_far()
+        self.hold()
+        self.ways.move_near_back()
+        self.hold()
+        self.ways.move_far_back()
+
+    def address_replaced(self) -> None:
+        """Connections from and to the old address stand still until it is back."""
+        began = time.monotonic()
+        self.outages.append((began, float("inf")))
+        self.address("del", MOVING[self.moving], 32)
+        self.moving = 1 - self.moving
+        self.address("add", MOVING[self.moving], 32)
+        self.outages[-1] = (began, time.monotonic())
+
+    def address_deleted(self) -> None:
+        self.without(MOVING[self.moving], 32)
+
+    def first_address_deleted(self) -> None:
+        """With it go the route to the peer and all neighbours."""
+        self.without(NEAR, 24)
+
+    def without(self, address: str, prefix: int) -> None:
+        began = time.monotonic()
+        self.outages.append((began, float("inf")))
+        self.address("del", address, prefix)
+        self.hold()
+        self.address("add", address, prefix)
+        self.outages[-1] = (began, time.monotonic())

@@ -1,0 +1,306 @@
+"""Connections between sfloop's program and a host of the kernel's, opened and closed by either side in every way.
+
+Both ends are in one program, on one loop: the far ends are sockets of another network namespace, which stay with the
+kernel. So each script knows what both ends have to see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import churn
+from endpoint import BufferedEndpoint, Endpoint
+from harness.link import FAR, NEAR
+from tcp_changes import MOVING, Changes
+from two_ways import TwoWays
+from watchdog import Failure
+
+AT_ONCE = 24
+PATIENCE = 40.0  # seconds for a connection: the network fails for less than a second, again and again
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 30))
+PORTS = {"near": range(5000, 5004), "far": range(6000, 6004)}  # few, so that each is used again at once
+IN_USE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)  # by a connection that lingers
+
+
+class Kept(Endpoint):
+    """Asks whether the peer is there, since a reset may be lost when an address is missing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class BufferedKept(Kept, BufferedEndpoint):
+    """The same with a buffer of its own."""
+
+
+async def simultaneous(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
+    """Both close at once, with data under way in one direction."""
+    sender, receiver = client.random.sample((client, server), 2)
+    data = up if sender is client else down
+    await sender.send(data)
+    await asyncio.gather(sender.closed(), receiver.closed())
+    receiver.must_have_received_a_beginning(data)
+
+
+async def echoed(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
+    """Requests and answers, one at a time; the client or the server closes first."""
+    for i in range(10):
+        client.transport.write(b"%09d\n" % i)
+        await received(server, 10 * (i + 1))
+        server.transport.write(b"%09d\n" % i)
+        await received(client, 10 * (i + 1))
+    whole = b"".join(b"%09d\n" % i for i in range(10))
+    client.must_have_received(whole)
+    server.must_have_received(whole)
+    first, second = client.random.sample((client, server), 2)
+    await asyncio.gather(first.closed(), second.eof)
+    await second.closed()
+
+
+def state_of(end: Endpoint) -> str:
+    """For the search after a fault."""
+    sock = end.transport.get_extra_info("socket")
+    try:
+        state = f"state {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]}"
+    except OSError as error:
+        state = repr(error)
+    return f"{end.transport} received={end.received} eof={end.eof} lost={end.lost} {state}"
+
+
+async def received(side: Endpoint, count: int) -> None:
+    while side.received < count and not side.lost.done():
+        await asyncio.sleep(1e-4)
+
+
+async def linger(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
+    """SO_LINGER lets close() wait, and loses nothing."""
+    first, second = client.random.sample((client, server), 2)
+    data = up if first is client else down
+    sock = first.transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\1\0\0\0")
+    await first.send(data)
+    await asyncio.gather(first.closed(), second.eof)
+    second.must_have_received(data)
+    await second.closed()
+
+
+SCRIPTS: tuple[churn.Script, ...] = (*churn.SCRIPTS, simultaneous, echoed, linger)
+
+
+class Connections:
+    """Servers on both sides, and clients that connect to them one after the other, AT_ONCE at a time."""
+
+    def __init__(self, ways: TwoWays, changes: Changes, seed: str) -> None:
+        self.ways, self.changes, self.seed = ways, changes, seed
+        self.random = random.Random(seed)
+        self.problems: list[str] = []
+        self.open: set[Endpoint] = set()
+        self.arrived: dict[Any, asyncio.Future[Endpoint]] = {}
+        self.free = {side: list(ports) for side, ports in PORTS.items()}
+        self.done: Counter[str] = Counter()
+        self.stacks: Counter[str] = Counter()
+        self.slowest = (0.0, "")
+        self.number = 0
+
+    def endpoint(self) -> Endpoint:
+        kind = BufferedKept if self.random.random() < 0.3 else Kept
+        made = kind(self.problems, f"{self.seed} {self.random.random()}")
+        self.open.add(made)
+        made.lost.add_done_callback(lambda _: self.open.discard(made))
+        return made
+
+    def accept(self) -> Endpoint:
+        """A server's end, which arrival() hands to the client's script."""
+        made = self.endpoint()
+
+        def arrived(_: object) -> None:
+            name = made.transport.get_extra_info("peername")
+            if name is None:  # it was reset before it was accepted
+                return
+            future = self.arrival(name)
+            if future.done():  # of a client that has failed
+                future = self.arrived[name] = asyncio.get_running_loop().create_future()
+            future.set_result(made)
+
+        made.made.add_done_callback(arrived)
+        return made
+
+    def arrival(self, name: Any) -> asyncio.Future[Endpoint]:
+        if name not in self.arrived:
+            self.arrived[name] = asyncio.get_running_loop().create_future()
+        return self.arrived[name]
+
+    # ---- connecting ----
+
+    @contextmanager
+    def port(self, side: str) -> Iterator[int]:
+        """The port that was free last, or none in particular."""
+        if not self.free[side] or self.random.random() < 0.2:
+            yield 0
+            return
+        port = self.free[side].pop()
+        try:
+            yield port
+        finally:
+            self.free[side].append(port)
+
+    async def connect(self, side: str, client: Endpoint, port: int) -> None:
+        """From a side's port to the other side's server."""
+        loop = asyncio.get_running_loop()
+        near = self.random.choice((NEAR, MOVING[self.changes.moving]))
+        if side == "near":
+            await loop.create_connection(lambda: client, FAR, self.ports["far"], local_addr=(near, port))
+            return
+        sock = self.ways.far.socket(socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((FAR, port))
+            await loop.sock_connect(sock, (near, self.ports["near"]))
+        except BaseException:
+            sock.close()
+            raise
+        await loop.create_connection(lambda: client, sock=sock)
+
+    async def connected(self, side: str, port: int) -> tuple[Endpoint, Endpoint] | None:
+        """Both ends of a new connection; None where it failed because an address was missing."""
+        began, client = time.monotonic(), self.endpoint()
+        try:
+            await asyncio.wait_for(self.connect(side, client, port), PATIENCE)
+        except OSError as error:
+            self.open.discard(client)
+            if port and error.errno in IN_USE:
+                self.done["port_in_use"] += 1
+                return await self.connected(side, 0)
+            if self.changes.was_missing(began):
+                self.done["not_connected"] += 1
+                return None
+            raise Failure(f"{side} could not connect: {error!r}") from None
+        except asyncio.TimeoutError:
+            raise Failure(f"{side} hangs in connect()") from None
+        name = client.transport.get_extra_info("sockname")
+        try:
+            server = await asyncio.wait_for(self.arrival(name), PATIENCE)
+        except asyncio.TimeoutError:
+            raise Failure(f"{side}'s connection from {name} was never accepted") from None
+        finally:
+            self.arrived.pop(name, None)
+        self.stacks[(client if side == "near" else server).transport.get_extra_info("stack")] += 1
+        return client, server
+
+    async def connection(self) -> None:
+        """One connection from beginning to end."""
+        began = time.monotonic()
+        self.number += 1
+        number, script, side = self.number, self.random.choice(SCRIPTS), self.random.choice(("near", "far"))
+        size = self.random.choice((0, 1, 1000, 60_000, 300_000))
+        up, down = (self.random.randbytes(self.random.randint(0, size)) for _ in range(2))
+        what = f"connection {number} ({script.__name__}, {side}'s, {len(up)} up, {len(down)} down)"
+        try:
+            with self.port(side) as port:
+                pair = await self.connected(side, port)
+                if not pair:
+                    return
+                what += f" from {pair[0].transport.get_extra_info('sockname')}"
+                await asyncio.wait_for(script(*pair, up, down), PATIENCE)
+        except asyncio.TimeoutError:
+            raise Failure(f"{what} hangs: {'; '.join(state_of(end) for end in pair or ())}") from None
+        except (Failure, OSError) as failure:
+            raise Failure(f"{what}: {failure!r}") from None
+        self.done[script.__name__] += 1
+        self.slowest = max(self.slowest, (time.monotonic() - began, what))
+
+    async def given_up(self) -> None:
+        """A connection attempt that is cancelled somewhere on its way."""
+        loop = asyncio.get_running_loop()
+        began = time.monotonic()
+        attempt = asyncio.ensure_future(loop.create_connection(asyncio.Protocol, FAR, self.ports["quiet"]))
+        for _ in range(self.random.randrange(6)):
+            await asyncio.sleep(self.random.choice((0, 1e-4)))
+        attempt.cancel()
+        try:
+            transport, _ = await attempt
+            transport.abort()
+        except asyncio.CancelledError:
+            pass
+        except OSError as error:
+            if not self.changes.was_missing(began):
+                raise Failure(f"an attempt that was given up: {error!r}") from None
+        self.done["given_up"] += 1
+
+    async def refused(self) -> None:
+        """Nobody listens there."""
+        loop = asyncio.get_running_loop()
+        began = time.monotonic()
+        try:
+            await asyncio.wait_for(loop.create_connection(asyncio.Protocol, FAR, 9), PATIENCE)
+        except ConnectionRefusedError:
+            self.done["refused"] += 1
+        except (OSError, asyncio.TimeoutError) as error:
+            if not self.changes.was_missing(began):
+                raise Failure(f"nobody listens, but: {error!r}") from None
+
+    # ---- all of them ----
+
+    async def serve(self) -> list[asyncio.AbstractServer]:
+        """Servers on both sides. Those that give up connect to one that keeps nothing."""
+        loop = asyncio.get_running_loop()
+        servers = [await loop.create_server(self.accept, "0.0.0.0", 0, backlog=1000)]
+        self.ports = {"near": servers[0].sockets[0].getsockname()[1]}
+        for name, factory in (("far", self.accept), ("quiet", asyncio.Protocol)):
+            sock = self.ways.far.socket(socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.bind(("0.0.0.0", 0))
+            self.ports[name] = sock.getsockname()[1]
+            servers.append(await loop.create_server(factory, sock=sock, backlog=1000))
+        return servers
+
+    async def run(self, seconds: float) -> None:
+        """Churns for so long.
+
+        :raises Failure: bytes were lost or changed, a connection hangs or fails, or a protocol was called in the wrong order.
+        """
+        loop = asyncio.get_running_loop()
+        servers = await self.serve()
+        end = loop.time() + seconds
+
+        async def repeat(kind: Any, pause: float) -> None:
+            while loop.time() < end and not self.problems:
+                await kind()
+                await asyncio.sleep(self.random.random() * 2 * pause)
+
+        async def change() -> None:
+            while loop.time() < end and not self.problems:
+                await loop.run_in_executor(None, self.changes.one)
+                await asyncio.sleep(self.random.random() * 0.3)
+            await loop.run_in_executor(None, self.changes.restore)
+
+        tasks = [asyncio.ensure_future(repeat(self.connection, 0)) for _ in range(AT_ONCE)]
+        tasks += [asyncio.ensure_future(repeat(kind, 0.02)) for kind in (self.given_up, self.refused)]
+        changing = asyncio.ensure_future(change())
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await changing
+            for endpoint in list(self.open):  # after a failure, or of a client that has failed
+                if endpoint.made.done():
+                    endpoint.transport.abort()
+            for server in servers:
+                server.close()
+        if self.problems:
+            raise Failure("; ".join(self.problems[:5]))
