@@ -29,6 +29,13 @@ struct request {
     struct port_filter filter;
 };
 
+static uint32_t next_sequence(void)
+{
+    static uint32_t last;
+
+    return __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+}
+
 int sf_others_open(void)
 {
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
@@ -48,8 +55,6 @@ uint32_t sf_others_inode(int fd)
 }
 
 /* ---- asking ---- */
-
-static uint32_t last_sequence;
 
 static uint32_t states_of(enum sf_others_which which)
 {
@@ -200,7 +205,7 @@ static int read_exact(int fd, uint32_t sequence)
 
 int sf_others_has(int fd, const struct sf_other *connection)
 {
-    uint32_t sequence = __atomic_add_fetch(&last_sequence, 1, __ATOMIC_RELAXED);
+    uint32_t sequence = next_sequence();
     struct request request = {
         .header = {.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = sequence,
                    .nlmsg_len = NLMSG_LENGTH(sizeof(request.body))},
@@ -227,7 +232,7 @@ int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_
     bool wanted = true;
 
     for (size_t i = 0; i < sizeof(families); i++) {
-        uint32_t sequence = __atomic_add_fetch(&last_sequence, 1, __ATOMIC_RELAXED);
+        uint32_t sequence = next_sequence();
         int rc = ask(fd, which, families[i], port, sequence);
 
         if (rc == 0)

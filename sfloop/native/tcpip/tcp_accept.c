@@ -127,7 +127,8 @@ static void ack_input(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
         if (sf_kernel_conns_take(t, key, s))
             return;
         sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
-        sf_tcp_reset_for(t, key, s);
+        if (!sf_filters_kernel_has(t, key))
+            sf_tcp_reset_for(t, key, s);
         return;
     }
     c = sf_tcp_listener_establish(l, key, NULL, &agreed, &handshake, s);
@@ -140,7 +141,8 @@ void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *
     struct sf_tcpip *t = l->tcpip;
 
     if (s->flags & SF_TCP_RST) {
-        sf_kernel_conns_take(t, key, s);
+        if (!sf_kernel_conns_take(t, key, s))
+            sf_filters_kernel_has(t, key);
         return;
     }
     if (s->flags & SF_TCP_ACK) {

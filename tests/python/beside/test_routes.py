@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from harness.link import unavailable
@@ -69,6 +71,45 @@ def test_both_routes_move_for_good(ways: TwoWays, host: Host, role: str) -> None
     counters = host.counters()
     assert counters["tcp_rx_other_way"] > 0
     assert counters["tcp_tx_other_way"] > 0
+
+
+def test_a_connection_that_the_kernel_has_accepted_moves_to_the_interface(ways: TwoWays, host: Host) -> None:
+    """Its SYN came by the other link. A reset of ours would end it. Later connections are the stack's again when it is over."""
+    stacks: list[str] = []
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stacks.append(writer.get_extra_info("stack"))
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(echo, ways.near.address, 0)
+        ways.move_far()
+        with closing(ways.far.socket(socket.SOCK_STREAM)) as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, server.sockets[0].getsockname())
+            for i in range(6):
+                await loop.sock_sendall(client, b"%d" % i)
+                assert await loop.sock_recv(client, 100) == b"%d" % i
+                if i == 2:
+                    await loop.run_in_executor(None, ways.move_far_back)
+            client.shutdown(socket.SHUT_WR)
+            assert not await loop.sock_recv(client, 100)
+        while stacks[-1] != "tcpip":
+            await asyncio.sleep(0.2)
+            with closing(ways.far.socket(socket.SOCK_STREAM)) as client:
+                client.setblocking(False)
+                await loop.sock_connect(client, server.sockets[0].getsockname())
+                await loop.sock_sendall(client, b"again")
+                assert await loop.sock_recv(client, 100) == b"again"
+        server.close()
+
+    with ways.near.entered():
+        host.loop.run_until_complete(asyncio.wait_for(main(), 15))
+    assert stacks[0] == "kernel"
+    assert host.counters()["tcp_resets_sent"] == 0
 
 
 def test_datagrams_go_whichever_way_there_is(ways: TwoWays, host: Host) -> None:
