@@ -341,8 +341,8 @@ static inline int runner_set(struct runner *r, const struct line *l)
         {"user_timeout", IPPROTO_TCP, TCP_USER_TIMEOUT}, {"maxseg", IPPROTO_TCP, TCP_MAXSEG},
         {"cork", IPPROTO_TCP, TCP_CORK},                 {"quickack", IPPROTO_TCP, TCP_QUICKACK},
     };
-    struct linger linger = {.l_onoff = 1, .l_linger = 0};
     int value = atoi(l->word[2]);
+    struct linger linger = {.l_onoff = 1, .l_linger = value};
 
     if (!strcmp(l->word[1], "linger"))
         return r->host->set(SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
