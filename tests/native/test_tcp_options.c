@@ -68,7 +68,7 @@ static void test_inherited(void)
     struct sf_sock *listener = NULL, *client = NULL, *server;
     struct sockaddr_in name;
     socklen_t len = sizeof(got);
-    int fd, on = 1, size = 30000;
+    int fd, on = 1, size = 30000, listeners_most = 1000, clients_most = 900;
 
     begin_with(&defaults, &defaults);
     fd = tcp_socket(B_ADDR, 0);
@@ -76,10 +76,12 @@ static void test_inherited(void)
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
     setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+    setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &listeners_most, sizeof(listeners_most));
     CHECK(b->ops->listen(b, fd, 5, 1, 101, &listener) == 0);
     close(fd);
     fd = tcp_socket(NULL, 0);
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &clients_most, sizeof(clients_most));
     CHECK(a->ops->connect(a, fd, (struct sockaddr *)&name, sizeof(name), 2, 102, &client) == 0);
     close(fd);
     exchange(4);
@@ -87,6 +89,7 @@ static void test_inherited(void)
     CHECK(get(server, SOL_SOCKET, SO_KEEPALIVE) == 1 && get(server, SOL_SOCKET, SO_RCVBUF) == 60000);
     CHECK(!strcmp(info_of(server).congestion, "newreno") && !strcmp(info_of(client).congestion, "cubic"));
     CHECK(info_of(client).snd_wnd <= 60000);
+    CHECK(info_of(client).mss <= 900 && info_of(server).mss <= 900); /* the SYN says so */
     CHECK(get(client, SOL_SOCKET, SO_KEEPALIVE) == 0 && get(client, IPPROTO_TCP, TCP_NODELAY) == 1);
     CHECK(a->ops->get_option(client, SOL_SOCKET, SO_LINGER, &got, &len) == 0 && got.l_onoff == 1 && got.l_linger == 3);
     a->ops->release(client);

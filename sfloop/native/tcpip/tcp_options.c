@@ -59,6 +59,14 @@ static void read_buffers(struct sf_tcpip *t, int fd, struct sf_tcp_socket_option
     }
 }
 
+/* The kernel tells of its default where the program has set nothing (before Linux 6.2 also where it has). */
+static int read_maxseg(int fd)
+{
+    int maxseg = read_int(fd, IPPROTO_TCP, TCP_MAXSEG, SF_TCP_MSS_DEFAULT);
+
+    return maxseg > 0 && maxseg <= UINT16_MAX && maxseg != SF_TCP_MSS_DEFAULT ? maxseg : 0;
+}
+
 void sf_tcp_options_read(struct sf_tcpip *t, int fd, struct sf_tcp_socket_options *o)
 {
     struct linger linger = {0};
@@ -76,6 +84,7 @@ void sf_tcp_options_read(struct sf_tcpip *t, int fd, struct sf_tcp_socket_option
     o->linger = -1;
     if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 && linger.l_onoff)
         o->linger = linger.l_linger;
+    o->maxseg = (uint16_t)read_maxseg(fd);
     o->nodelay = true; /* Linux's default, which cannot be told from a wish, is not ours */
     o->cork = read_int(fd, IPPROTO_TCP, TCP_CORK, 0) != 0;
     o->ttl = (uint8_t)read_int(fd, IPPROTO_IP, IP_TTL, t->ttl);
