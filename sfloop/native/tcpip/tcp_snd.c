@@ -202,7 +202,8 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
         return -EAGAIN;
     taken = copy_in(c, iov, n, room);
     c->bytes_sent += taken;
-    c->rcv.quick = 0; /* a conversation: answers carry the ACKs */
+    if (SF_LIKELY(c->rcv.nxt != c->agreed.irs + 1))
+        c->rcv.quick = 0; /* a conversation: answers carry the ACKs. A request that comes before any data is no answer. */
     sf_tcp_output(c);
     return taken;
 }
