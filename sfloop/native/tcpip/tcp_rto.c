@@ -4,12 +4,12 @@
 
 #define FIRST_RTO SF_SEC          /* RFC 6298, 2.1 */
 #define MAX_RTO (120 * SF_SEC)    /* 2.5: at least a minute */
-#define LEAST_VARIANCE (50 * SF_US) /* stands for the granularity G: how late a turn of the loop may be */
+#define LEAST_MARGIN (50 * SF_US) /* how late a turn of the loop may be */
 #define MIN_RTT_WINDOW (10 * SF_SEC)
 
 void sf_tcp_rtt_init(struct sf_tcp_rtt *rtt, sf_ns min_rto)
 {
-    *rtt = (struct sf_tcp_rtt){.rto = FIRST_RTO, .min_rto = min_rto};
+    *rtt = (struct sf_tcp_rtt){.rto = FIRST_RTO, .min_rto = min_rto > LEAST_MARGIN ? min_rto : LEAST_MARGIN};
 }
 
 static void update_min(struct sf_tcp_rtt *rtt, sf_ns sample, sf_ns now)
@@ -37,7 +37,7 @@ static int sample_shift(uint32_t flight, uint32_t mss)
 void sf_tcp_rtt_sample(struct sf_tcp_loss *l, sf_ns sample, uint32_t flight, sf_ns now)
 {
     struct sf_tcp_rtt *rtt = &l->rtt;
-    sf_ns deviation, rto;
+    sf_ns deviation, margin, rto;
 
     if (sample < 1)
         sample = 1;
@@ -56,8 +56,11 @@ void sf_tcp_rtt_sample(struct sf_tcp_loss *l, sf_ns sample, uint32_t flight, sf_
             rtt->smoothed = 1;
     }
     rtt->backoff = 0;
-    rto = rtt->smoothed + (4 * rtt->variance > LEAST_VARIANCE ? 4 * rtt->variance : LEAST_VARIANCE);
-    rtt->rto = rto < rtt->min_rto ? rtt->min_rto : rto > MAX_RTO ? MAX_RTO : rto;
+    /* RFC 6298, 2.3, with the least RTO for the granularity G. The peer may delay an ACK by as much, however long the path is (as
+     * Linux). */
+    margin = 4 * rtt->variance > rtt->min_rto ? 4 * rtt->variance : rtt->min_rto;
+    rto = rtt->smoothed + margin;
+    rtt->rto = rto > MAX_RTO ? MAX_RTO : rto;
 }
 
 void sf_tcp_rto_restart(struct sf_tcp_loss *l, sf_ns now)
