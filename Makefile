@@ -245,6 +245,15 @@ soak-beside-quick: $(VENV)/with-test ## the same in less than a minute
 	$(build)
 	@$(BIN)/python tests/soak/beside.py --quick $(ARGS)
 
+.PHONY: soak-tcp soak-tcp-quick
+soak-tcp: $(VENV)/with-test ## TCP while neighbours, routes and addresses change, 10 minutes a driver (as root)
+	$(build)
+	@$(BIN)/python tests/soak/tcp.py $(ARGS)
+
+soak-tcp-quick: $(VENV)/with-test ## the same in less than 40 seconds
+	$(build)
+	@$(BIN)/python tests/soak/tcp.py --quick $(ARGS)
+
 # ---- releasing ----
 
 .PHONY: wheel

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from harness.link import INTERFACE, NEAR, Side
 from two_ways import TwoWays
 
-MOVING = ("198.18.7.11", "198.18.7.12")  # the near side has one of them at a time
+MOVING = "198.18.7.11"  # the near side has it most of the time
+NEW = "198.18.7.{}"  # what it is replaced by
+FIRST_NEW, LAST_NEW = 20, 250
 LONGEST = 0.4  # seconds that a route is another one, or an address is missing
 
 
@@ -24,9 +26,9 @@ class Changes:
         self.ways = ways
         self.random = random.Random(seed)
         self.made: Counter[str] = Counter()
-        self.moving = 0
-        self.outages: list[tuple[float, float]] = []  # when an address was missing, or went for good
-        self.address("add", MOVING[0], 32)
+        self.newest = MOVING
+        self.outages: list[tuple[float, float]] = []  # when an address was missing
+        self.address("add", MOVING, 32)
         self.kinds: tuple[Callable[[], None], ...] = (
             self.neighbours_deleted,
             self.near_route_moved,
@@ -42,10 +44,6 @@ class Changes:
         kind = self.random.choice(self.kinds)
         kind()
         self.made[kind.__name__] += 1
-
-    def restore(self) -> None:
-        """Both addresses are there at last."""
-        self.address("add", MOVING[1 - self.moving], 32)
 
     def hold(self) -> None:
         time.sleep(self.random.random() ** 2 * LONGEST)
@@ -83,25 +81,28 @@ class Changes:
         self.ways.move_far_back()
 
     def address_replaced(self) -> None:
-        """Connections from and to the old address stand still until it is back."""
-        began = time.monotonic()
-        self.outages.append((began, float("inf")))
-        self.address("del", MOVING[self.moving], 32)
-        self.moving = 1 - self.moving
-        self.address("add", MOVING[self.moving], 32)
-        self.outages[-1] = (began, time.monotonic())
+        """By one that stays when the old one comes back: connections from and to the old address stand still meanwhile."""
+        number = FIRST_NEW + self.made["address_replaced"] % (LAST_NEW - FIRST_NEW)
+
+        def replace() -> None:
+            self.newest = NEW.format(number)
+            self.address("replace", self.newest, 32)
+
+        self.without(MOVING, 32, replace)
 
     def address_deleted(self) -> None:
-        self.without(MOVING[self.moving], 32)
+        self.without(MOVING, 32)
 
     def first_address_deleted(self) -> None:
         """With it go the route to the peer and all neighbours."""
         self.without(NEAR, 24)
 
-    def without(self, address: str, prefix: int) -> None:
+    def without(self, address: str, prefix: int, meanwhile: Callable[[], None] | None = None) -> None:
         began = time.monotonic()
         self.outages.append((began, float("inf")))
         self.address("del", address, prefix)
+        if meanwhile:
+            meanwhile()
         self.hold()
         self.address("add", address, prefix)
         self.outages[-1] = (began, time.monotonic())
