@@ -42,9 +42,23 @@ DRIVERS = ("kernel", "af_xdp", "packet")
 SETTLE = 25.0  # seconds for what lingers to come to its end
 TIME_WAIT = 1.0
 #: States of /proc/net/tcp that need an answer of the peer's: all but FIN_WAIT2, TIME_WAIT and LISTEN.
-WAITING = {"01": "ESTABLISHED", "02": "SYN_SENT", "04": "FIN_WAIT1", "08": "CLOSE_WAIT", "09": "LAST_ACK", "0B": "CLOSING"}
+WAITING = {
+    "01": "ESTABLISHED",
+    "02": "SYN_SENT",
+    "04": "FIN_WAIT1",
+    "08": "CLOSE_WAIT",
+    "09": "LAST_ACK",
+    "0B": "CLOSING",
+}
 #: Counters that nothing in this test may move.
-NEVER = ("tcp_no_memory", "tcp_memory_full", "tcp_filters_full", "tcp_connections_full", "tcp_timed_out", "neighbour_full")
+NEVER = (
+    "tcp_no_memory",
+    "tcp_memory_full",
+    "tcp_filters_full",
+    "tcp_connections_full",
+    "tcp_timed_out",
+    "neighbour_full",
+)
 
 
 @contextmanager

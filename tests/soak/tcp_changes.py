@@ -52,7 +52,7 @@ class Changes:
         self.ways.near.ip("address", verb, f"{address}/{prefix}", "dev", INTERFACE)
 
     def was_missing(self, since: float) -> bool:
-        """Whether an address was missing at any moment since then. A second later the neighbour may still be unknown."""
+        """Whether an address was missing since then. A second later the neighbour may still be unknown."""
         return any(since < end + 1 for _, end in self.outages[-20:])
 
     # ---- the changes ----
@@ -81,7 +81,7 @@ class Changes:
         self.ways.move_far_back()
 
     def address_replaced(self) -> None:
-        """By one that stays when the old one comes back: connections from and to the old address stand still meanwhile."""
+        """By one that stays when the old one comes back. The old one's connections stand still meanwhile."""
         number = FIRST_NEW + self.made["address_replaced"] % (LAST_NEW - FIRST_NEW)
 
         def replace() -> None:

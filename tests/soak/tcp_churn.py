@@ -274,7 +274,7 @@ class Connections:
     async def run(self, seconds: float) -> None:
         """Churns for so long.
 
-        :raises Failure: bytes were lost or changed, a connection hangs or fails, or a protocol was called in the wrong order.
+        :raises Failure: bytes were lost or changed, a connection hangs or fails, or a callback came in the wrong order.
         """
         loop = asyncio.get_running_loop()
         servers = await self.serve()

@@ -74,7 +74,7 @@ def test_both_routes_move_for_good(ways: TwoWays, host: Host, role: str) -> None
 
 
 def test_a_connection_that_the_kernel_has_accepted_moves_to_the_interface(ways: TwoWays, host: Host) -> None:
-    """Its SYN came by the other link. A reset of ours would end it. Later connections are the stack's again when it is over."""
+    """Its SYN came by the other link, and a reset of ours would end it. Later connections are the stack's again."""
     stacks: list[str] = []
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
