@@ -198,7 +198,8 @@ class Connections:
         try:
             server = await asyncio.wait_for(self.arrival(name), PATIENCE)
         except asyncio.TimeoutError:
-            raise Failure(f"{side}'s connection from {name} was never accepted") from None
+            known = f"{state_of(client)}; problems {self.problems[:3]}"
+            raise Failure(f"{side}'s connection from {name} was never accepted: {known}") from None
         finally:
             self.arrived.pop(name, None)
         self.stacks[(client if side == "near" else server).transport.get_extra_info("stack")] += 1
