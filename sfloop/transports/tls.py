@@ -1,9 +1,11 @@
-"""The transport that a program has of a TLS connection: asyncio's, quiet after its end."""
+"""TLS connections by asyncio's sslproto, with its faults mended."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from asyncio import sslproto
+from collections.abc import Callable
 from typing import Any
 
 
@@ -70,8 +72,66 @@ class TlsTransport(sslproto._SSLProtocolTransport):
         adopt(protocol)
 
 
+class TlsProtocol(sslproto.SSLProtocol):
+    """asyncio's TLS protocol, with two faults mended: bytes that a StreamReader held when start_tls() was called are
+    part of the handshake, and a BufferedProtocol may give any writable buffer."""
+
+    _app_protocol: Any
+    _app_protocol_get_buffer: Callable[[int], Any]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake."""
+        super().connection_made(transport)
+        held = _take_held(self._app_protocol)
+        if held:
+            _feed(self, held)
+
+    def _set_app_protocol(self, app_protocol: Any) -> None:
+        super()._set_app_protocol(app_protocol)
+        # Python 3.10 copies into the buffer by its length, and needs no view.
+        if "_app_protocol_get_buffer" in vars(self) and self._app_protocol_is_buffer:
+            self._app_protocol_get_buffer = functools.partial(_view, app_protocol.get_buffer)
+
+
+def _view(get_buffer: Callable[[int], Any], hint: int) -> memoryview:
+    # asyncio reads into slices of the buffer, and the slice of a bytearray is a copy.
+    view = memoryview(get_buffer(hint)).cast("B")
+    if not view:
+        raise RuntimeError("get_buffer() returned an empty buffer")
+    return view
+
+
+def _take_held(protocol: asyncio.BaseProtocol) -> bytes:
+    """What the protocol's StreamReader has received and nobody has read."""
+    reader: Any = getattr(protocol, "_stream_reader", None)
+    if reader is None or not isinstance(protocol, asyncio.StreamReaderProtocol):
+        return b""
+    held = bytes(reader._buffer)
+    reader._buffer.clear()
+    reader._maybe_resume_transport()
+    return held
+
+
+def _feed(protocol: Any, data: bytes) -> None:
+    if not isinstance(protocol, asyncio.BufferedProtocol):  # Python 3.10
+        protocol.data_received(data)
+        return
+    view = memoryview(data)
+    while view:
+        buffer: Any = protocol.get_buffer(len(view))
+        count = min(len(buffer), len(view))
+        buffer[:count] = view[:count]
+        protocol.buffer_updated(count)
+        view = view[count:]
+
+
 def adopt(protocol: asyncio.BaseProtocol) -> None:
-    """If this is asyncio's TLS protocol, makes its transport, which nobody has used yet, one of ours."""
-    made: Any = getattr(protocol, "_app_transport", None) if isinstance(protocol, sslproto.SSLProtocol) else None
+    """If this is asyncio's TLS protocol, which nobody has used yet, makes it and its transport ours."""
+    if type(protocol) is not sslproto.SSLProtocol:
+        return
+    adopted: Any = protocol
+    adopted.__class__ = TlsProtocol
+    adopted._set_app_protocol(adopted._app_protocol)
+    made: Any = adopted._app_transport
     if type(made) is sslproto._SSLProtocolTransport:
         made.__class__ = TlsTransport

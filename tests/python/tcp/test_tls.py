@@ -7,70 +7,19 @@ import contextlib
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
-from harness.connections import finished, reset_on_close
+from harness.connections import reset_on_close
 from harness.loops import until
 from harness.observed import Contexts, LogLines, Run
 from harness.recording import BufferedRecorder, Echo, Recorder
+from harness.tls import tls_pair, upgrade
 from harness.zf import KERNEL_HOST
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="session")
-def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@contextlib.asynccontextmanager
-async def tls_pair(
-    server_context: ssl.SSLContext,
-    client_context: ssl.SSLContext,
-    server_protocol: type[Recorder] = Recorder,
-    client_protocol: type[Recorder] = Recorder,
-    **client_options: Any,
-) -> AsyncIterator[tuple[Recorder, Recorder]]:
-    loop: Any = asyncio.get_running_loop()
-    made: list[Recorder] = []
-
-    def factory() -> Recorder:
-        made.append(server_protocol())
-        return made[-1]
-
-    server = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context)
-    try:
-        _, client = await loop.create_connection(
-            client_protocol, *server.sockets[0].getsockname(), ssl=client_context, **client_options
-        )
-        await until(lambda: made and made[0].made.done())
-        try:
-            yield made[0], client
-        finally:
-            await finished(client, made[0])
-            await asyncio.sleep(0.01)
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 def test_echo_and_extra_information(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
@@ -147,14 +96,6 @@ def test_start_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl
         writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
-
-    async def upgrade(writer: Any, context: ssl.SSLContext, **options: Any) -> None:
-        loop = asyncio.get_running_loop()
-        protocol = writer.transport.get_protocol()
-        transport = await loop.start_tls(writer.transport, protocol, context, **options)
-        writer._transport = transport
-        protocol._replace_writer(writer) if hasattr(protocol, "_replace_writer") else None
-        protocol._over_ssl = True
 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
