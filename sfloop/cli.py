@@ -13,7 +13,7 @@ from typing import Any
 
 import sfloop
 from sfloop.backends import Backend, backends
-from sfloop.config import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, from_text, nearest, variable_of
+from sfloop.config import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, TLS, from_text, nearest, variable_of
 
 __all__ = ["main"]
 
@@ -42,6 +42,7 @@ _OPTION_HELP = {
     "linger": ("SECONDS", "how long closing the loop may wait for closed connections to deliver what they have sent"),
     "ring": ("FRAMES", "frames of the driver's receive ring: how long a pause a busy feed survives"),
     "tcpdirect": ("ATTRIBUTES", "attributes of TCPDirect, over those of ZF_ATTR: n_bufs=8192;pio=0"),
+    "tls": ("HOW", f"records of TLS connections: {', '.join(TLS)}"),
 }
 
 

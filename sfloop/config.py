@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
 from sfloop.affinity import check_cpu, cpu_range, pin_thread
+from sfloop.amounts import check_linger, check_ring
 from sfloop.attributes import Attributes, check_attributes
 from sfloop.tcplimits import TcpLimits, check_tcp
 
@@ -27,12 +28,14 @@ __all__ = ["DRIVERS", "FALLBACKS", "SPIN_MODES", "STACKS", "OptionKeywords", "Op
 StackOption = Literal["auto", "kernel", "tcpdirect", "tcpip", "onload"]
 DriverOption = Literal["shm", "af_xdp", "packet", "ef_vi", "dpdk"]
 FallbackOption = Literal["kernel", "warn", "error"]
+TlsOption = Literal["auto", "asyncio"]
 SpinMode = Literal["adaptive", "always", "never", "for"]
 
 STACKS: Final = ("auto", "kernel", "tcpdirect", "tcpip", "onload")
 DRIVERS: Final = ("shm", "af_xdp", "packet", "ef_vi", "dpdk")
 SPIN_MODES: Final = ("adaptive", "always", "never")
 FALLBACKS: Final = ("kernel", "warn", "error")
+TLS: Final = ("auto", "asyncio")
 
 #: The longest spin that may be given as a number, in microseconds (an hour). Above it "always" says what is meant.
 SPIN_MAX_US: Final = 3_600_000_000
@@ -40,11 +43,6 @@ SPIN_MAX_US: Final = 3_600_000_000
 SPIN_MIN_US: Final = 0.001
 #: IFNAMSIZ of <net/if.h> less its terminating zero, in bytes.
 INTERFACE_NAME_MAX: Final = 15
-#: The longest that closing a loop may be asked to wait for its connections, in seconds.
-LINGER_MAX_S: Final = 3600
-#: The least and the most frames that a receive ring may be asked to hold; AF_PACKET and AF_XDP take no more.
-RING_MIN: Final = 64
-RING_MAX: Final = 65_536
 
 ENVIRONMENT_PREFIX: Final = "SFLOOP_"
 #: Variables with the prefix that are read elsewhere and are no options of a loop.
@@ -75,6 +73,7 @@ class OptionKeywords(TypedDict, total=False):
     linger: float
     ring: int | None
     tcpdirect: Mapping[str, int | str] | str | None
+    tls: TlsOption
 
 
 @dataclass(frozen=True, init=False)
@@ -118,6 +117,8 @@ class Options:
     ring: int | None = None
     #: Attributes of TCPDirect, over those of ``ZF_ATTR``: ``{"n_bufs": 8192}``. As text, ``"n_bufs=8192;pio=0"``.
     tcpdirect: Attributes | None = None
+    #: The records of TLS connections: natively where that is possible (``"auto"``), or all by ``asyncio.sslproto``.
+    tls: TlsOption = "auto"
 
     def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
         _reject_unknown(keywords)
@@ -300,6 +301,10 @@ def _check_driver(label: str, value: object) -> str | None:
     return None if value is None else _choice(label, value, DRIVERS, also=" or None")
 
 
+def _check_tls(label: str, value: object) -> str:
+    return _choice(label, value, TLS)
+
+
 def _check_fallback(label: str, value: object) -> str:
     return _choice(label, value, FALLBACKS)
 
@@ -365,34 +370,6 @@ def _check_text(label: str, value: object) -> str | None:
     return value
 
 
-def _check_linger(label: str, value: object) -> float:
-    allowed = f"must be a number of seconds from 0 to {LINGER_MAX_S}"
-    try:
-        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= LINGER_MAX_S:
-        kind = ValueError if isinstance(value, (str, int, float)) and not isinstance(value, bool) else TypeError
-        raise kind(f"{label}={value!r}: {allowed}")
-    return number
-
-
-def _check_ring(label: str, value: object) -> int | None:
-    if value is None:
-        return None
-    allowed = f"must be a number of frames from {RING_MIN} to {RING_MAX}"
-    if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError:
-            raise ValueError(f"{label}={value!r}: {allowed}") from None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{label}={value!r}: {allowed}, or None, not {type(value).__name__}")
-    if not RING_MIN <= value <= RING_MAX:
-        raise ValueError(f"{label}={value!r}: {allowed}")
-    return value
-
-
 _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "stack": _check_stack,
     "driver": _check_driver,
@@ -404,7 +381,8 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "trace": _check_text,
     "faults": _check_text,
     "tcp": check_tcp,
-    "linger": _check_linger,
-    "ring": _check_ring,
+    "linger": check_linger,
+    "ring": check_ring,
     "tcpdirect": check_attributes,
+    "tls": _check_tls,
 }

@@ -23,9 +23,9 @@ from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
 from sfloop.ending import deliver_at_exit
 from sfloop.native.engine import address, stackstream
 from sfloop.signals import Signals, forget_running_loops
+from sfloop.transports import tls
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
-from sfloop.transports.tls import adopt
 
 if TYPE_CHECKING:
     import ssl
@@ -227,10 +227,10 @@ class Loop(Signals):
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
         tls_protocol: Any = sslproto.SSLProtocol  # its arguments differ between versions of Python
-        tls = tls_protocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        adopt(tls)
-        StreamTransport(self, rawsock, tls, None, extra, server, context=context)
-        transport: asyncio.Transport = tls._app_transport
+        made = tls_protocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        tls.adopt(made)
+        StreamTransport(self, rawsock, made, None, extra, server, context=context)
+        transport: asyncio.Transport = made._app_transport
         return transport
 
     # ---- servers ----
@@ -323,7 +323,8 @@ class Loop(Signals):
         addresses; None on the kernel stack), ``interface``, ``flows`` (of the tcpip stack: each address and port that
         it receives at, ``by`` the driver or the kernel, and ``why`` the kernel), ``onload`` (in a process under it: the
         loop's stack there, and which descriptors are accelerated; else None), ``fell_back``, ``reasons`` (stack → why
-        it was taken or not) and ``options``."""
+        it was taken or not), ``tls`` (the ``engine`` of TLS connections, ``"native"`` or ``"asyncio"``, and the
+        ``reason``) and ``options``."""
         from sfloop import sharing
 
         choice = self._stack_choice
@@ -342,6 +343,7 @@ class Loop(Signals):
             "onload": self._acceleration.describe(self._descriptors()),
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),
+            "tls": tls.describe(self._options.tls),
             "options": {name: getattr(self._options, name) for name in self._options.__dataclass_fields__},
         }
 

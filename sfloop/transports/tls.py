@@ -8,8 +8,12 @@ from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any
 
+from sfloop.native.engine import tls
+from sfloop.native.engine.stream import StreamCore
 
-class TlsTransport(sslproto._SSLProtocolTransport):
+
+# Programs, and CPython's tests, know TLS by these letters in the name of its transport's class.
+class SSLTransport(sslproto._SSLProtocolTransport):
     """asyncio's own forgets its TLS protocol at the second close(), and in Python 3.10 the wire below at the end: every
     later call raises AttributeError. Here such calls do nothing, as those of a TCP transport."""
 
@@ -49,7 +53,11 @@ class TlsTransport(sslproto._SSLProtocolTransport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt and send, or buffer. Never blocks."""
-        if self._over and isinstance(data, (bytes, bytearray, memoryview)):
+        if isinstance(data, (bytearray, memoryview)):
+            data = bytes(
+                data
+            )  # asyncio keeps the caller's buffer until the handshake is over, and fails over gaps in it
+        if self._over and isinstance(data, bytes):
             return
         super().write(data)
 
@@ -72,19 +80,42 @@ class TlsTransport(sslproto._SSLProtocolTransport):
         adopt(protocol)
 
 
-class TlsProtocol(sslproto.SSLProtocol):
+class SSLProtocol(sslproto.SSLProtocol):
     """asyncio's TLS protocol, with two faults mended: bytes that a StreamReader held when start_tls() was called are
-    part of the handshake, and a BufferedProtocol may give any writable buffer."""
+    part of the handshake, and a BufferedProtocol may give any writable buffer. Records of an established session pass
+    it by where they can (sfloop.native.engine.tls)."""
 
     _app_protocol: Any
     _app_protocol_get_buffer: Callable[[int], Any]
+    _app_transport: Any
+    _records: tls.Records | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the handshake."""
         super().connection_made(transport)
+        self._go_native(transport)
         held = _take_held(self._app_protocol)
         if held:
             _feed(self, held)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The connection below has ended."""
+        transport, records, self._records = self._app_transport, self._records, None
+        super().connection_lost(exc)
+        if records is not None:
+            records.detach()
+            vars(transport).pop("write", None)
+
+    def _go_native(self, below: Any) -> None:
+        core = getattr(below, "_core", None)  # TLS within TLS has none
+        if self._loop.options.tls == "asyncio" or not isinstance(core, StreamCore) or self._app_transport is None:
+            return
+        self._records = tls.Records.attach(self, self._app_transport, core)
+        if self._records is not None:
+            vars(self._app_transport)["write"] = self._records.write
+            # asyncio receives into this one: 256 KiB for each connection.
+            self._ssl_buffer = bytearray()
+            self._ssl_buffer_view = memoryview(self._ssl_buffer)
 
     def _set_app_protocol(self, app_protocol: Any) -> None:
         super()._set_app_protocol(app_protocol)
@@ -125,13 +156,25 @@ def _feed(protocol: Any, data: bytes) -> None:
         view = view[count:]
 
 
+def describe(option: str) -> dict[str, str]:
+    """The engine that connections of a loop with this option have, and why."""
+    if option == "asyncio":
+        return {"engine": "asyncio", "reason": "the option tls is 'asyncio'"}
+    refusal = tls.refused()
+    if refusal is not None:
+        return {"engine": "asyncio", "reason": refusal}
+    import ssl  # which this Python may lack
+
+    return {"engine": "native", "reason": f"by {ssl.OPENSSL_VERSION}, which Python's module _ssl is linked with"}
+
+
 def adopt(protocol: asyncio.BaseProtocol) -> None:
     """If this is asyncio's TLS protocol, which nobody has used yet, makes it and its transport ours."""
     if type(protocol) is not sslproto.SSLProtocol:
         return
     adopted: Any = protocol
-    adopted.__class__ = TlsProtocol
+    adopted.__class__ = SSLProtocol
     adopted._set_app_protocol(adopted._app_protocol)
     made: Any = adopted._app_transport
     if type(made) is sslproto._SSLProtocolTransport:
-        made.__class__ = TlsTransport
+        made.__class__ = SSLTransport

@@ -36,6 +36,7 @@ DEFAULTS = {
     "linger": 2.0,
     "ring": None,
     "tcpdirect": None,
+    "tls": "auto",
 }
 
 
@@ -179,6 +180,7 @@ def test_environment() -> None:
         "SFLOOP_TCP": "time_wait=5, congestion=newreno",
         "SFLOOP_LINGER": "0.5",
         "SFLOOP_RING": "4096",
+        "SFLOOP_TLS": "asyncio",
         "SFLOOP_TCPDIRECT": "n_bufs=8192;CTPIO_mode=ct",
         "HOME": "/",
     }
@@ -196,6 +198,7 @@ def test_environment() -> None:
         "tcp": (("congestion", "newreno"), ("time_wait", 5.0)),
         "linger": 0.5,
         "ring": 4096,
+        "tls": "asyncio",
         "tcpdirect": {"n_bufs": 8192, "ctpio_mode": "ct"},
     }
     assert options.explicit == set(DEFAULTS)

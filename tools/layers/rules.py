@@ -26,7 +26,7 @@ C_LAYERS: dict[str, frozenset[str]] = {
     "wire": frozenset({"base.h"}),
     "drivers": frozenset({"base.h", "driver.h", "epoll.h"}),
     "tcpip": frozenset({"base.h", "driver.h", "epoll.h", "wire"}),
-    "vendor": frozenset({"base.h", "driver.h"}),
+    "vendor": frozenset({"base.h", "driver.h", "openssl.h"}),
     "frames": frozenset({"base.h", "driver.h", "epoll.h", "stack.h"}),
     "stacks": frozenset({"base.h", "epoll.h", "stack.h", "tcpip", "vendor"}),
     "engine": frozenset({"base.h", "stack.h", "engine.h"}),
@@ -41,10 +41,11 @@ SEAM_HEADERS: dict[str, frozenset[str]] = {
     "stack.h": frozenset({"base.h"}),
     "engine.h": frozenset({"base.h", "stack.h"}),
     "measure.h": frozenset({"stack.h"}),
+    "openssl.h": frozenset(),
 }
 
 #: The headers that Cython may declare (`cdef extern from`); the system's and Python's own are free.
-CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h", "measure.h"})
+CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h", "measure.h", "openssl.h"})
 
 #: Layer of Python modules → the layers it may import at run time. Imports for type checkers only are free: a transport
 #: may say in its annotations that it belongs to a Loop.
@@ -71,6 +72,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop": "package",
     "sfloop.native": "native",
     "sfloop.affinity": "config",
+    "sfloop.amounts": "config",
     "sfloop.attributes": "config",
     "sfloop.config": "config",
     "sfloop.backends": "config",

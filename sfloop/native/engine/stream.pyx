@@ -64,6 +64,11 @@ cdef class StreamCore(TransportCore):
         self.protocol = protocol
         self.data_received = None if self.buffered else data_received
 
+    cdef int deliver_to(self, object data_received) except -1:
+        self.buffered = False
+        self.data_received = data_received
+        return 0
+
     def forget_protocol(self):
         self.protocol = None
         self.data_received = None

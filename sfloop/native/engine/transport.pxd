@@ -33,6 +33,10 @@ cdef class TransportCore(Sink):
     cdef void prepare(self, sf_linger *call) noexcept
     cdef int receive(self, sf_linger *call, ssize_t got) except -1
     cdef int drop_queue(self) except -1
+    # Of a stream: as write() of the transport; and to have what is received given to a callable in place of the protocol, until
+    # the next set_protocol().
+    cdef int write(self, object data) except -1
+    cdef int deliver_to(self, object data_received) except -1
     cdef bint reading(self) noexcept
     cdef int check_usable(self) except -1
     # Right after a C-API call of the protocol's callback has failed, and nowhere else: the exception is still to be caught.

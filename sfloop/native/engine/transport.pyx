@@ -100,6 +100,12 @@ cdef class TransportCore(Sink):
     cdef int drop_queue(self) except -1:
         return 0
 
+    cdef int write(self, object data) except -1:
+        raise TypeError("not a stream")
+
+    cdef int deliver_to(self, object data_received) except -1:
+        raise TypeError("not a stream")
+
     cdef int on_event(self, uint32_t what) except -1:
         if what & SF_WRITABLE and self.write_context is not None:
             if what & SF_READABLE:
