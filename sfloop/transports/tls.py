@@ -88,6 +88,7 @@ class SSLProtocol(sslproto.SSLProtocol):
     _app_protocol: Any
     _app_protocol_get_buffer: Callable[[int], Any]
     _app_transport: Any
+    _loop: Any
     _records: tls.Records | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
