@@ -8,7 +8,7 @@ may as well be Python's. Whatever is not plain traffic of an established session
 
 from asyncio import sslproto
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
@@ -133,8 +133,9 @@ cdef class Records:
         return self
 
     def detach(self):
-        """The connection below is lost."""
+        """The connection below is lost. What is written from now on is Python's to drop."""
         self.wire = None
+        self.protocol = self.owners = None
 
     cdef bint established(self) except -1:
         """Whether this is a session in which records come and go, and nothing of before has to go first."""
@@ -151,10 +152,15 @@ cdef class Records:
             return
         if sf_openssl_put(&self.c, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload)) < 0:
             raise MemoryError()
-        if protocol._app_reading_paused or protocol._app_protocol_is_buffer or not self.established():
+        if protocol._app_reading_paused or not self.established():
             protocol.buffer_updated(0)  # goes on with what is in the BIO
             return
-        if not self.read(protocol):
+        try:
+            goes_on = self.read_into_buffer(protocol) if protocol._app_protocol_is_buffer else self.read(protocol)
+        except Exception as exc:
+            protocol._fatal_error(exc, "Fatal error on SSL protocol")
+            return
+        if not goes_on:
             protocol._do_read()  # the end of the session, or its failure
         elif sf_openssl_waiting(&self.c):  # an answer of OpenSSL's own, such as that to a key update
             protocol._process_outgoing()
@@ -182,12 +188,38 @@ cdef class Records:
             raise MemoryError()
         data = <object>payload
         Py_XDECREF(payload)
-        try:
-            protocol._app_protocol.data_received(data)
-        except Exception as exc:
-            protocol._fatal_error(exc, "Fatal error on SSL protocol")
-            return True
+        protocol._app_protocol.data_received(data)
         return got == -EAGAIN
+
+    cdef bint read_into_buffer(self, object protocol) except -1:
+        """The same, into the buffers that a BufferedProtocol gives."""
+        cdef Py_buffer view
+        cdef Py_ssize_t total
+        cdef ssize_t got = 0
+        receiver = protocol._app_protocol
+        while True:
+            buffer = receiver.get_buffer(<Py_ssize_t>sf_openssl_readable(&self.c))
+            if protocol._state is not WRAPPED:  # get_buffer() may do anything
+                return True
+            PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+            total = 0
+            while total < view.len:
+                got = sf_openssl_decrypt(&self.c, <char *>view.buf + total, view.len - total)
+                if got <= 0:
+                    break
+                total += got
+            empty = view.len == 0
+            PyBuffer_Release(&view)
+            if empty:
+                raise RuntimeError("get_buffer() returned an empty buffer")
+            if total:
+                receiver.buffer_updated(total)
+            if got <= 0:
+                return got == -EAGAIN
+            if protocol._app_reading_paused or protocol._state is not WRAPPED:
+                return True
+            if protocol._app_protocol is not receiver:
+                return False  # asyncio's method goes on, with the new one
 
     # ---- writing ----
 

@@ -181,3 +181,87 @@ def test_a_buffer_of_wide_items_over_tls(
     run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, make: Callable[[], Any]
 ) -> None:
     receive_into(run, server_context, client_context, make())
+
+
+class Spoilt(OwnBuffer):
+    """Does something to its transport in a callback, once."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__()
+        self.what, self.where = what, where
+        self.buffer = bytearray(1000)
+        self.following: Recorder | None = None
+        self.armed = False
+
+    def spoil(self) -> None:
+        if not self.armed:
+            return
+        what, self.what = self.what, ""
+        if what == "set_protocol":
+            self.following = Recorder()
+            self.following.transport = self.transport
+            self.following.calls.append("connection_made")
+            self.transport.set_protocol(self.following)
+        elif what == "pause_reading":
+            self.transport.pause_reading()
+            self.loop.call_later(0.01, self.transport.resume_reading)
+        elif what:
+            getattr(self.transport, what)()
+
+    def get_buffer(self, sizehint: int) -> Any:
+        if self.where == "get_buffer":
+            self.spoil()
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        super().buffer_updated(nbytes)
+        if self.where == "buffer_updated":
+            self.spoil()
+
+
+@pytest.mark.sfloop_only("asyncio goes on with the buffer of a protocol that it has no more, and NUL bytes")
+@pytest.mark.parametrize(
+    ("what", "where"),
+    [
+        *((what, where) for what in ("pause_reading", "close", "abort") for where in ("get_buffer", "buffer_updated")),
+        ("set_protocol", "buffer_updated"),
+    ],
+)
+def test_what_a_buffered_protocol_may_do_in_its_callbacks(
+    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, what: str, where: str
+) -> None:
+    data = bytes(range(250)) * 1000
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        made: list[Recorder] = []
+
+        def factory() -> Recorder:
+            made.append(Recorder())
+            return made[-1]
+
+        server = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context)
+        _, client = await loop.create_connection(
+            lambda: Spoilt(what, where),
+            *server.sockets[0].getsockname(),
+            ssl=client_context,
+            server_hostname="localhost",
+        )
+        await until(lambda: bool(made) and made[0].made.done())
+        client.armed = True
+        made[0].transport.write(data)
+        if what in ("close", "abort"):
+            await client.lost
+            assert data.startswith(client.data)
+        else:
+            await until(lambda: len(client.data) + len(client.following.data if client.following else b"") == len(data))
+            assert client.data + (client.following.data if client.following else b"") == data
+            client.transport.abort()
+            await (client.following or client).lost
+        made[0].transport.abort()
+        await made[0].lost
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.02)
+
+    run(main())
