@@ -151,7 +151,7 @@ def test_segments_that_the_kernel_has_merged(link: Link) -> None:
     link.near.ip("link", "set", "macvlan0", "up")
     program = Program(link, "af_xdp", "adaptive", interface="macvlan0")
     mode = program.loop.describe()["driver"]["mode"]
-    assert mode.startswith("skb, copy") and mode.endswith("merged segments")
+    assert mode.startswith("skb, copy") and "merged segments" in mode
 
     with kernel_server(link.far, echo) as address:
         program.run(there_and_back(program.loop, address, 48))
