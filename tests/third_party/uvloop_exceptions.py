@@ -117,7 +117,12 @@ EXCEPTIONS = (
         "asyncio's child watchers report from a thread without the caller's context before 3.12",
         before=(3, 12),
     ),
-    Expected("test_context.Test_UV_Context.test_start_tls", _CALLBACK_CONTEXT + " before 3.15", since=(3, 11), before=(3, 15)),
+    Expected(
+        "test_context.Test_UV_Context.test_start_tls",
+        _CALLBACK_CONTEXT + " before 3.15",
+        since=(3, 11),
+        before=(3, 15),
+    ),
     *(
         Expected(test, "asyncio.sslproto before 3.11 is another, simpler implementation", before=(3, 11))
         for test in (
