@@ -24,17 +24,18 @@ class TakingOver(SendingFiles):
 
     __slots__ = ()
 
+    def _is_used(self, sock: socket.socket | StackSocket) -> bool:
+        fd = sock.fileno()
+        return isinstance(fd, int) and fd >= 0 and self._transports.get(fd) is not None  # a test's socket may be a mock
+
     def _close_unless_taken(self, sock: socket.socket | StackSocket) -> None:
-        if isinstance(sock, StackSocket):
-            if not sock.taken:
-                sock.close()
-        elif sock.fileno() >= 0 and self._transports.get(sock.fileno()) is None:
+        if not (sock.taken if isinstance(sock, StackSocket) else self._is_used(sock)):
             sock.close()
 
     async def _create_connection_transport(
         self, sock: socket.socket | StackSocket, protocol_factory: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        if sock.fileno() >= 0 and self._transports.get(sock.fileno()) is not None:
+        if self._is_used(sock):
             protocol_factory()
             self._ensure_fd_no_transport(sock)  # raises. From Python 3.14.9 asyncio would close the other's socket
         try:
