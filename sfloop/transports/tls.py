@@ -4,12 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import weakref
 from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any
 
 from sfloop.native.engine import tls
 from sfloop.native.engine.stream import StreamCore
+
+
+class _Released:
+    """Stands for the TLS protocol of a transport that was closed twice. It does not keep the protocol alive, nor its
+    SSL context: a program's protocol that stores its transport would keep both."""
+
+    _transport = None
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = weakref.ref(protocol)
+        self._loop = protocol._loop
+        self._extra = {name: item for name, item in protocol._extra.items() if name not in ("sslcontext", "ssl_object")}
+
+    def __getattr__(self, name: str) -> Any:
+        protocol = self._protocol()
+        return None if protocol is None else getattr(protocol, name)
+
+    def _get_extra_info(self, name: str, default: Any = None) -> Any:
+        protocol = self._protocol()
+        return self._extra.get(name, default) if protocol is None else protocol._get_extra_info(name, default)
+
+    def _set_app_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._app_protocol = protocol
+
+    def _write_appdata(self, data: Any) -> None:
+        """What is written after close() is dropped."""
+
+    def _abort(self, *exc: BaseException | None) -> None:  # of Python 3.10 without
+        protocol = self._protocol()
+        if protocol is not None:
+            protocol._abort(*exc)
 
 
 # Programs, and CPython's tests, know TLS by these letters in the name of its transport's class.
@@ -27,6 +59,8 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         """Send what is buffered, end the TLS session, then close and call connection_lost(None)."""
         if not self._closed:
             super().close()
+        elif not isinstance(self._ssl_protocol, _Released):
+            self._ssl_protocol = _Released(self._ssl_protocol)
 
     def __del__(self) -> None:
         if self._over:  # there is nothing left to close, which Python 3.10 warns of
