@@ -41,6 +41,7 @@ inside() {
     unshare --mount --propagation private bash -ec '
         tree=$0 here=$1
         shift
+        mount --bind "$tree" "$tree" # ip(8) wants the root to be a mount
         for each in /proc /sys /dev; do mount --rbind "$each" "$tree$each"; done
         mkdir -p "$tree$here"
         mount --bind "$here" "$tree$here"

@@ -239,7 +239,8 @@ def test_a_record_that_does_not_decrypt(
             bad[-1] ^= 1
             near.transport.write(bytes(bad))
             exc = await far.lost
-            assert isinstance(exc, ssl.SSLError) and "DECRYPTION_FAILED_OR_BAD_RECORD_MAC" in str(exc)
+            assert isinstance(exc, ssl.SSLError)  # OpenSSL 3.5 has another name for it
+            assert "DECRYPTION_FAILED_OR_BAD_RECORD_MAC" in str(exc) or "RECORD_LAYER_FAILURE" in str(exc)
             assert far.data == b""
             far.lost = asyncio.get_running_loop().create_future()
             far.lost.set_result(None)
