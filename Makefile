@@ -93,7 +93,7 @@ SIMULATED := $(BUILD).ef_vi.so
 $(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/include/sf/*.h sfloop/native/wire/*.h tests/sim/copy.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
 	@mkdir -p $(dir $@) && $(BIN)/python tests/sim/ef_vi/build.py $@
 
-# Which peers there are depends on the version of Python: the newest one that is here has the most. PYTHON=… or VENV=… decide
+# The peers that can be installed depend on the version of Python: the newest one that is here has the most. PYTHON=… or VENV=… decide
 # otherwise.
 ifeq ($(origin PYTHON) $(origin VENV),file file)
 bench: ## the side-by-side benchmarks, on the newest Python that is here (ARGS="--list" names them)

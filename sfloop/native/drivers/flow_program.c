@@ -195,7 +195,7 @@ static void overflow(struct sf_bpf_code *code, const struct sf_flow_limits *limi
     sf_overflow_write(code, limits->overflow, &program);
 }
 
-/* What a program is to have that not every kernel lets it have. */
+/* Parts of a program that not every kernel accepts. */
 struct extras {
     int tag_function; /* a kfunc's id; 0: none */
     bool overflow;

@@ -1,12 +1,14 @@
 #include "xdp_overflow.h"
 
+#include "driver_util.h"
+
 #include <netinet/in.h>
 
 /* Records have fixed sizes, because the verifier wants constants. With its header each takes a multiple of 8 bytes. */
 static const int32_t record_sizes[] = {248, 504, 1016, 2040, 4088, 9336, 65560};
 #define RECORD_SIZES (sizeof(record_sizes) / sizeof(record_sizes[0]))
 
-#define HEADERS_SIZE 18 /* Ethernet's, with one VLAN tag */
+#define HEADERS_SIZE (SF_ETHERNET_HEADER + SF_VLAN_TAG)
 #define COUNTS_SHIFT 8
 
 enum label { KEEP, TO_SOCKET, COUNTED, FILL, DISCARD, LOST, NEXT_SIZE, LABELS = NEXT_SIZE + RECORD_SIZES };
@@ -55,7 +57,7 @@ static void load_queue(const struct writer *w, int dst)
     sf_bpf_load(w->code, BPF_W, dst, w->program->context, offsetof(struct xdp_md, rx_queue_index));
 }
 
-/* Which way the frame goes. */
+/* Goes to KEEP, or to COUNTED when the frame is the socket's. */
 static void choose(const struct writer *w)
 {
     struct sf_bpf_code *code = w->code;

@@ -17,6 +17,6 @@ cdef class AddressBook:
 
 # Whether the addresses of a family are converted here; the socket module has to be asked for those of others.
 cdef bint is_decoded(int family) noexcept
-# What decode() of Python's side does, without remembering.
+# Decodes as AddressBook.decode() does, without remembering.
 cdef object decode_any(const sockaddr *address, socklen_t length, int fd)
 cpdef int check_path(path) except -1

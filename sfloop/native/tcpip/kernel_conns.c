@@ -15,18 +15,6 @@ void sf_kernel_conns_init(struct sf_kernel_conns *conns)
     *conns = (struct sf_kernel_conns){.look_at = SF_NEVER};
 }
 
-static struct sf_flow flow_of(const struct sf_flow_key *key)
-{
-    return (struct sf_flow){
-        .local_addr = key->local_addr,
-        .remote_addr = key->remote_addr,
-        .local_port = key->local_port,
-        .remote_port = key->remote_port,
-        .protocol = IPPROTO_TCP,
-        .flags = SF_FLOW_KERNEL,
-    };
-}
-
 /* ---- the queue ---- */
 
 static void append(struct sf_kernel_conns *conns, struct sf_kernel_conn *c)
@@ -53,7 +41,7 @@ static struct sf_kernel_conn *take_first(struct sf_kernel_conns *conns)
 
 static void end(struct sf_tcpip *t, struct sf_kernel_conn *c)
 {
-    struct sf_flow flow = flow_of(&c->key);
+    struct sf_flow flow = sf_tcp_flow(&c->key, SF_FLOW_KERNEL);
 
     if (t->driver)
         t->driver->fast.control->filter_del(t->driver, &flow);
@@ -85,7 +73,7 @@ void sf_kernel_conns_forget(struct sf_tcpip *t, const struct sf_flow_key *local)
 static bool pass(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_kernel_conns *conns = &t->filters.kernel;
-    struct sf_flow flow = flow_of(key);
+    struct sf_flow flow = sf_tcp_flow(key, SF_FLOW_KERNEL);
     struct sf_kernel_conn *c;
     int rc;
 

@@ -106,6 +106,8 @@ struct sf_tcp_listeners_port {
 int sf_tcp_port_hold(int fd, struct sf_tcp_port **out);
 /* A listener's port, with one user. */
 struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool reuse_port);
+/* The driver's filter of the key, with these flags. */
+struct sf_flow sf_tcp_flow(const struct sf_flow_key *, uint8_t flags);
 int sf_tcp_port_filter(struct sf_tcpip *, struct sf_tcp_port *, const struct sf_flow_key *);
 void sf_tcp_port_drop(struct sf_tcpip *, struct sf_tcp_port *);
 /* A filter of its own for a connection that came by a listener: *port, the listener's, is replaced by one that holds it. False:

@@ -54,7 +54,7 @@ int sf_tcp_port_name(struct sf_tcpip *t, int fd, struct sockaddr_in *local)
     return getsockname(fd, (struct sockaddr *)local, &len) < 0 ? -errno : 0;
 }
 
-static struct sf_flow filter_of(const struct sf_flow_key *key)
+struct sf_flow sf_tcp_flow(const struct sf_flow_key *key, uint8_t flags)
 {
     return (struct sf_flow){
         .local_addr = key->local_addr,
@@ -62,6 +62,7 @@ static struct sf_flow filter_of(const struct sf_flow_key *key)
         .local_port = key->local_port,
         .remote_port = key->remote_port,
         .protocol = IPPROTO_TCP,
+        .flags = flags,
     };
 }
 
@@ -117,7 +118,7 @@ struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool 
     if (!whole)
         return NULL;
     *port = (struct sf_tcp_port){
-        .fd = -1, .users = 1, .filter = filter_of(key), .listeners = true, .reuse_port = reuse_port};
+        .fd = -1, .users = 1, .filter = sf_tcp_flow(key, 0), .listeners = true, .reuse_port = reuse_port};
     reserve(port);
     return port;
 }
@@ -150,7 +151,7 @@ int sf_tcp_port_filter(struct sf_tcpip *t, struct sf_tcp_port *port, const struc
 {
     int rc;
 
-    port->filter = filter_of(key);
+    port->filter = sf_tcp_flow(key, 0);
     rc = t->driver->fast.control->filter_add(t->driver, &port->filter);
     port->filtered = rc == 0;
     return rc;
@@ -191,7 +192,7 @@ bool sf_tcp_port_part(struct sf_tcpip *t, const struct sf_flow_key *key, struct 
 
     if (!own)
         return false;
-    *own = (struct sf_tcp_port){.fd = -1, .filter = filter_of(key), .filtered = true, .users = 1, .held_by = *of};
+    *own = (struct sf_tcp_port){.fd = -1, .filter = sf_tcp_flow(key, 0), .filtered = true, .users = 1, .held_by = *of};
     if (t->driver->fast.control->filter_add(t->driver, &own->filter) < 0) {
         free(own);
         return false;
