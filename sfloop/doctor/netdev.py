@@ -15,11 +15,15 @@ from sfloop.doctor.netlink import ask, attribute, attributes
 _NETLINK_GENERIC: Final = 16
 _GENL_ID_CTRL: Final = 16
 _RTM_GETLINK: Final = 18
+_IFLA_LINKINFO: Final = 18
+_IFLA_INFO_KIND: Final = 1
 _IFLA_XDP: Final = 43
 _IFLA_XDP_ATTACHED: Final = 2
 
 #: <linux/netdev.h>: enum netdev_xdp_act.
 _FEATURES: Final = ("basic", "redirect", "ndo-xmit", "zero-copy", "hw-offload", "rx-sg", "ndo-xmit-sg")
+#: <linux/netdev.h>: NETDEV_XDP_RX_METADATA_VLAN_TAG.
+_METADATA_VLAN: Final = 4
 #: <linux/if_link.h>: XDP_ATTACHED_*.
 _ATTACHED: Final = {0: None, 1: "native", 2: "generic", 3: "offloaded", 4: "several"}
 
@@ -32,33 +36,43 @@ class Xdp:
     features: frozenset[str] | None
     #: The mode in which a program is attached now; None: there is none.
     attached: str | None
+    #: Native mode tells a program the VLAN tag that is kept outside the frame.
+    tells_tags: bool = False
+    #: What the kernel calls this kind of device: ``veth``, ``bridge``; empty: a NIC.
+    kind: str = ""
 
 
 def xdp_of(interface: str) -> Xdp:
     """:raises UnseenError: there is no such interface, or netlink is not to be had."""
     try:
         index = socket.if_nametoindex(interface)
-        return Xdp(_features(index), _attached(index))
+        (features, tells_tags), (attached, kind) = _features(index), _link(index)
+        return Xdp(features, attached, tells_tags, kind)
     except OSError as error:
         raise UnseenError(f"the kernel does not answer on {interface}'s XDP ({error.strerror})") from None
 
 
-def _features(index: int) -> frozenset[str] | None:
+def _features(index: int) -> tuple[frozenset[str] | None, bool]:
     # CTRL_CMD_GETFAMILY by CTRL_ATTR_FAMILY_NAME gives CTRL_ATTR_FAMILY_ID; NETDEV_CMD_DEV_GET by NETDEV_A_DEV_IFINDEX
-    # gives NETDEV_A_DEV_XDP_FEATURES.
+    # gives NETDEV_A_DEV_XDP_FEATURES and, since Linux 6.8, NETDEV_A_DEV_XDP_RX_METADATA_FEATURES.
     try:
         family = ask(_NETLINK_GENERIC, _GENL_ID_CTRL, struct.pack("=BBxx", 3, 1) + attribute(2, b"netdev\0"))
         number = struct.unpack("=H", dict(attributes(family[4:]))[1])[0]
         answer = ask(_NETLINK_GENERIC, number, struct.pack("=BBxx", 1, 1) + attribute(1, struct.pack("=I", index)))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
-            return None
+            return None, False
         raise
-    bits = struct.unpack("=Q", dict(attributes(answer[4:]))[3])[0]
-    return frozenset(name for bit, name in enumerate(_FEATURES) if bits >> bit & 1)
+    told = dict(attributes(answer[4:]))
+    bits = struct.unpack("=Q", told[3])[0]
+    metadata = struct.unpack("=Q", told[5])[0] if 5 in told else 0
+    return frozenset(name for bit, name in enumerate(_FEATURES) if bits >> bit & 1), bool(metadata & _METADATA_VLAN)
 
 
-def _attached(index: int) -> str | None:
+def _link(index: int) -> tuple[str | None, str]:
+    """The mode in which a program is attached, and the kind of device."""
     link = ask(socket.NETLINK_ROUTE, _RTM_GETLINK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0))
-    xdp = dict(attributes(link[16:])).get(_IFLA_XDP, b"")
-    return _ATTACHED.get(dict(attributes(xdp)).get(_IFLA_XDP_ATTACHED, b"\0")[0], "unknown")
+    told = dict(attributes(link[16:]))
+    xdp = dict(attributes(told.get(_IFLA_XDP, b"")))
+    kind = dict(attributes(told.get(_IFLA_LINKINFO, b""))).get(_IFLA_INFO_KIND, b"")
+    return _ATTACHED.get(xdp.get(_IFLA_XDP_ATTACHED, b"\0")[0], "unknown"), kind.rstrip(b"\0").decode()

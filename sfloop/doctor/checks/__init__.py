@@ -20,6 +20,7 @@ from sfloop.doctor.checks import (
     passed_by,
     power,
     virtualisation,
+    vlan_tags,
     xdp,
 )
 from sfloop.doctor.finding import Finding, UnseenError
@@ -38,6 +39,7 @@ CHECKS: Final[dict[str, Check]] = {
     "irq-affinity": interrupts.check_affinity,
     "coalescing": interrupts.check_coalescing,
     "xdp": xdp.check,
+    "vlan-tags": vlan_tags.check,
     "offloads": offloads.check,
     "firewall": passed_by.check_rules,
     "rp-filter": passed_by.check_reverse_path,
@@ -69,6 +71,7 @@ _OF_THE_INTERFACE: Final = (
     "irq-affinity",
     "coalescing",
     "xdp",
+    "vlan-tags",
     "offloads",
     "firewall",
     "rp-filter",

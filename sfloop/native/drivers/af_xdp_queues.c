@@ -291,6 +291,8 @@ void sf_af_xdp_describe(const struct sf_af_xdp_place *place, struct sf_driver_ca
         sf_mode_add(caps, ", overflow of %zu MiB", place->overflow.size >> 20);
     if (place->copied)
         sf_mode_add(caps, ", %u queue%s copied", place->copied, plural(place->copied));
+    if (place->tags_unseen)
+        sf_mode_add(caps, ", VLAN tags unseen");
     if (!sf_flow_program_sees_ports(&place->program))
         sf_mode_add(caps, ", ports unwatched");
     if (place->guard.link < 0)

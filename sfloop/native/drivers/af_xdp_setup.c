@@ -195,15 +195,26 @@ static void close_overflow(struct sf_af_xdp_place *place)
     place->limits.overflow = NULL;
 }
 
-/* Before a program is attached that would take a VLAN's frames for untagged ones. */
-static int check_tags(const struct sf_af_xdp_place *place, char *message)
+/*
+ * Before a program is attached that would take a VLAN's frames for untagged ones. On a virtual interface such frames come only if its
+ * neighbours send some, so who names the mode may have it.
+ */
+static int check_tags(struct sf_af_xdp_place *place, char *message)
 {
-    if (!place->tags.hidden || place->program.sees_tags)
+    place->tags_unseen = place->tags.aside != SF_TAGS_IN_FRAMES && !place->program.sees_tags;
+    if (!place->tags_unseen)
         return 0;
-    return fail(message, -EOPNOTSUPP,
-                "Interface '%s' takes VLAN tags out of frames, and XDP programs do not see them in this mode: leave the tags in with "
-                "'ethtool -K %s rxvlan off', or use the packet driver",
-                place->name, place->name);
+    if (place->tags.aside == SF_TAGS_BY_NIC)
+        return fail(message, -EOPNOTSUPP,
+                    "Interface '%s' takes VLAN tags out of frames, and XDP programs do not see them in this mode: leave the tags in "
+                    "with 'ethtool -K %s rxvlan off', or use the packet driver",
+                    place->name, place->name);
+    if (place->automatic)
+        return fail(message, -EOPNOTSUPP,
+                    "Interface '%s' gets frames whose VLAN tags the kernel has taken out, and XDP programs do not see them in this "
+                    "mode: use the packet driver, which sees them",
+                    place->name);
+    return 0;
 }
 
 static int put_program(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, bool pieces, char *message)
@@ -309,6 +320,7 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
     bool automatic = !wanted || !*wanted || strcmp(wanted, "auto") == 0;
     int error = -EINVAL;
 
+    place->automatic = automatic;
     snprintf(message, SF_DRIVER_ERROR_SIZE, "There is no mode '%s' of the af_xdp driver: auto, zerocopy, native, skb",
              wanted ? wanted : "");
     for (size_t i = 0; i < MODES; i++) {

@@ -35,6 +35,8 @@ struct sf_af_xdp_place {
     /* So may one that the kernel has put together of several, or has not taken apart yet: a virtual peer's. */
     bool merged;
     struct sf_vlan_tags tags;
+    bool tags_unseen; /* a VLAN's frames look like untagged ones to the program, if there are any */
+    bool automatic;   /* nobody has named a mode */
     struct sf_flow_limits limits;
     uint32_t hook_flags; /* how the program is attached; 0: it is not */
     sf_ns deadline;      /* until when something that is busy is tried again */

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE 1
 #include "vlan_tags.h"
 
+#include "link_info.h"
+
 #include <linux/ethtool.h>
 #include <linux/genetlink.h>
 #include <linux/netlink.h>
@@ -152,8 +154,30 @@ static bool takes_tags_out(const char *name)
     return known && (flags.data & ETH_FLAG_RXVLAN);
 }
 
+/*
+ * The kernel takes the first tag out of every frame before it hands the frame to a device above: a bridge, macvlan, ipvlan, team. A veth
+ * pair carries the tag of a VLAN device or a bridge at its other end outside the frame. Neither depends on an offload that this end has.
+ * A tunnel's inner frame has its tag inside, as have the frames that a program writes into a tap. A VLAN device has had its own tag
+ * taken away. Devices of a kind that is not known here are taken for the former.
+ */
+static bool leaves_tags_in(int ifindex)
+{
+    static const char *const kinds[] = {"vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "tun", "vlan"};
+    struct sf_link_info link;
+
+    if (sf_link_read(ifindex, &link))
+        return false;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strcmp(link.kind, kinds[i]) == 0)
+            return true;
+    return false;
+}
+
 void sf_vlan_tags_read(struct sf_vlan_tags *tags, const char *name, int ifindex)
 {
     tags->told = tells_tags(ifindex);
-    tags->hidden = is_physical(name) && takes_tags_out(name);
+    if (is_physical(name))
+        tags->aside = takes_tags_out(name) ? SF_TAGS_BY_NIC : SF_TAGS_IN_FRAMES;
+    else
+        tags->aside = leaves_tags_in(ifindex) ? SF_TAGS_IN_FRAMES : SF_TAGS_BY_KERNEL;
 }

@@ -15,6 +15,7 @@ import pytest
 from beside import Program, opened
 from hand_tcp import ACK, FIRST, RST, SYN, HandPeer
 from harness.link import INTERFACE, NEAR, Link, Side
+from harness.tunnels import TUNNEL, put_tunnel
 
 PORT, PEER_PORT = 7840, 45000
 # A bind and nothing more: the driver leaves the port to the kernel for about a second.
@@ -27,7 +28,6 @@ while True:
     time.sleep(1.3)
 """
 ALWAYS = 2  # tcp_syncookies
-STATION_MAC = "02:00:00:00:78:40"
 
 
 def bind_there(side: Side) -> None:
@@ -218,23 +218,12 @@ def ask(link: Link, until: float) -> Counter[str]:
     return found
 
 
-def put_macvlan(link: Link) -> None:
-    """The near address is a macvlan device's, which has XDP in generic mode only."""
-    device = ("link", INTERFACE, "name", "macvlan0", "address", STATION_MAC)
-    link.near.ip("link", "add", *device, "type", "macvlan", "mode", "bridge")
-    link.near.ip("address", "flush", "dev", INTERFACE)
-    link.near.ip("address", "add", f"{NEAR}/24", "dev", "macvlan0")
-    link.near.ip("link", "set", "macvlan0", "up")
-    # The kernel answers ARP for all of its addresses on every device.
-    link.far.ip("neigh", "replace", NEAR, "lladdr", STATION_MAC, "dev", INTERFACE)
-
-
 @pytest.mark.parametrize(
-    ("driver", "interface"), [("af_xdp", INTERFACE), ("af_xdp", "macvlan0"), ("packet", INTERFACE)]
+    ("driver", "interface"), [("af_xdp", INTERFACE), ("af_xdp", TUNNEL), ("packet", INTERFACE)]
 )
 def test_none_is_reset_while_others_bind(link: Link, driver: str, interface: str) -> None:
     if interface != INTERFACE:
-        put_macvlan(link)
+        put_tunnel(link)
     with opened(link, driver, interface=interface) as program:
 
         async def main() -> None:

@@ -18,15 +18,9 @@ from stacked import Device, Maker
 import sfloop
 
 DRIVERS = ("af_xdp", "packet")
-WORKING: list[Maker] = [
-    stacked.veth,
-    stacked.bridge,
-    stacked.macvlan,
-    stacked.ipvlan,
-    stacked.vlan,
-    stacked.vxlan,
-    stacked.tap,
-]
+WORKING: list[Maker] = [stacked.veth, stacked.vlan, stacked.vxlan, stacked.tap]
+#: The kernel takes the VLAN tags out of their frames, which the packet driver sees alone.
+TAGS_OUT: list[Maker] = [stacked.bridge, stacked.macvlan, stacked.ipvlan]
 REFUSED = [
     (stacked.loopback, "loopback device: the kernel stack serves it"),
     (stacked.tun, "not an Ethernet .* a tap device"),
@@ -34,7 +28,10 @@ REFUSED = [
     (stacked.port_of_bridge, "is a port of 'br0'.*name 'br0' instead"),
     (stacked.port_of_bond, "is a port of 'bond0'.*name 'bond0' instead"),
 ]
-BOND = "is a bond.*packet driver.*veth0"
+REFUSED_BY_AF_XDP = [
+    (stacked.bond, "is a bond.*packet driver.*veth0"),
+    *((make, "VLAN tags.*packet driver") for make in TAGS_OUT),
+]
 PAYLOADS = [random.Random(size).randbytes(size) for size in (1, 100, 1000, 1300)]
 
 
@@ -180,7 +177,10 @@ async def everybody(loop: sfloop.Loop, link: Link, device: Device) -> None:
 
 @pytest.mark.parametrize(
     ("make", "driver"),
-    [*((make, driver) for make in WORKING for driver in DRIVERS), (stacked.bond, "packet")],
+    [
+        *((make, driver) for make in WORKING for driver in DRIVERS),
+        *((make, "packet") for make in [*TAGS_OUT, stacked.bond]),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_the_stack_and_other_programs_work(link: Link, make: Maker, driver: str) -> None:
@@ -194,7 +194,10 @@ def test_the_stack_and_other_programs_work(link: Link, make: Maker, driver: str)
 
 @pytest.mark.parametrize(
     ("make", "words", "driver"),
-    [*((*refused, driver) for refused in REFUSED for driver in DRIVERS), (stacked.bond, BOND, "af_xdp")],
+    [
+        *((*refused, driver) for refused in REFUSED for driver in DRIVERS),
+        *((*refused, "af_xdp") for refused in REFUSED_BY_AF_XDP),
+    ],
     ids=lambda value: getattr(value, "__name__", value if value in DRIVERS else ""),
 )
 def test_the_refusal_names_what_to_use(link: Link, make: Maker, words: str, driver: str) -> None:
@@ -202,6 +205,16 @@ def test_the_refusal_names_what_to_use(link: Link, make: Maker, words: str, driv
         device = make(link, stack)
         with pytest.raises(OSError, match=words):
             open_loop(link, device, driver).close()
+
+
+@pytest.mark.parametrize("make", TAGS_OUT)
+def test_the_driver_that_sees_vlan_tags_is_chosen(link: Link, make: Maker) -> None:
+    with ExitStack() as stack:
+        device = make(link, stack)
+        with link.near.entered():
+            loop = sfloop.Loop(sfloop.Options(interface=device.name, fallback="error"))
+            stack.callback(loop.close)
+        assert loop.describe()["driver"]["name"] == "packet"
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -32,6 +32,10 @@ def features(*names: str, attached: str | None = None, known: bool = True) -> Sp
     return lambda m: setattr(m, "xdp", lambda _: Xdp(frozenset(names) if known else None, attached))
 
 
+def device(kind: str) -> Spoil:
+    return lambda m: setattr(m, "xdp", lambda _: Xdp(frozenset({"basic"}), None, kind=kind))
+
+
 def driver(name: str, value: object) -> Spoil:
     return lambda m: setattr(m.driver, name, value)
 
@@ -219,6 +223,10 @@ CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
     ("xdp", features(), "warn", "no native mode", 2, None),
     ("xdp", features(known=False), "unseen", "older than 6.3", None, None),
     ("xdp", lambda m: setattr(m, "xdp", unseen("netlink is not to be had")), "unseen", "not to be had", None, None),
+    ("vlan-tags", driver("flags", {"rx-vlan-hw-parse": True}), "fail", "takes VLAN tags out", None, "rxvlan off"),
+    ("vlan-tags", both(virtual_nic, device("bridge")), "warn", "af_xdp refuses it, and packet is taken", None, None),
+    ("vlan-tags", both(virtual_nic, device("veth")), "warn", "the kernel takes VLAN tags out", None, None),
+    ("vlan-tags", refuse(0x37, errno.EPERM), "unseen", "run as root", None, None),
     (
         "queues",
         driver("channels", (0, 0, 0, 16, 0, 0, 0, 8)),

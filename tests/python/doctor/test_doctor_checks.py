@@ -96,6 +96,20 @@ def test_an_attached_program_is_in_the_way(machine: FakeMachine) -> None:
     assert "bpftool net show" in (found[0].command or "")
 
 
+@pytest.mark.parametrize(
+    ("xdp", "reason"),
+    [
+        (Xdp(frozenset({"basic"}), None, tells_tags=True, kind="veth"), "native mode tells"),
+        (Xdp(frozenset(), None, kind="vxlan"), "vxlan device have their VLAN tags inside"),
+    ],
+)
+def test_virtual_devices_whose_vlan_tags_are_seen(machine: FakeMachine, xdp: Xdp, reason: str) -> None:
+    machine.xdp = lambda _: xdp
+    machine.remove(f"/sys/class/net/{NIC}/device")
+    found = of(list(examine(machine)), "vlan-tags")
+    assert found.status == "pass" and reason in found.reason
+
+
 def test_interrupts_of_a_device_on_a_bus(machine: FakeMachine) -> None:
     """virtio's interrupts have the name of the device behind the interface."""
     machine.remove(f"/sys/class/net/{NIC}/device")

@@ -50,12 +50,12 @@ def _load(mark: int, tci: int) -> int:
 
 
 @contextmanager
-def tagged_aside(side: Side, mark: int, tci: int) -> Iterator[None]:
+def tagged_aside(side: Side, mark: int, tci: int, interface: str = INTERFACE) -> Iterator[None]:
     """Frames of sockets with that SO_MARK leave the side with a tag that is kept beside the frame."""
     program = _load(mark, tci)
     try:
         with side.entered():
-            index = socket.if_nametoindex(INTERFACE)
+            index = socket.if_nametoindex(interface)
             link = _bpf(_LINK_CREATE, struct.pack("<IIII", program, index, _TCX_EGRESS, 0))
     finally:
         os.close(program)

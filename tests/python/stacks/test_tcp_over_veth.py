@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import trustme
 import wire
-from harness.link import ETHTOOL_STXCSUM, FAR, INTERFACE, NEAR, Link
+from harness.link import ETHTOOL_STXCSUM, FAR, NEAR, Link
+from harness.tunnels import put_tunnel
 from program import Program, kernel_server
 
 import sfloop
@@ -145,11 +146,7 @@ def test_bulk_in_both_directions_by_hash(link: Link, mtu: int) -> None:
 
 def test_segments_that_the_kernel_has_merged(link: Link) -> None:
     """A virtual peer's segments of up to 64 KiB reach a program in skb mode as they are: nothing has cut them."""
-    link.near.ip("link", "add", "link", INTERFACE, "name", "macvlan0", "type", "macvlan", "mode", "bridge")
-    link.near.ip("address", "flush", "dev", INTERFACE)
-    link.near.ip("address", "add", f"{NEAR}/24", "dev", "macvlan0")
-    link.near.ip("link", "set", "macvlan0", "up")
-    program = Program(link, "af_xdp", "adaptive", interface="macvlan0")
+    program = Program(link, "af_xdp", "adaptive", interface=put_tunnel(link))
     mode = program.loop.describe()["driver"]["mode"]
     assert mode.startswith("skb, copy") and "merged segments" in mode
 

@@ -1,0 +1,45 @@
+"""Whether XDP programs see the VLAN tags of the frames. A VLAN's frame whose tag is unseen looks like an untagged one, so the
+driver af_xdp refuses an interface where that can happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sfloop.doctor.finding import Finding
+from sfloop.doctor.machine import Machine
+
+#: Virtual devices whose frames have their tags inside; the list is that of sfloop/native/drivers/vlan_tags.c.
+_TAGS_INSIDE: Final = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "tun", "vlan")
+
+
+def check(machine: Machine) -> Iterator[Finding]:
+    name = machine.interface
+    if name is None:
+        return
+    yield _tags(machine, name)
+
+
+def _tags(machine: Machine, name: str) -> Finding:
+    xdp = machine.xdp(name)
+    if xdp.tells_tags and xdp.features and "basic" in xdp.features:
+        return Finding("vlan-tags", name, "pass", "native mode tells XDP programs of VLAN tags outside the frame")
+    if machine.is_virtual(name):
+        if xdp.kind in _TAGS_INSIDE:
+            return Finding("vlan-tags", name, "pass", f"the frames of a {xdp.kind} device have their VLAN tags inside")
+        return Finding(
+            "vlan-tags",
+            name,
+            "warn",
+            "the kernel takes VLAN tags out of the frames before this device gets them, and XDP programs do not see them: "
+            "the driver af_xdp refuses it, and packet is taken",
+        )
+    if machine.ethtool.features(name).get("rx-vlan-hw-parse"):
+        return Finding(
+            "vlan-tags",
+            name,
+            "fail",
+            "the NIC takes VLAN tags out of frames, and XDP programs do not see them: the driver af_xdp refuses it",
+            command=f"ethtool -K {name} rxvlan off   # or use the driver packet",
+        )
+    return Finding("vlan-tags", name, "pass", "the NIC leaves VLAN tags in the frames")

@@ -1,0 +1,24 @@
+"""A tunnel over the link: a device that has XDP in generic mode alone, and whose frames have their VLAN tags inside."""
+
+from __future__ import annotations
+
+from harness.link import INTERFACE, Link, Side
+
+TUNNEL = "vx0"
+OUTER_NEAR, OUTER_FAR = "198.18.8.1", "198.18.8.2"
+
+
+def put_tunnel(link: Link) -> str:
+    """Both ends' addresses move to a vxlan device, whose name this returns."""
+    for side, local, remote in ((link.near, OUTER_NEAR, OUTER_FAR), (link.far, OUTER_FAR, OUTER_NEAR)):
+        side.ip("address", "flush", "dev", INTERFACE)
+        side.ip("address", "add", f"{local}/24", "dev", INTERFACE)
+        where = ("local", local, "remote", remote, "dstport", "4789")
+        side.ip("link", "add", "name", TUNNEL, "type", "vxlan", "id", "7", *where)
+        _settle(side)
+    return TUNNEL
+
+
+def _settle(side: Side) -> None:
+    side.ip("address", "add", f"{side.address}/24", "dev", TUNNEL)
+    side.ip("link", "set", TUNNEL, "up")
