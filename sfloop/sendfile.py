@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -23,7 +24,8 @@ class SendingFiles(Connections):
     """Sends files by sendfile(2) where a transport has a kernel socket, else by reading and writing.
 
     asyncio's own code leaves the transport paused when it is cancelled early, waits for ever when the transport is
-    aborted meanwhile, and reads a file from where it stands instead of from offset 0 when it falls back.
+    aborted meanwhile, and reads a file from where it stands instead of from offset 0 when it falls back. It leaves the
+    file's position wrong when the file object has read ahead, and in older releases when nothing was sent.
     """
 
     __slots__ = ()
@@ -38,8 +40,10 @@ class SendingFiles(Connections):
         room = transp._make_empty_waiter()
         transp.pause_reading()
         position = offset
+        begun = False
         try:
             await room
+            begun = True
             while count is None or position < offset + count:
                 size = _MOST_AT_ONCE if count is None else min(offset + count - position, _MOST_AT_ONCE)
                 try:
@@ -54,8 +58,8 @@ class SendingFiles(Connections):
                 await transp._core.make_room_waiter()
             return position - offset
         finally:
-            if position > offset:
-                os.lseek(source, position, os.SEEK_SET)
+            if begun:
+                _move_to(file, source, position)
             transp._reset_empty_waiter()
             if resume_reading:
                 transp.resume_reading()
@@ -96,6 +100,15 @@ def _descriptor_of(file: Any) -> int:
     except (AttributeError, OSError) as exc:  # io.UnsupportedOperation is an OSError
         raise exceptions.SendfileNotAvailableError("not a regular file") from exc
     return fd
+
+
+def _move_to(file: Any, source: int, position: int) -> None:
+    """Sets the position of a file that has one. A buffered file drops what it has read ahead."""
+    with contextlib.suppress(OSError, ValueError):  # a pipe; a file that was closed meanwhile
+        if hasattr(file, "seek"):
+            file.seek(position)
+        else:
+            os.lseek(source, position, os.SEEK_SET)
 
 
 def _open_socket_of(transport: StreamTransport) -> int:

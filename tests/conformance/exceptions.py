@@ -1,7 +1,6 @@
 """The tests of CPython's that the loop under test may fail, each with its reason. Strict: one that passes is an error.
 
-The only acceptable reason is that the test looks inside asyncio's selector loop instead of at what a loop does. Faults
-that are known and not mended yet are listed last, as such.
+The only acceptable reason is that the test looks inside asyncio's selector loop instead of at what a loop does.
 """
 
 from __future__ import annotations
@@ -18,16 +17,5 @@ EXCEPTIONS = (
         "calls Server._attach() as 3.12 has it; the Server here has what 3.13 brought, and its _attach(transport)",
         since=(3, 12),
         before=(3, 13),
-    ),
-    # Faults of sfloop's, to be mended.
-    Expected(
-        "test_sendfile.EPollEventLoopTests.test_sendfile_offset",
-        "a fault: sendfile() with an offset leaves the file's position wrong in one of its ways",
-        since=(3, 14),
-    ),
-    Expected(
-        "test_subprocess.Subprocess*WatcherTests.test_send_signal_never_targets_reaped_pid",
-        "a fault: send_signal() may go to the number of a process that has been reaped, as in asyncio before 3.14",
-        since=(3, 14),
     ),
 )
