@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from sfloop.takeover import TakingOver
 from sfloop.transports.pipe import ReadPipeTransport, WritePipeTransport, is_taken
+from sfloop.transports.process import ProcessTransport
 
 if TYPE_CHECKING:
     from sfloop.loop import Loop
@@ -43,10 +47,42 @@ class Processes(TakingOver):
     ) -> WritePipeTransport:
         return WritePipeTransport(cast("Loop", self), pipe, protocol, waiter, extra)
 
-    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
+    async def _make_subprocess_transport(
+        self,
+        protocol: asyncio.BaseProtocol,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> ProcessTransport:
+        self._run_on_all_cpus(kwargs)
+        with _child_watcher(self) as watcher:
+            if sys.version_info < (3, 14) and not watcher.is_active():
+                raise RuntimeError("asyncio.get_child_watcher() is not activated, subprocess support is not installed.")
+            waiter = self.create_future()
+            transport = ProcessTransport(
+                self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
+            )
+            watcher.add_child_handler(transport.get_pid(), self._child_watcher_callback, transport)
+            try:
+                await waiter
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                transport.close()
+                await asyncio.shield(transport._wait())
+                raise
+        return transport
+
+    def _run_on_all_cpus(self, kwargs: dict[str, Any]) -> None:
+        """The child of a loop that is pinned to a CPU runs where the loop's thread ran before."""
         before = cast("Loop", self)._unpinned
         if before is None:
-            return await super()._make_subprocess_transport(*args, **kwargs)
+            return
         preexec = kwargs.pop("preexec_fn", None)
 
         def on_all_cpus() -> None:
@@ -54,14 +90,23 @@ class Processes(TakingOver):
             if preexec is not None:
                 preexec()
 
-        return await super()._make_subprocess_transport(*args, preexec_fn=on_all_cpus, **kwargs)
+        kwargs["preexec_fn"] = on_all_cpus
 
-    def _child_watcher_callback(self, pid: int, returncode: int, transp: Any) -> None:
+    def _child_watcher_callback(self, pid: int, returncode: int, transp: ProcessTransport) -> None:
         # The watcher's thread may call this. One more turn, so that what is scheduled already comes first.
-        self.call_soon_threadsafe(self.call_soon, _process_ended, self, transp, returncode)
+        self.call_soon_threadsafe(self.call_soon, _process_ended, self, transp, transp.reaped(returncode))
 
 
-def _process_ended(loop: Processes, transp: Any, returncode: int) -> None:
+def _child_watcher(loop: Any) -> Any:
+    """What waits for the loop's child processes, as a context manager."""
+    if sys.version_info >= (3, 14):
+        return contextlib.nullcontext(loop._watcher)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and 3.13
+        return asyncio.get_child_watcher()
+
+
+def _process_ended(loop: Processes, transp: ProcessTransport, returncode: int) -> None:
     transp._process_exited(returncode)
     if transp._closed and transp._proc is not None:
         # Its creation was cancelled: what the transport has not connected to the loop is nobody else's to close.
@@ -90,7 +135,7 @@ def _ends_by_itself(end: Any) -> bool:
     return bool(poll.poll(0))  # POLLHUP or POLLERR: nobody has the other end
 
 
-def _wake(transp: Any) -> None:
+def _wake(transp: ProcessTransport) -> None:
     waiters, transp._exit_waiters = transp._exit_waiters, []
     for waiter in waiters or ():
         if not waiter.done():

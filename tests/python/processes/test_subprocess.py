@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -106,6 +107,83 @@ def test_signals(run: Run, method: str, number: signal.Signals) -> None:
         assert process.returncode == -number
         with pytest.raises(ProcessLookupError):
             process.kill()
+
+    run(main())
+
+
+def wait_for_end(pid: int) -> None:
+    """Waits for a child process while the loop stands still. A thread of asyncio's may reap it meanwhile."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+@pytest.mark.sfloop_only("older releases of asyncio lose the exit status, or signal a number that is free")
+@pytest.mark.parametrize("method", ["kill", "terminate", "send_signal"])
+def test_a_process_that_has_ended_gets_no_signal_and_keeps_its_status(
+    run: Run, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    reaped: set[int] = set()
+    stale: list[int] = []
+    waitpid, kill = os.waitpid, os.kill
+
+    def noting_waitpid(pid: int, options: int) -> tuple[int, int]:
+        result = waitpid(pid, options)
+        reaped.update(result[:1])
+        return result
+
+    def noting_kill(pid: int, number: int) -> None:
+        if pid in reaped:
+            stale.append(pid)
+        else:
+            kill(pid, number)
+
+    monkeypatch.setattr(os, "waitpid", noting_waitpid)
+    monkeypatch.setattr(os, "kill", noting_kill)
+
+    async def main() -> None:
+        for _ in range(5):
+            process = await asyncio.create_subprocess_exec("sh", "-c", "exit 3")
+            wait_for_end(process.pid)
+            while process.returncode is None:
+                if method == "send_signal":
+                    process.send_signal(signal.SIGUSR1)
+                else:
+                    getattr(process, method)()
+                await asyncio.sleep(0)
+            assert await process.wait() == 3
+
+    run(main())
+    assert stale == []
+
+
+@pytest.mark.sfloop_only("asyncio reports 255")
+def test_the_exit_status_that_popen_was_asked_for(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.subprocess_exec(asyncio.SubprocessProtocol, "sh", "-c", "exit 3")
+        wait_for_end(transport.get_pid())
+        transport.get_extra_info("subprocess").poll()
+        await until(lambda: transport.get_returncode() is not None)
+        assert transport.get_returncode() == 3
+        transport.close()
+        await turns(3)  # for connection_lost()
+
+    run(main())
+
+
+@pytest.mark.sfloop_only("asyncio uses no pidfd here")
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EMFILE])
+def test_signals_without_a_pidfd(run: Run, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    def no_pidfd(pid: int, flags: int = 0) -> int:
+        raise OSError(error, os.strerror(error))
+
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec("sleep", "100")
+        monkeypatch.setattr(os, "pidfd_open", no_pidfd)
+        process.terminate()
+        wait_for_end(process.pid)
+        process.kill()
+        assert await process.wait() == -signal.SIGTERM
 
     run(main())
 
