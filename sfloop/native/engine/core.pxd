@@ -60,9 +60,7 @@ cdef class LoopCore:
     cdef sf_ns program_time(self) except? -1
     cdef sf_ns next_timer(self) except? -1
     cdef int turn(self) except -1
-    cdef int take_message(self) except -1
     cdef int gather(self) except -1
-    cdef int wait(self, sf_ns deadline) except? -1
     cdef bint linger(self, Sink sink, sf_linger *call) except -1
     cdef dict own_keyword(self)
     cdef int dispatch(self) except -1

@@ -660,10 +660,10 @@ cdef class LoopCore:
             # One look before the GIL is given up: under load there is something, and the two switches are saved.
             n = 0 if self.sleeps_at_once or e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
             if n == 0:
-                n = self.wait(deadline)
+                n = wait_until(self, deadline)
                 came = self.message.got != -EAGAIN
                 if came:
-                    self.take_message()
+                    take_message(self)
         elif self.polled_events:
             # What the events of the last turn made ready belongs to them: a task that was woken runs before the next
             # poll, which saves a message that goes through a task one system call. It is put off once, not twice.
@@ -685,77 +685,8 @@ cdef class LoopCore:
         PyErr_CheckSignals()
         return 1
 
-    cdef int wait(self, sf_ns deadline) except? -1:
-        """Spins or sleeps until there is something to do. Returns the number of events, or a negative errno. What was
-        received before the kernel was asked is in `message`.
-
-        A signal ends the wait by the wake-up descriptor. A callback may have replaced that. To find out takes as long as several
-        polls, so the loop does so only when it has waited for a while; a replaced descriptor makes it look again and again.
-        """
-        cdef sf_engine *e = self.engine
-        cdef sf_ns patience = SIGNALS_INTERVAL if self._takes_signals else SF_NEVER
-        cdef int n
-        while True:
-            self.message.sock = NULL
-            self.message.got = -EAGAIN
-            if (self.seen_twice and sf_engine_current(e, &self.last_event)
-                    and self.sinks[self.last_event.slot] != NULL):
-                (<Sink>self.sinks[self.last_event.slot]).expect(&self.message)
-            with nogil:
-                n = sf_engine_wait(e, deadline, patience, &self.message)
-            if (n or self.message.got != -EAGAIN or not self._takes_signals or e.now >= deadline
-                    or atomic_load(&e.wake)):
-                return n
-            patience = SF_NEVER if self._signals_wake_me() else SIGNALS_INTERVAL
-            PyErr_CheckSignals()  # only now: one that comes later ends the wait
-            if e.ready.count or self.stopping:
-                return 0
-
-    cdef int take_message(self) except -1:
-        """Delivers what was received before the kernel was asked. Nobody else knows of it, so nothing may run before."""
-        cdef Sink sink = self.sink_of(self.last_event.slot)
-        if sink is None:
-            return 0
-        self.dispatching = True
-        try:
-            sink.arrived(&self.message)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.call_exception_handler({"message": f"Exception in callback of {sink!r}", "exception": exc})
-        finally:
-            self.dispatching = False
-        return 0
-
     cdef bint linger(self, Sink sink, sf_linger *call) except -1:
-        """Waits for data of `sink` where the caller stands, in a callback, for LINGER ns or until anything else is to be done.
-
-        A task that has answered a message and waits for the next would be suspended only for the loop to wait in its
-        stead, and be woken some microseconds later, which costs as much again. So it waits itself, if nothing else is
-        ready and the loop would spin. Whatever comes first that is not for it — another socket's event, a timer, a
-        wake-up — ends that, and is left for the turn. True: the sink is readable, or something was received by `call`.
-        """
-        cdef sf_engine *e = self.engine
-        cdef sf_ns deadline
-        cdef int n
-        if (self.sleeps_at_once or self.stopping or self.debug or self.dispatching or e.ready.count or e.due.count
-                or e.event_next < e.event_count or self.thread != PyThread_get_thread_ident()):
-            return False
-        deadline = self.next_timer()
-        n = 0 if e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
-        if n == 0:
-            with nogil:
-                n = sf_engine_linger(e, call, deadline, LINGER)
-            if call.got != -EAGAIN:
-                self.polled_events = False
-                return True
-        self.polled_events = n > 0
-        if n != 1 or e.now >= deadline or atomic_load(&e.wake):
-            return False
-        if e.events[0].slot != sink.slot or not e.events[0].what & SF_READABLE or not sf_engine_current(e, &e.events[0]):
-            return False
-        e.event_next = e.event_count
-        return True
+        return linger_for(self, sink, call)
 
     cdef int dispatch(self) except -1:
         cdef sf_engine *e = self.engine
@@ -1011,33 +942,13 @@ cdef class LoopCore:
 
     def _counters(self):
         """Counts since the loop was made, as stats() gives them."""
-        cdef sf_engine *e = self.engine
-        cdef dict stacks
-        if e == NULL:
-            return {}
-        stacks = {"kernel": stack_counters(e.kernel)}
-        for i, pointer in enumerate(self.drivers):
-            if pointer is None:
-                stacks["tcpdirect"] = tcpdirect_counters(e.stacks[<int>i])
-            else:
-                stacks["tcpip"] = tcpip_counters(e.stacks[<int>i], <sf_driver *><size_t>pointer)
-        return {
-            "turns": e.stats.turns,
-            "empty_turns": e.stats.empty_turns,
-            "sleeps": e.stats.sleeps,
-            "wakeups": atomic_load_ull(&e.wake_writes),
-            "wakeups_without_syscall": e.stats.signals,
-            "contentions": e.spin.contentions,
-            "ready": e.ready.count,
-            "timers": e.timers.count,
-            "sockets": e.slots.used - 1 - SF_MAX_STACKS,  # less the engine's own descriptors
-            "stacks": stacks,
-        }
+        return {} if self.engine == NULL else loop_counters(self)
 
 
 cdef object own_time = LoopCore.__dict__["time"]
 
 
+include "waiting.pxi"
 include "counters.pxi"
 
 

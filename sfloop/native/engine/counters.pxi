@@ -103,3 +103,25 @@ cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
         "wakeups": d.wakeups,
     }
     return counters
+
+
+cdef dict loop_counters(LoopCore loop):
+    cdef sf_engine *e = loop.engine
+    cdef dict stacks = {"kernel": stack_counters(e.kernel)}
+    for i, pointer in enumerate(loop.drivers):
+        if pointer is None:
+            stacks["tcpdirect"] = tcpdirect_counters(e.stacks[<int>i])
+        else:
+            stacks["tcpip"] = tcpip_counters(e.stacks[<int>i], <sf_driver *><size_t>pointer)
+    return {
+        "turns": e.stats.turns,
+        "empty_turns": e.stats.empty_turns,
+        "sleeps": e.stats.sleeps,
+        "wakeups": atomic_load_ull(&e.wake_writes),
+        "wakeups_without_syscall": e.stats.signals,
+        "contentions": e.spin.contentions,
+        "ready": e.ready.count,
+        "timers": e.timers.count,
+        "sockets": e.slots.used - 1 - SF_MAX_STACKS,  # less the engine's own descriptors
+        "stacks": stacks,
+    }
