@@ -1,4 +1,4 @@
-"""``python tools/check_links.py [ROOT]``: every relative link of the documentation leads to a file, and to a heading in it.
+"""``python tools/check_links.py [ROOT]``: every relative link of the documentation leads to a file, and to a heading.
 
 Exit status 1, and one line for each link that leads nowhere. Links to the web are not looked at.
 """

@@ -1,5 +1,5 @@
-"""Whether XDP programs see the VLAN tags of the frames. A VLAN's frame whose tag is unseen looks like an untagged one, so the
-driver af_xdp refuses an interface where that can happen."""
+"""Whether XDP programs see the VLAN tags of the frames. A VLAN's frame whose tag is unseen looks like an untagged one,
+so the driver af_xdp refuses an interface where that can happen."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def _tags(machine: Machine, name: str) -> Finding:
             "vlan-tags",
             name,
             "warn",
-            "the kernel takes VLAN tags out of the frames before this device gets them, and XDP programs do not see them: "
-            "the driver af_xdp refuses it, and packet is taken",
+            "the kernel takes VLAN tags out of the frames before this device gets them, and XDP programs do not see "
+            "them: the driver af_xdp refuses it, and packet is taken",
         )
     if machine.ethtool.features(name).get("rx-vlan-hw-parse"):
         return Finding(

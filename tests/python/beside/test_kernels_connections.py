@@ -218,9 +218,7 @@ def ask(link: Link, until: float) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("driver", "interface"), [("af_xdp", INTERFACE), ("af_xdp", TUNNEL), ("packet", INTERFACE)]
-)
+@pytest.mark.parametrize(("driver", "interface"), [("af_xdp", INTERFACE), ("af_xdp", TUNNEL), ("packet", INTERFACE)])
 def test_none_is_reset_while_others_bind(link: Link, driver: str, interface: str) -> None:
     if interface != INTERFACE:
         put_tunnel(link)
