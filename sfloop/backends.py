@@ -1,4 +1,4 @@
-"""Which network stacks and frame drivers this build and this machine have, and the choice among them."""
+"""Which network stacks, frame drivers and TLS engines this build and machine have, and the choice among the first two."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Backend", "StackChoice", "backends", "open_frame_driver", "select_st
 
 @dataclass(frozen=True)
 class Backend:
-    """A network stack or a frame driver, and whether a loop can use it here."""
+    """A network stack, a frame driver or an engine for TLS records, and whether a loop can use it here."""
 
-    kind: Literal["stack", "driver"]
+    kind: Literal["stack", "driver", "tls"]
     name: str
     available: bool
     #: Why it is not available; or, when it is, what it needs.
@@ -68,7 +68,7 @@ _AF_XDP: Final = 44  # <linux/socket.h>; the socket module has it from no versio
 
 #: Whether a stack or driver can be used here, and why not, or what it needs.
 State = tuple[bool, str]
-Kind = Literal["stack", "driver"]
+Kind = Literal["stack", "driver", "tls"]
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,14 @@ def _load_ef_vi(path: str) -> State:
     return True, "a Solarflare NIC; needs its interface's name"
 
 
+def _tls_state(engine: str) -> State:
+    from sfloop.native.engine import tls_session  # imports asyncio and ssl, which nobody else here needs
+
+    (found,) = (row for row in tls_session.engines() if row[0] == engine)
+    _, refusal, what = found
+    return refusal is None, what if refusal is None else refusal
+
+
 _TABLE: Final = (
     _Entry("stack", "kernel", "the system's own sockets, busy polled; any interface, no privileges", _kernel_state),
     _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _tcpdirect_state),
@@ -172,12 +180,20 @@ _TABLE: Final = (
     _Entry("driver", "packet", "Linux AF_PACKET rings on any interface", _packet_state),
     _Entry("driver", "ef_vi", "a virtual interface of a Solarflare NIC, by Onload's ef_vi", _ef_vi_state),
     _Entry("driver", "dpdk", "a DPDK poll-mode driver", _not_built),
+    _Entry("tls", "native", "TLS records by calls of Python's own OpenSSL", functools.partial(_tls_state, "native")),
+    _Entry(
+        "tls",
+        "memory-bio",
+        "TLS records natively, by Python's ssl objects",
+        functools.partial(_tls_state, "memory-bio"),
+    ),
+    _Entry("tls", "asyncio", "TLS records by asyncio.sslproto, in Python", functools.partial(_tls_state, "asyncio")),
 )
 
 
 def backends() -> tuple[Backend, ...]:
-    """Every stack and every frame driver that sfloop knows by name, stacks first, with whether it is available in
-    this build on this machine and, if it is not, why."""
+    """Every stack, frame driver and engine for TLS records that sfloop knows by name, stacks first, with whether it is
+    available in this build on this machine and, if it is not, why. Of the engines the first available one is used."""
     return tuple(Backend(entry.kind, entry.name, *entry.state(), entry.description) for entry in _TABLE)
 
 

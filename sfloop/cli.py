@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _COMMANDS_APART.items():
         commands.add_parser(name, help=text, add_help=False)
     listing = commands.add_parser(
-        "backends", help="the stacks and drivers that this build and machine have", allow_abbrev=False
+        "backends", help="the stacks, drivers and TLS engines that this build and machine have", allow_abbrev=False
     )
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
     listing.set_defaults(parser=listing)

@@ -44,6 +44,12 @@ class Process:
         return cls(frozenset(os.sched_getaffinity(0)), (limits[0], limits[1]), os.environ)
 
 
+def _tls_engines() -> tuple[tuple[str, str | None, str], ...]:
+    from sfloop.native.engine import tls_session
+
+    return tls_session.engines()
+
+
 @dataclass
 class Machine:
     """A machine, and what of it is asked about."""
@@ -66,6 +72,8 @@ class Machine:
     interruptions: Callable[[int], measure.Interruptions] = measure.interruptions
     #: The cost of reading the clock, in ns.
     clock_ns: Callable[[], float] = measure.clock_ns
+    #: The engines for TLS records, best first: name, why it cannot be used (None: it can), what it is.
+    tls_engines: Callable[[], tuple[tuple[str, str | None, str], ...]] = _tls_engines
 
     def __post_init__(self) -> None:
         if not self.cpus:

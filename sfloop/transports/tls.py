@@ -9,7 +9,7 @@ from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any
 
-from sfloop.native.engine import tls
+from sfloop.native.engine import tls, tls_session
 from sfloop.native.engine.stream import StreamCore
 
 
@@ -195,12 +195,10 @@ def describe(option: str) -> dict[str, str]:
     """The engine that connections of a loop with this option have, and why."""
     if option == "asyncio":
         return {"engine": "asyncio", "reason": "the option tls is 'asyncio'"}
-    refusal = tls.refused()
-    if refusal is not None:
-        return {"engine": "asyncio", "reason": refusal}
-    import ssl  # which this Python may lack
-
-    return {"engine": "native", "reason": f"by {ssl.OPENSSL_VERSION}, which Python's module _ssl is linked with"}
+    rows = tls_session.engines()
+    taken, _, what = next(row for row in rows if row[1] is None)
+    refusals = [f"{engine}: {refusal}" for engine, refusal, _ in rows if refusal is not None]
+    return {"engine": taken, "reason": "; ".join([what, *refusals])}
 
 
 def adopt(protocol: asyncio.BaseProtocol) -> None:

@@ -443,7 +443,9 @@ def test_backends_lists_every_name_once() -> None:
     drivers = [backend.name for backend in listed if backend.kind == "driver"]
     assert ("auto", *stacks) == config.STACKS
     assert tuple(drivers) == config.DRIVERS
-    available = {backend.name for backend in listed if backend.available}
+    engines = [backend.name for backend in listed if backend.kind == "tls"]
+    assert engines == ["native", "memory-bio", "asyncio"]
+    available = {backend.name for backend in listed if backend.available and backend.kind != "tls"}
     assert {"kernel", "tcpip", "shm"} <= available <= {"kernel", "tcpip", "shm", "af_xdp", "packet"}
     assert all(backend.reason and backend.description for backend in listed)
 

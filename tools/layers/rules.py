@@ -62,7 +62,7 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     # Programs that use the loop as any program does.
     "bench": frozenset({"multicast", "native", "package", "testing"}),
     "demo": frozenset({"multicast", "package", "testing"}),
-    "doctor": frozenset(),
+    "doctor": frozenset({"native"}),
     "ping": frozenset({"config", "multicast", "package"}),
     "cli": frozenset({"bench", "config", "demo", "doctor", "package", "ping", "running"}),
 }

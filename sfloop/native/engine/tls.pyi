@@ -2,8 +2,6 @@ from typing import Any
 
 from sfloop.native.engine.transport import TransportCore
 
-def refused() -> str | None: ...
-
 class Records:
     @staticmethod
     def attach(protocol: Any, transport: Any, wire: TransportCore) -> Records | None: ...

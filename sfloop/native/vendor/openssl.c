@@ -1,4 +1,4 @@
-#define _GNU_SOURCE 1 /* pipe2() */
+#define _GNU_SOURCE 1 /* dladdr(), pipe2() */
 #include "sf/openssl.h"
 
 #include <dlfcn.h>
@@ -65,6 +65,13 @@ const char *sf_openssl_load(const char *module, unsigned long version)
     if (openssl.version_num() != version)
         return "Python's module _ssl was built for another version of OpenSSL";
     return NULL;
+}
+
+const char *sf_openssl_path(void)
+{
+    Dl_info found;
+
+    return dladdr(*(void **)&openssl.read, &found) && found.dli_fname ? found.dli_fname : "";
 }
 
 /* Copies memory that may not be mapped: the kernel looks. Returns whether it was. */

@@ -177,6 +177,7 @@ def tuned(root: Path) -> FakeMachine:
         traffic_control=lambda interface: (0, 0),
         interruptions=lambda cpu: Interruptions(1, 6.0, 0.006),
         clock_ns=lambda: 55.0,
+        tls_engines=lambda: (("native", None, "OpenSSL 3.5.0, /usr/lib64/libssl.so.3"), ("asyncio", None, "always")),
     )
     machine.denied, machine.driver = set(), driver
     for name, text in TUNED.items():

@@ -36,6 +36,18 @@ def device(kind: str) -> Spoil:
     return lambda m: setattr(m, "xdp", lambda _: Xdp(frozenset({"basic"}), None, kind=kind))
 
 
+def tls_engine(name: str, refusal: str) -> Spoil:
+    """Every engine before the one that is named is refused."""
+    engines = {
+        "native": "OpenSSL 3.5.0",
+        "memory-bio": "OpenSSL 3.5.0, by Python's ssl module",
+        "asyncio": "asyncio.sslproto",
+    }
+    best = list(engines).index(name)
+    rows = tuple((e, refusal if at < best else None, what) for at, (e, what) in enumerate(engines.items()))
+    return lambda m: setattr(m, "tls_engines", lambda: rows)
+
+
 def driver(name: str, value: object) -> Spoil:
     return lambda m: setattr(m.driver, name, value)
 
@@ -62,6 +74,22 @@ def both(*spoils: Spoil) -> Spoil:
 
 # Check, what is spoilt, the status, the reason, the cost in µs (the upper end), and the command.
 CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
+    (
+        "tls",
+        tls_engine("memory-bio", "Python's module _ssl has OpenSSL linked statically"),
+        "warn",
+        "OpenSSL 3.5.0, by .*; nothing better: .*linked statically",
+        2,
+        "a Python whose ssl module is linked",
+    ),
+    (
+        "tls",
+        tls_engine("asyncio", "asyncio.sslproto of Python 3.10 is made otherwise"),
+        "warn",
+        "nothing better: .*3.10 is made otherwise",
+        8,
+        "use Python 3.11 or newer",
+    ),
     (
         "nic",
         write(f"/sys/class/net/{NIC}/operstate", "down"),

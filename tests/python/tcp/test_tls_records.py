@@ -19,9 +19,9 @@ from harness.recording import Echo, Recorder
 from harness.tls import tls_pair
 
 import sfloop
-from sfloop.native.engine import tls
+from sfloop.native.engine import tls_session
 
-NATIVE = pytest.mark.skipif(tls.refused() is not None, reason=f"no native records: {tls.refused()}")
+NATIVE = pytest.mark.skipif(tls_session.refused() is not None, reason=f"no native records: {tls_session.refused()}")
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")

@@ -25,6 +25,9 @@ struct sf_openssl_connection {
  */
 const char *sf_openssl_load(const char *module, unsigned long version);
 
+/* The file of the library that sf_openssl_load() has found. "" if the dynamic linker does not know. */
+const char *sf_openssl_path(void);
+
 /*
  * Whether the pointers are what they are taken for, asked without following `ssl` before it is known: for the first
  * connection of a process, whose objects may be laid out otherwise in a Python that we have not seen.

@@ -1,0 +1,139 @@
+"""The engines for TLS records: which one is taken and why, and what each of them says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from harness.loops import until
+from harness.recording import Echo
+from harness.tls import tls_pair
+
+import sfloop
+from sfloop.native.engine import tls_session
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has asyncio.sslproto alone")
+
+
+@pytest.fixture
+def refuse() -> Iterator[Any]:
+    yield tls_session.refuse
+    tls_session.refuse()
+
+
+CHAIN = [((), None), (("native",), "memory-bio"), (("native", "memory-bio"), "asyncio")]
+
+
+@pytest.mark.parametrize(("refused", "engine"), CHAIN)
+def test_the_next_engine_is_taken(
+    refuse: Any, refused: Any, engine: str | None, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    engine = engine or ("native" if tls_session.refused() is None else "memory-bio")
+    refuse(*refused)
+    calls: list[str] = []
+
+    async def main() -> None:
+        async with tls_pair(server_context, client_context, Echo) as (server, client):
+            sys.setprofile(lambda frame, event, arg: calls.append(frame.f_code.co_name) if event == "call" else None)
+            client.transport.write(b"x" * 1000)
+            await until(lambda: len(client.data) == 1000)
+            sys.setprofile(None)
+            for end in server, client:
+                assert (end.transport._ssl_protocol._records is not None) == (engine != "asyncio")  # type: ignore[attr-defined]
+
+    loop = sfloop.new_event_loop()
+    try:
+        described = loop.describe()["tls"]
+        loop.run_until_complete(main())
+    finally:
+        sys.setprofile(None)
+        loop.close()
+    assert described["engine"] == engine
+    for each in refused:
+        assert f"{each}: a test has refused it" in described["reason"]
+    if engine == "asyncio":
+        assert "_do_read" in calls
+    else:
+        assert ssl.OPENSSL_VERSION in described["reason"]
+        # No function of asyncio.sslproto or of ssl's Python half runs for a message.
+        assert not {"_do_read", "_process_outgoing", "buffer_updated", "_write_appdata", "read"} & set(calls), calls
+
+
+def test_the_option_has_the_last_word() -> None:
+    loop = sfloop.new_event_loop(tls="asyncio")
+    assert loop.describe()["tls"] == {"engine": "asyncio", "reason": "the option tls is 'asyncio'"}
+    loop.close()
+
+
+def test_the_library_is_named() -> None:
+    if tls_session.refused() is not None:
+        pytest.skip(f"the engine native cannot be used: {tls_session.refused()}")
+    loop = sfloop.new_event_loop()
+    reason = loop.describe()["tls"]["reason"]
+    loop.close()
+    version, _, path = reason.partition(", ")
+    assert version == ssl.OPENSSL_VERSION
+    with open("/proc/self/maps") as maps:
+        assert any(line.rstrip().endswith(path.rpartition("/")[2]) for line in maps)
+
+
+@pytest.mark.parametrize(("refused", "engine"), CHAIN)
+def test_backends_and_the_doctor(refuse: Any, refused: Any, engine: str | None) -> None:
+    refuse(*refused)
+    engine = engine or ("native" if tls_session.refused() is None else "memory-bio")
+    rows = [row for row in sfloop.backends() if row.kind == "tls"]
+    assert [row.name for row in rows] == ["native", "memory-bio", "asyncio"]
+    assert next(row for row in rows if row.available).name == engine
+    assert all(row.reason == "a test has refused it" for row in rows if row.name in refused)
+    from sfloop.doctor.checks import tls
+    from sfloop.doctor.machine import Machine
+
+    (finding,) = tls.check(Machine())
+    assert (finding.subject, finding.status) == (engine, "pass" if engine == "native" else "warn")
+    assert ("a test has refused it" in finding.reason) == bool(refused)
+
+
+def test_the_commands_say_it() -> None:
+    for arguments in ["backends"], ["doctor"]:
+        ran = subprocess.run(
+            [sys.executable, "-m", "sfloop", *arguments, "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        listed = json.loads(ran.stdout)
+        rows = listed if isinstance(listed, list) else listed["findings"]
+        assert any("tls" in (row.get("kind"), row.get("check")) and row["reason"] for row in rows)
+
+
+def test_no_engine_without_ssl_objects() -> None:
+    """A TLS protocol whose SSLObject is not of Python's class is left to asyncio whole."""
+
+    class Other:
+        _sslobj = object()
+
+    class Protocol:
+        _sslobj, _incoming, _outgoing = Other(), object(), object()
+
+    from sfloop.native.engine import tls
+
+    loop = sfloop.new_event_loop()
+
+    async def main() -> None:
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        attached: Any = tls.Records.attach(Protocol(), transport, transport._core)  # type: ignore[attr-defined]
+        assert attached is None
+        transport.abort()
+        server.close()
+        await asyncio.sleep(0.01)
+
+    loop.run_until_complete(main())
+    loop.close()
