@@ -1,4 +1,4 @@
-"""Which network stacks, frame drivers and TLS engines this build and machine have, and the choice among the first two."""
+"""Which network stacks, frame drivers and TLS engines this build and machine have, and which stack is taken."""
 
 from __future__ import annotations
 

@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sfloop.bench.loops import AGAINST, C_SERVERS, OWN
+from sfloop.bench.loops import AGAINST, C_SERVERS, COMBINED, OWN
 from sfloop.bench.model import CaseResult
 
 #: What a figure is held against: a named contender, the best of a group by its median, or the limit itself.
-Against = Literal["uvloop", "c-spin", "c-spin-recv", "c-af_xdp", "best peer", "best C server", "nothing"]
+Against = Literal[
+    "uvloop",
+    "uvloop+aiofastnet",
+    "sfloop+aiofastnet",
+    "c-spin",
+    "c-spin-recv",
+    "c-af_xdp",
+    "best peer",
+    "best C server",
+    "nothing",
+]
 #: How an own figure is compared with the limit.
 Relation = Literal["<=", ">="]
 
@@ -32,7 +42,7 @@ class Bar:
 
         The other bars are judged by a C server on the same machine, or ask for a fixed figure.
         """
-        return self.against in ("uvloop", "best peer")
+        return self.against in ("uvloop", "best peer", *COMBINED)
 
 
 def _beside_c(limit: float, *cases: str, server: Against = "c-spin-recv") -> tuple[Bar, ...]:
@@ -110,7 +120,24 @@ BARS: tuple[Bar, ...] = (
     Bar("idle-10k", "times_alone", "<=", 1.2, "nothing"),
     Bar("idle-10k", "bytes_per_connection", "<=", 1.0, "uvloop"),
     Bar("own-cost", "own", "<=", 500, "nothing"),
-    Bar("tls-1k", "p50", "<=", 0.7, "uvloop"),
+    *_beside_c(1.08, "tls-64", "tls-1k", server="c-spin"),
+    *(Bar(case, "p99", "<=", 1.3, "c-spin") for case in ("tls-64", "tls-1k")),
+    *_round_trips(("tls-64", "tls-1k"), 0.40, p99=False),
+    *(Bar(case, "p50", "<=", 1.0, "sfloop+aiofastnet") for case in ("tls-64", "tls-1k")),
+    *(Bar(case, "p99", "<=", 0.5, "uvloop+aiofastnet") for case in ("tls-64", "tls-1k")),
+    *(Bar(case, "per_second", ">=", 1.5, "uvloop") for case in ("tls-64k", "tls-100-connections")),
+    *(Bar(case, "per_second", ">=", 1.1, "uvloop+aiofastnet") for case in ("tls-64k", "tls-100-connections")),
+    Bar("tls-bulk", "mbit", ">=", 1.5, "uvloop"),
+    Bar("tls-bulk", "mbit", ">=", 1.1, "uvloop+aiofastnet"),
+    Bar("tls-af_xdp-1k", "times_records", "<=", 1.3, "nothing"),
+    Bar("tls-shm-1k", "times_records", "<=", 1.3, "nothing"),
+    Bar("tls-handshakes", "per_second", ">=", 1.0, "uvloop"),
+    Bar("tls-idle", "bytes_per_connection", "<=", 48 * 1024, "nothing"),
+    *(
+        Bar(f"ws-{program}-tls", "p50", "<=", 1.0, against)
+        for program in ("picows", "websockets", "aiohttp")
+        for against in ("sfloop+aiofastnet", "best peer")
+    ),
     Bar("http-aiohttp", "per_second", ">=", 1.1, "uvloop"),
     Bar("http-uvicorn", "per_second", ">=", 1.1, "uvloop"),
     # One call a message, and what strace's own start and end add to 2,000 of them.
@@ -147,7 +174,7 @@ class Outcome:
 
 def _rival(bar: Bar, result: CaseResult) -> str | None:
     """The contender a bar is held against, or None when it was not measured."""
-    if bar.against == "uvloop" or bar.against in C_SERVERS:
+    if bar.against in ("uvloop", *COMBINED) or bar.against in C_SERVERS:
         return bar.against if result.values(bar.against, bar.metric) else None
     in_group = [
         name

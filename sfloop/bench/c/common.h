@@ -32,6 +32,7 @@ struct sfb_options {
     bool spin;        /* reference servers: poll instead of blocking */
     const char *path; /* of the HTTP request */
     const char *ca;   /* file of the certificate authority that signed the TLS server's certificate */
+    const char *certificate; /* file of the TLS server's certificate and key */
     const char *interface; /* that the feed leaves by */
     const char *second;    /* the relay's other interface */
     double delay, loss;    /* of the relay: ms, percent */
@@ -90,6 +91,12 @@ int sfb_load_tcp(const struct sfb_options *o);
 int sfb_load_udp(const struct sfb_options *o);
 int sfb_load_http(const struct sfb_options *o);
 int sfb_load_tls(const struct sfb_options *o);
+int sfb_load_tls_handshakes(const struct sfb_options *o);
+int sfb_load_tls_idle(const struct sfb_options *o);
+int sfb_load_tls_source(const struct sfb_options *o);
+int sfb_load_ws(const struct sfb_options *o);
+int sfb_serve_tls(const struct sfb_options *o);
+int sfb_tls_records(const struct sfb_options *o);
 int sfb_load_flood(const struct sfb_options *o);
 int sfb_load_feed(const struct sfb_options *o);
 int sfb_load_replay(const struct sfb_options *o);

@@ -1,141 +1,255 @@
 /*
- * TLS ping-pong on one connection. libssl is loaded when the program runs, by its stable ABI (OpenSSL 3 or 1.1),
- * so that building the bench needs no OpenSSL headers.
+ * TLS ping-pong on N connections: each sends a message, waits for the whole of it to come back, and sends the next.
+ * And handshakes one after the other, each on a connection of its own, whose last byte is an answer.
  */
-#include "common.h"
+#include "openssl.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-/* From openssl/ssl.h; these values are part of the ABI. */
-enum { VERIFY_PEER = 1, ERROR_WANT_READ = 2, ERROR_WANT_WRITE = 3 };
-
-static struct {
-    const void *(*client_method)(void);
-    void *(*ctx_new)(const void *method);
-    void (*ctx_free)(void *ctx);
-    int (*ctx_load_verify_locations)(void *ctx, const char *file, const char *path);
-    void (*ctx_set_verify)(void *ctx, int mode, void *callback);
-    void *(*new)(void *ctx);
-    void (*free)(void *ssl);
-    int (*set_fd)(void *ssl, int fd);
-    int (*connect)(void *ssl);
-    int (*read)(void *ssl, void *buffer, int size);
-    int (*write)(void *ssl, const void *buffer, int size);
-    int (*get_error)(const void *ssl, int result);
-} openssl;
-
-static void load_openssl(void)
-{
-    static const struct {
-        const char *name;
-        void *slot;
-    } functions[] = {
-        {"TLS_client_method", &openssl.client_method},
-        {"SSL_CTX_new", &openssl.ctx_new},
-        {"SSL_CTX_free", &openssl.ctx_free},
-        {"SSL_CTX_load_verify_locations", &openssl.ctx_load_verify_locations},
-        {"SSL_CTX_set_verify", &openssl.ctx_set_verify},
-        {"SSL_new", &openssl.new},
-        {"SSL_free", &openssl.free},
-        {"SSL_set_fd", &openssl.set_fd},
-        {"SSL_connect", &openssl.connect},
-        {"SSL_read", &openssl.read},
-        {"SSL_write", &openssl.write},
-        {"SSL_get_error", &openssl.get_error},
-    };
-    void *library = dlopen("libssl.so.3", RTLD_NOW);
-
-    if (!library)
-        library = dlopen("libssl.so.1.1", RTLD_NOW);
-    if (!library)
-        sfb_die(SFB_EXIT_USAGE, "OpenSSL's library is not installed (libssl.so.3 or libssl.so.1.1): %s", dlerror());
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        /* ISO C has no cast from an object pointer to a function pointer; POSIX has dlsym fill one in this way. */
-        *(void **)functions[i].slot = dlsym(library, functions[i].name);
-        if (!*(void **)functions[i].slot)
-            sfb_die(SFB_EXIT_FAILED, "libssl has no %s", functions[i].name);
-    }
-}
+struct connection {
+    void *ssl;
+    int fd, received;
+    uint64_t id, sequence, sent_at;
+    bool sent;
+    unsigned char *message, *answer;
+};
 
 /* Dies unless OpenSSL only wants to be called again, and the server has answered in time. */
 static void check_progress(void *ssl, int result, const char *what, uint64_t since, const struct sfb_options *o)
 {
-    int error = openssl.get_error(ssl, result);
-
-    if (error != ERROR_WANT_READ && error != ERROR_WANT_WRITE)
-        sfb_die(SFB_EXIT_FAILED, "%s failed (SSL_get_error says %d)", what, error);
+    if (!sfb_wants_more(ssl, result))
+        sfb_die(SFB_EXIT_FAILED, "%s failed (SSL_get_error says %d)", what, sfb_openssl.get_error(ssl, result));
     if (sfb_now() - since > (uint64_t)(o->timeout * 1e9))
         sfb_die(SFB_EXIT_FAILED, "%s: no answer in %.1f s", what, o->timeout);
 }
 
 static void *connect_tls(void *ctx, int fd, const struct sfb_options *o)
 {
-    void *ssl = openssl.new(ctx);
+    void *ssl = sfb_openssl.new(ctx);
     uint64_t since = sfb_now();
     int result;
 
-    if (!ssl || openssl.set_fd(ssl, fd) != 1)
+    if (!ssl || sfb_openssl.set_fd(ssl, fd) != 1)
         sfb_die(SFB_EXIT_FAILED, "cannot make a TLS connection");
-    while ((result = openssl.connect(ssl)) != 1)
+    sfb_openssl.set_connect_state(ssl);
+    while ((result = sfb_openssl.do_handshake(ssl)) != 1)
         check_progress(ssl, result, "the TLS handshake", since, o);
     return ssl;
 }
 
-static void run_connection(void *ssl, struct sfb_run *run, const struct sfb_options *o)
+/* Sends what the socket takes. The message is one SSL_write(), repeated until it is out. */
+static void push(struct connection *c, const struct sfb_options *o)
 {
-    unsigned char *message = malloc((size_t)o->size), *answer = malloc((size_t)o->size);
-    bool more = true;
+    int result = sfb_openssl.write(c->ssl, c->message, o->size);
 
-    if (!message || !answer)
-        sfb_die_errno("malloc");
-    for (uint64_t sequence = 0; more; sequence++) {
-        int received = 0, result;
-        uint64_t sent_at;
+    c->sent = result == o->size;
+    if (!c->sent)
+        check_progress(c->ssl, result, "SSL_write", c->sent_at, o);
+}
 
-        sfb_fill(message, o->size, 0, sequence);
-        sent_at = sfb_now();
-        while ((result = openssl.write(ssl, message, o->size)) != o->size)
-            check_progress(ssl, result, "SSL_write", sent_at, o);
-        while (received < o->size) {
-            result = openssl.read(ssl, answer + received, o->size - received);
-            if (result <= 0)
-                check_progress(ssl, result, "SSL_read", sent_at, o);
-            else
-                received += result;
+static void begin_message(struct connection *c, const struct sfb_options *o)
+{
+    /* A large message changes only at both ends: filling 64 KiB anew would cost more than the echo. */
+    int head = o->size < 1024 ? o->size : 1024;
+
+    sfb_fill(c->message, head, c->id, c->sequence);
+    if (o->size > head)
+        sfb_fill(c->message + o->size - 8, 8, c->id, ~c->sequence);
+    c->received = 0;
+    c->sent_at = sfb_now();
+    push(c, o);
+}
+
+/* Receives what is there; true when the answer is complete. */
+static bool pull(struct connection *c, const struct sfb_options *o)
+{
+    while (c->received < o->size) {
+        int result = sfb_openssl.read(c->ssl, c->answer + c->received, o->size - c->received);
+
+        if (result <= 0) {
+            check_progress(c->ssl, result, "SSL_read", c->sent_at, o);
+            if (!c->sent)
+                push(c, o);
+            return false;
         }
-        more = sfb_run_count(run, sent_at, sfb_now());
-        sfb_verify(message, answer, o->size, 0, sequence);
+        c->received += result;
     }
-    free(message);
-    free(answer);
+    return true;
+}
+
+/* False when the run is over. */
+static bool finish_message(struct connection *c, struct sfb_run *run, const struct sfb_options *o)
+{
+    bool more = sfb_run_count(run, c->sent_at, sfb_now());
+
+    sfb_verify(c->message, c->answer, o->size, c->id, c->sequence);
+    c->sequence++;
+    if (more)
+        begin_message(c, o);
+    return more;
+}
+
+static void run_many(struct connection *all, struct sfb_run *run, const struct sfb_options *o)
+{
+    struct epoll_event events[128];
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epoll < 0)
+        sfb_die_errno("epoll_create1");
+    for (int i = 0; i < o->connections; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
+
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &event))
+            sfb_die_errno("epoll_ctl");
+        begin_message(&all[i], o);
+    }
+    for (unsigned spins = 0;; spins++) {
+        int n = epoll_wait(epoll, events, 128, 0);
+
+        for (int i = 0; i < n; i++) {
+            struct connection *c = events[i].data.ptr;
+
+            if (pull(c, o) && !finish_message(c, run, o)) {
+                close(epoll);
+                return;
+            }
+        }
+        if (n == 0 && spins % 4096 == 0)
+            for (int i = 0; i < o->connections; i++)
+                (void)pull(&all[i], o); /* sends what the socket has not taken, and looks at the time */
+    }
+}
+
+static void open_connection(struct connection *c, int id, void *ctx, const struct sfb_options *o)
+{
+    c->fd = sfb_connect_tcp(o, true);
+    c->ssl = connect_tls(ctx, c->fd, o);
+    c->id = (uint64_t)id;
+    c->message = calloc(1, (size_t)o->size);
+    c->answer = malloc((size_t)o->size);
+    if (!c->message || !c->answer)
+        sfb_die_errno("malloc");
 }
 
 int sfb_load_tls(const struct sfb_options *o)
 {
+    struct connection *all = calloc((size_t)o->connections, sizeof *all);
     struct sfb_run *run = malloc(sizeof *run);
-    void *ctx, *ssl;
-    int fd;
+    void *ctx;
+
+    if (!all || !run)
+        sfb_die_errno("malloc");
+    sfb_load_openssl();
+    ctx = sfb_client_context(o);
+    for (int i = 0; i < o->connections; i++)
+        open_connection(&all[i], i, ctx, o);
+    sfb_run_start(run, o);
+    if (o->connections == 1) {
+        begin_message(all, o);
+        while (!pull(all, o) || finish_message(all, run, o))
+            ;
+    } else {
+        run_many(all, run, o);
+    }
+    sfb_run_report(run);
+    for (int i = 0; i < o->connections; i++) {
+        sfb_openssl.free(all[i].ssl);
+        close(all[i].fd);
+        free(all[i].message);
+        free(all[i].answer);
+    }
+    sfb_openssl.ctx_free(ctx);
+    free(all);
+    free(run);
+    return 0;
+}
+
+int sfb_load_tls_handshakes(const struct sfb_options *o)
+{
+    struct sfb_run *run = malloc(sizeof *run);
+    struct linger reset = {.l_onoff = 1};
+    bool more = true;
+    void *ctx;
 
     if (!run)
         sfb_die_errno("malloc");
-    if (o->connections != 1)
-        sfb_die(SFB_EXIT_USAGE, "--connections is %d; the TLS load uses 1", o->connections);
-    load_openssl();
-    ctx = openssl.ctx_new(openssl.client_method());
-    if (!ctx || (o->ca && openssl.ctx_load_verify_locations(ctx, o->ca, NULL) != 1))
-        sfb_die(SFB_EXIT_USAGE, "cannot load the certificate authority \"%s\"", o->ca ? o->ca : "");
-    if (o->ca)
-        openssl.ctx_set_verify(ctx, VERIFY_PEER, NULL);
-    fd = sfb_connect_tcp(o, true);
-    ssl = connect_tls(ctx, fd, o);
+    sfb_load_openssl();
+    ctx = sfb_client_context(o);
     sfb_run_start(run, o);
-    run_connection(ssl, run, o);
+    while (more) {
+        uint64_t begin = sfb_now();
+        int fd = sfb_connect_tcp(o, true), result;
+        void *ssl = connect_tls(ctx, fd, o);
+        char byte = 'x';
+
+        /* The server has to have finished too. */
+        while ((result = sfb_openssl.write(ssl, &byte, 1)) <= 0)
+            check_progress(ssl, result, "SSL_write", begin, o);
+        while ((result = sfb_openssl.read(ssl, &byte, 1)) <= 0)
+            check_progress(ssl, result, "SSL_read", begin, o);
+        more = sfb_run_count(run, begin, sfb_now());
+        sfb_openssl.free(ssl);
+        /* Reset on close, so that a run leaves no thousands of ports in TIME_WAIT behind. */
+        if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset))
+            sfb_die_errno("SO_LINGER");
+        close(fd);
+    }
     sfb_run_report(run);
-    openssl.free(ssl);
-    openssl.ctx_free(ctx);
-    close(fd);
+    sfb_openssl.ctx_free(ctx);
     free(run);
+    return 0;
+}
+
+/* Writes without end. What arrives is counted by the sink, which ends the connection. */
+int sfb_load_tls_source(const struct sfb_options *o)
+{
+    static unsigned char block[64 * 1024];
+    int fd, result;
+    void *ssl;
+
+    sfb_load_openssl();
+    fd = sfb_connect_tcp(o, true);
+    ssl = connect_tls(sfb_client_context(o), fd, o);
+    printf("{\"connections\": 1}\n");
+    fflush(stdout);
+    do
+        result = sfb_openssl.write(ssl, block, sizeof block);
+    while (result > 0 || sfb_wants_more(ssl, result));
+    return 0;
+}
+
+/* The server of sfb_load_tls_idle has to hold the connections, not this program: they stay open until standard input ends. */
+int sfb_load_tls_idle(const struct sfb_options *o)
+{
+    void **all = calloc((size_t)o->connections, sizeof *all), *ctx;
+    char byte = 'x';
+
+    if (!all)
+        sfb_die_errno("malloc");
+    sfb_raise_file_limit();
+    sfb_load_openssl();
+    ctx = sfb_client_context(o);
+    for (int i = 0; i < o->connections; i++) {
+        uint64_t since = sfb_now();
+        int result;
+
+        all[i] = connect_tls(ctx, sfb_connect_tcp(o, true), o);
+        while ((result = sfb_openssl.write(all[i], &byte, 1)) <= 0)
+            check_progress(all[i], result, "SSL_write", since, o);
+        while ((result = sfb_openssl.read(all[i], &byte, 1)) <= 0)
+            check_progress(all[i], result, "SSL_read", since, o);
+    }
+    printf("{\"open\": %d}\n", o->connections);
+    fflush(stdout);
+    while (read(STDIN_FILENO, &byte, 1) > 0)
+        ;
+    for (int i = 0; i < o->connections; i++)
+        sfb_openssl.free(all[i]);
+    sfb_openssl.ctx_free(ctx);
+    free(all);
     return 0;
 }

@@ -12,7 +12,10 @@ static const struct {
     int (*run)(const struct sfb_options *o);
 } commands[] = {
     {"tcp", sfb_load_tcp},           {"udp", sfb_load_udp},           {"http", sfb_load_http},
-    {"tls", sfb_load_tls},           {"flood", sfb_load_flood},       {"idle", sfb_load_idle},
+    {"tls", sfb_load_tls},           {"tls-handshakes", sfb_load_tls_handshakes},
+    {"tls-source", sfb_load_tls_source}, {"ws", sfb_load_ws},
+    {"tls-idle", sfb_load_tls_idle}, {"serve-tls", sfb_serve_tls},    {"tls-records", sfb_tls_records},
+    {"flood", sfb_load_flood},       {"idle", sfb_load_idle},
     {"feed", sfb_load_feed},         {"serve-tcp", sfb_serve_tcp},    {"serve-udp", sfb_serve_udp},
     {"serve-flood", sfb_serve_flood}, {"serve-xdp", sfb_serve_xdp},
     {"spin-tcp", sfb_spin_tcp},       {"spin-udp", sfb_spin_udp},     {"relay", sfb_relay},
@@ -37,6 +40,7 @@ static struct sfb_options parse(int argc, char **argv)
         {"burst", 1, 0, 'b'},   {"seconds", 1, 0, 't'},  {"warmup", 1, 0, 'w'},      {"messages", 1, 0, 'm'},
         {"rate", 1, 0, 'r'},    {"timeout", 1, 0, 'o'},  {"cpu", 1, 0, 'c'},         {"spin", 0, 0, 'S'},
         {"path", 1, 0, 'P'},    {"ca", 1, 0, 'C'},       {"interface", 1, 0, 'i'},   {"group", 1, 0, 'g'},
+        {"certificate", 1, 0, 'T'},
         {"second", 1, 0, '2'},  {"delay", 1, 0, 'd'},    {"loss", 1, 0, 'l'},
         {0, 0, 0, 0},
     };
@@ -60,6 +64,7 @@ static struct sfb_options parse(int argc, char **argv)
         case 'S': o.spin = true; break;
         case 'P': o.path = optarg; break;
         case 'C': o.ca = optarg; break;
+        case 'T': o.certificate = optarg; break;
         case 'i': o.interface = optarg; break;
         case 'g': o.group = optarg; break;
         case '2': o.second = optarg; break;

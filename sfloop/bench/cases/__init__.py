@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sfloop.bench.cases import bulk, bypass, bypass_tcp, echo, http, idle, micro, owncost, syscalls, tcpdirect, udp
+from sfloop.bench.cases import bulk, bypass, bypass_tcp, echo, http, idle, micro, owncost, syscalls, tcpdirect, tls, udp
 from sfloop.bench.errors import BenchError
 from sfloop.bench.model import Case
 
 #: All cases, in the order they are run and shown.
 CASES: tuple[Case, ...] = (
     *echo.CASES,
+    *tls.CASES,
     *udp.CASES,
     *bypass.CASES,
     *bypass_tcp.CASES,

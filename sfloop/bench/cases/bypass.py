@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sfloop import backends
 from sfloop.bench import netns
@@ -98,11 +98,12 @@ def sides_of(wire: str) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Programs:
-    """What serves, what loads it, and what the load is given beside its addresses and times."""
+    """What serves, what loads it, and what the load and the server are given beside their addresses and times."""
 
     serves: str
     loads: str
     given: Mapping[str, object]
+    to_server: Mapping[str, object] = field(default_factory=dict)
 
 
 UDP_ECHO = Programs("udp.echo", "udp.ping", {"size": 64})
@@ -120,7 +121,8 @@ def between_programs(
     Returns what the second measures.
     """
     settings = rig.settings
-    serving = rig.server(contender, programs.serves, parameters={"host": addresses[0]}, environment=sides[0])
+    parameters = {"host": addresses[0], **programs.to_server}
+    serving = rig.server(contender, programs.serves, parameters=parameters, environment=sides[0])
     with serving as server:
         port = server.line(START_LIMIT)["port"]
         given = {"host": addresses[1], "server": [addresses[0], port], **programs.given}

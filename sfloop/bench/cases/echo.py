@@ -1,11 +1,8 @@
-"""TCP and TLS echo: round trips, and messages per second on several connections."""
+"""TCP echo: round trips, and messages per second on several connections."""
 
 from __future__ import annotations
 
-import importlib.util
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
 from sfloop.bench.loops import BARE, REFERENCES, Contender
@@ -30,25 +27,6 @@ def _latency(name: str, title: str, program: str, size: int, **parameters: int) 
     streams = program != "tcp.sock"
     measure = _echo(program, size, **parameters)
     return Case(name, title, ROUND_TRIP, measure, (*ECHO_REFERENCES, *BARE), streams=streams)
-
-
-def _tls_unavailable() -> str | None:
-    if importlib.util.find_spec("trustme") is None:
-        return "TLS needs a certificate made by trustme: pip install trustme"
-    return None
-
-
-def _tls(rig: Rig, contender: Contender) -> Sample:
-    import trustme  # type: ignore[import-not-found, unused-ignore]
-
-    authority = trustme.CA()
-    with tempfile.TemporaryDirectory(prefix="sfloop-bench-") as directory:
-        certificate, ca = Path(directory, "server.pem"), Path(directory, "ca.pem")
-        authority.issue_cert(rig.place.host).private_key_and_cert_chain_pem.write_to_path(str(certificate))
-        authority.cert_pem.write_to_path(str(ca))
-        with rig.server(contender, "tcp.tls", parameters={"certificate": str(certificate)}) as server:
-            port = server.line(START_LIMIT)["port"]
-            return rig.load(server, "tls", port, size=1024, ca=ca).sample()
 
 
 _RATE = (MESSAGES, *ROUND_TRIP)
@@ -98,14 +76,5 @@ CASES = (
         _echo("tcp.buffered", 65536),
         ECHO_REFERENCES,
         streams=True,
-    ),
-    Case(
-        "tls-1k",
-        "TLS echo, Protocol, 1 KiB, 1 connection",
-        ROUND_TRIP,
-        _tls,
-        streams=True,
-        unavailable=_tls_unavailable,
-        fixed_seconds=0.4,
     ),
 )

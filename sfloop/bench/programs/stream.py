@@ -6,11 +6,13 @@ import asyncio
 import functools
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, cast
 
 from sfloop.bench.histogram import Histogram
+from sfloop.bench.programs.tcp import server_context
 from sfloop.bench.serve import say
 
 #: What a source writes at a time, and how much it lets wait in its transport.
@@ -62,13 +64,16 @@ class Ping(asyncio.Protocol):
 
 
 async def ping(parameters: Mapping[str, Any]) -> None:
-    """Measures round trips to an echo server, on `connections` connections at once: the time of one in `every`."""
+    """Measures round trips to an echo server, on `connections` connections at once: the time of one in `every`.
+
+    With `ca`, over TLS: the file of the authority that has signed the server's certificate."""
     loop = asyncio.get_running_loop()
+    context = ssl.create_default_context(cafile=parameters["ca"]) if "ca" in parameters else None
     clients: list[Ping] = []
     every = parameters.get("every", 1)
     for number in range(parameters.get("connections", 1)):
         ping_numbered = functools.partial(Ping, parameters["size"], every, number)
-        _, client = await loop.create_connection(ping_numbered, *parameters["server"])
+        _, client = await loop.create_connection(ping_numbered, *parameters["server"], ssl=context)
         clients.append(client)
     say({"connections": len(clients)})
     for client in clients:
@@ -158,10 +163,11 @@ async def _count(seconds: float, idle_turn: float) -> dict[str, float]:
 
 
 async def sink(parameters: Mapping[str, Any]) -> None:
-    """Serves sinks; after the first bytes and a warm-up, counts those of `seconds`."""
+    """Serves sinks; after the first bytes and a warm-up, counts those of `seconds`. A `certificate` makes it TLS."""
     loop = asyncio.get_running_loop()
     idle_turn = await _idle_turn()
-    server = await loop.create_server(Sink, parameters["host"], 0)
+    context = server_context(parameters) if "certificate" in parameters else None
+    server = await loop.create_server(Sink, parameters["host"], 0, ssl=context)
     say({"port": server.sockets[0].getsockname()[1]})
     while not Sink.total:
         await asyncio.sleep(0.001)

@@ -67,11 +67,16 @@ async def buffered(parameters: Mapping[str, Any]) -> None:
     await _serve(BufferedEcho, parameters["host"])
 
 
-async def tls(parameters: Mapping[str, Any]) -> None:
-    """Echo by asyncio.Protocol over TLS."""
+def server_context(parameters: Mapping[str, Any]) -> ssl.SSLContext:
+    """The context of a server with the certificate that it was given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(parameters["certificate"])
-    await _serve(Echo, parameters["host"], context)
+    return context
+
+
+async def tls(parameters: Mapping[str, Any]) -> None:
+    """Echo by asyncio.Protocol over TLS."""
+    await _serve(Echo, parameters["host"], server_context(parameters))
 
 
 async def streams(parameters: Mapping[str, Any]) -> None:
