@@ -54,6 +54,8 @@ def _round_trips(cases: tuple[str, ...], limit: float, p99: bool = True) -> tupl
     return tuple(Bar(case, metric, "<=", limit, "uvloop") for case in cases for metric in metrics)
 
 
+_WEBSOCKETS = ("picows", "websockets", "aiohttp")
+
 BARS: tuple[Bar, ...] = (
     *_round_trips(("tcp-protocol-64", "tcp-protocol-1k"), 0.45),
     *_beside_c(1.15, "tcp-protocol-64", "tcp-protocol-1k", server="c-spin"),
@@ -133,11 +135,8 @@ BARS: tuple[Bar, ...] = (
     Bar("tls-shm-1k", "times_records", "<=", 1.3, "nothing"),
     Bar("tls-handshakes", "per_second", ">=", 1.0, "uvloop"),
     Bar("tls-idle", "bytes_per_connection", "<=", 48 * 1024, "nothing"),
-    *(
-        Bar(f"ws-{program}-tls", "p50", "<=", 1.0, against)
-        for program in ("picows", "websockets", "aiohttp")
-        for against in ("sfloop+aiofastnet", "best peer")
-    ),
+    *(Bar(f"ws-{program}-tls", "p50", "<=", 1.0, "sfloop+aiofastnet") for program in _WEBSOCKETS),
+    *(Bar(f"ws-{program}{tls}", "p50", "<=", 1.0, "best peer") for program in _WEBSOCKETS for tls in ("", "-tls")),
     Bar("http-aiohttp", "per_second", ">=", 1.1, "uvloop"),
     Bar("http-uvicorn", "per_second", ">=", 1.1, "uvloop"),
     # One call a message, and what strace's own start and end add to 2,000 of them.

@@ -181,6 +181,10 @@ def test_the_wire_of_two_killed_programs_is_removed(settings: Settings) -> None:
     assert not list(Path("/dev/shm").glob(f"sfloop-*-bench{os.getpid()}*"))
 
 
+#: The packages that the WebSocket servers are of.
+WEBSOCKETS = ("picows", "websockets", "aiohttp")
+
+
 def test_the_cost_of_the_stack_is_that_of_the_stack_alone(settings: Settings) -> None:
     """Nobody else has one. A datagram costs more than a poll that finds nothing, and less than a system call."""
     case = find(["stack-cost"])[0]
@@ -209,7 +213,10 @@ def test_timers_threads_and_idle_connections(settings: Settings) -> None:
     assert values["times_alone"] > 0
 
 
-@pytest.mark.parametrize("name", ["tls-1k", "http-aiohttp", "http-uvicorn"])
+@pytest.mark.parametrize(
+    "name",
+    ["tls-1k", "http-aiohttp", "http-uvicorn", *(f"ws-{each}{tls}" for each in WEBSOCKETS for tls in ("", "-tls"))],
+)
 def test_servers_of_other_packages(settings: Settings, name: str) -> None:
     case = find([name])[0]
     reason = case.unavailable()
@@ -219,6 +226,29 @@ def test_servers_of_other_packages(settings: Settings, name: str) -> None:
     result = run_case(case, [ASYNCIO], settings, lambda *_: None)
     assert not result.failures
     assert result.values("asyncio", "per_second")[0] > 20
+
+
+@pytest.mark.parametrize("name", ["tls-64", "tls-64k", "tls-100-connections", "tls-handshakes"])
+def test_tls_echo_beside_the_server_in_c(settings: Settings, name: str) -> None:
+    result = run_case(find([name])[0], [OWN, SPIN], settings, lambda *_: None)
+    assert not result.failures
+    for contender in "sfloop", "c-spin":
+        assert result.values(contender, "per_second")[0] > 5
+        assert result.values(contender, "p50")[0] > 1_000
+
+
+def test_tls_bulk_idle_and_over_shared_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfloop.bench.cases.tls.IDLE_CONNECTIONS", 20)
+    bulk, idle, shm = (
+        run_case(case, [OWN], settings, lambda *_: None) for case in find(["tls-bulk", "tls-idle", "tls-shm-1k"])
+    )
+    for result in bulk, idle, shm:
+        assert not result.failures
+    assert bulk.values("sfloop", "mbit")[0] > 1
+    assert 1_000 < idle.values("sfloop", "bytes_per_connection")[0] < 500_000
+    assert 500 < shm.values("sfloop", "records")[0] < 1e6
+    # An echo takes longer than its records, and these are part of it.
+    assert shm.values("sfloop", "p50")[0] > shm.values("sfloop", "records")[0]
 
 
 def namespaces() -> set[str]:

@@ -107,12 +107,12 @@ def test_a_case_that_cannot_run_says_why() -> None:
     assert not result.samples
 
 
-def test_the_whole_bench_takes_less_than_a_quarter_of_an_hour() -> None:
+def test_the_whole_bench_takes_less_than_18_minutes() -> None:
     from sfloop.bench import cli
 
     settings = dataclasses.replace(SETTINGS, rounds=cli.ROUNDS, seconds=cli.SECONDS, warmup=cli.WARMUP)
     contenders = [Contender(name, "", is_loop=True) for name in loops.KNOWN if name not in ("zuvloop", "rsloop")]
-    assert 60 < rounds.estimate(CASES, [*contenders, *loops.references()], settings) < 900
+    assert 60 < rounds.estimate(CASES, [*contenders, *loops.references()], settings) < 1080
 
 
 def test_reasons_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +125,13 @@ def test_reasons_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda which: (1024, 4096))
     assert "ulimit -Hn" in (idle.unavailable() or "")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    reasons = {each.name: each.unavailable() for each in find(["tls-1k", "http-aiohttp", "http-uvicorn"])}
-    for name, package in {"tls-1k": "trustme", "http-aiohttp": "aiohttp", "http-uvicorn": "uvicorn"}.items():
+    reasons = {each.name: each.unavailable() for each in find(["tls-1k", "ws-picows", "http-aiohttp", "http-uvicorn"])}
+    for name, package in {
+        "tls-1k": "trustme",
+        "ws-picows": "picows",
+        "http-aiohttp": "aiohttp",
+        "http-uvicorn": "uvicorn",
+    }.items():
         assert f"pip install {package}" in (reasons[name] or "")
 
 

@@ -1,0 +1,52 @@
+/*
+ * libssl, loaded when the program runs by its stable ABI (OpenSSL 3 or 1.1), so that building the bench needs no OpenSSL
+ * headers. Shared by the TLS load and the TLS servers.
+ */
+#ifndef SFB_OPENSSL_H
+#define SFB_OPENSSL_H
+
+#include "common.h"
+
+/* From openssl/ssl.h and openssl/bio.h; these values are part of the ABI. */
+enum { SFB_VERIFY_PEER = 1, SFB_FILETYPE_PEM = 1, SFB_WANT_READ = 2, SFB_WANT_WRITE = 3, SFB_CTRL_READ_AHEAD = 41 };
+
+struct sfb_openssl {
+    const void *(*client_method)(void);
+    const void *(*server_method)(void);
+    void *(*ctx_new)(const void *method);
+    void (*ctx_free)(void *ctx);
+    long (*ctx_ctrl)(void *ctx, int command, long number, void *pointer);
+    int (*ctx_load_verify_locations)(void *ctx, const char *file, const char *path);
+    int (*ctx_use_certificate_chain_file)(void *ctx, const char *file);
+    int (*ctx_use_private_key_file)(void *ctx, const char *file, int type);
+    void (*ctx_set_verify)(void *ctx, int mode, void *callback);
+    void *(*new)(void *ctx);
+    void (*free)(void *ssl);
+    int (*set_fd)(void *ssl, int fd);
+    void (*set_bio)(void *ssl, void *in, void *out);
+    void (*set_connect_state)(void *ssl);
+    void (*set_accept_state)(void *ssl);
+    int (*do_handshake)(void *ssl);
+    int (*read)(void *ssl, void *buffer, int size);
+    int (*write)(void *ssl, const void *buffer, int size);
+    int (*has_pending)(const void *ssl);
+    int (*get_error)(const void *ssl, int result);
+    const void *(*bio_s_mem)(void);
+    void *(*bio_new)(const void *method);
+    int (*bio_up_ref)(void *bio);
+    void (*clear_error)(void);
+};
+
+extern struct sfb_openssl sfb_openssl;
+
+/* Finds the library, or dies. */
+void sfb_load_openssl(void);
+
+/* The context of a client that trusts --ca, or of a server with the certificate and the key of the file --certificate. */
+void *sfb_client_context(const struct sfb_options *o);
+void *sfb_server_context(const struct sfb_options *o);
+
+/* Whether OpenSSL only wants to be called again. */
+bool sfb_wants_more(void *ssl, int result);
+
+#endif
