@@ -1,11 +1,12 @@
-"""Fuzzes what takes frames from others, on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Fuzzes what takes frames and ciphertext from others, on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 
     python tests/fuzz/run.py --seconds 10
     python tests/fuzz/run.py --target tcp --seconds 600 --engine mutation --seed 7
     python tests/fuzz/run.py --target wire --input crash-1234     # once more, what has failed
 
 The targets are `wire`, the parsers of sfloop/native/wire; `tcp`, segments to a connection in any state; `drivers`, what
-looks into frames there, and descriptions of faults; `netlink`, what the kernel says of routes and neighbours. Without
+looks into frames there, and descriptions of faults; `netlink`, what the kernel says of routes and neighbours; `tls`,
+ciphertext before and after the handshake, with the OpenSSL that is installed. Without
 --target each of them for the time given. With clang it is libFuzzer, which looks for inputs that reach new code;
 without, a loop that changes seeds at random. Exit status 1 when something was found; the input is then named.
 """
@@ -33,6 +34,7 @@ TARGETS = {
     "tcp": _STACK,
     "drivers": [f"drivers/{name}.c" for name in ("fault", "fault_description", "pcap", "trace")],
     "netlink": _STACK,
+    "tls": ["vendor/openssl.c"],
 }
 ENVIRONMENT = {
     **os.environ,
@@ -66,7 +68,7 @@ def build(compiler: list[str], sanitizers: str, sources: list[Path], program: Pa
         if not all(pool.map(compile_one, sources)):
             return False
     objects = sorted(str(path) for path in folder.iterdir())
-    return run([*command, *objects, "-lm", "-o", str(program)]) == 0
+    return run([*command, *objects, "-lm", "-ldl", "-o", str(program)]) == 0
 
 
 def core_sources(target: str) -> list[Path]:

@@ -1,4 +1,6 @@
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1 /* dladdr(), pipe2() */
+#endif
 #include "sf/openssl.h"
 
 #include <dlfcn.h>
