@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import weakref
-from asyncio import events, sslproto
+from asyncio import events
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -226,12 +226,20 @@ class Loop(Signals):
         **timeouts: float,  # ssl_handshake_timeout; from Python 3.11 also ssl_shutdown_timeout
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        tls_protocol: Any = sslproto.SSLProtocol  # its arguments differ between versions of Python
-        made = tls_protocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        tls.adopt(made)
+        made = tls.make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         StreamTransport(self, rawsock, made, None, extra, server, context=context)
         transport: asyncio.Transport = made._app_transport
         return transport
+
+    async def start_tls(
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        **options: Any,
+    ) -> asyncio.Transport:
+        """Upgrade a connection to TLS. As ``asyncio.loop.start_tls``, whose options it takes."""
+        return await tls.start(self, transport, protocol, sslcontext, **options)
 
     # ---- servers ----
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.native.engine import stream
 from sfloop.native.engine.stream import StreamCore
-from sfloop.transports import tls
+from sfloop.transports import tlsasyncio
 from sfloop.transports.base import SocketTransport
 from sfloop.transports.stacksocket import StackSocket
 
@@ -55,7 +55,7 @@ class StreamTransport(SocketTransport, asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Deliver to this protocol from now on."""
         super().set_protocol(protocol)
-        tls.adopt(protocol)  # start_tls() puts one in
+        tlsasyncio.adopt(protocol)
 
     write = stream.write
 

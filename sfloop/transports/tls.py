@@ -1,194 +1,194 @@
-"""TLS connections by asyncio's sslproto, with its faults mended."""
+"""TLS connections: the program's transport, and the ways to make one."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import weakref
-from asyncio import sslproto
-from collections.abc import Callable
-from typing import Any
+import warnings
+from asyncio import constants, sslproto
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
-from sfloop.native.engine import tls, tls_session
-from sfloop.native.engine.stream import StreamCore
+from sfloop.native.engine import tls_session
+from sfloop.transports import tlsasyncio
+
+if TYPE_CHECKING:
+    import ssl
+
+    from sfloop.loop import Loop
 
 
-class _Released:
-    """Stands for the TLS protocol of a transport that was closed twice. It does not keep the protocol alive, nor its
-    SSL context: a program's protocol that stores its transport would keep both."""
-
-    _transport = None
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = weakref.ref(protocol)
-        self._loop = protocol._loop
-        self._extra = {name: item for name, item in protocol._extra.items() if name not in ("sslcontext", "ssl_object")}
-
-    def __getattr__(self, name: str) -> Any:
-        protocol = self._protocol()
-        return None if protocol is None else getattr(protocol, name)
-
-    def _get_extra_info(self, name: str, default: Any = None) -> Any:
-        protocol = self._protocol()
-        return self._extra.get(name, default) if protocol is None else protocol._get_extra_info(name, default)
-
-    def _set_app_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._app_protocol = protocol
-
-    def _write_appdata(self, data: Any) -> None:
-        """What is written after close() is dropped."""
-
-    def _abort(self, *exc: BaseException | None) -> None:  # of Python 3.10 without
-        protocol = self._protocol()
-        if protocol is not None:
-            protocol._abort(*exc)
+def _contiguous(data: bytes | bytearray | memoryview) -> bytes:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"data: expecting a bytes-like instance, got {type(data).__name__}")
+    return bytes(data)
 
 
 # Programs, and CPython's tests, know TLS by these letters in the name of its transport's class.
 class SSLTransport(sslproto._SSLProtocolTransport):
-    """asyncio's own forgets its TLS protocol at the second close(), and in Python 3.10 the wire below at the end: every
-    later call raises AttributeError. Here such calls do nothing, as those of a TCP transport."""
+    """An ``asyncio.Transport`` that encrypts. Calls after its end do nothing, as those of a TCP transport.
 
-    _ssl_protocol: Any
+    asyncio's class is a base, because programs ask for it with ``isinstance``. None of its code is used.
+    """
 
-    @property
-    def _over(self) -> bool:
-        return self._ssl_protocol._transport is None
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.FALLBACK
+    _loop: Any
+    _closed: bool
+    _ssl_protocol: Any  # a TLSProtocol
 
-    def close(self) -> None:
-        """Send what is buffered, end the TLS session, then close and call connection_lost(None)."""
+    def __init__(self, loop: Loop, protocol: Any) -> None:
+        self._loop = loop
+        self._ssl_protocol = protocol
+        self._closed = False
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
         if not self._closed:
-            super().close()
-        elif not isinstance(self._ssl_protocol, _Released):
-            self._ssl_protocol = _Released(self._ssl_protocol)
-
-    def __del__(self) -> None:
-        if self._over:  # there is nothing left to close, which Python 3.10 warns of
             self._closed = True
-        super().__del__()
+            _warn("unclosed transport <asyncio._SSLProtocolTransport object>", ResourceWarning, source=self)
 
-    def is_closing(self) -> bool:
-        """True if the transport is closing or closed."""
-        return self._closed or self._over
-
-    def is_reading(self) -> bool:
-        """True if the transport is receiving new data."""
-        return not self._closed and not self._over and super().is_reading()
-
-    def pause_reading(self) -> None:
-        """Deliver nothing until resume_reading()."""
-        if not self._over:
-            super().pause_reading()
-
-    def resume_reading(self) -> None:
-        """Deliver again."""
-        if not self._over:
-            super().resume_reading()
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send, or buffer. Never blocks."""
-        if isinstance(data, (bytearray, memoryview)):
-            data = bytes(
-                data
-            )  # asyncio keeps the caller's buffer until the handshake is over, and fails over gaps in it
-        if self._over and isinstance(data, bytes):
-            return
-        super().write(data)
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing()."""
-        if not self._over:
-            super().set_write_buffer_limits(high, low)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """The (low, high) water marks in bytes."""
-        return (0, 0) if self._over else super().get_write_buffer_limits()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes written but not yet taken by the wire below."""
-        return 0 if self._over else super().get_write_buffer_size()
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio documents for ``BaseTransport.get_extra_info``, of TLS and of the connection below."""
+        return self._ssl_protocol._get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Deliver to this protocol from now on."""
-        super().set_protocol(protocol)
-        adopt(protocol)
+        self._ssl_protocol._set_app_protocol(protocol)
+        tlsasyncio.adopt(protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The current protocol."""
+        protocol: asyncio.BaseProtocol = self._ssl_protocol._app_protocol
+        return protocol
+
+    # ---- reading ----
+
+    def is_reading(self) -> bool:
+        """True if the transport is receiving new data."""
+        return not self._closed and not self._ssl_protocol._app_reading_paused
+
+    def pause_reading(self) -> None:
+        """Deliver nothing until resume_reading(); what arrives stays in the socket, encrypted."""
+        if not self._closed:
+            self._ssl_protocol._pause_reading()
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+        if not self._closed:
+            self._ssl_protocol._resume_reading()
+
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Check the limits, which are not needed: nothing is read ahead while reading is paused."""
+        self._ssl_protocol._set_read_buffer_limits(high, low)
+
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """The limits given last, (low, high)."""
+        limits: tuple[int, int] = self._ssl_protocol._read_limits
+        return limits
+
+    def get_read_buffer_size(self) -> int:
+        """Bytes received and not yet decrypted."""
+        size: int = self._ssl_protocol._incoming.pending
+        return size
+
+    # ---- writing ----
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt and send, or buffer. Never blocks."""
+        piece = _contiguous(data)
+        if piece:
+            self._ssl_protocol._write_appdata((piece,))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Encrypt and send the pieces in order, as one."""
+        self.write(b"".join([_contiguous(data) for data in list_of_data]))
+
+    def can_write_eof(self) -> Literal[False]:
+        """False: TLS 1.2 cannot end one direction only."""
+        return False
+
+    @property
+    def _protocol_paused(self) -> bool:  # asyncio's sendfile asks
+        return bool(self._ssl_protocol._app_writing_paused)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing().
+
+        :raises ValueError: not high >= low >= 0.
+        """
+        self._ssl_protocol._set_write_buffer_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The (low, high) water marks in bytes."""
+        return self._ssl_protocol._low, self._ssl_protocol._high
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes written but not yet taken by the stack: those not yet encrypted, and the encrypted ones below."""
+        size: int = self._ssl_protocol._get_write_buffer_size()
+        return size
+
+    # ---- the end ----
+
+    def is_closing(self) -> bool:
+        """True if the transport is closing or closed."""
+        return self._closed
+
+    def close(self) -> None:
+        """Stop receiving, send what is buffered, end the TLS session, then close and call connection_lost(None)."""
+        if not self._closed:
+            self._closed = True
+            self._ssl_protocol._start_shutdown()
+        else:
+            self._ssl_protocol.release()
+
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+        self._force_close(None)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        self._closed = True
+        self._ssl_protocol._abort(exc)
 
 
-class SSLProtocol(sslproto.SSLProtocol):
-    """asyncio's TLS protocol, with two faults mended: bytes that a StreamReader held when start_tls() was called are
-    part of the handshake, and a BufferedProtocol may give any writable buffer. Records of an established session pass
-    it by where they can (sfloop.native.engine.tls)."""
+def make(loop: Loop, *args: Any, **options: Any) -> Any:
+    """A TLS protocol with its transport, which is its ``_app_transport``. The arguments are those of
+    ``asyncio.sslproto.SSLProtocol``."""
+    if loop.options.tls == "asyncio":
+        by_asyncio: Any = sslproto.SSLProtocol(loop, *args, **options)
+        tlsasyncio.adopt(by_asyncio)
+        return by_asyncio
+    from sfloop.transports.tlsprotocol import TLSProtocol  # this Python may lack the module ssl
 
-    _app_protocol: Any
-    _app_protocol_get_buffer: Callable[[int], Any]
-    _app_transport: Any
-    _loop: Any
-    _records: tls.Records | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the handshake."""
-        super().connection_made(transport)
-        self._go_native(transport)
-        held = _take_held(self._app_protocol)
-        if held:
-            _feed(self, held)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection below has ended."""
-        transport, records, self._records = self._app_transport, self._records, None
-        super().connection_lost(exc)
-        if records is not None:
-            records.detach()
-            vars(transport).pop("write", None)
-
-    def _go_native(self, below: Any) -> None:
-        core = getattr(below, "_core", None)  # TLS within TLS has none
-        if self._loop.options.tls == "asyncio" or not isinstance(core, StreamCore) or self._app_transport is None:
-            return
-        self._records = tls.Records.attach(self, self._app_transport, core)
-        if self._records is not None:
-            vars(self._app_transport)["write"] = self._records.write
-            # asyncio receives into this one: 256 KiB for each connection.
-            self._ssl_buffer = bytearray()
-            self._ssl_buffer_view = memoryview(self._ssl_buffer)
-
-    def _set_app_protocol(self, app_protocol: Any) -> None:
-        super()._set_app_protocol(app_protocol)
-        # Python 3.10 copies into the buffer by its length, and needs no view.
-        if "_app_protocol_get_buffer" in vars(self) and self._app_protocol_is_buffer:
-            self._app_protocol_get_buffer = functools.partial(_view, app_protocol.get_buffer)
+    protocol = TLSProtocol(loop, *args, **options)
+    protocol._app_transport = SSLTransport(loop, protocol)
+    return protocol
 
 
-def _view(get_buffer: Callable[[int], Any], hint: int) -> memoryview:
-    # asyncio reads into slices of the buffer, and the slice of a bytearray is a copy.
-    view = memoryview(get_buffer(hint)).cast("B")
-    if not view:
-        raise RuntimeError("get_buffer() returned an empty buffer")
-    return view
+async def start(
+    loop: Loop, transport: Any, protocol: asyncio.BaseProtocol, sslcontext: ssl.SSLContext, **options: Any
+) -> asyncio.Transport:
+    """As ``asyncio.loop.start_tls``."""
+    import ssl
 
-
-def _take_held(protocol: asyncio.BaseProtocol) -> bytes:
-    """What the protocol's StreamReader has received and nobody has read."""
-    reader: Any = getattr(protocol, "_stream_reader", None)
-    if reader is None or not isinstance(protocol, asyncio.StreamReaderProtocol):
-        return b""
-    held = bytes(reader._buffer)
-    reader._buffer.clear()
-    reader._maybe_resume_transport()
-    return held
-
-
-def _feed(protocol: Any, data: bytes) -> None:
-    if not isinstance(protocol, asyncio.BufferedProtocol):  # Python 3.10
-        protocol.data_received(data)
-        return
-    view = memoryview(data)
-    while view:
-        buffer: Any = protocol.get_buffer(len(view))
-        count = min(len(buffer), len(view))
-        buffer[:count] = view[:count]
-        protocol.buffer_updated(count)
-        view = view[count:]
+    if not isinstance(sslcontext, ssl.SSLContext):
+        raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
+    if not getattr(transport, "_start_tls_compatible", False):
+        raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+    waiter = loop.create_future()
+    made = make(loop, protocol, sslcontext, waiter, call_connection_made=False, **options)
+    above: asyncio.Transport = made._app_transport
+    transport.pause_reading()  # so that nothing is received before connection_made()
+    transport.set_protocol(made)
+    begin = loop.call_soon(made.connection_made, transport)
+    resume = loop.call_soon(transport.resume_reading)
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        above._closed = True  # type: ignore[attr-defined]
+        begin.cancel()
+        resume.cancel()
+        raise
+    return above
 
 
 def describe(option: str) -> dict[str, str]:
@@ -199,15 +199,3 @@ def describe(option: str) -> dict[str, str]:
     taken, _, what = next(row for row in rows if row[1] is None)
     refusals = [f"{engine}: {refusal}" for engine, refusal, _ in rows if refusal is not None]
     return {"engine": taken, "reason": "; ".join([what, *refusals])}
-
-
-def adopt(protocol: asyncio.BaseProtocol) -> None:
-    """If this is asyncio's TLS protocol, which nobody has used yet, makes it and its transport ours."""
-    if type(protocol) is not sslproto.SSLProtocol:
-        return
-    adopted: Any = protocol
-    adopted.__class__ = SSLProtocol
-    adopted._set_app_protocol(adopted._app_protocol)
-    made: Any = adopted._app_transport
-    if type(made) is sslproto._SSLProtocolTransport:
-        made.__class__ = SSLTransport

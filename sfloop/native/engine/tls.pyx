@@ -1,12 +1,10 @@
 # cython: language_level=3
 """The records of a TLS connection, between the stream core and the program's protocol, without Python between.
 
-asyncio's TLS protocol keeps what is rare: the handshake, the end of the session, flow control, errors. Its SSLObject and
-memory BIOs are used here as they are, by a session of tls_session.pyx; so that at any moment the next call may as well be
-Python's. Whatever is not plain traffic of an established session is left to it.
+The TLS protocol (transports/tlsprotocol.py) keeps what is rare: the handshake, the end of the session, flow control, errors.
+Its SSLObject and memory BIOs are used here as they are, by a session of tls_session.pyx; so that at any moment the next call
+may as well be Python's. Whatever is not plain traffic of an open session is left to it.
 """
-
-from asyncio import sslproto
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -25,20 +23,18 @@ cdef extern from "Python.h":
 cdef enum:
     RECORD = 16 * 1024    # the most plaintext of one record
 
-cdef object WRAPPED = getattr(getattr(sslproto, "SSLProtocolState", None), "WRAPPED", None)
-
 
 cdef class Records:
     """The records of one connection. Made when the connection below TLS is; the handshake may still be to come."""
 
     cdef Session session
     cdef TransportCore wire
-    cdef object protocol          # asyncio's TLS protocol
+    cdef object protocol          # the TLS protocol
     cdef object write_by_python   # the transport's own method
 
     @staticmethod
     def attach(protocol, transport, TransportCore wire not None):
-        """Put records between the core of the connection below and asyncio's TLS protocol, if that is possible.
+        """Put records between the core of the connection below and the TLS protocol, if that is possible.
 
         :param transport: the program's transport, whose write() is called where the native one does not do.
         """
@@ -60,7 +56,7 @@ cdef class Records:
     cdef bint established(self) except -1:
         """Whether this is a session in which records come and go, and nothing of before has to go first."""
         protocol = self.protocol
-        return self.wire is not None and protocol._state is WRAPPED and not protocol._write_backlog
+        return self.wire is not None and protocol._open and not protocol._write_backlog
 
     # ---- reading ----
 
@@ -73,7 +69,7 @@ cdef class Records:
             return
         session.put(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
         if protocol._app_reading_paused or not self.established():
-            protocol.buffer_updated(0)  # goes on with what is in the BIO
+            protocol.advance()  # goes on with what is in the BIO
             return
         try:
             goes_on = self.read_into_buffer(protocol) if protocol._app_protocol_is_buffer else self.read(protocol)
@@ -89,10 +85,10 @@ cdef class Records:
         """The peer has ended the session, or it has failed."""
         failure = session.failure()
         if failure is None:
-            protocol._do_read()
+            protocol.advance()
         elif not isinstance(failure, Exception):
             raise failure
-        elif protocol._state is WRAPPED:
+        elif protocol._open:
             protocol._fatal_error(failure, "Fatal error on SSL protocol")
         return 0
 
@@ -132,7 +128,7 @@ cdef class Records:
         receiver = protocol._app_protocol
         while True:
             buffer = receiver.get_buffer(session.readable())
-            if protocol._state is not WRAPPED:  # get_buffer() may do anything
+            if not protocol._open:  # get_buffer() may do anything
                 return True
             PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
             total = 0
@@ -149,10 +145,10 @@ cdef class Records:
                 receiver.buffer_updated(total)
             if got <= 0:
                 return got == -EAGAIN
-            if protocol._app_reading_paused or protocol._state is not WRAPPED:
+            if protocol._app_reading_paused or not protocol._open:
                 return True
             if protocol._app_protocol is not receiver:
-                return False  # asyncio's method goes on, with the new one
+                return False  # Python's method goes on, with the new one
 
     # ---- writing ----
 
@@ -160,7 +156,7 @@ cdef class Records:
         """As the transport's write()."""
         cdef Py_buffer view
         cdef Py_ssize_t taken = 0
-        if not self.established() or self.protocol._ssl_writing_paused or self.protocol._app_writing_paused:
+        if not self.established():
             self.write_by_python(data)
             return
         if PyBytes_CheckExact(data):
