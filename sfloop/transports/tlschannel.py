@@ -174,7 +174,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
     def _pause_reading(self) -> None:
         if not self._app_reading_paused:
             self._app_reading_paused = True
-            if self._state is State.OPEN:  # a handshake goes on
+            if self._open:  # a handshake goes on
                 self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
@@ -183,9 +183,9 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
             self._loop.call_soon(self._go_on_reading)
 
     def _go_on_reading(self) -> None:
-        if self._state is State.OPEN and not self._app_reading_paused:
+        if self._open and not self._app_reading_paused:
             self._do_read()
-        if self._state is State.OPEN and not self._app_reading_paused:
+        if self._open and not self._app_reading_paused:
             self._transport.resume_reading()
 
     def _set_read_buffer_limits(self, high: int | None, low: int | None) -> None:

@@ -51,6 +51,7 @@ class TLSProtocol(TLSChannel):
     _records: tls.Records | None = None
     _timer: asyncio.TimerHandle | None = None  # of the handshake, then of the shutdown
     _dropping: asyncio.TimerHandle | None = None
+    _opening = False  # the handshake is done, and its waiter is about to be told
     _notified = False  # close_notify was sent
     _dropped = 0  # bytes received since
     _released = False
@@ -119,7 +120,7 @@ class TLSProtocol(TLSChannel):
     def advance(self) -> None:
         """Go on with the ciphertext that has come."""
         if self._state is State.OPEN:
-            if not self._app_reading_paused:
+            if not self._app_reading_paused and not self._opening:
                 self._do_read()
         elif self._state is State.HANDSHAKE:
             self._do_handshake()
@@ -133,7 +134,7 @@ class TLSProtocol(TLSChannel):
         self._eof = True
         if self._state is State.HANDSHAKE:
             self._handshake_failed(ConnectionResetError())
-        elif self._state is State.OPEN and self._app_reading_paused:
+        elif self._state is State.OPEN and (self._app_reading_paused or self._opening):
             return True
         else:
             self.advance()
@@ -189,15 +190,26 @@ class TLSProtocol(TLSChannel):
         if not self._made:
             self._made = True
             self._app_protocol.connection_made(self._app_transport)
-        self._wake_waiter(None)
-        if self._state is State.OPEN and self._app_reading_paused:
+        if self._waiter is not None:
+            # Whoever waits learns of the transport before data come.
+            self._open, self._opening = False, True
+            self._wake_waiter(None)
+            self._loop.call_soon(self._opened)
+            self._process_outgoing()
+        else:
+            self._opened()
+
+    def _opened(self) -> None:
+        self._opening = False
+        if self._state is not State.OPEN:
+            return
+        self._open = True
+        if self._app_reading_paused:
             self._transport.pause_reading()
         if self._write_backlog:
             self._write_waiting()
-        if self._state is State.OPEN and not self._app_reading_paused:
-            self._do_read()
-        else:
-            self._process_outgoing()
+        self.advance()
+        self._process_outgoing()
 
     def _handshake_failed(self, exc: BaseException) -> None:
         if isinstance(exc, ssl.CertificateError):
@@ -252,7 +264,9 @@ class TLSProtocol(TLSChannel):
         if self._eof or (ended and self._notified):
             assert self._timer is not None
             self._timer.cancel()
-            self._transport.close()
+            self._call_eof_received()  # which asyncio tells after close() too
+            if self._transport is not None:
+                self._transport.close()
         elif self._dropped > MOST_DROPPED:
             self._stop_dropping()
         elif self._dropped and self._dropping is None:

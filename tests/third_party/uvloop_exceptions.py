@@ -26,7 +26,6 @@ _CALLBACK_CONTEXT = (
     "uvloop calls pause_writing, resume_writing and connection_lost in the context the transport was made in; asyncio "
     "in that of the code that writes or closes"
 )
-_SSLPROTO = "asyncio.sslproto is the TLS implementation here, and uvloop's own differs from it: "
 
 EXCEPTIONS = (
     # private names of uvloop's
@@ -81,25 +80,9 @@ EXCEPTIONS = (
         "test_udp.Test_UV_UDP.test_udp_sendto_dns", "uvloop refuses host names in sendto(), asyncio resolves them"
     ),
     Expected(
-        "test_tcp.Test_UV_TCPSSL.test_bpo_39951_discard_trailing_data",
-        _SSLPROTO + "data after close_notify is an error in it",
-    ),
-    Expected(
-        "test_tcp.Test_UV_TCPSSL.test_shutdown_while_pause_reading",
-        _SSLPROTO + "data after close_notify is an error in it",
-    ),
-    Expected(
-        "test_tcp.Test_UV_TCPSSL.test_first_data_after_wakeup",
-        _SSLPROTO + "data sent with the end of the handshake can arrive before start_tls() returns",
-    ),
-    Expected(
         "test_tcp.Test_UV_TCPSSL.test_shutdown_timeout_handler_not_set",
-        _SSLPROTO + "eof_received is not called while reading is paused",
+        "uvloop calls eof_received() while reading is paused, before the data that came earlier",
         status=Status.HANG,
-    ),
-    Expected(
-        "test_tcp.Test_UV_TCPSSL.test_start_tls_client_buf_proto_1",
-        _SSLPROTO + "a protocol with get_buffer() has to be a BufferedProtocol",
     ),
     # older versions of asyncio
     Expected(
@@ -120,23 +103,7 @@ EXCEPTIONS = (
     Expected(
         "test_context.Test_UV_Context.test_start_tls",
         _CALLBACK_CONTEXT + " before 3.15",
-        since=(3, 11),
         before=(3, 15),
-    ),
-    *(
-        Expected(test, "asyncio.sslproto before 3.11 is another, simpler implementation", before=(3, 11))
-        for test in (
-            "test_context.Test_UV_Context.test_connect_accepted_socket",
-            "test_context.Test_UV_Context.test_start_tls",
-            "test_tcp.Test_UV_TCPSSL.test_create_connection_memory_leak",
-            "test_tcp.Test_UV_TCPSSL.test_create_server_ssl_over_ssl",
-            "test_tcp.Test_UV_TCPSSL.test_renegotiation",
-            "test_tcp.Test_UV_TCPSSL.test_shutdown_cleanly",
-            "test_tcp.Test_UV_TCPSSL.test_shutdown_timeout",
-            "test_tcp.Test_UV_TCPSSL.test_start_tls_client_reg_proto_1",
-            "test_tcp.Test_UV_TCPSSL.test_start_tls_server_1",
-            "test_tcp.Test_UV_TCPSSL.test_write_to_closed_transport",
-        )
     ),
     # the test itself
     Expected(
