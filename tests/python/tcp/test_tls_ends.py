@@ -113,7 +113,7 @@ def test_an_end_without_close_notify(run: Run, server_context: ssl.SSLContext, c
         for serves in True, False:
             async with facing_peer(server_context, client_context, serves=serves) as (peer, own):
                 peer.send(peer.sealed(b"to the end") + peer.sealed(b"of this record is missing")[:-1])
-                await until(lambda: own.data == b"to the end")  # noqa: B023
+                await until(lambda: own.data == b"to the end")
                 peer.transport.write_eof()
                 assert await own.lost is None
                 assert own.data == b"to the end" and delivered(own) == IN_ORDER
