@@ -1,0 +1,139 @@
+"""How long TLS connections live that nobody uses, and the memory that they take meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ssl
+import sys
+import weakref
+from typing import Any
+
+import pytest
+from harness.loops import until
+from harness.observed import Contexts, Run
+from harness.recording import Recorder
+from harness.tlspeer import facing_peer
+
+if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
+    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+
+
+async def collected(reference: weakref.ref[Any]) -> None:
+    """Waits until the object is gone."""
+    for _ in range(500):
+        gc.collect()
+        if reference() is None:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{reference()!r} lives on")
+
+
+async def _use(address: Any, context: ssl.SSLContext) -> weakref.ref[Any]:
+    reader, writer = await asyncio.open_connection(*address, ssl=context, server_hostname="localhost")
+    writer.write(b"x\n")
+    assert await reader.readline() == b"x\n"
+    return weakref.ref(writer.transport)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_streams_that_the_program_drops(
+    run: Run, contexts: Contexts, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    """They are collected, and the server learns of the end."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                writer.write(line)
+        ended.set()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context)
+        await collected(await _use(server.sockets[0].getsockname(), client_context))
+        await asyncio.wait_for(ended.wait(), 5)
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.02)
+
+    run(main())
+    contexts.clear()
+
+
+async def _pause_and_drop(own: Recorder) -> weakref.ref[Any]:
+    own.transport.pause_reading()
+    transport, own.transport = own.transport, None  # type: ignore[assignment]
+    return weakref.ref(transport)
+
+
+@pytest.mark.sfloop_only("asyncio pauses nothing below, where the selector keeps it")
+def test_a_paused_transport_that_the_program_drops(
+    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    """As over TCP: it is collected with a ResourceWarning, and its socket is closed."""
+
+    async def main() -> None:
+        async with facing_peer(server_context, client_context) as (peer, own):
+            await asyncio.sleep(0.02)
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                await collected(await _pause_and_drop(own))
+            await until(lambda: "eof_received" in peer.calls or peer.lost.done())
+            own.made = own.lost  # there is nothing left that could be aborted
+
+    run(main())
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+@pytest.mark.sfloop_only("asyncio has a receive buffer of 256 KiB")
+def test_memory_of_idle_connections(
+    run: Run, loop_kind: str, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    if loop_kind != "sfloop":
+        return  # the memory of a connection below TLS is the stack's
+    count = 200
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        made: list[Recorder] = []
+
+        def factory() -> Recorder:
+            made.append(Recorder())
+            return made[-1]
+
+        server = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context)
+        address = server.sockets[0].getsockname()
+
+        async def connect() -> None:
+            _, near = await loop.create_connection(factory, *address, ssl=client_context, server_hostname="localhost")
+            near.transport.write(bytes(20_000))
+
+        for _ in range(20):
+            await connect()
+        await until(lambda: sum(len(each.data) for each in made) == 20 * 20_000)
+        gc.collect()
+        before, had = _resident(), len(made)
+        for _ in range(count):
+            await connect()
+        await until(lambda: sum(len(each.data) for each in made) == (20 + count) * 20_000)
+        for each in made:
+            each.data.clear()
+        gc.collect()
+        taken = (_resident() - before) / (len(made) - had)
+        assert taken < 48 * 1024, taken
+        for each in made:
+            each.transport.abort()
+        await until(lambda: all(each.lost.done() for each in made))
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.02)
+
+    run(main())
