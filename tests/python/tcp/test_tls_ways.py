@@ -323,7 +323,7 @@ def test_sessions_are_resumed(
         for resumed in False, True:
             async with connected(by_create, (server, client), tmp_path) as (_, near):
                 near.transport.write(b"x")  # the tickets of TLS 1.3 have come when this has
-                await until(lambda: near.data == b"x")  # noqa: B023
+                await until(lambda: near.data == b"x")
                 tls = near.transport.get_extra_info("ssl_object")
                 assert tls.session_reused is resumed
                 client.kept = tls.session
