@@ -152,7 +152,7 @@ class SSLTransport(sslproto._SSLProtocolTransport):
 def make(loop: Loop, *args: Any, **options: Any) -> Any:
     """A TLS protocol with its transport, which is its ``_app_transport``. The arguments are those of
     ``asyncio.sslproto.SSLProtocol``."""
-    if loop.options.tls == "asyncio":
+    if loop.options.tls == "asyncio" or tls_session.refused("memory-bio") is not None:
         by_asyncio: Any = sslproto.SSLProtocol(loop, *args, **options)
         tlsasyncio.adopt(by_asyncio)
         return by_asyncio

@@ -5,8 +5,6 @@ Two classes do the same. `Session` calls the interpreter's own OpenSSL. `PythonS
 interpreters whose OpenSSL cannot be called: it is linked statically, or the objects are laid out otherwise.
 """
 
-from asyncio import sslproto
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -72,15 +70,13 @@ def engines():
 cdef str _look_at_python():
     """Why no session can be had at all."""
     global _ssl, SSLObject, AGAIN
-    if not hasattr(sslproto, "SSLProtocolState"):
-        return "asyncio.sslproto of Python 3.10 is made otherwise"
     try:
         import _ssl as module
         import ssl
     except ImportError:
         return "this Python has no ssl module"
     _ssl, SSLObject = module, ssl.SSLObject
-    AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)  # those that asyncio.sslproto takes for "again"
+    AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)  # as tlschannel.py
     return None
 
 
