@@ -1,4 +1,4 @@
-"""``python tools/check_links.py [ROOT]``: every relative link of the documentation leads to a file, and to a heading.
+"""``python tools/check_links.py [ROOT]``: relative links of the documentation lead to a file and a heading.
 
 Exit status 1, and one line for each link that leads nowhere. Links to the web are not looked at.
 """

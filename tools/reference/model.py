@@ -1,0 +1,31 @@
+"""The pieces of the reference: counters, and the sections that they are shown in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One counter: its ``name``, what it ``counts``, what a rising one ``tells``, and what to ``do`` then."""
+
+    name: str
+    counts: str
+    tells: str
+    do: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Counters that are found at one place. ``where`` is the expression that reaches them."""
+
+    title: str
+    where: str
+    about: str
+    counters: tuple[Counter, ...]
+    after: str = field(default="")
+
+    @property
+    def names(self) -> list[str]:
+        """The names, in the order of the page."""
+        return [counter.name for counter in self.counters]
