@@ -1,4 +1,4 @@
-"""docs/counters.md is made of the texts in tools/reference, and names the counters that loops have, no more and no fewer."""
+"""docs/counters.md is made of the texts in tools/reference, and names exactly the counters that loops have."""
 
 from __future__ import annotations
 
