@@ -37,8 +37,7 @@ def _modes(name: str, features: frozenset[str] | None) -> Finding:
     if features is None:
         return Finding("xdp", name, "unseen", "this kernel does not tell what the driver can do (it is older than 6.3)")
     if "basic" not in features:
-        text = "its driver has no native mode: generic mode is all that af_xdp can have"
-        return Finding("xdp", name, "warn", text, _GENERIC)
+        return Finding("xdp", name, "warn", "its driver has no native mode: af_xdp has generic mode only", _GENERIC)
     if "zero-copy" not in features:
         return Finding("xdp", name, "warn", "native mode; its driver copies each frame (no zero copy)", _COPY)
     return Finding("xdp", name, "pass", f"native mode with zero copy ({', '.join(sorted(features))})")

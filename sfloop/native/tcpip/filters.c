@@ -12,7 +12,6 @@
 #define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
 #define CONFIRM_DELAY SF_MS           /* a SYN that the driver's program has passed is known to the kernel by then */
 #define STATIONS_LIFE (100 * SF_MS)
-#define ASK_INTERVAL SF_MS            /* about a single connection: a flood of segments must not become one of questions */
 #define CONNECTIONS_INTERVAL (4 * SF_SEC) /* this look takes ten times as long as the others */
 
 void sf_filters_init(struct sf_filters *filters)
@@ -295,17 +294,22 @@ static void settle(struct sf_tcpip *t, struct sf_filter *f)
     plan(t, f);
 }
 
+/* The kernel's connections cannot stay with the kernel by themselves, so it has all frames of the port until they are over. */
+static void leave_to_connections(struct sf_tcpip *t, struct sf_filter *f)
+{
+    leave(t, f);
+    f->why = SF_WHY_CONNECTIONS;
+    f->look_at = t->now + CONNECTIONS_INTERVAL;
+    look_by(&t->filters, f->look_at);
+}
+
 /* The look at the kernel's connections is repeated: a SYN may have come between the first one and the driver's filter. */
 static void confirm(struct sf_tcpip *t, struct sf_filter *f)
 {
     f->fresh = false;
     sf_kernel_conns_expect(t);
-    if (!pass_connections(t, f)) {
-        leave(t, f);
-        f->why = SF_WHY_CONNECTIONS;
-        f->look_at = t->now + CONNECTIONS_INTERVAL;
-        look_by(&t->filters, f->look_at);
-    }
+    if (!pass_connections(t, f))
+        leave_to_connections(t, f);
     plan(t, f);
 }
 
@@ -492,32 +496,13 @@ void sf_filters_look(struct sf_tcpip *t)
     sf_kernel_conns_look(t);
 }
 
-/* A connection whose SYN came by another interface is the kernel's, and so is one that was made while the interface's address was new.
- * If its segments come by the interface, the kernel gets all frames of the address and port until such connections are over. */
-bool sf_filters_kernel_has(struct sf_tcpip *t, const struct sf_flow_key *key)
+void sf_filters_leave_port(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
-    struct sf_other connection = {.local_addr = key->local_addr,
-                                  .remote_addr = key->remote_addr,
-                                  .local_port = key->local_port,
-                                  .remote_port = key->remote_port};
-    struct sf_filter *f;
+    struct sf_filter *f = sf_filter_find(t, IPPROTO_TCP, &local);
 
-    if (t->filters.others_fd < 0 || !t->interface.index)
-        return false;
-    if (t->now - t->filters.asked_at < ASK_INTERVAL)
-        return true;
-    t->filters.asked_at = t->now;
-    if (sf_others_has(t->filters.others_fd, &connection) != 1)
-        return false;
-    f = sf_filter_find(t, IPPROTO_TCP, &local);
-    if (f && f->added) {
-        leave(t, f);
-        f->why = SF_WHY_CONNECTIONS;
-        f->look_at = t->now + CONNECTIONS_INTERVAL;
-        look_by(&t->filters, f->look_at);
-    }
-    return true;
+    if (f && f->added)
+        leave_to_connections(t, f);
 }
 
 void sf_filters_free(struct sf_tcpip *t)

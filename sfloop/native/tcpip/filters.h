@@ -74,7 +74,6 @@ struct sf_filters {
     sf_ns opened; /* the latest binding */
     uint32_t n_watched;
     uint32_t seen[2]; /* port_changes() of UDP and TCP, when they were looked at */
-    sf_ns asked_at;   /* whether the kernel has a connection */
     sf_ns look_at;    /* SF_NEVER: nothing can change by itself */
     struct sf_other *others; /* the last answer of the kernel's, and to what */
     uint32_t n_others, others_capacity;
@@ -95,9 +94,8 @@ bool sf_filter_is_left(const struct sf_tcpip *, const struct sf_filter *);
 /* The interface's addresses have changed. */
 void sf_filters_addresses_changed(struct sf_tcpip *);
 
-/* A segment of a connection that is not ours has come for a listener. True: the segment is not to be answered, because the kernel has
- * the connection, or was asked about another one a moment ago. */
-bool sf_filters_kernel_has(struct sf_tcpip *, const struct sf_flow_key *connection);
+/* The kernel gets all frames of the connection's local address and port until its connections there are over. */
+void sf_filters_leave_port(struct sf_tcpip *, const struct sf_flow_key *connection);
 
 /* filters.c, for bindings.c: one more or one less binding asks for the key. -ENOMEM. */
 int sf_filter_retain(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);

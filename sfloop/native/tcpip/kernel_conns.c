@@ -2,10 +2,12 @@
 #include "tcpip.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #define AT_ONCE 16             /* looked at, about 5 us each */
 #define LOOK_INTERVAL (100 * SF_MS)
+#define ASK_INTERVAL SF_MS     /* about one connection: a flood of segments must not become one of questions */
 #define LIFE (2 * SF_SEC)      /* of the doubt whose a segment is */
 #define STALL (100 * SF_MS)    /* frames may have waited while the loop did not poll */
 #define MOST_SEGMENTS 4096     /* handed to the kernel in that time, at about 20 us each */
@@ -103,6 +105,7 @@ bool sf_kernel_conns_pass(struct sf_tcpip *t, const struct sf_other *o)
     return pass(t, &key);
 }
 
+/* The state, or 0, or a negative errno. */
 static int kernel_has(const struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_other o = {
@@ -177,6 +180,38 @@ static void hand(struct sf_tcpip *t, const struct sf_flow_key *key, const struct
 
     sf_tcp_template_init(&template, &from); /* cannot fail: there are no tags */
     sf_tcp_detour_emit(t, &template, s, &payload, s->payload_len ? 1 : 0, s->payload_len);
+}
+
+enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key *key, bool living)
+{
+    struct sf_kernel_conns *conns = &t->filters.kernel;
+    int state;
+
+    if (sf_tcpip_is_wire(t) || t->filters.others_fd < 0)
+        return SF_WHOSE_OURS;
+    if (t->now - conns->asked_at < ASK_INTERVAL)
+        return SF_WHOSE_UNKNOWN;
+    conns->asked_at = t->now;
+    state = kernel_has(t, key);
+    return state > 0 && !(living && state == TCP_TIME_WAIT) ? SF_WHOSE_KERNELS : SF_WHOSE_OURS;
+}
+
+void sf_kernel_conns_give(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
+{
+    sf_count(t, SF_COUNT_TCP_RX_KERNELS);
+    if (!pass(t, key))
+        sf_filters_leave_port(t, key);
+    if (t->tcp.detour_fd >= 0) /* else the peer sends it again */
+        hand(t, key, s);
+}
+
+bool sf_kernel_conns_claim(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
+{
+    enum sf_whose whose = sf_kernel_conns_find(t, key, false);
+
+    if (whose == SF_WHOSE_KERNELS)
+        sf_kernel_conns_give(t, key, s);
+    return whose != SF_WHOSE_OURS;
 }
 
 bool sf_kernel_conns_take_syn(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)

@@ -20,6 +20,12 @@ struct sf_tcp_segment;
 
 enum { SF_KERNEL_CONNS = 1024 }; /* more of them keep the port with the kernel */
 
+enum sf_whose {
+    SF_WHOSE_OURS, /* not the kernel's */
+    SF_WHOSE_KERNELS,
+    SF_WHOSE_UNKNOWN, /* the kernel was asked about another one a moment ago */
+};
+
 struct sf_kernel_conn {
     struct sf_kernel_conn *next;
     struct sf_flow_key key;
@@ -32,6 +38,7 @@ struct sf_kernel_conns {
     sf_ns until;   /* segments for nobody are handed to the kernel; 0: they are not */
     sf_ns looked; /* when the time was looked at; 0: the loop has slept since, and a frame would have woken it */
     uint32_t left; /* so many segments */
+    sf_ns asked_at; /* whether the kernel has a connection */
 };
 
 void sf_kernel_conns_init(struct sf_kernel_conns *);
@@ -49,6 +56,15 @@ void sf_kernel_conns_look(struct sf_tcpip *);
  * meanwhile, the peer's second SYN is the kernel's, and two answers to one SYN would end in a reset. True: the kernel has it.
  */
 bool sf_kernel_conns_take_syn(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
+/*
+ * A segment that no record of ours accepts may be for a connection whose SYN the kernel has got: by another interface, or while an
+ * address was new. `living`: one in TIME_WAIT does not count.
+ */
+enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *, bool living);
+/* The connection is the kernel's, and so is its segment. There is no record of ours for the key any more. */
+void sf_kernel_conns_give(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
+/* Finds out, and gives. True: the segment is not to be answered. */
+bool sf_kernel_conns_claim(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* A segment at a listener, for no connection of ours. True: it may be for one of the kernel's, and has been handed to it. */
 bool sf_kernel_conns_take(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 

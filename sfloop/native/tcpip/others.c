@@ -179,12 +179,13 @@ static int read_answer(int fd, uint8_t protocol, uint16_t port, uint32_t sequenc
     return 1;
 }
 
-/* A message that is not part of a list. 1: it is the connection. The kernel finds a listener where there is no connection. */
+/* A message that is not part of a list. The kernel finds a listener where there is no connection. */
 static int read_exact(int fd, uint32_t sequence)
 {
     _Alignas(struct nlmsghdr) char answer[1024];
     const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)answer;
     ssize_t got;
+    int state;
 
     do
         got = recv(fd, answer, sizeof(answer), 0);
@@ -200,7 +201,8 @@ static int read_exact(int fd, uint32_t sequence)
     }
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
         return -EPROTO;
-    return ((const struct inet_diag_msg *)NLMSG_DATA(message))->idiag_state != TCP_LISTEN;
+    state = ((const struct inet_diag_msg *)NLMSG_DATA(message))->idiag_state;
+    return state == TCP_LISTEN ? 0 : state;
 }
 
 int sf_others_has(int fd, const struct sf_other *connection)

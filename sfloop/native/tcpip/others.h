@@ -32,8 +32,8 @@ typedef bool (*sf_others_visit)(void *context, const struct sf_other *);
 int sf_others_open(void);
 /* Visits the sockets at the port (0: at every port). 0, or a negative errno: the kernel does not say. Takes some 20 to 200 us. */
 int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_visit visit, void *context);
-/* Whether the kernel has this TCP connection, half open or in TIME_WAIT too; `ifindex`, ends and nothing else are looked at. 1, 0, or a
- * negative errno. Takes some 5 us. */
+/* The kernel's state of this TCP connection; 0: the kernel does not have it; or a negative errno. `ifindex`, ends and nothing else are
+ * looked at. Takes some 5 us. */
 int sf_others_has(int fd, const struct sf_other *);
 /* The number by which sf_other.inode names the socket behind a descriptor; 0: none. */
 uint32_t sf_others_inode(int fd);

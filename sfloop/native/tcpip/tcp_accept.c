@@ -127,7 +127,7 @@ static void ack_input(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
         if (sf_kernel_conns_take(t, key, s))
             return;
         sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
-        if (!sf_filters_kernel_has(t, key))
+        if (!sf_kernel_conns_claim(t, key, s))
             sf_tcp_reset_for(t, key, s);
         return;
     }
@@ -142,7 +142,7 @@ void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *
 
     if (s->flags & SF_TCP_RST) {
         if (!sf_kernel_conns_take(t, key, s))
-            sf_filters_kernel_has(t, key);
+            sf_kernel_conns_claim(t, key, s);
         return;
     }
     if (s->flags & SF_TCP_ACK) {

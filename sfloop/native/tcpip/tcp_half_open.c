@@ -148,8 +148,24 @@ void sf_tcp_half_open(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
 
 /* ---- the answer ---- */
 
-/* Says what we await. */
-static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h)
+/*
+ * The peer's SYN may have reached the kernel as well, or a later SYN from the same port: by another interface, or while the driver left
+ * the port to the kernel. If the peer has taken the kernel's answer, our record must not stand in the connection's way.
+ */
+static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
+{
+    struct sf_flow_key key = h->ep.flow.key;
+    enum sf_whose whose = sf_kernel_conns_find(t, &key, true);
+
+    if (whose == SF_WHOSE_KERNELS) {
+        sf_tcp_half_free(t, h);
+        sf_kernel_conns_give(t, &key, s);
+    }
+    return whose;
+}
+
+/* Says what we await, unless the connection turns out to be the kernel's. */
+static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_bare bare = {
         .key = h->ep.flow.key,
@@ -159,7 +175,7 @@ static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h)
                     .window = sf_tcp_first_window(&h->listener->options)},
     };
 
-    if (!sf_tcp_may_challenge(t, &h->challenged))
+    if (!sf_tcp_may_challenge(t, &h->challenged) || look_for_kernels(t, h, s) == SF_WHOSE_KERNELS)
         return;
     if (h->agreed.timestamps) {
         bare.segment.has = SF_TCP_HAS_TIMESTAMPS;
@@ -182,13 +198,15 @@ static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp
     if (h->agreed.timestamps && !(s->flags & SF_TCP_RST) && s->has & SF_TCP_HAS_TIMESTAMPS &&
         (int32_t)(s->ts_val - h->agreed.ts_recent) < 0) {
         sf_count(t, SF_COUNT_TCP_RX_PAWS);
-        challenge(t, h);
+        challenge(t, h, s);
         return false;
     }
     if (s->seq - next > sf_tcp_first_window(&h->listener->options)) {
         sf_count(t, SF_COUNT_TCP_RX_OUTSIDE_WINDOW);
-        if (!(s->flags & SF_TCP_RST))
-            challenge(t, h);
+        if (s->flags & SF_TCP_RST)
+            look_for_kernels(t, h, s);
+        else
+            challenge(t, h, s);
         return false;
     }
     if (s->flags & SF_TCP_RST) {
@@ -196,12 +214,12 @@ static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp
             sf_count(t, SF_COUNT_TCP_RESETS_RECEIVED);
             sf_tcp_half_free(t, h);
         } else {
-            challenge(t, h);
+            challenge(t, h, s);
         }
         return false;
     }
     if (s->flags & SF_TCP_SYN) {
-        challenge(t, h);
+        challenge(t, h, s);
         return false;
     }
     if (!(s->flags & SF_TCP_ACK))
@@ -209,7 +227,8 @@ static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp
     if (s->ack == h->agreed.iss + 1)
         return true;
     sf_count(t, SF_COUNT_TCP_RX_BAD_ACK);
-    sf_tcp_reset_for(t, &h->ep.flow.key, s);
+    if (look_for_kernels(t, h, s) == SF_WHOSE_OURS)
+        sf_tcp_reset_for(t, &h->ep.flow.key, s);
     return false;
 }
 

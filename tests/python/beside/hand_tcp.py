@@ -88,3 +88,17 @@ class HandPeer:
                 self.ack += len(segment.payload)
                 self.send(ACK)
         return got
+
+
+def exchange(peer: HandPeer, data: bytes) -> None:
+    """The peer sends it again, as any TCP does, until its echo comes."""
+    for _ in range(8):
+        peer.send(ACK, data)
+        while segment := peer.receive(0.4):
+            assert not segment.flags & RST, "reset"
+            if segment.payload == data and segment.seq == peer.ack:
+                peer.seq += len(data)
+                peer.ack += len(data)
+                peer.send(ACK)
+                return
+    raise AssertionError("no echo")

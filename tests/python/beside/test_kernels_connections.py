@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
 from beside import Program, opened
-from hand_tcp import ACK, FIRST, RST, SYN, HandPeer
+from hand_tcp import ACK, FIRST, RST, SYN, HandPeer, exchange
 from harness.link import INTERFACE, NEAR, Link, Side
 from harness.tunnels import TUNNEL, put_tunnel
 
@@ -58,20 +58,6 @@ async def leave_to_kernel(program: Program) -> None:
     await becomes(lambda: is_ours(program))
     bind_there(program.link.near)
     await becomes(lambda: not is_ours(program))
-
-
-def exchange(peer: HandPeer, data: bytes) -> None:
-    """The peer sends it again, as any TCP does, until its echo comes."""
-    for _ in range(8):
-        peer.send(ACK, data)
-        while segment := peer.receive(0.4):
-            assert not segment.flags & RST, "reset"
-            if segment.payload == data and segment.seq == peer.ack:
-                peer.seq += len(data)
-                peer.ack += len(data)
-                peer.send(ACK)
-                return
-    raise AssertionError("no echo")
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class TwoWays:
     """`near` has the driver, on the first link."""
 
     def __init__(self, link: Link) -> None:
-        self.near, self.far = link.near, link.far
+        self.link, self.near, self.far = link, link.near, link.far
         self.near.ip("link", "add", SECOND, "type", "veth", "peer", "name", SECOND, "netns", self.far.namespace)
         for side, address in ((self.near, "198.18.8.1"), (self.far, "198.18.8.2")):
             side.ip("address", "add", f"{address}/24", "dev", SECOND)

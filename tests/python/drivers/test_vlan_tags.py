@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import Opener
 from harness.frames import udp_frame
-from harness.link import FAR, INTERFACE, NEAR, Link, Side, drain
+from harness.link import FAR, INTERFACE, NEAR, Link, drain
 from harness.tags import SO_MARK, tagged_aside
 from harness.tunnels import TUNNEL, put_tunnel
 from tool import OpenError, Tool
@@ -36,12 +36,6 @@ def put(link: Link, kind: str) -> str:
     return "above0"
 
 
-def station(side: Side, name: str) -> bytes:
-    with side.socket(socket.SOCK_RAW, 0, socket.AF_PACKET) as made:
-        made.bind((name, 0))
-        return bytes(made.getsockname()[4])
-
-
 def frame(macs: tuple[bytes, bytes], vlan: int | None) -> bytes:
     data = udp_frame(macs, (FAR, 777), (NEAR, PORT), b"payload")
     return data if vlan is None else data[:12] + struct.pack("!HH", 0x8100, vlan) + data[12:]
@@ -65,7 +59,7 @@ def test_generic_mode_is_not_chosen_where_tags_are_unseen(link: Link, open_drive
     assert caught.value.errno == errno.EOPNOTSUPP
     assert "VLAN tags" in caught.value.message and "packet driver" in caught.value.message
     tool = open_driver("packet", "--count", "--flow", f"udp:{NEAR}:{PORT}", interface=name)
-    macs = (station(link.near, name), link.far.mac())
+    macs = (link.near.mac(name), link.far.mac())
     with link.far.raw() as raw, link.near.udp(PORT) as kernel:
         kernel.settimeout(0.2)
         raw.send(frame(macs, 10))
@@ -82,7 +76,7 @@ def test_a_mode_that_was_named_says_what_it_does_not_see(link: Link, open_driver
     tool = open_driver("af_xdp", "--mode", "skb", "--count", "--flow", f"udp:{NEAR}:{PORT}", interface=name)
     assert UNSEEN in tool.mode
     with link.far.raw() as raw:
-        raw.send(frame((station(link.near, name), link.far.mac()), 10))
+        raw.send(frame((link.near.mac(name), link.far.mac()), 10))
         assert taken(tool, 1) == 1  # the kernel has taken the tag out, so nothing else is possible in this mode
 
 
@@ -99,7 +93,7 @@ def test_a_veth_pair_in_generic_mode(link: Link, open_driver: Opener) -> None:
 def test_a_tunnels_frames_have_their_tags_inside(link: Link, open_driver: Opener, aside: bool) -> None:
     tool = open_driver("af_xdp", "--count", "--flow", f"udp:{NEAR}:{PORT}", interface=put_tunnel(link))
     assert tool.mode.startswith("skb") and UNSEEN not in tool.mode
-    macs = (station(link.near, TUNNEL), station(link.far, TUNNEL))
+    macs = (link.near.mac(TUNNEL), link.far.mac(TUNNEL))
     kernel = link.near.socket(socket.SOCK_RAW, socket.htons(0x0003), socket.AF_PACKET)
     sender = link.far.socket(socket.SOCK_RAW, 0, socket.AF_PACKET)
     with kernel, sender, tagged_aside(link.far, 10, 10, TUNNEL):

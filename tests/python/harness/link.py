@@ -89,8 +89,9 @@ class Side:
         made.bind((INTERFACE, 3))
         return made
 
-    def mac(self) -> bytes:
-        with self.raw() as made:
+    def mac(self, interface: str = INTERFACE) -> bytes:
+        with self.socket(socket.SOCK_RAW, 0, socket.AF_PACKET) as made:
+            made.bind((interface, 0))
             return bytes(made.getsockname()[4])
 
     def set_offload(self, command: int, on: bool) -> None:

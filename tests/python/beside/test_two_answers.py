@@ -1,0 +1,165 @@
+"""One end of a connection for which the stack and the kernel both have a record, because its SYNs came by two links."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import pytest
+from beside import DRIVERS, Program, opened
+from hand_tcp import ACK, FIN, FIRST, RST, SYN, HandPeer, exchange
+from two_ways import SECOND, TwoWays, two_ways
+
+PORT, PEER_PORT = 7841, 45100
+LATER = 500_000  # the first sequence number of a later connection
+
+
+@pytest.fixture
+def ways() -> Iterator[TwoWays]:
+    with two_ways() as made:
+        yield made
+
+
+@pytest.fixture(params=DRIVERS)
+def program(ways: TwoWays, request: pytest.FixtureRequest) -> Iterator[Program]:
+    with opened(ways.link, request.param) as made:
+        yield made
+
+
+class TwoWayPeer(HandPeer):
+    """A peer whose frames come by the first link, or by the second one."""
+
+    def __init__(self, ways: TwoWays) -> None:
+        super().__init__(ways.link, PEER_PORT)
+        self.to = (ways.near.address, PORT)
+        self.first = (self.raw, self.macs)
+        second = ways.far.socket(socket.SOCK_RAW, 0, socket.AF_PACKET)
+        second.bind((SECOND, 0))
+        self.second = (second, ways.near.mac(SECOND) + ways.far.mac(SECOND))
+
+    def by_second(self, flags: int) -> None:
+        """A frame that the kernel gets."""
+        self.raw, self.macs = self.second
+        self.send(flags)
+        self.raw, self.macs = self.first
+
+    def begin(self, seq: int, second: bool) -> None:
+        """A SYN and its answer."""
+        self.seq, self.ack = seq, 0
+        if second:
+            self.by_second(SYN)
+        else:
+            self.send(SYN)
+        while answer := self.receive():
+            if answer.flags == SYN | ACK and answer.ack == seq + 1:
+                break
+        assert answer
+        self.seq, self.ack = seq + 1, answer.seq + 1
+
+
+@contextmanager
+def peer_of(ways: TwoWays) -> Iterator[TwoWayPeer]:
+    peer = TwoWayPeer(ways)
+    try:
+        yield peer
+        peer.send(RST | ACK)
+    finally:
+        for raw, _ in (peer.first, peer.second):
+            raw.close()
+
+
+@asynccontextmanager
+async def serving(stacks: list[str]) -> AsyncIterator[None]:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stacks.append(writer.get_extra_info("stack"))
+        with suppress(ConnectionResetError):
+            while data := await reader.read(100):
+                if data == b"end":
+                    break
+                writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(echo, "0.0.0.0", PORT)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def talk(peer: HandPeer) -> None:
+    for data in (b"one", b"two"):
+        await asyncio.to_thread(exchange, peer, data)
+
+
+@pytest.mark.parametrize("seq", [FIRST, LATER], ids=["the same SYN again", "a later SYN"])
+def test_a_half_open_record_stands_in_nobodys_way(ways: TwoWays, program: Program, seq: int) -> None:
+    """The stack has answered the first SYN; the peer takes the kernel's answer to the second one."""
+    stacks: list[str] = []
+
+    async def main() -> None:
+        async with serving(stacks):
+            with peer_of(ways) as peer:
+                await asyncio.to_thread(peer.begin, FIRST, False)
+                await asyncio.to_thread(peer.begin, seq, True)
+                peer.send(ACK)
+                await talk(peer)
+
+    program.run(main())
+    assert stacks == ["kernel"]
+    assert program.counters()["tcp_resets_sent"] == 0
+
+
+def test_a_record_in_time_wait_stands_in_nobodys_way(ways: TwoWays, program: Program) -> None:
+    """The server has closed a connection first; the peer's next one begins by the other link."""
+    stacks: list[str] = []
+
+    async def main() -> None:
+        async with serving(stacks):
+            with peer_of(ways) as peer:
+                await asyncio.to_thread(peer.begin, FIRST, False)
+                peer.send(ACK)
+                peer.send(ACK, b"end")
+                peer.seq += len(b"end")
+                while (segment := await asyncio.to_thread(peer.receive)) and not segment.flags & FIN:
+                    pass
+                assert segment
+                peer.ack = segment.seq + 1
+                peer.send(FIN | ACK)
+                await asyncio.sleep(0.1)
+                assert stacks == ["tcpip"]
+                await asyncio.to_thread(peer.begin, LATER, True)
+                peer.send(ACK)
+                await talk(peer)
+
+    program.run(main())
+    assert stacks == ["tcpip", "kernel"]
+    assert program.counters()["tcp_resets_sent"] == 0
+
+
+def test_other_connections_stay_with_the_stack(ways: TwoWays, program: Program) -> None:
+    """While the kernel has a connection at the server's port whose segments come by the driver's link."""
+    stacks: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(stacks):
+            for _ in range(24):  # a segment for nobody is the stack's affair then
+                await asyncio.sleep(0.1)
+            with peer_of(ways) as peer:
+                await asyncio.to_thread(peer.begin, FIRST, True)
+                peer.by_second(ACK)
+                await talk(peer)
+                assert program.flow("tcp", ways.near.address, PORT)["by"] == "driver"
+                with ways.far.socket(socket.SOCK_STREAM) as client:
+                    client.setblocking(False)
+                    await loop.sock_connect(client, (ways.near.address, PORT))
+                    await loop.sock_sendall(client, b"ours")
+                    assert await loop.sock_recv(client, 100) == b"ours"
+                await talk(peer)
+
+    program.run(main())
+    assert program.counters()["tcp_rx_no_socket"] == 1
+    assert stacks == ["kernel", "tcpip"]
+    assert program.counters()["tcp_resets_sent"] == 0
