@@ -23,11 +23,7 @@ static struct sf_overflow *begin(void)
 
     memset(&ring, 0, sizeof(ring));
     sf_overflow_none(o);
-    o->buffer = 0;
-    o->size = SIZE;
-    o->consumer = &ring.consumer;
-    o->producer = &ring.producer;
-    o->data = ring.data;
+    o->ring = (struct sf_bpf_ring){.size = SIZE, .consumer = &ring.consumer, .producer = &ring.producer, .data = ring.data};
     o->shared = ring.counts;
     CHECK(sf_overflow_begin(o, QUEUE) == &o->queues[QUEUE]);
     CHECK(sf_overflow_begin(o, SF_OVERFLOW_QUEUES) == NULL);

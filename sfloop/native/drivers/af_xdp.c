@@ -355,7 +355,7 @@ static int af_xdp_kept_resets(struct sf_driver *driver, struct sf_kept_reset *re
 
 static int af_xdp_kept_resets_fd(struct sf_driver *driver)
 {
-    return sf_af_xdp_of(driver)->place.guard.ring;
+    return sf_af_xdp_of(driver)->place.guard.ring.fd;
 }
 
 static const struct sf_driver_control control = {
@@ -401,7 +401,7 @@ static int make_descriptors(struct af_xdp *x)
     for (uint32_t i = 0; i < x->queues && !error; i++)
         error = watch(x, x->xsk[i].fd);
     if (!error && sf_overflow_is_open(&x->place.overflow))
-        error = watch(x, x->place.overflow.buffer);
+        error = watch(x, x->place.overflow.ring.fd);
     return error;
 }
 

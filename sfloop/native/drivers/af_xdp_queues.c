@@ -288,7 +288,7 @@ void sf_af_xdp_describe(const struct sf_af_xdp_place *place, struct sf_driver_ca
                 place->sizes.frame_size,
                 place->merged ? ", merged segments" : "");
     if (sf_overflow_is_open(&place->overflow))
-        sf_mode_add(caps, ", overflow of %zu MiB", place->overflow.size >> 20);
+        sf_mode_add(caps, ", overflow of %zu MiB", place->overflow.ring.size >> 20);
     if (place->copied)
         sf_mode_add(caps, ", %u queue%s copied", place->copied, plural(place->copied));
     if (place->tags_unseen)

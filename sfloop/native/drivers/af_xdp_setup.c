@@ -374,7 +374,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
     memset(place, 0, sizeof(*place));
     place->program = SF_FLOW_PROGRAM_NONE;
     sf_overflow_none(&place->overflow);
-    place->guard = SF_RESET_GUARD_NONE;
+    sf_reset_guard_none(&place->guard);
     place->deadline = sf_now() + BUSY_PATIENCE;
     place->namespace = sf_af_xdp_namespace();
     if ((error = check_interface(place, config, message)) || (error = choose_sizes(place, config, message)))

@@ -266,7 +266,7 @@ static int packet_kept_resets(struct sf_driver *driver, struct sf_kept_reset *re
 
 static int packet_kept_resets_fd(struct sf_driver *driver)
 {
-    return driver_of(driver)->guard.ring;
+    return driver_of(driver)->guard.ring.fd;
 }
 
 static const struct sf_driver_control packet_control = {
@@ -494,7 +494,7 @@ struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *config, i
     p->base.fast = packet_fast;
     p->fd = -1;
     p->program = SF_PACKET_PROGRAM_NONE;
-    p->guard = SF_RESET_GUARD_NONE;
+    sf_reset_guard_none(&p->guard);
     *error = set_up(p, config, message);
     if (!*error)
         return &p->base;

@@ -3,14 +3,13 @@
 
 #include "bpf.h"
 #include "btf.h"
+#include "driver_util.h"
 #include "flow_program.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define PROGRAM_NAME "sfloop_resets"
 #define RING_BYTES 65536 /* a power of two, and whole pages of every size there is */
@@ -223,64 +222,43 @@ static int load(int flows, int ring)
     return fd;
 }
 
-/* ---- the ring ---- */
+/* ---- making it, reading it ---- */
 
-static int map_ring(struct sf_reset_guard *g)
+void sf_reset_guard_none(struct sf_reset_guard *g)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    void *taken = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, g->ring, 0);
-    void *kept = mmap(NULL, page + 2 * RING_BYTES, PROT_READ, MAP_SHARED, g->ring, (off_t)page);
-
-    g->taken = taken == MAP_FAILED ? NULL : taken;
-    g->kept = kept == MAP_FAILED ? NULL : kept;
-    return g->taken && g->kept ? 0 : -ENOMEM;
+    sf_bpf_ring_none(&g->ring);
+    g->link = -1;
 }
 
 int sf_reset_guard_take(struct sf_reset_guard *g, struct sf_kept_reset *out, int n)
 {
-    const uint8_t *data = g->kept + sysconf(_SC_PAGESIZE);
-    uint64_t at, end;
+    const struct sf_kept_reset *record;
     int got = 0;
 
-    if (g->ring < 0)
-        return 0;
-    at = __atomic_load_n(g->taken, __ATOMIC_RELAXED);
-    end = __atomic_load_n((const uint64_t *)g->kept, __ATOMIC_ACQUIRE);
-    while (at < end && got < n) {
-        const uint8_t *record = data + (at & (RING_BYTES - 1));
-        uint32_t len = __atomic_load_n((const uint32_t *)record, __ATOMIC_ACQUIRE);
-
-        if (len & BPF_RINGBUF_BUSY_BIT)
-            break;
-        memcpy(&out[got], record + BPF_RINGBUF_HDR_SZ, sizeof(out[got]));
-        out[got].seq = ntohl(out[got].seq);
-        got++;
-        at += BPF_RINGBUF_HDR_SZ + sizeof(*out);
+    for (; got < n && (record = sf_bpf_ring_peek(&g->ring)); got++) {
+        out[got] = *record;
+        out[got].seq = ntohl(record->seq);
+        sf_bpf_ring_skip(&g->ring);
     }
-    __atomic_store_n(g->taken, at, __ATOMIC_RELEASE);
+    sf_bpf_ring_free(&g->ring);
     return got;
 }
 
-/* ---- making it ---- */
-
 int sf_reset_guard_open(struct sf_reset_guard *g, int flows)
 {
-    const struct sf_bpf_map_kind kind = {.name = PROGRAM_NAME, .type = BPF_MAP_TYPE_RINGBUF, .entries = RING_BYTES};
     int program = -1, error;
 
-    *g = SF_RESET_GUARD_NONE;
-    g->ring = sf_bpf_create_map(&kind);
-    error = g->ring < 0 ? g->ring : map_ring(g);
+    sf_reset_guard_none(g);
+    error = sf_bpf_ring_open(&g->ring, PROGRAM_NAME, RING_BYTES);
     if (!error) {
-        program = load(flows, g->ring);
+        program = load(flows, g->ring.fd);
         error = program < 0 ? program : 0;
     }
     if (!error) {
         g->link = sf_bpf_attach_netfilter(program, IPV4_FAMILY, LOCAL_OUT, PRIORITY);
         error = g->link < 0 ? g->link : 0;
     }
-    if (program >= 0)
-        close(program); /* the link keeps it */
+    sf_close_descriptor(program); /* the link keeps it */
     if (error)
         sf_reset_guard_close(g);
     return error;
@@ -288,15 +266,7 @@ int sf_reset_guard_open(struct sf_reset_guard *g, int flows)
 
 void sf_reset_guard_close(struct sf_reset_guard *g)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-    if (g->link >= 0)
-        close(g->link);
-    if (g->taken)
-        munmap(g->taken, page);
-    if (g->kept)
-        munmap((void *)(uintptr_t)g->kept, page + 2 * RING_BYTES);
-    if (g->ring >= 0)
-        close(g->ring);
-    *g = SF_RESET_GUARD_NONE;
+    sf_close_descriptor(g->link);
+    sf_bpf_ring_close(&g->ring);
+    sf_reset_guard_none(g);
 }

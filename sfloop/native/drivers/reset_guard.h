@@ -11,15 +11,15 @@
 #ifndef SF_DRIVERS_RESET_GUARD_H
 #define SF_DRIVERS_RESET_GUARD_H
 
+#include "bpf_ring.h"
 #include "sf/driver.h"
 
 struct sf_reset_guard {
-    int ring, link; /* -1: none */
-    uint64_t *taken;     /* how far we have read the ring; NULL: not mapped */
-    const uint8_t *kept; /* how far the kernel has written it, and one page further the records; NULL: not mapped */
+    struct sf_bpf_ring ring; /* of struct sf_kept_reset; `seq` is in network byte order */
+    int link;                /* -1: there is no guard */
 };
 
-#define SF_RESET_GUARD_NONE ((struct sf_reset_guard){.ring = -1, .link = -1})
+void sf_reset_guard_none(struct sf_reset_guard *);
 
 /* `flows`: the map of struct sf_flow_key. On failure there is no guard, and nothing is left. */
 int sf_reset_guard_open(struct sf_reset_guard *, int flows);

@@ -1,8 +1,10 @@
 #define _GNU_SOURCE 1
 #include "xdp_overflow.h"
 
+#include "bpf.h"
 #include "driver_util.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,95 +17,69 @@
 void sf_overflow_none(struct sf_overflow *o)
 {
     memset(o, 0, sizeof(*o));
-    o->buffer = o->counts_map = -1;
-    o->producer = &o->at;
-}
-
-static size_t page_size(void)
-{
-    return (size_t)sysconf(_SC_PAGESIZE);
+    sf_bpf_ring_none(&o->ring);
+    o->counts_map = -1;
 }
 
 static size_t counts_size(void)
 {
-    size_t page = page_size(), size = SF_OVERFLOW_QUEUES * sizeof(struct sf_overflow_counts);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = SF_OVERFLOW_QUEUES * sizeof(struct sf_overflow_counts);
 
     return (size + page - 1) / page * page;
 }
 
-static void *map(int fd, size_t size, int protection, size_t offset)
+static int open_counts(struct sf_overflow *o)
 {
-    void *memory = mmap(NULL, size, protection, MAP_SHARED, fd, (off_t)offset);
+    const struct sf_bpf_map_kind kind = {
+        NAME, BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), SF_OVERFLOW_QUEUES * sizeof(struct sf_overflow_counts), 1, BPF_F_MMAPABLE,
+    };
+    void *shared;
 
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-/* The kernel shows the buffer twice in a row, so that no record is cut in two. */
-static int map_all(struct sf_overflow *o)
-{
-    size_t page = page_size();
-    void *producer;
-
-    o->shared = map(o->counts_map, counts_size(), PROT_READ | PROT_WRITE, 0);
-    o->consumer = map(o->buffer, page, PROT_READ | PROT_WRITE, 0);
-    producer = map(o->buffer, page + 2 * o->size, PROT_READ, page);
-    if (producer) {
-        madvise(producer, page + 2 * o->size, MADV_DONTFORK); /* to copy so many page tables takes a fork() milliseconds */
-        o->producer = producer;
-        o->data = (uint8_t *)producer + page;
-    }
-    return o->shared && o->consumer && producer ? 0 : -ENOMEM;
+    o->counts_map = sf_bpf_create_map(&kind);
+    if (o->counts_map < 0)
+        return o->counts_map;
+    shared = mmap(NULL, counts_size(), PROT_READ | PROT_WRITE, MAP_SHARED, o->counts_map, 0);
+    if (shared == MAP_FAILED)
+        return -errno;
+    o->shared = shared;
+    return 0;
 }
 
 int sf_overflow_open(struct sf_overflow *o, size_t size, uint32_t limit)
 {
-    const struct sf_bpf_map_kind buffer = {.name = NAME, .type = BPF_MAP_TYPE_RINGBUF, .entries = (uint32_t)size};
-    const struct sf_bpf_map_kind counts = {
-        NAME, BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), SF_OVERFLOW_QUEUES * sizeof(struct sf_overflow_counts), 1, BPF_F_MMAPABLE,
-    };
-    int error = 0;
+    int error;
 
     sf_overflow_none(o);
-    o->size = size;
     o->limit = limit;
-    o->buffer = sf_bpf_create_map(&buffer);
-    if (o->buffer >= 0)
-        o->counts_map = sf_bpf_create_map(&counts);
-    if (o->buffer < 0 || o->counts_map < 0)
-        error = o->buffer < 0 ? o->buffer : o->counts_map;
-    else
-        error = map_all(o);
+    error = sf_bpf_ring_open(&o->ring, NAME, size);
+    if (!error) {
+        sf_bpf_ring_keep_from_children(&o->ring);
+        error = open_counts(o);
+    }
     if (error)
         sf_overflow_close(o);
     return error;
 }
 
-static void close_all(struct sf_overflow *o)
+static void close_counts(struct sf_overflow *o)
 {
     if (o->shared)
         munmap(o->shared, counts_size());
-    if (o->consumer)
-        munmap(o->consumer, page_size());
-    sf_close_descriptor(o->buffer);
     sf_close_descriptor(o->counts_map);
     sf_overflow_none(o);
 }
 
 void sf_overflow_close(struct sf_overflow *o)
 {
-    if (o->data)
-        munmap(o->producer, page_size() + 2 * o->size);
-    close_all(o);
+    sf_bpf_ring_close(&o->ring);
+    close_counts(o);
 }
 
-/* The child has a hole where the buffer was. Frames that are lent from it may still be looked at. */
+/* Frames that are lent from the buffer may still be looked at. */
 void sf_overflow_abandon(struct sf_overflow *o)
 {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-
-    if (o->data)
-        (void)mmap(o->producer, page_size() + 2 * o->size, PROT_READ, flags, -1, 0);
-    close_all(o);
+    sf_bpf_ring_abandon(&o->ring);
+    close_counts(o);
 }
 
 struct sf_overflow_queue *sf_overflow_begin(struct sf_overflow *o, uint32_t queue)
@@ -162,32 +138,22 @@ static bool lend(struct sf_overflow *o, const struct sf_overflow_record *record,
 
 int sf_overflow_take(struct sf_overflow *o, struct sf_frame *frames, int n)
 {
-    uint64_t end = __atomic_load_n(o->producer, __ATOMIC_ACQUIRE);
+    const struct sf_overflow_record *record;
     int taken = 0;
 
-    while (o->at != end && taken < n) {
-        const uint8_t *header = o->data + (o->at & (o->size - 1));
-        uint32_t size = __atomic_load_n((const uint32_t *)(const void *)header, __ATOMIC_ACQUIRE);
-
-        if (size & BPF_RINGBUF_BUSY_BIT)
-            break;
-        if (!(size & BPF_RINGBUF_DISCARD_BIT)) {
-            if (!lend(o, (const struct sf_overflow_record *)(const void *)(header + BPF_RINGBUF_HDR_SZ), &frames[taken]))
-                break;
-            taken++;
-        }
-        size &= ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-        o->at += (size + BPF_RINGBUF_HDR_SZ + 7) & ~7u;
+    while (taken < n && (record = sf_bpf_ring_peek(&o->ring)) && lend(o, record, &frames[taken])) {
+        sf_bpf_ring_skip(&o->ring);
+        taken++;
     }
     if (!o->lent)
-        __atomic_store_n(o->consumer, o->at, __ATOMIC_RELEASE);
+        sf_bpf_ring_free(&o->ring);
     return taken;
 }
 
 void sf_overflow_release(struct sf_overflow *o)
 {
-    if (o->lent && --o->lent == 0 && o->consumer)
-        __atomic_store_n(o->consumer, o->at, __ATOMIC_RELEASE);
+    if (o->lent && --o->lent == 0)
+        sf_bpf_ring_free(&o->ring);
 }
 
 uint64_t sf_overflow_lost(const struct sf_overflow *o)

@@ -1,5 +1,5 @@
 /*
- * Where datagrams wait when the loop does not look for a while: a ring buffer (BPF_MAP_TYPE_RINGBUF) into which the XDP program
+ * Where datagrams wait when the loop does not look for a while: a ring buffer (bpf_ring.h) into which the XDP program
  * copies them. An AF_XDP socket has few frames, because those stay in the CPU's caches: its fill ring is a queue, so that each frame
  * is used in turn, and the frames that a pause of 50 ms takes would all be cold. The memory of this buffer is touched in a pause alone.
  *
@@ -13,6 +13,7 @@
 #define SF_DRIVERS_XDP_OVERFLOW_H
 
 #include "bpf.h"
+#include "bpf_ring.h"
 #include "sf/driver.h"
 
 #define SF_OVERFLOW_QUEUES 64
@@ -43,12 +44,9 @@ struct sf_overflow_queue {
 };
 
 struct sf_overflow {
-    int buffer, counts_map; /* descriptors of maps; -1: there is no buffer */
-    size_t size;            /* of the buffer, in bytes: a power of two */
-    uint32_t limit;         /* frames that may wait in a socket */
-    uint64_t at;            /* the next record's position; positions count bytes */
-    uint64_t *consumer, *producer; /* without a buffer, producer points to `at` */
-    uint8_t *data;
+    struct sf_bpf_ring ring; /* the buffer */
+    int counts_map;          /* -1: there is no buffer */
+    uint32_t limit;          /* frames that may wait in a socket */
     uint32_t lent;
     /* The oldest record waits for frames that the socket should have: since when, and how many had come then. */
     sf_ns waits_since;
@@ -65,7 +63,7 @@ void sf_overflow_close(struct sf_overflow *overflow);
 void sf_overflow_abandon(struct sf_overflow *overflow);
 static inline bool sf_overflow_is_open(const struct sf_overflow *overflow)
 {
-    return overflow->buffer >= 0;
+    return overflow->ring.fd >= 0;
 }
 
 /* A queue gets a socket: counting begins. NULL: this queue has no counts. */
@@ -83,7 +81,7 @@ static inline void sf_overflow_taken(struct sf_overflow_queue *queue, uint32_t f
 
 static inline bool sf_overflow_waits(const struct sf_overflow *overflow)
 {
-    return __atomic_load_n(overflow->producer, __ATOMIC_RELAXED) != overflow->at;
+    return sf_bpf_ring_waits(&overflow->ring);
 }
 
 /*

@@ -98,7 +98,7 @@ static void reserve(const struct writer *w)
 
         last = room >= longest || i + 1 == (int)RECORD_SIZES;
         sf_bpf_jump_if_value(code, BPF_JGT, LENGTH, room, at(w, last ? LOST : NEXT_SIZE + i));
-        sf_bpf_map(code, BPF_REG_1, w->overflow->buffer);
+        sf_bpf_map(code, BPF_REG_1, w->overflow->ring.fd);
         sf_bpf_alu_value(code, BPF_MOV, BPF_REG_2, record_sizes[i]);
         sf_bpf_alu_value(code, BPF_MOV, BPF_REG_3, 0);
         sf_bpf_call(code, BPF_FUNC_ringbuf_reserve);

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DRIVERS = ROOT / "sfloop" / "native" / "drivers"
 LIMIT = 10.0
 FLOWS = (
-    *("bpf.c", "btf.c", "cgroup_root.c", "flow_map.c", "flow_match.c", "flow_program.c", "port_watch.c"),
+    *("bpf.c", "bpf_ring.c", "btf.c", "cgroup_root.c", "flow_map.c", "flow_match.c", "flow_program.c", "port_watch.c"),
     *("reset_guard.c", "xdp_overflow_program.c"),
 )
 SOURCES = {
