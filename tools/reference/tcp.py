@@ -206,8 +206,8 @@ TCP = Section(
         ),
         Counter(
             "tcp_rx_kernels",
-            "Segments handed to the kernel, which has the port or had it a moment ago.",
-            "Another program listens at the port, or has begun to.",
+            "Segments handed to the kernel, which has the connection, or has the port or had it a moment ago.",
+            "Another program listens at the port, or has begun to; or a connection whose SYN came by another interface.",
             'See `loop.describe()["flows"]`.',
         ),
         Counter(

@@ -71,7 +71,7 @@
     X(TCP_RX_OTHER_WAY, "tcp_rx_other_way")     /* not lost: in fragments, or by another interface, so that the kernel had it */ \
     X(TCP_RESETS_KEPT, "tcp_resets_kept")       /* of the kernel's, which had no socket for a segment of ours */       \
     X(TCP_RESETS_LET_GO, "tcp_resets_let_go")   /* ... which were right after all */                                   \
-    X(TCP_RX_KERNELS, "tcp_rx_kernels")         /* not lost: handed to the kernel, which has the port or had it a moment ago */ \
+    X(TCP_RX_KERNELS, "tcp_rx_kernels")         /* not lost: handed to the kernel, which has the port or the connection */     \
     X(TCP_TX_OTHER_WAY, "tcp_tx_other_way")     /* not lost: the kernel has another route, or looks for the neighbour */ \
     X(TCP_TX_LOST, "tcp_tx_lost")               /* refused by the driver: too large for it, or it is down */           \
     X(TCP_ICMP_IGNORED, "tcp_icmp_ignored")     /* not about anything that is under way */                             \
