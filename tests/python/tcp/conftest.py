@@ -11,8 +11,9 @@ import trustme
 
 from sfloop.native.engine import tls_session
 
-#: What the tests over TLS run on: every engine for records. The first is what this Python has.
-REFUSED: dict[str, tuple[tls_session.Engine, ...]] = {"memory-bio": ("native",), "sslproto": ("native", "memory-bio")}
+#: What has the records in the tests over TLS: what this Python has, the methods of its objects called natively, and those
+#: called by Python, as in TLS within TLS.
+ENGINES = ("", "memory-bio", "python")
 #: Tests about the choice itself, and files of tests of it.
 OF_ONE_ENGINE = {"test_the_engine_is_native_unless_it_is_asked_not_to_be", "test_who_has_the_records"}
 
@@ -23,23 +24,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if metafunc.definition.originalname in OF_ONE_ENGINE or tls_session.refused("memory-bio") is not None:
         return
-    metafunc.fixturenames.append("_engine")
-    metafunc.parametrize("_engine", ["", *REFUSED], indirect=True)
+    metafunc.parametrize("_engine", ENGINES, indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """CPython's own loop has no engines."""
+    """CPython's own loop has no engines, and stacks have nothing to do with them."""
 
-    def is_of_asyncio(item: pytest.Item) -> bool:
+    def is_one_too_many(item: pytest.Item) -> bool:
         chosen = getattr(item, "callspec", None)
-        return chosen is not None and bool(chosen.params.get("_engine")) and chosen.params.get("loop_kind") == "asyncio"
+        return chosen is not None and bool(chosen.params.get("_engine")) and chosen.params.get("loop_kind") != "sfloop"
 
-    items[:] = [item for item in items if not is_of_asyncio(item)]
+    items[:] = [item for item in items if not is_one_too_many(item)]
 
 
-@pytest.fixture
-def _engine(request: pytest.FixtureRequest) -> Iterator[None]:
-    tls_session.refuse(*REFUSED.get(request.param, ()))
+@pytest.fixture(autouse=True)  # for pytest_generate_tests
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    engine = getattr(request, "param", "")
+    if engine == "memory-bio":
+        tls_session.refuse("native")
+    if engine == "python":
+        monkeypatch.setattr("sfloop.transports.tlsprotocol.StreamCore", type(None))
     yield
     tls_session.refuse()
 
