@@ -37,13 +37,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if not is_one_too_many(item)]
 
 
+class _Nobody:
+    """Nothing is one of these."""
+
+
 @pytest.fixture(autouse=True)  # for pytest_generate_tests
 def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     engine = getattr(request, "param", "")
     if engine == "memory-bio":
         tls_session.refuse("native")
     if engine == "python":
-        monkeypatch.setattr("sfloop.transports.tlsprotocol.StreamCore", type(None))
+        monkeypatch.setattr("sfloop.transports.tlsprotocol.StreamCore", _Nobody)
     yield
     tls_session.refuse()
 
