@@ -11,8 +11,8 @@ import trustme
 
 from sfloop.native.engine import tls_session
 
-#: What has the records in the tests over TLS: what this Python has, the methods of its objects called natively, and those
-#: called by Python, as in TLS within TLS.
+#: What has the records in the tests over TLS: the best that this Python has, the methods of its objects called by C,
+#: and those called by Python, as in TLS within TLS.
 ENGINES = ("", "memory-bio", "python")
 #: Tests about the choice itself, and files of tests of it.
 OF_ONE_ENGINE = {"test_the_engine_is_native_unless_it_is_asked_not_to_be", "test_who_has_the_records"}
