@@ -22,6 +22,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     RECORD = 16 * 1024    # the most plaintext of one record
+    LARGE = 8 * 1024      # ciphertext from which on the memory that it took is given back
 
 
 cdef class Records:
@@ -31,6 +32,7 @@ cdef class Records:
     cdef TransportCore wire
     cdef object protocol          # the TLS protocol
     cdef object write_by_python   # the transport's own method
+    cdef object shrinking         # the timer of shrink()
 
     @staticmethod
     def attach(protocol, transport, TransportCore wire not None):
@@ -50,6 +52,8 @@ cdef class Records:
 
     def detach(self):
         """The connection below is lost. What is written from now on is Python's to drop."""
+        if self.shrinking is not None:
+            self.shrinking.cancel()
         self.wire = None
         self.protocol = self.session = None
 
@@ -57,6 +61,16 @@ cdef class Records:
         """Whether this is a session in which records come and go, and nothing of before has to go first."""
         protocol = self.protocol
         return self.wire is not None and protocol._open and not protocol._write_backlog
+
+    cdef int shrink_later(self) except -1:
+        self.shrinking = self.wire.loop.call_later(1.0, self.shrink)
+        return 0
+
+    def shrink(self):
+        """Idle connections have no memory for records. A busy one comes here once a second."""
+        self.shrinking = None
+        if self.wire is not None:
+            self.session.shrink()
 
     # ---- reading ----
 
@@ -68,6 +82,8 @@ cdef class Records:
         if self.wire is None:
             return
         session.put(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+        if PyBytes_GET_SIZE(payload) > LARGE and self.shrinking is None:
+            self.shrink_later()
         if protocol._app_reading_paused or not self.established():
             protocol.advance()  # goes on with what is in the BIO
             return
@@ -191,8 +207,11 @@ cdef class Records:
 
     cdef int send(self) except -1:
         """The ciphertext that waits, to the connection below."""
+        cdef bytes payload = self.session.take()
+        if PyBytes_GET_SIZE(payload) > LARGE and self.shrinking is None:
+            self.shrink_later()
         try:
-            self.wire.write(self.session.take())
+            self.wire.write(payload)
         except Exception as exc:
             self.protocol._fatal_error(exc, "Fatal error on SSL protocol")
         return 0

@@ -16,6 +16,7 @@ cdef class Session:
     cdef Py_ssize_t encrypt(self, const char *data, Py_ssize_t length) noexcept
     cdef Py_ssize_t waiting(self) except -1
     cdef bytes take(self)
+    cdef int shrink(self) except -1
     cdef object failure(self)
 
 

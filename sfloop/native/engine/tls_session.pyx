@@ -21,6 +21,7 @@ cdef extern from "sf/openssl.h" nogil:
     ssize_t sf_openssl_encrypt(const sf_openssl_connection *c, const void *data, size_t length)
     size_t sf_openssl_waiting(const sf_openssl_connection *c)
     ssize_t sf_openssl_take(const sf_openssl_connection *c, void *out, size_t room)
+    void sf_openssl_shrink(const sf_openssl_connection *c)
     const char *sf_openssl_path()
 
 cdef object _ssl = None
@@ -170,6 +171,11 @@ cdef class Session:
             raise MemoryError()
         return payload
 
+    cdef int shrink(self) except -1:
+        """Give back the memory that records of before have needed."""
+        sf_openssl_shrink(&self.c)
+        return 0
+
     cdef object failure(self):
         """The exception of a decrypt() that returned -EPROTO. None: Python's read() on the same object raises it, or
         says that the peer has ended the session."""
@@ -217,6 +223,9 @@ cdef class PythonSession(Session):
 
     cdef bytes take(self):
         return self.outgoing.read()
+
+    cdef int shrink(self) except -1:
+        return 0  # CPython's MemoryBIO cannot
 
     cdef object failure(self):
         failed, self.failed = self.failed, None

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* From OpenSSL's headers; these values are part of its ABI. */
-enum { ERROR_WANT_READ = 2, TYPE_MEM = 0x0401 };
+enum { ERROR_WANT_READ = 2, TYPE_MEM = 0x0401, SET_BUF_MEM = 114, CLOSE = 1 };
 
 /* The beginning of an SSL holds its context (OpenSSL 3.2 and later) or its BIOs (before). */
 enum { SSL_BEGINNING = 64 };
@@ -30,6 +30,9 @@ static struct {
     int (*bio_read)(void *bio, void *out, int room);
     int (*bio_write)(void *bio, const void *data, int length);
     size_t (*bio_pending)(void *bio);
+    long (*bio_ctrl)(void *bio, int command, long number, void *pointer);
+    void *(*buffer_new)(void);
+    void (*buffer_free)(void *buffer);
 } openssl;
 
 static const struct {
@@ -49,6 +52,9 @@ static const struct {
     {"BIO_read", &openssl.bio_read},
     {"BIO_write", &openssl.bio_write},
     {"BIO_ctrl_pending", &openssl.bio_pending},
+    {"BIO_ctrl", &openssl.bio_ctrl},
+    {"BUF_MEM_new", &openssl.buffer_new},
+    {"BUF_MEM_free", &openssl.buffer_free},
 };
 
 const char *sf_openssl_load(const char *module, unsigned long version)
@@ -162,4 +168,18 @@ size_t sf_openssl_waiting(const struct sf_openssl_connection *c)
 ssize_t sf_openssl_take(const struct sf_openssl_connection *c, void *out, size_t room)
 {
     return openssl.bio_read(c->outgoing, out, most(room));
+}
+
+static void give_back(void *bio)
+{
+    void *empty = openssl.bio_pending(bio) ? NULL : openssl.buffer_new();
+
+    if (empty && openssl.bio_ctrl(bio, SET_BUF_MEM, CLOSE, empty) <= 0)
+        openssl.buffer_free(empty);
+}
+
+void sf_openssl_shrink(const struct sf_openssl_connection *c)
+{
+    give_back(c->incoming);
+    give_back(c->outgoing);
 }

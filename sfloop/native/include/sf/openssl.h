@@ -56,4 +56,7 @@ ssize_t sf_openssl_encrypt(const struct sf_openssl_connection *c, const void *da
 size_t sf_openssl_waiting(const struct sf_openssl_connection *c);
 ssize_t sf_openssl_take(const struct sf_openssl_connection *c, void *out, size_t room);
 
+/* Give back the memory of the BIOs that are empty. A BIO keeps as much as it has ever held at once. */
+void sf_openssl_shrink(const struct sf_openssl_connection *c);
+
 #endif
