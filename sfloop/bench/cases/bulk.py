@@ -42,12 +42,14 @@ _FOUND = Metric("found", "turns that found something", "ratio", "lower", judged=
 _BUSY = Metric("busy", "receiver busy", "ratio", "lower", judged=False)
 _SOURCE_BUSY = Metric("source_busy", "source busy", "ratio", "lower", judged=False)
 _SOURCE_WAITED = Metric("source_waited", "source's tries at a full window", "ratio", "higher", judged=False)
+#: What is known of a receiver alone.
+RECEIVED = (_MEGABITS, _CEILING, _FOUND, _BUSY)
 
 #: Each time the source has stood still for 20 ms: a frame was lost, or the receiver did not run.
 _RESENT = Metric("resent", "times sent again", "count", "lower", judged=False)
 
 
-def _received(load: Load, **more: float) -> Sample:
+def received(load: Load, **more: float) -> Sample:
     """The figures of a receiver. A loop that does not count its turns has no share of them."""
     told, megabits = load.raw, load.per_second * 8 / 1e6
     figures = {"mbit": megabits, "busy": float(told["busy"]) / float(told["seconds"]), **more}
@@ -79,7 +81,7 @@ def _bulk(
             did = source.line(GRACE)
         finally:
             source.stop()
-    return _received(load, source_busy=float(did["busy"]) / float(did["seconds"]))
+    return received(load, source_busy=float(did["busy"]) / float(did["seconds"]))
 
 
 def _bulk_over_shm(rig: Rig, contender: Contender) -> Sample:
@@ -144,7 +146,7 @@ def _replayed(rig: Rig, contender: Contender) -> Sample:
     did = spans.between(told["history"], load.raw["begin"], load.raw["end"])
     tries = did.sent + did.waited
     waited = did.waited / tries if tries else 0.0
-    return _received(load, source_waited=waited, resent=float(told["resent"]))
+    return received(load, source_waited=waited, resent=float(told["resent"]))
 
 
 def _no_lossy_path() -> str | None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sfloop.bench import netns
+from sfloop.bench.cases.bulk import RECEIVED, received
 from sfloop.bench.cases.bypass import AF_XDP, Programs, af_xdp_unavailable, between_programs, sides_of
 from sfloop.bench.cases.bypass_tcp import RIVALS
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
@@ -149,7 +150,7 @@ def _bulk(rig: Rig, contender: Contender) -> Sample:
                 load = rig.own(server, ticks, settings.seconds + settings.warmup)
             finally:
                 source.stop()
-    return Sample({"mbit": load.per_second * 8 / 1e6}, load.disturbance)
+    return received(load)
 
 
 def _websocket(program: str, tls: bool) -> Measure:
@@ -239,7 +240,7 @@ CASES = (
         ("c-spin",),
         fixed_seconds=0.8,
     ),
-    _case("tls-bulk", "bulk TLS one way, from a source in C", (Metric("mbit", "Mbit/s", "per_s", "higher"),), _bulk),
+    _case("tls-bulk", "bulk TLS one way, from a source in C", RECEIVED, _bulk),
     _case(
         "tls-handshakes",
         "TLS handshakes one after the other, each with a connection and an answer of 1 B",
