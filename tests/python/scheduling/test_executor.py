@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import socket
 import threading
 import time
 
 import pytest
+from harness import programs
 from harness.loops import new_loop
 from harness.observed import Run
 
@@ -141,3 +143,27 @@ def test_getaddrinfo_and_getnameinfo(run: Run) -> None:
             await loop.getaddrinfo("not a host name", 80)
 
     run(main())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SCHED_FIFO needs CAP_SYS_NICE")
+def test_a_spinning_loop_lets_its_executor_run_on_its_cpu(loop_kind: str) -> None:
+    """The scheduler never interrupts a SCHED_FIFO thread for one of equal priority, so the loop has to yield."""
+    programs.run(
+        loop_kind,
+        """
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        loop = new_loop(kind)
+
+        async def main():
+            before = time.process_time()
+            for _ in range(3):
+                await loop.run_in_executor(None, lambda: None)
+            await loop.shutdown_default_executor()
+            spun = time.process_time() - before
+            assert spun < 0.3, spun
+
+        loop.run_until_complete(main())
+        close(loop)
+        """,
+    )

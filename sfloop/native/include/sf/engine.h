@@ -84,6 +84,7 @@ struct sf_spin {
     sf_ns window_start; /* the sample being taken */
     sf_ns window_cpu;
     long window_involuntary, window_voluntary;
+    sf_ns yielded;        /* adaptive: when the CPU was last offered to other threads */
     uint64_t contentions; /* times that adaptive gave way */
 };
 
