@@ -166,7 +166,7 @@ void sf_kernel_conns_look(struct sf_tcpip *t)
 }
 
 /* To our own address, so it goes no further than the loopback device. */
-static void hand(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
+static void emit(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_peer from = {
         .src_addr = key->remote_addr,
@@ -182,6 +182,13 @@ static void hand(struct sf_tcpip *t, const struct sf_flow_key *key, const struct
     sf_tcp_detour_emit(t, &template, s, &payload, s->payload_len ? 1 : 0, s->payload_len);
 }
 
+void sf_kernel_conns_hand(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
+{
+    sf_count(t, SF_COUNT_TCP_RX_KERNELS);
+    if (t->tcp.detour_fd >= 0) /* else the peer sends it again */
+        emit(t, key, s);
+}
+
 enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key *key, bool living)
 {
     struct sf_kernel_conns *conns = &t->filters.kernel;
@@ -193,23 +200,23 @@ enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key 
         return SF_WHOSE_UNKNOWN;
     conns->asked_at = t->now;
     state = kernel_has(t, key);
-    return state > 0 && !(living && state == TCP_TIME_WAIT) ? SF_WHOSE_KERNELS : SF_WHOSE_OURS;
+    if (state <= 0 || (living && state == TCP_TIME_WAIT))
+        return SF_WHOSE_OURS;
+    return state == TCP_SYN_RECV ? SF_WHOSE_BEGUN : SF_WHOSE_KERNELS;
 }
 
 void sf_kernel_conns_give(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
-    sf_count(t, SF_COUNT_TCP_RX_KERNELS);
     if (!pass(t, key))
         sf_filters_leave_port(t, key);
-    if (t->tcp.detour_fd >= 0) /* else the peer sends it again */
-        hand(t, key, s);
+    sf_kernel_conns_hand(t, key, s);
 }
 
 bool sf_kernel_conns_claim(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     enum sf_whose whose = sf_kernel_conns_find(t, key, false);
 
-    if (whose == SF_WHOSE_KERNELS)
+    if (whose >= SF_WHOSE_BEGUN)
         sf_kernel_conns_give(t, key, s);
     return whose != SF_WHOSE_OURS;
 }
@@ -224,8 +231,7 @@ bool sf_kernel_conns_take_syn(struct sf_tcpip *t, const struct sf_flow_key *key,
     f = sf_filter_find(t, IPPROTO_TCP, &local);
     if (!f || !sf_filter_is_left(t, f))
         return false;
-    sf_count(t, SF_COUNT_TCP_RX_KERNELS);
-    hand(t, key, s);
+    sf_kernel_conns_hand(t, key, s);
     return true;
 }
 
@@ -235,13 +241,13 @@ bool sf_kernel_conns_take(struct sf_tcpip *t, const struct sf_flow_key *key, con
 
     if (SF_LIKELY(!conns->until) || sf_tcpip_is_wire(t))
         return false;
-    sf_count(t, SF_COUNT_TCP_RX_KERNELS);
-    if (!conns->left)
+    if (!conns->left) {
+        sf_count(t, SF_COUNT_TCP_RX_KERNELS);
         return true;
+    }
     conns->left--;
     if (kernel_has(t, key) > 0)
         pass(t, key);
-    if (t->tcp.detour_fd >= 0) /* else the peer sends it again */
-        hand(t, key, s);
+    sf_kernel_conns_hand(t, key, s);
     return true;
 }

@@ -22,8 +22,9 @@ enum { SF_KERNEL_CONNS = 1024 }; /* more of them keep the port with the kernel *
 
 enum sf_whose {
     SF_WHOSE_OURS, /* not the kernel's */
-    SF_WHOSE_KERNELS,
     SF_WHOSE_UNKNOWN, /* the kernel was asked about another one a moment ago */
+    SF_WHOSE_BEGUN,   /* the kernel's, which has answered a SYN and waits for the ACK */
+    SF_WHOSE_KERNELS, /* the kernel's, and the peer knows the kernel's numbers */
 };
 
 struct sf_kernel_conn {
@@ -61,6 +62,8 @@ bool sf_kernel_conns_take_syn(struct sf_tcpip *, const struct sf_flow_key *, con
  * address was new. `living`: one in TIME_WAIT does not count.
  */
 enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *, bool living);
+/* The kernel receives the segment. */
+void sf_kernel_conns_hand(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* The connection is the kernel's, and so is its segment. There is no record of ours for the key any more. */
 void sf_kernel_conns_give(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* Finds out, and gives. True: the segment is not to be answered. */

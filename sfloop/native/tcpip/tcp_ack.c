@@ -95,8 +95,7 @@ __attribute__((noinline)) static bool old_ack(struct sf_tcp_conn *c, const struc
         take_old_sack(c, s);
         return true;
     }
-    sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
-    sf_tcp_challenge(c);
+    sf_tcp_bad_ack(c, s);
     return false;
 }
 
@@ -107,8 +106,7 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     bool window_changed;
 
     if (SF_UNLIKELY(sf_seq_lt(l->nxt, s->ack))) {
-        sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
-        sf_tcp_challenge(c);
+        sf_tcp_bad_ack(c, s);
         return false;
     }
     if (SF_UNLIKELY(sf_seq_lt(s->ack, l->una)))

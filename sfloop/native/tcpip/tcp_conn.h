@@ -378,6 +378,8 @@ void sf_tcp_abort(struct sf_tcp_conn *);
 void sf_tcp_send_reset(struct sf_tcp_conn *);
 /* An ACK that asks whether the segment was meant (RFC 5961), if the rates allow it. */
 void sf_tcp_challenge(struct sf_tcp_conn *);
+/* Its ACK is not acceptable: challenges, unless the connection has gone over to the kernel. */
+void sf_tcp_bad_ack(struct sf_tcp_conn *, const struct sf_tcp_segment *);
 
 /* ---- waiting (tcp_probe.c) ---- */
 

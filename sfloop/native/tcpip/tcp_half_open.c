@@ -157,7 +157,7 @@ static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h,
     struct sf_flow_key key = h->ep.flow.key;
     enum sf_whose whose = sf_kernel_conns_find(t, &key, true);
 
-    if (whose == SF_WHOSE_KERNELS) {
+    if (whose >= SF_WHOSE_BEGUN) {
         sf_tcp_half_free(t, h);
         sf_kernel_conns_give(t, &key, s);
     }
@@ -175,7 +175,7 @@ static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf
                     .window = sf_tcp_first_window(&h->listener->options)},
     };
 
-    if (!sf_tcp_may_challenge(t, &h->challenged) || look_for_kernels(t, h, s) == SF_WHOSE_KERNELS)
+    if (!sf_tcp_may_challenge(t, &h->challenged) || look_for_kernels(t, h, s) >= SF_WHOSE_BEGUN)
         return;
     if (h->agreed.timestamps) {
         bare.segment.has = SF_TCP_HAS_TIMESTAMPS;

@@ -68,6 +68,40 @@ static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment 
     return (int32_t)(s->ts_val - c->agreed.ts_recent) < 0 && c->tcpip->now - c->heard < PAWS_LIFE;
 }
 
+/*
+ * The peer has begun anew from the same port, and the kernel has got its SYN by another interface. A peer that has taken the kernel's
+ * answer knows nothing of our connection, which would answer its segments for ever. The kernel alone can tell whether the peer knows its
+ * numbers, so until then our connection stays. True: the segment is not ours to answer.
+ */
+static bool gives_way(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+{
+    struct sf_flow_key key = c->ep.flow.key;
+    enum sf_whose whose = sf_kernel_conns_find(c->tcpip, &key, true);
+
+    if (whose == SF_WHOSE_BEGUN) {
+        sf_kernel_conns_hand(c->tcpip, &key, s);
+    } else if (whose == SF_WHOSE_KERNELS) {
+        sf_tcp_conn_end(c, -ECONNRESET);
+        sf_kernel_conns_give(c->tcpip, &key, s);
+    }
+    return whose >= SF_WHOSE_BEGUN;
+}
+
+void sf_tcp_bad_ack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+{
+    sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
+    if (!gives_way(c, s))
+        sf_tcp_challenge(c);
+}
+
+/* RFC 5961, 5.2: it acknowledges what we have never sent, or have sent too long ago. */
+static bool has_bad_ack(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+{
+    const struct sf_tcp_loss *l = &c->loss;
+
+    return (s->flags & (SF_TCP_SYN | SF_TCP_ACK)) == SF_TCP_ACK && l->nxt - s->ack > l->nxt - l->una + c->snd.max_wnd;
+}
+
 /* What comes too late or too early is answered, so that a peer that has lost our ACK learns of it; what carries nothing, only now and
  * then, or two peers that disagree would go on for ever. */
 static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
@@ -75,7 +109,7 @@ static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
     uint32_t end = s->seq + s->payload_len;
 
     sf_count(c->tcpip, SF_COUNT_TCP_RX_OUTSIDE_WINDOW);
-    if (s->flags & SF_TCP_RST)
+    if (s->flags & SF_TCP_RST || (has_bad_ack(c, s) && gives_way(c, s)))
         return;
     if (s->payload_len && !(s->flags & SF_TCP_SYN)) {
         if (sf_seq_lt(s->seq, c->rcv.nxt) && sf_seq_le(end, c->rcv.nxt))

@@ -138,6 +138,49 @@ def test_a_record_in_time_wait_stands_in_nobodys_way(ways: TwoWays, program: Pro
     assert program.counters()["tcp_resets_sent"] == 0
 
 
+def test_a_connection_that_the_peer_has_forgotten_stands_in_nobodys_way(ways: TwoWays, program: Program) -> None:
+    stacks: list[str] = []
+
+    async def main() -> None:
+        async with serving(stacks):
+            with peer_of(ways) as peer:
+                for seq, second in ((FIRST, False), (LATER, True)):
+                    await asyncio.to_thread(peer.begin, seq, second)
+                    peer.send(ACK)
+                    await talk(peer)
+                assert not program.loop.stats()["connections"]
+
+    program.run(main())
+    assert stacks == ["tcpip", "kernel"]
+    assert program.counters()["tcp_resets_sent"] == 0
+
+
+def test_a_connection_that_the_peer_remembers_stays(ways: TwoWays, program: Program) -> None:
+    """Somebody who knows neither side's numbers sends a SYN by the other link, and a segment by the first one."""
+    stacks: list[str] = []
+
+    async def main() -> None:
+        async with serving(stacks):
+            with peer_of(ways) as peer:
+                await asyncio.to_thread(peer.begin, FIRST, False)
+                peer.send(ACK)
+                await talk(peer)
+                known = peer.seq, peer.ack
+                peer.seq = LATER
+                peer.by_second(SYN)
+                await asyncio.sleep(0.1)
+                for number in range(5):
+                    peer.seq, peer.ack = LATER + 1, number * 1_000_000_000
+                    peer.send(ACK)
+                    await asyncio.sleep(0.05)
+                peer.seq, peer.ack = known
+                await talk(peer)
+                assert stacks == ["tcpip"]
+
+    program.run(main())
+    assert program.counters()["tcp_rx_kernels"] > 0
+
+
 def test_other_connections_stay_with_the_stack(ways: TwoWays, program: Program) -> None:
     """While the kernel has a connection at the server's port whose segments come by the driver's link."""
     stacks: list[str] = []
