@@ -8,9 +8,12 @@ from __future__ import annotations
 import abc
 import asyncio
 import collections
+import contextlib
 import enum
 import logging
 import ssl
+import warnings
+import weakref
 from asyncio import constants
 from collections.abc import Iterable
 from typing import Any
@@ -60,6 +63,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
     _app_reading_paused = False
     _app_writing_paused = False
     _lost_writes = 0
+    _reader: weakref.ref[asyncio.StreamReader] | None = None
 
     def __init__(self, loop: Any, app_protocol: Any) -> None:
         self._loop = loop
@@ -78,6 +82,29 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
         self._app_protocol_is_buffer = isinstance(app_protocol, asyncio.BufferedProtocol) or (
             not hasattr(app_protocol, "data_received") and hasattr(app_protocol, "get_buffer")
         )
+
+        if isinstance(app_protocol, asyncio.StreamReaderProtocol) and not hasattr(asyncio.StreamWriter, "__del__"):
+            self._watch_reader(app_protocol._stream_reader)  # type: ignore[attr-defined]
+
+    def _watch_reader(self, reader: asyncio.StreamReader | None) -> None:
+        """A program that has dropped its StreamReader has dropped the StreamWriter too, which newer Pythons close then."""
+        if reader is None:
+            return
+        me = weakref.ref(self)
+
+        def dropped(_: object) -> None:
+            protocol = me()  # perhaps in a thread beside the loop's
+            if protocol is not None and protocol._state not in (State.CLOSING, State.ENDED):
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    protocol._loop.call_soon_threadsafe(protocol._reader_dropped)
+
+        self._reader = weakref.ref(reader, dropped)
+
+    def _reader_dropped(self) -> None:
+        transport = self._app_transport
+        if transport is not None and not transport.is_closing():
+            warnings.warn(f"unclosed stream over {transport!r}", ResourceWarning, source=transport)
+            transport.close()
 
     def _enter(self, state: State) -> None:
         self._state = state
