@@ -41,6 +41,11 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         self._ssl_protocol = protocol
         self._closed = False
 
+    def __repr__(self) -> str:
+        below = self._ssl_protocol._transport
+        state = "closed" if below is None else f"closing over {below!r}" if self._closed else f"over {below!r}"
+        return f"<{type(self).__name__} {state}>"
+
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if not self._closed:
             self._closed = True

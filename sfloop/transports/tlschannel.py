@@ -87,7 +87,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
             self._watch_reader(app_protocol._stream_reader)  # type: ignore[attr-defined]
 
     def _watch_reader(self, reader: asyncio.StreamReader | None) -> None:
-        """A program that has dropped its StreamReader has dropped the StreamWriter too, which newer Pythons close then."""
+        """A program without its StreamReader is without the StreamWriter too, which newer Pythons close then."""
         if reader is None:
             return
         me = weakref.ref(self)
@@ -103,7 +103,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
     def _reader_dropped(self) -> None:
         transport = self._app_transport
         if transport is not None and not transport.is_closing():
-            warnings.warn(f"unclosed stream over {transport!r}", ResourceWarning, source=transport)
+            warnings.warn(f"unclosed stream over {transport!r}", ResourceWarning, stacklevel=2, source=transport)
             transport.close()
 
     def _enter(self, state: State) -> None:

@@ -100,6 +100,22 @@ def _resident() -> int:
         return int(statm.read().split()[1]) * 4096
 
 
+@pytest.mark.sfloop_only("asyncio's has only an address")
+def test_what_a_transport_says_of_itself(
+    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    async def main() -> None:
+        async with facing_peer(server_context, client_context) as (_, own):
+            assert repr(own.transport).startswith("<SSLTransport over <StreamTransport ")
+            own.transport.close()
+            assert repr(own.transport).startswith("<SSLTransport closing over <StreamTransport ")
+            own.transport.abort()
+            await own.lost
+            assert repr(own.transport) == "<SSLTransport closed>"
+
+    run(main())
+
+
 class Counts(asyncio.Protocol):
     """Keeps nothing but the number of bytes."""
 
