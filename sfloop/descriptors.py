@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import selectors
+import socket
 from asyncio import events
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from sfloop.native.engine.descriptors import WatchingCore
 
-__all__ = ["TransportsByDescriptor", "WatchedDescriptors"]
+__all__ = ["TransportsByDescriptor", "WatchedDescriptors", "overrides_calls"]
+
+# What asyncio's transports call on a socket, and sfloop's do not: they send and receive by the descriptor.
+_CALLS = ("recv", "recv_into", "recvfrom", "send", "sendmsg", "sendto")
+
+
+def overrides_calls(sock: Any) -> bool:
+    """Whether the class of a socket replaces methods that send or receive, as those of proxies and tests do."""
+    kind = type(sock)
+    return (
+        kind is not socket.socket
+        and isinstance(sock, socket.socket)
+        and any(getattr(kind, name) is not getattr(socket.socket, name) for name in _CALLS)
+    )
 
 
 class WatchedDescriptors(selectors.BaseSelector):
@@ -51,14 +65,21 @@ def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle |
 
 class TransportsByDescriptor:
     """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are
-    in the native core."""
+    in the native core, but for asyncio's own: see overrides_calls()."""
 
-    def __init__(self, core: WatchingCore) -> None:
+    def __init__(self, core: WatchingCore, asyncios: MutableMapping[int, Any]) -> None:
         self._core = core
+        self._asyncios = asyncios
+
+    def __setitem__(self, fd: int, transport: Any) -> None:
+        self._asyncios[fd] = transport
+
+    def __delitem__(self, fd: int) -> None:
+        del self._asyncios[fd]
 
     def get(self, fd: int) -> Any:
         core = self._core._transport_core(fd)
-        return None if core is None else core.get_transport()
+        return self._asyncios.get(fd) if core is None else core.get_transport()
 
     def __getitem__(self, fd: int) -> Any:  # up to Python 3.11
         transport = self.get(fd)

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import weakref
-from asyncio import events
+from asyncio import constants, events
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sfloop.acceleration import Acceleration
 from sfloop.backends import select_stack, wire_of
 from sfloop.config import Options, pin_thread
-from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors
+from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors, overrides_calls
 from sfloop.ending import deliver_at_exit
 from sfloop.native.engine import address, stackstream
 from sfloop.signals import Signals, forget_running_loops
@@ -74,7 +74,7 @@ class Loop(Signals):
             self._close_engine()
             raise
         super().__init__(WatchedDescriptors(self))
-        self._transports = TransportsByDescriptor(self)
+        self._transports = TransportsByDescriptor(self, self._transports)
 
     def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
         if stack == "tcpdirect":
@@ -207,7 +207,14 @@ class Loop(Signals):
         server: Server | None = None,
         context: Context | None = None,  # from Python 3.15
         peer: bytes | None = None,
-    ) -> StreamTransport:
+    ) -> asyncio.Transport:
+        if overrides_calls(sock):
+            given: dict[str, Any] = {} if context is None else {"context": context}
+            own: Any = super()  # typeshed does not know it
+            made: Any = own._make_socket_transport(sock, protocol, waiter, extra=extra, server=server, **given)
+            made._sendfile_compatible = constants._SendfileMode.FALLBACK  # also that goes by the socket's methods
+            transport: asyncio.Transport = made
+            return transport
         self._ensure_fd_no_transport(sock)
         return StreamTransport(self, sock, protocol, waiter, extra, server, peer, context)
 
@@ -227,7 +234,7 @@ class Loop(Signals):
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
         made = tls.make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        StreamTransport(self, rawsock, made, None, extra, server, context=context)
+        self._make_socket_transport(rawsock, made, extra=extra, server=server, context=context)
         transport: asyncio.Transport = made._app_transport
         return transport
 

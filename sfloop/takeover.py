@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from sfloop.descriptors import overrides_calls
 from sfloop.sendfile import SendingFiles
 from sfloop.transports.datagram import DatagramTransport
 from sfloop.transports.stacksocket import StackSocket
@@ -72,11 +73,17 @@ class TakingOver(SendingFiles):
         address: Any = None,
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
-    ) -> DatagramTransport:
+    ) -> asyncio.DatagramTransport:
         try:
             if isinstance(protocol, _Later):
                 protocol = protocol.make()
             self._ensure_fd_no_transport(sock)
+            if overrides_calls(sock):
+                own: Any = super()  # typeshed does not know it
+                transport: asyncio.DatagramTransport = own._make_datagram_transport(
+                    sock, protocol, address, waiter, extra
+                )
+                return transport
             return DatagramTransport(cast("Loop", self), sock, protocol, address, waiter, extra)
         except BaseException:
             self._close_unless_taken(sock)
