@@ -1,7 +1,29 @@
-"""For tests of programs on sfloop, and for sfloop's own."""
+"""For tests of programs on sfloop, and for sfloop's own: a clock that jumps, a wire in memory, leaks, namespaces.
+
+docs/testing.md shows how they are used.
+"""
 
 from __future__ import annotations
 
-from sfloop.testing.leaks import live_objects
+from sfloop.testing.clock import Clock, run
+from sfloop.testing.faults import Faults
+from sfloop.testing.leaks import LeakError, live_objects, no_leaks
+from sfloop.testing.link import Link, Side, veth_link
+from sfloop.testing.memory_wire import Wire, WireLoop, wire
+from sfloop.testing.netns import NamespaceError
 
-__all__ = ["live_objects"]
+__all__ = [
+    "Clock",
+    "Faults",
+    "LeakError",
+    "Link",
+    "NamespaceError",
+    "Side",
+    "Wire",
+    "WireLoop",
+    "live_objects",
+    "no_leaks",
+    "run",
+    "veth_link",
+    "wire",
+]

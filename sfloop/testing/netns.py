@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-__all__ = ["INTERFACE", "LOAD_ADDRESS", "SERVER_ADDRESS", "NamespaceError", "VethPair", "unavailable", "veth_pair"]
+__all__ = [
+    "INTERFACE",
+    "LOAD_ADDRESS",
+    "SERVER_ADDRESS",
+    "NamespaceError",
+    "VethPair",
+    "delete",
+    "ip",
+    "relayed_pair",
+    "unavailable",
+    "veth_pair",
+]
 
 # 198.18.0.0/15 is set aside for benchmarks (RFC 2544, appendix C.2.2).
 INTERFACE = "veth0"
@@ -52,7 +63,7 @@ def unavailable() -> str | None:
     done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
     if done.returncode:
         return f"network namespaces cannot be made here: {done.stderr.strip()}"
-    _delete(probe)
+    delete(probe)
     return None
 
 
@@ -66,13 +77,13 @@ def veth_pair(prefix: str = "sf") -> Iterator[VethPair]:
     pair = VethPair(f"{prefix}-server-{os.getpid()}", f"{prefix}-load-{os.getpid()}")
     with ExitStack() as stack:
         for name in (pair.server, pair.load):
-            _ip("netns", "add", name)
-            stack.callback(_delete, name)
-        _ip("-n", pair.server, "link", "add", INTERFACE, "type", "veth", "peer", "name", INTERFACE, "netns", pair.load)
+            ip("netns", "add", name)
+            stack.callback(delete, name)
+        ip("-n", pair.server, "link", "add", INTERFACE, "type", "veth", "peer", "name", INTERFACE, "netns", pair.load)
         for name, address in ((pair.server, SERVER_ADDRESS), (pair.load, LOAD_ADDRESS)):
-            _ip("-n", name, "address", "add", f"{address}/30", "dev", INTERFACE)
-            _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", name, "link", "set", INTERFACE, "up")
+            ip("-n", name, "address", "add", f"{address}/30", "dev", INTERFACE)
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "link", "set", INTERFACE, "up")
         yield pair
 
 
@@ -87,24 +98,29 @@ def relayed_pair(prefix: str = "sf") -> Iterator[tuple[VethPair, str, tuple[str,
     relay, ends = f"{prefix}-relay-{os.getpid()}", ("relay0", "relay1")
     with ExitStack() as stack:
         for name in (pair.server, pair.load, relay):
-            _ip("netns", "add", name)
-            stack.callback(_delete, name)
+            ip("netns", "add", name)
+            stack.callback(delete, name)
         sides = ((pair.server, SERVER_ADDRESS), (pair.load, LOAD_ADDRESS))
         for end, (name, address) in zip(ends, sides, strict=True):
-            _ip("-n", relay, "link", "add", end, "type", "veth", "peer", "name", INTERFACE, "netns", name)
-            _ip("-n", relay, "link", "set", end, "up")
-            _ip("-n", name, "address", "add", f"{address}/30", "dev", INTERFACE)
-            _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", name, "link", "set", INTERFACE, "up")
+            ip("-n", relay, "link", "add", end, "type", "veth", "peer", "name", INTERFACE, "netns", name)
+            ip("-n", relay, "link", "set", end, "up")
+            ip("-n", name, "address", "add", f"{address}/30", "dev", INTERFACE)
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "link", "set", INTERFACE, "up")
         yield pair, relay, ends
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
+    """The command ``ip``.
+
+    :raises NamespaceError: it failed; the message has the command and its own words.
+    """
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise NamespaceError(f"ip {' '.join(arguments)} failed: {done.stderr.strip()}")
 
 
-def _delete(name: str) -> None:
+def delete(name: str) -> None:
+    """Deletes a namespace, if it is there."""
     # The veth end inside goes with its namespace.
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)

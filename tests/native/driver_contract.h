@@ -433,6 +433,16 @@ static bool contract_readable(int fd, int ms)
     return poll(&state, 1, ms) == 1 && state.revents & POLLIN;
 }
 
+/* The milliseconds for which a driver that is armed may be left alone. */
+static int contract_sleep(struct sf_driver *driver)
+{
+    sf_ns due = sf_driver_due(driver), now = sf_fault_now();
+
+    if (due == SF_NEVER)
+        return -1;
+    return due > now ? (int)((due - now) / SF_MS) + 1 : 0;
+}
+
 /* Frames of others and a change of state may each make one arm() fail. */
 static int contract_arm_idle(struct sf_driver *driver)
 {
@@ -544,7 +554,7 @@ static void contract_check_wakeups(const struct contract_pair *pair)
         if (next_random(&seed) % 2)
             contract_pause(&seed);
         if (b->fast.control->arm(b, &fd) == 0) {
-            contract_readable(fd, -1);
+            contract_readable(fd, contract_sleep(b));
             b->fast.control->disarm(b);
         }
     }

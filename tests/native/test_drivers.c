@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern sf_ns (*sf_fault_now)(void);
 
 static char message[SF_DRIVER_ERROR_SIZE];
 static char wire[64]; /* a name of this run's own */

@@ -21,6 +21,8 @@ import pytest
 from harness import leaks, loops, zf
 from harness.observed import Contexts, LogLines, Run
 
+from sfloop.testing.leaks import snapshot
+
 T = TypeVar("T")
 FAILED = pytest.StashKey[bool]()
 LIMIT = 30  # seconds for one test
@@ -126,14 +128,14 @@ def asyncio_log() -> Iterator[LogLines]:
 def loop_kind(request: pytest.FixtureRequest, asyncio_log: LogLines) -> Iterator[str]:
     """The name of the loop under test; around it the leak counters are compared."""
     kind: str = request.param
-    before = leaks.snapshot(kind)
+    before = snapshot()
     yield kind
     asyncio.set_event_loop(None)
     if request.node.stash.get(FAILED, False):
         return  # the failure's traceback keeps everything alive
     if request.node.funcargs is not None:  # pytest has dropped them when the run is interrupted
         request.node.funcargs.clear()
-    if leaked := leaks.check(kind, before):
+    if leaked := leaks.check(before):
         pytest.fail("leaked:\n" + "\n".join(leaked))
 
 

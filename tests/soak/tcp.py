@@ -37,6 +37,7 @@ from two_ways import TwoWays, set_ipv4, two_ways  # noqa: E402
 from watchdog import Failure  # noqa: E402
 
 import sfloop  # noqa: E402
+from sfloop.testing.leaks import snapshot  # noqa: E402
 
 DRIVERS = ("kernel", "af_xdp", "packet")
 SETTLE = 25.0  # seconds for what lingers to come to its end
@@ -110,7 +111,7 @@ def play(driver: str, ways: TwoWays, seconds: float, seed: str) -> list[str]:
     faults: list[str] = []
     changes = Changes(ways, f"{seed} changes")
     connections = Connections(ways, changes, f"{seed} {driver}")
-    before = leaks.snapshot("sfloop")
+    before = snapshot()
     began = time.monotonic()
     with made_loop(ways, driver, faults) as loop:
         try:
@@ -123,7 +124,7 @@ def play(driver: str, ways: TwoWays, seconds: float, seed: str) -> list[str]:
     connections.open.clear()
     connections.arrived.clear()
     faults += [f"{name} is {counters[name]}" for name in NEVER if counters.get(name)]
-    faults += leaks.check("sfloop", before)
+    faults += leaks.check(before)
     took, what = connections.slowest
     print(f"{driver}: {connections.number} connections in {churned:.0f} s, by {dict(connections.stacks)}")
     print(f"{driver}: {dict(connections.done)}")

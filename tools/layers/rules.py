@@ -55,8 +55,8 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "transports": frozenset({"native"}),
     "loop": frozenset({"config", "native", "transports"}),
     "multicast": frozenset(),
-    "testing": frozenset({"config", "loop", "native", "transports"}),
     "running": frozenset({"config", "loop"}),
+    "testing": frozenset({"config", "loop", "native", "running", "transports"}),
     # The names of the public API, from wherever they are.
     "package": frozenset({"config", "loop", "multicast", "running"}),
     # Programs that use the loop as any program does.

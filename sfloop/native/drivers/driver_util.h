@@ -189,6 +189,11 @@ static inline int sf_pass_kept_resets_fd(struct sf_driver *driver)
     return control->kept_resets_fd ? control->kept_resets_fd(sf_below(driver)) : -1;
 }
 
+static inline sf_ns sf_pass_due(struct sf_driver *driver)
+{
+    return sf_driver_due(sf_below(driver));
+}
+
 /* Adds to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */
 __attribute__((format(printf, 2, 3))) static inline void sf_mode_add(struct sf_driver_caps *caps, const char *format, ...)
 {

@@ -17,7 +17,7 @@
 #define PIECES 64
 #define HOLD_BACK SF_MS /* a frame to be overtaken waits this long, or until one has overtaken it */
 
-sf_ns (*sf_fault_now)(void) = sf_now; /* for tests, which bring their own clock */
+sf_ns (*sf_fault_now)(void) = sf_now;
 
 struct copy {
     struct copy *next, *prev;
@@ -337,13 +337,25 @@ static void fault_tx_flush(struct sf_driver *driver)
 
 /* ---- control ---- */
 
-/* While frames wait to be due there is something to do, and soon: a sleep would need a timer for it. */
-static int fault_arm(struct sf_driver *driver, int *fd)
+static sf_ns first_due(const struct path *path)
+{
+    return path->queue.next != &path->queue ? path->queue.next->due : SF_NEVER;
+}
+
+static sf_ns fault_due(struct sf_driver *driver)
 {
     struct fault_driver *f = fault_of(driver);
+    sf_ns rx = first_due(&f->rx), tx = first_due(&f->tx), below = sf_pass_due(driver), first = rx < tx ? rx : tx;
+
+    return below < first ? below : first;
+}
+
+/* Frames that are not due yet end a sleep by fault_due(). */
+static int fault_arm(struct sf_driver *driver, int *fd)
+{
     int rc = sf_pass_arm(driver, fd);
 
-    if (rc == 0 && (f->rx.queue.next != &f->rx.queue || f->tx.queue.next != &f->tx.queue)) {
+    if (rc == 0 && fault_due(driver) <= sf_fault_now()) {
         sf_pass_disarm(driver);
         return -EAGAIN;
     }
@@ -419,6 +431,7 @@ static const struct sf_driver_control fault_control = {
     .filter_renew = sf_pass_filter_renew,
     .kept_resets = sf_pass_kept_resets,
     .kept_resets_fd = sf_pass_kept_resets_fd,
+    .due = fault_due,
 };
 
 static const struct sf_driver_fast fault_fast = {

@@ -208,6 +208,7 @@ static const struct sf_driver_control pcap_control = {
     .filter_renew = sf_pass_filter_renew,
     .kept_resets = sf_pass_kept_resets,
     .kept_resets_fd = sf_pass_kept_resets_fd,
+    .due = sf_pass_due,
 };
 
 static const struct sf_driver_fast pcap_fast = {

@@ -181,6 +181,7 @@ static const struct sf_driver_control trace_control = {
     .filter_renew = sf_pass_filter_renew,
     .kept_resets = sf_pass_kept_resets,
     .kept_resets_fd = sf_pass_kept_resets_fd,
+    .due = sf_pass_due,
 };
 
 static const struct sf_driver_fast trace_fast = {

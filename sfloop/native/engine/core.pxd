@@ -24,7 +24,8 @@ cdef class LoopCore:
     cdef sf_event last_event  # that was dispatched
     cdef bint seen_twice      # the one before was of the same socket
     cdef sf_linger message    # received from that socket without an event
-    cdef bint clocked         # time() is another's: see clock_changed()
+    cdef bint clocked         # time() is another's: see clock.pxi
+    cdef public object _when_idle # asked before the loop waits, if it is clocked
     cdef size_t cancelled     # timers cancelled and still in the heap
     cdef unsigned long thread # that runs the loop; 0 while it does not run
     cdef public bint _takes_signals # it runs in the main thread, where Python handles signals
@@ -57,8 +58,6 @@ cdef class LoopCore:
     cdef int note_transport(self, int fd, uint32_t value) except -1
     cdef int check_open(self) except -1
     cdef int clock_changed(self) except -1
-    cdef sf_ns program_time(self) except? -1
-    cdef sf_ns next_timer(self) except? -1
     cdef int turn(self) except -1
     cdef int gather(self) except -1
     cdef bint linger(self, Sink sink, sf_linger *call) except -1
@@ -115,4 +114,6 @@ cdef class Sink:
 
 
 cdef object os_error(int error)
+# By the clock that the program has put in the place of the loop's time().
+cdef sf_ns program_time(LoopCore loop) except? -1
 # A datagram socket's options have been set by its kernel socket: its stack is to see them now.

@@ -87,6 +87,7 @@ cdef sf_ns to_ns(double when) except? -1:
 
 
 include "opening.pxi"
+include "clock.pxi"
 
 
 @cython.no_gc_clear  # the loop is needed to the end: leave()
@@ -459,8 +460,7 @@ cdef class LoopCore:
         """The loop's clock, in seconds: CLOCK_MONOTONIC, with its full resolution."""
         return <double>sf_now() / 1e9
 
-    # A program may put a clock of its own in the place of time(): by a subclass, by an attribute of the loop (tests do so),
-    # or by an attribute of the class, which is seen when the loop is run next. Timers are judged by that clock then.
+    # A program may put a clock of its own in the place of time(): see clock.pxi.
 
     def __setattr__(self, name, value):
         PyObject_GenericSetAttr(self, name, <PyObject *>value)
@@ -475,17 +475,6 @@ cdef class LoopCore:
     cdef int clock_changed(self) except -1:
         self.clocked = self.time != own_time.__get__(self)
         return 0
-
-    cdef sf_ns program_time(self) except? -1:
-        return to_ns(self.time())
-
-    cdef sf_ns next_timer(self) except? -1:
-        """When the next timer is due, by the engine's clock."""
-        cdef sf_ns due = sf_timers_next(&self.engine.timers)
-        if self.clocked and due < <sf_ns>FAR:
-            due -= max(self.program_time(), <sf_ns>-FAR)
-            return sf_now() + min(max(due, 0), <sf_ns>FAR)
-        return due
 
     cdef int push_ready(self, object handle) except -1:
         # Asked again: making the handle may have collected garbage, and let another thread close the loop.
@@ -634,7 +623,7 @@ cdef class LoopCore:
         # Which timers are due is settled before anything runs: a task that was just made starts before a timer that was
         # set with it ends. To read the clock takes as long as half of all this: a poll has read it.
         if e.timers.count:
-            self.take_due(self.program_time() if self.clocked else e.now if fresh else sf_now())
+            self.take_due(program_time(self) if self.clocked else e.now if fresh else sf_now())
         if e.ready.count:
             self.run_queue(&e.ready)
         if e.event_next < e.event_count:
@@ -656,7 +645,7 @@ cdef class LoopCore:
         if self.stopping:
             n = sf_engine_poll(e)
         elif not e.ready.count and not e.due.count:
-            deadline = self.next_timer()
+            deadline = idle_until(self)
             # One look before the GIL is given up: under load there is something, and the two switches are saved.
             n = 0 if self.sleeps_at_once or e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
             if n == 0:

@@ -93,6 +93,9 @@ cdef extern from "sf/stack.h" nogil:
 
     cdef struct sf_stack_ops:
         const char *name
+        sf_ns (*poll_at)(sf_stack *, sf_ns now)
+        int (*arm)(sf_stack *, int *fd)
+        void (*disarm)(sf_stack *)
         void (*destroy)(sf_stack *)
         int (*adopt)(sf_stack *, int fd, sf_sock_kind, uint32_t slot, uint32_t generation, sf_sock **out)
         void (*release)(sf_sock *)
@@ -158,6 +161,10 @@ cdef extern from "sf/stack.h" nogil:
 
     int sf_stack_tcpip_filters(sf_stack *, int first, sf_stack_filter *, int max)
     int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
+    void sf_test_clock_set(sf_ns now)
+    void sf_test_clock_go()
+    sf_ns sf_test_clock_now()
+    void sf_stack_use_test_clock(sf_stack *)
 
     cdef struct sf_tcpdirect_config:
         void **functions
@@ -239,6 +246,7 @@ cdef extern from "sf/driver.h" nogil:
     sf_driver_open sf_driver_find(const char *name)
     int sf_driver_load(const char *name, const char *path, char *message)
     sf_driver_wrap sf_driver_find_wrapper(const char *name)
+    sf_ns (*sf_fault_now)()
 
 cdef extern from "sf/engine.h" nogil:
     cdef struct sf_ready:
@@ -301,6 +309,7 @@ cdef extern from "sf/engine.h" nogil:
         sf_spin spin
         sf_engine_stats stats
         uint32_t stale_in_a_row
+        sf_ns kernel_polled
 
     int sf_ready_push(sf_ready *, void *handle)
     void *sf_ready_pop(sf_ready *)

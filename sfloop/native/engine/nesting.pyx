@@ -14,7 +14,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint32_t
 
-from sfloop.native.engine.core cimport LoopCore, Sink
+from sfloop.native.engine.core cimport LoopCore, Sink, program_time
 from sfloop.native.engine.descriptors cimport Watch
 from sfloop.native.engine.engine cimport (
     SF_READABLE, SF_WRITABLE, sf_engine, sf_engine_current, sf_event, sf_now, sf_ready, sf_ready_pop,
@@ -128,7 +128,7 @@ cdef int turn(LoopCore loop, Nesting nesting) except -1:
     if e.event_next >= e.event_count:
         fresh = loop.gather()
     if e.timers.count:
-        loop.take_due(e.now if fresh else sf_now())
+        loop.take_due(program_time(loop) if loop.clocked else e.now if fresh else sf_now())
     if e.ready.count:
         run_queue(loop, &e.ready, nesting)
     if e.event_next < e.event_count:

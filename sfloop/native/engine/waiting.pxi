@@ -58,7 +58,7 @@ cdef bint linger_for(LoopCore loop, Sink sink, sf_linger *call) except -1:
     if (loop.sleeps_at_once or loop.stopping or loop.debug or loop.dispatching or e.ready.count or e.due.count
             or e.event_next < e.event_count or loop.thread != PyThread_get_thread_ident()):
         return False
-    deadline = loop.next_timer()
+    deadline = next_timer(loop)
     n = 0 if e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
     if n == 0:
         with nogil:

@@ -183,7 +183,9 @@ static sf_ns ethernet_poll_at(struct sf_stack *stack, sf_ns now)
 {
     struct ethernet_stack *e = stack_of(stack);
 
-    return e->interest & SF_WRITABLE && e->blocked ? now + FULL_INTERVAL : SF_NEVER;
+    if (e->interest & SF_WRITABLE && e->blocked)
+        return now + FULL_INTERVAL;
+    return e->driver ? sf_driver_due(e->driver) : SF_NEVER;
 }
 
 static int ethernet_arm(struct sf_stack *stack, int *fd)

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import pytest
 from harness import leaks
 
+from sfloop.testing.leaks import snapshot
+
 
 @pytest.fixture(autouse=True, scope="module")
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """All examples together leave nothing behind on sfloop."""
-    before, failed = leaks.snapshot("sfloop"), request.session.testsfailed
+    before, failed = snapshot(), request.session.testsfailed
     yield
     if request.session.testsfailed > failed:
         return  # the failure's traceback keeps everything alive
-    assert leaks.check("sfloop", before) == []
+    assert leaks.check(before) == []

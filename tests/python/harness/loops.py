@@ -20,7 +20,7 @@ def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
 
         return sfloop.new_event_loop(**options)
     if kind == "tcpip":
-        from harness.wireloop import WireLoop
+        from sfloop.testing import WireLoop
 
         return WireLoop(**options)
     if kind == "tcpdirect":

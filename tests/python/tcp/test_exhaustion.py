@@ -130,6 +130,7 @@ print("closed", flush=True)
 SERVER = """
 import gc, resource
 from harness import leaks
+from sfloop.testing.leaks import snapshot
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 many = int(sys.argv[2])
@@ -157,12 +158,12 @@ async def main():
 
 loop = new_loop(kind)
 close(loop)
-before = leaks.snapshot(kind)
+before = snapshot()
 loop = new_loop(kind)
 loop.run_until_complete(main())
 close(loop)
 del loop
-leaked = leaks.check(kind, before)
+leaked = leaks.check(before)
 assert not leaked, leaked
 print(made, lost)
 """

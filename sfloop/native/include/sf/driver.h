@@ -166,6 +166,9 @@ struct sf_driver_control {
      */
     int (*kept_resets)(struct sf_driver *, struct sf_kept_reset *, int n);
     int (*kept_resets_fd)(struct sf_driver *);
+    /* When rx_burst() has something to do although nothing arrives: a frame that a wrapper has held back. SF_NEVER: it has not.
+     * NULL: never. */
+    sf_ns (*due)(struct sf_driver *);
 };
 
 /* A driver's own state follows. */
@@ -177,6 +180,11 @@ static inline void sf_driver_abandon(struct sf_driver *driver)
 {
     if (driver->fast.control->abandon)
         driver->fast.control->abandon(driver);
+}
+
+static inline sf_ns sf_driver_due(struct sf_driver *driver)
+{
+    return driver->fast.control->due ? driver->fast.control->due(driver) : SF_NEVER;
 }
 
 static inline void sf_driver_rx_stamps(struct sf_driver *driver, bool on)
@@ -227,5 +235,8 @@ int sf_driver_load(const char *name, const char *path, char *message);
 /* drivers/registry.c: by name, NULL if there is none of that name in this build. */
 sf_driver_open sf_driver_find(const char *name);
 sf_driver_wrap sf_driver_find_wrapper(const char *name);
+
+/* drivers/fault.c: the clock of all faults. sf_now, unless a test brings its own. */
+extern sf_ns (*sf_fault_now)(void);
 
 #endif

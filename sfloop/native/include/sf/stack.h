@@ -235,6 +235,16 @@ int sf_stack_tcpip_filters(struct sf_stack *, int first, struct sf_stack_filter 
 /* Between true and false, datagrams are collected and leave together: at the end, or at the next poll. */
 void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
 
+/* ---- a clock that a test sets (stacks/test_clock.c) ---- */
+
+/* One for the process, in ns, at first sf_now(). It stands still once it is set, and goes again from where it stands. It has to be
+ * set and let go by one thread. */
+void sf_test_clock_set(sf_ns now);
+void sf_test_clock_go(void);
+sf_ns sf_test_clock_now(void);
+/* A tcpip stack goes by this clock from now on, for good. Other stacks stay as they are. */
+void sf_stack_use_test_clock(struct sf_stack *);
+
 /* ---- TCPDirect (stacks/tcpdirect.c) ---- */
 
 struct sf_tcpdirect_config {

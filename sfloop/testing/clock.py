@@ -1,0 +1,217 @@
+"""A loop's clock under the control of a test, so that time-outs take no time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sfloop.native.engine import core
+from sfloop.runner import Runner
+from sfloop.testing.clockwork import Clockwork, clockwork_of
+from sfloop.testing.outside import busy_threads
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sfloop.config import OptionKeywords
+
+__all__ = ["Clock", "run"]
+
+T = TypeVar("T")
+
+#: Seconds of real time after which a wait for threads and processes looks again whether they are still busy.
+_LOOK = 0.001
+
+
+class Clock:
+    """A clock that stands still while a program runs, and jumps to the next timer when nothing else can happen.
+
+    ``asyncio.sleep(3600)``, ``asyncio.wait_for``, ``asyncio.timeout`` and ``loop.call_later`` of an unmodified program
+    take no time then, and end in the order of their times. ``loop.time()`` is this clock's time. ``time.monotonic()``
+    and ``time.sleep()`` are not asyncio's, and stay as they are.
+
+    The clock jumps when the loop has no callback to run, a poll of everything that it watches has found nothing, and
+    nothing can come from outside:
+
+    - While a thread is busy that was started since the clock was attached, a call of ``run_in_executor`` runs, or the
+      loop waits for a child process, the clock goes at the pace of real time. It jumps again when they are done. A
+      time-out of such a call takes its real time.
+    - While a connection is open whose peer is not the same loop's, or a descriptor is watched that another process can
+      write to, the clock waits for `patience` before each jump. Whatever arrives meanwhile comes first.
+    - The stacks of :func:`sfloop.testing.wire` and of :class:`sfloop.testing.WireLoop` go by this clock too, with their
+      retransmissions and the delays of faults.
+
+    A loop that has no timer waits as it does without this clock. The clock stands still meanwhile.
+
+    All loops of a clock have to be run in the same thread. They are sfloop's, or asyncio's own selector loops.
+
+    :param start: what :meth:`time` is at first, in seconds; None: the first loop's own time.
+    :param jumps: False: the clock moves by :meth:`advance` only.
+    :param patience: seconds of real time; 0 jumps whoever is connected, and ``math.inf`` jumps only when nobody is.
+    :raises ValueError: `start` is not finite, or `patience` is negative.
+    """
+
+    def __init__(self, start: float | None = None, *, jumps: bool = True, patience: float = 0.1) -> None:
+        if start is not None and not math.isfinite(start):
+            raise ValueError(f"start={start!r}: must be seconds, or None for the first loop's own time")
+        if not patience >= 0:
+            raise ValueError(f"patience={patience!r}: must be seconds of real time, 0 or more")
+        #: Whether the clock jumps. May be set at any time.
+        self.jumps = jumps
+        #: Seconds of real time for which peers elsewhere are waited for before each jump. May be set at any time.
+        self.patience = patience
+        self._now = start
+        self._real = 0  # how many real_time() blocks are entered
+        self._stacks: tuple[int, float] | None = None  # the time of the wires' stacks, in ns, when ours was what it was
+        self._loops: dict[asyncio.AbstractEventLoop, Clockwork] = {}
+        self._threads: list[threading.Thread] = []
+
+    # ---- time ----
+
+    def time(self) -> float:
+        """The time, in seconds. It never goes back."""
+        return 0.0 if self._now is None else self._now
+
+    def advance(self, seconds: float) -> None:
+        """Moves the clock on. The timers that are due then run in their loop's next turn, in the order of their times.
+
+        May be called from any thread.
+
+        :raises ValueError: `seconds` is negative or not finite.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds={seconds!r}: must be 0 or more, because a loop's time never goes back")
+        self._set(self.time() + seconds)
+        for loop in self._loops:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_nothing)
+
+    @contextmanager
+    def real_time(self) -> Iterator[None]:
+        """In this block the clock goes at the pace of real time whenever its loops wait: something can happen that the
+        clock does not know of."""
+        self._real += 1
+        try:
+            yield
+        finally:
+            self._real -= 1
+
+    def _set(self, now: float) -> None:
+        self._now = now
+        if self._stacks is not None:
+            core.set_test_clock(self._stacks[0] + round((now - self._stacks[1]) * 1e9))
+
+    # ---- loops ----
+
+    @contextmanager
+    def on(self, *loops: asyncio.AbstractEventLoop) -> Iterator[Clock]:
+        """In this block the loops go by this clock; :meth:`attach` and :meth:`detach` in one."""
+        with ExitStack() as stack:
+            for loop in loops:
+                self.attach(loop)
+                stack.callback(self.detach, loop)
+            yield self
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop goes by this clock from now on, also if it is running.
+
+        :raises TypeError: the loop is neither sfloop's nor one of asyncio's own selector loops.
+        :raises RuntimeError: the loop has a clock already.
+        """
+        if loop in self._loops:
+            return
+        work = clockwork_of(loop)
+        if self._now is None:
+            self._now = loop.time()
+        if not self._loops:
+            self._threads = threading.enumerate()
+        if work.has_wire and self._stacks is None:
+            self._stacks = (core.test_clock(), self._now)
+        self._set(self._now)
+        work.start(self.time, self._idle)
+        self._loops[loop] = work
+
+    def detach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop has its own time again. Timers stay where they are: those that were set for later than that time by
+        jumps come later."""
+        work = self._loops.pop(loop, None)
+        if work is None:
+            return
+        work.stop()
+        if self._stacks is not None and not any(each.has_wire for each in self._loops.values()):
+            self._stacks = None
+            core.set_test_clock(None)
+
+    # ---- jumping ----
+
+    def _idle(self, *works: Clockwork) -> bool:
+        """Called when a loop has nothing to run, before it waits; of loops that are run by turns, when none has.
+
+        Returns whether there is nothing to do but to wait for what comes from outside.
+        """
+        while True:
+            due = min(work.next_call() for work in works)
+            until = min(due, *(self.time() + work.next_stack_timer() for work in works))
+            if due <= self.time():
+                return False
+            pending = self._real > 0 or (self.jumps and self._something_is_pending(works))
+            # Asked last, because a thread may have called a loop just before it came to its end.
+            if not all(work.has_nothing_to_do() for work in works):
+                return False
+            if until == math.inf or not (self.jumps or pending):
+                return True
+            if pending:
+                began = time.monotonic()
+                _wait(works, min(_LOOK, until - self.time()))
+                self._set(self.time() + time.monotonic() - began)
+                continue
+            elsewhere = self.patience and any(work.peers_are_elsewhere() for work in works)
+            if not (elsewhere and _wait(works, self.patience)):
+                self._set(max(until, math.nextafter(self.time(), math.inf)))
+
+    def _something_is_pending(self, works: tuple[Clockwork, ...]) -> bool:
+        if busy_threads(self._threads) or any(work.is_pending() for work in works):
+            return True
+        return self.patience == math.inf and any(work.peers_are_elsewhere() for work in works)
+
+
+def _wait(works: tuple[Clockwork, ...], seconds: float) -> bool:
+    """Whether one of the loops has something to do before so many seconds of real time have passed."""
+    if len(works) == 1:
+        return works[0].wait(seconds)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if any(work.wait(min(seconds, _LOOK)) for work in works):
+            return True
+    return False
+
+
+def _nothing() -> None:
+    pass
+
+
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    clock: Clock | None = None,
+    debug: bool | None = None,
+    **options: Unpack[OptionKeywords],
+) -> T:
+    """As :func:`sfloop.run`, by a clock that jumps: the time-outs of `main` take no time.
+
+    :param clock: None: ``Clock()``.
+    :raises ValueError: an option has a value that is not allowed, or `main` is no coroutine.
+    :raises RuntimeError: a loop is running in this thread already.
+    """
+    if asyncio._get_running_loop() is not None:
+        if asyncio.iscoroutine(main):
+            main.close()  # or it would warn, on top of the error, that it was never awaited
+        raise RuntimeError("sfloop.testing.run() cannot be called from a running event loop")
+    runner = Runner(debug=debug, **options)
+    with (clock or Clock()).on(runner.get_loop()), runner:
+        return runner.run(main)

@@ -1,0 +1,178 @@
+"""What a test's clock does to a loop, and asks it: of sfloop's loops, and of asyncio's own."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, cast
+
+from sfloop.loop import Loop
+from sfloop.native.engine import core
+from sfloop.testing.outside import a_child_runs, a_peer_is_elsewhere
+
+__all__ = ["Clockwork", "clockwork_of"]
+
+
+class Idle(Protocol):
+    """What the clock does before a loop waits. Returns whether the loop is to wait."""
+
+    def __call__(self, *works: Clockwork) -> bool: ...
+
+
+class Clockwork:
+    """One loop of a clock. Its subclasses know the loop's kind."""
+
+    #: Whether the loop has both ends of a wire, or one of two that the same clock has.
+    has_wire = False
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._calls = 0  # of run_in_executor that have not ended
+
+    def start(self, now: Callable[[], float], idle: Idle) -> None:
+        if "time" in vars(self._loop):
+            raise RuntimeError(f"{self._loop!r} has a clock already: its attribute `time` was set; take that one away")
+        self._run_in_executor = self._loop.run_in_executor
+        self._loop.run_in_executor = self._call_in_executor
+        self._loop.time = now
+
+    def stop(self) -> None:
+        del self._loop.time, self._loop.run_in_executor
+
+    def _call_in_executor(self, *arguments: Any) -> Any:
+        future = self._run_in_executor(*arguments)
+        self._calls += 1
+        future.add_done_callback(self._call_ended)
+        return future
+
+    def _call_ended(self, _: object) -> None:
+        self._calls -= 1
+
+    def is_pending(self) -> bool:
+        """Whether something is under way that ends by itself: a call in an executor, a child process."""
+        return bool(self._calls) or (self._has_sockets() and a_child_runs(self._watched()))
+
+    def peers_are_elsewhere(self) -> bool:
+        """Whether something may come from outside of this process, or of this loop."""
+        return self._has_sockets() and a_peer_is_elsewhere(self._descriptors())
+
+    def has_nothing_to_do(self) -> bool:
+        """Whether no callback is ready and nothing has arrived."""
+        raise NotImplementedError
+
+    def next_call(self) -> float:
+        """When the next timer is due, by the loop's time; infinity: there is none."""
+        raise NotImplementedError
+
+    def next_stack_timer(self) -> float:
+        """Seconds until the loop's own stacks have to go on by themselves; infinity: they have not."""
+        return math.inf
+
+    def wait(self, seconds: float) -> bool:
+        """Whether there is something to do before so many seconds of real time have passed."""
+        raise NotImplementedError
+
+    def _has_sockets(self) -> bool:
+        return True
+
+    def _watched(self) -> Iterable[int]:
+        raise NotImplementedError
+
+    def _descriptors(self) -> Iterable[int]:
+        return self._watched()
+
+
+class _Sfloops(Clockwork):
+    """A loop of sfloop's calls the clock itself, before it waits."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop)
+        self.has_wire = getattr(loop, "wire_is_inside", False)
+
+    def start(self, now: Callable[[], float], idle: Idle) -> None:
+        super().start(now, idle)
+        if self.has_wire:
+            core.use_test_clock(self._loop)
+        self._loop._when_idle = lambda: idle(self)
+
+    def stop(self) -> None:
+        self._loop._when_idle = None
+        super().stop()
+
+    def has_nothing_to_do(self) -> bool:
+        return core.has_nothing_to_do(self._loop)
+
+    def next_call(self) -> float:
+        when = core.next_call(self._loop)
+        return math.inf if when is None else when
+
+    def next_stack_timer(self) -> float:
+        ahead = core.next_stack_timer(self._loop) if self.has_wire else None
+        return math.inf if ahead is None else ahead
+
+    def wait(self, seconds: float) -> bool:
+        return core.wait_for_work(self._loop, seconds)
+
+    def peers_are_elsewhere(self) -> bool:
+        return self._has_sockets() and (self._bypasses() or super().peers_are_elsewhere())
+
+    def _bypasses(self) -> bool:
+        return not self.has_wire and cast("Loop", self._loop)._stack_choice.name in ("tcpip", "tcpdirect")
+
+    def _has_sockets(self) -> bool:
+        return core.open_sockets(self._loop) > 1  # asyncio's own is one
+
+    def _watched(self) -> Iterable[int]:
+        return cast("Loop", self._loop)._watched()
+
+    def _descriptors(self) -> Iterable[int]:
+        return cast("Loop", self._loop)._descriptors()
+
+
+class _Asyncios(Clockwork):
+    """A loop of asyncio's own calls its selector, in whose place the clock puts itself."""
+
+    def start(self, now: Callable[[], float], idle: Idle) -> None:
+        super().start(now, idle)
+        self._idle = idle
+        self._select = self._loop._selector.select
+        self._loop._selector.select = self._jump_and_select
+
+    def stop(self) -> None:
+        if self._loop._selector is not None:
+            del self._loop._selector.select
+        super().stop()
+
+    def _jump_and_select(self, timeout: float | None = None) -> Any:
+        events = self._select(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        return self._select(None if self._idle(self) else 0)
+
+    def has_nothing_to_do(self) -> bool:
+        return not self._loop._ready and not self._select(0)
+
+    def next_call(self) -> float:
+        timers = self._loop._scheduled
+        if timers and not timers[0]._cancelled:
+            return float(timers[0]._when)
+        return min((timer._when for timer in timers if not timer._cancelled), default=math.inf)
+
+    def wait(self, seconds: float) -> bool:
+        return bool(self._select(seconds)) or bool(self._loop._ready)
+
+    def _watched(self) -> Iterable[int]:
+        return set(self._loop._selector.get_map()) - {self._loop._ssock.fileno()}
+
+
+def clockwork_of(loop: asyncio.AbstractEventLoop) -> Clockwork:
+    """What drives the loop.
+
+    :raises TypeError: the loop is of another kind.
+    """
+    if isinstance(loop, Loop):
+        return _Sfloops(loop)
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        return _Asyncios(loop)
+    raise TypeError(f"{loop!r} takes no clock: it must be a loop of sfloop's, or one of asyncio's own selector loops")

@@ -1,0 +1,179 @@
+"""A wire in memory, between two loops or between a loop and itself: sfloop's own TCP/IP without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sfloop.config import Options
+from sfloop.loop import Loop
+from sfloop.native.engine import core
+from sfloop.testing.clock import Clock
+from sfloop.testing.clockwork import clockwork_of
+from sfloop.testing.faults import Faults
+
+if TYPE_CHECKING:
+    from sfloop.native.engine.stackstream import StackStream
+
+__all__ = ["Wire", "WireLoop", "wire"]
+
+N = TypeVar("N")
+F = TypeVar("F")
+
+NEAR, FAR = "127.77.0.1", "127.77.0.2"
+#: Turns that both loops are given to close what is left open, and seconds that one waits for the other's frames.
+_TURNS = 50
+_WAIT = 20e-6
+_numbers = itertools.count()
+
+
+def _new_name() -> str:
+    return f"w{os.getpid()}-{next(_numbers)}"
+
+
+def _end_options(options: dict[str, Any], interface: str) -> Options:
+    for name in ("stack", "driver", "interface", "faults", "fallback"):
+        if name in options:
+            raise TypeError(f"{name}: the loops of a wire do not take this option, because the wire decides it")
+    return Options(**options, driver="shm", interface=interface, fallback="error")
+
+
+class WireLoop(Loop):
+    """A loop with both ends of a wire. A program that talks to itself by TCP over loopback runs on it unchanged.
+
+    The loop's servers at ``127.0.0.1`` are served by one tcpip stack, and its connections to them are made by another,
+    at ``127.0.0.2``. The kernel serves everything else: datagrams, and sockets that the loop has not made. It listens
+    at the same ports.
+
+    :param faults: of both directions, or a pair: of what connections send, and of what servers send.
+    :param options: those of :class:`sfloop.Options` that do not say what the loop's stack is.
+    :raises OSError: there is no room in ``/dev/shm``.
+    """
+
+    HERE, THERE = "127.0.0.1", "127.0.0.2"
+    #: A clock of sfloop.testing may have the stacks go by it, because it knows of both ends.
+    wire_is_inside = True
+
+    def __init__(self, *, faults: Faults | tuple[Faults, Faults] | None = None, **options: Any) -> None:
+        self._faults = _of_both_ends(faults)
+        super().__init__(_end_options(options, f"{_new_name()}@{self.THERE}"))
+
+    def _open_stack(self, *chosen: Any) -> None:
+        name = str(self._options.interface).partition("@")[0]
+        for address, faults in zip((self.THERE, self.HERE), self._faults, strict=True):
+            wrappers = [("fault", faults.describe())] if faults is not None else []
+            packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
+            self._open_tcpip("shm", name, packed, wrappers, dict(self._options.tcp or ()))
+
+    async def _connect_by_stack(self, sock: socket.socket, address: tuple[str, int]) -> StackStream | None:
+        # A listening socket that is not the loop's is at the other end of no wire.
+        mine = [listener._sock.getsockname() for listener in self._listeners.values()]
+        if address in mine or ("0.0.0.0", address[1]) in mine:
+            return await super()._connect_by_stack(sock, address)
+        return None
+
+
+class _End(Loop):
+    """A loop with one end of a wire, whose other end the same thread has."""
+
+    wire_is_inside = True
+
+
+class Wire:
+    """Two loops of this thread that a wire joins: see :func:`wire`."""
+
+    def __init__(self, near: Loop, far: Loop, clock: Clock | None) -> None:
+        #: The loops, and their addresses on the wire.
+        self.near, self.far = near, far
+        self.near_address, self.far_address = (str(loop.options.interface).partition("@")[2] for loop in (near, far))
+        self._clock = clock
+        self._works = tuple(clockwork_of(loop) for loop in (near, far))
+
+    def run(self, near: Coroutine[Any, Any, N], far: Coroutine[Any, Any, F]) -> tuple[N, F]:
+        """Runs a coroutine on each loop until both have ended, and returns what they return. The loops take turns, so
+        that the order of everything that happens is the same each time.
+
+        If one raises, the other is cancelled, and the exception is raised once both have ended.
+        """
+        tasks = (self.near.create_task(near), self.far.create_task(far))
+        try:
+            while not all(task.done() for task in tasks):
+                self._turn()
+                if any(task.done() and (task.cancelled() or task.exception()) for task in tasks):
+                    break
+        finally:
+            for task in tasks:
+                task.cancel()
+            while not all(task.done() for task in tasks):
+                self._turn()
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+        return tasks[0].result(), tasks[1].result()
+
+    def _turn(self) -> None:
+        """One turn of each loop. Then, if neither has anything to do, time passes."""
+        for loop in (self.near, self.far):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        if not all(work.has_nothing_to_do() for work in self._works):
+            return
+        if self._clock is not None:
+            self._clock._idle(*self._works)
+        else:
+            core.wait_for_work(self.near, _WAIT)
+
+    def _settle(self) -> None:
+        """Cancels what still runs, and lets connections that are being closed come to their end."""
+        for loop in (self.near, self.far):
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+        for _ in range(_TURNS):
+            self._turn()
+
+
+def _of_both_ends(faults: Faults | tuple[Faults, Faults] | None) -> tuple[Faults | None, Faults | None]:
+    return faults if isinstance(faults, tuple) else (faults, faults)
+
+
+@contextmanager
+def wire(
+    *,
+    faults: Faults | tuple[Faults, Faults] | None = None,
+    clock: Clock | None = None,
+    near_address: str = NEAR,
+    far_address: str = FAR,
+    **options: Any,
+) -> Iterator[Wire]:
+    """Two loops joined by a wire in memory, for a client and a server, say, of one test. Their TCP and UDP between the
+    two addresses is sfloop's own; no privilege is needed, and the wire is gone when the block is left.
+
+    :param faults: of both directions, or a pair: of what the near loop sends, and of what the far one sends.
+    :param clock: both loops and their stacks go by it, so that retransmissions and delays take no time.
+    :param near_address: IPv4 address of the near loop on the wire. Ports are reserved at it among the machine's own, so
+        that it has to be an address of the machine's: all of 127.0.0.0/8 are.
+    :param far_address: the far loop's, another one.
+    :param options: those of :class:`sfloop.Options` that do not say what the loops' stack is.
+    :raises OSError: there is no room in ``/dev/shm``.
+    :raises ValueError: an address is none, or an option has a value that is not allowed.
+    """
+    name = _new_name()
+    options.setdefault("linger", 0.1)  # when one loop is closed, nobody runs the other, which would acknowledge its FIN
+    with ExitStack() as stack:
+        loops = []
+        for address, each in zip((near_address, far_address), _of_both_ends(faults), strict=True):
+            given = _end_options(options, f"{name}@{address}")
+            with_faults = given if each is None else Options.resolve(given, faults=each.describe())
+            loops.append(_End(with_faults))
+            stack.callback(loops[-1].close)
+        if clock is not None:
+            stack.enter_context(clock.on(*loops))
+        made = Wire(loops[0], loops[1], clock)
+        stack.callback(made._settle)
+        yield made

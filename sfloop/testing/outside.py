@@ -1,0 +1,110 @@
+"""What can still happen to a loop from outside: by threads, child processes, and peers elsewhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterable
+from concurrent.futures import thread as pool
+from typing import Any
+
+__all__ = ["a_child_runs", "a_peer_is_elsewhere", "busy_threads"]
+
+#: What is written to by this process, by a thread or by the loop itself.
+_OF_THIS_PROCESS = ("anon_inode:[eventfd]", "anon_inode:[eventpoll]")
+_CHILD = "anon_inode:[pidfd]"
+_MAPPED = "::ffff:"
+
+
+def busy_threads(before: Iterable[threading.Thread]) -> list[threading.Thread]:
+    """The threads of this process that may call the loop, but for the caller's and those that were there before.
+
+    A worker of an executor counts while it runs something.
+    """
+    known = {threading.current_thread(), *before}
+    others = [thread for thread in threading.enumerate() if thread not in known]
+    if not others:
+        return []
+    frames = sys._current_frames()
+    return [thread for thread in others if not _waits_for_work(thread, frames)]
+
+
+def _waits_for_work(thread: threading.Thread, frames: dict[int, Any]) -> bool:
+    pending = getattr(thread, "pending_work_items", None)  # the thread that manages a ProcessPoolExecutor
+    if pending is not None or thread.name.startswith("QueueFeederThread"):
+        return not pending
+    frame = frames.get(thread.ident or 0)
+    return frame is not None and frame.f_code is pool._worker.__code__
+
+
+def a_child_runs(descriptors: Iterable[int]) -> bool:
+    """Whether a loop that watches these descriptors waits for a child process to end.
+
+    Where asyncio has no pidfd, a thread waits for the child, which is one of :func:`busy_threads`.
+    """
+    return any(_target(fd) == _CHILD for fd in descriptors)
+
+
+def a_peer_is_elsewhere(descriptors: Iterable[int]) -> bool:
+    """Whether something may arrive at one of the descriptors of a loop that neither the loop itself sends nor a thread.
+
+    A connection between two of the descriptors has both its ends here. A listening socket waits for nobody in
+    particular, and so for nothing. A datagram socket without a peer waits for anybody, unless there is another that
+    will be its peer.
+    """
+    names: set[tuple[str, int]] = set()
+    peers: list[tuple[str, int]] = []
+    alone = 0
+    for fd in descriptors:
+        try:
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                if _writes_itself(fd):
+                    continue
+                return True
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                known = _ends(sock)
+        except OSError:
+            continue  # closed meanwhile
+        if known is None:
+            return True
+        name, peer, waits_for_anybody = known
+        names.update(name)
+        peers += peer
+        alone += waits_for_anybody
+    return alone == 1 or not all(peer in names or ("", peer[1]) in names for peer in peers)
+
+
+def _target(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
+def _writes_itself(fd: int) -> bool:
+    """A pipe of this process, or of a child's, which counts by itself."""
+    return _target(fd) in _OF_THIS_PROCESS or _target(fd).startswith("pipe:") or _target(fd) == _CHILD
+
+
+def _ends(sock: socket.socket) -> tuple[list[tuple[str, int]], list[tuple[str, int]], bool] | None:
+    """The socket's own name and its peer's, and whether it waits for anybody. None: its peer is elsewhere."""
+    if sock.family == socket.AF_UNIX:
+        process = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return ([], [], False) if int.from_bytes(process[:4], sys.byteorder) in (0, os.getpid()) else None
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    name = _address(sock.getsockname())
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return [name], [], False
+    try:
+        return [name], [_address(sock.getpeername())], False
+    except OSError:  # it has none, or none yet
+        return ([name], [], True) if sock.type == socket.SOCK_DGRAM else None
+
+
+def _address(name: Any) -> tuple[str, int]:
+    host = name[0].removeprefix(_MAPPED)
+    return ("" if host in ("0.0.0.0", "::") else host), name[1]
