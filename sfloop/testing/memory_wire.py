@@ -30,6 +30,8 @@ NEAR, FAR = "127.77.0.1", "127.77.0.2"
 #: Turns that both loops are given to close what is left open, and seconds that one waits for the other's frames.
 _TURNS = 50
 _WAIT = 20e-6
+#: Where a connection's sequence numbers begin decides in which pieces its data is received.
+_SAME_EACH_TIME = {"first_sequence": 1}
 _numbers = itertools.count()
 
 
@@ -69,7 +71,8 @@ class WireLoop(Loop):
         for address, faults in zip((self.THERE, self.HERE), self._faults, strict=True):
             wrappers = [("fault", faults.describe())] if faults is not None else []
             packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
-            self._open_tcpip("shm", name, packed, wrappers, dict(self._options.tcp or ()))
+            limits = {**dict(self._options.tcp or ()), **(_SAME_EACH_TIME if faults is not None else {})}
+            self._open_tcpip("shm", name, packed, wrappers, limits)
 
     async def _connect_by_stack(self, sock: socket.socket, address: tuple[str, int]) -> StackStream | None:
         # A listening socket that is not the loop's is at the other end of no wire.
@@ -84,6 +87,11 @@ class _End(Loop):
 
     wire_is_inside = True
 
+    def _open_tcpip(
+        self, driver: str, interface: str, address: int, wrappers: list[Any], limits: dict[str, Any], ring: int = 0
+    ) -> None:
+        super()._open_tcpip(driver, interface, address, wrappers, {**limits, **_SAME_EACH_TIME}, ring)
+
 
 class Wire:
     """Two loops of this thread that a wire joins: see :func:`wire`."""
@@ -96,26 +104,41 @@ class Wire:
         self._works = tuple(clockwork_of(loop) for loop in (near, far))
 
     def run(self, near: Coroutine[Any, Any, N], far: Coroutine[Any, Any, F]) -> tuple[N, F]:
-        """Runs a coroutine on each loop until both have ended, and returns what they return. The loops take turns, so
-        that the order of everything that happens is the same each time.
+        """Runs a coroutine on each loop until both have ended, and returns what they return. The loops take turns in
+        this thread, the near one first.
 
         If one raises, the other is cancelled, and the exception is raised once both have ended.
         """
         tasks = (self.near.create_task(near), self.far.create_task(far))
+        self._run_until_done(*tasks)
+        return tasks[0].result(), tasks[1].result()
+
+    def run_near(self, main: Coroutine[Any, Any, N]) -> N:
+        """Runs a coroutine on the near loop, and returns what it returns. What the far loop has begun goes on meanwhile:
+        a server serves."""
+        task = self.near.create_task(main)
+        self._run_until_done(task)
+        return task.result()
+
+    def run_far(self, main: Coroutine[Any, Any, F]) -> F:
+        """Runs a coroutine on the far loop, and returns what it returns. What the near loop has begun goes on."""
+        task = self.far.create_task(main)
+        self._run_until_done(task)
+        return task.result()
+
+    def _run_until_done(self, *tasks: asyncio.Task[Any]) -> None:
+        """Raises what one of them raises, or the turn."""
         try:
-            while not all(task.done() for task in tasks):
+            while not all(task.done() for task in tasks) and not any(map(_has_failed, tasks)):
                 self._turn()
-                if any(task.done() and (task.cancelled() or task.exception()) for task in tasks):
-                    break
         finally:
             for task in tasks:
                 task.cancel()
             while not all(task.done() for task in tasks):
                 self._turn()
-        for task in tasks:
+        for task in filter(_has_failed, tasks):
             if not task.cancelled():
                 task.result()
-        return tasks[0].result(), tasks[1].result()
 
     def _turn(self) -> None:
         """One turn of each loop. Then, if neither has anything to do, time passes."""
@@ -136,6 +159,10 @@ class Wire:
                 task.cancel()
         for _ in range(_TURNS):
             self._turn()
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _of_both_ends(faults: Faults | tuple[Faults, Faults] | None) -> tuple[Faults | None, Faults | None]:

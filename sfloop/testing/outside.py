@@ -36,8 +36,10 @@ def _waits_for_work(thread: threading.Thread, frames: dict[int, Any]) -> bool:
     pending = getattr(thread, "pending_work_items", None)  # the thread that manages a ProcessPoolExecutor
     if pending is not None or thread.name.startswith("QueueFeederThread"):
         return not pending
-    frame = frames.get(thread.ident or 0)
-    return frame is not None and frame.f_code is pool._worker.__code__
+    frame, queue = frames.get(thread.ident or 0), pool._threads_queues.get(thread)
+    if frame is None or queue is None or queue.qsize():
+        return False
+    return frame.f_code is pool._worker.__code__ and "work_item" not in frame.f_locals
 
 
 def a_child_runs(descriptors: Iterable[int]) -> bool:

@@ -144,6 +144,7 @@ cdef extern from "sf/stack.h" nogil:
         uint32_t syn_retries
         uint32_t retries
         uint16_t mss
+        uint32_t first_sequence
 
     cdef struct sf_tcpip_config:
         sf_driver *driver

@@ -77,6 +77,7 @@ cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
     out.syn_retries = limits.get("syn_retries", 0)
     out.retries = limits.get("retries", 0)
     out.mss = limits.get("mss", 0)
+    out.first_sequence = limits.get("first_sequence", 0)
     out.time_wait = seconds(limits, "time_wait")
     out.orphan_timeout = seconds(limits, "orphan_timeout")
     out.user_timeout = seconds(limits, "user_timeout")

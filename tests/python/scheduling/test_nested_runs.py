@@ -335,3 +335,21 @@ def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str,
     shown: list[Any] = [cell.outputs[-1].data["text/plain"] for cell in notebook.cells]
     assert shown[0] == ("'sfloop.loop'" if start else "'asyncio.unix_events'")
     assert shown[1:] == ["(42, 42)", "42"]
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_timers_go_by_the_clock_of_a_test(loop_kind: str, patch: str) -> None:
+    nested(
+        loop_kind,
+        patch,
+        """
+from sfloop.testing import Clock
+nest.apply(loop)
+async def main():
+    return loop.run_until_complete(answer(3600)) + loop.run_until_complete(answer(3600))
+
+with Clock(0).on(loop):
+    assert loop.run_until_complete(main()) == 84
+    assert loop.time() == 7200
+""",
+    )
