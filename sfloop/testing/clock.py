@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 #: Seconds of real time after which a wait for threads and processes looks again whether they are still busy.
 _LOOK = 0.001
+_SECOND = 1_000_000_000  # ns
 
 
 class Clock:
@@ -104,7 +105,7 @@ class Clock:
     def _set(self, now: float) -> None:
         self._now = now
         if self._stacks is not None:
-            core.set_test_clock(self._stacks[0] + round((now - self._stacks[1]) * 1e9))
+            core.set_test_clock(self._stacks[0] + round((now - self._stacks[1]) * _SECOND))
 
     # ---- loops ----
 
@@ -131,7 +132,8 @@ class Clock:
         if not self._loops:
             self._threads = threading.enumerate()
         if work.has_wire and self._stacks is None:
-            self._stacks = (core.test_clock(), self._now)
+            # A whole second, because the stacks' timestamps are whole milliseconds, and a run is to repeat itself.
+            self._stacks = (-(-core.test_clock() // _SECOND) * _SECOND, self._now)
         self._set(self._now)
         work.start(self.time, self._idle)
         self._loops[loop] = work

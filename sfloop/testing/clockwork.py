@@ -88,7 +88,8 @@ class _Sfloops(Clockwork):
 
     def __init__(self, loop: Loop) -> None:
         super().__init__(loop)
-        self.has_wire = getattr(loop, "wire_is_inside", False)
+        self._inside: frozenset[str] = getattr(loop, "addresses_inside", frozenset())
+        self.has_wire = bool(self._inside)
 
     def start(self, now: Callable[[], float], idle: Idle) -> None:
         super().start(now, idle)
@@ -115,10 +116,10 @@ class _Sfloops(Clockwork):
         return core.wait_for_work(self._loop, seconds)
 
     def peers_are_elsewhere(self) -> bool:
-        return self._has_sockets() and (self._bypasses() or super().peers_are_elsewhere())
-
-    def _bypasses(self) -> bool:
-        return not self.has_wire and cast("Loop", self._loop)._stack_choice.name in ("tcpip", "tcpdirect")
+        if not self._has_sockets():
+            return False
+        bypasses = not self.has_wire and cast("Loop", self._loop)._stack_choice.name in ("tcpip", "tcpdirect")
+        return bypasses or a_peer_is_elsewhere(self._descriptors(), self._inside)
 
     def _has_sockets(self) -> bool:
         return core.open_sockets(self._loop) > 1  # asyncio's own is one

@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 import sys
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,8 +28,10 @@ N = TypeVar("N")
 F = TypeVar("F")
 
 NEAR, FAR = "127.77.0.1", "127.77.0.2"
-#: Turns that both loops are given to close what is left open, and seconds that one waits for the other's frames.
+#: Turns and seconds of real time, at least, that both loops are given to close what is left open.
 _TURNS = 50
+_PATIENCE = 0.02
+#: Seconds for which one loop waits for the other's frames.
 _WAIT = 20e-6
 #: Where a connection's sequence numbers begin decides in which pieces its data is received.
 _SAME_EACH_TIME = {"first_sequence": 1}
@@ -59,8 +62,8 @@ class WireLoop(Loop):
     """
 
     HERE, THERE = "127.0.0.1", "127.0.0.2"
-    #: A clock of sfloop.testing may have the stacks go by it, because it knows of both ends.
-    wire_is_inside = True
+    #: Addresses at which only a wire's stacks serve, whose other ends are here as well: they may go by a clock.
+    addresses_inside = frozenset({THERE})
 
     def __init__(self, *, faults: Faults | tuple[Faults, Faults] | None = None, **options: Any) -> None:
         self._faults = _of_both_ends(faults)
@@ -85,7 +88,7 @@ class WireLoop(Loop):
 class _End(Loop):
     """A loop with one end of a wire, whose other end the same thread has."""
 
-    wire_is_inside = True
+    addresses_inside = frozenset[str]()
 
     def _open_tcpip(
         self, driver: str, interface: str, address: int, wrappers: list[Any], limits: dict[str, Any], ring: int = 0
@@ -114,8 +117,8 @@ class Wire:
         return tasks[0].result(), tasks[1].result()
 
     def run_near(self, main: Coroutine[Any, Any, N]) -> N:
-        """Runs a coroutine on the near loop, and returns what it returns. What the far loop has begun goes on meanwhile:
-        a server serves."""
+        """Runs a coroutine on the near loop, and returns what it returns. What the far loop has begun goes on: a server
+        serves."""
         task = self.near.create_task(main)
         self._run_until_done(task)
         return task.result()
@@ -153,12 +156,21 @@ class Wire:
             core.wait_for_work(self.near, _WAIT)
 
     def _settle(self) -> None:
-        """Cancels what still runs, and lets connections that are being closed come to their end."""
+        """Lets connections that are being closed come to their end, and cancels what still runs then."""
+        self._turn_until_quiet()
         for loop in (self.near, self.far):
             for task in asyncio.all_tasks(loop):
                 task.cancel()
-        for _ in range(_TURNS):
+        self._turn_until_quiet()
+
+    def _turn_until_quiet(self) -> None:
+        until = time.monotonic() + _PATIENCE
+        for turn in itertools.count():
             self._turn()
+            if not any(asyncio.all_tasks(loop) or loop.stats()["connections"] for loop in (self.near, self.far)):
+                return
+            if turn > _TURNS and time.monotonic() > until:
+                return
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:
@@ -198,6 +210,7 @@ def wire(
             given = _end_options(options, f"{name}@{address}")
             with_faults = given if each is None else Options.resolve(given, faults=each.describe())
             loops.append(_End(with_faults))
+            loops[-1].addresses_inside = frozenset({near_address, far_address})
             stack.callback(loops[-1].close)
         if clock is not None:
             stack.enter_context(clock.on(*loops))

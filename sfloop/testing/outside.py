@@ -7,7 +7,7 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import thread as pool
 from typing import Any
 
@@ -50,12 +50,14 @@ def a_child_runs(descriptors: Iterable[int]) -> bool:
     return any(_target(fd) == _CHILD for fd in descriptors)
 
 
-def a_peer_is_elsewhere(descriptors: Iterable[int]) -> bool:
+def a_peer_is_elsewhere(descriptors: Iterable[int], inside: Collection[str] = ()) -> bool:
     """Whether something may arrive at one of the descriptors of a loop that neither the loop itself sends nor a thread.
 
     A connection between two of the descriptors has both its ends here. A listening socket waits for nobody in
     particular, and so for nothing. A datagram socket without a peer waits for anybody, unless there is another that
     will be its peer.
+
+    :param inside: addresses whose sockets are served by a wire that has both ends here.
     """
     names: set[tuple[str, int]] = set()
     peers: list[tuple[str, int]] = []
@@ -73,6 +75,8 @@ def a_peer_is_elsewhere(descriptors: Iterable[int]) -> bool:
         if known is None:
             return True
         name, peer, waits_for_anybody = known
+        if name and name[0][0] in inside:
+            continue
         names.update(name)
         peers += peer
         alone += waits_for_anybody

@@ -361,7 +361,7 @@ def test_refusals(loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         Clock().attach(loop)
     with pytest.raises(TypeError, match="takes no clock"):
         Clock().attach(object())  # type: ignore[arg-type]
-    for wrong in (dict(start=math.nan), dict(patience=-1), dict(patience=math.nan)):
+    for wrong in ({"start": math.nan}, {"patience": -1}, {"patience": math.nan}):
         with pytest.raises(ValueError, match="must be seconds"):
             Clock(**wrong)
 
@@ -404,5 +404,3 @@ def test_many_timers(loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
 
     loop.run_until_complete(main())
     assert loop.time() == 5100
-
-
