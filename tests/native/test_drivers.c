@@ -536,11 +536,12 @@ static void test_fault_time(void)
 
     fake_time = SF_SEC;
     expect_peer(a, 0x0a000002, SF_SEC);
-    CHECK(send_byte(b, 1) && receive_byte(a) == -1 && a->fast.control->arm(a, &fd) == -EAGAIN);
+    CHECK(sf_driver_due(a) == SF_NEVER && send_byte(b, 1) && receive_byte(a) == -1);
+    CHECK(sf_driver_due(a) == fake_time + SF_MS && contract_arm_idle(a) >= 0); /* a sleep ends by then */
     fake_time += SF_MS - 1;
     CHECK(receive_byte(a) == -1);
     fake_time += 1;
-    CHECK(receive_byte(a) == 1);
+    CHECK(a->fast.control->arm(a, &fd) == -EAGAIN && receive_byte(a) == 1 && sf_driver_due(a) == SF_NEVER);
     CHECK(send_byte(a, 2) && send_byte(a, 3)); /* 100 bytes at a megabyte per second: 100 us each */
     fake_time += 100 * SF_US;
     CHECK(receive_byte(a) == -1 && receive_byte(b) == 2 && receive_byte(b) == -1);
