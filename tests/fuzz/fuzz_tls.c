@@ -141,7 +141,7 @@ struct session {
     size_t cut;           /* ciphertext is handed over in pieces of so many bytes; 0: whole */
     size_t sealed, seen;  /* bytes of plaintext that the peer has sealed, and that we have decrypted */
     size_t said, heard;   /* the same, the other way */
-    bool touched, ended;
+    bool touched, ended, lends;
 };
 
 static uint8_t plain(size_t at)
@@ -173,6 +173,16 @@ static void open_session(struct session *s, uint8_t choice)
     (choice & 2 ? tls.set_accept_state : tls.set_connect_state)(s->c.ssl);
     (choice & 2 ? tls.set_connect_state : tls.set_accept_state)(s->peer);
     CHECK(sf_openssl_agrees(&s->c) && sf_openssl_plausible(&s->c));
+}
+
+/* Half of the sessions lend their ciphertext in place of copying it. */
+static void lend_from_now_on(struct session *s, uint8_t choice)
+{
+    s->lends = choice & 8;
+    if (!s->lends)
+        return;
+    sf_openssl_interpose(&s->c);
+    CHECK(s->c.reading && s->c.writing && !sf_openssl_agrees(&s->c));
 }
 
 static void expect_strangers_to_be_refused(const struct session *s, uint8_t choice)
@@ -222,8 +232,16 @@ static void hand_over(struct session *s, const uint8_t *data, size_t len, size_t
         uint8_t *piece = malloc(now);
 
         memcpy(piece, data, now);
-        CHECK(sf_openssl_put(&s->c, piece, now) == 0);
-        free(piece);
+        if (s->lends) {
+            CHECK(sf_openssl_lend(&s->c, piece, now) == 0);
+            if (room % 3)
+                decrypt(s, room);
+            CHECK(sf_openssl_settle(&s->c) == 0 && sf_openssl_lent(&s->c) == 0);
+            free(piece); /* what is left has been copied */
+        } else {
+            CHECK(sf_openssl_put(&s->c, piece, now) == 0);
+            free(piece);
+        }
         decrypt(s, room);
         data += now;
         len -= now;
@@ -309,11 +327,20 @@ static void seal(struct session *s, size_t len)
 
 static void say(struct session *s, size_t len)
 {
-    uint8_t *data = malloc(len + 1);
+    size_t room = len % 5 ? len + 96 : len / 2 + 1; /* enough, or not: the rest goes into the BIO */
+    uint8_t *data = malloc(len + 1), *out = malloc(room);
+    bool collecting;
     ssize_t taken;
 
     fill(data, s->said, len);
+    collecting = s->lends && sf_openssl_collect(&s->c, out, room);
     taken = len ? sf_openssl_encrypt(&s->c, data, len) : -EAGAIN;
+    if (collecting) {
+        size_t got = sf_openssl_collected(&s->c);
+
+        CHECK(got <= room && (!got || tls.bio_write(s->to_peer, out, (int)got) == (int)got));
+    }
+    free(out);
     CHECK(taken == -EAGAIN || (taken > 0 && taken <= (ssize_t)len));
     s->said += taken > 0 ? (size_t)taken : 0;
     free(data);
@@ -374,6 +401,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         load();
     open_session(&s, data[0]);
     expect_strangers_to_be_refused(&s, data[0]);
+    lend_from_now_on(&s, data[0]);
     s.cut = data[1];
     if (data[0] & 4) /* else everything comes before the handshake, or in the place of it */
         handshake(&s);

@@ -34,7 +34,7 @@ TARGETS = {
     "tcp": _STACK,
     "drivers": [f"drivers/{name}.c" for name in ("fault", "fault_description", "pcap", "trace")],
     "netlink": _STACK,
-    "tls": ["vendor/openssl.c"],
+    "tls": ["vendor/openssl.c", "vendor/openssl_lend.c"],
 }
 ENVIRONMENT = {
     **os.environ,

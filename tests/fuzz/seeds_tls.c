@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SESSIONS = 8, COMMANDS = 8 };
+enum { SESSIONS = 16, COMMANDS = 8 };
 
 static void save(const char *folder, const char *name, const uint8_t *data, size_t len)
 {

@@ -85,11 +85,16 @@ cdef class Records:
         if PyBytes_GET_SIZE(payload) > LARGE and self.shrinking is None:
             self.shrink_later()
         if protocol._app_reading_paused or not self.established():
+            session.settle()
             protocol.advance()  # goes on with what is in the BIO
             return
         try:
             goes_on = self.read_into_buffer(protocol) if protocol._app_protocol_is_buffer else self.read(protocol)
-        except Exception as exc:
+            session.settle()
+        except BaseException as exc:
+            session.settle()
+            if not isinstance(exc, Exception):
+                raise
             protocol._fatal_error(exc, "Fatal error on SSL protocol")
             return
         if not goes_on:
@@ -125,6 +130,7 @@ cdef class Records:
                 room += RECORD
                 if _PyBytes_Resize(&payload, room) < 0:
                     raise MemoryError()
+        session.settle()
         if total == 0:
             Py_XDECREF(payload)
             return got == -EAGAIN
@@ -157,6 +163,7 @@ cdef class Records:
             PyBuffer_Release(&view)
             if empty:
                 raise RuntimeError("get_buffer() returned an empty buffer")
+            session.settle()
             if total:
                 receiver.buffer_updated(total)
             if got <= 0:
@@ -176,12 +183,14 @@ cdef class Records:
             self.write_by_python(data)
             return
         if PyBytes_CheckExact(data):
+            self.session.expect(PyBytes_GET_SIZE(data))
             taken = self.encrypt(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             if taken == PyBytes_GET_SIZE(data):
                 data = None
         elif isinstance(data, (bytes, bytearray, memoryview)) and not (isinstance(data, memoryview) and not data.c_contiguous):
             PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
             try:
+                self.session.expect(view.len)
                 taken = self.encrypt(<const char *>view.buf, view.len)
                 if taken == view.len:
                     data = None
@@ -189,8 +198,7 @@ cdef class Records:
                     data = PyBytes_FromStringAndSize(<const char *>view.buf, view.len)
             finally:
                 PyBuffer_Release(&view)
-        if taken:
-            self.send()
+        self.send()
         if data is not None:  # of a wrong type, with gaps, or OpenSSL has something else to do first
             self.write_by_python(data[taken:] if taken else data)
 
@@ -208,6 +216,8 @@ cdef class Records:
     cdef int send(self) except -1:
         """The ciphertext that waits, to the connection below."""
         cdef bytes payload = self.session.take()
+        if not payload:
+            return 0
         if PyBytes_GET_SIZE(payload) > LARGE and self.shrinking is None:
             self.shrink_later()
         try:

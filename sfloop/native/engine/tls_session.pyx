@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_CLEAR, Py_XDECREF
 from libc.errno cimport EAGAIN, EPROTO
 
 cdef extern from "sf/openssl.h" nogil:
@@ -23,6 +24,20 @@ cdef extern from "sf/openssl.h" nogil:
     ssize_t sf_openssl_take(const sf_openssl_connection *c, void *out, size_t room)
     void sf_openssl_shrink(const sf_openssl_connection *c)
     const char *sf_openssl_path()
+    void sf_openssl_interpose(sf_openssl_connection *c)
+    int sf_openssl_lend(const sf_openssl_connection *c, const void *data, size_t length)
+    int sf_openssl_settle(const sf_openssl_connection *c)
+    int sf_openssl_collect(const sf_openssl_connection *c, void *out, size_t room)
+    size_t sf_openssl_collected(const sf_openssl_connection *c)
+
+cdef extern from "Python.h":
+    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
+    char *PyBytes_AS_STRING_ "PyBytes_AS_STRING" (PyObject *) noexcept
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
+
+cdef enum:
+    RECORD = 16 * 1024    # the most plaintext of one record
+    OVERHEAD = 96         # more than what a record has beside its plaintext
 
 cdef object _ssl = None
 cdef object SSLObject = None
@@ -131,6 +146,7 @@ cdef Session session_of(object protocol):
         self = Session.__new__(Session)
         if _find(tls, incoming, outgoing, &self.c) and sf_openssl_agrees(&self.c):
             self.owners = (tls._sslobj, incoming, outgoing)
+            sf_openssl_interpose(&self.c)
             return self
     if refused("memory-bio") is None and isinstance(tls, SSLObject):
         by_python = PythonSession.__new__(PythonSession)
@@ -145,10 +161,33 @@ cdef class Session:
 
     # The owners keep the SSL and the BIOs of `c` alive.
 
+    def __dealloc__(self):
+        if self.sealed != NULL:
+            sf_openssl_collected(&self.c)
+            Py_CLEAR(self.sealed)
+
     cdef int put(self, const char *data, Py_ssize_t length) except -1:
-        """Ciphertext that has come."""
-        if sf_openssl_put(&self.c, data, length) < 0:
+        """Ciphertext that has come. It has to stay where it is until settle()."""
+        if sf_openssl_lend(&self.c, data, length) < 0:
             raise MemoryError()
+        return 0
+
+    cdef int settle(self) except -1:
+        """Call this before anybody else's code runs: what is left of the ciphertext is copied."""
+        if sf_openssl_settle(&self.c) < 0:
+            raise MemoryError()
+        return 0
+
+    cdef int expect(self, Py_ssize_t plaintext) except -1:
+        """So much is about to be encrypted: its records are written where take() needs them."""
+        cdef Py_ssize_t room = plaintext + (plaintext // RECORD + 1) * OVERHEAD
+        if self.sealed != NULL:  # a callback of OpenSSL's writes too
+            return 0
+        self.sealed = PyBytes_FromStringAndSize_(NULL, room)
+        if self.sealed == NULL:
+            raise MemoryError()
+        if not sf_openssl_collect(&self.c, PyBytes_AS_STRING_(self.sealed), room):
+            Py_CLEAR(self.sealed)
         return 0
 
     cdef Py_ssize_t readable(self) except -1:
@@ -165,11 +204,22 @@ cdef class Session:
 
     cdef bytes take(self):
         """The ciphertext that waits to be sent."""
-        cdef Py_ssize_t waiting = <Py_ssize_t>sf_openssl_waiting(&self.c)
-        cdef bytes payload = PyBytes_FromStringAndSize(NULL, waiting)
-        if waiting and sf_openssl_take(&self.c, PyBytes_AS_STRING(payload), waiting) != waiting:
+        cdef Py_ssize_t waiting
+        cdef PyObject *collected = self.sealed
+        cdef bytes payload = None
+        if collected != NULL:
+            self.sealed = NULL
+            if _PyBytes_Resize(&collected, <Py_ssize_t>sf_openssl_collected(&self.c)) < 0:
+                raise MemoryError()
+            payload = <bytes>collected
+            Py_XDECREF(collected)
+        waiting = <Py_ssize_t>sf_openssl_waiting(&self.c)
+        if payload is not None and not waiting:
+            return payload
+        rest = PyBytes_FromStringAndSize(NULL, waiting)
+        if waiting and sf_openssl_take(&self.c, PyBytes_AS_STRING(rest), waiting) != waiting:
             raise MemoryError()
-        return payload
+        return rest if payload is None else payload + rest
 
     cdef int shrink(self) except -1:
         """Give back the memory that records of before have needed."""
@@ -193,6 +243,12 @@ cdef class PythonSession(Session):
     cdef int put(self, const char *data, Py_ssize_t length) except -1:
         if length:
             self.incoming.write(PyMemoryView_FromMemory(<char *>data, length, PyBUF_READ))
+        return 0
+
+    cdef int settle(self) except -1:
+        return 0
+
+    cdef int expect(self, Py_ssize_t plaintext) except -1:
         return 0
 
     cdef Py_ssize_t readable(self) except -1:

@@ -1,6 +1,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1 /* dladdr(), pipe2() */
 #endif
+#include "openssl_lend.h"
 #include "sf/openssl.h"
 
 #include <dlfcn.h>
@@ -72,6 +73,7 @@ const char *sf_openssl_load(const char *module, unsigned long version)
     }
     if (openssl.version_num() != version)
         return "Python's module _ssl was built for another version of OpenSSL";
+    sf_openssl_load_lending(library);
     return NULL;
 }
 
@@ -136,13 +138,16 @@ size_t sf_openssl_readable(const struct sf_openssl_connection *c)
 {
     int decrypted = openssl.pending(c->ssl);
 
-    return openssl.bio_pending(c->incoming) + (decrypted > 0 ? (size_t)decrypted : 0);
+    return sf_openssl_lent(c) + openssl.bio_pending(c->incoming) + (decrypted > 0 ? (size_t)decrypted : 0);
 }
 
 ssize_t sf_openssl_decrypt(const struct sf_openssl_connection *c, void *out, size_t room)
 {
     int got;
 
+    /* To learn from SSL_read() that there is nothing takes it a quarter of what a record does. */
+    if (!sf_openssl_readable(c))
+        return -EAGAIN;
     openssl.clear_error(); /* the queue is the thread's, and SSL_get_error() looks at it */
     got = openssl.read(c->ssl, out, most(room));
     if (got > 0)

@@ -11,12 +11,15 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct sf_openssl_lent;
+
 /* What belongs to one connection, read out of Python's objects. Nothing of it is owned. */
 struct sf_openssl_connection {
     void *ssl;      /* SSL */
     void *context;  /* SSL_CTX */
     void *incoming; /* BIO */
     void *outgoing; /* BIO */
+    struct sf_openssl_lent *reading, *writing; /* of sf_openssl_interpose(); NULL: nothing can be lent. The SSL owns them. */
 };
 
 /*
@@ -36,6 +39,29 @@ int sf_openssl_plausible(const struct sf_openssl_connection *c);
 
 /* Whether OpenSSL agrees that the four belong together, and that the BIOs are memory. Follows `ssl`. */
 int sf_openssl_agrees(const struct sf_openssl_connection *c);
+
+/*
+ * Put BIOs of ours in front of Python's, which can be lent memory. Call this once, after sf_openssl_agrees(): it no longer
+ * holds afterwards. Where it is not possible, lending copies and collecting is refused.
+ */
+void sf_openssl_interpose(struct sf_openssl_connection *c);
+
+/*
+ * Lend received ciphertext, which is decrypted from where it lies. The memory has to stay until sf_openssl_settle(), which
+ * copies what is left into Python's BIO: call it before any code of others can run. Both return 0, or -ENOMEM.
+ */
+int sf_openssl_lend(const struct sf_openssl_connection *c, const void *data, size_t length);
+int sf_openssl_settle(const struct sf_openssl_connection *c);
+
+/* Bytes that are lent and not yet read. */
+size_t sf_openssl_lent(const struct sf_openssl_connection *c);
+
+/*
+ * Have records written to `out` until sf_openssl_collected(), which returns their bytes. What has no room goes into Python's BIO,
+ * in its order. Returns 0 if that is not possible, because something waits there already.
+ */
+int sf_openssl_collect(const struct sf_openssl_connection *c, void *out, size_t room);
+size_t sf_openssl_collected(const struct sf_openssl_connection *c);
 
 /* Give received ciphertext to the connection. Returns 0, or -ENOMEM. */
 int sf_openssl_put(const struct sf_openssl_connection *c, const void *data, size_t length);
