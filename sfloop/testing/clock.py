@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfloop.native.engine import core
@@ -88,8 +88,8 @@ class Clock:
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds={seconds!r}: must be 0 or more, because a loop's time never goes back")
         self._set(self.time() + seconds)
-        for loop in self._loops:
-            if not loop.is_closed():
+        for loop in list(self._loops):  # another thread may detach one meanwhile, or close it
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_nothing)
 
     @contextmanager

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import zf
-from harness.wireloop import WireLoop
 
 import sfloop
+from sfloop.testing import WireLoop
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "tools"))
