@@ -36,10 +36,21 @@ def _waits_for_work(thread: threading.Thread, frames: dict[int, Any]) -> bool:
     pending = getattr(thread, "pending_work_items", None)  # the thread that manages a ProcessPoolExecutor
     if pending is not None or thread.name.startswith("QueueFeederThread"):
         return not pending
-    frame, queue = frames.get(thread.ident or 0), pool._threads_queues.get(thread)
-    if frame is None or queue is None or queue.qsize():
+    queue = pool._threads_queues.get(thread)
+    if queue is None or queue.qsize() or not _stands_still(thread, frames):
         return False
-    return frame.f_code is pool._worker.__code__ and "work_item" not in frame.f_locals
+    executor = frames[thread.ident or 0].f_locals["executor_reference"]()
+    if executor is None:
+        return True
+    # From Python 3.13 on, what is put into the queue may be handed to a worker that has not woken up yet. The executor
+    # has counted one idle worker less then.
+    still = sum(_stands_still(worker, frames) for worker in list(executor._threads))
+    return bool(executor._idle_semaphore._value >= still)
+
+
+def _stands_still(worker: threading.Thread, frames: dict[int, Any]) -> bool:
+    frame = frames.get(worker.ident or 0)
+    return frame is not None and frame.f_code is pool._worker.__code__ and "work_item" not in frame.f_locals
 
 
 def a_child_runs(descriptors: Iterable[int]) -> bool:
