@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import asyncio.selector_events
 import asyncio.unix_events
+import contextlib
 import dataclasses
 import functools
 import importlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from .forkserver.suite import SuiteError
@@ -101,12 +104,22 @@ def substitute(chosen: Target) -> Creations:
     if DEFAULT_POLICY is not None:
         if chosen.name != "asyncio":
             DEFAULT_POLICY._loop_factory = staticmethod(chosen.loop_class)
-        asyncio.set_event_loop_policy(chosen.policy_class())
+        with _deprecated_policies():
+            asyncio.set_event_loop_policy(chosen.policy_class())
     else:
         for module in (asyncio, asyncio.events):
             module.new_event_loop = chosen.loop_class  # type: ignore[attr-defined]
-    _check(chosen)
+    with _deprecated_policies():
+        _check(chosen)
     return creations
+
+
+@contextlib.contextmanager
+def _deprecated_policies() -> Iterator[None]:
+    """Event loop policies are deprecated from Python 3.14, and the suites make errors of warnings."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*(p|P)olicy")
+        yield
 
 
 def _check(chosen: Target) -> None:
