@@ -127,8 +127,81 @@ static void test_wakes_do_not_linger(void)
     sf_engine_destroy(e);
 }
 
+/* Turns of a loop that is never idle, until the rate of the CPU's counter is known. */
+static void turn_until_measured(struct sf_engine *e)
+{
+    sf_ns give_up = sf_now() + 5 * SF_SEC;
+
+    while (!e->busy.interval && sf_now() < give_up)
+        if (!sf_engine_may_skip_poll(e))
+            CHECK(sf_engine_poll_busy(e) == 0);
+    CHECK(e->busy.interval);
+}
+
+/* Returns how many turns went without a poll after one. */
+static unsigned turns_without_poll(struct sf_engine *e)
+{
+    unsigned n = 0;
+
+    CHECK(sf_engine_poll_busy(e) == 0);
+    while (sf_engine_may_skip_poll(e))
+        CHECK(n++ < 1000000);
+    return n;
+}
+
+static void test_a_busy_loop_polls(void)
+{
+    int error = 0;
+    struct sf_engine *e = sf_engine_create(SF_SPIN_ALWAYS, 0, &error);
+    sf_ns start;
+
+    CHECK(e);
+    turn_until_measured(e);
+    start = sf_now();
+    turns_without_poll(e);
+    CHECK(sf_now() - start >= 2 * SF_US);
+
+    CHECK(sf_engine_poll_busy(e) == 0);
+    e->kernel->touched = true;
+    CHECK(!sf_engine_may_skip_poll(e));
+
+    CHECK(sf_engine_poll_busy(e) == 0);
+    e->busy.begun = sf_ticks() + ((uint64_t)1 << 40); /* another CPU's counter */
+    CHECK(!sf_engine_may_skip_poll(e));
+
+    e->busy.interval = UINT64_MAX; /* the counter stands still */
+    CHECK(turns_without_poll(e) > 0);
+    sf_engine_destroy(e);
+}
+
+static void test_a_busy_loop_reads_the_clock_for_near_timers_only(void)
+{
+    int error = 0, skipped = 0, timer;
+    struct sf_engine *e = sf_engine_create(SF_SPIN_ALWAYS, 0, &error);
+    sf_ns polled;
+
+    CHECK(e);
+    turn_until_measured(e);
+    CHECK(sf_timers_push(&e->timers, sf_now() + 3600 * SF_SEC, &timer) == 0);
+    for (int i = 0; i < 1000 && !skipped; i++) { /* a busy machine may take the CPU away at any time */
+        CHECK(sf_engine_poll_busy(e) == 0);
+        polled = e->now;
+        skipped = sf_engine_may_skip_poll(e);
+        CHECK(!skipped || e->now == polled);
+    }
+    CHECK(skipped);
+    CHECK(sf_timers_push(&e->timers, sf_now() + SF_US, &timer) == 0);
+    CHECK(sf_engine_poll_busy(e) == 0);
+    polled = e->now;
+    sf_engine_may_skip_poll(e);
+    CHECK(e->now > polled);
+    sf_engine_destroy(e);
+}
+
 int main(void)
 {
+    test_a_busy_loop_polls();
+    test_a_busy_loop_reads_the_clock_for_near_timers_only();
     check_wakes(SF_SPIN_NEVER, 0);
     check_wakes(SF_SPIN_FOR, 3 * SF_US);
     check_wakes(SF_SPIN_ADAPTIVE, 0);

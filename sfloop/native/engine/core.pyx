@@ -24,8 +24,8 @@ from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.engine cimport *
 from sfloop.native.engine.handle cimport (
-    is_cancelled, new_handle, new_threadsafe_handle, new_timer_handle, prefetch_call, prefetch_handle, run_handle,
-    set_loop_hooks, set_scheduled,
+    handle_of_call, is_cancelled, new_handle, new_threadsafe_handle, new_timer_handle, prefetch_call, prefetch_handle, run_and_drop, run_handle,
+    set_loop_hooks, set_scheduled, timer_of_call,
 )
 
 cdef extern from "Python.h":
@@ -659,13 +659,12 @@ cdef class LoopCore:
             self.polled_events = False
             return 0
         elif sf_engine_may_skip_poll(e):
-            PyErr_CheckSignals()
-            return 1
+            return 1  # signals wait for the next poll, too; Python code of a callback sees them before
         elif e.stats.turns % POLLS_HOLDING_GIL == 0:
             with nogil:
-                n = sf_engine_poll(e)
+                n = sf_engine_poll_busy(e)
         else:
-            n = sf_engine_poll(e)
+            n = sf_engine_poll_busy(e)
         # Under the GIL nobody can be between their push and their wake, so what was pushed is in the ready queue.
         atomic_store(&e.wake, 0)
         if n < 0:
@@ -742,12 +741,12 @@ cdef class LoopCore:
             if queue.count > AHEAD:
                 prefetch_handle(<PyObject *>queue.ring[(queue.head + AHEAD) & (queue.capacity - 1)])
                 prefetch_call(<PyObject *>queue.ring[(queue.head + AHEAD // 2) & (queue.capacity - 1)])
-            held = <object>handle
-            Py_DECREF(held)
             if self.debug:
+                held = <object>handle
+                Py_DECREF(held)
                 self.run_debugged(held)
             else:
-                run_handle(handle)
+                run_and_drop(handle)
         return 0
 
     cdef int run(self, object handle) except -1:
@@ -938,6 +937,7 @@ cdef object own_time = LoopCore.__dict__["time"]
 
 
 include "waiting.pxi"
+include "scheduling.pxi"
 include "counters.pxi"
 
 

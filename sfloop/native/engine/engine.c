@@ -11,7 +11,6 @@
 
 #define KERNEL_INTERVAL (20 * SF_US)
 #define STALE_LIMIT 16
-#define BUSY_INTERVAL (4 * SF_US)
 #define WAKER_LEAVES (3 * SF_US)
 #define LINGER_LOOKS 3
 
@@ -80,14 +79,6 @@ int sf_engine_poll(struct sf_engine *e)
     else
         e->stats.empty_turns++;
     return n;
-}
-
-bool sf_engine_may_skip_poll(struct sf_engine *e)
-{
-    if (e->kernel->touched || e->n_stacks)
-        return false;
-    e->now = sf_now();
-    return e->now - e->kernel_polled < BUSY_INTERVAL;
 }
 
 /* ---- the wait ---- */

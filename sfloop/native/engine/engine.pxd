@@ -333,6 +333,7 @@ cdef extern from "sf/engine.h" nogil:
     void sf_engine_stale(sf_engine *)
     int sf_engine_poll(sf_engine *)
     bint sf_engine_may_skip_poll(sf_engine *)
+    int sf_engine_poll_busy(sf_engine *)
     struct sf_linger:
         sf_sock *sock
         sf_datagram *datagram

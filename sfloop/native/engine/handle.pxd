@@ -7,9 +7,17 @@ cdef object new_handle(object callback, object args, object loop, object context
 cdef object new_threadsafe_handle(object callback, object args, object loop, object context, bint debug)
 cdef object new_timer_handle(object when, object callback, object args, object loop, object context)
 
+# For the native methods. call[0] is the callback; the n - 1 objects behind it are its arguments. A context of NULL
+# means that none is given. Both return a new reference.
+cdef PyObject *handle_of_call(PyObject **call, Py_ssize_t n, PyObject *loop, PyObject *context) except NULL
+cdef PyObject *timer_of_call(
+    PyObject *when, PyObject **call, Py_ssize_t n, PyObject *loop, PyObject *context) except NULL
+
 # Runs a handle of ours or of asyncio's in its context; an exception goes to the loop's exception handler. Raises only
 # SystemExit and KeyboardInterrupt.
 cdef int run_handle(PyObject *handle) except -1
+# The same, with a reference that is given up.
+cdef int run_and_drop(PyObject *handle) except -1
 # The loop core says here how a handle asks its loop for debug mode, and tells it that a scheduled timer was cancelled.
 cdef void set_loop_hooks(bint (*debugs)(PyObject *) noexcept, void (*timer_cancelled)(PyObject *) noexcept) noexcept
 

@@ -26,7 +26,19 @@ cdef extern from *:
     #define SF_SLOT(object, offset) (*SF_SLOT_ADDRESS(object, offset))
     #define SF_TUPLE_ITEMS(tuple) (((PyTupleObject *)(tuple))->ob_item)
     #define SF_PREFETCH(address) __builtin_prefetch(address)
+    #if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS)
+    #define SF_REVIVE(object) _Py_NewReference(object)
+    #else
+    #define SF_REVIVE(object) Py_SET_REFCNT(object, 1)
+    #endif
+    #if PY_VERSION_HEX >= 0x030C0000 /* they are immortal */
+    #define SF_CONSTANT(object) (object)
+    #else
+    #define SF_CONSTANT(object) (Py_INCREF(object), (object))
+    #endif
     """
+    PyObject *SF_CONSTANT(PyObject *) noexcept
+    void SF_REVIVE(PyObject *) noexcept  # makes an object of the free list one with a single reference
     PyObject **SF_SLOT_ADDRESS(PyObject *, Py_ssize_t) noexcept nogil
     PyObject *SF_SLOT(PyObject *, Py_ssize_t) noexcept nogil
     PyObject **SF_TUPLE_ITEMS(PyObject *) noexcept nogil
@@ -60,7 +72,6 @@ cdef extern from "Python.h":
     object PyType_FromSpecWithBases(PyType_Spec *, object bases)
     PyObject *PyType_GenericAlloc(PyTypeObject *, Py_ssize_t) noexcept
     PyTypeObject *Py_TYPE "Py_TYPE" (PyObject *) noexcept
-    void _Py_NewReference(PyObject *) noexcept
     void PyObject_GC_Track(PyObject *) noexcept
     void PyObject_GC_UnTrack(PyObject *) noexcept
     void PyObject_GC_Del(PyObject *) noexcept
@@ -74,6 +85,9 @@ cdef extern from "Python.h":
     int PyContext_Exit(PyObject *) noexcept
     void PyErr_Clear() noexcept
     int PyTuple_CheckExact(PyObject *) noexcept
+    PyObject *PyErr_Format(PyObject *, const char *, ...) noexcept
+    PyObject *PyExc_TypeError
+    PyObject *PyTuple_New(Py_ssize_t) noexcept
 
 cdef enum:
     FREE_MAX = 1024
@@ -96,6 +110,7 @@ cdef Py_ssize_t REPR = offset_of(asyncio.Handle, "_repr")
 cdef Py_ssize_t CONTEXT = offset_of(asyncio.Handle, "_context")
 cdef Py_ssize_t WHEN = offset_of(asyncio.TimerHandle, "_when")
 cdef Py_ssize_t SCHEDULED = offset_of(asyncio.TimerHandle, "_scheduled")
+cdef Py_ssize_t WEAKREFS = asyncio.Handle.__weakrefoffset__
 
 # From Python 3.14.
 cdef object _ThreadSafeHandle = vars(events).get("_ThreadSafeHandle")
@@ -158,7 +173,7 @@ cdef PyObject *allocate(Kind *kind) noexcept:
     if kind.free_count > 0:
         kind.free_count -= 1
         handle = kind.free[kind.free_count]
-        _Py_NewReference(handle)
+        SF_REVIVE(handle)
         PyObject_GC_Track(handle)
     else:
         handle = PyType_GenericAlloc(kind.type, 0)
@@ -205,7 +220,8 @@ cdef void type_dealloc(PyObject *self) noexcept:
     cdef Kind *kind = kind_of_type(type)
     cdef int i
     PyObject_GC_UnTrack(self)
-    PyObject_ClearWeakRefs(self)
+    if SF_SLOT(self, WEAKREFS) != NULL:
+        PyObject_ClearWeakRefs(self)
     # type_clear() unrolled: this runs once per callback.
     drop(self, CALLBACK)
     drop(self, ARGS)
@@ -398,61 +414,88 @@ else:
 
 # ---- making and running ----
 
-cdef inline int fill_call(PyObject *h, object callback, object args, object loop, object context) except -1:
-    cdef PyObject *copied
-    if context is None:
-        copied = PyContext_CopyCurrent()
-        if copied == NULL:
-            raise MemoryError()
-        SF_SLOT_ADDRESS(h, CONTEXT)[0] = copied
-    else:
-        fill(h, CONTEXT, <PyObject *>context)
-    fill(h, CALLBACK, <PyObject *>callback)
-    fill(h, ARGS, <PyObject *>args)
-    fill(h, LOOP, <PyObject *>loop)
-    fill(h, CANCELLED, Py_False)
-    fill(h, SOURCE_TRACEBACK, Py_None)
-    fill(h, REPR, Py_None)
-    return 0
+cdef inline int fill_call(PyObject *h, PyObject *callback, PyObject *args, PyObject *loop,
+                          PyObject *context) noexcept:
+    """Fills a new handle, whose slots are empty. Takes over the reference to args. -1: a Python exception is set."""
+    fill(h, CALLBACK, callback)
+    SF_SLOT_ADDRESS(h, ARGS)[0] = args
+    fill(h, LOOP, loop)
+    SF_SLOT_ADDRESS(h, CANCELLED)[0] = SF_CONSTANT(Py_False)
+    SF_SLOT_ADDRESS(h, SOURCE_TRACEBACK)[0] = SF_CONSTANT(Py_None)
+    SF_SLOT_ADDRESS(h, REPR)[0] = SF_CONSTANT(Py_None)
+    if context != NULL and context != Py_None:
+        fill(h, CONTEXT, context)
+        return 0
+    SF_SLOT_ADDRESS(h, CONTEXT)[0] = PyContext_CopyCurrent()
+    return 0 if SF_SLOT(h, CONTEXT) != NULL else -1
+
+
+cdef PyObject *make_handle(Kind *kind, PyObject *callback, PyObject *args, PyObject *loop,
+                           PyObject *context) except NULL:
+    """A new reference. Takes over the one to args."""
+    cdef PyObject *h = allocate(kind)
+    if h == NULL:
+        Py_XDECREF(args)
+        return NULL
+    if fill_call(h, callback, args, loop, context) < 0:
+        Py_XDECREF(h)
+        return NULL
+    return h
+
+
+cdef PyObject *packed(PyObject **items, Py_ssize_t n) except NULL:
+    """A tuple of these."""
+    cdef PyObject *made = PyTuple_New(n)
+    cdef Py_ssize_t i
+    if made == NULL:
+        return NULL
+    for i in range(n):
+        Py_XINCREF(items[i])
+        SF_TUPLE_ITEMS(made)[i] = items[i]
+    return made
+
+
+cdef PyObject *handle_of_call(PyObject **call, Py_ssize_t n, PyObject *loop, PyObject *context) except NULL:
+    return make_handle(&handles, call[0], packed(call + 1, n - 1), loop, context)
+
+
+cdef PyObject *timer_of_call(
+        PyObject *when, PyObject **call, Py_ssize_t n, PyObject *loop, PyObject *context) except NULL:
+    cdef PyObject *h = make_handle(&timers, call[0], packed(call + 1, n - 1), loop, context)
+    fill(h, WHEN, when)
+    SF_SLOT_ADDRESS(h, SCHEDULED)[0] = SF_CONSTANT(Py_True)
+    return h
 
 
 cdef object new_handle(object callback, object args, object loop, object context):
-    cdef PyObject *h = allocate(&handles)
-    if h == NULL:
-        raise MemoryError()
-    handle = <object>h
-    Py_DECREF(handle)
-    fill_call(h, callback, args, loop, context)
-    return handle
+    Py_INCREF(args)
+    return owned(make_handle(&handles, <PyObject *>callback, <PyObject *>args, <PyObject *>loop, <PyObject *>context))
+
+
+cdef inline object owned(PyObject *handle):
+    result = <object>handle
+    Py_DECREF(result)
+    return result
 
 
 cdef object new_threadsafe_handle(object callback, object args, object loop, object context, bint debug):
-    cdef PyObject *h
     if threadsafe.type == NULL:
         return _Handle(callback, args, loop, context) if debug else new_handle(callback, args, loop, context)
     if debug:
         handle = _ThreadSafeHandle(callback, args, loop, context)
         del handle._source_traceback[-1]  # asyncio cuts the frame of Handle.__init__ off, but not this class's
         return handle
-    h = allocate(&threadsafe)
-    if h == NULL:
-        raise MemoryError()
-    handle = <object>h
-    Py_DECREF(handle)
-    fill_call(h, callback, args, loop, context)
-    return handle
+    Py_INCREF(args)
+    return owned(make_handle(
+        &threadsafe, <PyObject *>callback, <PyObject *>args, <PyObject *>loop, <PyObject *>context))
 
 
 cdef object new_timer_handle(object when, object callback, object args, object loop, object context):
-    cdef PyObject *h = allocate(&timers)
-    if h == NULL:
-        raise MemoryError()
-    handle = <object>h
-    Py_DECREF(handle)
-    fill_call(h, callback, args, loop, context)
-    fill(h, WHEN, <PyObject *>when)
-    fill(h, SCHEDULED, Py_True)
-    return handle
+    Py_INCREF(args)
+    timer = owned(make_handle(&timers, <PyObject *>callback, <PyObject *>args, <PyObject *>loop, <PyObject *>context))
+    fill(<PyObject *>timer, WHEN, <PyObject *>when)
+    fill(<PyObject *>timer, SCHEDULED, Py_True)
+    return timer
 
 
 cdef bint is_cancelled(PyObject *handle) noexcept:
@@ -481,6 +524,18 @@ cdef int run_handle(PyObject *handle) except -1:
     return run_guarded(handle)
 
 
+cdef int run_and_drop(PyObject *handle) except -1:
+    cdef PyTypeObject *type = Py_TYPE(handle)
+    if type == handles.type or type == timers.type:
+        if call(handle):
+            Py_XDECREF(handle)
+            return 0
+        held = owned(handle)
+        return report(handle)
+    held = owned(handle)
+    return run_guarded(handle)
+
+
 cdef int run_guarded(PyObject *other) except -1:
     """Runs a handle that another thread may want to cancel, or any other of asyncio's."""
     cdef bint begun = False
@@ -500,15 +555,21 @@ cdef int run_guarded(PyObject *other) except -1:
             lock.release()
 
 
-cdef inline int run_call(PyObject *handle) except -1:
+cdef int run_call(PyObject *handle) except -1:
+    return 0 if call(handle) else report(handle)
+
+
+cdef inline bint call(PyObject *handle) noexcept:
+    """Runs the callback. False: a Python exception is set."""
     cdef PyObject *callback = SF_SLOT(handle, CALLBACK)
     cdef PyObject *args = SF_SLOT(handle, ARGS)
     cdef PyObject *context = SF_SLOT(handle, CONTEXT)
     cdef PyObject *result = NULL
     if SF_SLOT(handle, CANCELLED) == Py_True or callback == NULL or context == NULL:
-        return 0
+        return True
     if args == NULL or not PyTuple_CheckExact(args):
-        return report_bad_args(handle)
+        PyErr_Format(PyExc_TypeError, b"%R has arguments that are no tuple", handle)
+        return False
     # The callback may cancel its own handle, which drops these from it.
     Py_XINCREF(callback)
     Py_XINCREF(args)
@@ -522,13 +583,9 @@ cdef inline int run_call(PyObject *handle) except -1:
     Py_XDECREF(args)
     Py_XDECREF(context)
     if result == NULL:
-        return report(handle)
+        return False
     Py_XDECREF(result)
-    return 0
-
-
-cdef int report_bad_args(PyObject *handle) except -1:
-    raise TypeError(f"{<object>handle!r} has arguments that are no tuple")
+    return True
 
 
 cdef int report(PyObject *failed) except -1:

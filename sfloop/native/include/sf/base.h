@@ -32,6 +32,21 @@ static inline sf_ns sf_now(void)
     return (sf_ns)ts.tv_sec * SF_SEC + ts.tv_nsec;
 }
 
+/* The CPU's counter, which costs a third of the clock. Its rate is unknown, and CPUs may disagree. */
+static inline uint64_t sf_ticks(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t ticks;
+
+    __asm__ __volatile__("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#else
+    return (uint64_t)sf_now();
+#endif
+}
+
 /* Tells the core that this is a spin, so that a sibling hyperthread gets its turn. */
 static inline void sf_relax(void)
 {

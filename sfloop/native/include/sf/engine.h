@@ -97,6 +97,16 @@ void sf_spin_after_fork(struct sf_spin *);
 /* Called while idle: true to spin on, false to sleep. */
 bool sf_spin_on(struct sf_spin *, sf_ns now);
 
+/* ---- how long ago the kernel was polled, by the CPU's counter ---- */
+struct sf_busy {
+    sf_ns polled;      /* the poll that `begun` belongs to */
+    uint64_t begun;    /* ticks at that poll */
+    uint64_t interval; /* ticks after which the kernel is polled again; 0: the counter's rate is not known */
+    unsigned turns;    /* since that poll */
+    sf_ns since;       /* where the measurement of the rate began, in both units */
+    uint64_t since_ticks;
+};
+
 /* ---- the engine ---- */
 #define SF_MAX_STACKS 8
 #define SF_MAX_EVENTS 256
@@ -134,6 +144,7 @@ struct sf_engine {
     struct sf_timers timers;
     struct sf_slots slots;
     struct sf_spin spin;
+    struct sf_busy busy;
     long timer_slack; /* the thread's own; ours is in force only while the thread sleeps */
     struct sf_engine_stats stats;
 };
@@ -185,10 +196,13 @@ int sf_engine_linger(struct sf_engine *, struct sf_linger *, sf_ns deadline, sf_
 
 /*
  * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 4 us ago
- * and nothing was sent or watched since. What the program does itself is thus seen by the very next turn, as in asyncio;
- * what comes from outside, at most that much later. Reads the clock to say so, if it may.
+ * and nothing was sent or watched since. The very next turn thus sees what the program does itself, as in asyncio, and a
+ * turn at most 4 us later sees what comes from outside. `now` is then the time of this turn or of the last poll. No timer
+ * is due between the two.
  */
 bool sf_engine_may_skip_poll(struct sf_engine *);
+/* sf_engine_poll for the turns in which it says no. */
+int sf_engine_poll_busy(struct sf_engine *);
 
 /* Before the end: polls, at least once, until the bypass stacks have delivered what released streams have sent, or `patience` ns are
  * over. Sockets' events are dropped. Returns how many streams have more to deliver. Needs no GIL. */

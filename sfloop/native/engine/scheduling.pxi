@@ -1,0 +1,179 @@
+# A part of core.pyx: the methods that asyncio and programs call most, once more as native methods.
+#
+# CPython calls a method of Cython through a function object, which makes a tuple and a dictionary of the arguments. A
+# native method takes them where the caller has them. It does what is common, and leaves the rest (debug mode, a closed
+# loop, a task factory, unusual arguments) to the method of LoopCore that it stands before.
+
+from sys import intern
+
+cdef extern from *:
+    """
+    #define SF_NAMESPACE(type) ((type)->tp_dict)
+    """
+    PyObject *namespace_of "SF_NAMESPACE"(PyTypeObject *) noexcept
+
+cdef extern from "Python.h":
+    ctypedef struct PyMethodDef:
+        const char *ml_name
+        void *ml_meth
+        int ml_flags
+        const char *ml_doc
+    int METH_NOARGS, METH_FASTCALL, METH_KEYWORDS
+    PyObject *Py_True
+    PyObject *Py_False
+    PyObject *Py_None
+    object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
+    void PyType_Modified(PyTypeObject *)
+    PyObject *PyObject_VectorcallDict(PyObject *, PyObject **, size_t, PyObject *) noexcept
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *) noexcept
+    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t) noexcept
+    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) noexcept
+    bint PyFloat_CheckExact(PyObject *) noexcept
+    double PyFloat_AS_DOUBLE(PyObject *) noexcept
+    PyObject *PyFloat_FromDouble(double) except NULL
+    int PyUnicode_Compare(PyObject *, PyObject *) noexcept
+    void Py_XDECREF(PyObject *) noexcept
+    PyObject *Py_NewRef(PyObject *) noexcept
+
+cdef dict general = {}  # the methods of LoopCore, by name
+# Interned, so that a look at the addresses mostly tells that they are the same.
+cdef str CONTEXT = intern("context")
+cdef str TASK = intern("Task")
+cdef str FUTURE = intern("Future")
+cdef dict tasks_namespace = vars(tasks)      # asked each time: a program may put classes of its own there
+cdef dict futures_namespace = vars(futures)
+
+
+cdef PyObject *call_general(str name, PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
+    cdef Py_ssize_t i
+    cdef list positional = [<object>self]
+    cdef dict keywords = {}
+    for i in range(n):
+        positional.append(<object>args[i])
+    if names != NULL:
+        for i in range(PyTuple_GET_SIZE(names)):
+            keywords[<object>PyTuple_GET_ITEM(names, i)] = <object>args[n + i]
+    result = general[name](*positional, **keywords)
+    return Py_NewRef(<PyObject *>result)
+
+
+cdef inline bint is_usual(PyObject *self, PyObject *names) noexcept:
+    """Whether the loop is open and not in debug mode, and no keyword but `context` is given."""
+    if (<LoopCore>self).closed or (<LoopCore>self).debug:
+        return False
+    return names == NULL or (PyTuple_GET_SIZE(names) == 1 and is_context(PyTuple_GET_ITEM(names, 0)))
+
+
+cdef inline bint is_context(PyObject *name) noexcept:
+    return name == <PyObject *>CONTEXT or PyUnicode_Compare(name, <PyObject *>CONTEXT) == 0
+
+
+cdef PyObject *call_soon(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
+    cdef PyObject *handle
+    if n < 1 or not is_usual(self, names):
+        return call_general("call_soon", self, args, n, names)
+    handle = handle_of_call(args, n, self, NULL if names == NULL else args[n])
+    # Asked again, as in push_ready().
+    if (<LoopCore>self).closed or sf_ready_push(&(<LoopCore>self).engine.ready, handle) < 0:
+        Py_XDECREF(handle)
+        (<LoopCore>self).check_open()
+        raise MemoryError()
+    return Py_NewRef(handle)  # the other reference is the queue's
+
+
+cdef PyObject *call_timer(PyObject *self, PyObject *when, PyObject **call, Py_ssize_t n, PyObject *context) except NULL:
+    cdef sf_ns due = to_ns(PyFloat_AS_DOUBLE(when))
+    cdef PyObject *timer = timer_of_call(when, call, n, self, context)
+    if (<LoopCore>self).closed or sf_timers_push(&(<LoopCore>self).engine.timers, due, timer) < 0:
+        Py_XDECREF(timer)
+        (<LoopCore>self).check_open()
+        raise MemoryError()
+    return Py_NewRef(timer)
+
+
+cdef PyObject *call_later(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
+    cdef PyObject *when
+    if n < 2 or not is_usual(self, names) or (<LoopCore>self).clocked or not PyFloat_CheckExact(args[0]):
+        return call_general("call_later", self, args, n, names)
+    when = PyFloat_FromDouble(<double>sf_now() / 1e9 + PyFloat_AS_DOUBLE(args[0]))
+    try:
+        return call_timer(self, when, args + 1, n - 1, NULL if names == NULL else args[n])
+    finally:
+        Py_XDECREF(when)
+
+
+cdef PyObject *call_at(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
+    if n < 2 or not is_usual(self, names) or not PyFloat_CheckExact(args[0]):
+        return call_general("call_at", self, args, n, names)
+    return call_timer(self, args[0], args + 1, n - 1, NULL if names == NULL else args[n])
+
+
+cdef PyObject *create_task(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
+    cdef PyObject *type
+    cdef Py_ssize_t i
+    if n != 1 or (<LoopCore>self).closed or (<LoopCore>self)._task_factory is not None:
+        return call_general("create_task", self, args, n, names)
+    keywords = (<LoopCore>self).own_keyword()
+    if names != NULL:
+        keywords = dict(keywords)
+        for i in range(PyTuple_GET_SIZE(names)):
+            keywords[<object>PyTuple_GET_ITEM(names, i)] = <object>args[1 + i]
+        if len(keywords) <= PyTuple_GET_SIZE(names):  # `loop` is among them
+            return call_general("create_task", self, args, n, names)
+    type = PyDict_GetItemWithError(<PyObject *>tasks_namespace, <PyObject *>TASK)
+    if type == NULL:
+        return call_general("create_task", self, args, n, names)
+    return checked(PyObject_VectorcallDict(type, args, 1, <PyObject *>keywords))
+
+
+cdef PyObject *create_future(PyObject *self, PyObject *unused) except NULL:
+    cdef PyObject *type = PyDict_GetItemWithError(<PyObject *>futures_namespace, <PyObject *>FUTURE)
+    if type == NULL:
+        return call_general("create_future", self, NULL, 0, NULL)
+    keywords = (<LoopCore>self).own_keyword()
+    return checked(PyObject_VectorcallDict(type, NULL, 0, <PyObject *>keywords))
+
+
+cdef inline PyObject *checked(PyObject *result) except NULL:
+    return result
+
+
+cdef PyObject *get_debug(PyObject *self, PyObject *unused) except NULL:
+    return Py_NewRef(Py_True if (<LoopCore>self).debug else Py_False)
+
+
+cdef PyMethodDef[6] methods
+methods[0] = PyMethodDef(
+    b"call_soon", <void *>call_soon, METH_FASTCALL | METH_KEYWORDS,
+    b"call_soon($self, /, callback, *args, context=None)\n--\n\n"
+    b"Run callback in the next turn. See asyncio.loop.call_soon.")
+methods[1] = PyMethodDef(
+    b"call_later", <void *>call_later, METH_FASTCALL | METH_KEYWORDS,
+    b"call_later($self, /, delay, callback, *args, context=None)\n--\n\n"
+    b"Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later.")
+methods[2] = PyMethodDef(
+    b"call_at", <void *>call_at, METH_FASTCALL | METH_KEYWORDS,
+    b"call_at($self, /, when, callback, *args, context=None)\n--\n\n"
+    b"Run callback at `when`, in seconds of time(), never earlier. See asyncio.loop.call_at.")
+methods[3] = PyMethodDef(
+    b"create_task", <void *>create_task, METH_FASTCALL | METH_KEYWORDS,
+    b"create_task($self, /, coro, **kwargs)\n--\n\n"
+    b"Schedule a coroutine. See asyncio.loop.create_task; what asyncio.Task takes is passed on to it.")
+methods[4] = PyMethodDef(
+    b"create_future", <void *>create_future, METH_NOARGS, b"create_future($self, /)\n--\n\nA new future of this loop.")
+methods[5] = PyMethodDef(
+    b"get_debug", <void *>get_debug, METH_NOARGS, b"get_debug($self, /)\n--\n\nTrue in debug mode.")
+
+
+cdef int put_before(PyMethodDef *method) except -1:
+    cdef PyTypeObject *type = <PyTypeObject *>LoopCore
+    cdef str name = (<bytes>method.ml_name).decode()
+    cdef dict namespace = <dict>namespace_of(type)
+    general[name] = namespace[name]
+    namespace[name] = PyDescr_NewMethod(type, method)
+    PyType_Modified(type)
+    return 0
+
+
+for i in range(6):
+    put_before(&methods[i])
