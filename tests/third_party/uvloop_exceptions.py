@@ -105,6 +105,11 @@ EXCEPTIONS = (
         _CALLBACK_CONTEXT + " before 3.15",
         before=(3, 15),
     ),
+    Expected(
+        "test_base.TestBaseUV.test_set_task_name",
+        "uvloop calls the task's set_name(); asyncio gives the name to the task's class",
+        since=(3, 14),
+    ),
     # the test itself
     Expected(
         "test_regr1.TestIssue39Regr.test_issue39_regression", "the test leaves pipes of its own open, on every loop"

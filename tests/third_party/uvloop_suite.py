@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import multiprocessing
 import os
 import sys
 import types
@@ -56,6 +57,8 @@ class UvloopSuite(Suite):
 
     def load(self) -> list[str]:
         _check_needed()
+        # A process of forkserver, CPython's default from 3.14, could not import the package that is made here.
+        multiprocessing.set_start_method("fork", force=True)
         self._creations = loops.substitute(loops.target(self._loop))
         directory = Path(os.environ[SDIST_VARIABLE]) / "tests"
         package = types.ModuleType(self.id_prefix.rstrip("."))
