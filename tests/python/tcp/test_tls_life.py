@@ -163,7 +163,7 @@ def test_memory_of_idle_connections(server_context: ssl.SSLContext, client_conte
         before = _resident()
         await connect(count)
         taken = (_resident() - before) / (2 * count)
-        assert taken < 48 * 1024
+        assert taken < (48 if ssl.OPENSSL_VERSION_INFO < (3, 5) else 56) * 1024  # newer ones have larger objects
         for each in made:
             each.transport.abort()
         await until(lambda: all(each.transport is None for each in made))
