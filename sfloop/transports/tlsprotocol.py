@@ -187,17 +187,18 @@ class TLSProtocol(TLSChannel):
         tls = self._sslobj
         self._extra.update(peercert=peercert, cipher=tls.cipher(), compression=tls.compression(), ssl_object=tls)
         self._enter(State.OPEN)
-        if not self._made:
-            self._made = True
-            self._app_protocol.connection_made(self._app_transport)
-        if self._waiter is not None:
-            # Whoever waits learns of the transport before data come.
+        if self._made and self._waiter is not None:
+            # start_tls() returns the transport before data come, because the program may give it another protocol.
             self._open, self._opening = False, True
             self._wake_waiter(None)
             self._loop.call_soon(self._opened)
             self._process_outgoing()
-        else:
-            self._opened()
+            return
+        if not self._made:
+            self._made = True
+            self._app_protocol.connection_made(self._app_transport)
+        self._wake_waiter(None)
+        self._opened()
 
     def _opened(self) -> None:
         self._opening = False
