@@ -238,7 +238,7 @@ def test_tls_echo_beside_the_server_in_c(settings: Settings, name: str) -> None:
 
 
 def test_tls_bulk_idle_and_over_shared_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfloop.bench.cases.tls.IDLE_CONNECTIONS", 20)
+    monkeypatch.setattr("sfloop.bench.cases.tls.IDLE_CONNECTIONS", 200)
     bulk, idle, shm = (
         run_case(case, [OWN], settings, lambda *_: None) for case in find(["tls-bulk", "tls-idle", "tls-shm-1k"])
     )
