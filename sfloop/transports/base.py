@@ -105,10 +105,11 @@ class SocketTransport(transports._FlowControlMixin):
         try:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
         finally:  # the program may make errors of warnings
-            server, self._sock, self._server = self._server, None, None
-            end_dropped(self._core, self._loop, sock)
-            if server is not None:
-                server._detach(self)
+            if not self._core.revived:
+                server, self._sock, self._server = self._server, None, None
+                end_dropped(self._core, self._loop, sock)
+                if server is not None:
+                    server._detach(self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``; and
@@ -200,14 +201,14 @@ class SocketTransport(transports._FlowControlMixin):
 
     def close(self) -> None:
         """Stop receiving, send what is buffered, then close and call connection_lost(None)."""
-        self._core.close()
+        self._core.close(self)
 
     def abort(self) -> None:
         """Close at once; what is buffered is lost."""
-        self._core.force_close(None)
+        self._core.force_close(None, self)
 
     def _force_close(self, exc: BaseException | None) -> None:
-        self._core.force_close(exc)
+        self._core.force_close(exc, self)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         try:
@@ -219,7 +220,7 @@ class SocketTransport(transports._FlowControlMixin):
                     {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
                 )
         finally:  # the exception handler may raise SystemExit or KeyboardInterrupt
-            self._core.force_close(exc)
+            self._core.force_close(exc, self)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         sock, server = self._sock, self._server

@@ -57,8 +57,9 @@ class EthernetTransport(asyncio.BaseTransport):
             try:
                 _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             finally:
-                loop, self._loop = self._loop, None
-                end_dropped(self._core, loop, None)
+                if not self._core.revived:
+                    loop, self._loop = self._loop, None
+                    end_dropped(self._core, loop, None)
 
     # ---- frames ----
 
@@ -125,11 +126,11 @@ class EthernetTransport(asyncio.BaseTransport):
 
     def close(self) -> None:
         """Stop receiving, send what waits, then close the driver and call connection_lost(None)."""
-        self._core.close()
+        self._core.close(self)
 
     def abort(self) -> None:
         """Close at once; what waits is lost."""
-        self._core.force_close(None)
+        self._core.force_close(None, self)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         try:
@@ -138,7 +139,7 @@ class EthernetTransport(asyncio.BaseTransport):
                     {"message": message, "exception": exc, "transport": self, "protocol": self._core.get_protocol()}
                 )
         finally:  # the exception handler may raise SystemExit or KeyboardInterrupt
-            self._core.force_close(exc)
+            self._core.force_close(exc, self)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         protocol: Any = self._core.get_protocol()

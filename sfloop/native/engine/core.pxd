@@ -25,6 +25,7 @@ cdef class LoopCore:
     cdef bint seen_twice      # the one before was of the same socket
     cdef sf_linger message    # received from that socket without an event
     cdef bint clocked         # time() is another's: see clock.pxi
+    cdef bint timed           # call_at() is another's
     cdef public object _when_idle # asked before the loop waits, if it is clocked
     cdef size_t cancelled     # timers cancelled and still in the heap
     cdef unsigned long thread # that runs the loop; 0 while it does not run

@@ -460,20 +460,22 @@ cdef class LoopCore:
         """The loop's clock, in seconds: CLOCK_MONOTONIC, with its full resolution."""
         return <double>sf_now() / 1e9
 
-    # A program may put a clock of its own in the place of time(): see clock.pxi.
+    # A program may put a clock of its own in the place of time(): see clock.pxi. It may put a call_at() of its own too,
+    # which call_later() calls then.
 
     def __setattr__(self, name, value):
         PyObject_GenericSetAttr(self, name, <PyObject *>value)
-        if name == "time":
+        if name == "time" or name == "call_at":
             self.clock_changed()
 
     def __delattr__(self, name):
         PyObject_GenericSetAttr(self, name, NULL)
-        if name == "time":
+        if name == "time" or name == "call_at":
             self.clock_changed()
 
     cdef int clock_changed(self) except -1:
         self.clocked = self.time != own_time.__get__(self)
+        self.timed = self.call_at != own_call_at.__get__(self)
         return 0
 
     cdef int push_ready(self, object handle) except -1:
@@ -517,6 +519,8 @@ cdef class LoopCore:
         """Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
+        if self.timed:
+            return self.call_at(self.time() + delay, callback, *args, context=context)
         if self.clocked:
             return self.set_timer(self.time() + delay, callback, args, context)
         if type(delay) is float:

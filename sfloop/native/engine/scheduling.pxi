@@ -93,7 +93,8 @@ cdef PyObject *call_timer(PyObject *self, PyObject *when, PyObject **call, Py_ss
 
 cdef PyObject *call_later(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
     cdef PyObject *when
-    if n < 2 or not is_usual(self, names) or (<LoopCore>self).clocked or not PyFloat_CheckExact(args[0]):
+    cdef LoopCore loop = <LoopCore>self
+    if n < 2 or not is_usual(self, names) or loop.clocked or loop.timed or not PyFloat_CheckExact(args[0]):
         return call_general("call_later", self, args, n, names)
     when = PyFloat_FromDouble(<double>sf_now() / 1e9 + PyFloat_AS_DOUBLE(args[0]))
     try:
@@ -177,3 +178,5 @@ cdef int put_before(PyMethodDef *method) except -1:
 
 for i in range(6):
     put_before(&methods[i])
+
+cdef object own_call_at = LoopCore.__dict__["call_at"]

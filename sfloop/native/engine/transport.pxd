@@ -18,6 +18,7 @@ cdef class TransportCore(Sink):
     cdef readonly bint started  # connection_made has been called and reading may begin
     cdef readonly bint paused
     cdef readonly bint closing
+    cdef readonly bint revived  # a finalizer has closed it: the transport is no garbage until connection_lost
     cdef readonly bint protocol_paused
     cdef readonly size_t conn_lost   # > 0: connection_lost is called or scheduled; counts the writes since
     cdef readonly size_t queued      # bytes in the write buffer
@@ -25,6 +26,7 @@ cdef class TransportCore(Sink):
 
     # The public object, or None after connection_lost. Whoever takes away the last interest holds it meanwhile.
     cdef object owner(self)
+    cdef object closed_by(self, object transport)
     cdef void let_go(self) noexcept
 
     # For the derived cores.

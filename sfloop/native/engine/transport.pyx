@@ -285,10 +285,17 @@ cdef class TransportCore(Sink):
             self.owner()._call_connection_lost(None)
         return 0
 
-    def close(self):
+    cdef object closed_by(self, object transport):
+        """The public object, which the garbage collector may have parted from its core already: a finalizer calls it."""
+        if self.owner() is None:
+            self.transport = transport
+            self.revived = True
+        return self.owner()
+
+    def close(self, caller=None):
         if self.closing:
             return
-        transport = self.owner()
+        transport = self.closed_by(caller)
         self.closing = True
         self.want(self.interest & ~SF_READABLE)
         if not self.has_queue():
@@ -299,10 +306,10 @@ cdef class TransportCore(Sink):
     def has_queue(self):
         return self.queued > 0
 
-    def force_close(self, exc):
+    def force_close(self, exc, caller=None):
         if self.conn_lost:
             return
-        transport = self.owner()
+        transport = self.closed_by(caller)
         self.drop_queue()
         self.closing = True
         self.want(0)

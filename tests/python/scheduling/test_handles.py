@@ -8,6 +8,7 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from harness.loops import drain
@@ -141,3 +142,30 @@ def test_get_context_of_a_handle(loop: asyncio.AbstractEventLoop) -> None:
     handle = loop.call_soon(named_callback, context=context)
     assert handle.get_context() is context
     handle.cancel()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="from Python 3.14 on, the interpreter itself limits the depth")
+@pytest.mark.parametrize("kind", ["soon", "later", "itself"])
+def test_a_long_chain_of_handles_ends(loop: asyncio.AbstractEventLoop, kind: str) -> None:
+    """Each handle is the only owner of the one before. Ending them one within the other took the whole C stack."""
+    handle: asyncio.Handle = loop.call_soon(named_callback)
+    for _ in range(300_000):
+        if kind == "soon":
+            handle = loop.call_soon(handle._run)
+        elif kind == "later":
+            handle = loop.call_later(9.0, handle._run)
+        else:
+            handle = loop.call_soon(handle)  # type: ignore[arg-type]
+    loop.close()
+    del handle
+
+
+@pytest.mark.parametrize("loops", [None, "deleted"])
+def test_cancelling_a_timer_that_has_lost_its_loop(loop: asyncio.AbstractEventLoop, loops: str | None) -> None:
+    timer: Any = loop.call_later(1.0, named_callback)
+    if loops is None:
+        timer._loop = None
+    else:
+        del timer._loop
+    with pytest.raises(AttributeError):
+        timer.cancel()

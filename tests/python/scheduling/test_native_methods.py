@@ -7,6 +7,7 @@ import contextvars
 import inspect
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -140,3 +141,31 @@ def test_a_closed_loop_refuses(loop: asyncio.AbstractEventLoop, name: str) -> No
     with pytest.raises(RuntimeError, match="closed"):
         getattr(loop, name)(*arguments)
     coroutine.close()
+
+
+def test_call_later_goes_by_a_call_at_of_the_programs(loop: asyncio.AbstractEventLoop) -> None:
+    with mock.patch.object(loop, "call_at", wraps=loop.call_at) as patched:
+        loop.call_later(0.5, nothing_at_all, 1).cancel()
+        loop.call_later(1, nothing_at_all).cancel()
+    assert [call.args[1:] for call in patched.call_args_list] == [(nothing_at_all, 1), (nothing_at_all,)]
+    loop.call_later(0.5, nothing_at_all).cancel()
+    assert patched.call_count == 2
+
+
+def nothing_at_all(*args: object) -> None:
+    pass
+
+
+def test_call_later_goes_by_a_call_at_of_a_subclass() -> None:
+    asked: list[float] = []
+
+    class Loop(sfloop.Loop):
+        def call_at(self, when: float, *args: Any, **keywords: Any) -> asyncio.TimerHandle:
+            asked.append(when)
+            return super().call_at(when, *args, **keywords)
+
+    loop = Loop()
+    loop.call_later(0.5, nothing_at_all)
+    loop.call_later(1, nothing_at_all)
+    loop.close()
+    assert len(asked) == 2

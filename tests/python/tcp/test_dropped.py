@@ -279,6 +279,36 @@ def test_datagram_endpoints(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_a_finalizer_ends_the_transport(run: Run, end: str) -> None:
+    """The collector has parted the transport from all that referred to it weakly by then."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        lost: list[Any] = []
+
+        class Ending(Holder):
+            def connection_lost(self, exc: Exception | None) -> None:
+                lost.append(exc)
+
+            def __del__(self) -> None:
+                getattr(self.transport, end)()
+
+        ours, theirs = socket.socketpair()
+        with theirs, unclosed() as texts:
+            transport, _ = await loop.create_unix_connection(Ending, sock=ours)
+            await turns()
+            transport.pause_reading()
+            del transport, _
+            gc.collect()
+            await until(lambda: bool(lost))
+            assert theirs.recv(1) == b""
+            gc.collect()
+        assert lost == [None] and len(texts) == 1
+
+    run(main())
+
+
 def test_after_the_loop_is_closed(loop_kind: str) -> None:
     """What the loop held it lets go."""
     from harness.loops import new_loop
