@@ -96,16 +96,25 @@ static bool pass(struct sf_tcpip *t, const struct sf_flow_key *key)
     return true;
 }
 
+/* Both have answered the peer's SYN, and the peer has taken our answer. The kernel repeats its own for a minute. */
+static bool is_only_begun(const struct sf_tcpip *t, const struct sf_other *o, const struct sf_flow_key *key)
+{
+    return o->state == TCP_SYN_RECV && sf_flows_find(&t->tcp.flows, key);
+}
+
 bool sf_kernel_conns_pass(struct sf_tcpip *t, const struct sf_other *o)
 {
     struct sf_flow_key key = {o->local_addr, o->remote_addr, o->local_port, o->remote_port};
 
     if (!o->remote_addr || sf_interface_owns(&t->interface, o->remote_addr)) /* over loopback */
         return true;
-    return pass(t, &key);
+    return is_only_begun(t, o, &key) || pass(t, &key);
 }
 
-/* The state, or 0, or a negative errno. */
+/*
+ * The state, or 0, or a negative errno. TCP_TIME_WAIT is a connection that has ended: the stack may have had a later one with the
+ * same ends, whose segments the kernel would answer in a way that the peer drops.
+ */
 static int kernel_has(const struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_other o = {
@@ -126,7 +135,9 @@ static void look_at_some(struct sf_tcpip *t)
     for (uint32_t n = conns->n < AT_ONCE ? conns->n : AT_ONCE; n; n--) {
         struct sf_kernel_conn *c = take_first(conns);
 
-        if (kernel_has(t, &c->key) == 0)
+        int state = kernel_has(t, &c->key);
+
+        if (state == 0 || state == TCP_TIME_WAIT)
             end(t, c);
         else
             append(conns, c);
@@ -189,7 +200,13 @@ void sf_kernel_conns_hand(struct sf_tcpip *t, const struct sf_flow_key *key, con
         emit(t, key, s);
 }
 
-enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key *key, bool living)
+/* The kernel's record in TIME_WAIT is there for a FIN that comes again. */
+static bool wants_time_wait(const struct sf_tcp_segment *s)
+{
+    return s->flags & SF_TCP_FIN;
+}
+
+enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_kernel_conns *conns = &t->filters.kernel;
     int state;
@@ -200,8 +217,10 @@ enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key 
         return SF_WHOSE_UNKNOWN;
     conns->asked_at = t->now;
     state = kernel_has(t, key);
-    if (state <= 0 || (living && state == TCP_TIME_WAIT))
+    if (state <= 0)
         return SF_WHOSE_OURS;
+    if (state == TCP_TIME_WAIT)
+        return SF_WHOSE_ENDED;
     return state == TCP_SYN_RECV ? SF_WHOSE_BEGUN : SF_WHOSE_KERNELS;
 }
 
@@ -214,8 +233,13 @@ void sf_kernel_conns_give(struct sf_tcpip *t, const struct sf_flow_key *key, con
 
 bool sf_kernel_conns_claim(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
-    enum sf_whose whose = sf_kernel_conns_find(t, key, false);
+    enum sf_whose whose = sf_kernel_conns_find(t, key);
 
+    if (whose == SF_WHOSE_ENDED) {
+        if (!wants_time_wait(s))
+            return false;
+        sf_kernel_conns_hand(t, key, s);
+    }
     if (whose >= SF_WHOSE_BEGUN)
         sf_kernel_conns_give(t, key, s);
     return whose != SF_WHOSE_OURS;
@@ -238,6 +262,7 @@ bool sf_kernel_conns_take_syn(struct sf_tcpip *t, const struct sf_flow_key *key,
 bool sf_kernel_conns_take(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     struct sf_kernel_conns *conns = &t->filters.kernel;
+    int state;
 
     if (SF_LIKELY(!conns->until) || sf_tcpip_is_wire(t))
         return false;
@@ -246,7 +271,10 @@ bool sf_kernel_conns_take(struct sf_tcpip *t, const struct sf_flow_key *key, con
         return true;
     }
     conns->left--;
-    if (kernel_has(t, key) > 0)
+    state = kernel_has(t, key);
+    if (state == TCP_TIME_WAIT && !wants_time_wait(s))
+        return false;
+    if (state > 0 && state != TCP_TIME_WAIT)
         pass(t, key);
     sf_kernel_conns_hand(t, key, s);
     return true;

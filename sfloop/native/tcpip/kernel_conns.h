@@ -21,7 +21,8 @@ struct sf_tcp_segment;
 enum { SF_KERNEL_CONNS = 1024 }; /* more of them keep the port with the kernel */
 
 enum sf_whose {
-    SF_WHOSE_OURS, /* not the kernel's */
+    SF_WHOSE_OURS,    /* not the kernel's */
+    SF_WHOSE_ENDED,   /* the kernel has one in TIME_WAIT: an earlier one with the same ends, or its own */
     SF_WHOSE_UNKNOWN, /* the kernel was asked about another one a moment ago */
     SF_WHOSE_BEGUN,   /* the kernel's, which has answered a SYN and waits for the ACK */
     SF_WHOSE_KERNELS, /* the kernel's, and the peer knows the kernel's numbers */
@@ -59,9 +60,9 @@ void sf_kernel_conns_look(struct sf_tcpip *);
 bool sf_kernel_conns_take_syn(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /*
  * A segment that no record of ours accepts may be for a connection whose SYN the kernel has got: by another interface, or while an
- * address was new. `living`: one in TIME_WAIT does not count.
+ * address was new.
  */
-enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *, bool living);
+enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *);
 /* The kernel receives the segment. */
 void sf_kernel_conns_hand(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* The connection is the kernel's, and so is its segment. There is no record of ours for the key any more. */

@@ -155,7 +155,7 @@ void sf_tcp_half_open(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
 static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     struct sf_flow_key key = h->ep.flow.key;
-    enum sf_whose whose = sf_kernel_conns_find(t, &key, true);
+    enum sf_whose whose = sf_kernel_conns_find(t, &key);
 
     if (whose >= SF_WHOSE_BEGUN) {
         sf_tcp_half_free(t, h);

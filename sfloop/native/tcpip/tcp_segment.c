@@ -76,7 +76,7 @@ static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment 
 static bool gives_way(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_flow_key key = c->ep.flow.key;
-    enum sf_whose whose = sf_kernel_conns_find(c->tcpip, &key, true);
+    enum sf_whose whose = sf_kernel_conns_find(c->tcpip, &key);
 
     if (whose == SF_WHOSE_BEGUN) {
         sf_kernel_conns_hand(c->tcpip, &key, s);

@@ -197,7 +197,7 @@ void sf_tcp_wait_input(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct s
     }
     if (!sf_tcp_may_challenge(t, &w->answered))
         return;
-    if (sf_kernel_conns_find(t, key, true) >= SF_WHOSE_BEGUN) { /* its SYN came by another interface */
+    if (sf_kernel_conns_find(t, key) >= SF_WHOSE_BEGUN) { /* its SYN came by another interface */
         sf_tcp_wait_free(t, w);
         sf_kernel_conns_give(t, key, s);
         return;

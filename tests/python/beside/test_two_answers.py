@@ -155,6 +155,45 @@ def test_a_connection_that_the_peer_has_forgotten_stands_in_nobodys_way(ways: Tw
     assert program.counters()["tcp_resets_sent"] == 0
 
 
+def test_one_of_the_kernels_in_time_wait_speaks_for_no_later_one(ways: TwoWays, program: Program) -> None:
+    """The kernel would acknowledge its own numbers, and the peer would send again and again."""
+    stacks: list[str] = []
+
+    async def main() -> None:
+        async with serving(stacks):
+            with peer_of(ways) as peer:
+                await asyncio.to_thread(peer.begin, FIRST, True)
+                peer.send(ACK)
+                await talk(peer)
+                peer.send(ACK, b"end")
+                peer.seq += len(b"end")
+                while (segment := await asyncio.to_thread(peer.receive)) and not segment.flags & FIN:
+                    pass
+                assert segment
+                peer.ack = segment.seq + 1
+                peer.send(FIN | ACK)
+                answer = await asyncio.to_thread(peer.receive)
+                assert answer and not answer.flags & RST
+                await asyncio.sleep(0.4)  # the connection has ended, as the stack finds out
+                peer.send(FIN | ACK)  # as if the kernel's ACK of it had been lost
+                answer = await asyncio.to_thread(peer.receive)
+                assert answer and not answer.flags & RST and answer.ack == peer.seq + 1
+
+                await asyncio.to_thread(peer.begin, LATER, False)
+                peer.send(ACK)
+                await talk(peer)
+                peer.send(ACK, b"end")
+                peer.seq += len(b"end")
+                for _ in range(2):  # data after close() is answered with a reset; the first one seems to be lost
+                    peer.send(ACK, b"more")
+                    while (segment := await asyncio.to_thread(peer.receive)) and not segment.flags & RST:
+                        pass
+                    assert segment
+
+    program.run(main())
+    assert stacks == ["kernel", "tcpip"]
+
+
 def test_a_connection_that_the_peer_remembers_stays(ways: TwoWays, program: Program) -> None:
     """Somebody who knows neither side's numbers sends a SYN by the other link, and a segment by the first one."""
     stacks: list[str] = []
