@@ -225,6 +225,41 @@ static void test_a_flood_from_one_half_open_connection(void)
     end_attack();
 }
 
+/* Only b: a's own stack would reset what it has not asked for. */
+static void run_b(sf_ns until)
+{
+    struct sf_event events[16];
+
+    while (clock_now < until) {
+        sf_ns next = wire_next(&wire, 1), timer = b->ops->poll_at(b, clock_now);
+
+        next = next < timer ? next : timer;
+        clock_now = next < until ? (next > clock_now ? next : clock_now + 1) : until;
+        b->ops->poll(b, clock_now, events, 16);
+    }
+}
+
+/* The same SYN, 10,000 times a second: two answers a second leave. The record ends by its timer after the flood. */
+static void test_a_flood_of_one_syn(void)
+{
+    struct sf_tcp_segment first = {.seq = 7, .flags = SF_TCP_SYN, .has = SF_TCP_HAS_MSS, .mss = MSS, .window = 1000};
+    uint32_t before;
+    sf_ns flood;
+
+    begin_attack();
+    before = wire.end[0].n;
+    for (flood = clock_now + 5 * SF_SEC; clock_now < flood; run_b(clock_now + SF_MS / 2))
+        for (int i = 0; i < 5; i++)
+            forge(sf_be16(77), &first, 0);
+    CHECK(counter(b, "tcp_syn_retransmits") >= 9 && counter(b, "tcp_syn_retransmits") <= 11);
+    CHECK(wire.end[0].n - before <= 1 + 11);
+    CHECK(tcpip_of(b)->tcp.n_half_open == 1 && counter(b, "tcp_challenges") == 0);
+    run_b(clock_now + 64 * SF_SEC);
+    CHECK(tcpip_of(b)->tcp.n_half_open == 0 && counter(b, "tcp_half_open_timed_out") == 1);
+    CHECK(counter(b, "tcp_syn_retransmits") <= 11 + 5);
+    end_attack();
+}
+
 /* ---- guesses ---- */
 
 static void guess(uint32_t n)
@@ -431,6 +466,7 @@ int main(void)
     test_connecting_through_a_flood();
     test_an_ack_storm();
     test_a_flood_from_one_half_open_connection();
+    test_a_flood_of_one_syn();
     test_blind_resets_and_data();
     test_sack_abuse();
     test_optimistic_acks();

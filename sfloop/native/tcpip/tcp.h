@@ -252,7 +252,9 @@ int sf_tcp_detour_emit(struct sf_tcpip *, const struct sf_tcp_template *, const 
                        const struct iovec *payload, int n, uint32_t len);
 /* RFC 9293, 3.5.2, group 1: to a segment that is for no connection. */
 void sf_tcp_reset_for(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
-/* RFC 5961, 7: true if a challenge ACK may leave now, half a second after the last one to the same peer. */
+/* True if an unwanted segment may be answered now, half a second after the last one of the same peer. */
+bool sf_tcp_may_answer(struct sf_tcpip *, sf_ns *last);
+/* The same of a challenge ACK (RFC 5961, 7), which is counted. */
 bool sf_tcp_may_challenge(struct sf_tcpip *, sf_ns *last);
 
 /* ---- accepting ---- */

@@ -64,11 +64,12 @@ static sf_ns echoed(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 }
 
 /* Whether an ACK is of the first SYN or of a repeated one only a timestamp tells (Karn's algorithm). If it is of the first one,
- * nothing was lost. */
+ * nothing was lost. The initial window depends on the timer's repeats only, as in Linux. */
 static void measure_handshake(struct sf_tcp_conn *c, const struct sf_tcp_handshake *h, const struct sf_tcp_segment *s)
 {
-    sf_ns now = c->tcpip->now, rtt = h->repeats ? echoed(c, s) : h->left ? now - h->left : 0;
-    bool lost = h->repeats && (!rtt || now - rtt > h->began + SF_TCP_TS_TICK);
+    bool again = h->repeats || h->answered;
+    sf_ns now = c->tcpip->now, rtt = again ? echoed(c, s) : h->left ? now - h->left : 0;
+    bool lost = again && (!rtt || now - rtt > h->began + SF_TCP_TS_TICK);
 
     if (rtt)
         sf_tcp_loss_rtt_sample(&c->loss, rtt);

@@ -167,6 +167,7 @@ void sf_tcp_conn_free(struct sf_tcp_conn *);
 /* What the handshake has told. */
 struct sf_tcp_handshake {
     uint8_t repeats;   /* of our SYN, by a timer */
+    bool answered;     /* ours left again because the peer's SYN came again */
     sf_ns began, left; /* when our SYN left, first and last. 0: not known (a cookie) */
 };
 
@@ -332,6 +333,10 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *, const struct sf_tcp_piece *);
 /* RCV.NXT has reached what came before: moves it on. */
 void sf_tcp_reassemble(struct sf_tcp_conn *);
 void sf_tcp_duplicate(struct sf_tcp_conn *, uint32_t left, uint32_t right);
+/* The part of [left, right), FIN included, that lies before RCV.NXT is a duplicate. */
+void sf_tcp_repeated(struct sf_tcp_conn *, uint32_t left, uint32_t right);
+/* The range's right edge as SACK tells it: behind the FIN, if the FIN follows the range's data. */
+uint32_t sf_tcp_range_end(const struct sf_tcp_rcv *, const struct sf_tcp_range *);
 /* Drops the list, and with it the data. */
 void sf_tcp_ooo_free(struct sf_tcp_conn *);
 /* The SACK option of the next ACK. */

@@ -17,9 +17,11 @@ struct sf_tcp_half {
     struct sf_tcp_port *port;
     struct sf_tcp_half *next, *prev; /* of the listener's */
     struct sf_tcp_agreed agreed;
-    sf_ns sent_at;
-    sf_ns challenged;
+    sf_ns began, sent_at; /* when SYN and ACK left, first and last */
+    sf_ns challenged;     /* the last answer to a segment that the record does not accept, or to the SYN that came again */
     uint8_t retries, unsent;
+    bool no_way;   /* SYN and ACK could not leave the last time */
+    bool answered; /* SYN and ACK left again because the SYN came again */
 };
 
 _Static_assert(sizeof(struct sf_tcp_half) <= 160, "a SYN flood fills max_half_open of these");
@@ -89,17 +91,26 @@ static void send_syn_ack(struct sf_tcpip *t, struct sf_tcp_half *h)
 
     sf_tcp_syn_options(t, &bare.segment, &h->agreed, path_mtu(t, &h->ep.flow.key), options);
     rc = sf_tcp_send_bare(t, &bare);
-    if (rc < 0 && h->unsent < MOST_UNSENT) {
+    h->no_way = rc < 0 && h->unsent < MOST_UNSENT;
+    if (h->no_way) {
         sf_tcp_timer_by(t, &h->timer, t->now + (NO_WAY_YET << h->unsent++));
         return;
     }
     h->sent_at = t->now;
+    if (!h->began)
+        h->began = t->now;
     sf_tcp_timer_by(t, &h->timer, t->now + (FIRST_RTO << h->retries));
 }
 
 void sf_tcp_half_timeout(struct sf_tcpip *t, struct sf_tcp_half *h)
 {
-    if (h->sent_at && h->retries++ >= MOST_RETRIES) {
+    sf_ns due = h->sent_at + (FIRST_RTO << h->retries);
+
+    if (!h->no_way && t->now < due) { /* SYN and ACK left again since the timer was set */
+        sf_tcp_timer_by(t, &h->timer, due);
+        return;
+    }
+    if (!h->no_way && h->retries++ >= MOST_RETRIES) {
         sf_count(t, SF_COUNT_TCP_HALF_OPEN_TIMED_OUT);
         sf_tcp_half_free(t, h);
         return;
@@ -185,14 +196,28 @@ static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf
     sf_tcp_send_bare(t, &bare);
 }
 
+/*
+ * The peer's SYN has come again, because our answer was lost or is late. As in Linux, the answer leaves again at once, and the timer begins
+ * anew. The record's limit for challenges holds, so that a flood of such SYNs with a forged source draws two answers a second.
+ */
+static void answer_again(struct sf_tcpip *t, struct sf_tcp_half *h)
+{
+    if (!sf_tcp_may_answer(t, &h->challenged))
+        return;
+    if (h->sent_at) {
+        h->answered = true;
+        sf_count(t, SF_COUNT_TCP_SYN_RETRANSMITS);
+    }
+    send_syn_ack(t, h);
+}
+
 /* True if the segment is the ACK that is awaited. */
 static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     uint32_t next = h->agreed.irs + 1;
 
     if (s->flags & SF_TCP_SYN && !(s->flags & (SF_TCP_ACK | SF_TCP_RST)) && s->seq == h->agreed.irs) {
-        if (t->now - h->sent_at >= FIRST_RTO / 2)
-            send_syn_ack(t, h); /* it was lost; our own timer goes on as it is */
+        answer_again(t, h);
         return false;
     }
     if (h->agreed.timestamps && !(s->flags & SF_TCP_RST) && s->has & SF_TCP_HAS_TIMESTAMPS &&
@@ -238,7 +263,7 @@ void sf_tcp_half_input(struct sf_tcpip *t, struct sf_tcp_half *h, const struct s
     struct sf_flow_key key = h->ep.flow.key;
     struct sf_tcp_agreed agreed = h->agreed;
     struct sf_tcp_handshake handshake = {
-        .repeats = h->retries, .began = h->sent_at + FIRST_RTO - (FIRST_RTO << h->retries), .left = h->sent_at};
+        .repeats = h->retries, .answered = h->answered, .began = h->began, .left = h->sent_at};
     struct sf_tcp_conn *c;
 
     if (!check(t, h, s))

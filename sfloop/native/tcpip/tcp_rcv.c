@@ -310,10 +310,9 @@ static void trim(struct sf_tcp_conn *c, struct sf_tcp_piece *piece)
     if (SF_UNLIKELY(sf_seq_lt(piece->seq, rcv->nxt))) {
         uint32_t old = rcv->nxt - piece->seq;
 
+        sf_tcp_repeated(c, piece->seq, piece->seq + piece->len + piece->fin);
         if (old > piece->len)
             old = piece->len;
-        if (old)
-            sf_tcp_duplicate(c, piece->seq, piece->seq + old);
         piece->seq += old;
         piece->len -= old;
         piece->data += old;
@@ -325,6 +324,24 @@ static void trim(struct sf_tcp_conn *c, struct sf_tcp_piece *piece)
     }
 }
 
+static void know_fin(struct sf_tcp_rcv *rcv, const struct sf_tcp_piece *piece)
+{
+    rcv->fin_known = true;
+    rcv->fin_at = piece->seq + piece->len;
+}
+
+/* Something before the piece is missing. */
+static void later(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
+{
+    sf_tcp_rcv_spill(c);
+    if (c->dead)
+        return;
+    sf_tcp_out_of_order(c, piece); /* before its FIN is known, which is no duplicate the first time */
+    if (piece->fin)
+        know_fin(&c->rcv, piece);
+    ack_out_of_turn(c);
+}
+
 void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, bool keep)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -332,6 +349,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
         .seq = s->seq, .len = s->payload_len, .data = s->payload, .fin = s->flags & SF_TCP_FIN};
 
     if (SF_UNLIKELY(!sf_tcp_may_receive(c))) {
+        sf_tcp_repeated(c, piece.seq, piece.seq + piece.len + piece.fin);
         ack_out_of_turn(c); /* the peer has sent its FIN before, and not heard of it */
         return;
     }
@@ -346,19 +364,12 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
         sf_tcp_conn_end(c, -ECONNRESET);
         return;
     }
-    if (SF_UNLIKELY(piece.fin)) {
-        rcv->fin_known = true;
-        rcv->fin_at = piece.seq + piece.len;
-    }
     if (SF_UNLIKELY(piece.seq != rcv->nxt)) {
-        sf_tcp_rcv_spill(c);
-        if (c->dead)
-            return;
-        if (piece.len)
-            sf_tcp_out_of_order(c, &piece);
-        ack_out_of_turn(c);
+        later(c, &piece);
         return;
     }
+    if (SF_UNLIKELY(piece.fin))
+        know_fin(rcv, &piece);
     if (piece.len)
         in_order(c, &piece, keep);
     if (SF_UNLIKELY(rcv->fin_known && rcv->fin_at == rcv->nxt && !c->dead))

@@ -68,13 +68,20 @@ static void merge(struct sf_tcp_ooo *ooo, struct sf_tcp_range *new)
     }
 }
 
-/* The part of [left, right) that we have already; the first such part is enough (RFC 2883, 4). */
-static void find_duplicate(struct sf_tcp_conn *c, const struct sf_tcp_range *new)
+uint32_t sf_tcp_range_end(const struct sf_tcp_rcv *rcv, const struct sf_tcp_range *r)
 {
+    return r->right + (rcv->fin_known && r->right == rcv->fin_at);
+}
+
+/* The part of the piece that we have already, with its FIN; the first such part is enough (RFC 2883, 4). */
+static void find_duplicate(struct sf_tcp_conn *c, const struct sf_tcp_piece *new)
+{
+    uint32_t new_end = new->seq + new->len + new->fin;
+
     for (uint32_t i = 0; c->rcv.ooo && i < c->rcv.ooo->n; i++) {
         const struct sf_tcp_range *r = &c->rcv.ooo->range[i];
-        uint32_t left = sf_seq_lt(r->left, new->left) ? new->left : r->left;
-        uint32_t right = sf_seq_lt(r->right, new->right) ? r->right : new->right;
+        uint32_t left = sf_seq_lt(r->left, new->seq) ? new->seq : r->left;
+        uint32_t end = sf_tcp_range_end(&c->rcv, r), right = sf_seq_lt(end, new_end) ? end : new_end;
 
         if (sf_seq_lt(left, right)) {
             sf_tcp_duplicate(c, left, right);
@@ -90,6 +97,15 @@ void sf_tcp_duplicate(struct sf_tcp_conn *c, uint32_t left, uint32_t right)
         c->rcv.duplicate = (struct sf_tcp_range){left, right};
 }
 
+void sf_tcp_repeated(struct sf_tcp_conn *c, uint32_t left, uint32_t right)
+{
+    if (sf_seq_lt(c->rcv.nxt, right))
+        right = c->rcv.nxt;
+    if (sf_seq_lt(left, right))
+        sf_tcp_duplicate(c, left, right);
+}
+
+/* A FIN without data is an empty range. */
 void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
 {
     struct sf_tcp_range new = {piece->seq, piece->seq + piece->len};
@@ -97,15 +113,16 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece
 
     c->n_out_of_order++;
     sf_count(c->tcpip, SF_COUNT_TCP_RX_OUT_OF_ORDER);
-    if (sf_tcp_rcv_room(c, new.right - c->rcv.read, SF_TCP_ROOM_LATER) < 0)
+    if (piece->len && sf_tcp_rcv_room(c, new.right - c->rcv.read, SF_TCP_ROOM_LATER) < 0)
         return;
     ooo = list_with_room(c);
     if (!ooo) {
         sf_count(c->tcpip, SF_COUNT_TCP_RX_RANGES_FULL);
         return;
     }
-    find_duplicate(c, &new);
-    sf_tcp_ring_put(c->rcv.ring, c->rcv.size, piece->seq, piece->data, piece->len);
+    find_duplicate(c, piece);
+    if (piece->len)
+        sf_tcp_ring_put(c->rcv.ring, c->rcv.size, piece->seq, piece->data, piece->len);
     merge(ooo, &new);
     memmove(&ooo->range[1], &ooo->range[0], ooo->n * sizeof(ooo->range[0]));
     ooo->range[0] = new;
@@ -121,7 +138,7 @@ static void find_overlap(struct sf_tcp_conn *c, uint32_t nxt)
     for (uint32_t i = 0; i < ooo->n; i++) {
         const struct sf_tcp_range *r = &ooo->range[i];
 
-        if (sf_seq_lt(r->left, first.left)) {
+        if (sf_seq_lt(r->left, r->right) && sf_seq_lt(r->left, first.left)) {
             first.left = r->left;
             first.right = sf_seq_lt(r->right, nxt) ? r->right : nxt;
         }
@@ -166,6 +183,10 @@ void sf_tcp_sack_blocks(struct sf_tcp_conn *c, struct sf_tcp_segment *s)
         s->sack[s->n_sack++] = rcv->duplicate;
         rcv->duplicate = (struct sf_tcp_range){0, 0};
     }
-    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n && s->n_sack < most; i++)
-        s->sack[s->n_sack++] = rcv->ooo->range[i];
+    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n && s->n_sack < most; i++) {
+        struct sf_tcp_range told = {rcv->ooo->range[i].left, sf_tcp_range_end(rcv, &rcv->ooo->range[i])};
+
+        if (told.left != told.right) /* else the peer has sent its FIN with another number since */
+            s->sack[s->n_sack++] = told;
+    }
 }

@@ -101,13 +101,20 @@ void sf_tcp_send_reset(struct sf_tcp_conn *c)
 
 /* Each connection has a limit of its own, as in Linux: one that all share can be spent by anybody (a half-open connection is enough),
  * and what is left of it tells of others (CVE-2016-5696). */
-bool sf_tcp_may_challenge(struct sf_tcpip *t, sf_ns *last)
+bool sf_tcp_may_answer(struct sf_tcpip *t, sf_ns *last)
 {
     if (*last && t->now - *last < CHALLENGE_INTERVAL) {
         sf_count(t, SF_COUNT_TCP_CHALLENGE_LIMITED);
         return false;
     }
     *last = t->now;
+    return true;
+}
+
+bool sf_tcp_may_challenge(struct sf_tcpip *t, sf_ns *last)
+{
+    if (!sf_tcp_may_answer(t, last))
+        return false;
     sf_count(t, SF_COUNT_TCP_CHALLENGES);
     return true;
 }

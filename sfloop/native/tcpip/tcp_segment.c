@@ -106,14 +106,13 @@ static bool has_bad_ack(const struct sf_tcp_conn *c, const struct sf_tcp_segment
  * then, or two peers that disagree would go on for ever. */
 static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
-    uint32_t end = s->seq + s->payload_len;
+    uint32_t len = sf_tcp_segment_len(s);
 
     sf_count(c->tcpip, SF_COUNT_TCP_RX_OUTSIDE_WINDOW);
     if (s->flags & SF_TCP_RST || (has_bad_ack(c, s) && gives_way(c, s)))
         return;
-    if (s->payload_len && !(s->flags & SF_TCP_SYN)) {
-        if (sf_seq_lt(s->seq, c->rcv.nxt) && sf_seq_le(end, c->rcv.nxt))
-            sf_tcp_duplicate(c, s->seq, end);
+    if (len && !(s->flags & SF_TCP_SYN)) {
+        sf_tcp_repeated(c, s->seq, s->seq + len);
         sf_tcp_ack_now(c);
         return;
     }
@@ -132,8 +131,8 @@ static bool is_at_edge(const struct sf_tcp_conn *c, uint32_t seq)
     if (seq == rcv->nxt || (rcv->fin && seq + 1 == rcv->nxt))
         return true;
     for (uint32_t i = 0; c->agreed.sack && rcv->ooo && i < rcv->ooo->n; i++)
-        if (sf_seq_lt(right, rcv->ooo->range[i].right))
-            right = rcv->ooo->range[i].right;
+        if (sf_seq_lt(right, sf_tcp_range_end(rcv, &rcv->ooo->range[i])))
+            right = sf_tcp_range_end(rcv, &rcv->ooo->range[i]);
     return seq == right;
 }
 
