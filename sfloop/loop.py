@@ -74,6 +74,7 @@ class Loop(Signals):
             self._close_engine()
             raise
         super().__init__(WatchedDescriptors(self))
+        self._note_own()
         self._transports = TransportsByDescriptor(self, self._transports)
 
     def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:

@@ -198,10 +198,106 @@ static void test_a_busy_loop_reads_the_clock_for_near_timers_only(void)
     sf_engine_destroy(e);
 }
 
+/* Returns how often the interval has doubled after so many polls that found nothing. */
+static unsigned doublings_after(struct sf_engine *e, int polls)
+{
+    while (polls-- > 0)
+        CHECK(sf_engine_poll_busy(e) == 0);
+    return e->busy.doublings;
+}
+
+static struct sf_sock *watch(struct sf_engine *e, int fd)
+{
+    struct sf_sock *sock;
+    uint32_t slot, generation;
+
+    CHECK(sf_slots_take(&e->slots, &slot, &generation) == 0);
+    CHECK(e->kernel->ops->adopt(e->kernel, fd, SF_KIND_WATCH, slot, generation, &sock) == 0);
+    CHECK(e->kernel->ops->interest(sock, SF_READABLE) == 0);
+    return sock;
+}
+
+static void test_polls_that_find_nothing_become_rarer(void)
+{
+    int error = 0, fd[2];
+    struct sf_engine *e = sf_engine_create(SF_SPIN_ALWAYS, 0, &error);
+    struct sf_sock *sock;
+    char byte;
+
+    CHECK(e && pipe(fd) == 0);
+    sock = watch(e, fd[0]);
+    CHECK(doublings_after(e, 32) == 0); /* the first had something to look for */
+    CHECK(doublings_after(e, 1) == 1);
+    CHECK(doublings_after(e, 200) == 2);
+    CHECK(write(fd[1], "x", 1) == 1);
+    CHECK(sf_engine_poll_busy(e) == 1);
+    CHECK(e->busy.doublings == 0);
+    CHECK(read(fd[0], &byte, 1) == 1);
+    CHECK(doublings_after(e, 200) == 2);
+    e->kernel->touched = true; /* something was sent: the answer is expected soon */
+    CHECK(doublings_after(e, 1) == 0);
+    CHECK(doublings_after(e, 200) == 2);
+    CHECK(sf_engine_poll(e) == 0); /* of a wait: the loop was idle */
+    CHECK(doublings_after(e, 1) == 0);
+    e->kernel->ops->release(sock);
+    close(fd[0]);
+    close(fd[1]);
+    sf_engine_destroy(e);
+}
+
+static void test_the_loops_own_descriptors_are_polled_least(void)
+{
+    int error = 0, fd[2];
+    struct sf_engine *e = sf_engine_create(SF_SPIN_ALWAYS, 0, &error);
+    struct sf_sock *own, *sock;
+
+    CHECK(e && pipe(fd) == 0);
+    own = watch(e, fd[0]);
+    sf_engine_note_own(e);
+    CHECK(doublings_after(e, 200) == 4);
+    sock = watch(e, dup(fd[0]));
+    CHECK(doublings_after(e, 200) == 2);
+    CHECK(e->kernel->ops->interest(sock, 0) == 0);
+    CHECK(e->kernel->ops->interest(sock, 0) == 0); /* counts once */
+    CHECK(doublings_after(e, 200) == 4);
+    CHECK(e->kernel->ops->interest(sock, SF_READABLE) == 0);
+    CHECK(e->kernel->ops->interest(sock, SF_READABLE | SF_WRITABLE) == 0);
+    CHECK(doublings_after(e, 200) == 2);
+    e->kernel->ops->release(sock);
+    CHECK(doublings_after(e, 200) == 4);
+    e->kernel->ops->release(own);
+    close(fd[0]);
+    close(fd[1]);
+    sf_engine_destroy(e);
+}
+
+static void test_a_longer_interval_delays_no_timer(void)
+{
+    int error = 0, timer;
+    struct sf_engine *e = sf_engine_create(SF_SPIN_ALWAYS, 0, &error);
+    sf_ns polled, start;
+
+    CHECK(e);
+    turn_until_measured(e);
+    CHECK(doublings_after(e, 200) == 4);
+    start = sf_now();
+    turns_without_poll(e);
+    CHECK(sf_now() - start >= 32 * SF_US);
+    CHECK(sf_timers_push(&e->timers, sf_now() + 100 * SF_US, &timer) == 0);
+    CHECK(sf_engine_poll_busy(e) == 0);
+    polled = e->now;
+    sf_engine_may_skip_poll(e);
+    CHECK(e->now > polled);
+    sf_engine_destroy(e);
+}
+
 int main(void)
 {
     test_a_busy_loop_polls();
     test_a_busy_loop_reads_the_clock_for_near_timers_only();
+    test_polls_that_find_nothing_become_rarer();
+    test_the_loops_own_descriptors_are_polled_least();
+    test_a_longer_interval_delays_no_timer();
     check_wakes(SF_SPIN_NEVER, 0);
     check_wakes(SF_SPIN_FOR, 3 * SF_US);
     check_wakes(SF_SPIN_ADAPTIVE, 0);

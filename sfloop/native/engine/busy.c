@@ -3,10 +3,15 @@
 #include "sf/engine.h"
 
 #define BUSY_INTERVAL (4 * SF_US)
+/* The interval doubles after so many polls that found nothing, and so often at most: for sockets, and for the loop's own
+ * descriptors alone. Other threads and signals put their callbacks into the ready queue, which no interval delays. */
+#define EMPTY_POLLS 32
+#define DOUBLINGS 2
+#define DOUBLINGS_OF_OWN 4
 /* The counter's rate is measured over spans of this length. */
 #define MEASURED SF_MS
-/* A counter that stands still is found out after so many turns. */
-#define MOST_TURNS 256
+/* A counter that stands still is found out after so many turns of the shortest interval. */
+#define MOST_TURNS 256u
 
 /* A longer span is no measurement: the CPU may have slept, or be another one. */
 static void measure(struct sf_busy *b, sf_ns now, uint64_t ticks)
@@ -28,20 +33,49 @@ static void begin(struct sf_busy *b, sf_ns polled, uint64_t ticks)
     b->turns = 0;
 }
 
+static void double_after_empty_polls(struct sf_busy *b, unsigned most)
+{
+    if (++b->empty >= EMPTY_POLLS) {
+        b->empty = 0;
+        b->doublings++;
+    }
+    if (b->doublings > most)
+        b->doublings = most;
+}
+
 int sf_engine_poll_busy(struct sf_engine *e)
 {
+    struct sf_busy *b = &e->busy;
+    /* Between two polls that were not both made here the loop had nothing to do. */
+    bool expects = e->kernel->touched || b->polled != e->kernel_polled;
     uint64_t ticks = sf_ticks();
     int n = sf_engine_poll(e);
 
-    measure(&e->busy, e->now, ticks);
-    begin(&e->busy, e->kernel_polled, ticks);
+    measure(b, e->now, ticks);
+    begin(b, e->kernel_polled, ticks);
+    if (n || expects)
+        b->doublings = b->empty = 0;
+    else
+        double_after_empty_polls(b, e->kernel->watched > b->own ? DOUBLINGS : DOUBLINGS_OF_OWN);
     return n;
+}
+
+void sf_engine_note_own(struct sf_engine *e)
+{
+    e->busy.own = e->kernel->watched;
+}
+
+static sf_ns interval_of(const struct sf_busy *b)
+{
+    return BUSY_INTERVAL << b->doublings;
 }
 
 static bool may_skip_by_clock(struct sf_engine *e)
 {
+    sf_ns interval = e->busy.polled == e->kernel_polled ? interval_of(&e->busy) : BUSY_INTERVAL;
+
     e->now = sf_now();
-    return e->now - e->kernel_polled < BUSY_INTERVAL;
+    return e->now - e->kernel_polled < interval;
 }
 
 bool sf_engine_may_skip_poll(struct sf_engine *e)
@@ -51,9 +85,9 @@ bool sf_engine_may_skip_poll(struct sf_engine *e)
     if (e->kernel->touched || e->n_stacks)
         return false;
     /* A timer that may be due before the next poll needs the time; so does a poll that was not made here. */
-    if (!b->interval || b->polled != e->kernel_polled || ++b->turns > MOST_TURNS ||
-        sf_timers_next(&e->timers) < e->kernel_polled + 2 * BUSY_INTERVAL)
+    if (!b->interval || b->polled != e->kernel_polled || ++b->turns > MOST_TURNS << b->doublings ||
+        sf_timers_next(&e->timers) < e->kernel_polled + 2 * interval_of(b))
         return may_skip_by_clock(e);
     /* A counter that went backwards, on another CPU, makes this a large number. */
-    return sf_ticks() - b->begun < b->interval;
+    return sf_ticks() - b->begun < b->interval << b->doublings;
 }

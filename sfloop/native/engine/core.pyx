@@ -183,6 +183,10 @@ cdef class LoopCore:
         self.sleeps_at_once = spin == SF_SPIN_NEVER
         self.clock_changed()
 
+    def _note_own(self):
+        """Nothing is watched yet but the descriptors by which the loop is woken."""
+        sf_engine_note_own(self.engine)
+
     def _close_engine(self):
         """Drops every handle and timer, leaves open transports to their owners, and frees the engine."""
         self.shut()
@@ -664,7 +668,7 @@ cdef class LoopCore:
             return 0
         elif sf_engine_may_skip_poll(e):
             return 1  # signals wait for the next poll, too; Python code of a callback sees them before
-        elif e.stats.turns % POLLS_HOLDING_GIL == 0:
+        elif e.stats.turns % (POLLS_HOLDING_GIL >> e.busy.doublings) == 0:
             with nogil:
                 n = sf_engine_poll_busy(e)
         else:

@@ -399,10 +399,12 @@ struct sf_engine *sf_engine_create(enum sf_spin_mode mode, sf_ns spin_limit, int
         *error = sf_ready_grow(&e->ready) < 0 ? -ENOMEM : wake_open(e);
     if (*error == 0)
         *error = reserve_slots(e);
-    if (*error == 0)
-        return e;
-    sf_engine_destroy(e);
-    return NULL;
+    if (*error < 0) {
+        sf_engine_destroy(e);
+        return NULL;
+    }
+    sf_engine_note_own(e);
+    return e;
 }
 
 void sf_engine_destroy(struct sf_engine *e)

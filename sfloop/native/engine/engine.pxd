@@ -293,6 +293,9 @@ cdef extern from "sf/engine.h" nogil:
     unsigned long long atomic_load_ull "atomic_load" (atomic_ullong *)
     void atomic_store(atomic_int *, int)
 
+    cdef struct sf_busy:
+        unsigned doublings
+
     cdef struct sf_engine:
         atomic_int wake
         atomic_ullong wake_writes
@@ -308,6 +311,7 @@ cdef extern from "sf/engine.h" nogil:
         sf_timers timers
         sf_slots slots
         sf_spin spin
+        sf_busy busy
         sf_engine_stats stats
         uint32_t stale_in_a_row
         sf_ns kernel_polled
@@ -334,6 +338,7 @@ cdef extern from "sf/engine.h" nogil:
     int sf_engine_poll(sf_engine *)
     bint sf_engine_may_skip_poll(sf_engine *)
     int sf_engine_poll_busy(sf_engine *)
+    void sf_engine_note_own(sf_engine *)
     struct sf_linger:
         sf_sock *sock
         sf_datagram *datagram

@@ -12,6 +12,21 @@ cdef extern from *:
     """
     PyObject *namespace_of "SF_NAMESPACE"(PyTypeObject *) noexcept
 
+cdef extern from *:
+    """
+    #include <string.h>
+    /* Whether a keyword is the one of this literal. asyncio's C code does not intern the names that it passes. */
+    #define SF_IS_NAME(text, literal) \
+        (PyUnicode_IS_COMPACT_ASCII(text) && PyUnicode_GET_LENGTH(text) == (Py_ssize_t)sizeof(literal) - 1 && \
+         memcmp(PyUnicode_DATA(text), literal, sizeof(literal) - 1) == 0)
+    #define SF_NEW(type, args) ((type)->tp_new((type), (args), NULL))
+    #define SF_INIT(type, object, args) ((type)->tp_init((object), (args), NULL))
+    """
+    bint is_name "SF_IS_NAME"(PyObject *text, const char *literal) noexcept
+    PyObject *SF_NEW(PyTypeObject *, PyObject *args) noexcept
+    int SF_INIT(PyTypeObject *, PyObject *, PyObject *args) noexcept
+    int PY_VERSION_HEX
+
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
         const char *ml_name
@@ -31,13 +46,15 @@ cdef extern from "Python.h":
     bint PyFloat_CheckExact(PyObject *) noexcept
     double PyFloat_AS_DOUBLE(PyObject *) noexcept
     PyObject *PyFloat_FromDouble(double) except NULL
-    int PyUnicode_Compare(PyObject *, PyObject *) noexcept
+    PyObject *PyCFunction_GET_SELF(object) noexcept
     void Py_XDECREF(PyObject *) noexcept
+    void *PyCFunction_GetFunction(object) except NULL
+    PyObject *PyTuple_Pack(Py_ssize_t, ...) except NULL
+    PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *) noexcept
+    void PyErr_Clear() noexcept
     PyObject *Py_NewRef(PyObject *) noexcept
 
 cdef dict general = {}  # the methods of LoopCore, by name
-# Interned, so that a look at the addresses mostly tells that they are the same.
-cdef str CONTEXT = intern("context")
 cdef str TASK = intern("Task")
 cdef str FUTURE = intern("Future")
 cdef dict tasks_namespace = vars(tasks)      # asked each time: a program may put classes of its own there
@@ -61,11 +78,7 @@ cdef inline bint is_usual(PyObject *self, PyObject *names) noexcept:
     """Whether the loop is open and not in debug mode, and no keyword but `context` is given."""
     if (<LoopCore>self).closed or (<LoopCore>self).debug:
         return False
-    return names == NULL or (PyTuple_GET_SIZE(names) == 1 and is_context(PyTuple_GET_ITEM(names, 0)))
-
-
-cdef inline bint is_context(PyObject *name) noexcept:
-    return name == <PyObject *>CONTEXT or PyUnicode_Compare(name, <PyObject *>CONTEXT) == 0
+    return names == NULL or (PyTuple_GET_SIZE(names) == 1 and is_name(PyTuple_GET_ITEM(names, 0), "context"))
 
 
 cdef PyObject *call_soon(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
@@ -109,11 +122,81 @@ cdef PyObject *call_at(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *
     return call_timer(self, args[0], args + 1, n - 1, NULL if names == NULL else args[n])
 
 
+# asyncio's own classes and its own knowledge of the running loop, all in C. NULL: Python without the module _asyncio, or
+# one before 3.12, which asks the kernel for the process's number each time that it looks for the running loop.
+ctypedef PyObject *(*no_args_function)(PyObject *, PyObject *)
+cdef PyTypeObject *own_task = NULL
+cdef PyTypeObject *own_future = NULL
+cdef no_args_function running_loop = NULL
+cdef PyObject *running_loop_self = NULL
+cdef tuple NO_ARGUMENTS = ()
+cdef object own_module  # keeps them
+
+
+cdef int find_own() except -1:
+    global own_task, own_future, running_loop, running_loop_self, own_module
+    if PY_VERSION_HEX < 0x030C0000:
+        return 0
+    try:
+        import _asyncio
+    except ImportError:
+        return 0
+    own_module = _asyncio
+    own_task = <PyTypeObject *>_asyncio.Task
+    own_future = <PyTypeObject *>_asyncio.Future
+    running_loop = <no_args_function>PyCFunction_GetFunction(_asyncio._get_running_loop)
+    running_loop_self = PyCFunction_GET_SELF(_asyncio._get_running_loop)
+    return 0
+
+find_own()
+
+
+cdef inline bint is_running(PyObject *self) noexcept:
+    """Whether a future or task of asyncio's own class that is given no loop belongs to this one."""
+    cdef PyObject *loop = running_loop(running_loop_self, NULL)
+    if loop == NULL:
+        PyErr_Clear()
+    Py_XDECREF(loop)
+    return loop == self
+
+
+cdef inline PyObject *made(PyTypeObject *type, PyObject *args) except NULL:
+    """As type(*args), for a class of asyncio's own."""
+    cdef PyObject *result = SF_NEW(type, args)
+    if result != NULL and SF_INIT(type, result, args) < 0:
+        Py_XDECREF(result)
+        return NULL
+    return result
+
+
+cdef inline bint has_loop(PyObject *names) noexcept:
+    cdef Py_ssize_t i
+    for i in range(PyTuple_GET_SIZE(names)):
+        if is_name(PyTuple_GET_ITEM(names, i), "loop"):
+            return True
+    return False
+
+
+cdef PyObject *task_of_running(PyObject *coro) except NULL:
+    cdef PyObject *args = PyTuple_Pack(1, coro)
+    try:
+        return made(own_task, args)
+    finally:
+        Py_XDECREF(args)
+
+
 cdef PyObject *create_task(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *names) except NULL:
     cdef PyObject *type
     cdef Py_ssize_t i
     if n != 1 or (<LoopCore>self).closed or (<LoopCore>self)._task_factory is not None:
         return call_general("create_task", self, args, n, names)
+    type = PyDict_GetItemWithError(<PyObject *>tasks_namespace, <PyObject *>TASK)
+    if type != NULL and type == <PyObject *>own_task and is_running(self):
+        # asyncio finds the loop by itself, which is faster than to take it from a dictionary.
+        if names == NULL:
+            return task_of_running(args[0])
+        if not has_loop(names):
+            return checked(PyObject_Vectorcall(type, args, 1, names))
     keywords = (<LoopCore>self).own_keyword()
     if names != NULL:
         keywords = dict(keywords)
@@ -121,7 +204,6 @@ cdef PyObject *create_task(PyObject *self, PyObject **args, Py_ssize_t n, PyObje
             keywords[<object>PyTuple_GET_ITEM(names, i)] = <object>args[1 + i]
         if len(keywords) <= PyTuple_GET_SIZE(names):  # `loop` is among them
             return call_general("create_task", self, args, n, names)
-    type = PyDict_GetItemWithError(<PyObject *>tasks_namespace, <PyObject *>TASK)
     if type == NULL:
         return call_general("create_task", self, args, n, names)
     return checked(PyObject_VectorcallDict(type, args, 1, <PyObject *>keywords))
@@ -131,6 +213,8 @@ cdef PyObject *create_future(PyObject *self, PyObject *unused) except NULL:
     cdef PyObject *type = PyDict_GetItemWithError(<PyObject *>futures_namespace, <PyObject *>FUTURE)
     if type == NULL:
         return call_general("create_future", self, NULL, 0, NULL)
+    if type == <PyObject *>own_future and is_running(self):
+        return made(own_future, <PyObject *>NO_ARGUMENTS)
     keywords = (<LoopCore>self).own_keyword()
     return checked(PyObject_VectorcallDict(type, NULL, 0, <PyObject *>keywords))
 

@@ -174,8 +174,10 @@ static int kernel_interest(struct sf_sock *sock, uint32_t what)
         rc = epoll_set(k, s, s->interest != 0, what);
     }
     sock->stack->touched = true;
-    if (rc == 0)
+    if (rc == 0) {
+        sock->stack->watched += (uint32_t)(what != 0) - (uint32_t)(s->interest != 0);
         s->interest = what;
+    }
     return rc;
 }
 

@@ -169,3 +169,22 @@ def test_cancelling_a_timer_that_has_lost_its_loop(loop: asyncio.AbstractEventLo
         del timer._loop
     with pytest.raises(AttributeError):
         timer.cancel()
+
+
+def test_a_handle_has_nothing_of_one_that_is_gone(loop: asyncio.AbstractEventLoop) -> None:
+    ran: list[int] = []
+    for i in range(3000):  # more than are kept
+        old = loop.call_soon(ran.append, -1)
+        old.cancel()
+        old._repr = "old"  # type: ignore[attr-defined]
+        old._source_traceback = ["old"]  # type: ignore[attr-defined]
+        del old
+        if i % 1000 == 999:
+            loop.run_until_complete(asyncio.sleep(0))
+    for i in range(3):
+        new: Any = loop.call_soon(ran.append, i)
+        assert not new.cancelled() and new._repr is None and new._source_traceback is None
+        assert "append" in repr(new)
+        del new
+    loop.run_until_complete(asyncio.sleep(0))
+    assert ran == [0, 1, 2]

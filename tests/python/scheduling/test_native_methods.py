@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+from asyncio import events
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import pytest
+from harness.loops import new_loop
 
 import sfloop
 
@@ -84,6 +86,47 @@ def test_what_a_task_is_given(loop: asyncio.AbstractEventLoop, debug: bool) -> N
     assert task.get_name() == "named" and type(task) is asyncio.Task
     loop.run_until_complete(task)
     loop.run_until_complete(loop.create_task(coro=nothing()))  # type: ignore[call-arg]
+
+
+def test_tasks_and_futures_belong_to_the_loop_that_makes_them(loop: asyncio.AbstractEventLoop, loop_kind: str) -> None:
+    other = new_loop(loop_kind)
+
+    async def make(owner: asyncio.AbstractEventLoop) -> None:
+        running = asyncio.get_running_loop()
+        for pretended in (running, other, None):  # the one that asyncio takes for the running loop
+            events._set_running_loop(pretended)
+            try:
+                made = [owner.create_task(nothing()), owner.create_task(nothing(), name="named"), owner.create_future()]
+            finally:
+                events._set_running_loop(running)
+            assert [each.get_loop() for each in made] == [owner] * 3
+            made[2].cancel()
+            if owner is running:
+                await asyncio.gather(*made[:2])
+
+    try:
+        loop.run_until_complete(make(loop))
+        loop.run_until_complete(make(other))
+        other.run_until_complete(asyncio.sleep(0))
+    finally:
+        other.close()
+
+
+def test_a_running_loop_takes_what_a_task_is_given(loop: asyncio.AbstractEventLoop) -> None:
+    async def make() -> None:
+        task = loop.create_task(nothing(), name="named")
+        assert task.get_name() == "named" and type(task) is asyncio.Task
+        await task
+        with pytest.raises(TypeError, match="coroutine"):
+            loop.create_task(1)  # type: ignore[arg-type]
+        coroutine = nothing()
+        with pytest.raises(TypeError):
+            loop.create_task(coroutine, loop=loop)  # type: ignore[call-arg]
+        with pytest.raises(TypeError):
+            loop.create_task(coroutine, other=1)  # type: ignore[call-arg]
+        coroutine.close()
+
+    loop.run_until_complete(make())
 
 
 def test_a_task_factory_hears_of_every_task(loop: asyncio.AbstractEventLoop) -> None:

@@ -99,11 +99,14 @@ bool sf_spin_on(struct sf_spin *, sf_ns now);
 
 /* ---- how long ago the kernel was polled, by the CPU's counter ---- */
 struct sf_busy {
-    sf_ns polled;      /* the poll that `begun` belongs to */
-    uint64_t begun;    /* ticks at that poll */
-    uint64_t interval; /* ticks after which the kernel is polled again; 0: the counter's rate is not known */
-    unsigned turns;    /* since that poll */
-    sf_ns since;       /* where the measurement of the rate began, in both units */
+    sf_ns polled;       /* the poll that `begun` belongs to */
+    uint64_t begun;     /* ticks at that poll */
+    uint64_t interval;  /* ticks of the shortest interval between two polls; 0: the counter's rate is not known */
+    unsigned doublings; /* of the interval, because polls found nothing */
+    unsigned empty;     /* polls in a row that found nothing, since the last doubling */
+    unsigned turns;     /* since that poll */
+    uint32_t own;       /* watched descriptors that are the loop's own: by them come wake-ups and signals */
+    sf_ns since;        /* where the measurement of the rate began, in both units */
     uint64_t since_ticks;
 };
 
@@ -195,14 +198,18 @@ int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience, struct sf
 int sf_engine_linger(struct sf_engine *, struct sf_linger *, sf_ns deadline, sf_ns patience);
 
 /*
- * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than 4 us ago
- * and nothing was sent or watched since. The very next turn thus sees what the program does itself, as in asyncio, and a
- * turn at most 4 us later sees what comes from outside. `now` is then the time of this turn or of the last poll. No timer
+ * A loop that always has callbacks ready need not ask the kernel at every turn: true if it was asked less than an interval
+ * ago and nothing was sent or watched since. The very next turn thus sees what the program does itself, as in asyncio, and
+ * a turn at most one interval later sees what comes from outside. The interval is 4 us after an event, after something
+ * was sent or watched, and after a wait. Each time that 32 polls in a row find nothing it doubles, up to 16 us, or up to
+ * 64 us if only the loop's own descriptors are watched. `now` is then the time of this turn or of the last poll. No timer
  * is due between the two.
  */
 bool sf_engine_may_skip_poll(struct sf_engine *);
 /* sf_engine_poll for the turns in which it says no. */
 int sf_engine_poll_busy(struct sf_engine *);
+/* All descriptors that are watched now are the loop's own. */
+void sf_engine_note_own(struct sf_engine *);
 
 /* Before the end: polls, at least once, until the bypass stacks have delivered what released streams have sent, or `patience` ns are
  * over. Sockets' events are dropped. Returns how many streams have more to deliver. Needs no GIL. */

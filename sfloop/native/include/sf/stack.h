@@ -56,6 +56,7 @@ struct sf_stack {
     const struct sf_stack_ops *ops;
     /* Set by whatever may give the next poll something to find: sends, changes of interest. Cleared by the engine. */
     bool touched;
+    uint32_t watched; /* sockets of the kernel stack that have an interest */
     struct sf_stack_stats stats;
 };
 
