@@ -33,8 +33,10 @@ cdef extern from *:
     #endif
     #if PY_VERSION_HEX >= 0x030C0000 /* they are immortal */
     #define SF_CONSTANT(object) (object)
+    #define SF_DROP_CONSTANT(object) ((void)(object))
     #else
     #define SF_CONSTANT(object) (Py_INCREF(object), (object))
+    #define SF_DROP_CONSTANT(object) Py_DECREF(object)
     #endif
 
     /* A handle's callback may be another handle's method, and so on. The chain of their ends must not be as deep as it
@@ -65,6 +67,7 @@ cdef extern from *:
     void (*sf_end_handle)(PyObject *) noexcept
     void sf_dealloc_handle(PyObject *) noexcept
     PyObject *SF_CONSTANT(PyObject *) noexcept
+    void SF_DROP_CONSTANT(PyObject *) noexcept
     void SF_REVIVE(PyObject *) noexcept  # makes an object of the free list one with a single reference
     PyObject **SF_SLOT_ADDRESS(PyObject *, Py_ssize_t) noexcept nogil
     PyObject *SF_SLOT(PyObject *, Py_ssize_t) noexcept nogil
@@ -212,9 +215,9 @@ cdef PyObject *allocate(Kind *kind) noexcept:
         handle = PyType_GenericAlloc(kind.type, 0)
         if handle == NULL:
             return NULL
-        fill(handle, CANCELLED, Py_False)
-        fill(handle, SOURCE_TRACEBACK, Py_None)
-        fill(handle, REPR, Py_None)
+        SF_SLOT_ADDRESS(handle, CANCELLED)[0] = SF_CONSTANT(Py_False)
+        SF_SLOT_ADDRESS(handle, SOURCE_TRACEBACK)[0] = SF_CONSTANT(Py_None)
+        SF_SLOT_ADDRESS(handle, REPR)[0] = SF_CONSTANT(Py_None)
     kind.live += 1
     return handle
 
@@ -273,9 +276,9 @@ cdef void end_handle(PyObject *self) noexcept:
         kind.free[kind.free_count] = self  # keeps its reference to the type
         kind.free_count += 1
     else:
-        drop(self, CANCELLED)
-        drop(self, SOURCE_TRACEBACK)
-        drop(self, REPR)
+        SF_DROP_CONSTANT(Py_False)
+        SF_DROP_CONSTANT(Py_None)
+        SF_DROP_CONSTANT(Py_None)
         PyObject_GC_Del(self)
         Py_DECREF(<object>type)
 
