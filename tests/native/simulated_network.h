@@ -151,6 +151,9 @@ static inline bool side_run(struct side *s)
 
 static inline void stream_connect(struct stream *s, struct sockaddr_in to, uint32_t slot)
 {
+    struct sf_event events[64];
+
+    a->ops->poll(a, clock_now, events, 64); /* a loop polls before its program connects: the stack has the time of now */
     *s = (struct stream){.client.sock = connect_from(a, to, slot)};
 }
 

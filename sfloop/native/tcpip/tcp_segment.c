@@ -106,13 +106,14 @@ static bool has_bad_ack(const struct sf_tcp_conn *c, const struct sf_tcp_segment
  * then, or two peers that disagree would go on for ever. */
 static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
-    uint32_t len = sf_tcp_segment_len(s);
+    uint32_t end = s->seq + sf_tcp_segment_len(s);
+    bool repeats_fin = c->rcv.fin && s->flags & SF_TCP_FIN && end == c->rcv.nxt;
 
     sf_count(c->tcpip, SF_COUNT_TCP_RX_OUTSIDE_WINDOW);
     if (s->flags & SF_TCP_RST || (has_bad_ack(c, s) && gives_way(c, s)))
         return;
-    if (len && !(s->flags & SF_TCP_SYN)) {
-        sf_tcp_repeated(c, s->seq, s->seq + len);
+    if ((s->payload_len || repeats_fin) && !(s->flags & SF_TCP_SYN)) {
+        sf_tcp_repeated(c, s->seq, end);
         sf_tcp_ack_now(c);
         return;
     }
