@@ -124,7 +124,7 @@ TCP = Section(
         ),
         Counter(
             "tcp_challenge_limited",
-            "Challenge ACKs not sent: a connection sends at most two a second.",
+            "Challenge ACKs not sent: a connection sends at most two a second. Also SYNs that came again and were not answered.",
             "Many segments that deserve one reach one connection.",
             "The same.",
         ),
