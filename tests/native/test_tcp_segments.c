@@ -50,10 +50,45 @@ static int run_one(const char *path, bool on_linux)
     return 0;
 }
 
+static pid_t start(const char *path, bool on_linux)
+{
+    pid_t child = fork();
+
+    CHECK(child >= 0);
+    if (child == 0)
+        exit(run_one(path, on_linux));
+    return child;
+}
+
+static bool passes(const char *path, bool on_linux)
+{
+    int status;
+
+    return waitpid(start(path, on_linux), &status, 0) > 0 && status == 0;
+}
+
+/* Linux's clock goes on where a script has to wait for a CPU. So the scripts that fail in the crowd run once more, each alone. */
+static int together(const glob_t *scripts)
+{
+    pid_t *children = calloc(scripts->gl_pathc, sizeof(*children));
+    int failed = 0, status;
+
+    CHECK(children);
+    for (size_t i = 0; i < scripts->gl_pathc; i++)
+        children[i] = start(scripts->gl_pathv[i], true);
+    for (size_t i = 0; i < scripts->gl_pathc; i++)
+        if (waitpid(children[i], &status, 0) > 0 && status == 0)
+            children[i] = 0;
+    for (size_t i = 0; i < scripts->gl_pathc; i++)
+        failed += children[i] && !passes(scripts->gl_pathv[i], true);
+    free(children);
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
     bool on_linux = argc > 1 && !strcmp(argv[1], "linux");
-    int failed = 0, status;
+    int failed = 0;
     glob_t scripts;
 
     if (argc < 3 || (!on_linux && strcmp(argv[1], "ours"))) {
@@ -65,17 +100,11 @@ int main(int argc, char **argv)
         return 77;
     }
     scripts = find_scripts(argc - 2, argv + 2);
-    for (size_t i = 0; i < scripts.gl_pathc; i++) {
-        pid_t child = fork();
-
-        CHECK(child >= 0);
-        if (child == 0)
-            exit(run_one(scripts.gl_pathv[i], on_linux));
-        if (!on_linux) /* one after the other: their ports are the same host's */
-            failed += waitpid(child, &status, 0) < 0 || status != 0;
-    }
-    while (wait(&status) > 0)
-        failed += status != 0;
+    if (on_linux)
+        failed = together(&scripts);
+    else /* one after the other: their ports are the same host's */
+        for (size_t i = 0; i < scripts.gl_pathc; i++)
+            failed += !passes(scripts.gl_pathv[i], false);
     printf("%d of %zu scripts failed\n", failed, scripts.gl_pathc);
     globfree(&scripts);
     return failed ? 1 : 0;
