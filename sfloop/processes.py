@@ -60,7 +60,8 @@ class Processes(TakingOver):
         **kwargs: Any,
     ) -> ProcessTransport:
         self._run_on_all_cpus(kwargs)
-        with _child_watcher(self) as watcher:
+        watcher, context = _child_watcher(self)
+        with context:
             if sys.version_info < (3, 14) and not watcher.is_active():
                 raise RuntimeError("asyncio.get_child_watcher() is not activated, subprocess support is not installed.")
             waiter = self.create_future()
@@ -97,13 +98,14 @@ class Processes(TakingOver):
         self.call_soon_threadsafe(self.call_soon, _process_ended, self, transp, transp.reaped(returncode))
 
 
-def _child_watcher(loop: Any) -> Any:
-    """What waits for the loop's child processes, as a context manager."""
+def _child_watcher(loop: Any) -> tuple[Any, contextlib.AbstractContextManager[Any]]:
+    """The object that waits for the loop's child processes, and the context in which to use it."""
     if sys.version_info >= (3, 14):
-        return contextlib.nullcontext(loop._watcher)
+        return loop._watcher, contextlib.nullcontext()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and 3.13
-        return asyncio.get_child_watcher()
+        watcher = asyncio.get_child_watcher()
+    return watcher, watcher
 
 
 def _process_ended(loop: Processes, transp: ProcessTransport, returncode: int) -> None:
