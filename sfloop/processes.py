@@ -8,6 +8,7 @@ import os
 import select
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from sfloop.takeover import TakingOver
@@ -60,8 +61,7 @@ class Processes(TakingOver):
         **kwargs: Any,
     ) -> ProcessTransport:
         self._run_on_all_cpus(kwargs)
-        watcher, context = _child_watcher(self)
-        with context:
+        with _child_watcher(self) as watcher:
             if sys.version_info < (3, 14) and not watcher.is_active():
                 raise RuntimeError("asyncio.get_child_watcher() is not activated, subprocess support is not installed.")
             waiter = self.create_future()
@@ -98,14 +98,17 @@ class Processes(TakingOver):
         self.call_soon_threadsafe(self.call_soon, _process_ended, self, transp, transp.reaped(returncode))
 
 
-def _child_watcher(loop: Any) -> tuple[Any, contextlib.AbstractContextManager[Any]]:
-    """The object that waits for the loop's child processes, and the context in which to use it."""
+@contextlib.contextmanager
+def _child_watcher(loop: Any) -> Iterator[Any]:
+    """The object that waits for the loop's child processes."""
     if sys.version_info >= (3, 14):
-        return loop._watcher, contextlib.nullcontext()
+        yield loop._watcher
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and 3.13
         watcher = asyncio.get_child_watcher()
-    return watcher, watcher
+    with watcher as entered:
+        yield entered if sys.version_info < (3, 12) else watcher  # as asyncio of each version
 
 
 def _process_ended(loop: Processes, transp: ProcessTransport, returncode: int) -> None:
