@@ -46,6 +46,7 @@ class SocketTransport(transports._FlowControlMixin):
     __slots__ = ("__dict__", "__weakref__", "_core", "_peer", "_server", "_sock", "_sock_fd")
 
     _core: TransportCore
+    _collected: Any = None  # the protocol, of a transport whose finalizer has run
     _extra: dict[str, Any]
 
     def __init__(
@@ -105,8 +106,9 @@ class SocketTransport(transports._FlowControlMixin):
         try:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
         finally:  # the program may make errors of warnings
-            if not self._core.revived:
+            if not self._is_ending():
                 server, self._sock, self._server = self._server, None, None
+                self._collected = self._core.get_protocol()
                 end_dropped(self._core, self._loop, sock)
                 if server is not None:
                     server._detach(self)
@@ -201,14 +203,30 @@ class SocketTransport(transports._FlowControlMixin):
 
     def close(self) -> None:
         """Stop receiving, send what is buffered, then close and call connection_lost(None)."""
-        self._core.close(self)
+        if not self._tell_collected():
+            self._core.close(self)
 
     def abort(self) -> None:
         """Close at once; what is buffered is lost."""
-        self._core.force_close(None, self)
+        self._force_close(None)
 
     def _force_close(self, exc: BaseException | None) -> None:
-        self._core.force_close(exc, self)
+        if not self._tell_collected():
+            self._core.force_close(exc, self)
+
+    def _is_ending(self) -> bool:
+        """Whether a finalizer that ran before the transport's own has ended it: connection_lost is still to come."""
+        core, loop = self._core, self._loop
+        return core.revived or (core.conn_lost > 0 and loop is not None and not loop.is_closed())
+
+    def _tell_collected(self) -> bool:
+        """A finalizer that runs after the transport's own may end it: the protocol is told. Returns whether it is."""
+        protocol, self._collected = self._collected, None
+        if protocol is None:
+            return False
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon(protocol.connection_lost, None, context=self._core.shared_context)
+        return True
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         try:

@@ -243,7 +243,7 @@ class TLSProtocol(TLSChannel):
             return
         if self._app_transport is not None:
             self._app_transport._closed = True
-        if self._state is not State.OPEN:
+        if self._state is not State.OPEN or getattr(self._transport, "_collected", None) is not None:
             self._abort(None)
             return
         self._enter(State.CLOSING)
