@@ -339,8 +339,8 @@ cdef class LoopCore:
             sf_engine_remove_stack(self.engine, stack)
 
     def _filters(self):
-        """What the tcpip stack receives at: (protocol's number, address and port in network byte order, why the kernel
-        keeps the frames or None, the inode of the other socket there or 0)."""
+        """What the tcpip stack receives at: (protocol's number, address and port in network byte order, the same of the
+        peer, why the kernel keeps the frames or None, the other socket's inode or 0, the other process or 0)."""
         cdef Py_ssize_t i
         for i, pointer in enumerate(self.drivers):
             if pointer is not None and self.engine != NULL:

@@ -72,7 +72,8 @@ cdef list list_filters(sf_stack *stack):
         n = sf_stack_tcpip_filters(stack, first, some, 64)
         for i in range(n):
             why = None if some[i].why == NULL else (<bytes>some[i].why).decode()
-            found.append((some[i].protocol, some[i].addr, some[i].port, why, some[i].holder))
+            remote = (some[i].remote_addr, some[i].remote_port)
+            found.append((some[i].protocol, some[i].addr, some[i].port, remote, why, some[i].holder, some[i].process))
         first += n
     return found
 
@@ -86,7 +87,7 @@ cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
         counters[(<bytes>own[i].name).decode()] = own[i].value
     flows = list_filters(stack)
     counters["flows"] = len(flows)
-    counters["flows_left_to_kernel"] = sum(why is not None for _, _, _, why, _ in flows)
+    counters["flows_left_to_kernel"] = sum(why is not None for *_, why, _, _ in flows)
     if opened == NULL:
         return counters
     opened.fast.control.stats(opened, &d)

@@ -156,9 +156,12 @@ cdef extern from "sf/stack.h" nogil:
     cdef struct sf_stack_filter:
         uint32_t addr
         uint16_t port
+        uint32_t remote_addr
+        uint16_t remote_port
         uint8_t protocol
         const char *why
         uint32_t holder
+        int process
 
     int sf_stack_tcpip_filters(sf_stack *, int first, sf_stack_filter *, int max)
     int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)

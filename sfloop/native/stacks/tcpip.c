@@ -298,9 +298,12 @@ int sf_stack_tcpip_filters(struct sf_stack *stack, int first, struct sf_stack_fi
         out[n++] = (struct sf_stack_filter){
             .addr = f->link.key.local_addr,
             .port = f->link.key.local_port,
+            .remote_addr = f->link.key.remote_addr,
+            .remote_port = f->link.key.remote_port,
             .protocol = f->protocol,
             .why = sf_filter_why_name(f->why),
-            .holder = f->holder,
+            .holder = f->why == SF_WHY_OTHER_SOCKET ? f->holder : 0,
+            .process = f->why == SF_WHY_OTHER_PROCESS ? f->process : 0,
         };
     }
     return n;

@@ -94,10 +94,11 @@ void sf_bindings_claim(struct sf_tcpip *t)
     for (struct sf_binding *b = t->filters.bindings; b; b = b->next) {
         bool others = b->claim && sf_claim_is_shared(t, b->claim);
 
-        if (others == b->unclaimed)
+        if (others == b->unclaimed && b->holder == b->held_by)
             continue;
         sf_binding_keys(t, b, release);
         b->unclaimed = others;
+        b->held_by = b->holder;
         sf_binding_keys(t, b, sf_filter_retain);
     }
 }
@@ -141,6 +142,7 @@ static int refusal(struct sf_tcpip *t, const struct sf_binding *b)
 static void unlink_binding(struct sf_tcpip *t, struct sf_binding *b)
 {
     sf_claim_drop(t, b->claim);
+    sf_holders_closed(t, b);
     b->claim = NULL;
     if (b->prev)
         b->prev->next = b->next;
@@ -159,6 +161,7 @@ int sf_binding_open(struct sf_tcpip *t, struct sf_binding *b, int fd, uint8_t pr
     *b = (struct sf_binding){.key = *key, .protocol = protocol, .inode = sf_others_inode(fd)};
     b->shared = option(fd, SO_REUSEPORT) || (protocol == IPPROTO_UDP && option(fd, SO_REUSEADDR));
     take_claim(t, b);
+    sf_holders_opened(t, b);
     b->open = true;
     b->next = filters->bindings;
     if (b->next)
@@ -185,6 +188,7 @@ void sf_binding_close(struct sf_tcpip *t, struct sf_binding *b)
     sf_binding_keys(t, b, release);
     unlink_binding(t, b);
 }
+
 bool sf_binding_add_group(struct sf_tcpip *t, struct sf_binding *b, uint32_t group)
 {
     struct sf_flow_key key = key_at(b, group);

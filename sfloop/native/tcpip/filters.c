@@ -26,8 +26,8 @@ const char *sf_filter_why_name(enum sf_filter_why why)
 {
     static const char *const names[SF_WHYS] = {
         [SF_WHY_OTHER_SOCKET] = "other socket",       [SF_WHY_OTHER_LOOP] = "other loop",
-        [SF_WHY_CONNECTIONS] = "kernel connections", [SF_WHY_STATIONS] = "other stations",
-        [SF_WHY_DRIVER] = "driver",
+        [SF_WHY_OTHER_PROCESS] = "other process",   [SF_WHY_CONNECTIONS] = "kernel connections",
+        [SF_WHY_STATIONS] = "other stations",        [SF_WHY_DRIVER] = "driver",
     };
 
     return names[why];
@@ -154,6 +154,8 @@ static enum sf_filter_why judge(struct sf_tcpip *t, struct sf_filter *f)
         return SF_WHY_OURS;
     if (f->unclaimed)
         return SF_WHY_OTHER_LOOP;
+    if (f->held)
+        return SF_WHY_OTHER_PROCESS;
     if (f->group && t->filters.stations)
         return SF_WHY_STATIONS;
     o = f->shared ? find_other(t, f, tcp ? SF_OTHERS_LISTENERS : SF_OTHERS_UDP) : NULL;
@@ -259,6 +261,11 @@ static void look_by(struct sf_filters *filters, sf_ns at)
         filters->look_at = at;
 }
 
+static bool is_starting(const struct sf_filters *filters, sf_ns now)
+{
+    return now - filters->opened < STARTING || filters->holders.unfinished;
+}
+
 static void plan(struct sf_tcpip *t, const struct sf_filter *f)
 {
     if (f->fresh)
@@ -266,7 +273,7 @@ static void plan(struct sf_tcpip *t, const struct sf_filter *f)
     if (f->shared && !f->watched && !kernel_has_copies(t, f))
         look_by(&t->filters, t->now + BLIND_INTERVAL);
     else if (t->interface.index)
-        look_by(&t->filters, t->now + (t->now - t->filters.opened < STARTING ? START_INTERVAL : LOOK_INTERVAL));
+        look_by(&t->filters, t->now + (is_starting(&t->filters, t->now) ? START_INTERVAL : LOOK_INTERVAL));
 }
 
 /* Looks who else is there, and has the driver bring the frames or leave them. The order matters: what changes after `changes`
@@ -374,6 +381,10 @@ static void count(struct sf_filter *f, const struct sf_binding *b, uint32_t by)
         f->shared += by;
     if (b->unclaimed)
         f->unclaimed += by;
+    if (b->held_by) {
+        f->held += by;
+        f->process = b->held_by;
+    }
 }
 
 static int retain_unsettled(struct sf_tcpip *t, const struct sf_binding *b, const struct sf_flow_key *key)
@@ -416,7 +427,7 @@ void sf_filters_addresses_changed(struct sf_tcpip *t)
     struct sf_filter *f, *next;
 
     for (f = t->filters.first; f; f = f->next)
-        f->users = f->specific = f->shared = f->unclaimed = 0;
+        f->users = f->specific = f->shared = f->unclaimed = f->held = 0;
     for (const struct sf_binding *b = t->filters.bindings; b; b = b->next)
         sf_binding_keys(t, b, retain_unsettled); /* without memory some frames stay with the kernel */
     t->filters.others_which = -1;
@@ -470,6 +481,7 @@ static void look_at_all(struct sf_tcpip *t)
 
     filters->look_at = SF_NEVER;
     filters->others_which = -1;
+    sf_holders_look(t, is_starting(filters, t->now));
     sf_bindings_claim(t);
     if (filters->stations_until)
         look_for_stations(t);
@@ -496,6 +508,14 @@ void sf_filters_look(struct sf_tcpip *t)
     sf_kernel_conns_look(t);
 }
 
+sf_ns sf_filters_poll_at(const struct sf_tcpip *t, sf_ns now)
+{
+    const struct sf_filters *filters = &t->filters;
+    bool shared = filters->holders.outdated || filters->holders.n_inodes;
+
+    return t->driver && shared && is_starting(filters, now) ? filters->look_at : SF_NEVER;
+}
+
 void sf_filters_leave_port(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
@@ -512,6 +532,7 @@ void sf_filters_free(struct sf_tcpip *t)
     sf_flows_free(&t->filters.udp);
     sf_flows_free(&t->filters.tcp);
     sf_kernel_conns_free(t);
+    sf_holders_free(&t->filters.holders);
     free(t->filters.others);
     if (t->filters.others_fd >= 0)
         close(t->filters.others_fd);

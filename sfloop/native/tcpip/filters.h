@@ -13,6 +13,7 @@
 
 #include "claims.h"
 #include "flows.h"
+#include "holders.h"
 #include "kernel_conns.h"
 #include "others.h"
 
@@ -23,6 +24,7 @@ enum sf_filter_why {
     SF_WHY_OURS,         /* it does not */
     SF_WHY_OTHER_SOCKET, /* a socket that this stack does not serve receives there as well */
     SF_WHY_OTHER_LOOP,   /* another loop serves the same TCP port, or the same socket, which was inherited */
+    SF_WHY_OTHER_PROCESS, /* another process holds the same socket */
     SF_WHY_CONNECTIONS,  /* the kernel has TCP connections at the address and port, which the driver cannot leave to it */
     SF_WHY_STATIONS,     /* group frames: other stations (macvlan) receive by the interface, or the kernel routes groups */
     SF_WHY_DRIVER,       /* the driver has refused the filter */
@@ -41,9 +43,11 @@ struct sf_filter {
     bool watched; /* the driver watches its port */
     int error;    /* SF_WHY_DRIVER: its answer */
     uint32_t holder; /* SF_WHY_OTHER_SOCKET: the other socket's inode */
+    int process;     /* SF_WHY_OTHER_PROCESS: its number */
     sf_ns look_at;   /* not to be taken from the kernel before */
-    /* Bindings that ask for it; of these, how many name the address, let others bind to the port, or are another loop's. */
-    uint32_t users, specific, shared, unclaimed;
+    /* Bindings that ask for it; of these, how many name the address, let others bind to the port, are another loop's, or are
+     * held by another process. */
+    uint32_t users, specific, shared, unclaimed, held;
 };
 
 enum { SF_BINDING_GROUPS = 32 };
@@ -55,6 +59,9 @@ struct sf_binding {
     bool open;
     bool shared; /* SO_REUSEADDR of UDP, or SO_REUSEPORT: others may bind to the port */
     bool unclaimed; /* another loop serves this very socket as well */
+    int holder;     /* another process that holds the socket; 0: none. As the latest look has found it */
+    int held_by;    /* the same, as the filters know it */
+    sf_ns opened;   /* CLOCK_BOOTTIME */
     struct sf_claim *claim; /* that tells other loops that this one does; NULL: none */
     uint32_t inode;
     int n_groups;
@@ -66,6 +73,7 @@ struct sf_filters {
     struct sf_filter *first;
     struct sf_binding *bindings;
     struct sf_claim *claims;
+    struct sf_holders holders;
     struct sf_kernel_conns kernel;
     int others_fd; /* -1: refused */
     int stations_fd; /* rtnetlink, to ask by; -1: refused */
@@ -89,6 +97,8 @@ void sf_filters_free(struct sf_tcpip *);
 void sf_filters_after_fork(struct sf_tcpip *);
 /* Looks, if it is time, who else is there by now. Called every 20 us. */
 void sf_filters_look(struct sf_tcpip *);
+/* When an idle loop has to wake for the next look: the first seconds' decide who gets the first connections. SF_NEVER: at any time. */
+sf_ns sf_filters_poll_at(const struct sf_tcpip *, sf_ns now);
 /* The driver leaves the filter's frames to the kernel. It may do so before the stack has looked. */
 bool sf_filter_is_left(const struct sf_tcpip *, const struct sf_filter *);
 /* The interface's addresses have changed. */
@@ -115,7 +125,7 @@ bool sf_binding_add_group(struct sf_tcpip *, struct sf_binding *, uint32_t group
 /* Calls visit for each key that the binding asks for now; stops at a negative value, and returns it. */
 typedef int (*sf_binding_visit)(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 int sf_binding_keys(struct sf_tcpip *, const struct sf_binding *, sf_binding_visit);
-/* Looks again which sockets other loops serve as well. */
+/* Looks again which sockets other loops serve as well, and other processes hold. */
 void sf_bindings_claim(struct sf_tcpip *);
 bool sf_bindings_have(const struct sf_filters *, uint32_t inode);
 

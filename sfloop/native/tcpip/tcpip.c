@@ -194,10 +194,12 @@ static bool waits_for_driver(const struct sf_ready_link *link)
 
 sf_ns sf_tcpip_poll_at(struct sf_tcpip *t, sf_ns now)
 {
-    sf_ns at = sf_tcp_next_timer(t), due = t->driver ? sf_driver_due(t->driver) : SF_NEVER;
+    sf_ns at = sf_tcp_next_timer(t), due = t->driver ? sf_driver_due(t->driver) : SF_NEVER, look = sf_filters_poll_at(t, now);
 
     if (due < at)
         at = due;
+    if (look < at)
+        at = look;
     if (sf_tcp_is_blocked(t) && now + FULL_INTERVAL < at)
         at = now + FULL_INTERVAL;
     for (struct sf_ready_link *link = t->ready.next; link != &t->ready; link = link->next)

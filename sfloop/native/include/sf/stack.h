@@ -226,9 +226,12 @@ int sf_stack_tcpip_counters(struct sf_stack *, struct sf_counter *, int max);
 struct sf_stack_filter {
     uint32_t addr; /* in network byte order, as the port */
     uint16_t port;
+    uint32_t remote_addr; /* of a connected socket; 0: from everywhere */
+    uint16_t remote_port;
     uint8_t protocol;
     const char *why; /* NULL: the driver brings them. Otherwise the kernel does, because of this (tcpip/filters.h) */
     uint32_t holder; /* the inode of the socket that receives there as well; 0: none, or not known */
+    int process;     /* that holds the same socket; 0: none */
 };
 
 /* Writes at most max of them from the first-th on. Returns how many. */
