@@ -9,19 +9,24 @@ import socket
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Final, Literal
 
-from sfloop.config import DriverOption, Options, nearest
+from sfloop.config import DriverOption, Options
+from sfloop.interfaces import check_interface, wire_of
 
 __all__ = ["Backend", "StackChoice", "backends", "open_frame_driver", "select_stack"]
+
+
+Kind = Literal["stack", "driver", "tls"]
 
 
 @dataclass(frozen=True)
 class Backend:
     """A network stack, a frame driver or an engine for TLS records, and whether a loop can use it here."""
 
-    kind: Literal["stack", "driver", "tls"]
+    kind: Kind
     name: str
     available: bool
     #: Why it is not available; or, when it is, what it needs.
@@ -68,7 +73,6 @@ _AF_XDP: Final = 44  # <linux/socket.h>; the socket module has it from no versio
 
 #: Whether a stack or driver can be used here, and why not, or what it needs.
 State = tuple[bool, str]
-Kind = Literal["stack", "driver", "tls"]
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,7 @@ def _load_ef_vi(path: str) -> State:
 def _tls_state(engine: str) -> State:
     from sfloop.native.engine import tls_session  # imports asyncio and ssl, which nobody else here needs
 
-    (found,) = (row for row in tls_session.engines() if row[0] == engine)
-    _, refusal, what = found
+    refusal, what = next(row[1:] for row in tls_session.engines() if row[0] == engine)
     return refusal is None, what if refusal is None else refusal
 
 
@@ -180,14 +183,9 @@ _TABLE: Final = (
     _Entry("driver", "packet", "Linux AF_PACKET rings on any interface", _packet_state),
     _Entry("driver", "ef_vi", "a virtual interface of a Solarflare NIC, by Onload's ef_vi", _ef_vi_state),
     _Entry("driver", "dpdk", "a DPDK poll-mode driver", _not_built),
-    _Entry("tls", "native", "TLS records by calls of Python's own OpenSSL", functools.partial(_tls_state, "native")),
-    _Entry(
-        "tls",
-        "memory-bio",
-        "TLS records natively, by Python's ssl objects",
-        functools.partial(_tls_state, "memory-bio"),
-    ),
-    _Entry("tls", "asyncio", "TLS records by asyncio.sslproto, in Python", functools.partial(_tls_state, "asyncio")),
+    _Entry("tls", "native", "TLS records by calls of Python's own OpenSSL", partial(_tls_state, "native")),
+    _Entry("tls", "memory-bio", "TLS records natively, by Python's ssl objects", partial(_tls_state, "memory-bio")),
+    _Entry("tls", "asyncio", "TLS records by asyncio.sslproto, in Python", partial(_tls_state, "asyncio")),
 )
 
 
@@ -229,7 +227,7 @@ def select_stack(options: Options, open_stack: Opener | None = None) -> StackCho
         ``fallback`` is ``"error"``.
     :raises ValueError: the interface is none of the driver's.
     """
-    _check_interface(options)
+    check_interface(options)
     candidates = _candidates(options)
     if not candidates:
         return _KERNEL_UNASKED
@@ -343,7 +341,7 @@ def open_frame_driver(
     if driver is None and "@" in interface:
         driver = "shm"
         options = Options(interface=interface, driver=driver)
-    _check_interface(options)
+    check_interface(options)
     name, address = wire_of(options) if driver == "shm" else (interface, "0.0.0.0")
     tried = (driver,) if driver is not None else _SNIFFERS if sniff else _DRIVER_ORDER
     states = {entry.name: entry.state for entry in _TABLE if entry.kind == "driver"}
@@ -379,33 +377,3 @@ def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> 
         # The frames in between are sfloop's: this function, select_stack, Loop.__init__.
         warnings.warn(f"{refusal}; the loop runs on the kernel stack", RuntimeWarning, stacklevel=4)
     return StackChoice("kernel", {stack: refusal, "kernel": f"taken instead of {kind}={wanted!r}"}, fell_back=True)
-
-
-def wire_of(options: Options) -> tuple[str, str]:
-    """A shm wire's name and this side's address, of an interface like ``"feed@127.77.0.1"``.
-
-    :raises ValueError: the interface is no such pair.
-    """
-    name, _, address = (options.interface or "").partition("@")
-    if not name or not address:
-        raise ValueError(
-            f"interface={options.interface!r}: the shm driver needs the wire's name and this side's address, as in "
-            f"'feed@127.77.0.1'; the program at the other end takes the same name and an address of its own"
-        )
-    return name, address
-
-
-def _check_interface(options: Options) -> None:
-    if options.driver == "shm":
-        wire_of(options)
-        return
-    interface = options.interface
-    if interface is None:
-        return
-    present = [name for _, name in socket.if_nameindex()]
-    if interface not in present:
-        raise OSError(
-            errno.ENODEV,
-            f"interface={interface!r}: {os.strerror(errno.ENODEV).lower()}; this machine has "
-            f"{', '.join(repr(name) for name in present)}{nearest(interface, present)}",
-        )

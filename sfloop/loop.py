@@ -17,10 +17,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any
 
 from sfloop.acceleration import Acceleration
-from sfloop.backends import select_stack, wire_of
+from sfloop.backends import select_stack
 from sfloop.config import Options, pin_thread
 from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors, overrides_calls
 from sfloop.ending import deliver_at_exit
+from sfloop.interfaces import wire_of
 from sfloop.native.engine import address, stackstream
 from sfloop.signals import Signals, forget_running_loops
 from sfloop.transports import tls

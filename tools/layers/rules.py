@@ -76,6 +76,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.attributes": "config",
     "sfloop.config": "config",
     "sfloop.backends": "config",
+    "sfloop.interfaces": "config",
     "sfloop.onload": "config",
     "sfloop.pythons": "config",
     "sfloop.tcplimits": "config",
