@@ -37,6 +37,11 @@ def end_dropped(core: TransportCore, loop: Loop | None, sock: socket.socket | St
         loop.call_soon_threadsafe(end_dropped, core, loop, sock)
 
 
+def is_ending(core: TransportCore, loop: Loop | None) -> bool:
+    """Whether a finalizer that ran before the transport's own has ended it: connection_lost is still to come."""
+    return core.conn_lost > 0 and loop is not None and not loop.is_closed()
+
+
 class SocketTransport(transports._FlowControlMixin):
     """A transport over a socket. Its core, which is native, does what happens per message.
 
@@ -106,7 +111,7 @@ class SocketTransport(transports._FlowControlMixin):
         try:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
         finally:  # the program may make errors of warnings
-            if not self._is_ending():
+            if not is_ending(self._core, self._loop):
                 server, self._sock, self._server = self._server, None, None
                 self._collected = self._core.get_protocol()
                 end_dropped(self._core, self._loop, sock)
@@ -213,11 +218,6 @@ class SocketTransport(transports._FlowControlMixin):
     def _force_close(self, exc: BaseException | None) -> None:
         if not self._tell_collected():
             self._core.force_close(exc, self)
-
-    def _is_ending(self) -> bool:
-        """Whether a finalizer that ran before the transport's own has ended it: connection_lost is still to come."""
-        core, loop = self._core, self._loop
-        return core.revived or (core.conn_lost > 0 and loop is not None and not loop.is_closed())
 
     def _tell_collected(self) -> bool:
         """A finalizer that runs after the transport's own may end it: the protocol is told. Returns whether it is."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.native.engine import ethernet
 from sfloop.native.engine.ethernet import EthernetCore
-from sfloop.transports.base import _set_result_unless_cancelled, end_dropped
+from sfloop.transports.base import _set_result_unless_cancelled, end_dropped, is_ending
 
 if TYPE_CHECKING:
     from sfloop.ethernet import EthernetProtocol, Flow
@@ -57,7 +57,7 @@ class EthernetTransport(asyncio.BaseTransport):
             try:
                 _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             finally:
-                if not self._core.revived:
+                if not is_ending(self._core, self._loop):
                     loop, self._loop = self._loop, None
                     end_dropped(self._core, loop, None)
 

@@ -18,7 +18,6 @@ cdef class TransportCore(Sink):
     cdef readonly bint started  # connection_made has been called and reading may begin
     cdef readonly bint paused
     cdef readonly bint closing
-    cdef readonly bint revived  # a finalizer has closed it: the transport is no garbage until connection_lost
     cdef readonly bint protocol_paused
     cdef readonly size_t conn_lost   # > 0: connection_lost is called or scheduled; counts the writes since
     cdef readonly size_t queued      # bytes in the write buffer

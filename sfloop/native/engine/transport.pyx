@@ -289,7 +289,6 @@ cdef class TransportCore(Sink):
         """The public object, which the garbage collector may have parted from its core already: a finalizer calls it."""
         if self.owner() is None:
             self.transport = transport
-            self.revived = True
         return self.owner()
 
     def close(self, caller=None):
