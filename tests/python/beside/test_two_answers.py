@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
 from beside import DRIVERS, Program, opened
-from hand_tcp import ACK, FIN, FIRST, RST, SYN, HandPeer, exchange
+from hand_tcp import ACK, FIN, FIRST, RST, SYN, HandPeer, Segment, exchange
 from two_ways import SECOND, TwoWays, two_ways
 
 PORT, PEER_PORT = 7841, 45100
@@ -93,6 +93,22 @@ async def talk(peer: HandPeer) -> None:
         await asyncio.to_thread(exchange, peer, data)
 
 
+async def next_with(peer: HandPeer, flag: int) -> Segment:
+    """The next segment to the peer that has the flag."""
+    while segment := await asyncio.to_thread(peer.receive):
+        if segment.flags & flag:
+            return segment
+    raise AssertionError("no such segment")
+
+
+async def ended(peer: HandPeer) -> None:
+    """The server closes first, and then the peer."""
+    peer.send(ACK, b"end")
+    peer.seq += len(b"end")
+    peer.ack = (await next_with(peer, FIN)).seq + 1
+    peer.send(FIN | ACK)
+
+
 @pytest.mark.parametrize("seq", [FIRST, LATER], ids=["the same SYN again", "a later SYN"])
 def test_a_half_open_record_stands_in_nobodys_way(ways: TwoWays, program: Program, seq: int) -> None:
     """The stack has answered the first SYN; the peer takes the kernel's answer to the second one."""
@@ -120,13 +136,7 @@ def test_a_record_in_time_wait_stands_in_nobodys_way(ways: TwoWays, program: Pro
             with peer_of(ways) as peer:
                 await asyncio.to_thread(peer.begin, FIRST, False)
                 peer.send(ACK)
-                peer.send(ACK, b"end")
-                peer.seq += len(b"end")
-                while (segment := await asyncio.to_thread(peer.receive)) and not segment.flags & FIN:
-                    pass
-                assert segment
-                peer.ack = segment.seq + 1
-                peer.send(FIN | ACK)
+                await ended(peer)
                 await asyncio.sleep(0.1)
                 assert stacks == ["tcpip"]
                 await asyncio.to_thread(peer.begin, LATER, True)
@@ -165,13 +175,7 @@ def test_one_of_the_kernels_in_time_wait_speaks_for_no_later_one(ways: TwoWays, 
                 await asyncio.to_thread(peer.begin, FIRST, True)
                 peer.send(ACK)
                 await talk(peer)
-                peer.send(ACK, b"end")
-                peer.seq += len(b"end")
-                while (segment := await asyncio.to_thread(peer.receive)) and not segment.flags & FIN:
-                    pass
-                assert segment
-                peer.ack = segment.seq + 1
-                peer.send(FIN | ACK)
+                await ended(peer)
                 answer = await asyncio.to_thread(peer.receive)
                 assert answer and not answer.flags & RST
                 await asyncio.sleep(0.4)  # the connection has ended, as the stack finds out
@@ -186,9 +190,7 @@ def test_one_of_the_kernels_in_time_wait_speaks_for_no_later_one(ways: TwoWays, 
                 peer.seq += len(b"end")
                 for _ in range(2):  # data after close() is answered with a reset; the first one seems to be lost
                     peer.send(ACK, b"more")
-                    while (segment := await asyncio.to_thread(peer.receive)) and not segment.flags & RST:
-                        pass
-                    assert segment
+                    await next_with(peer, RST)
 
     program.run(main())
     assert stacks == ["kernel", "tcpip"]
