@@ -12,7 +12,7 @@ from sfloop.native.engine.descriptors import WatchingCore
 
 __all__ = ["TransportsByDescriptor", "WatchedDescriptors", "overrides_calls"]
 
-# What asyncio's transports call on a socket, and sfloop's do not: they send and receive by the descriptor.
+# Asyncio's transports call these methods of a socket. sfloop's send and receive by the descriptor.
 _CALLS = ("recv", "recv_into", "recvfrom", "send", "sendmsg", "sendto")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import math
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ class Idle(Protocol):
     def __call__(self, *works: Clockwork) -> bool: ...
 
 
-class Clockwork:
+class Clockwork(abc.ABC):
     """One loop of a clock. Its subclasses know the loop's kind."""
 
     #: Whether the loop has both ends of a wire, or one of two that the same clock has.
@@ -57,27 +58,27 @@ class Clockwork:
         """Whether something may come from outside of this process, or of this loop."""
         return self._has_sockets() and a_peer_is_elsewhere(self._descriptors())
 
+    @abc.abstractmethod
     def has_nothing_to_do(self) -> bool:
         """Whether no callback is ready and nothing has arrived."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def next_call(self) -> float:
         """When the next timer is due, by the loop's time; infinity: there is none."""
-        raise NotImplementedError
 
     def next_stack_timer(self) -> float:
         """Seconds until the loop's own stacks have to go on by themselves; infinity: they have not."""
         return math.inf
 
+    @abc.abstractmethod
     def wait(self, seconds: float) -> bool:
         """Whether there is something to do before so many seconds of real time have passed."""
-        raise NotImplementedError
 
     def _has_sockets(self) -> bool:
         return True
 
-    def _watched(self) -> Iterable[int]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _watched(self) -> Iterable[int]: ...
 
     def _descriptors(self) -> Iterable[int]:
         return self._watched()

@@ -40,7 +40,7 @@ static void send_all(struct peer *p, const void *data, int size)
     }
 }
 
-/* What is there; 0: nothing yet. */
+/* Returns the number of bytes that were there; 0: none yet. */
 static int receive(struct peer *p, void *data, int room)
 {
     int n = p->ssl ? sfb_openssl.read(p->ssl, data, room) : (int)recv(p->fd, data, (size_t)room, 0);

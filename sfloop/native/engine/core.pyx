@@ -24,8 +24,8 @@ from libc.stdint cimport uint32_t
 
 from sfloop.native.engine.engine cimport *
 from sfloop.native.engine.handle cimport (
-    handle_of_call, is_cancelled, new_handle, new_threadsafe_handle, new_timer_handle, prefetch_call, prefetch_handle, run_and_drop, run_handle,
-    set_loop_hooks, set_scheduled, timer_of_call,
+    handle_of_call, is_cancelled, new_handle, new_threadsafe_handle, new_timer_handle, prefetch_call, prefetch_handle,
+    run_and_drop, run_handle, set_loop_hooks, set_scheduled, timer_of_call,
 )
 
 cdef extern from "Python.h":

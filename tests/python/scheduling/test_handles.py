@@ -144,7 +144,6 @@ def test_get_context_of_a_handle(loop: asyncio.AbstractEventLoop) -> None:
     handle.cancel()
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="from Python 3.14 on, the interpreter itself limits the depth")
 @pytest.mark.parametrize("kind", ["soon", "later", "itself"])
 def test_a_long_chain_of_handles_ends(loop: asyncio.AbstractEventLoop, kind: str) -> None:
     """Each handle is the only owner of the one before. Ending them one within the other took the whole C stack."""
