@@ -90,7 +90,7 @@ demo: $(VENV)/with-demo ## market data and orders on asyncio, uvloop and sfloop,
 	@$(BIN)/python -m sfloop demo $(ARGS)
 
 SIMULATED := $(BUILD).ef_vi.so
-$(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/include/sf/*.h sfloop/native/wire/*.h tests/sim/copy.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
+$(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/drivers/*/*.[ch] sfloop/native/storage/*.h sfloop/native/include/sf/*.h sfloop/native/wire/*.h tests/sim/copy.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
 	@mkdir -p $(dir $@) && $(BIN)/python tests/sim/ef_vi/build.py $@
 
 # The peers that can be installed depend on the version of Python: the newest one that is here has the most. PYTHON=… or VENV=… decide

@@ -24,7 +24,7 @@ if sys.platform != "linux":
 # These two are light. `backends` is imported here and not on demand, because the submodule of the same name would
 # otherwise take the function's place as the package's attribute whenever someone imported it first.
 from sfloop.backends import Backend, backends
-from sfloop.config import Options
+from sfloop.options.options import Options
 
 if TYPE_CHECKING:
     from sfloop.loop import Loop

@@ -2,7 +2,7 @@
 
 import sys
 
-from sfloop.cli import main
+from sfloop.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from sfloop.acceleration import Acceleration
 from sfloop.backends import select_stack
-from sfloop.config import Options, pin_thread
-from sfloop.descriptors import TransportsByDescriptor, WatchedDescriptors, overrides_calls
-from sfloop.ending import deliver_at_exit
-from sfloop.interfaces import wire_of
-from sfloop.native.engine import address, stackstream
-from sfloop.signals import Signals, forget_running_loops
+from sfloop.backends.interfaces import wire_of
+from sfloop.mixins.descriptors import TransportsByDescriptor, WatchedDescriptors, overrides_calls
+from sfloop.mixins.ending import deliver_at_exit
+from sfloop.mixins.onload import Acceleration
+from sfloop.mixins.signals import Signals, forget_running_loops
+from sfloop.native.cores import address, stackstream
+from sfloop.options.options import Options, pin_thread
 from sfloop.transports import tls
 from sfloop.transports.server import Listener, Server
 from sfloop.transports.stream import StreamTransport
@@ -80,7 +80,7 @@ class Loop(Signals):
 
     def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
         if stack == "tcpdirect":
-            from sfloop.native.vendor import tcpdirect
+            from sfloop.native.libraries import tcpdirect
 
             overflow = self._options.fallback != "error"
             self._library = tcpdirect.attach(self, interface or "", self._options.tcpdirect or {}, overflow)
@@ -342,7 +342,7 @@ class Loop(Signals):
         loop's stack there, and which descriptors are accelerated; else None), ``fell_back``, ``reasons`` (stack → why
         it was taken or not), ``tls`` (the ``engine`` of TLS connections, ``"native"`` or ``"asyncio"``, and the
         ``reason``) and ``options``."""
-        from sfloop import sharing
+        from sfloop.backends import sharing
 
         choice = self._stack_choice
         driver: dict[str, Any] | None = None

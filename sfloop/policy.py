@@ -11,14 +11,14 @@ import asyncio
 from asyncio import events, unix_events
 from typing import TYPE_CHECKING, Any
 
-from sfloop.config import Options
+from sfloop.options.options import Options
 from sfloop.runner import make_loop
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sfloop.config import OptionKeywords
     from sfloop.loop import Loop
+    from sfloop.options.options import OptionKeywords
 
 __all__ = ["EventLoopPolicy", "Policy", "install"]
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sfloop.config import Options
+from sfloop.options.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from sfloop.config import OptionKeywords
     from sfloop.loop import Loop
+    from sfloop.options.options import OptionKeywords
 
 __all__ = ["Runner", "make_loop", "new_event_loop", "run"]
 

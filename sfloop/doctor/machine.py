@@ -45,7 +45,7 @@ class Process:
 
 
 def _tls_engines() -> tuple[tuple[str, str | None, str], ...]:
-    from sfloop.native.engine import tls_session
+    from sfloop.native.cores import tls_session
 
     return tls_session.engines()
 

@@ -12,8 +12,8 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any, Final
 
 import sfloop
-from sfloop.config import Options, from_text
-from sfloop.interfaces import wire_of
+from sfloop.backends.interfaces import wire_of
+from sfloop.options.options import Options, from_text
 from sfloop.ping import probes
 from sfloop.ping.frames import icmp_by_frames
 from sfloop.ping.report import as_json, lines

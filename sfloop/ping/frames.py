@@ -17,8 +17,8 @@ from sfloop.ping.probes import Series, finish
 from sfloop.ping.rounds import Outcome, Rounds
 
 if TYPE_CHECKING:
-    from sfloop.config import DriverOption
     from sfloop.loop import Loop
+    from sfloop.options.options import DriverOption
 
 _ETHERTYPE_IPV4: Final = b"\x08\x00"
 _HEADERS: Final = 14 + 20

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sfloop.native.engine import core
+from sfloop.native.cores import core
 from sfloop.runner import Runner
 from sfloop.testing.clockwork import Clockwork, clockwork_of
 from sfloop.testing.outside import busy_threads
@@ -18,7 +18,7 @@ from sfloop.testing.outside import busy_threads
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sfloop.config import OptionKeywords
+    from sfloop.options.options import OptionKeywords
 
 __all__ = ["Clock", "run"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
 from sfloop.loop import Loop
-from sfloop.native.engine import core
+from sfloop.native.cores import core
 from sfloop.testing.outside import a_child_runs, a_peer_is_elsewhere
 
 __all__ = ["Clockwork", "clockwork_of"]

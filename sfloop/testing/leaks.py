@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sfloop.native.engine import core, datagram, ethernet, handle, stream
+from sfloop.native.cores import core, datagram, ethernet, handle, stream
 
 __all__ = ["LeakError", "Snapshot", "leaked_since", "live_objects", "no_leaks", "open_descriptors", "snapshot"]
 

@@ -12,15 +12,15 @@ from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sfloop.config import Options
 from sfloop.loop import Loop
-from sfloop.native.engine import core
+from sfloop.native.cores import core
+from sfloop.options.options import Options
 from sfloop.testing.clock import Clock
 from sfloop.testing.clockwork import clockwork_of
 from sfloop.testing.faults import Faults
 
 if TYPE_CHECKING:
-    from sfloop.native.engine.stackstream import StackStream
+    from sfloop.native.cores.stackstream import StackStream
 
 __all__ = ["Wire", "WireLoop", "wire"]
 

@@ -10,13 +10,13 @@ import warnings
 from asyncio import futures, transports, trsock
 from typing import TYPE_CHECKING, Any, cast
 
-from sfloop.native.engine import address
-from sfloop.native.vendor import onload
+from sfloop.native.cores import address
+from sfloop.native.libraries import onload
 from sfloop.transports.pseudosocket import PseudoSocket
 
 if TYPE_CHECKING:
     from sfloop.loop import Loop
-    from sfloop.native.engine.transport import TransportCore
+    from sfloop.native.cores.transport import TransportCore
     from sfloop.transports.server import Server
     from sfloop.transports.stacksocket import StackSocket
 

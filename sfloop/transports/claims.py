@@ -2,7 +2,7 @@
 
 A loop that serves a socket past the kernel takes its frames, and nobody else who has inherited the socket is given a
 connection. A loop that would have done the same, but did not get the interface, claims the socket by a name that the
-first one looks for (``sfloop/native/tcpip/claims.c``). Then the kernel keeps the frames and spreads the connections.
+first one looks for (``native/tcpip/sharing/claims.c``). Then the kernel keeps the frames and spreads the connections.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 
-_CLAIMS = 32  # as in claims.h
+_CLAIMS = 32  # as in tcpip/sharing/claims.h
 
 
 def claim(interface: str, sock: socket.socket) -> socket.socket | None:

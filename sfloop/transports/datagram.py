@@ -6,8 +6,8 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
-from sfloop.native.engine import datagram
-from sfloop.native.engine.datagram import DatagramCore
+from sfloop.native.cores import datagram
+from sfloop.native.cores.datagram import DatagramCore
 from sfloop.transports.base import SocketTransport
 
 if TYPE_CHECKING:

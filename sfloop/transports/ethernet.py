@@ -6,8 +6,8 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from sfloop.native.engine import ethernet
-from sfloop.native.engine.ethernet import EthernetCore
+from sfloop.native.cores import ethernet
+from sfloop.native.cores.ethernet import EthernetCore
 from sfloop.transports.base import _set_result_unless_cancelled, end_dropped, is_ending
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from asyncio import base_events, constants, trsock
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from sfloop.native.engine import address, stackstream
-from sfloop.native.engine.listener import ListenerCore
+from sfloop.native.cores import address, stackstream
+from sfloop.native.cores.listener import ListenerCore
 from sfloop.transports.claims import claim
 from sfloop.transports.stacksocket import StackSocket
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from sfloop.loop import Loop
-    from sfloop.native.engine.stackstream import StackListener
+    from sfloop.native.cores.stackstream import StackListener
 
 #: What accept() reports when the process or the machine has run out of something. The listener tries again later.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

@@ -9,8 +9,8 @@ import struct
 import warnings
 from typing import Any, NoReturn
 
-from sfloop.native.engine import address, stackstream
-from sfloop.native.engine.stackstream import StackStream
+from sfloop.native.cores import address, stackstream
+from sfloop.native.cores.stackstream import StackStream
 
 
 class StackSocket:

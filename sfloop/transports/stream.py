@@ -8,8 +8,8 @@ from asyncio import constants
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sfloop.native.engine import stream
-from sfloop.native.engine.stream import StreamCore
+from sfloop.native.cores import stream
+from sfloop.native.cores.stream import StreamCore
 from sfloop.transports import tlsasyncio
 from sfloop.transports.base import SocketTransport
 from sfloop.transports.stacksocket import StackSocket

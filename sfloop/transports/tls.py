@@ -8,7 +8,7 @@ from asyncio import constants, sslproto
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from sfloop.native.engine import tls_session
+from sfloop.native.cores import tls_session
 from sfloop.transports import tlsasyncio
 
 if TYPE_CHECKING:

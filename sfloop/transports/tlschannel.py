@@ -1,6 +1,6 @@
 """The plaintext of a TLS connection: between the ``ssl.SSLObject`` of an open session and the program's protocol.
 
-Records of an open session pass this class by (``sfloop.native.engine.tls``), where OpenSSL's functions can be called.
+Records of an open session pass this class by (``sfloop.native.cores.tls``), where OpenSSL's functions can be called.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The order of the callbacks is that of ``asyncio.sslproto``. Differences:
 - After ``close()`` the protocol receives nothing. What the peer still sends is dropped, and only for a short time.
 - ``close_notify`` and the end of the connection are told when everything before them was delivered, also after a pause.
 
-Records of an open session pass this class by (``sfloop.native.engine.tls``), where OpenSSL's functions can be called.
+Records of an open session pass this class by (``sfloop.native.cores.tls``), where OpenSSL's functions can be called.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import ssl
 from asyncio import constants
 from typing import Any
 
-from sfloop.native.engine import tls
-from sfloop.native.engine.stream import StreamCore
+from sfloop.native.cores import tls
+from sfloop.native.cores.stream import StreamCore
 from sfloop.transports.tlsasyncio import take_held
 from sfloop.transports.tlschannel import AGAIN, RECORD, State, TLSChannel, logger
 

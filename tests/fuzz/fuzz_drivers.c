@@ -5,8 +5,8 @@
  *  - every frame that was lent by the driver below came back to it, and every frame has pieces within its memory.
  */
 #define _GNU_SOURCE
-#include "../../sfloop/native/drivers/driver_util.h"
-#include "../../sfloop/native/drivers/fault_description.h"
+#include "drivers/driver_util.h"
+#include "drivers/wrappers/fault_description.h"
 #include "fuzz_check.h"
 
 enum { PIECES = 16, TIMES = 3, BURST = 64 };

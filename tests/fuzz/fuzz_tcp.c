@@ -9,7 +9,7 @@
 #define _GNU_SOURCE
 #include "fuzz_check.h"
 
-#include "../../sfloop/native/stacks/tcpip_sock.h"
+#include "stacks/tcpip/socket.h"
 #include "../native/memory_wire.h"
 #include "../native/tcp_loss_check.h"
 

@@ -1,5 +1,5 @@
 /*
- * What sfloop/native/vendor/openssl.c does with a session of the real OpenSSL, of which the peer sends anything: before the
+ * What sfloop/native/libraries/openssl.c does with a session of the real OpenSSL, of which the peer sends anything: before the
  * handshake is over, and after. An input is two bytes that choose the session, and then commands of two bytes, some with data
  * behind them. Beyond what the sanitizers see, it holds that
  *  - what is decrypted is what the peer has sealed, in its order, whatever happens to the ciphertext;
@@ -7,7 +7,7 @@
  *  - what we seal, the peer reads.
  * The keys are shared ones (PSK), so that no certificate is needed.
  */
-#include "../../sfloop/native/include/sf/openssl.h"
+#include "libraries/openssl.h"
 #include "fuzz_check.h"
 
 #include <dlfcn.h>

@@ -6,9 +6,9 @@
  *  - what is lent lies within the frame;
  *  - what was accepted, emitted again and parsed again is the same.
  */
-#include "../../sfloop/native/wire/icmp.h"
-#include "../../sfloop/native/wire/tcp.h"
-#include "../../sfloop/native/wire/udp.h"
+#include "wire/icmp.h"
+#include "wire/tcp.h"
+#include "wire/udp.h"
 #include "fuzz_check.h"
 
 static void within(const uint8_t *frame, size_t len, const uint8_t *part, size_t part_len)

@@ -28,13 +28,13 @@ NATIVE = HERE.parents[1] / "sfloop" / "native"
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE=", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 SANITIZERS = "address,undefined"
 #: Target → the sources under sfloop/native that it runs.
-_STACK = ["wire/*.c", "tcpip/*.c", "stacks/tcpip.c", "stacks/tcpip_stream.c"]
+_STACK = ["wire/*.c", "storage/*.c", "tcpip/**/*.c", "stacks/tcpip/stack.c", "stacks/tcpip/stream.c"]
 TARGETS = {
     "wire": ["wire/*.c"],
     "tcp": _STACK,
-    "drivers": [f"drivers/{name}.c" for name in ("fault", "fault_description", "pcap", "trace")],
+    "drivers": [f"drivers/wrappers/{name}.c" for name in ("fault", "fault_description", "pcap", "trace")],
     "netlink": _STACK,
-    "tls": ["vendor/openssl.c", "vendor/openssl_lend.c"],
+    "tls": ["libraries/openssl.c", "libraries/openssl_lend.c"],
 }
 ENVIRONMENT = {
     **os.environ,
@@ -57,17 +57,17 @@ def run(command: list[str], **options: object) -> int:
 
 def build(compiler: list[str], sanitizers: str, sources: list[Path], program: Path) -> bool:
     """Compiles, two files at a time; false, and the compiler's complaint shown, if that fails."""
-    command = [*compiler, *FLAGS, f"-fsanitize={sanitizers}", "-I", str(NATIVE / "include")]
+    command = [*compiler, *FLAGS, f"-fsanitize={sanitizers}", "-I", str(NATIVE / "include"), "-I", str(NATIVE)]
     folder = program.with_suffix(".objects")
     folder.mkdir()
 
-    def compile_one(source: Path) -> bool:
-        return run([*command, "-c", str(source), "-o", str(folder / f"{source.parent.name}-{source.stem}.o")]) == 0
+    def compile_one(number: int, source: Path) -> bool:
+        return run([*command, "-c", str(source), "-o", str(folder / f"{number}.o")]) == 0
 
     with ThreadPoolExecutor(2) as pool:
-        if not all(pool.map(compile_one, sources)):
+        if not all(pool.map(compile_one, range(len(sources)), sources)):
             return False
-    objects = sorted(str(path) for path in folder.iterdir())
+    objects = [str(folder / f"{number}.o") for number in range(len(sources))]
     return run([*command, *objects, "-lm", "-ldl", "-o", str(program)]) == 0
 
 

@@ -1,8 +1,8 @@
 /* Writes the inputs that fuzzing begins with into the folder that is named: one frame of each kind, made by the
  * emitters. */
-#include "../../sfloop/native/wire/icmp.h"
-#include "../../sfloop/native/wire/tcp.h"
-#include "../../sfloop/native/wire/udp.h"
+#include "wire/icmp.h"
+#include "wire/tcp.h"
+#include "wire/udp.h"
 
 #include <stdio.h>
 #include <stdlib.h>

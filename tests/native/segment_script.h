@@ -5,8 +5,8 @@
 #ifndef SF_TEST_SEGMENT_SCRIPT_H
 #define SF_TEST_SEGMENT_SCRIPT_H
 
-#include "../../sfloop/native/wire/icmp.h"
-#include "../../sfloop/native/wire/tcp.h"
+#include "wire/icmp.h"
+#include "wire/tcp.h"
 
 #include <errno.h>
 #include <stdio.h>

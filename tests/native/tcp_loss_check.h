@@ -2,8 +2,8 @@
 #ifndef SF_TEST_TCP_LOSS_CHECK_H
 #define SF_TEST_TCP_LOSS_CHECK_H
 
-#include "../../sfloop/native/tcpip/tcp_cc.h"
-#include "../../sfloop/native/tcpip/tcp_sent.h"
+#include "tcpip/tcp/loss/congestion.h"
+#include "tcpip/tcp/loss/scoreboard.h"
 
 #include "check.h"
 

@@ -1,5 +1,5 @@
 /* BTF: a function's id is found behind types of every kind, and damaged data is refused. */
-#include "../../sfloop/native/drivers/btf.h"
+#include "drivers/kernel/btf.h"
 
 #include "check.h"
 

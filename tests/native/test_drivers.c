@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "driver_contract.h"
 
-#include "../../sfloop/native/drivers/shm_wire.h"
+#include "drivers/shm/wire.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
 /* The interface's addresses against a list that is searched from end to end. */
-#include "../../sfloop/native/tcpip/interface.h"
+#include "tcpip/net/interface.h"
 
 #include "check.h"
 

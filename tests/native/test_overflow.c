@@ -1,6 +1,6 @@
 /* Reading the overflow buffer: a ring in memory stands in for the kernel's, and this file writes what the XDP program would. */
 #define _GNU_SOURCE 1
-#include "drivers/xdp_overflow.h"
+#include "drivers/kernel/xdp_overflow.h"
 
 #include "check.h"
 

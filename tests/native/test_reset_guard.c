@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-#include "../../sfloop/native/wire/tcp.h"
+#include "wire/tcp.h"
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include <netinet/tcp.h>
 
-#include "../../sfloop/native/stacks/tcpip_sock.h"
+#include "stacks/tcpip/socket.h"
 
 #include "simulated_network.h"
 #include "tcp_loss_check.h"

@@ -1,5 +1,5 @@
 /* Congestion control against the formulas of RFC 9438, 5681 and 9406, with an injected clock. */
-#include "../../sfloop/native/tcpip/tcp_cc.h"
+#include "tcpip/tcp/loss/congestion.h"
 
 #include "check.h"
 

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
-#include "../../sfloop/native/wire/tcp.h"
+#include "wire/tcp.h"
 
 #include <sys/resource.h>
 

@@ -3,8 +3,8 @@
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
-#include "../../sfloop/native/stacks/tcpip_sock.h"
-#include "../../sfloop/native/wire/tcp.h"
+#include "stacks/tcpip/socket.h"
+#include "wire/tcp.h"
 
 #include <stdlib.h>
 

@@ -9,7 +9,7 @@
 
 #include "check.h"
 
-#include "../../sfloop/native/wire/icmp.h"
+#include "wire/icmp.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Wire formats: what is emitted is parsed as it was, every reason for a refusal, sums against known ones. */
-#include "../../sfloop/native/wire/icmp.h"
-#include "../../sfloop/native/wire/udp.h"
+#include "wire/icmp.h"
+#include "wire/udp.h"
 
 #include "check.h"
 

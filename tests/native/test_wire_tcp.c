@@ -1,5 +1,5 @@
 /* TCP segments: what is emitted is parsed as it was, options of every shape, every reason for a refusal. */
-#include "../../sfloop/native/wire/tcp.h"
+#include "wire/tcp.h"
 
 #include "check.h"
 

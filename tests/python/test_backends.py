@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from sfloop import backends as _  # noqa: F401  # the function hides the module of that name
 from sfloop.backends import StackChoice, select_stack
-from sfloop.config import Options
-
-module: Any = __import__("sys").modules["sfloop.backends"]
+from sfloop.backends import available as module
+from sfloop.options.options import Options
 
 #: What "auto" tries on an interface that was named, in this order.
 ORDER = [("tcpdirect", None), ("tcpip", "ef_vi"), ("tcpip", "af_xdp"), ("tcpip", "packet")]

@@ -293,7 +293,9 @@ def test_backends_json() -> None:
 @pytest.mark.parametrize("with_rich", [True, False])
 def test_backends_table(with_rich: bool) -> None:
     hide = "" if with_rich else "sys.modules['rich'] = None; "
-    ran = run("-c", f"import sys; {hide}from sfloop.cli import main; sys.exit(main(['backends']))", COLUMNS="260")
+    ran = run(
+        "-c", f"import sys; {hide}from sfloop.commands.cli import main; sys.exit(main(['backends']))", COLUMNS="260"
+    )
     assert ran.status == 0, ran.err
     for backend in sfloop.backends():
         assert any(backend.name in line and backend.reason in line for line in ran.out.split("\n")), ran.out

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 import sfloop
-from sfloop import affinity, config
 from sfloop.backends import select_stack
-from sfloop.config import Options, from_text, pin_thread
+from sfloop.options import affinity
+from sfloop.options import options as config
+from sfloop.options.options import Options, from_text, pin_thread
 
 DEFAULTS = {
     "stack": "auto",

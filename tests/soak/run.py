@@ -25,7 +25,7 @@ import churn
 import waking
 from watchdog import Failure
 
-from sfloop.config import Options
+from sfloop.options.options import Options
 from sfloop.testing import live_objects
 
 T = TypeVar("T")

@@ -29,12 +29,13 @@ def breaches(root: Path) -> Iterator[Breach]:
 
 
 def _of_c(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breach]:
-    folder = path.relative_to(native).parts[0]
-    seam = folder == "include"
-    layer = path.name if seam else folder
-    allowed = (SEAM_HEADERS if seam else C_LAYERS).get(layer)
+    inside = PurePosixPath(path.relative_to(native).as_posix())
+    seam = inside.parts[0] == "include"
+    layer = path.name if seam else _folder_of(inside)
+    allowed = (SEAM_HEADERS if seam else C_LAYERS).get(layer or "")
     if allowed is None:
-        yield Breach(shown, 1, f"{layer} is no layer of the native code: give it its place in tools/layers/rules.py")
+        place = path.name if seam else inside.parent
+        yield Breach(shown, 1, f"{place} is no layer of the native code: give it its place in tools/layers/rules.py")
         return
     for number, text in _lines(path):
         found = _INCLUDE.match(text)
@@ -44,8 +45,8 @@ def _of_c(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breach]:
         if PurePosixPath(header).name == "Python.h":
             yield Breach(shown, number, "handwritten C does not include Python.h: it never calls Python")
             continue
-        used = _layer_of_header(header, quoted=found[1] is not None, includer=path, native=native)
-        if used is not None and used != layer and used not in allowed:
+        used = _layers_of_header(header, quoted=found[1] is not None, includer=path, native=native)
+        if used and layer not in used and not used & allowed:
             yield Breach(shown, number, f"{layer} may not include {header}: it may use {_listed(allowed)}")
 
 
@@ -55,8 +56,8 @@ def _of_cython(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breac
         if found is not None:
             header = found[1]
             quoted = not header.startswith("<")
-            used = _layer_of_header(header.strip("<>"), quoted=quoted, includer=path, native=native)
-            if used is not None and used not in CYTHON_HEADERS:
+            used = _layers_of_header(header.strip("<>"), quoted=quoted, includer=path, native=native)
+            if used and not used & CYTHON_HEADERS:
                 yield Breach(shown, number, f"Cython may not declare {header}: it may use {_listed(CYTHON_HEADERS)}")
             continue
         found = _CIMPORT.match(text)
@@ -66,19 +67,35 @@ def _of_cython(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breac
                     yield Breach(shown, number, f"Cython may not cimport {module}: it may use sfloop.native only")
 
 
-def _layer_of_header(header: str, *, quoted: bool, includer: Path, native: Path) -> str | None:
-    """A seam's header by its name, another of ours by its folder; None for the system's, the vendors' and Python's."""
+def _layers_of_header(header: str, *, quoted: bool, includer: Path, native: Path) -> frozenset[str]:
+    """The names by which a rule may allow a header of ours: the seam's own name, or its folder and its path.
+
+    Empty for the headers of the system, the vendors and Python."""
     parts = PurePosixPath(header).parts
     if parts[0] == "sf":
-        return parts[-1]
+        return frozenset({parts[-1]})
     if not quoted:
-        return None
+        return frozenset()
     for base in (includer.parent, native, native / "include"):
         target = (base / header).resolve()
         if target.is_relative_to(native.resolve()) and target.exists():
-            inside = target.relative_to(native.resolve()).parts
-            return inside[-1] if inside[0] == "include" else inside[0]
-    return parts[0] if len(parts) > 1 and parts[0] in C_LAYERS else None
+            return _names(PurePosixPath(target.relative_to(native.resolve()).as_posix()))
+    return _names(PurePosixPath(header)) if len(parts) > 1 else frozenset()
+
+
+def _names(inside: PurePosixPath) -> frozenset[str]:
+    if inside.parts[0] == "include":
+        return frozenset({inside.name})
+    folder = _folder_of(inside)
+    return frozenset({folder, inside.as_posix()}) if folder else frozenset()
+
+
+def _folder_of(inside: PurePosixPath) -> str | None:
+    """The longest folder of C_LAYERS that a file below sfloop/native is in."""
+    for folder in inside.parents:
+        if folder.as_posix() in C_LAYERS:
+            return folder.as_posix()
+    return None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

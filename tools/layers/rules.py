@@ -21,94 +21,97 @@ class Breach:
         return f"{self.path}:{self.line}: {self.what}"
 
 
-#: Folder under sfloop/native → what its C may include: a header of include/sf, or another folder's headers.
+#: The parts of our own stack. They work on one struct sf_tcpip and call each other, all but the loss recovery.
+_TCPIP = frozenset({"tcpip", "tcpip/net", "tcpip/sharing", "tcpip/udp", "tcpip/tcp", "tcpip/tcp/loss"})
+_OF_TCPIP = frozenset({"base.h", "driver.h", "storage", "wire"}) | _TCPIP
+_OF_A_DRIVER = frozenset({"base.h", "driver.h", "storage", "drivers", "drivers/kernel"})
+
+#: Folder under sfloop/native → what its C may include: a header of include/sf, all headers of another folder, or one
+#: of them, by its path. The longest folder that a file is in decides.
 C_LAYERS: dict[str, frozenset[str]] = {
     "wire": frozenset({"base.h"}),
-    "drivers": frozenset({"base.h", "driver.h", "epoll.h"}),
-    "tcpip": frozenset({"base.h", "driver.h", "epoll.h", "wire"}),
-    "vendor": frozenset({"base.h", "driver.h", "openssl.h"}),
-    "frames": frozenset({"base.h", "driver.h", "epoll.h", "stack.h"}),
-    "stacks": frozenset({"base.h", "epoll.h", "stack.h", "tcpip", "vendor"}),
-    "engine": frozenset({"base.h", "stack.h", "engine.h"}),
-    "measure": frozenset({"base.h", "stack.h", "measure.h"}),
+    "storage": frozenset({"base.h"}),
+    "drivers": frozenset({"base.h", "driver.h"}),
+    "drivers/kernel": frozenset({"base.h", "driver.h", "storage", "drivers"}),
+    "drivers/af_xdp": _OF_A_DRIVER,
+    "drivers/packet": _OF_A_DRIVER,
+    "drivers/shm": _OF_A_DRIVER,
+    "drivers/ef_vi": _OF_A_DRIVER,
+    "drivers/wrappers": _OF_A_DRIVER,
+    "tcpip": _OF_TCPIP,
+    "tcpip/net": _OF_TCPIP,
+    "tcpip/sharing": _OF_TCPIP,
+    "tcpip/udp": _OF_TCPIP,
+    "tcpip/tcp": _OF_TCPIP,
+    # Pure: it sends nothing, reads no clock and knows no socket.
+    "tcpip/tcp/loss": frozenset({"base.h", "wire/tcp.h"}),
+    "libraries": frozenset({"base.h"}),
+    "stacks/kernel": frozenset({"base.h", "stack.h", "storage"}),
+    "stacks/tcpip": frozenset({"base.h", "stack.h", "storage"}) | _TCPIP,
+    "stacks/tcpdirect": frozenset({"base.h", "stack.h", "storage", "libraries"}),
+    "stacks/ethernet": frozenset({"base.h", "driver.h", "stack.h", "storage"}),
+    "engine": frozenset({"base.h", "stack.h", "engine.h", "storage"}),
 }
 
 #: Header of include/sf → the others of them that it may include. The seams do not see past each other.
 SEAM_HEADERS: dict[str, frozenset[str]] = {
     "base.h": frozenset(),
     "driver.h": frozenset({"base.h"}),
-    "epoll.h": frozenset(),
     "stack.h": frozenset({"base.h"}),
     "engine.h": frozenset({"base.h", "stack.h"}),
-    "measure.h": frozenset({"stack.h"}),
-    "openssl.h": frozenset(),
 }
 
 #: The headers that Cython may declare (`cdef extern from`); the system's and Python's own are free.
-CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h", "measure.h", "openssl.h"})
+CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h", "engine/stack_cost.h", "libraries/openssl.h"})
+
+#: The most lines that a file may have, by the end of its name. No file is excepted.
+MOST_LINES = {".c": 600, ".h": 600, ".pyx": 1000, ".pxd": 1000, ".pxi": 1000, ".py": 400}
 
 #: Layer of Python modules → the layers it may import at run time. Imports for type checkers only are free: a transport
 #: may say in its annotations that it belongs to a Loop.
 PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "native": frozenset(),
-    "config": frozenset({"native"}),
+    "options": frozenset({"native"}),
+    "backends": frozenset({"native", "options"}),
     "transports": frozenset({"native"}),
-    "loop": frozenset({"config", "native", "transports"}),
-    "multicast": frozenset(),
-    "running": frozenset({"config", "loop"}),
-    "testing": frozenset({"config", "loop", "native", "running", "transports"}),
+    "mixins": frozenset({"backends", "native", "options", "pythons", "transports"}),
+    "loop": frozenset({"backends", "mixins", "native", "options", "transports"}),
+    "additions": frozenset(),
+    "pythons": frozenset(),
+    "running": frozenset({"loop", "options"}),
+    "testing": frozenset({"backends", "loop", "mixins", "native", "options", "running", "transports"}),
     # The names of the public API, from wherever they are.
-    "package": frozenset({"config", "loop", "multicast", "running"}),
+    "package": frozenset({"additions", "backends", "loop", "options", "running"}),
     # Programs that use the loop as any program does.
-    "bench": frozenset({"multicast", "native", "package", "testing"}),
-    "demo": frozenset({"multicast", "package", "testing"}),
+    "bench": frozenset({"additions", "native", "package", "testing"}),
+    "demo": frozenset({"additions", "package", "testing"}),
     "doctor": frozenset({"native"}),
-    "ping": frozenset({"config", "multicast", "package"}),
-    "cli": frozenset({"bench", "config", "demo", "doctor", "package", "ping", "running"}),
+    "ping": frozenset({"additions", "backends", "options", "package"}),
+    "commands": frozenset({"backends", "bench", "demo", "doctor", "options", "package", "ping", "running"}),
 }
 
 #: Module, or package with everything in it → its layer. The longest that fits decides.
 PYTHON_MODULES: dict[str, str] = {
     "sfloop": "package",
     "sfloop.native": "native",
-    "sfloop.affinity": "config",
-    "sfloop.amounts": "config",
-    "sfloop.attributes": "config",
-    "sfloop.config": "config",
-    "sfloop.backends": "config",
-    "sfloop.interfaces": "config",
-    "sfloop.onload": "config",
-    "sfloop.pythons": "config",
-    "sfloop.tcplimits": "config",
-    "sfloop.routing": "config",
-    "sfloop.sharing": "config",
+    "sfloop.options": "options",
+    "sfloop.backends": "backends",
     "sfloop.transports": "transports",
+    "sfloop.mixins": "mixins",
     "sfloop.loop": "loop",
-    "sfloop.acceleration": "loop",
-    "sfloop.descriptors": "loop",
-    "sfloop.ending": "loop",
-    "sfloop.unixloop": "loop",
-    "sfloop.sockets": "loop",
-    "sfloop.connecting": "loop",
-    "sfloop.sendfile": "loop",
-    "sfloop.takeover": "loop",
-    "sfloop.processes": "loop",
-    "sfloop.nesting": "loop",
-    "sfloop.rawframes": "loop",
-    "sfloop.signals": "loop",
-    "sfloop.multicast": "multicast",
-    "sfloop.udp": "multicast",
-    "sfloop.ethernet": "multicast",
+    "sfloop.pythons": "pythons",
+    "sfloop.multicast": "additions",
+    "sfloop.udp": "additions",
+    "sfloop.ethernet": "additions",
     "sfloop.testing": "testing",
     "sfloop.runner": "running",
     "sfloop.policy": "running",
-    "sfloop.launcher": "running",
     "sfloop.bench": "bench",
     "sfloop.demo": "demo",
     "sfloop.doctor": "doctor",
     "sfloop.ping": "ping",
-    "sfloop.cli": "cli",
-    "sfloop.__main__": "cli",
+    "sfloop.commands": "commands",
+    "sfloop.__main__": "commands",
 }
 
 

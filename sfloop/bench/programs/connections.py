@@ -13,9 +13,9 @@ from typing import Any
 
 import sfloop
 from sfloop.bench.serve import say
-from sfloop.native.engine import stackstream
-from sfloop.native.engine.core import measure_idle
-from sfloop.native.engine.stackstream import StackListener, StackStream
+from sfloop.native.cores import stackstream
+from sfloop.native.cores.core import measure_idle
+from sfloop.native.cores.stackstream import StackListener, StackStream
 
 _CLIENT, _SERVER = "127.77.0.1", "127.77.0.2"
 #: Connections that are opened at a time.

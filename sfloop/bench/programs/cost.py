@@ -11,7 +11,7 @@ from typing import Any
 
 import sfloop
 from sfloop.bench.serve import say
-from sfloop.native.engine.core import measure_datagrams, measure_idle, measure_segments
+from sfloop.native.cores.core import measure_datagrams, measure_idle, measure_segments
 
 _SENDER, _RECEIVER = "127.77.0.1", "127.77.0.2"
 

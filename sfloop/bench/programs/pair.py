@@ -15,7 +15,7 @@ from sfloop.bench.programs.cost import _involuntary_switches
 from sfloop.bench.programs.udp import Echo as DatagramEcho
 from sfloop.bench.programs.udp import Ping as DatagramPing
 from sfloop.bench.serve import say
-from sfloop.native.engine.core import measure_idle
+from sfloop.native.cores.core import measure_idle
 
 
 class Echo(asyncio.Protocol):

@@ -9,7 +9,7 @@ from typing import Final
 from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
-#: Virtual devices whose frames have their tags inside; the list is that of sfloop/native/drivers/vlan_tags.c.
+#: Virtual devices whose frames have their tags inside; the list is that of sfloop/native/drivers/kernel/vlan_tags.c.
 _TAGS_INSIDE: Final = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "tun", "vlan")
 
 

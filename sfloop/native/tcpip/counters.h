@@ -2,7 +2,7 @@
 #ifndef SF_TCPIP_COUNTERS_H
 #define SF_TCPIP_COUNTERS_H
 
-#include "../wire/refusal.h"
+#include "wire/refusal.h"
 
 #include <stdint.h>
 

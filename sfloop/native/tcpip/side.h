@@ -2,7 +2,7 @@
 #ifndef SF_TCPIP_SIDE_H
 #define SF_TCPIP_SIDE_H
 
-#include "udp_socket.h"
+#include "tcpip/udp/socket.h"
 
 struct sf_side_scratch;
 

@@ -1,28 +1,28 @@
 /*
  * IPv4 over a driver: the whole of a stack's state. The stacks layer puts the seam's functions around it.
  *
- * Files: input.c (frames in), source.c (from whom), udp_*.c (one socket), side*.c (the kernel's sockets beside), path.c (where to), netlink.c
- * with route.c, neighbour.c and link.c (what the kernel knows), flows.c (whom for), filters.h and what it names (which frames
- * the driver brings, and which the kernel keeps for others), backlog.c (what was not read in time),
- * tcp.h and what it names.
+ * Files: input.c (frames in), tcpip/net/source.c (from whom), udp_*.c (one socket), side*.c (the kernel's sockets beside), tcpip/net/path.c (where to), tcpip/net/netlink.c
+ * with tcpip/net/route.c, tcpip/net/neighbour.c and tcpip/net/link.c (what the kernel knows), flows.c (whom for), tcpip/sharing/filters.h and what it names (which frames
+ * the driver brings, and which the kernel keeps for others), tcpip/udp/backlog.c (what was not read in time),
+ * tcpip/tcp/tcp.h and what it names.
  */
 #ifndef SF_TCPIP_TCPIP_H
 #define SF_TCPIP_TCPIP_H
 
 #include "counters.h"
-#include "filters.h"
+#include "tcpip/sharing/filters.h"
 #include "flows.h"
-#include "interface.h"
-#include "netlink.h"
-#include "neighbour.h"
-#include "path.h"
+#include "tcpip/net/interface.h"
+#include "tcpip/net/netlink.h"
+#include "tcpip/net/neighbour.h"
+#include "tcpip/net/path.h"
 #include "sf/driver.h"
-#include "sf/epoll.h"
+#include "storage/epoll.h"
 #include "side.h"
-#include "source.h"
-#include "tcp_conn.h"
-#include "udp_host_groups.h"
-#include "udp_socket.h"
+#include "tcpip/net/source.h"
+#include "tcpip/tcp/conn.h"
+#include "tcpip/udp/host_groups.h"
+#include "tcpip/udp/socket.h"
 
 enum {
     SF_TCPIP_BURST = 64,

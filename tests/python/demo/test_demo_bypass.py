@@ -77,7 +77,7 @@ def test_over_af_xdp(tmp_path: Path) -> None:
 def test_without_privileges_af_xdp_is_left_out_and_said_so(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(
-        "import sys, sfloop\nsys.modules['sfloop.backends']._missing_capabilities = lambda: ['CAP_NET_ADMIN']\n"
+        "from sfloop.backends import available\navailable._missing_capabilities = lambda: ['CAP_NET_ADMIN']\n"
     )
     prefix = ("env", f"PYTHONPATH={tmp_path / 'site'}{os.pathsep}{Path(sfloop.__file__).resolve().parents[1]}")
     done = run_demo(

@@ -164,7 +164,7 @@ def sockname(sock: socket.socket) -> bytes:
 @NEEDS_ROOT
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_VSOCK"])
 def test_an_address_as_the_socket_module_has_it(family: str) -> None:
-    from sfloop.native.engine import address
+    from sfloop.native.cores import address
 
     number = getattr(socket, family)
     try:
@@ -187,7 +187,7 @@ def test_an_address_as_the_socket_module_has_it(family: str) -> None:
 
 
 def test_a_short_address_is_not_read_beyond_its_end() -> None:
-    from sfloop.native.engine import address
+    from sfloop.native.cores import address
 
     told_longer_than_it_is = struct.pack("=HHiHBB", socket.AF_PACKET, 0x0008, 0, 1, 0, 255)
     assert address.decode(told_longer_than_it_is) == ("", 0x0800, 0, 1, b"")

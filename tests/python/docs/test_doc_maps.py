@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import sfloop
-from sfloop import pythons, tcplimits
+from sfloop import pythons
+from sfloop.options import tcplimits
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"

@@ -13,24 +13,8 @@ from pathlib import Path
 from harness.link import INTERFACE, Side
 
 ROOT = Path(__file__).resolve().parents[3]
-DRIVERS = ROOT / "sfloop" / "native" / "drivers"
+NATIVE = ROOT / "sfloop" / "native"
 LIMIT = 10.0
-FLOWS = (
-    *("bpf.c", "bpf_ring.c", "btf.c", "cgroup_root.c", "flow_map.c", "flow_match.c", "flow_program.c", "port_watch.c"),
-    *("reset_guard.c", "xdp_overflow_program.c"),
-)
-SOURCES = {
-    "af_xdp": (
-        *("af_xdp.c", "af_xdp_monitor.c", "af_xdp_queues.c", "af_xdp_receive.c", "af_xdp_rings.c", "af_xdp_setup.c"),
-        *FLOWS,
-        *("interface_info.c", "link_info.c", "netdev_info.c", "netlink_query.c", "stacked_device.c"),
-        *("vlan_tags.c", "xdp_holder.c", "xdp_overflow.c"),
-    ),
-    "packet": (
-        *("packet.c", "packet_program.c", "packet_ring.c", "packet_send.c", *FLOWS),
-        *("interface_info.c", "link_info.c", "netlink_query.c", "stacked_device.c"),
-    ),
-}
 
 
 def compile_tool(folder: Path, driver: str) -> Path:
@@ -39,9 +23,9 @@ def compile_tool(folder: Path, driver: str) -> Path:
     command = [
         *shlex.split(os.environ.get("CC", "cc")),
         *("-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"),
-        *("-fno-sanitize-recover=all", "-I", str(ROOT / "sfloop" / "native" / "include"), "-o", str(program)),
+        *("-fno-sanitize-recover=all", "-I", str(NATIVE / "include"), "-I", str(NATIVE), "-o", str(program)),
         str(ROOT / "tests" / "native" / "driver_tool.c"),
-        *(str(DRIVERS / name) for name in SOURCES[driver]),
+        *(str(path) for folder in (driver, "kernel") for path in sorted((NATIVE / "drivers" / folder).glob("*.c"))),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

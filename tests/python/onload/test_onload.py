@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from simulated_onload import Ran, build, run
 
-from sfloop.native.vendor import onload
+from sfloop.native.libraries import onload
 
 DESCRIBE = """
     async def main():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from sfloop.native.engine import tls_session
+from sfloop.native.cores import tls_session
 
 #: What has the records in the tests over TLS: the best that this Python has, the methods of its objects called by C,
 #: and those called by Python, as in TLS within TLS.

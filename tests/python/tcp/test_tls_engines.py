@@ -16,7 +16,7 @@ from harness.recording import Echo
 from harness.tls import tls_pair
 
 import sfloop
-from sfloop.native.engine import tls_session
+from sfloop.native.cores import tls_session
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
@@ -124,7 +124,7 @@ def test_no_engine_without_ssl_objects() -> None:
     class Protocol:
         _sslobj, _incoming, _outgoing = Other(), object(), object()
 
-    from sfloop.native.engine import tls
+    from sfloop.native.cores import tls
 
     loop = sfloop.new_event_loop()
 

@@ -20,7 +20,7 @@ from harness.recording import Recorder
 from harness.tlspeer import facing_peer
 
 import sfloop
-from sfloop.native.engine import tls_session
+from sfloop.native.cores import tls_session
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")

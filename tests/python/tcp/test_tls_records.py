@@ -19,7 +19,7 @@ from harness.recording import Echo, Recorder
 from harness.tls import tls_pair
 
 import sfloop
-from sfloop.native.engine import tls_session
+from sfloop.native.cores import tls_session
 
 NATIVE = pytest.mark.skipif(tls_session.refused() is not None, reason=f"no native records: {tls_session.refused()}")
 

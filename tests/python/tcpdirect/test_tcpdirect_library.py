@@ -13,8 +13,8 @@ from harness import zf
 from harness.loops import drain
 
 import sfloop
-from sfloop.native.engine.core import tcpdirect_functions
-from sfloop.native.vendor import tcpdirect, tcpdirect_errors
+from sfloop.native.cores.core import tcpdirect_functions
+from sfloop.native.libraries import tcpdirect, tcpdirect_errors
 
 HEADER = Path(tcpdirect.__file__).parent / "zf.h"
 

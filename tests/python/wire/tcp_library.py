@@ -12,7 +12,7 @@ HAS_MSS, HAS_WINDOW_SCALE, HAS_SACK_PERMITTED, HAS_TIMESTAMPS = 1, 2, 4, 8
 #: The Ethernet and the IP header that are in front of it.
 BEFORE = 34
 INLINE = """
-#include "tcp.h"
+#include "wire/tcp.h"
 enum sf_refusal parse_segment(const uint8_t *data, size_t len, uint32_t src, uint32_t dst, uint32_t flags,
                               struct sf_tcp_segment *out)
 {

@@ -15,9 +15,8 @@ from wire_model import Datagram
 NATIVE = Path(__file__).resolve().parents[3] / "sfloop" / "native"
 SUMS = {"full": 0, "partial": 1, "none": 2}
 GOOD, PARTIAL, UNSURE = 1, 2, 16
-INLINE = (
-    '#include "checksum.h"\nuint16_t sum_of(const void *p, size_t n) { return sf_sum_fold(sf_sum_bytes(0, p, n)); }\n'
-)
+INLINE = '#include "wire/checksum.h"\n'
+INLINE += "uint16_t sum_of(const void *p, size_t n) { return sf_sum_fold(sf_sum_bytes(0, p, n)); }\n"
 
 
 class Tag(c.Structure):
@@ -74,7 +73,7 @@ def compile_wire(folder: Path, inline: str) -> c.CDLL:
     (folder / "inline.c").write_text(inline)
     sources = [str(folder / "inline.c"), *sorted(str(path) for path in (NATIVE / "wire").glob("*.c"))]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    include = ["-I", str(NATIVE / "include"), "-I", str(NATIVE / "wire")]
+    include = ["-I", str(NATIVE / "include"), "-I", str(NATIVE)]
     library = folder / "libwire.so"
     compiler = shlex.split(os.environ.get("CC", "cc"))
     # A sanitizer's run-time library that was preloaded into this interpreter is nothing for the compiler.

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "efsim.h"
 
-#include "interface_info.h"
+#include "drivers/kernel/interface_info.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -18,7 +18,7 @@
 #define HANDLES 16
 #define FIRST_PAGE 0x100u
 
-/* shm.c's, whether this is part of a program that has the registry or of a shared object that has not. */
+/* drivers/shm/driver.c's, whether this is part of a program that has the registry or of a shared object that has not. */
 struct sf_driver *sf_driver_shm_open(const struct sf_driver_config *, int *error, char *message);
 
 static struct efsim_nic nics[NICS];

@@ -1,9 +1,9 @@
-/* For tests in C: interfaces that only the simulator has, in the place of interface_info.c. */
+/* For tests in C: interfaces that only the simulator has, in the place of drivers/kernel/interface_info.c. */
 #define _GNU_SOURCE
 #include "interfaces.h"
 
 #include "efsim.h"
-#include "interface_info.h"
+#include "drivers/kernel/interface_info.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * A TCPDirect library for tests: the API of vendor/zf.h over sfloop's own TCP/IP, with a wire in shared memory, or with one
+ * A TCPDirect library for tests: the API of libraries/zf.h over sfloop's own TCP/IP, with a wire in shared memory, or with one
  * that comes back, so that a stack talks to itself. It is not TCPDirect, but it is as particular as TCPDirect is:
  *
  *  - the muxer's events are edges; its list of the ready is last in, first out; HUP and ERR come only if asked for;
@@ -17,7 +17,7 @@
 
 #include "../copy.h"
 #include "sf/stack.h"
-#include "vendor/zf.h"
+#include "libraries/zf.h"
 
 #include <netinet/ip.h>
 #include <netinet/udp.h>

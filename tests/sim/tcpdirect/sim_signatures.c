@@ -1,4 +1,4 @@
-/* That the functions here are those which vendor/zf.h declares. */
+/* That the functions here are those which libraries/zf.h declares. */
 #define _GNU_SOURCE
 #include "sim.h"
 

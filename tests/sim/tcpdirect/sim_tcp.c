@@ -1,7 +1,7 @@
 /* Connections. */
 #define _GNU_SOURCE
 #include "sim.h"
-#include "stacks/tcpip_sock.h"
+#include "stacks/tcpip/socket.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>

@@ -236,7 +236,7 @@ int sf_driver_load(const char *name, const char *path, char *message);
 sf_driver_open sf_driver_find(const char *name);
 sf_driver_wrap sf_driver_find_wrapper(const char *name);
 
-/* drivers/fault.c: the clock of all faults. sf_now, unless a test brings its own. */
+/* drivers/wrappers/fault.c: the clock of all faults. sf_now, unless a test brings its own. */
 extern sf_ns (*sf_fault_now)(void);
 
 #endif

@@ -175,12 +175,12 @@ struct sf_stack_ops {
 /* The stacks of this build (stacks/registry.c). Returns NULL and sets *error to a negative errno. */
 struct sf_stack *sf_stack_kernel_create(int *error);
 
-/* Raw frames (frames/ethernet.c): a stack of one socket, which is there already. send_to takes a frame, recv_batch brings them.
+/* Raw frames (stacks/ethernet/stack.c): a stack of one socket, which is there already. send_to takes a frame, recv_batch brings them.
  * Owns the driver, if it succeeds. */
 struct sf_driver;
 struct sf_stack *sf_stack_ethernet_create(struct sf_driver *, uint32_t slot, uint32_t generation, struct sf_sock **, int *error);
 
-/* ---- sfloop's own IPv4 stack over a frame driver (stacks/tcpip.c) ---- */
+/* ---- sfloop's own IPv4 stack over a frame driver (stacks/tcpip/stack.c) ---- */
 
 struct sf_driver;
 
@@ -229,7 +229,7 @@ struct sf_stack_filter {
     uint32_t remote_addr; /* of a connected socket; 0: from everywhere */
     uint16_t remote_port;
     uint8_t protocol;
-    const char *why; /* NULL: the driver brings them. Otherwise the kernel does, because of this (tcpip/filters.h) */
+    const char *why; /* NULL: the driver brings them. Otherwise the kernel does, because of this (tcpip/sharing/filters.h) */
     uint32_t holder; /* the inode of the socket that receives there as well; 0: none, or not known */
     int process;     /* that holds the same socket; 0: none */
 };
@@ -239,7 +239,7 @@ int sf_stack_tcpip_filters(struct sf_stack *, int first, struct sf_stack_filter 
 /* Between true and false, datagrams are collected and leave together: at the end, or at the next poll. */
 void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
 
-/* ---- a clock that a test sets (stacks/test_clock.c) ---- */
+/* ---- a clock that a test sets (stacks/tcpip/test_clock.c) ---- */
 
 /* One for the process, in ns, at first sf_now(). It stands still once it is set, and goes again from where it stands. It has to be
  * set and let go by one thread. */
@@ -249,7 +249,7 @@ sf_ns sf_test_clock_now(void);
 /* A tcpip stack goes by this clock from now on, for good. Other stacks stay as they are. */
 void sf_stack_use_test_clock(struct sf_stack *);
 
-/* ---- TCPDirect (stacks/tcpdirect.c) ---- */
+/* ---- TCPDirect (stacks/tcpdirect/stack.c) ---- */
 
 struct sf_tcpdirect_config {
     void *const *functions; /* of the vendor's library, in the order of sf_tcpdirect_function() */

@@ -1,0 +1,5 @@
+"""The network stacks and frame drivers: which exist, which work here, and which one a loop takes."""
+
+from sfloop.backends.available import Backend, StackChoice, backends, open_frame_driver, select_stack
+
+__all__ = ["Backend", "StackChoice", "backends", "open_frame_driver", "select_stack"]

@@ -1,0 +1,379 @@
+"""Which network stacks, frame drivers and TLS engines this build and machine have, and which stack is taken."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import socket
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Final, Literal
+
+from sfloop.backends.interfaces import check_interface, wire_of
+from sfloop.options.options import DriverOption, Options
+
+__all__ = ["Backend", "StackChoice", "backends", "open_frame_driver", "select_stack"]
+
+
+Kind = Literal["stack", "driver", "tls"]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A network stack, a frame driver or an engine for TLS records, and whether a loop can use it here."""
+
+    kind: Kind
+    name: str
+    available: bool
+    #: Why it is not available; or, when it is, what it needs.
+    reason: str
+    #: One line on what it is.
+    description: str
+
+
+@dataclass(frozen=True)
+class StackChoice:
+    """The stack a loop takes."""
+
+    #: The stack that was taken.
+    name: str
+    #: Stack → why it was taken, or why it was passed over. Holds at least the stack that was taken.
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    #: Whether something else was asked for and could not be had.
+    fell_back: bool = False
+    #: The frame driver under it.
+    driver: str | None = None
+    #: The interface it serves; on its own account only ever a Solarflare NIC's.
+    interface: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reasons", MappingProxyType(dict(self.reasons)))
+
+
+# What "auto" tries on an interface that was named, best first (the kernel stack, which always works, ends it). Onload
+# is not among them: it is the kernel's sockets accelerated by a preloaded library, which whoever starts the program
+# decides.
+_AUTO_ORDER: Final = ("tcpdirect", "tcpip", "kernel")
+# The drivers that serve an interface of the kernel's, best first.
+_DRIVER_ORDER: Final = ("ef_vi", "af_xdp", "packet")
+# What "auto" may attach to a Solarflare NIC that nobody named: what takes nothing from the kernel but its own flows.
+_UNASKED: Final = (("tcpdirect", None), ("tcpip", "ef_vi"))
+
+_NOT_BUILT: Final = "not built in this version of sfloop"
+_NOTHING_NAMED: Final = "no interface was named (interface=, SFLOOP_INTERFACE), and nothing is attached to one unasked"
+
+# <linux/capability.h>
+_CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_BPF": 39}
+_CAP_SYS_ADMIN: Final = 21
+_AF_XDP: Final = 44  # <linux/socket.h>; the socket module has it from no version on
+
+#: Whether a stack or driver can be used here, and why not, or what it needs.
+State = tuple[bool, str]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row of the table of what there is. A new stack or driver is a row, a place in the orders above, and for a stack
+    a line in ``Loop._open_stack``."""
+
+    kind: Kind
+    name: str
+    description: str
+    #: Looks at this build and this machine, and changes nothing on it.
+    state: Callable[[], State]
+
+
+def _not_built() -> State:
+    return False, _NOT_BUILT
+
+
+def _kernel_state() -> State:
+    return True, "always available"
+
+
+def _tcpdirect_state() -> State:
+    from sfloop.native.libraries import tcpdirect  # it needs the native core, which a look at the package does not
+
+    return tcpdirect.library_state()
+
+
+def _tcpip_state() -> State:
+    usable = (entry.name for entry in _TABLE if entry.kind == "driver" and entry.state()[0])
+    return True, f"UDP over the drivers {', '.join(usable)}"
+
+
+def _shm_state() -> State:
+    return True, "needs no privileges"
+
+
+def _onload_state() -> State:
+    from sfloop.backends import onload
+    from sfloop.native.libraries import onload as library
+
+    if library.find() is not None:
+        return True, "this process runs under Onload"
+    return False, onload.how_to_get_it()
+
+
+def _packet_state() -> State:
+    missing = _missing_capabilities()
+    if missing:
+        return False, f"this process lacks {', '.join(missing)}: run it as root, or with these capabilities"
+    return True, "any interface; needs an interface's name"
+
+
+def _af_xdp_state() -> State:
+    state = _packet_state()
+    if state[0]:
+        try:
+            socket.socket(_AF_XDP, socket.SOCK_RAW).close()
+        except OSError as error:
+            return False, f"the kernel gives no AF_XDP socket ({error.strerror}); it needs CONFIG_XDP_SOCKETS"
+    return state
+
+
+#: Names a driver that was built elsewhere than with sfloop.
+_EF_VI_VARIABLE: Final = "SFLOOP_EF_VI_LIBRARY"
+_EF_VI_NOT_BUILT: Final = "not built: Onload's headers and libciul1.a were not there; see docs/ef_vi.md"
+
+
+@functools.cache
+def _ef_vi_built() -> str | None:
+    """Where it is: a shared object beside the engine, and no Python module; but the import system knows."""
+    import importlib.util
+
+    built = importlib.util.find_spec("sfloop.native.ef_vi")
+    return built.origin if built is not None else None
+
+
+def _ef_vi_state() -> State:
+    path = os.environ.get(_EF_VI_VARIABLE) or _ef_vi_built()
+    return _load_ef_vi(path) if path else (False, _EF_VI_NOT_BUILT)
+
+
+@functools.cache
+def _load_ef_vi(path: str) -> State:
+    from sfloop.native.cores.core import load_driver  # imports asyncio, which nobody else here needs
+
+    try:
+        load_driver("ef_vi", path)
+    except OSError as error:
+        return False, str(error.strerror)
+    return True, "a Solarflare NIC; needs its interface's name"
+
+
+def _tls_state(engine: str) -> State:
+    from sfloop.native.cores import tls_session  # imports asyncio and ssl, which nobody else here needs
+
+    refusal, what = next(row[1:] for row in tls_session.engines() if row[0] == engine)
+    return refusal is None, what if refusal is None else refusal
+
+
+_TABLE: Final = (
+    _Entry("stack", "kernel", "the system's own sockets, busy polled; any interface, no privileges", _kernel_state),
+    _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _tcpdirect_state),
+    _Entry("stack", "tcpip", "sfloop's own TCP/UDP/IPv4 over a frame driver", _tcpip_state),
+    _Entry("stack", "onload", "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC", _onload_state),
+    _Entry("driver", "shm", "a wire in shared memory between two processes; for tests and demos", _shm_state),
+    _Entry("driver", "af_xdp", "Linux AF_XDP sockets on one NIC queue", _af_xdp_state),
+    _Entry("driver", "packet", "Linux AF_PACKET rings on any interface", _packet_state),
+    _Entry("driver", "ef_vi", "a virtual interface of a Solarflare NIC, by Onload's ef_vi", _ef_vi_state),
+    _Entry("driver", "dpdk", "a DPDK poll-mode driver", _not_built),
+    _Entry("tls", "native", "TLS records by calls of Python's own OpenSSL", partial(_tls_state, "native")),
+    _Entry("tls", "memory-bio", "TLS records natively, by Python's ssl objects", partial(_tls_state, "memory-bio")),
+    _Entry("tls", "asyncio", "TLS records by asyncio.sslproto, in Python", partial(_tls_state, "asyncio")),
+)
+
+
+def backends() -> tuple[Backend, ...]:
+    """Every stack, frame driver and engine for TLS records that sfloop knows by name, stacks first, with whether it is
+    available in this build on this machine and, if it is not, why. Of the engines the first available one is used."""
+    return tuple(Backend(entry.kind, entry.name, *entry.state(), entry.description) for entry in _TABLE)
+
+
+def _missing_capabilities() -> list[str]:
+    with open("/proc/self/status") as status:
+        effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+    if effective >> _CAP_SYS_ADMIN & 1 and effective >> _CAPABILITIES["CAP_NET_ADMIN"] & 1:
+        return [] if effective >> _CAPABILITIES["CAP_NET_RAW"] & 1 else ["CAP_NET_RAW"]
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+# The choice where nobody named anything. It is the same for every loop, and most loops are made that way: the libraries
+# and drivers that could not be used anyway are not looked for.
+_KERNEL_UNASKED: Final = StackChoice(
+    "kernel",
+    {"tcpdirect": _NOTHING_NAMED, "tcpip": _NOTHING_NAMED, "kernel": "taken: it works everywhere"},
+)
+
+#: Opens a stack over a driver (None: it has none) on an interface, or raises OSError to say why it cannot be had.
+Opener = Callable[[str, "str | None", "str | None"], None]
+
+
+def select_stack(options: Options, open_stack: Opener | None = None) -> StackChoice:
+    """The stack that a loop with these (resolved) options takes: the first that `open_stack` can open.
+
+    ``stack="auto"`` takes the best one that works on ``options.interface``. Without an interface it considers only
+    Solarflare NICs that have their vendor's driver and library, and otherwise is the kernel's.
+    A stack or driver that was asked for by name and cannot be had is replaced by the kernel stack, silently or with a
+    ``RuntimeWarning``, or refused, by ``options.fallback``. An interface that does not exist is always refused: no
+    fallback makes up for a misspelling. Without `open_stack`, what is available is only looked at.
+
+    :raises OSError: the interface does not exist (``ENODEV``), or the stack or driver asked for cannot be had and
+        ``fallback`` is ``"error"``.
+    :raises ValueError: the interface is none of the driver's.
+    """
+    check_interface(options)
+    candidates = _candidates(options)
+    if not candidates:
+        return _KERNEL_UNASKED
+    reasons: dict[str, str] = {}
+    # Numbers, not exceptions: those would hold this frame, and it the loop, until a garbage collection.
+    errnos: list[int] = []
+    states: dict[tuple[Kind, str], Callable[[], State]] = {(entry.kind, entry.name): entry.state for entry in _TABLE}
+    for stack, driver, interface in candidates:
+        if stack == "kernel":
+            break
+        try:
+            _check_available(states, stack, driver, interface)
+            if open_stack is not None:
+                open_stack(stack, driver, interface)
+        except OSError as error:
+            why = str(error.strerror or error)
+            if driver is not None and options.driver is None:
+                why = f"over {driver}: {why}"
+            if interface != options.interface:
+                why = f"on {interface}: {why}"
+            reasons[stack] = f"{reasons[stack]}; {why}" if stack in reasons else why
+            errnos.append(error.errno or errno.EOPNOTSUPP)
+            continue
+        taken = f"taken, over the driver {driver}" if driver else "taken"
+        reasons[stack] = taken if interface == options.interface else f"{taken}, on {interface}"
+        return StackChoice(stack, reasons, driver=driver, interface=interface)
+    if _asked_by_name(options):
+        return _fall_back(options, reasons, errnos)
+    asked = options.stack == "kernel"
+    reasons["kernel"] = "asked for by name; always available" if asked else "taken: it works everywhere"
+    return StackChoice("kernel", reasons)
+
+
+def _asked_by_name(options: Options) -> bool:
+    return options.driver is not None or options.stack not in ("auto", "kernel")
+
+
+def _candidates(options: Options) -> list[tuple[str, str | None, str | None]]:
+    """(stack, driver, interface) in the order in which they are tried. None: nobody named anything, and nothing may be
+    attached unasked."""
+    interface = options.interface
+    if options.driver is not None:
+        return [("tcpip", options.driver, interface)]
+    if options.stack == "tcpip":
+        return [("tcpip", driver, interface) for driver in _DRIVER_ORDER]
+    if options.stack != "auto":
+        return [(options.stack, None, interface)]
+    if interface is None:
+        nics = _solarflare_interfaces()
+        return [(stack, driver, nic) for stack, driver in _UNASKED for nic in nics]
+    order: list[tuple[str, str | None, str | None]] = []
+    for stack in _AUTO_ORDER:
+        drivers: tuple[str | None, ...] = _DRIVER_ORDER if stack == "tcpip" else (None,)
+        order += [(stack, driver, interface) for driver in drivers]
+    return order
+
+
+def _check_available(
+    states: Mapping[tuple[Kind, str], Callable[[], State]], stack: str, driver: str | None, interface: str | None
+) -> None:
+    named: tuple[tuple[Kind, str | None], ...] = (("stack", stack), ("driver", driver))
+    for kind, name in named:
+        available, reason = states[kind, name]() if name is not None else (True, "")
+        if not available:
+            raise OSError(errno.EOPNOTSUPP, reason)
+    if interface is None and stack in ("tcpip", "tcpdirect") and driver != "shm":
+        raise OSError(errno.ENODEV, _NOTHING_NAMED)
+
+
+# The kernel's drivers for the NICs that ef_vi, TCPDirect and Onload know: 5000 to X2 and X4, SN1000, X3.
+_SOLARFLARE_DRIVERS: Final = ("sfc", "sfc_ef100", "xilinx_efct")
+
+
+def _solarflare_interfaces(root: str = "/sys/class/net", drivers: str = "/sys/bus/pci/drivers") -> list[str]:
+    """The interfaces of Solarflare NICs that are up and have their vendor's driver."""
+    found: list[str] = []
+    # Every loop with default options asks this: three looks, instead of several for each interface.
+    if not any(os.path.exists(f"{drivers}/{driver}") for driver in _SOLARFLARE_DRIVERS):
+        return found
+    for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
+        driver = os.path.basename(os.path.realpath(os.path.join(root, name, "device", "driver")))
+        if driver in _SOLARFLARE_DRIVERS and _line(os.path.join(root, name, "operstate")) == "up":
+            found.append(name)
+    return found
+
+
+def _line(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
+
+
+# The drivers that bring copies of everything; af_xdp takes from the kernel what it brings.
+_SNIFFERS: Final = ("ef_vi", "packet")
+
+
+def open_frame_driver(
+    driver: DriverOption | None, interface: str, sniff: bool, open_driver: Callable[[str, str, str], None]
+) -> None:
+    """Opens a frame driver for raw frames: the one that is named, or else the best that works on the interface.
+
+    `open_driver` is called with a driver's name, the interface's or wire's, and this side's address on a wire
+    ("0.0.0.0": it is none), until it raises no OSError.
+
+    :raises OSError: none works; or the interface does not exist.
+    :raises ValueError: the interface is none of the driver's, or the driver does not exist.
+    """
+    options = Options(interface=interface, driver=driver)
+    if driver is None and "@" in interface:
+        driver = "shm"
+        options = Options(interface=interface, driver=driver)
+    check_interface(options)
+    name, address = wire_of(options) if driver == "shm" else (interface, "0.0.0.0")
+    tried = (driver,) if driver is not None else _SNIFFERS if sniff else _DRIVER_ORDER
+    states = {entry.name: entry.state for entry in _TABLE if entry.kind == "driver"}
+    refusals: list[str] = []
+    number = errno.EOPNOTSUPP
+    for candidate in tried:
+        try:
+            available, reason = states[candidate]()
+            if not available:
+                raise OSError(errno.EOPNOTSUPP, reason)
+            open_driver(candidate, name, address)
+        except OSError as error:
+            refusals.append(f"{candidate}: {error.strerror or error}")
+            number = error.errno or number
+            continue
+        return
+    what = "copies of all its frames" if sniff else "frames"
+    raise OSError(number, f"interface={interface!r}: no driver brings {what}: {'; '.join(refusals)}")
+
+
+def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> StackChoice:
+    kind, wanted = ("driver", options.driver) if options.driver is not None else ("stack", options.stack)
+    stack, why = next(iter(reasons.items()))
+    refusal = f"{kind}={wanted!r} cannot be used: {why}"
+    if options.fallback == "error":
+        available = ", ".join(repr(b.name) for b in backends() if b.kind == "stack" and b.available)
+        raise OSError(
+            errnos[0] if len(set(errnos)) == 1 else errno.EOPNOTSUPP,
+            f"{refusal}; the stacks available here are: {available} (see `sfloop backends`). Ask for one of those, or "
+            f"let fallback be 'kernel' or 'warn' to take the kernel stack instead",
+        )
+    if options.fallback == "warn":
+        # The frames in between are sfloop's: this function, select_stack, Loop.__init__.
+        warnings.warn(f"{refusal}; the loop runs on the kernel stack", RuntimeWarning, stacklevel=4)
+    return StackChoice("kernel", {stack: refusal, "kernel": f"taken instead of {kind}={wanted!r}"}, fell_back=True)

@@ -1,0 +1,1 @@
+"""The ``sfloop`` command: its arguments, ``sfloop run``, and what ``sfloop backends`` prints."""

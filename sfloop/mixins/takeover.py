@@ -1,0 +1,127 @@
+"""Sockets and pipes that the loop is given, or has made, and that no transport comes of."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from sfloop.mixins.descriptors import overrides_calls
+from sfloop.mixins.sendfile import SendingFiles
+from sfloop.transports.datagram import DatagramTransport
+from sfloop.transports.stacksocket import StackSocket
+
+if TYPE_CHECKING:
+    from sfloop.loop import Loop
+
+
+class TakingOver(SendingFiles):
+    """Closes them. asyncio's documentation gives the ownership of ``sock=`` to the transport; when the protocol's
+    factory raises there is none, and asyncio (3.10 to 3.13) leaves the socket open for the garbage collector to find.
+
+    A socket that another transport uses is left to it, and so is an argument that is refused as such.
+    """
+
+    __slots__ = ()
+
+    def _is_used(self, sock: socket.socket | StackSocket) -> bool:
+        fd = sock.fileno()
+        return isinstance(fd, int) and fd >= 0 and self._transports.get(fd) is not None  # a test's socket may be a mock
+
+    def _close_unless_taken(self, sock: socket.socket | StackSocket) -> None:
+        if not (sock.taken if isinstance(sock, StackSocket) else self._is_used(sock)):
+            sock.close()
+
+    async def _create_connection_transport(
+        self, sock: socket.socket | StackSocket, protocol_factory: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if self._is_used(sock):
+            protocol_factory()
+            self._ensure_fd_no_transport(sock)  # raises. From Python 3.14.9 asyncio would close the other's socket
+        try:
+            return await super()._create_connection_transport(sock, protocol_factory, *args, **kwargs)
+        except BaseException:
+            self._close_unless_taken(sock)
+            raise
+
+    async def _accept_connection2(
+        self, protocol_factory: Any, conn: socket.socket | StackSocket, *args: Any, **kwargs: Any
+    ) -> None:
+        try:
+            await super()._accept_connection2(protocol_factory, conn, *args, **kwargs)
+        finally:
+            self._close_unless_taken(conn)
+
+    def _sock_accept(self, fut: asyncio.Future[Any], sock: socket.socket) -> None:
+        # asyncio's accepts for a call that was cancelled in this turn, and drops the connection.
+        if not fut.done():
+            super()._sock_accept(fut, sock)
+
+    async def create_datagram_endpoint(  # its arguments differ between versions of Python
+        self, protocol_factory: Callable[[], asyncio.BaseProtocol], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Create a datagram endpoint. As ``asyncio.loop.create_datagram_endpoint``."""
+        later = _Later(protocol_factory)
+        transport, _ = await super().create_datagram_endpoint(later, *args, **kwargs)
+        return transport, later.protocol
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> asyncio.DatagramTransport:
+        try:
+            if isinstance(protocol, _Later):
+                protocol = protocol.make()
+            self._ensure_fd_no_transport(sock)
+            if overrides_calls(sock):
+                own: Any = super()  # typeshed does not know it
+                transport: asyncio.DatagramTransport = own._make_datagram_transport(
+                    sock, protocol, address, waiter, extra
+                )
+                return transport
+            return DatagramTransport(cast("Loop", self), sock, protocol, address, waiter, extra)
+        except BaseException:
+            self._close_unless_taken(sock)
+            raise
+
+    async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
+        """Register the read end of a pipe. As ``asyncio.loop.connect_read_pipe``."""
+        return await super().connect_read_pipe(_closing(pipe, protocol_factory), pipe)
+
+    async def connect_write_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
+        """Register the write end of a pipe. As ``asyncio.loop.connect_write_pipe``."""
+        return await super().connect_write_pipe(_closing(pipe, protocol_factory), pipe)
+
+
+class _Later:
+    """A protocol factory that is called when the socket is known: it returns itself until then."""
+
+    def __init__(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._factory = factory
+        self.protocol: asyncio.BaseProtocol | None = None
+
+    def __repr__(self) -> str:
+        return repr(self.protocol)
+
+    def __call__(self) -> Any:
+        return self
+
+    def make(self) -> asyncio.BaseProtocol:
+        self.protocol = self._factory()
+        return self.protocol
+
+
+def _closing(pipe: Any, protocol_factory: Callable[[], Any]) -> Callable[[], Any]:
+    def make() -> Any:
+        try:
+            return protocol_factory()
+        except BaseException:
+            pipe.close()
+            raise
+
+    return make

@@ -1,0 +1,13 @@
+"""Views of a stack's memory, for as long as a callback runs."""
+
+from libc.stdint cimport uint32_t
+
+from sfloop.native.cores.core cimport LoopCore
+
+
+cdef class Loan:
+    cdef list views
+    cdef list pieces
+
+    cdef object view(self, const void *data, uint32_t length)
+    cdef bint end(self, LoopCore loop) except -1

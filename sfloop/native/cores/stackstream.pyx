@@ -1,0 +1,274 @@
+# cython: language_level=3
+"""Streams and listeners of stacks that bypass the kernel.
+
+They have no descriptor: a StackStream stands for a connection from connect() or accept() until a transport takes it over,
+and a StackListener for one stack's half of a listening socket, whose other half is the kernel's.
+"""
+
+from contextvars import copy_context
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EBADF, EINPROGRESS, ENOPROTOOPT, EOPNOTSUPP
+from libc.stdint cimport uint32_t
+
+from sfloop.native.cores.core cimport LoopCore, Sink, os_error
+from sfloop.native.cores.engine cimport (
+    SF_READABLE, SF_WRITABLE, sf_sock, sf_stack, sf_stream_info, sockaddr, sockaddr_storage, socklen_t,
+)
+
+cdef enum:
+    OPTION_MAX = 512    # bytes; the longest, TCP_INFO, has some 280
+
+
+def can_connect(LoopCore loop):
+    """True if a stack beside the kernel's carries TCP."""
+    cdef int i
+    for i in range(loop.engine.n_stacks if loop.engine != NULL else 0):
+        if loop.engine.stacks[i].ops.connect != NULL:
+            return True
+    return False
+
+
+def connect(LoopCore loop, int fd, bytes address, waiter):
+    """Begin to connect by the first stack that reaches the address.
+
+    :param fd: a kernel socket that holds the local port and the options; it may be closed at any time.
+    :param address: a sockaddr.
+    :param waiter: a future. Its result is True when the connection is there, and False if the route has turned out to lead
+        past the stack, so that the kernel has to connect. Its exception says why there is no connection.
+    :returns: a StackStream, or None: no stack but the kernel's reaches the address.
+    :raises OSError: what connect(2) would report at once.
+    """
+    cdef StackStream stream = StackStream.__new__(StackStream)
+    cdef sf_stack *stack
+    cdef uint32_t slot, generation
+    cdef int i, rc
+    loop.check_open()
+    loop.take_slot(&slot, &generation)
+    rc = -EOPNOTSUPP
+    for i in range(loop.engine.n_stacks):
+        stack = loop.engine.stacks[i]
+        if stack.ops.connect == NULL:
+            continue
+        rc = stack.ops.connect(stack, fd, <const sockaddr *>PyBytes_AS_STRING(address), <socklen_t>PyBytes_GET_SIZE(address),
+                               slot, generation, &stream.sock)
+        if rc != -EOPNOTSUPP:
+            break
+    if rc < 0:
+        stream.sock = NULL
+        loop.give_slot(slot)
+        if rc == -EOPNOTSUPP:
+            return None
+        raise os_error(-rc)
+    loop.enter(stream, slot)
+    stream.waiter = waiter
+    stream.want(SF_WRITABLE)
+    return stream
+
+
+cdef class StackStream(Sink):
+    def __dealloc__(self):
+        self.leave()
+
+    def __repr__(self):
+        return f"<StackStream {'taken' if self.taken else 'closed' if self.sock == NULL else 'open'}>"
+
+    cdef int on_event(self, uint32_t what) except -1:
+        cdef int rc
+        if self.waiter is None or self.sock == NULL:
+            self.want(0)
+            return 0
+        rc = self.sock.stack.ops.connect_result(self.sock)
+        if rc == -EINPROGRESS:
+            return 0
+        self.want(0)
+        if rc == 0 or rc == -EOPNOTSUPP:
+            waiter, self.waiter = self.waiter, None
+            if not waiter.done():
+                waiter.set_result(rc == 0)
+            return 0
+        return self.finish(os_error(-rc))
+
+    cdef int finish(self, object exc) except -1:
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(exc)
+        return 0
+
+    cdef bint wind_up(self) except -1:
+        self.release()
+        return False
+
+    def close(self):
+        """Give the connection back to its stack, which ends it as close(2) would. Not after a transport has taken it."""
+        self.waiter = None
+        self.release()
+
+    @property
+    def stack(self):
+        """The name of its stack; None once it was closed or taken."""
+        return None if self.sock == NULL else (<bytes>self.sock.stack.ops.name).decode()
+
+
+cdef sf_sock *open_socket(Sink sink) except NULL:
+    if sink is None or sink.sock == NULL:
+        raise os_error(EBADF)
+    return sink.sock
+
+
+def name_of(Sink sink, bint peer):
+    """The sockaddr of a stream or listener of a stack, or of a stream's peer. Raises OSError."""
+    cdef sf_sock *sock = open_socket(sink)
+    cdef sockaddr_storage address
+    cdef socklen_t length = sizeof(address)
+    cdef int rc = sock.stack.ops.name_of(sock, peer, <sockaddr *>&address, &length)
+    if rc < 0:
+        raise os_error(-rc)
+    return PyBytes_FromStringAndSize(<const char *>&address, min(length, sizeof(address)))
+
+
+def set_option(Sink sink, int level, int name, bytes value):
+    """setsockopt(2). Raises OSError: ENOPROTOOPT, an option that the stack does not have."""
+    cdef sf_sock *sock = open_socket(sink)
+    cdef int rc = -ENOPROTOOPT
+    if sock.stack.ops.set_option != NULL:
+        rc = sock.stack.ops.set_option(sock, level, name, PyBytes_AS_STRING(value), <socklen_t>PyBytes_GET_SIZE(value))
+    if rc < 0:
+        raise os_error(-rc)
+
+
+def get_option(Sink sink, int level, int name):
+    """getsockopt(2): the option's bytes. Raises OSError."""
+    cdef sf_sock *sock = open_socket(sink)
+    cdef char[OPTION_MAX] value
+    cdef socklen_t length = OPTION_MAX
+    cdef int rc = -ENOPROTOOPT
+    if sock.stack.ops.get_option != NULL:
+        rc = sock.stack.ops.get_option(sock, level, name, value, &length)
+    if rc < 0:
+        raise os_error(-rc)
+    return PyBytes_FromStringAndSize(value, length)
+
+
+def info(Sink sink):
+    """What the stack knows of a stream (sf/stack.h, struct sf_stream_info; times in seconds), or None."""
+    cdef sf_stream_info i
+    if sink is None or sink.sock == NULL or sink.sock.stack.ops.stream_info == NULL:
+        return None
+    if sink.sock.stack.ops.stream_info(sink.sock, &i) < 0:
+        return None
+    return {
+        "state": (<bytes>i.state).decode(),
+        "congestion": "" if i.congestion == NULL else (<bytes>i.congestion).decode(),
+        "rtt": i.rtt / 1e9, "rtt_var": i.rtt_var / 1e9, "rtt_min": i.rtt_min / 1e9, "rto": i.rto / 1e9,
+        "mss": i.mss, "cwnd": i.cwnd, "ssthresh": i.ssthresh, "snd_wnd": i.snd_wnd, "rcv_wnd": i.rcv_wnd,
+        "in_flight": i.in_flight, "unsent": i.unsent, "unread": i.unread,
+        "bytes_sent": i.bytes_sent, "bytes_received": i.bytes_received,
+        "segments_sent": i.segments_sent, "segments_received": i.segments_received,
+        "retransmits": i.retransmits, "timeouts": i.timeouts, "recoveries": i.recoveries, "probes": i.probes,
+        "duplicate_acks": i.duplicate_acks, "out_of_order": i.out_of_order,
+    }
+
+
+def connections(LoopCore loop):
+    """info() of every open stream of the loop's bypass stacks, with the sockaddrs of both sides: (own, peer's, info)."""
+    cdef Sink sink
+    cdef list found = []
+    for each in loop.open_sinks():
+        sink = <Sink>each
+        known = info(sink)
+        if known is not None:
+            try:
+                found.append((name_of(sink, False), name_of(sink, True), known))
+            except OSError:  # it has just been reset
+                pass
+    return found
+
+
+def listen(LoopCore loop, int fd, int backlog, on_acceptable):
+    """One StackListener for every stack that serves the address of a kernel socket.
+
+    :param on_acceptable: called with the StackListener when it has something to accept.
+    :raises OSError: a stack serves the address, but cannot listen at it.
+    """
+    cdef StackListener listener
+    cdef sf_stack *stack
+    cdef uint32_t slot, generation
+    cdef int i, rc
+    cdef list listeners = []
+    loop.check_open()
+    for i in range(loop.engine.n_stacks):
+        stack = loop.engine.stacks[i]
+        if stack.ops.listen == NULL:
+            continue
+        listener = StackListener.__new__(StackListener)
+        loop.take_slot(&slot, &generation)
+        rc = stack.ops.listen(stack, fd, backlog, slot, generation, &listener.sock)
+        if rc < 0:
+            listener.sock = NULL
+            loop.give_slot(slot)
+        if rc == -EOPNOTSUPP:
+            continue
+        if rc < 0:
+            for opened in listeners:
+                opened.close()
+            raise os_error(-rc)
+        loop.enter(listener, slot)
+        listener.on_acceptable = on_acceptable
+        listener.context = copy_context()
+        listener.want(SF_READABLE)
+        listeners.append(listener)
+    return listeners
+
+
+cdef class StackListener(Sink):
+    cdef object on_acceptable
+    cdef object context     # that of the caller of create_server(), as in asyncio
+    cdef readonly bytes peer    # the address of the connection accepted last
+
+    def __dealloc__(self):
+        self.leave()
+
+    def __repr__(self):
+        return f"<StackListener of {self.on_acceptable!r}>"
+
+    cdef int on_event(self, uint32_t what) except -1:
+        self.context.run(self.on_acceptable, self)
+        return 0
+
+    def accept(self):
+        """The next connection, a StackStream, or None if there is none. Raises OSError, e.g. ENOBUFS."""
+        cdef StackStream stream
+        cdef sf_sock *accepted = NULL
+        cdef uint32_t slot, generation
+        cdef int rc
+        if self.sock == NULL:
+            return None
+        self.loop.take_slot(&slot, &generation)
+        rc = self.sock.stack.ops.accept_stream(self.sock, &accepted)
+        if rc < 0:
+            self.loop.give_slot(slot)
+            if rc == -EAGAIN:
+                return None
+            raise os_error(-rc)
+        stream = StackStream.__new__(StackStream)
+        accepted.slot = slot
+        accepted.generation = generation
+        stream.sock = accepted
+        self.loop.enter(stream, slot)
+        self.peer = name_of(stream, True)
+        return stream
+
+    def pause(self):
+        self.want(0)
+
+    def resume(self):
+        self.want(SF_READABLE)
+
+    def close(self):
+        self.on_acceptable = None
+        self.release()
+
+    @property
+    def closed(self):
+        return self.sock == NULL

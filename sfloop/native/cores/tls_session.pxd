@@ -1,0 +1,30 @@
+from cpython.object cimport PyObject
+
+cdef extern from "libraries/openssl.h" nogil:
+    cdef struct sf_openssl_connection:
+        void *ssl
+        void *context
+        void *incoming
+        void *outgoing
+        void *reading
+        void *writing
+
+
+cdef class Session:
+    cdef sf_openssl_connection c
+    cdef tuple owners
+    cdef PyObject *sealed   # where records are collected; NULL: nowhere
+
+    cdef int put(self, const char *data, Py_ssize_t length) except -1
+    cdef int settle(self) except -1
+    cdef int expect(self, Py_ssize_t plaintext) except -1
+    cdef Py_ssize_t readable(self) except -1
+    cdef Py_ssize_t decrypt(self, char *out, Py_ssize_t room) noexcept
+    cdef Py_ssize_t encrypt(self, const char *data, Py_ssize_t length) noexcept
+    cdef Py_ssize_t waiting(self) except -1
+    cdef bytes take(self)
+    cdef int shrink(self) except -1
+    cdef object failure(self)
+
+
+cdef Session session_of(object protocol)

@@ -1,0 +1,112 @@
+/*
+ * Where datagrams wait when the loop does not look for a while: a ring buffer (drivers/kernel/bpf_ring.h) into which the XDP program
+ * copies them. An AF_XDP socket has few frames, because those stay in the CPU's caches: its fill ring is a queue, so that each frame
+ * is used in turn, and the frames that a pause of 50 ms takes would all be cold. The memory of this buffer is touched in a pause alone.
+ *
+ * The program sends a datagram to the queue's socket while the socket has less than `limit` frames waiting and the buffer holds
+ * nothing of the queue; then to the buffer, until all of it has been read. So datagrams of a flow stay in order: those in the
+ * buffer came after all that the socket has. TCP always goes to the socket; its sender sends again what finds no room there.
+ *
+ * Needs Linux 5.18 (bpf_xdp_load_bytes). Receive queues beyond the 64th go without.
+ */
+#ifndef SF_DRIVERS_KERNEL_XDP_OVERFLOW_H
+#define SF_DRIVERS_KERNEL_XDP_OVERFLOW_H
+
+#include "drivers/kernel/bpf.h"
+#include "drivers/kernel/bpf_ring.h"
+#include "sf/driver.h"
+
+#define SF_OVERFLOW_QUEUES 64
+
+/* One receive queue's counts, in memory that the program and the driver share. All count up and wrap at 2^32. */
+struct sf_overflow_counts {
+    /* Written by the program. The first one changes with each frame: it has its own cache line. */
+    _Alignas(256) uint32_t sent; /* frames to the socket */
+    _Alignas(SF_CACHE_LINE) uint32_t kept; /* datagrams in the buffer */
+    uint32_t lost;               /* for want of room in the buffer */
+    /* Written by the driver. */
+    _Alignas(SF_CACHE_LINE) uint32_t taken; /* of those sent; told every SF_OVERFLOW_LAG frames */
+    uint32_t read;                          /* of those kept */
+};
+
+/* A datagram in the buffer, behind the header that the kernel writes (BPF_RINGBUF_HDR_SZ). */
+struct sf_overflow_record {
+    uint32_t len, queue;
+    uint32_t sent; /* frames that went to the queue's socket before */
+    uint32_t unused;
+    uint8_t frame[];
+};
+
+/* One receive queue, as the driver sees it. */
+struct sf_overflow_queue {
+    struct sf_overflow_counts *counts;
+    uint32_t taken;
+};
+
+struct sf_overflow {
+    struct sf_bpf_ring ring; /* the buffer */
+    int counts_map;          /* -1: there is no buffer */
+    uint32_t limit;          /* frames that may wait in a socket */
+    uint32_t lent;
+    /* The oldest record waits for frames that the socket should have: since when, and how many had come then. */
+    sf_ns waits_since;
+    uint32_t waits_at;
+    void *shared;
+    struct sf_overflow_queue queues[SF_OVERFLOW_QUEUES];
+};
+
+/* Makes the buffer and the counts. On failure (a negative errno) there is no buffer, and all functions below do nothing. */
+int sf_overflow_open(struct sf_overflow *overflow, size_t size, uint32_t limit);
+void sf_overflow_none(struct sf_overflow *overflow);
+void sf_overflow_close(struct sf_overflow *overflow);
+/* In a forked child. Lent frames read as zeroes from now on. */
+void sf_overflow_abandon(struct sf_overflow *overflow);
+static inline bool sf_overflow_is_open(const struct sf_overflow *overflow)
+{
+    return overflow->ring.fd >= 0;
+}
+
+/* A queue gets a socket: counting begins. NULL: this queue has no counts. */
+struct sf_overflow_queue *sf_overflow_begin(struct sf_overflow *overflow, uint32_t queue);
+
+#define SF_OVERFLOW_LAG 128u
+
+/* The driver has taken that many frames from the queue's socket. */
+static inline void sf_overflow_taken(struct sf_overflow_queue *queue, uint32_t frames)
+{
+    queue->taken += frames;
+    if (queue->taken - queue->counts->taken >= SF_OVERFLOW_LAG)
+        __atomic_store_n(&queue->counts->taken, queue->taken, __ATOMIC_RELEASE);
+}
+
+static inline bool sf_overflow_waits(const struct sf_overflow *overflow)
+{
+    return sf_bpf_ring_waits(&overflow->ring);
+}
+
+/*
+ * Lends up to n frames; the sockets have to be read first in the same turn. Data, length and no more are set. Each is given
+ * back by sf_overflow_release(), in any order.
+ */
+int sf_overflow_take(struct sf_overflow *overflow, struct sf_frame *frames, int n);
+void sf_overflow_release(struct sf_overflow *overflow);
+/* Datagrams that found no room. */
+uint64_t sf_overflow_lost(const struct sf_overflow *overflow);
+
+/* ---- the program's part ---- */
+
+/* How many labels it needs. */
+#define SF_OVERFLOW_LABELS 13
+
+struct sf_overflow_program {
+    int context;     /* the register that holds the program's struct xdp_md; registers 7 to 9 are spoilt */
+    int protocol_at; /* on the program's stack: IPPROTO_UDP or IPPROTO_TCP, 32 bits */
+    int first_label;
+    uint32_t mtu;    /* longer datagrams do not come here */
+    bool many_cpus;  /* several may run the program for one queue: the counts change atomically */
+};
+
+/* Ends the program when the datagram went to the buffer or was lost. Otherwise goes on behind this: it is the socket's. */
+void sf_overflow_write(struct sf_bpf_code *code, const struct sf_overflow *overflow, const struct sf_overflow_program *program);
+
+#endif

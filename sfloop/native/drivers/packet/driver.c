@@ -1,0 +1,503 @@
+/*
+ * The packet driver: an AF_PACKET socket with a receive ring. It runs on every Ethernet interface of the kernel's, also
+ * where AF_XDP does not. The ring is ring.c, sending send.c, and what keeps the flows apart
+ * program.c.
+ *
+ * Everything that needs a privilege is done by the time sf_driver_packet_open() returns: filters are entries of a map whose
+ * descriptor is held, so the process may drop its capabilities then. A process that dies leaves nothing: the program at
+ * the interface is held by a descriptor too.
+ */
+#define _GNU_SOURCE 1
+#include "driver.h"
+
+#include "drivers/driver_util.h"
+#include "drivers/kernel/interface_info.h"
+#include "program.h"
+#include "ring.h"
+#include "send.h"
+#include "drivers/kernel/reset_guard.h"
+#include "drivers/kernel/stacked_device.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_arp.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef PACKET_IGNORE_OUTGOING
+#define PACKET_IGNORE_OUTGOING 23
+#endif
+
+#define RING_BYTES (128u << 20) /* as many slots as these hold, if the configuration does not say: 50 ms of a million packets a second */
+#define RX_FRAMES_MIN 256u
+#define TX_FRAMES 256u
+#define FRAMES_MAX 65536u
+#define SLOT_MIN 256u
+#define SLOT_MAX 131072u
+#define RING_BYTES_MAX (1u << 30) /* memory of the kernel's, which it does not take back from others for it */
+#define SEND_BUFFER (4 << 20)
+#define RECEIVE_BUFFER (32 << 20) /* of frames that are longer than a slot: the kernel queues them beside the ring */
+
+struct packet {
+    struct sf_driver base;
+    struct sf_packet_ring ring;
+    struct sf_packet_sender sender;
+    int fd;
+    bool shared, dead;
+    bool reduced; /* the kernel had no memory for as many slots as usual */
+    uint32_t mtu;
+    uint64_t dropped; /* by the kernel, as far as it has been asked: asking sets its count to zero */
+    struct sf_interface_info interface;
+    struct sf_packet_program program;
+    struct sf_reset_guard guard;
+};
+
+static inline struct packet *driver_of(struct sf_driver *driver)
+{
+    return (struct packet *)driver;
+}
+
+/* ---- every turn ---- */
+
+static int packet_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    struct packet *p = driver_of(driver);
+
+    if (SF_UNLIKELY(p->sender.refusals)) /* the kernel had no room */
+        sf_packet_sender_flush(&p->sender);
+    return sf_packet_ring_burst(&p->ring, frames, n);
+}
+
+static void packet_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
+{
+    sf_packet_ring_release(&driver_of(driver)->ring, frames, n);
+}
+
+static int packet_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)
+{
+    return sf_packet_sender_reserve(&driver_of(driver)->sender, len, pieces, max);
+}
+
+static void packet_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, int n)
+{
+    for (int i = 0; i < n; i++)
+        sf_packet_sender_cancel(&driver_of(driver)->sender, &pieces[i]);
+}
+
+static void packet_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
+{
+    if (SF_LIKELY(n == 1)) { /* tx_reserve() lends no more pieces than one */
+        sf_packet_sender_commit(&driver_of(driver)->sender, pieces);
+    } else {
+        driver_of(driver)->sender.errors++;
+        packet_tx_cancel(driver, pieces, n);
+    }
+}
+
+static void packet_tx_flush(struct sf_driver *driver)
+{
+    struct packet *p = driver_of(driver);
+
+    if (p->sender.queued)
+        sf_packet_sender_flush(&p->sender);
+}
+
+/* ---- the interface's state ---- */
+
+/* A socket whose interface is deleted, or moved to another namespace, stays bound to none. One whose interface is
+ * down goes on when it is up again. An interface that is moved takes the program along, which would go on keeping frames
+ * from programs there. */
+static void check_alive(struct packet *p)
+{
+    struct sockaddr_ll bound;
+    socklen_t size = sizeof(bound);
+
+    if (p->dead)
+        return;
+    if (p->sender.gone || (getsockname(p->fd, (struct sockaddr *)&bound, &size) == 0 && bound.sll_ifindex <= 0))
+        p->dead = true;
+    if (p->dead)
+        sf_flow_program_detach(&p->program.flow);
+}
+
+/* ---- control ---- */
+
+static void packet_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
+{
+    struct packet *p = driver_of(driver);
+
+    check_alive(p);
+    *caps = (struct sf_driver_caps){
+        .flags = (p->dead ? (uint32_t)SF_DRIVER_DEAD : 0) | (p->shared ? (uint32_t)SF_DRIVER_SHARES : 0) |
+                 (sf_flow_program_sees_ports(&p->program.flow) ? (uint32_t)SF_DRIVER_SEES_PORTS : 0),
+        .mtu = p->mtu,
+        .rx_lent = p->ring.count,
+        .tx_queue = p->sender.count,
+        .ifindex = p->interface.ifindex,
+    };
+    memcpy(caps->mac, p->interface.mac, sizeof(caps->mac));
+    sf_mode_add(caps, "%s, ring of %u slots of %u bytes%s%s", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
+                p->ring.slot_size, p->reduced ? " (no memory for more)" : "",
+                sf_flow_program_sees_ports(&p->program.flow) ? "" : ", ports unwatched");
+    if (p->guard.link < 0)
+        sf_mode_add(caps, ", no reset guard");
+}
+
+static void packet_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
+{
+    struct packet *p = driver_of(driver);
+    struct tpacket_stats kernel = {0};
+    socklen_t size = sizeof(kernel);
+
+    if (getsockopt(p->fd, SOL_PACKET, PACKET_STATISTICS, &kernel, &size) == 0)
+        p->dropped += kernel.tp_drops;
+    *stats = (struct sf_driver_stats){
+        .rx_frames = p->ring.frames,
+        .rx_bytes = p->ring.bytes,
+        .tx_frames = p->sender.frames,
+        .tx_bytes = p->sender.bytes,
+        .rx_dropped = p->dropped,
+        .rx_invalid = p->ring.invalid,
+        .tx_full = p->sender.full,
+        .tx_errors = p->sender.errors,
+        .wakeups = p->sender.calls,
+    };
+}
+
+static int packet_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_flow_program_add(&driver_of(driver)->program.flow, flow);
+}
+
+static int packet_filter_del(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_flow_program_del(&driver_of(driver)->program.flow, flow);
+}
+
+static int packet_filter_renew(struct sf_driver *driver, const struct sf_flow *flow)
+{
+    return sf_flow_program_renew(&driver_of(driver)->program.flow, flow);
+}
+
+static int packet_watch_port(struct sf_driver *driver, uint8_t protocol, uint16_t port, bool on)
+{
+    return sf_flow_program_watch(&driver_of(driver)->program.flow, protocol, port, on);
+}
+
+static uint32_t packet_port_changes(struct sf_driver *driver, uint8_t protocol)
+{
+    return sf_flow_program_changes(&driver_of(driver)->program.flow, protocol);
+}
+
+/* Everything enters the ring, and the interface takes frames that are for others. Both are the socket's alone. */
+static int packet_sniff(struct sf_driver *driver, bool on)
+{
+    struct packet *p = driver_of(driver);
+    const struct packet_mreq promiscuous = {.mr_ifindex = p->interface.ifindex, .mr_type = PACKET_MR_PROMISC};
+
+    if (setsockopt(p->fd, SOL_PACKET, on ? PACKET_ADD_MEMBERSHIP : PACKET_DROP_MEMBERSHIP, &promiscuous,
+                   sizeof(promiscuous)) < 0)
+        return -errno;
+    return on ? sf_packet_program_filter_nothing(&p->program, p->fd) : sf_packet_program_filter(&p->program, p->fd);
+}
+
+/*
+ * The socket itself is what wakes a sleeper, by its ring or by the error that an interface leaves when it goes down;
+ * reading the error takes it away. The kernel calls the ring readable while the slot that it filled last has not come
+ * back, so whoever sleeps while that frame is lent is woken at once: no frame is lost, but nothing is won by sleeping
+ * either.
+ */
+static int packet_arm(struct sf_driver *driver, int *fd)
+{
+    struct packet *p = driver_of(driver);
+    int error = 0;
+    socklen_t size = sizeof(error);
+
+    *fd = p->fd;
+    if (sf_packet_ring_pending(&p->ring) || p->sender.queued)
+        return -EAGAIN;
+    getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (!error)
+        return 0;
+    check_alive(p);
+    return -EAGAIN;
+}
+
+static void packet_disarm(struct sf_driver *driver)
+{
+    (void)driver;
+}
+
+/* The program leaves the interface first: from then on the kernel has the frames. */
+static void packet_close(struct sf_driver *driver)
+{
+    struct packet *p = driver_of(driver);
+
+    sf_packet_program_close(&p->program);
+    sf_reset_guard_close(&p->guard);
+    sf_packet_ring_close(&p->ring);
+    sf_packet_sender_close(&p->sender);
+    if (p->fd >= 0)
+        close(p->fd);
+    free(p);
+}
+
+/* The program stays at the interface, because the parent has the link open. */
+static void packet_abandon(struct sf_driver *driver)
+{
+    struct packet *p = driver_of(driver);
+
+    sf_packet_program_close(&p->program);
+    sf_reset_guard_close(&p->guard);
+    sf_packet_ring_abandon(&p->ring);
+    sf_packet_sender_close(&p->sender);
+    sf_close_descriptor(p->fd);
+    free(p);
+}
+
+static int packet_kept_resets(struct sf_driver *driver, struct sf_kept_reset *resets, int n)
+{
+    return sf_reset_guard_take(&driver_of(driver)->guard, resets, n);
+}
+
+static int packet_kept_resets_fd(struct sf_driver *driver)
+{
+    return driver_of(driver)->guard.ring.fd;
+}
+
+static const struct sf_driver_control packet_control = {
+    .name = "packet",
+    .close = packet_close,
+    .abandon = packet_abandon,
+    .caps = packet_caps,
+    .stats = packet_stats,
+    .filter_add = packet_filter_add,
+    .filter_del = packet_filter_del,
+    .arm = packet_arm,
+    .disarm = packet_disarm,
+    .sniff = packet_sniff,
+    .watch_port = packet_watch_port,
+    .port_changes = packet_port_changes,
+    .filter_renew = packet_filter_renew,
+    .kept_resets = packet_kept_resets,
+    .kept_resets_fd = packet_kept_resets_fd,
+};
+
+static const struct sf_driver_fast packet_fast = {
+    .rx_burst = packet_rx_burst,
+    .rx_release = packet_rx_release,
+    .tx_reserve = packet_tx_reserve,
+    .tx_cancel = packet_tx_cancel,
+    .tx_commit = packet_tx_commit,
+    .tx_flush = packet_tx_flush,
+    .control = &packet_control,
+};
+
+/* ---- opening ---- */
+
+/* Writes the message and returns the error. */
+__attribute__((format(printf, 3, 4))) static int fail(char *message, int error, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
+static int check_config(struct packet *p, const struct sf_driver_config *config, char *message)
+{
+    if (config->mode && strcmp(config->mode, "auto") != 0 && strcmp(config->mode, "shared") != 0)
+        return fail(message, -EINVAL, "There is no mode '%s' of the packet driver: auto, shared", config->mode);
+    p->shared = config->mode && strcmp(config->mode, "shared") == 0;
+    if (config->queue > 0)
+        return fail(message, -EINVAL, "The packet driver takes all queues of an interface; queue %d was asked for",
+                    config->queue);
+    if (config->rx_frames > FRAMES_MAX || config->tx_frames > FRAMES_MAX)
+        return fail(message, -EINVAL,
+                    "%u frames to receive into and %u to send from were asked for; at most %u each are possible",
+                    config->rx_frames, config->tx_frames, FRAMES_MAX);
+    if (config->frame_size && (config->frame_size < SLOT_MIN || config->frame_size > SLOT_MAX))
+        return fail(message, -EINVAL, "A frame_size of %u was asked for; slots of the ring have %u to %u bytes",
+                    config->frame_size, SLOT_MIN, SLOT_MAX);
+    return 0;
+}
+
+static int check_interface(struct packet *p, const struct sf_driver_config *config, char *message)
+{
+    const char *name = config->interface;
+    int error;
+
+    if (!name || !name[0])
+        return fail(message, -EINVAL, "The packet driver needs the name of an interface, such as eth0; none was given");
+    error = sf_interface_read(name, &p->interface);
+    if (error == -ENODEV)
+        return fail(message, error,
+                    "There is no interface '%s' in this network namespace; 'ip link' lists those there are", name);
+    if (error)
+        return fail(message, error, "Cannot read the properties of interface '%s': %s", name, strerror(-error));
+    if (!p->interface.up)
+        return fail(message, -ENETDOWN, "Interface '%s' is down: bring it up with 'ip link set %s up'", name, name);
+    return sf_stacked_device_check(name, p->interface.ifindex, SF_TAP_KERNEL, message);
+}
+
+static int open_socket(struct packet *p, char *message)
+{
+    /* Of no protocol: nothing arrives before bind(). */
+    p->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (p->fd >= 0)
+        return 0;
+    switch (errno) {
+    case EPERM:
+        return fail(message, -EPERM,
+                    "Packet sockets need the capability CAP_NET_RAW: run as root, or grant it with setcap or the "
+                    "service's AmbientCapabilities=");
+    case EAFNOSUPPORT:
+        return fail(message, -EAFNOSUPPORT, "This kernel is built without packet sockets (CONFIG_PACKET)");
+    default:
+        return fail(message, -errno, "Cannot make a packet socket: %s", strerror(errno));
+    }
+}
+
+static void set_buffer(const struct packet *p, int force, int name, int size)
+{
+    if (setsockopt(p->fd, SOL_SOCKET, force, &size, sizeof(size)) < 0)
+        setsockopt(p->fd, SOL_SOCKET, name, &size, sizeof(size));
+}
+
+/* None of these is needed; what the kernel refuses is done without. */
+static void set_options(struct packet *p)
+{
+    int on = 1;
+
+    setsockopt(p->fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on));
+    set_buffer(p, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER);
+    set_buffer(p, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
+}
+
+/* A ring of slots that hold a frame of the interface with a VLAN tag left in it. */
+static int open_ring(struct packet *p, const struct sf_driver_config *config, char *message)
+{
+    uint32_t slot, room, count = config->rx_frames;
+    int error, on = 1;
+
+    if (config->frame_size) /* rounded up to a power of two */
+        slot = sf_packet_ring_slot_size(sf_packet_ring_room(config->frame_size));
+    else
+        slot = sf_packet_ring_slot_size(p->interface.mtu + ETH_HLEN + SF_VLAN_TAG);
+    if (!count)
+        count = RING_BYTES / slot > RX_FRAMES_MIN ? RING_BYTES / slot : RX_FRAMES_MIN;
+    if (count > RING_BYTES_MAX / slot)
+        return fail(message, -EINVAL,
+                    "A ring of %u frames of %u bytes was asked for; at most %u of that size are possible", count, slot,
+                    RING_BYTES_MAX / slot);
+    error = sf_packet_ring_open(&p->ring, p->fd, count, slot);
+    while (error == -ENOMEM && !config->rx_frames && count > RX_FRAMES_MIN) {
+        p->reduced = true;
+        error = sf_packet_ring_open(&p->ring, p->fd, count /= 2, slot);
+    }
+    if (error)
+        return fail(message, error,
+                    "The kernel refuses a ring of %u frames of %u bytes: %s; ask for fewer or smaller ones", count,
+                    slot, strerror(-error));
+    p->ring.skip_own = setsockopt(p->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) < 0;
+    room = sf_packet_ring_room(p->ring.slot_size) - ETH_HLEN;
+    p->mtu = p->interface.mtu < room ? p->interface.mtu : room;
+    return 0;
+}
+
+static int open_sender(struct packet *p, const struct sf_driver_config *config, char *message)
+{
+    uint32_t count = config->tx_frames ? config->tx_frames : TX_FRAMES;
+
+    if (sf_packet_sender_open(&p->sender, p->fd, count, p->mtu + ETH_HLEN + SF_VLAN_TAG))
+        return fail(message, -ENOMEM, "There is no memory for %u packets of %u bytes to send from; ask for fewer",
+                    count, p->mtu);
+    return 0;
+}
+
+static int open_program(struct packet *p, char *message)
+{
+    int error = sf_packet_program_open(&p->program, !p->shared, message);
+
+    if (error)
+        return error;
+    error = sf_packet_program_filter(&p->program, p->fd);
+    return error ? fail(message, error, "The packet socket refuses its filter: %s", strerror(-error)) : 0;
+}
+
+static int bind_socket(struct packet *p, const char *name, char *message)
+{
+    struct sockaddr_ll address = {
+        .sll_family = AF_PACKET,
+        .sll_protocol = htons(ETH_P_ALL), /* one for IPv4 alone would come after tcx, and get nothing */
+        .sll_ifindex = p->interface.ifindex,
+    };
+    socklen_t size = sizeof(address);
+
+    if (bind(p->fd, (struct sockaddr *)&address, size) < 0)
+        return fail(message, -errno, "Cannot bind a packet socket to interface '%s': %s", name, strerror(errno));
+    if (getsockname(p->fd, (struct sockaddr *)&address, &size) < 0)
+        return fail(message, -errno, "Cannot ask for the kind of interface '%s': %s", name, strerror(errno));
+    if (address.sll_hatype != ARPHRD_ETHER)
+        return fail(message, -EMEDIUMTYPE,
+                    "Interface '%s' is not an Ethernet (its hardware type is %u); the kernel stack serves it", name,
+                    address.sll_hatype);
+    return 0;
+}
+
+static int attach(struct packet *p, const char *name, char *message)
+{
+    int error = p->shared ? 0 : sf_flow_program_attach(&p->program.flow, SF_FLOW_TCX, p->interface.ifindex, 0);
+
+    if (error == -EPERM)
+        return fail(message, error,
+                    "Attaching a tcx program to interface '%s' needs the capability CAP_NET_ADMIN: run as root, or "
+                    "grant it with setcap or the service's AmbientCapabilities=", name);
+    if (error == -EINVAL)
+        return fail(message, error,
+                    "This kernel has no tcx (Linux 6.6 and later do), which keeps the flows on '%s' from the kernel's "
+                    "own stack; the mode 'shared' does without, but then the kernel sees and answers them too", name);
+    if (error)
+        return fail(message, error, "Cannot attach a tcx program to interface '%s': %s", name, strerror(-error));
+    return 0;
+}
+
+static int set_up(struct packet *p, const struct sf_driver_config *config, char *message)
+{
+    int error;
+
+    if ((error = check_config(p, config, message)) || (error = check_interface(p, config, message)) ||
+        (error = open_socket(p, message)))
+        return error;
+    set_options(p);
+    if ((error = open_program(p, message)) || (error = open_ring(p, config, message)) ||
+        (error = open_sender(p, config, message)) || (error = bind_socket(p, config->interface, message)))
+        return error;
+    error = attach(p, config->interface, message);
+    if (!error)
+        (void)sf_reset_guard_open(&p->guard, p->program.flow.flows); /* caps() tells whether there is one */
+    return error;
+}
+
+struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *config, int *error, char *message)
+{
+    struct packet *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return sf_driver_fail(error, message, -ENOMEM, "There is no memory for a packet driver");
+    p->base.fast = packet_fast;
+    p->fd = -1;
+    p->program = SF_PACKET_PROGRAM_NONE;
+    sf_reset_guard_none(&p->guard);
+    *error = set_up(p, config, message);
+    if (!*error)
+        return &p->base;
+    packet_close(&p->base);
+    return NULL;
+}

@@ -1,0 +1,31 @@
+/*
+ * What shall go wrong, in words: "loss=1%,rx.delay=50us..2ms,seed=7". A word counts for both directions, or for one when it
+ * begins with "rx." or "tx.".
+ *
+ *   loss, duplicate, corrupt, reorder   a share of the frames: 1%, 0.25%
+ *   delay                               a time, or two with ".." between them: 50us, 50us..2ms
+ *   rate                                bits per second: 100mbit, 64kbit, 1gbit
+ *   seed                                a number; the same seed makes the same choices
+ */
+#ifndef SF_DRIVERS_WRAPPERS_FAULT_DESCRIPTION_H
+#define SF_DRIVERS_WRAPPERS_FAULT_DESCRIPTION_H
+
+#include "sf/driver.h"
+
+struct fault_path {
+    /* Shares of 2^32. */
+    uint64_t loss, duplicate, corrupt, reorder;
+    sf_ns delay_min, delay_max;
+    uint64_t rate; /* bits per second; 0: no limit */
+    bool active;   /* anything of this is set */
+};
+
+struct fault_description {
+    struct fault_path rx, tx;
+    uint64_t seed;
+};
+
+/* 0, or -EINVAL and a sentence in `message`. NULL and "" describe a faultless wire. */
+int sf_fault_describe(const char *text, struct fault_description *description, char *message);
+
+#endif

@@ -1,9 +1,0 @@
-from typing import Any
-
-from sfloop.native.engine.transport import TransportCore
-
-class DatagramCore(TransportCore):
-    def set_peer(self, fd: int, family: int, connected: bool, address: Any) -> None: ...
-
-def sendto(self: Any, data: bytes | bytearray | memoryview, addr: Any = None) -> None: ...
-def live() -> int: ...

@@ -1,0 +1,239 @@
+/*
+ * Ciphertext without the copies of memory BIOs. An SSL gets a BIO of ours in front of each of its two memory BIOs. While
+ * ciphertext is lent, the SSL reads from where it lies; while records are collected, the SSL writes to where they shall lie.
+ * At any other time both BIOs pass everything on, so that Python's own calls on the same objects see no difference.
+ */
+#include "openssl_lend.h"
+#include "openssl.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* From OpenSSL's headers; these values are part of its ABI. */
+enum { TYPE_SOURCE_SINK = 0x0400, RETRY_FLAGS = 0x0f, CTRL_EOF = 2, CTRL_PUSH = 6, CTRL_POP = 7, CTRL_PENDING = 10 };
+
+/* One of the two. The SSL owns it by its BIO; `memory` is Python's BIO, of which it has a reference. */
+struct sf_openssl_lent {
+    void *memory;
+    const char *in;
+    size_t in_len;
+    char *out;
+    size_t room, out_len;
+};
+
+static struct {
+    int (*get_new_index)(void);
+    void *(*meth_new)(int type, const char *name);
+    int (*meth_set_read)(void *method, int (*read)(void *, char *, int));
+    int (*meth_set_write)(void *method, int (*write)(void *, const char *, int));
+    int (*meth_set_ctrl)(void *method, long (*ctrl)(void *, int, long, void *));
+    int (*meth_set_destroy)(void *method, int (*destroy)(void *));
+    void *(*bio_new)(const void *method);
+    int (*bio_free)(void *bio);
+    int (*up_ref)(void *bio);
+    void (*set_init)(void *bio, int on);
+    void (*set_data)(void *bio, void *data);
+    void *(*get_data)(void *bio);
+    void (*set_flags)(void *bio, int flags);
+    void (*clear_flags)(void *bio, int flags);
+    int (*test_flags)(const void *bio, int flags);
+    long (*ctrl)(void *bio, int command, long number, void *pointer);
+    int (*read)(void *bio, void *out, int room);
+    int (*write)(void *bio, const void *data, int length);
+    size_t (*pending)(void *bio);
+    void (*set0_rbio)(void *ssl, void *bio);
+    void (*set0_wbio)(void *ssl, void *bio);
+} openssl;
+
+static const struct {
+    const char *name;
+    void *slot;
+} functions[] = {
+    {"BIO_get_new_index", &openssl.get_new_index},
+    {"BIO_meth_new", &openssl.meth_new},
+    {"BIO_meth_set_read", &openssl.meth_set_read},
+    {"BIO_meth_set_write", &openssl.meth_set_write},
+    {"BIO_meth_set_ctrl", &openssl.meth_set_ctrl},
+    {"BIO_meth_set_destroy", &openssl.meth_set_destroy},
+    {"BIO_new", &openssl.bio_new},
+    {"BIO_free", &openssl.bio_free},
+    {"BIO_up_ref", &openssl.up_ref},
+    {"BIO_set_init", &openssl.set_init},
+    {"BIO_set_data", &openssl.set_data},
+    {"BIO_get_data", &openssl.get_data},
+    {"BIO_set_flags", &openssl.set_flags},
+    {"BIO_clear_flags", &openssl.clear_flags},
+    {"BIO_test_flags", &openssl.test_flags},
+    {"BIO_ctrl", &openssl.ctrl},
+    {"BIO_read", &openssl.read},
+    {"BIO_write", &openssl.write},
+    {"BIO_ctrl_pending", &openssl.pending},
+    {"SSL_set0_rbio", &openssl.set0_rbio},
+    {"SSL_set0_wbio", &openssl.set0_wbio},
+};
+
+static void *method; /* NULL: nothing is lent */
+
+static int most(size_t length)
+{
+    return length < INT_MAX ? (int)length : INT_MAX;
+}
+
+/* The result of Python's BIO, and whether it is worth to try again. */
+static int passed_on(void *bio, const struct sf_openssl_lent *l, int result)
+{
+    openssl.clear_flags(bio, RETRY_FLAGS);
+    openssl.set_flags(bio, openssl.test_flags(l->memory, RETRY_FLAGS));
+    return result;
+}
+
+static int read_lent(void *bio, char *out, int room)
+{
+    struct sf_openssl_lent *l = openssl.get_data(bio);
+    size_t now;
+
+    if (!l->in_len || room <= 0)
+        return passed_on(bio, l, openssl.read(l->memory, out, room));
+    now = l->in_len < (size_t)room ? l->in_len : (size_t)room;
+    memcpy(out, l->in, now);
+    l->in += now;
+    l->in_len -= now;
+    openssl.clear_flags(bio, RETRY_FLAGS);
+    return (int)now;
+}
+
+static int write_collected(void *bio, const char *data, int length)
+{
+    struct sf_openssl_lent *l = openssl.get_data(bio);
+
+    if (length <= 0 || (size_t)length > l->room) {
+        l->room = 0; /* later writes must not overtake this one */
+        return passed_on(bio, l, openssl.write(l->memory, data, length));
+    }
+    memcpy(l->out + l->out_len, data, (size_t)length);
+    l->out_len += (size_t)length;
+    l->room -= (size_t)length;
+    openssl.clear_flags(bio, RETRY_FLAGS);
+    return length;
+}
+
+static long control(void *bio, int command, long number, void *pointer)
+{
+    struct sf_openssl_lent *l = openssl.get_data(bio);
+
+    if (command == CTRL_PUSH || command == CTRL_POP || (command == CTRL_EOF && l->in_len))
+        return 0;
+    return openssl.ctrl(l->memory, command, number, pointer) + (command == CTRL_PENDING ? most(l->in_len) : 0);
+}
+
+static int destroy(void *bio)
+{
+    struct sf_openssl_lent *l = openssl.get_data(bio);
+
+    if (l) {
+        openssl.bio_free(l->memory);
+        free(l);
+    }
+    return 1;
+}
+
+void sf_openssl_load_lending(void *library)
+{
+    void *made;
+
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        *(void **)functions[i].slot = dlsym(library, functions[i].name);
+        if (!*(void **)functions[i].slot)
+            return;
+    }
+    made = openssl.meth_new(openssl.get_new_index() | TYPE_SOURCE_SINK, "sfloop");
+    if (made && openssl.meth_set_read(made, read_lent) && openssl.meth_set_write(made, write_collected) &&
+        openssl.meth_set_ctrl(made, control) && openssl.meth_set_destroy(made, destroy))
+        method = made;
+}
+
+static void *in_front_of(void *memory, struct sf_openssl_lent **lent)
+{
+    struct sf_openssl_lent *l = calloc(1, sizeof *l);
+    void *bio = l ? openssl.bio_new(method) : NULL;
+
+    if (!bio) {
+        free(l);
+        return NULL;
+    }
+    l->memory = memory;
+    openssl.up_ref(memory);
+    openssl.set_data(bio, l);
+    openssl.set_init(bio, 1);
+    *lent = l;
+    return bio;
+}
+
+void sf_openssl_interpose(struct sf_openssl_connection *c)
+{
+    struct sf_openssl_lent *reading, *writing;
+    void *in, *out;
+
+    c->reading = c->writing = NULL;
+    if (!method || !(in = in_front_of(c->incoming, &reading)))
+        return;
+    out = in_front_of(c->outgoing, &writing);
+    if (!out) {
+        openssl.bio_free(in);
+        return;
+    }
+    openssl.set0_rbio(c->ssl, in);
+    openssl.set0_wbio(c->ssl, out);
+    c->reading = reading;
+    c->writing = writing;
+}
+
+int sf_openssl_lend(const struct sf_openssl_connection *c, const void *data, size_t length)
+{
+    int error = sf_openssl_settle(c);
+
+    if (error)
+        return error;
+    if (!c->reading || openssl.pending(c->incoming))
+        return sf_openssl_put(c, data, length);
+    c->reading->in = data;
+    c->reading->in_len = length;
+    return 0;
+}
+
+int sf_openssl_settle(const struct sf_openssl_connection *c)
+{
+    size_t left = c->reading ? c->reading->in_len : 0;
+
+    if (!left)
+        return 0;
+    c->reading->in_len = 0;
+    return sf_openssl_put(c, c->reading->in, left);
+}
+
+size_t sf_openssl_lent(const struct sf_openssl_connection *c)
+{
+    return c->reading ? c->reading->in_len : 0;
+}
+
+int sf_openssl_collect(const struct sf_openssl_connection *c, void *out, size_t room)
+{
+    if (!c->writing || c->writing->out || openssl.pending(c->outgoing))
+        return 0;
+    c->writing->out = out;
+    c->writing->room = room;
+    c->writing->out_len = 0;
+    return 1;
+}
+
+size_t sf_openssl_collected(const struct sf_openssl_connection *c)
+{
+    size_t length = c->writing->out_len;
+
+    c->writing->out = NULL;
+    c->writing->room = c->writing->out_len = 0;
+    return length;
+}

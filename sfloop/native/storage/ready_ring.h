@@ -1,0 +1,57 @@
+/* A ring of the sockets that have something to report, and of what else waits its turn: links with an anchor of the same kind. */
+#ifndef SF_STORAGE_READY_RING_H
+#define SF_STORAGE_READY_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum sf_ready_kind { SF_READY_UDP, SF_READY_TCP, SF_READY_TCP_LISTENER };
+
+struct sf_ready_link {
+    struct sf_ready_link *next, *prev; /* next NULL: not in the ring */
+};
+
+/* A member of the ring of sockets that have something to report. */
+struct sf_ready_entry {
+    struct sf_ready_link link; /* first, so that a link is its entry */
+    enum sf_ready_kind kind;
+};
+
+static inline enum sf_ready_kind sf_ready_kind_of(const struct sf_ready_link *link)
+{
+    return ((const struct sf_ready_entry *)link)->kind;
+}
+
+static inline void sf_ready_init(struct sf_ready_link *anchor)
+{
+    anchor->next = anchor->prev = anchor;
+}
+
+static inline bool sf_ready_empty(const struct sf_ready_link *anchor)
+{
+    return anchor->next == anchor;
+}
+
+static inline void sf_ready_remove(struct sf_ready_link *link)
+{
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    link->next = link->prev = NULL;
+}
+
+/* Puts it at the ring's end, or takes it out; nothing, if it is so already. */
+static inline void sf_ready_set(struct sf_ready_link *anchor, struct sf_ready_link *link, bool in)
+{
+    if (in == (link->next != NULL))
+        return;
+    if (!in) {
+        sf_ready_remove(link);
+        return;
+    }
+    link->prev = anchor->prev;
+    link->next = anchor;
+    link->prev->next = link->next->prev = link;
+}
+
+#endif

@@ -1,0 +1,76 @@
+#define _GNU_SOURCE
+#include "tcpip/tcpip.h"
+
+#include <net/if.h>
+#include <stdio.h>
+
+#define NONE UINT64_MAX
+#define SETTINGS_LIFE SF_SEC
+
+void sf_sources_forget(struct sf_tcpip *t)
+{
+    t->sources.latest = NONE;
+}
+
+/* ---- the interface's settings, which only few hosts change ---- */
+
+static bool is_on(const char *interface, const char *setting)
+{
+    char path[80 + IF_NAMESIZE];
+    int value = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/%s", interface, setting);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    if (fscanf(file, "%d", &value) != 1)
+        value = 0;
+    fclose(file);
+    return value != 0;
+}
+
+static void read_settings(struct sf_tcpip *t)
+{
+    char name[IF_NAMESIZE] = "";
+
+    if (t->now < t->sources.settings_until || !if_indextoname((unsigned)t->interface.index, name))
+        return;
+    t->sources.own = is_on("all", "accept_local") || is_on(name, "accept_local");
+    t->sources.loopback = is_on("all", "route_localnet") || is_on(name, "route_localnet");
+    t->sources.settings_until = t->now + SETTINGS_LIFE;
+}
+
+/* ---- the check ---- */
+
+static bool is_loopback(uint32_t addr)
+{
+    return ((const uint8_t *)&addr)[0] == 127;
+}
+
+/* A host takes nothing from the network that claims to come from itself (Linux: fib_validate_source). */
+static bool is_good_from_network(struct sf_tcpip *t, const struct sf_ipv4 *ip)
+{
+    bool own = sf_addr_set_has(&t->interface.host, ip->src), possible = sf_ipv4_source_is_possible(ip->src, ip->dst);
+
+    if (SF_LIKELY(possible && !own))
+        return true;
+    read_settings(t);
+    if (own && !t->sources.own)
+        return false;
+    return possible || (is_loopback(ip->src) && t->sources.loopback);
+}
+
+bool sf_source_check(struct sf_tcpip *t, const struct sf_ipv4 *ip)
+{
+    bool good;
+
+    if (sf_tcpip_is_wire(t)) /* between two programs of this machine 127/8 is as good as any */
+        good = is_loopback(ip->src) || sf_ipv4_source_is_possible(ip->src, ip->dst);
+    else
+        good = is_good_from_network(t, ip);
+    /* Sources that are good only for some destinations, or because of a setting, are checked each time. */
+    if (good && ip->src && (sf_tcpip_is_wire(t) || !(is_loopback(ip->src) || sf_addr_set_has(&t->interface.host, ip->src))))
+        t->sources.latest = ip->src;
+    return good;
+}

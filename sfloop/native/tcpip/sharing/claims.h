@@ -1,0 +1,39 @@
+/*
+ * Telling other loops of this network namespace what this one serves past the kernel: the TCP ports at which it listens or has
+ * connections that a listener left behind, and UDP sockets, which a worker may have inherited. Where another loop claims the
+ * same, the kernel keeps the frames, and each loop gets its share.
+ *
+ * A claim is a socket that is bound to an abstract name, the first free one of SF_CLAIMS. Abstract names are the network
+ * namespace's own, and go with their last descriptor. sfloop/transports/claims.py does the same for loops that did not get the
+ * interface.
+ */
+#ifndef SF_TCPIP_SHARING_CLAIMS_H
+#define SF_TCPIP_SHARING_CLAIMS_H
+
+#include "sf/base.h"
+
+#include <stdbool.h>
+
+struct sf_tcpip;
+
+enum { SF_CLAIMS = 32 };
+
+struct sf_claim {
+    struct sf_claim *next;
+    bool tcp;
+    uint32_t id; /* the TCP port, or the UDP socket's inode */
+    int fd;      /* -1: no name was free, or no descriptor */
+    int number;
+    bool crowded; /* no name was free */
+    uint32_t users;
+};
+
+/* One more user of the claim, which is made if there is none. NULL: there is no memory. */
+struct sf_claim *sf_claim_take(struct sf_tcpip *, bool tcp, uint32_t id);
+void sf_claim_drop(struct sf_tcpip *, struct sf_claim *);
+/* Whether another loop claims the same. */
+bool sf_claim_is_shared(struct sf_tcpip *, struct sf_claim *);
+/* In a forked child: the claims are the parent's. */
+void sf_claims_after_fork(struct sf_tcpip *);
+
+#endif

@@ -1,0 +1,547 @@
+#define _GNU_SOURCE
+#include "tcpip/tcpip.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LOOK_INTERVAL SF_SEC          /* at who has left */
+#define STARTING (3 * SF_SEC)         /* the workers of a server start together */
+#define START_INTERVAL (100 * SF_MS)
+#define BLIND_INTERVAL (50 * SF_MS)   /* at who has come, where the driver does not tell */
+#define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
+#define CONFIRM_DELAY SF_MS           /* a SYN that the driver's program has passed is known to the kernel by then */
+#define STATIONS_LIFE (100 * SF_MS)
+#define CONNECTIONS_INTERVAL (4 * SF_SEC) /* this look takes ten times as long as the others */
+
+void sf_filters_init(struct sf_filters *filters)
+{
+    filters->others_fd = filters->stations_fd = -1;
+    filters->others_which = -1;
+    filters->look_at = SF_NEVER;
+    sf_kernel_conns_init(&filters->kernel);
+}
+
+const char *sf_filter_why_name(enum sf_filter_why why)
+{
+    static const char *const names[SF_WHYS] = {
+        [SF_WHY_OTHER_SOCKET] = "other socket",       [SF_WHY_OTHER_LOOP] = "other loop",
+        [SF_WHY_OTHER_PROCESS] = "other process",   [SF_WHY_CONNECTIONS] = "kernel connections",
+        [SF_WHY_STATIONS] = "other stations",        [SF_WHY_DRIVER] = "driver",
+    };
+
+    return names[why];
+}
+
+static struct sf_flows *table_of(struct sf_tcpip *t, uint8_t protocol)
+{
+    return protocol == IPPROTO_UDP ? &t->filters.udp : &t->filters.tcp;
+}
+
+struct sf_filter *sf_filter_find(struct sf_tcpip *t, uint8_t protocol, const struct sf_flow_key *key)
+{
+    return (struct sf_filter *)sf_flows_find(table_of(t, protocol), key);
+}
+
+/* ---- who else is there ---- */
+
+static bool keep_other(void *context, const struct sf_other *other)
+{
+    struct sf_filters *filters = context;
+
+    if (sf_bindings_have(filters, other->inode))
+        return true;
+    if (filters->n_others == filters->others_capacity) {
+        uint32_t capacity = filters->others_capacity ? filters->others_capacity * 2 : 16;
+        struct sf_other *bigger = realloc(filters->others, capacity * sizeof(*bigger));
+
+        if (!bigger)
+            return false;
+        filters->others = bigger;
+        filters->others_capacity = capacity;
+    }
+    filters->others[filters->n_others++] = *other;
+    return true;
+}
+
+/* Reads who else has the port, unless that is what was read last. False: the kernel does not say. */
+static bool read_others(struct sf_tcpip *t, enum sf_others_which which, uint16_t port)
+{
+    struct sf_filters *filters = &t->filters;
+
+    if (filters->others_which == (int)which && filters->others_port == port)
+        return true;
+    filters->n_others = 0;
+    if (filters->others_fd < 0 || sf_others_list(filters->others_fd, which, port, keep_other, filters) < 0) {
+        sf_count(t, SF_COUNT_OTHERS_UNKNOWN);
+        filters->others_which = -1;
+        return false;
+    }
+    filters->others_which = (int)which;
+    filters->others_port = port;
+    return true;
+}
+
+/* ---- does it matter ---- */
+
+static bool is_elsewhere(const struct sf_tcpip *t, const struct sf_other *o)
+{
+    return o->ifindex && o->ifindex != t->interface.index;
+}
+
+/* To a group or to everybody: the kernel gives a copy to each socket at that address or at any. */
+static bool shares_group(const struct sf_filter *f, const struct sf_other *o)
+{
+    return !o->local_addr || o->local_addr == f->link.key.local_addr;
+}
+
+/* The kernel gives a datagram or a connection to the socket that fits best; among equals, it has rules of its own. */
+static bool fits_as_well(const struct sf_filter *f, const struct sf_other *o)
+{
+    const struct sf_flow_key *key = &f->link.key;
+
+    if (key->remote_addr)
+        return o->local_addr == key->local_addr && o->remote_addr == key->remote_addr && o->remote_port == key->remote_port;
+    if (o->local_addr == key->local_addr)
+        return true;
+    return !o->local_addr && !f->specific && !o->ipv6;
+}
+
+/* Where the kernel does not say, somebody is taken to be there. */
+static const struct sf_other *find_other(struct sf_tcpip *t, const struct sf_filter *f, enum sf_others_which which)
+{
+    static const struct sf_other unknown;
+
+    if (!read_others(t, which, f->link.key.local_port))
+        return &unknown;
+    for (uint32_t i = 0; i < t->filters.n_others; i++) {
+        const struct sf_other *o = &t->filters.others[i];
+
+        if (is_elsewhere(t, o))
+            continue;
+        if (f->group ? shares_group(f, o) : fits_as_well(f, o))
+            return o;
+    }
+    return NULL;
+}
+
+/* The kernel's connections at the filter's address and port stay with it. False: they cannot, or the kernel does not say. */
+static bool pass_connections(struct sf_tcpip *t, const struct sf_filter *f)
+{
+    if (!read_others(t, SF_OTHERS_CONNECTIONS, f->link.key.local_port) || t->filters.n_others > SF_KERNEL_CONNS)
+        return false;
+    for (uint32_t i = 0; i < t->filters.n_others; i++) {
+        const struct sf_other *o = &t->filters.others[i];
+
+        if (!is_elsewhere(t, o) && o->local_addr == f->link.key.local_addr && !sf_kernel_conns_pass(t, o))
+            return false;
+    }
+    return true;
+}
+
+static bool kernel_has_copies(const struct sf_tcpip *t, const struct sf_filter *f)
+{
+    return t->caps.flags & SF_DRIVER_SHARES || (f->group && t->caps.flags & SF_DRIVER_SHARES_GROUPS);
+}
+
+/* Why the kernel has to keep the filter's frames, if it has. A port that nobody may share is looked at when it is taken. */
+static enum sf_filter_why judge(struct sf_tcpip *t, struct sf_filter *f)
+{
+    bool tcp = f->protocol == IPPROTO_TCP;
+    const struct sf_other *o;
+
+    if (!t->interface.index || kernel_has_copies(t, f))
+        return SF_WHY_OURS;
+    if (f->unclaimed)
+        return SF_WHY_OTHER_LOOP;
+    if (f->held)
+        return SF_WHY_OTHER_PROCESS;
+    if (f->group && t->filters.stations)
+        return SF_WHY_STATIONS;
+    o = f->shared ? find_other(t, f, tcp ? SF_OTHERS_LISTENERS : SF_OTHERS_UDP) : NULL;
+    f->holder = o ? o->inode : 0;
+    if (o)
+        return SF_WHY_OTHER_SOCKET;
+    if (tcp && !f->added && !pass_connections(t, f)) {
+        f->look_at = t->now + CONNECTIONS_INTERVAL;
+        return SF_WHY_CONNECTIONS;
+    }
+    return SF_WHY_OURS;
+}
+
+/* ---- telling the driver ---- */
+
+static uint32_t changes_of(const struct sf_tcpip *t, uint8_t protocol)
+{
+    return t->caps.flags & SF_DRIVER_SEES_PORTS ? t->driver->fast.control->port_changes(t->driver, protocol) : 0;
+}
+
+bool sf_filter_is_left(const struct sf_tcpip *t, const struct sf_filter *f)
+{
+    return !f->added || (f->watched && changes_of(t, f->protocol) != t->filters.seen[f->protocol == IPPROTO_TCP]);
+}
+
+static struct sf_flow flow_of(const struct sf_filter *f, uint32_t changes)
+{
+    const struct sf_flow_key *key = &f->link.key;
+
+    return (struct sf_flow){
+        .local_addr = key->local_addr,
+        .local_port = key->local_port,
+        .remote_addr = key->remote_addr,
+        .remote_port = key->remote_port,
+        .protocol = f->protocol,
+        .flags = (uint8_t)((f->watched ? SF_FLOW_WATCHED : 0) | (f->broadcast ? SF_FLOW_BROADCAST : 0)),
+        .changes = changes,
+    };
+}
+
+static void take(struct sf_tcpip *t, struct sf_filter *f, uint32_t changes)
+{
+    const struct sf_driver_control *control = t->driver->fast.control;
+    struct sf_flow flow = flow_of(f, changes);
+    int rc = f->added ? 0 : control->filter_add(t->driver, &flow);
+
+    if (rc < 0 && rc != -EEXIST) {
+        f->why = SF_WHY_DRIVER;
+        f->error = rc;
+        return;
+    }
+    if (f->watched && (f->added || rc == -EEXIST))
+        control->filter_renew(t->driver, &flow);
+    if (f->protocol == IPPROTO_TCP && !f->added && t->interface.index && !kernel_has_copies(t, f)) {
+        f->fresh = true;
+        f->look_at = t->now + CONFIRM_DELAY;
+        sf_kernel_conns_expect(t);
+    }
+    f->added = true;
+}
+
+/* Connections that have begun go on: they get filters of their own. */
+static void leave(struct sf_tcpip *t, struct sf_filter *f)
+{
+    struct sf_flow flow = flow_of(f, 0);
+
+    if (f->added && f->protocol == IPPROTO_TCP)
+        sf_tcp_ports_part(t, &f->link.key);
+    if (f->added && t->driver)
+        t->driver->fast.control->filter_del(t->driver, &flow);
+    f->added = f->fresh = false;
+}
+
+/* The driver watches the port of a filter that others may come to share, unless they get copies anyway. */
+static void set_watch(struct sf_tcpip *t, struct sf_filter *f, bool wanted)
+{
+    wanted = wanted && t->driver && t->caps.flags & SF_DRIVER_SEES_PORTS && !kernel_has_copies(t, f);
+    if (wanted == f->watched || !t->driver)
+        return;
+    leave(t, f); /* the driver has it with the flag, or without */
+    if (t->driver->fast.control->watch_port(t->driver, f->protocol, f->link.key.local_port, wanted) < 0 && wanted)
+        return; /* no room: it is looked at from time to time */
+    f->watched = wanted;
+    t->filters.n_watched += wanted ? 1u : UINT32_MAX;
+}
+
+/* Sockets read what the kernel has brought before what the driver brings from now on. */
+static void read_kernel_first(struct sf_tcpip *t, const struct sf_filter *f)
+{
+    for (uint32_t i = 0; f->protocol == IPPROTO_UDP && i < t->n_sockets; i++) {
+        struct sf_udp_socket *s = t->sockets[i];
+
+        if (!s || s->local_port != f->link.key.local_port)
+            continue;
+        s->side_ready = s->side_first = true;
+        sf_udp_update(s);
+    }
+}
+
+static void look_by(struct sf_filters *filters, sf_ns at)
+{
+    if (at < filters->look_at)
+        filters->look_at = at;
+}
+
+static bool is_starting(const struct sf_filters *filters, sf_ns now)
+{
+    return now - filters->opened < STARTING || filters->holders.unfinished;
+}
+
+static void plan(struct sf_tcpip *t, const struct sf_filter *f)
+{
+    if (f->fresh)
+        look_by(&t->filters, f->look_at);
+    if (f->shared && !f->watched && !kernel_has_copies(t, f))
+        look_by(&t->filters, t->now + BLIND_INTERVAL);
+    else if (t->interface.index)
+        look_by(&t->filters, t->now + (is_starting(&t->filters, t->now) ? START_INTERVAL : LOOK_INTERVAL));
+}
+
+/* Looks who else is there, and has the driver bring the frames or leave them. The order matters: what changes after `changes`
+ * was read makes the driver leave the frames by itself. */
+static void settle(struct sf_tcpip *t, struct sf_filter *f)
+{
+    enum sf_filter_why before = f->why;
+    uint32_t changes;
+
+    if (!t->driver)
+        return;
+    set_watch(t, f, f->shared);
+    changes = changes_of(t, f->protocol);
+    if (f->protocol == IPPROTO_TCP && f->added && sf_filter_is_left(t, f)) {
+        plan(t, f); /* to renew it would be wrong: port_changed() comes first */
+        return;
+    }
+    f->why = judge(t, f);
+    if (f->why == SF_WHY_OURS)
+        take(t, f, changes);
+    else
+        leave(t, f);
+    if (before != SF_WHY_OURS && f->why == SF_WHY_OURS)
+        read_kernel_first(t, f);
+    plan(t, f);
+}
+
+/* The kernel's connections cannot stay with the kernel by themselves, so it has all frames of the port until they are over. */
+static void leave_to_connections(struct sf_tcpip *t, struct sf_filter *f)
+{
+    leave(t, f);
+    f->why = SF_WHY_CONNECTIONS;
+    f->look_at = t->now + CONNECTIONS_INTERVAL;
+    look_by(&t->filters, f->look_at);
+}
+
+/* The look at the kernel's connections is repeated: a SYN may have come between the first one and the driver's filter. */
+static void confirm(struct sf_tcpip *t, struct sf_filter *f)
+{
+    f->fresh = false;
+    sf_kernel_conns_expect(t);
+    if (!pass_connections(t, f))
+        leave_to_connections(t, f);
+    plan(t, f);
+}
+
+/* Sockets are often opened many at a time. */
+static void look_for_stations(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+
+    if (t->now < filters->stations_until || !t->interface.index || t->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS))
+        return;
+    filters->stations = sf_stations_exist(t);
+    filters->stations_until = t->now + STATIONS_LIFE;
+}
+
+/* ---- the table ---- */
+
+static struct sf_filter *make(struct sf_tcpip *t, uint8_t protocol, const struct sf_flow_key *key)
+{
+    struct sf_filter *f = calloc(1, sizeof(*f));
+
+    if (!f)
+        return NULL;
+    f->link.key = *key;
+    f->protocol = protocol;
+    f->broadcast = key->local_addr && sf_interface_is_broadcast(&t->interface, key->local_addr);
+    f->group = f->broadcast || sf_is_multicast(key->local_addr);
+    if (sf_flows_add(table_of(t, protocol), &f->link) < 0) {
+        free(f);
+        return NULL;
+    }
+    f->next = t->filters.first;
+    if (f->next)
+        f->next->prev = f;
+    t->filters.first = f;
+    if (f->group)
+        look_for_stations(t);
+    return f;
+}
+
+static void drop(struct sf_tcpip *t, struct sf_filter *f)
+{
+    leave(t, f);
+    set_watch(t, f, false);
+    if (f->protocol == IPPROTO_TCP)
+        sf_kernel_conns_forget(t, &f->link.key);
+    sf_flows_remove(table_of(t, f->protocol), &f->link);
+    if (f->prev)
+        f->prev->next = f->next;
+    else
+        t->filters.first = f->next;
+    if (f->next)
+        f->next->prev = f->prev;
+    free(f);
+}
+
+static void count(struct sf_filter *f, const struct sf_binding *b, uint32_t by)
+{
+    f->users += by;
+    if (b->key.local_addr)
+        f->specific += by;
+    if (b->shared)
+        f->shared += by;
+    if (b->unclaimed)
+        f->unclaimed += by;
+    if (b->held_by) {
+        f->held += by;
+        f->process = b->held_by;
+    }
+}
+
+static int retain_unsettled(struct sf_tcpip *t, const struct sf_binding *b, const struct sf_flow_key *key)
+{
+    struct sf_filter *f = sf_filter_find(t, b->protocol, key);
+
+    if (!f)
+        f = make(t, b->protocol, key);
+    if (!f)
+        return -ENOMEM;
+    count(f, b, 1);
+    return 0;
+}
+
+int sf_filter_retain(struct sf_tcpip *t, const struct sf_binding *b, const struct sf_flow_key *key)
+{
+    int rc = retain_unsettled(t, b, key);
+
+    if (rc == 0)
+        settle(t, sf_filter_find(t, b->protocol, key));
+    return rc;
+}
+
+void sf_filter_release(struct sf_tcpip *t, const struct sf_binding *b, const struct sf_flow_key *key)
+{
+    struct sf_filter *f = sf_filter_find(t, b->protocol, key);
+
+    if (!f)
+        return;
+    count(f, b, UINT32_MAX); /* minus one */
+    if (!f->users)
+        drop(t, f);
+}
+
+/* ---- changes ---- */
+
+/* Everything that is asked for is counted anew; what nobody asks for any more goes. */
+void sf_filters_addresses_changed(struct sf_tcpip *t)
+{
+    struct sf_filter *f, *next;
+
+    for (f = t->filters.first; f; f = f->next)
+        f->users = f->specific = f->shared = f->unclaimed = f->held = 0;
+    for (const struct sf_binding *b = t->filters.bindings; b; b = b->next)
+        sf_binding_keys(t, b, retain_unsettled); /* without memory some frames stay with the kernel */
+    t->filters.others_which = -1;
+    for (f = t->filters.first; f; f = next) {
+        next = f->next;
+        if (f->users)
+            settle(t, f);
+        else
+            drop(t, f);
+    }
+}
+
+/* Another program has bound a socket to a watched port. Whether it will listen is seen later: till then the kernel has new
+ * connections. */
+static void port_changed(struct sf_tcpip *t, uint8_t protocol)
+{
+    sf_count(t, SF_COUNT_PORT_CHANGES);
+    t->filters.others_which = -1;
+    for (struct sf_filter *f = t->filters.first; f; f = f->next) {
+        if (f->protocol != protocol || !f->watched)
+            continue;
+        if (protocol == IPPROTO_UDP) {
+            settle(t, f);
+            continue;
+        }
+        leave(t, f);
+        f->why = SF_WHY_OTHER_SOCKET;
+        f->look_at = t->now + LISTEN_PATIENCE;
+        look_by(&t->filters, f->look_at);
+    }
+}
+
+static void look_at_changes(struct sf_tcpip *t)
+{
+    static const uint8_t protocols[] = {IPPROTO_UDP, IPPROTO_TCP};
+
+    for (int i = 0; i < 2; i++) {
+        uint32_t changes = changes_of(t, protocols[i]);
+
+        if (SF_LIKELY(changes == t->filters.seen[i]))
+            continue;
+        t->filters.seen[i] = changes;
+        port_changed(t, protocols[i]);
+    }
+}
+
+static void look_at_all(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+    bool had_stations = filters->stations;
+
+    filters->look_at = SF_NEVER;
+    filters->others_which = -1;
+    sf_holders_look(t, is_starting(filters, t->now));
+    sf_bindings_claim(t);
+    if (filters->stations_until)
+        look_for_stations(t);
+    for (struct sf_filter *f = filters->first; f; f = f->next) {
+        if (t->now < f->look_at)
+            look_by(filters, f->look_at);
+        else if (f->fresh)
+            confirm(t, f);
+        else if (f->shared || f->why != SF_WHY_OURS || (f->group && had_stations != filters->stations))
+            settle(t, f);
+        else
+            plan(t, f);
+    }
+}
+
+void sf_filters_look(struct sf_tcpip *t)
+{
+    if (!t->driver)
+        return;
+    if (t->filters.n_watched)
+        look_at_changes(t);
+    if (SF_UNLIKELY(t->now >= t->filters.look_at))
+        look_at_all(t);
+    sf_kernel_conns_look(t);
+}
+
+sf_ns sf_filters_poll_at(const struct sf_tcpip *t, sf_ns now)
+{
+    const struct sf_filters *filters = &t->filters;
+    bool shared = filters->holders.outdated || filters->holders.n_inodes;
+
+    return t->driver && shared && is_starting(filters, now) ? filters->look_at : SF_NEVER;
+}
+
+void sf_filters_leave_port(struct sf_tcpip *t, const struct sf_flow_key *key)
+{
+    struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
+    struct sf_filter *f = sf_filter_find(t, IPPROTO_TCP, &local);
+
+    if (f && f->added)
+        leave_to_connections(t, f);
+}
+
+void sf_filters_free(struct sf_tcpip *t)
+{
+    while (t->filters.first)
+        drop(t, t->filters.first);
+    sf_flows_free(&t->filters.udp);
+    sf_flows_free(&t->filters.tcp);
+    sf_kernel_conns_free(t);
+    sf_holders_free(&t->filters.holders);
+    free(t->filters.others);
+    if (t->filters.others_fd >= 0)
+        close(t->filters.others_fd);
+    if (t->filters.stations_fd >= 0)
+        close(t->filters.stations_fd);
+}
+
+void sf_filters_open(struct sf_tcpip *t)
+{
+    t->filters.others_fd = sf_others_open();
+    t->filters.stations_fd = sf_stations_open();
+}

@@ -1,0 +1,325 @@
+/* One connection's life: made, established, ended; its events, its deadlines. */
+#define _GNU_SOURCE
+#include "tcpip/tcpip.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FIRST_WINDOW (128 * 1024u) /* what a connection advertises until it is seen to be read */
+#define FIRST_QUICK_ACKS 16
+
+/* With its socket (56 bytes), its place in the table of flows and the heap of timers: one KiB. */
+_Static_assert(sizeof(struct sf_tcp_conn) <= 856, "a server has many of these");
+
+const char *sf_tcp_state_name(enum sf_tcp_state state)
+{
+    static const char *const names[] = {
+        [SF_TCP_CLOSED] = "CLOSED",           [SF_TCP_RESOLVING] = "SYN-SENT",      [SF_TCP_SYN_SENT] = "SYN-SENT",
+        [SF_TCP_SYN_RECEIVED] = "SYN-RECEIVED", [SF_TCP_ESTABLISHED] = "ESTABLISHED", [SF_TCP_CLOSE_WAIT] = "CLOSE-WAIT",
+        [SF_TCP_FIN_WAIT_1] = "FIN-WAIT-1",   [SF_TCP_FIN_WAIT_2] = "FIN-WAIT-2",   [SF_TCP_CLOSING] = "CLOSING",
+        [SF_TCP_LAST_ACK] = "LAST-ACK",       [SF_TCP_TIME_WAIT] = "TIME-WAIT",
+    };
+
+    return names[state];
+}
+
+/* ---- made ---- */
+
+struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_socket_options *options)
+{
+    struct sf_tcp_conn *c;
+
+    if (t->tcp.n_conns >= t->tcp.limits.max_connections) {
+        sf_count(t, SF_COUNT_TCP_CONNECTIONS_FULL);
+        return NULL;
+    }
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return NULL;
+    if (sf_tcp_timer_add(t, &c->timer, SF_TCP_TIMER_CONN) < 0) {
+        free(c);
+        return NULL;
+    }
+    t->tcp.n_conns++;
+    c->ep.kind = SF_TCP_CONN;
+    c->ready.kind = SF_READY_TCP;
+    c->tcpip = t;
+    c->options = *options;
+    c->ack_at = c->probe_at = c->end_at = c->idle_at = SF_NEVER;
+    c->heard = t->now;
+    c->rcv.limit = FIRST_WINDOW;
+    if (options->receive_fixed || c->rcv.limit > options->receive_buffer)
+        c->rcv.limit = options->receive_buffer;
+    return c;
+}
+
+/* The round trip that the peer's timestamp tells of, as coarse as it is. 0: none. */
+static sf_ns echoed(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+{
+    uint32_t ticks = sf_tcp_conn_ts(c) - s->ts_ecr;
+
+    if (!c->agreed.timestamps || !(s->has & SF_TCP_HAS_TIMESTAMPS) || ticks > 3600 * (SF_SEC / SF_TCP_TS_TICK))
+        return 0;
+    return (ticks ? ticks : 1) * SF_TCP_TS_TICK;
+}
+
+/* Whether an ACK is of the first SYN or of a repeated one only a timestamp tells (Karn's algorithm). If it is of the first one,
+ * nothing was lost. The initial window depends on the timer's repeats only, as in Linux. */
+static void measure_handshake(struct sf_tcp_conn *c, const struct sf_tcp_handshake *h, const struct sf_tcp_segment *s)
+{
+    bool again = h->repeats || h->answered;
+    sf_ns now = c->tcpip->now, rtt = again ? echoed(c, s) : h->left ? now - h->left : 0;
+    bool lost = again && (!rtt || now - rtt > h->began + SF_TCP_TS_TICK);
+
+    if (rtt)
+        sf_tcp_loss_rtt_sample(&c->loss, rtt);
+    if (lost)
+        sf_tcp_loss_syn(&c->loss, h->repeats);
+}
+
+void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake *handshake, const struct sf_tcp_segment *s)
+{
+    struct sf_tcpip *t = c->tcpip;
+    const struct sf_tcp_agreed *a = &c->agreed;
+    uint32_t window = (uint32_t)s->window << (s->flags & SF_TCP_SYN ? 0 : a->snd_scale);
+
+    c->state = SF_TCP_ESTABLISHED;
+    c->heard = t->now;
+    c->retries = 0;
+    c->end_at = SF_NEVER;
+    c->snd.end = a->iss + 1;
+    c->snd.wnd = c->snd.max_wnd = window;
+    c->snd.wl1 = a->irs;
+    c->snd.wl2 = a->iss + 1;
+    c->rcv.nxt = c->rcv.acked = c->rcv.read = c->rcv.ring_end = a->irs + 1;
+    c->rcv.adv = c->rcv.nxt + sf_tcp_first_window(&c->options);
+    sf_tcp_bound_window(c);
+    c->rcv.measured = t->now;
+    c->rcv.quick = FIRST_QUICK_ACKS;
+    sf_tcp_loss_init(&c->loss, a->iss + 1, a->mss, c->options.congestion, t->tcp.limits.min_rto);
+    c->loss.sack = a->sack;
+    c->loss.timestamps = a->timestamps;
+    if (sf_tcp_find_way(c) || c->detour)
+        sf_tcp_update_mss(c);
+    measure_handshake(c, handshake, s);
+    sf_tcp_conn_timer(c);
+}
+
+int sf_tcp_conn_place(struct sf_tcp_conn *c)
+{
+    struct sf_flows *flows = &c->tcpip->tcp.flows;
+    int rc;
+
+    if (sf_flows_find(flows, &c->ep.flow.key))
+        return -EADDRNOTAVAIL;
+    rc = sf_flows_add(flows, &c->ep.flow);
+    c->placed = rc > 0;
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- ended ---- */
+
+void sf_tcp_conn_detach(struct sf_tcp_conn *c)
+{
+    struct sf_tcpip *t = c->tcpip;
+
+    if (c->placed)
+        sf_flows_remove(&t->tcp.flows, &c->ep.flow);
+    c->placed = false;
+    sf_tcp_timer_clear(t, &c->timer);
+    sf_ready_set(&t->tcp.pending, &c->pending, false);
+    sf_ready_set(&t->tcp.starved, &c->starved, false);
+    sf_tcp_port_drop(t, c->port);
+    c->port = NULL;
+    sf_tcp_snd_free(c);
+    sf_tcp_loss_free(&c->loss);
+    sf_tcp_ooo_free(c);
+}
+
+void sf_tcp_conn_end(struct sf_tcp_conn *c, int error)
+{
+    if (c->dead)
+        return;
+    c->dead = true;
+    sf_tcp_conn_detach(c);
+    c->state = SF_TCP_CLOSED;
+    c->error = (int16_t)error;
+    if (c->owner || c->listener)
+        sf_tcp_conn_update(c);
+    else
+        sf_tcp_conn_bury(c);
+}
+
+void sf_tcp_conn_bury(struct sf_tcp_conn *c)
+{
+    struct sf_tcp *tcp = &c->tcpip->tcp;
+
+    c->dead = true;
+    c->state = SF_TCP_CLOSED;
+    c->interest = 0;
+    sf_ready_set(&c->tcpip->ready, &c->ready.link, false);
+    sf_tcp_conn_detach(c);
+    sf_tcp_rcv_forget(c);
+    c->next = tcp->graves;
+    tcp->graves = c;
+    c->tcpip->unfinished = true;
+}
+
+void sf_tcp_conn_free(struct sf_tcp_conn *c)
+{
+    struct sf_tcpip *t = c->tcpip;
+
+    sf_tcp_rcv_free(c);
+    sf_tcp_timer_remove(t, &c->timer);
+    t->tcp.n_conns--;
+    free(c);
+}
+
+/* ---- events ---- */
+
+static bool is_readable(const struct sf_tcp_conn *c)
+{
+    return c->rcv.lent_first || c->rcv.ring_end != c->rcv.read || c->rcv.fin || c->error ||
+           (c->state == SF_TCP_CLOSED && !c->connecting);
+}
+
+static bool is_writable(const struct sf_tcp_conn *c)
+{
+    uint32_t room;
+
+    if (c->error || c->state == SF_TCP_CLOSED)
+        return true;
+    if (c->state < SF_TCP_ESTABLISHED)
+        return false;
+    if (!sf_tcp_may_send(c) || !c->snd.blocked)
+        return true; /* the next send reports an error, or finds room */
+    room = sf_tcp_send_room(c);
+    return room && (room >= c->options.send_buffer / 4 || room >= sf_tcp_unacked(c) / 3);
+}
+
+uint32_t sf_tcp_conn_events(struct sf_tcp_conn *c)
+{
+    uint32_t what = 0;
+
+    if (c->interest & SF_TCP_READABLE && is_readable(c))
+        what |= SF_TCP_READABLE;
+    if (c->interest & SF_TCP_WRITABLE && is_writable(c))
+        what |= SF_TCP_WRITABLE;
+    return what;
+}
+
+void sf_tcp_conn_update(struct sf_tcp_conn *c)
+{
+    sf_ready_set(&c->tcpip->ready, &c->ready.link, c->interest && sf_tcp_conn_events(c));
+}
+
+void sf_tcp_conn_interest(struct sf_tcp_conn *c, uint32_t what)
+{
+    c->interest = (uint8_t)what;
+    sf_tcp_conn_update(c);
+}
+
+void sf_tcp_owe(struct sf_tcp_conn *c, enum sf_tcp_owed what)
+{
+    if (SF_UNLIKELY(c->dead))
+        return;
+    c->owed |= (uint8_t)what;
+    sf_ready_set(&c->tcpip->tcp.pending, &c->pending, true);
+    c->tcpip->unfinished = true;
+}
+
+/* ---- deadlines ---- */
+
+static inline sf_ns earlier(sf_ns a, sf_ns b)
+{
+    return a < b ? a : b;
+}
+
+static sf_ns deadline_of(const struct sf_tcp_conn *c)
+{
+    sf_ns at = earlier(earlier(c->ack_at, c->probe_at), earlier(c->end_at, c->idle_at));
+
+    if (c->state < SF_TCP_ESTABLISHED)
+        return at;
+    return earlier(earlier(at, sf_tcp_loss_deadline(&c->loss)), sf_tcp_keepalive_at(c));
+}
+
+void sf_tcp_conn_timer(struct sf_tcp_conn *c)
+{
+    if (SF_LIKELY(!c->dead && c->state != SF_TCP_TIME_WAIT))
+        sf_tcp_timer_by(c->tcpip, &c->timer, deadline_of(c));
+}
+
+static void loss_timeout(struct sf_tcp_conn *c)
+{
+    uint32_t seq, len;
+    bool has_new = sf_tcp_unsent(c) && (int32_t)(c->loss.una + c->snd.wnd - c->loss.nxt) > 0;
+
+    c->loss.rtt.patience = sf_tcp_shut_out(c) ? 0 : (uint32_t)(sf_tcp_patience(c) / SF_MS);
+    switch (sf_tcp_loss_timeout(&c->loss, c->tcpip->now, has_new, &seq, &len)) {
+    case SF_TCP_TIMEOUT_LOST:
+        if (sf_tcp_gives_up(c))
+            return;
+        sf_tcp_suspect_black_hole(c);
+        break;
+    case SF_TCP_TIMEOUT_PROBE:
+        if ((!has_new || !sf_tcp_send_one(c, true)) && sf_tcp_may_send_again(c, seq))
+            sf_tcp_send_again(c, seq, len);
+        break;
+    case SF_TCP_TIMEOUT_NONE:
+        break;
+    }
+    sf_tcp_output(c);
+}
+
+/* Nothing is held in them; the next byte gets new ones. */
+static void give_buffers_back(struct sf_tcp_conn *c)
+{
+    c->idle_at = SF_NEVER;
+    if (c->tcpip->now - c->heard >= SF_SEC && c->state != SF_TCP_TIME_WAIT) {
+        if (!sf_tcp_unacked(c) && c->loss.una == c->loss.nxt) {
+            sf_tcp_snd_free(c);
+            sf_tcp_loss_trim(&c->loss);
+        }
+        if (!sf_tcp_unread(c) && !c->rcv.ooo)
+            sf_tcp_rcv_free(c);
+    }
+    if (c->snd.size || c->rcv.size)
+        c->idle_at = c->tcpip->now + SF_SEC;
+}
+
+static void end_timeout(struct sf_tcp_conn *c)
+{
+    c->end_at = SF_NEVER;
+    if (c->state < SF_TCP_ESTABLISHED) {
+        sf_tcp_syn_timeout(c);
+        return;
+    }
+    sf_count(c->tcpip, SF_COUNT_TCP_ORPHANS_ENDED);
+    if (c->state != SF_TCP_FIN_WAIT_2)
+        sf_tcp_send_reset(c);
+    sf_tcp_conn_end(c, -ETIMEDOUT);
+}
+
+void sf_tcp_conn_timeout(struct sf_tcp_conn *c)
+{
+    sf_ns now = c->tcpip->now;
+
+    if (c->end_at <= now)
+        end_timeout(c);
+    if (!c->dead && c->ack_at <= now) {
+        c->ack_at = SF_NEVER;
+        sf_tcp_ack_now(c);
+    }
+    if (!c->dead && c->state >= SF_TCP_ESTABLISHED) {
+        if (sf_tcp_loss_deadline(&c->loss) <= now)
+            loss_timeout(c);
+        if (!c->dead && c->probe_at <= now)
+            sf_tcp_probe(c);
+        if (!c->dead && sf_tcp_keepalive_at(c) <= now)
+            sf_tcp_keepalive(c);
+    }
+    if (!c->dead && c->idle_at <= now)
+        give_buffers_back(c);
+    sf_tcp_conn_timer(c);
+}

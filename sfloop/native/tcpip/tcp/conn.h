@@ -1,0 +1,416 @@
+/*
+ * One connection. Without buffers and without anything under way it takes less than a KiB, since a server has many that are
+ * idle; what only some need is allocated when they do.
+ */
+#ifndef SF_TCPIP_TCP_CONN_H
+#define SF_TCPIP_TCP_CONN_H
+
+#include "tcp.h"
+#include "tcpip/tcp/loss/loss.h"
+
+enum sf_tcp_state {
+    SF_TCP_CLOSED,
+    SF_TCP_RESOLVING, /* not RFC 9293's: the SYN waits for a route or a neighbour */
+    SF_TCP_SYN_SENT,
+    SF_TCP_SYN_RECEIVED, /* of a simultaneous open; a listener's are struct sf_tcp_half */
+    SF_TCP_ESTABLISHED,
+    SF_TCP_CLOSE_WAIT,
+    SF_TCP_FIN_WAIT_1,
+    SF_TCP_FIN_WAIT_2,
+    SF_TCP_CLOSING,
+    SF_TCP_LAST_ACK,
+    SF_TCP_TIME_WAIT, /* a record of its own answers for it; this is what the program still holds */
+};
+
+/* What the program has set, or the listener's. */
+struct sf_tcp_socket_options {
+    const char *congestion;
+    uint32_t send_buffer, receive_buffer; /* limits, in bytes */
+    uint32_t user_timeout;                /* ms; 0: the stack's */
+    int32_t linger;                       /* s; -1: off */
+    uint16_t keep_idle, keep_interval;    /* s */
+    uint16_t maxseg;                      /* 0: no cap */
+    uint8_t ttl, tos, keep_count;
+    bool keepalive, nodelay, cork, quickack;
+    bool receive_fixed; /* SO_RCVBUF was set: the window does not grow by itself */
+};
+
+/* What was agreed upon in the handshake. */
+struct sf_tcp_agreed {
+    uint32_t iss, irs;
+    uint16_t mss; /* the peer's */
+    uint8_t snd_scale, rcv_scale;
+    bool scaling, sack, timestamps;
+    uint32_t ts_recent, ts_offset;
+};
+
+struct sf_tcp_snd {
+    uint8_t *ring; /* the byte with sequence number s is at s & (size - 1) */
+    uint32_t size; /* a power of two, or 0 */
+    uint32_t end;  /* the sequence number after the last byte that the program has written */
+    uint32_t wnd, max_wnd, wl1, wl2;
+    bool fin; /* nothing will follow: FIN has the number `end` */
+    bool fin_sent;
+    bool blocked; /* the program found no room */
+    bool starved; /* the ring could not grow */
+};
+
+struct sf_tcp_ooo {
+    struct sf_ready_link link; /* among those that hold data out of order */
+    struct sf_tcp_conn *conn;
+    uint32_t n, capacity;
+    struct sf_tcp_range range[]; /* the latest first, as SACK wants them */
+};
+
+struct sf_tcp_rcv {
+    uint8_t *ring;
+    uint32_t size;
+    uint32_t read;     /* the first byte that the program has not read */
+    uint32_t ring_end; /* in order up to here in the ring; what follows up to nxt lies in frames */
+    uint32_t nxt, adv; /* RCV.NXT; the right edge of the largest window that was advertised */
+    uint32_t acked;    /* the last ACK that left */
+    uint32_t limit;    /* the window's present limit */
+    uint32_t copied;   /* read since `measured` */
+    struct sf_tcp_lent *lent_first, *lent_last;
+    struct sf_tcp_ooo *ooo; /* what came out of order; NULL: nothing */
+    sf_ns measured; /* before the handshake is over: when the SYN left, or began to wait */
+    struct sf_tcp_range duplicate; /* for D-SACK (RFC 2883); empty: none */
+    uint32_t fin_at;
+    uint16_t mss;       /* the peer's segments, as far as we have seen */
+    uint8_t quick;      /* ACKs that are not to be delayed */
+    bool fin : 1;       /* received, and everything before it */
+    bool fin_known : 1; /* received, with its number in fin_at, but not yet everything before it */
+    bool refused : 1;   /* for want of memory the peer was told of a smaller window than before, or is to be told */
+};
+
+/* What of a segment is new and within the window. */
+struct sf_tcp_piece {
+    uint32_t seq, len;
+    const uint8_t *data;
+    bool fin;
+};
+
+enum sf_tcp_owed {
+    SF_TCP_OWED_ACK = 1,    /* leaves with the program's answer, or at the end of the turn */
+    SF_TCP_OWED_OUTPUT = 2, /* the driver had no room */
+};
+
+struct sf_tcp_conn {
+    struct sf_tcp_endpoint ep;
+    struct sf_ready_entry ready;
+    struct sf_ready_link pending, starved;
+    struct sf_tcpip *tcpip;
+    void *owner; /* the seam's socket; NULL: not accepted yet, or released */
+    struct sf_tcp_port *port;
+    struct sf_tcp_listener *listener; /* in whose accept queue it is */
+    struct sf_tcp_conn *next;         /* there, or among the graves */
+    struct sf_tcp_timer timer;
+    sf_ns ack_at, probe_at, end_at, idle_at; /* delayed ACK; zero window; SYN, FIN_WAIT_2; giving buffers back */
+    sf_ns heard; /* the last segment */
+    sf_ns challenged;
+    sf_ns path_until;
+    uint32_t generation; /* of the paths, when the template was built */
+    uint8_t state;
+    uint8_t interest, owed;
+    uint8_t retries; /* of SYN, or zero-window probes */
+    uint8_t keep_probes;
+    uint8_t mtu_step; /* of the search for a black hole */
+    uint8_t backoff_before; /* the RTO's, when there was a way again */
+    bool orphan : 1; /* released: nobody will read */
+    bool has_way : 1; /* the template is good */
+    bool detour : 1; /* the template is good for segments that the kernel routes (detour.c) */
+    bool dead : 1;
+    bool placed : 1; /* among the flows */
+    bool connecting : 1; /* connect_result() has not told yet */
+    int16_t error; /* to be reported, negative */
+    uint16_t mtu;
+    struct sf_tcp_agreed agreed;
+    struct sf_tcp_socket_options options;
+    struct sf_tcp_snd snd;
+    struct sf_tcp_rcv rcv;
+    uint64_t bytes_sent, bytes_received;
+    uint32_t segments_sent, segments_received, n_out_of_order, n_probes; /* modulo 2^32, as Linux's */
+    struct sf_tcp_template template;
+    struct sf_tcp_loss loss;
+};
+
+struct sf_tcp_listener {
+    struct sf_tcp_endpoint ep;
+    struct sf_ready_entry ready;
+    struct sf_tcpip *tcpip;
+    void *owner;
+    struct sf_tcp_port *port;
+    struct sf_tcp_conn *first, *last; /* to be accepted */
+    struct sf_tcp_half *halves; /* SYNs that wait for their ACK */
+    uint32_t n_queued, backlog;
+    uint8_t interest;
+    bool shares; /* SO_REUSEPORT: its key with others of the kind */
+    struct sf_binding binding;
+    struct sf_tcp_socket_options options;
+};
+
+enum { SF_TCP_READABLE = 1, SF_TCP_WRITABLE = 2 };
+
+/* ---- life (conn.c) ---- */
+
+/* NULL: no memory, or as many as the limit allows. */
+struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *, const struct sf_tcp_socket_options *);
+/* Its place among the flows is given up; nothing of it is sent any more. */
+void sf_tcp_conn_end(struct sf_tcp_conn *, int error);
+/* -EADDRNOTAVAIL: somebody has that place. -ENOMEM. */
+int sf_tcp_conn_place(struct sf_tcp_conn *);
+/* Leaves the flows, the timers and the port, keeping what the program may still read. */
+void sf_tcp_conn_detach(struct sf_tcp_conn *);
+/* Freed by the next poll. */
+void sf_tcp_conn_bury(struct sf_tcp_conn *);
+void sf_tcp_conn_free(struct sf_tcp_conn *);
+/* What the handshake has told. */
+struct sf_tcp_handshake {
+    uint8_t repeats;   /* of our SYN, by a timer */
+    bool answered;     /* ours left again because the peer's SYN came again */
+    sf_ns began, left; /* when our SYN left, first and last. 0: not known (a cookie) */
+};
+
+/* The handshake is over with this segment: iss + 1 is SND.UNA, irs + 1 RCV.NXT. */
+void sf_tcp_conn_establish(struct sf_tcp_conn *, const struct sf_tcp_handshake *, const struct sf_tcp_segment *);
+uint32_t sf_tcp_conn_events(struct sf_tcp_conn *);
+void sf_tcp_conn_update(struct sf_tcp_conn *);
+void sf_tcp_conn_interest(struct sf_tcp_conn *, uint32_t what);
+const char *sf_tcp_state_name(enum sf_tcp_state);
+/* Puts it among those that have something to send. */
+void sf_tcp_owe(struct sf_tcp_conn *, enum sf_tcp_owed);
+/* Was refused memory: see memory.c. */
+void sf_tcp_starve(struct sf_tcp_conn *);
+/* Its deadlines have changed. */
+void sf_tcp_conn_timer(struct sf_tcp_conn *);
+void sf_tcp_conn_timeout(struct sf_tcp_conn *);
+
+static inline struct sf_tcp_conn *sf_tcp_conn_of_ready(struct sf_ready_link *link)
+{
+    return (struct sf_tcp_conn *)((char *)link - offsetof(struct sf_tcp_conn, ready));
+}
+
+static inline struct sf_tcp_listener *sf_tcp_listener_of_ready(struct sf_ready_link *link)
+{
+    return (struct sf_tcp_listener *)((char *)link - offsetof(struct sf_tcp_listener, ready));
+}
+
+static inline struct sf_tcp_conn *sf_tcp_conn_of_pending(struct sf_ready_link *link)
+{
+    return (struct sf_tcp_conn *)((char *)link - offsetof(struct sf_tcp_conn, pending));
+}
+
+static inline struct sf_tcp_conn *sf_tcp_conn_of_timer(struct sf_tcp_timer *timer)
+{
+    return (struct sf_tcp_conn *)((char *)timer - offsetof(struct sf_tcp_conn, timer));
+}
+
+static inline struct sf_tcp_conn *sf_tcp_conn_of_starved(struct sf_ready_link *link)
+{
+    return (struct sf_tcp_conn *)((char *)link - offsetof(struct sf_tcp_conn, starved));
+}
+
+static inline struct sf_tcp_ooo *sf_tcp_ooo_of(struct sf_ready_link *link)
+{
+    return (struct sf_tcp_ooo *)((char *)link - offsetof(struct sf_tcp_ooo, link));
+}
+
+static inline bool sf_tcp_may_send(const struct sf_tcp_conn *c)
+{
+    return c->state == SF_TCP_ESTABLISHED || c->state == SF_TCP_CLOSE_WAIT;
+}
+
+/* States in which the peer may still send data. */
+static inline bool sf_tcp_may_receive(const struct sf_tcp_conn *c)
+{
+    return c->state == SF_TCP_ESTABLISHED || c->state == SF_TCP_FIN_WAIT_1 || c->state == SF_TCP_FIN_WAIT_2;
+}
+
+static inline uint32_t sf_tcp_unread(const struct sf_tcp_conn *c)
+{
+    return c->rcv.nxt - c->rcv.fin - c->rcv.read;
+}
+
+static inline uint32_t sf_tcp_unsent(const struct sf_tcp_conn *c)
+{
+    return c->snd.fin_sent ? 0 : c->snd.end - c->loss.nxt;
+}
+
+/* Bytes written and not acknowledged. */
+static inline uint32_t sf_tcp_unacked(const struct sf_tcp_conn *c)
+{
+    uint32_t bytes = c->snd.end - c->loss.una;
+
+    return (int32_t)bytes > 0 ? bytes : 0; /* the FIN's acknowledgement is one more */
+}
+
+/* ---- connecting, listening ---- */
+
+/* -EOPNOTSUPP: the kernel is to connect. */
+int sf_tcp_connect(struct sf_tcpip *, int fd, const struct sockaddr_in *to, struct sf_tcp_conn **out);
+/* 0, -EINPROGRESS, or why not. */
+int sf_tcp_connect_result(struct sf_tcp_conn *);
+/* Those that wait for a route or a neighbour look again. */
+void sf_tcp_resolve(struct sf_tcpip *);
+/* (Re)sends SYN or, in SYN_RECEIVED, SYN and ACK. */
+void sf_tcp_send_syn(struct sf_tcp_conn *);
+void sf_tcp_syn_timeout(struct sf_tcp_conn *);
+/* In SYN_SENT (RFC 9293, 3.10.7.3) and SYN_RECEIVED. */
+void sf_tcp_syn_sent_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, bool keep);
+
+int sf_tcp_listen(struct sf_tcpip *, int fd, int backlog, struct sf_tcp_listener **out);
+void sf_tcp_listener_close(struct sf_tcp_listener *);
+int sf_tcp_accept(struct sf_tcp_listener *, struct sf_tcp_conn **out);
+/* Whose segment it is, of the listeners that share a key. */
+struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *, struct sf_flow_link *first, const struct sf_flow_key *);
+void sf_tcp_listener_interest(struct sf_tcp_listener *, uint32_t what);
+void sf_tcp_listener_update(struct sf_tcp_listener *);
+/* NULL: there is no room in the queue, or no memory. `half`, whose place it takes, is freed. The caller hands the segment on. */
+struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *, const struct sf_flow_key *, struct sf_tcp_half *half,
+                                              const struct sf_tcp_agreed *, const struct sf_tcp_handshake *,
+                                              const struct sf_tcp_segment *);
+struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *, const struct sf_flow_key *);
+bool sf_tcp_listener_is_full(const struct sf_tcp_listener *);
+
+/* What a SYN's options lead to: ours are put into `reply`, which is a SYN. */
+void sf_tcp_agree(struct sf_tcp_agreed *, const struct sf_tcp_segment *syn);
+void sf_tcp_syn_options(struct sf_tcpip *, struct sf_tcp_segment *reply, const struct sf_tcp_agreed *, uint32_t mtu,
+                        const struct sf_tcp_socket_options *);
+uint8_t sf_tcp_window_scale(uint32_t limit);
+/* What a SYN advertises, which is never scaled. */
+static inline uint16_t sf_tcp_first_window(const struct sf_tcp_socket_options *o)
+{
+    return o->receive_buffer < UINT16_MAX ? (uint16_t)o->receive_buffer : UINT16_MAX;
+}
+
+/* half_open.c, cookie.c */
+void sf_tcp_half_open(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *syn);
+struct sf_tcp_port *sf_tcp_half_take_port(struct sf_tcp_half *);
+void sf_tcp_half_forget(struct sf_tcp_listener *); /* all of them */
+void sf_tcp_cookie_send(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *syn);
+/* True if the ACK carries a cookie of ours. */
+bool sf_tcp_cookie_check(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *,
+                         struct sf_tcp_agreed *);
+
+/* ---- segments in ---- */
+
+void sf_tcp_conn_input(struct sf_tcp_conn *, struct sf_tcp_segment *, bool keep);
+/* ack_in.c. False: the segment is to be dropped, and what it deserved was sent. */
+bool sf_tcp_ack_input(struct sf_tcp_conn *, const struct sf_tcp_segment *);
+/* receive_data.c: the segment lies within the window. */
+void sf_tcp_rcv_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, bool keep);
+
+/* ---- receiving ---- */
+
+ssize_t sf_tcp_recv_borrow(struct sf_tcp_conn *, const void **data);
+void sf_tcp_recv_done(struct sf_tcp_conn *, size_t used);
+ssize_t sf_tcp_recv_into(struct sf_tcp_conn *, void *buf, size_t len);
+/* The window to advertise now, as it goes into the header; moves rcv.adv. */
+uint16_t sf_tcp_advertise(struct sf_tcp_conn *);
+/* No more than the header's field can say: without window scaling that is 65535 bytes. */
+void sf_tcp_bound_window(struct sf_tcp_conn *);
+/* Copies what lies in frames. */
+void sf_tcp_rcv_spill(struct sf_tcp_conn *);
+void sf_tcp_rcv_forget(struct sf_tcp_conn *); /* all that is unread */
+void sf_tcp_rcv_free(struct sf_tcp_conn *);
+/* The ring that a connection may have whatever the limit: a peer that sends whole segments makes progress with two of them. */
+uint32_t sf_tcp_rcv_least(const struct sf_tcp_conn *);
+/* After memory was given back: the window opens if it is worth telling. */
+void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
+/* Makes the ring as small as what it holds in order. There is nothing out of order. */
+void sf_tcp_rcv_trim(struct sf_tcp_conn *);
+/* The use of the room, which decides how much is done for it when memory is short. */
+enum sf_tcp_room {
+    SF_TCP_ROOM_LATER, /* data out of order: nothing */
+    SF_TCP_ROOM_NEXT,  /* data in order: others' out-of-order data is dropped, and there is always a least */
+    SF_TCP_ROOM_OWED,  /* acknowledged data: the limit does not hold */
+};
+/* Room for bytes up to rcv.read + need. -ENOBUFS: the memory's limit; the ring may still have grown. -ENOMEM. */
+int sf_tcp_rcv_room(struct sf_tcp_conn *, uint32_t need, enum sf_tcp_room);
+void sf_tcp_ring_put(uint8_t *ring, uint32_t size, uint32_t seq, const uint8_t *data, uint32_t len);
+/* reassembly.c */
+void sf_tcp_out_of_order(struct sf_tcp_conn *, const struct sf_tcp_piece *);
+/* RCV.NXT has reached what came before: moves it on. */
+void sf_tcp_reassemble(struct sf_tcp_conn *);
+void sf_tcp_duplicate(struct sf_tcp_conn *, uint32_t left, uint32_t right);
+/* The part of [left, right), FIN included, that lies before RCV.NXT is a duplicate. */
+void sf_tcp_repeated(struct sf_tcp_conn *, uint32_t left, uint32_t right);
+/* The range's right edge as SACK tells it: behind the FIN, if the FIN follows the range's data. */
+uint32_t sf_tcp_range_end(const struct sf_tcp_rcv *, const struct sf_tcp_range *);
+/* Drops the list, and with it the data. */
+void sf_tcp_ooo_free(struct sf_tcp_conn *);
+/* The SACK option of the next ACK. */
+void sf_tcp_sack_blocks(struct sf_tcp_conn *, struct sf_tcp_segment *);
+
+/* ---- sending ---- */
+
+ssize_t sf_tcp_sendv(struct sf_tcp_conn *, const struct iovec *, int n);
+/* Sends what may be sent. */
+void sf_tcp_output(struct sf_tcp_conn *);
+uint32_t sf_tcp_send_room(const struct sf_tcp_conn *);
+int sf_tcp_shutdown(struct sf_tcp_conn *);
+void sf_tcp_snd_free(struct sf_tcp_conn *);
+/* Gives back what of the ring is not used, if it is most of it. */
+void sf_tcp_snd_trim(struct sf_tcp_conn *);
+/* After memory was given back: the program may find room. */
+void sf_tcp_snd_relieved(struct sf_tcp_conn *);
+/* Sends one segment of new data though the congestion window has no room (TLP), or though it is small (a window that stays
+ * small). False: there is none, or it could not be sent. */
+bool sf_tcp_send_one(struct sf_tcp_conn *, bool small);
+void sf_tcp_send_again(struct sf_tcp_conn *, uint32_t seq, uint32_t len);
+/* False: the peer has shrunk its window, and seq lies beyond it. The first segment is sent all the same, and so is the window's probe. */
+bool sf_tcp_may_send_again(const struct sf_tcp_conn *, uint32_t seq);
+/* The timer that ends a zero window, or a wait for more data. */
+void sf_tcp_persist(struct sf_tcp_conn *);
+
+/* segment_out.c: [seq, seq + len) of the ring. 0: it has left, or is as good as lost on its way; -EAGAIN: the driver is full. */
+int sf_tcp_transmit(struct sf_tcp_conn *, uint32_t seq, uint32_t len, uint8_t flags);
+void sf_tcp_ack_now(struct sf_tcp_conn *);
+/* The template and the MTU, if the path has changed. False: there is no way by the interface; c->detour: there is another. */
+bool sf_tcp_find_way(struct sf_tcp_conn *);
+uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *);
+/* mtu.c: the segment size by the path's MTU, the peer's, and the options. */
+void sf_tcp_update_mss(struct sf_tcp_conn *);
+void sf_tcp_too_big(struct sf_tcp_conn *, uint32_t mtu);
+void sf_tcp_suspect_black_hole(struct sf_tcp_conn *);
+/* The direct way is there, or there again. */
+void sf_tcp_way_is_back(struct sf_tcp_conn *);
+
+/* ---- the end (close.c, reset.c) ---- */
+
+void sf_tcp_release(struct sf_tcp_conn *);
+void sf_tcp_abort(struct sf_tcp_conn *);
+void sf_tcp_send_reset(struct sf_tcp_conn *);
+/* An ACK that asks whether the segment was meant (RFC 5961), if the rates allow it. */
+void sf_tcp_challenge(struct sf_tcp_conn *);
+/* Its ACK is not acceptable: challenges, unless the connection has gone over to the kernel. */
+void sf_tcp_bad_ack(struct sf_tcp_conn *, const struct sf_tcp_segment *);
+
+/* ---- waiting (probe.c) ---- */
+
+sf_ns sf_tcp_keepalive_at(const struct sf_tcp_conn *);
+void sf_tcp_keepalive(struct sf_tcp_conn *);
+void sf_tcp_probe(struct sf_tcp_conn *);
+/* The peer has shrunk its window to nothing over what is under way. It takes our retransmissions for probes, and is there as long as
+ * it answers (RFC 9293, 3.8.6.1), unless the program has set TCP_USER_TIMEOUT. */
+static inline bool sf_tcp_shut_out(const struct sf_tcp_conn *c)
+{
+    return !c->snd.wnd && !c->orphan && !c->options.user_timeout;
+}
+
+/* How long data may stay unacknowledged, from its first timeout on. */
+sf_ns sf_tcp_patience(const struct sf_tcp_conn *);
+/* True: what is unacknowledged was so for too long, and the connection has ended. */
+bool sf_tcp_gives_up(struct sf_tcp_conn *);
+/* TCP_USER_TIMEOUT was set. */
+void sf_tcp_patience_set(struct sf_tcp_conn *);
+
+/* ---- options (socket_options.c) ---- */
+
+void sf_tcp_options_read(struct sf_tcpip *, int fd, struct sf_tcp_socket_options *);
+int sf_tcp_set_option(struct sf_tcp_conn *, int level, int name, const void *value, socklen_t len);
+int sf_tcp_get_option(struct sf_tcp_conn *, int level, int name, void *value, socklen_t *len);
+int sf_tcp_listener_set_option(struct sf_tcp_listener *, int level, int name, const void *value, socklen_t len);
+int sf_tcp_listener_get_option(struct sf_tcp_listener *, int level, int name, void *value, socklen_t *len);
+
+#endif

@@ -1,0 +1,71 @@
+/* How large a segment may be: by the peer, by the path (RFC 1191; RFC 5927, 7.2 for whom to believe), by what arrives at all (RFC
+ * 4821's reason: routers that drop what is too big and do not say so). */
+#define _GNU_SOURCE
+#include "tcpip/tcpip.h"
+
+#define LEAST_MSS 88 /* as Linux (TCP_MIN_SND_MSS is 48 and options): a peer that asks for less asks for our time */
+#define TIMESTAMP_OPTION 12
+#define BLACK_HOLE_AFTER 3 /* timeouts in a row */
+
+/* What tunnels leave of 1500, and what nearly every path carries. */
+static const uint16_t step_mtu[] = {0, 1280, 576};
+
+void sf_tcp_update_mss(struct sf_tcp_conn *c)
+{
+    const struct sf_tcp *tcp = &c->tcpip->tcp;
+    uint32_t mtu = c->mtu, mss;
+
+    if (c->state < SF_TCP_ESTABLISHED || !mtu)
+        return;
+    if (c->mtu_step && mtu > step_mtu[c->mtu_step])
+        mtu = step_mtu[c->mtu_step];
+    mss = mtu - SF_IPV4_HEADER - SF_TCP_HEADER;
+    if (mss > c->agreed.mss)
+        mss = c->agreed.mss;
+    if (tcp->limits.mss && mss > tcp->limits.mss)
+        mss = tcp->limits.mss;
+    if (c->options.maxseg && mss > c->options.maxseg)
+        mss = c->options.maxseg;
+    if (mss < LEAST_MSS)
+        mss = LEAST_MSS;
+    if (c->agreed.timestamps)
+        mss -= TIMESTAMP_OPTION; /* the MSS option does not count options (RFC 6691) */
+    if (mss != c->loss.mss)
+        sf_tcp_loss_set_mss(&c->loss, mss);
+}
+
+/* The caller has checked that the error is about something under way. */
+void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
+{
+    struct sf_tcpip *t = c->tcpip;
+
+    if (mtu >= c->mtu)
+        return; /* it tells nothing new */
+    sf_path_learn_mtu(t, c->ep.flow.key.remote_addr, mtu);
+    sf_tcp_output(c); /* what was too long is lost, and goes in smaller pieces */
+}
+
+/* Segments that were lost while there was no way, or another one, say nothing of how large segments may be. */
+void sf_tcp_way_is_back(struct sf_tcp_conn *c)
+{
+    c->backoff_before = c->loss.rtt.backoff;
+    if (!c->mtu_step)
+        return;
+    c->mtu_step = 0;
+    sf_tcp_update_mss(c);
+}
+
+void sf_tcp_suspect_black_hole(struct sf_tcp_conn *c)
+{
+    struct sf_tcpip *t = c->tcpip;
+    uint32_t steps = sizeof(step_mtu) / sizeof(step_mtu[0]);
+
+    if (c->loss.rtt.backoff < c->backoff_before)
+        c->backoff_before = 0; /* something has arrived since */
+    if (sf_tcpip_is_wire(t) || !c->has_way || !c->snd.wnd || c->loss.nxt - c->loss.una <= 1 || c->mtu_step + 1u >= steps ||
+        c->loss.rtt.backoff < c->backoff_before + BLACK_HOLE_AFTER || c->loss.mss <= step_mtu[c->mtu_step + 1u])
+        return;
+    c->mtu_step++;
+    sf_count(t, SF_COUNT_TCP_BLACK_HOLES);
+    sf_tcp_update_mss(c);
+}

@@ -1,0 +1,225 @@
+/* A segment of a connection's leaves. */
+#define _GNU_SOURCE
+#include "tcpip/tcpip.h"
+
+#include <errno.h>
+
+#define TEMPLATE_LIFE SF_SEC /* then the path is asked again, so that routes are renewed and stale neighbours confirmed */
+#define PIECES 8
+
+uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *c)
+{
+    return sf_tcp_ts_clock(c->tcpip) + c->agreed.ts_offset;
+}
+
+/* ---- the way ---- */
+
+static bool build(struct sf_tcp_conn *c, const struct sf_hop *hop)
+{
+    const struct sf_flow_key *key = &c->ep.flow.key;
+    struct sf_tcp_peer peer = {
+        .src_addr = key->local_addr,
+        .dst_addr = key->remote_addr,
+        .src_port = key->local_port,
+        .dst_port = key->remote_port,
+        .ttl = c->options.ttl,
+        .tos = c->options.tos,
+    };
+
+    if (hop->mtu < SF_IPV4_MTU_MIN)
+        return false;
+    memcpy(peer.src_mac, c->tcpip->interface.mac, sizeof(peer.src_mac));
+    memcpy(peer.dst_mac, hop->mac, sizeof(peer.dst_mac));
+    return sf_tcp_template_init(&c->template, &peer) == 0;
+}
+
+static inline bool is_current(const struct sf_tcp_conn *c)
+{
+    return c->generation == c->tcpip->paths.generation && c->tcpip->now < c->path_until;
+}
+
+static void take_hop(struct sf_tcp_conn *c, const struct sf_hop *hop)
+{
+    const struct sf_tcpip *t = c->tcpip;
+    uint16_t mtu = hop->mtu < UINT16_MAX ? (uint16_t)hop->mtu : UINT16_MAX; /* IPv4 has no more */
+
+    c->generation = t->paths.generation;
+    c->path_until = t->now + TEMPLATE_LIFE;
+    if (mtu == c->mtu)
+        return;
+    c->mtu = mtu;
+    sf_tcp_update_mss(c);
+}
+
+/* The kernel sends by the route it has. Segments keep their size while it has none, and while only the neighbour is missing. */
+static bool take_detour(struct sf_tcp_conn *c, enum sf_way way)
+{
+    const struct sf_tcpip *t = c->tcpip;
+    const struct sf_flow_key *key = &c->ep.flow.key;
+    struct sf_hop hop = {.src = key->local_addr, .mtu = c->mtu};
+
+    if (c->detour && is_current(c))
+        return true;
+    if (way != SF_WAY_UNRESOLVED || !hop.mtu)
+        hop.mtu = sf_tcp_detour_mtu(t, key->remote_addr, key->local_addr);
+    if (!hop.mtu)
+        hop.mtu = c->mtu ? c->mtu : t->interface.mtu;
+    if (!build(c, &hop))
+        return false;
+    take_hop(c, &hop);
+    return true;
+}
+
+__attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
+{
+    struct sf_tcpip *t = c->tcpip;
+    const struct sf_flow_key *key = &c->ep.flow.key;
+    struct sf_hop hop = {.src = key->local_addr};
+    enum sf_way way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
+    bool had_way = c->has_way;
+
+    c->has_way = way == SF_WAY_DIRECT && build(c, &hop);
+    if (c->has_way && !had_way)
+        sf_tcp_way_is_back(c);
+    c->detour = sf_tcp_may_detour(t, way) && take_detour(c, way);
+    if (way == SF_WAY_UNRESOLVED && !c->detour)
+        sf_path_provoke(t, key->remote_addr, key->local_addr);
+    if (c->has_way)
+        take_hop(c, &hop);
+    return c->has_way;
+}
+
+bool sf_tcp_find_way(struct sf_tcp_conn *c)
+{
+    if (SF_LIKELY(c->has_way && is_current(c)))
+        return true;
+    return renew_way(c);
+}
+
+/* ---- the frame ---- */
+
+static int emit(struct sf_tcpip *t, const struct sf_tcp_template *template, const struct sf_tcp_segment *segment,
+                const struct iovec *payload, int n, uint32_t len)
+{
+    struct sf_frame pieces[PIECES];
+    struct iovec room[PIECES];
+    uint32_t size = (uint32_t)(template->len + SF_TCP_HEADER + sf_tcp_options_len(segment)) + len;
+    size_t written;
+    int got = t->driver->fast.tx_reserve(t->driver, size, pieces, PIECES);
+
+    if (SF_LIKELY(got == 1)) {
+        written = sf_tcp_emit(template, pieces->data, pieces->len, segment, payload, n, t->tcp.ip_id++);
+    } else {
+        if (got <= 0)
+            return got ? got : -EAGAIN;
+        for (int i = 0; i < got; i++)
+            room[i] = (struct iovec){.iov_base = pieces[i].data, .iov_len = pieces[i].len};
+        written = sf_tcp_emit_pieces(template, room, got, segment, payload, n, t->tcp.ip_id++);
+    }
+    if (SF_UNLIKELY(!written)) {
+        t->driver->fast.tx_cancel(t->driver, pieces, got);
+        return -EMSGSIZE;
+    }
+    t->driver->fast.tx_commit(t->driver, pieces, got);
+    t->unflushed = true;
+    return 0;
+}
+
+int sf_tcp_emit_frame(struct sf_tcpip *t, const struct sf_tcp_template *template, const struct sf_tcp_segment *segment,
+                      const struct iovec *payload, int n, uint32_t len)
+{
+    int rc = emit(t, template, segment, payload, n, len);
+
+    if (SF_LIKELY(rc == 0))
+        return 0;
+    if (rc == -EAGAIN) {
+        sf_count(t, SF_COUNT_TX_FULL);
+        return rc;
+    }
+    sf_count(t, SF_COUNT_TCP_TX_LOST); /* as good as lost on its way: it will be sent again, in other pieces or not */
+    return 0;
+}
+
+/* ---- the segment ---- */
+
+static int ring_pieces(const struct sf_tcp_conn *c, uint32_t seq, uint32_t len, struct iovec out[2])
+{
+    uint32_t at = seq & (c->snd.size - 1), first = c->snd.size - at;
+
+    out[0] = (struct iovec){.iov_base = c->snd.ring + at, .iov_len = len < first ? len : first};
+    if (SF_LIKELY(len <= first))
+        return 1;
+    out[1] = (struct iovec){.iov_base = c->snd.ring, .iov_len = len - first};
+    return 2;
+}
+
+/* Everything that we have received is acknowledged with it. */
+static void acknowledged(struct sf_tcp_conn *c)
+{
+    c->rcv.acked = c->rcv.nxt;
+    c->owed &= (uint8_t)~SF_TCP_OWED_ACK;
+    c->ack_at = SF_NEVER;
+    if (c->rcv.quick)
+        c->rcv.quick--;
+}
+
+typedef int emit_function(struct sf_tcpip *, const struct sf_tcp_template *, const struct sf_tcp_segment *,
+                          const struct iovec *payload, int n, uint32_t len);
+
+/* `emit_segment` is a constant in each caller, so the compiler makes a direct call of it. */
+__attribute__((always_inline)) static inline int transmit(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t flags,
+                                                          emit_function *emit_segment)
+{
+    struct sf_tcpip *t = c->tcpip;
+    struct sf_tcp_segment segment;
+    struct iovec payload[2];
+    int n = len ? ring_pieces(c, seq, len, payload) : 0, rc;
+
+    segment.seq = seq;
+    segment.ack = c->rcv.nxt;
+    segment.flags = flags | SF_TCP_ACK;
+    segment.has = 0;
+    segment.n_sack = 0;
+    if (SF_LIKELY(c->agreed.timestamps)) {
+        segment.has = SF_TCP_HAS_TIMESTAMPS;
+        segment.ts_val = sf_tcp_conn_ts(c);
+        segment.ts_ecr = c->agreed.ts_recent;
+    }
+    if (SF_UNLIKELY(c->rcv.ooo || c->rcv.duplicate.left != c->rcv.duplicate.right) && !len)
+        sf_tcp_sack_blocks(c, &segment);
+    segment.window = sf_tcp_advertise(c);
+    rc = emit_segment(t, &c->template, &segment, payload, n, len);
+    if (SF_UNLIKELY(rc < 0))
+        return rc;
+    c->segments_sent++;
+    acknowledged(c);
+    return 0;
+}
+
+__attribute__((noinline)) static int transmit_detour(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t flags)
+{
+    int rc;
+
+    if (!c->tcpip->driver || !c->detour) {
+        sf_count(c->tcpip, SF_COUNT_TCP_TX_NO_WAY);
+        return 0;
+    }
+    rc = transmit(c, seq, len, flags, sf_tcp_detour_emit);
+    if (rc != -EMSGSIZE)
+        return rc;
+    c->path_until = 0; /* the MTU is asked for again, and what was lost comes again in smaller pieces */
+    return 0;
+}
+
+int sf_tcp_transmit(struct sf_tcp_conn *c, uint32_t seq, uint32_t len, uint8_t flags)
+{
+    if (SF_UNLIKELY(!c->tcpip->driver || !sf_tcp_find_way(c)))
+        return transmit_detour(c, seq, len, flags);
+    return transmit(c, seq, len, flags, sf_tcp_emit_frame);
+}
+
+void sf_tcp_ack_now(struct sf_tcp_conn *c)
+{
+    if (sf_tcp_transmit(c, c->loss.nxt, 0, 0) < 0)
+        sf_tcp_owe(c, SF_TCP_OWED_ACK);
+}

@@ -1,0 +1,373 @@
+/*
+ * Sending. What the program writes is copied into a ring, from which it leaves at once as far as the windows allow, and where it
+ * stays until it is acknowledged. The ring grows on demand and is given back when the connection is idle.
+ */
+#define _GNU_SOURCE
+#include "tcpip/tcpip.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FIRST_RING 4096
+#define MODEST_RING (64 * 1024u)  /* others' out-of-order data is dropped for a ring of this size, not for a larger one */
+#define LEAST_LIMIT (256 * 1024u) /* what is taken in whatever the congestion window */
+#define IDLE_LIFE SF_SEC          /* of an empty ring */
+#define ORPHAN_PROBE (200 * SF_MS)  /* at least: there are only so many, and a slow reader may take its time */
+#define CORK_PATIENCE (200 * SF_MS) /* tcp(7), TCP_CORK */
+
+/* ---- the ring ---- */
+
+void sf_tcp_ring_put(uint8_t *ring, uint32_t size, uint32_t seq, const uint8_t *data, uint32_t len)
+{
+    uint32_t at = seq & (size - 1), first = size - at;
+
+    if (SF_LIKELY(len <= first)) {
+        memcpy(ring + at, data, len);
+        return;
+    }
+    memcpy(ring + at, data, first);
+    memcpy(ring, data + first, len - first);
+}
+
+static void move(const struct sf_tcp_snd *from, uint8_t *ring, uint32_t size, uint32_t seq, uint32_t len)
+{
+    uint32_t at = seq & (from->size - 1), first = from->size - at;
+
+    if (len < first)
+        first = len;
+    sf_tcp_ring_put(ring, size, seq, from->ring + at, first);
+    sf_tcp_ring_put(ring, size, seq + first, from->ring, len - first);
+}
+
+/* Another ring, with what the present one holds. */
+static bool resize(struct sf_tcp_conn *c, uint32_t size)
+{
+    struct sf_tcp_snd *snd = &c->snd;
+    uint32_t held = sf_tcp_unacked(c);
+    uint8_t *ring = malloc(size);
+
+    if (!ring)
+        return false;
+    if (held)
+        move(snd, ring, size, snd->end - held, held);
+    free(snd->ring);
+    snd->ring = ring;
+    snd->size = size;
+    return true;
+}
+
+/* Beyond the memory's limit a connection still has its first ring, so that it can go on. */
+static uint32_t size_allowed(struct sf_tcp_conn *c, uint32_t wanted)
+{
+    struct sf_tcpip *t = c->tcpip;
+    struct sf_tcp_snd *snd = &c->snd;
+    uint32_t modest = wanted < MODEST_RING ? wanted : MODEST_RING;
+
+    if (SF_LIKELY(sf_tcp_memory_allows(&t->tcp, wanted - snd->size)))
+        return wanted;
+    if (modest > snd->size)
+        sf_tcp_memory_make(t, modest - snd->size); /* which may take the ring away, if it is empty */
+    while (wanted > snd->size && wanted > FIRST_RING && !sf_tcp_memory_allows(&t->tcp, wanted - snd->size))
+        wanted /= 2;
+    return wanted > snd->size ? wanted : snd->size;
+}
+
+/* As far as memory allows. */
+static void grow(struct sf_tcp_conn *c, uint32_t need)
+{
+    struct sf_tcp_snd *snd = &c->snd;
+    uint32_t wanted = snd->size ? snd->size : FIRST_RING, size, before;
+
+    while (wanted < need)
+        wanted *= 2;
+    size = size_allowed(c, wanted);
+    before = snd->size;
+    if (size > before && resize(c, size))
+        c->tcpip->tcp.memory += size - before;
+    if (SF_LIKELY(snd->size >= need))
+        return;
+    sf_count(c->tcpip, SF_COUNT_TCP_MEMORY_FULL);
+    snd->starved = true;
+    sf_tcp_starve(c);
+}
+
+void sf_tcp_snd_relieved(struct sf_tcp_conn *c)
+{
+    struct sf_tcp_snd *snd = &c->snd;
+
+    if (snd->size && snd->size < c->options.send_buffer && sf_tcp_memory_affords(&c->tcpip->tcp, snd->size, 1) == snd->size) {
+        sf_tcp_starve(c);
+        return;
+    }
+    snd->starved = false;
+    sf_tcp_conn_update(c);
+}
+
+void sf_tcp_snd_free(struct sf_tcp_conn *c)
+{
+    uint32_t size = c->snd.size;
+
+    free(c->snd.ring);
+    c->snd.ring = NULL;
+    c->snd.size = 0;
+    c->snd.starved = false; /* it may have its first ring again */
+    if (size)
+        sf_tcp_memory_give(c->tcpip, size);
+}
+
+void sf_tcp_snd_trim(struct sf_tcp_conn *c)
+{
+    uint32_t before = c->snd.size, size = FIRST_RING, held = sf_tcp_unacked(c);
+
+    if (!before || held > before / 4)
+        return;
+    if (!held) {
+        sf_tcp_snd_free(c);
+        sf_tcp_conn_update(c);
+        return;
+    }
+    while (size < held)
+        size *= 2;
+    if (size < before && resize(c, size))
+        sf_tcp_memory_give(c->tcpip, before - size);
+}
+
+/* What may be held: the limit, but not much more than can be under way, for it would only wait here. */
+static uint32_t limit_of(const struct sf_tcp_conn *c)
+{
+    uint32_t limit = c->loss.cc.cwnd > LEAST_LIMIT / 2 ? c->loss.cc.cwnd * 2 : LEAST_LIMIT;
+
+    return limit < c->options.send_buffer ? limit : c->options.send_buffer;
+}
+
+uint32_t sf_tcp_send_room(const struct sf_tcp_conn *c)
+{
+    uint32_t held = sf_tcp_unacked(c), limit = limit_of(c);
+
+    if (SF_UNLIKELY(c->snd.starved) && limit > c->snd.size)
+        limit = c->snd.size;
+    return held < limit ? limit - held : 0;
+}
+
+static uint32_t copy_in(struct sf_tcp_conn *c, const struct iovec *iov, int n, uint32_t room)
+{
+    struct sf_tcp_snd *snd = &c->snd;
+    uint32_t taken = 0;
+
+    for (int i = 0; i < n && taken < room; i++) {
+        uint32_t len = iov[i].iov_len < room - taken ? (uint32_t)iov[i].iov_len : room - taken;
+
+        if (!len)
+            continue;
+        sf_tcp_ring_put(snd->ring, snd->size, snd->end, iov[i].iov_base, len);
+        snd->end += len;
+        taken += len;
+    }
+    return taken;
+}
+
+static ssize_t may_not_send(struct sf_tcp_conn *c)
+{
+    int error = c->error;
+
+    if (error) {
+        c->error = 0;
+        sf_tcp_conn_update(c);
+        return error;
+    }
+    return c->state == SF_TCP_RESOLVING || c->state == SF_TCP_SYN_SENT || c->state == SF_TCP_SYN_RECEIVED ? -EAGAIN : -EPIPE;
+}
+
+ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
+{
+    uint64_t total = 0;
+    uint32_t room, taken;
+
+    if (SF_UNLIKELY(c->error || !sf_tcp_may_send(c)))
+        return may_not_send(c);
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    if (SF_UNLIKELY(!total))
+        return 0;
+    room = sf_tcp_send_room(c);
+    if (room > total)
+        room = (uint32_t)total;
+    if (SF_UNLIKELY(sf_tcp_unacked(c) + room > c->snd.size)) {
+        grow(c, sf_tcp_unacked(c) + room);
+        if (room > c->snd.size - sf_tcp_unacked(c))
+            room = c->snd.size - sf_tcp_unacked(c);
+    }
+    c->snd.blocked = room < total;
+    if (SF_UNLIKELY(!room))
+        return -EAGAIN;
+    taken = copy_in(c, iov, n, room);
+    c->bytes_sent += taken;
+    if (SF_LIKELY(c->rcv.nxt != c->agreed.irs + 1))
+        c->rcv.quick = 0; /* a conversation: answers carry the ACKs. A request that comes before any data is no answer. */
+    sf_tcp_output(c);
+    return taken;
+}
+
+/* ---- output ---- */
+
+/* [seq, seq + len) of sequence space, FIN included. */
+static int send_range(struct sf_tcp_conn *c, uint32_t seq, uint32_t len)
+{
+    bool fin = c->snd.fin && seq + len == c->snd.end + 1;
+    uint32_t data = len - fin;
+    uint8_t flags = fin ? SF_TCP_FIN : 0;
+
+    if (data && seq + data == c->snd.end)
+        flags |= SF_TCP_PSH;
+    return sf_tcp_transmit(c, seq, data, flags);
+}
+
+void sf_tcp_send_again(struct sf_tcp_conn *c, uint32_t seq, uint32_t len)
+{
+    if (len > c->loss.mss + 1 || (len > c->loss.mss && !(c->snd.fin_sent && seq + len == c->snd.end + 1)))
+        len = c->loss.mss;
+    if (send_range(c, seq, len) < 0)
+        sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
+    else
+        sf_tcp_loss_sent(&c->loss, seq, len, c->tcpip->now);
+}
+
+bool sf_tcp_may_send_again(const struct sf_tcp_conn *c, uint32_t seq)
+{
+    return seq == c->loss.una || sf_seq_lt(seq, c->loss.una + c->snd.wnd);
+}
+
+/* What is lost goes first. */
+static int retransmit(struct sf_tcp_conn *c)
+{
+    uint32_t seq, len;
+
+    while (sf_tcp_loss_next(&c->loss, &seq, &len)) {
+        uint32_t most = c->loss.mss + (c->snd.fin_sent && seq + len == c->snd.end + 1);
+        int rc;
+
+        if (!sf_tcp_loss_room(&c->loss) || !sf_tcp_may_send_again(c, seq))
+            return 0;
+        if (len > most)
+            len = c->loss.mss;
+        rc = send_range(c, seq, len);
+        if (rc < 0)
+            return rc;
+        if (sf_tcp_loss_sent(&c->loss, seq, len, c->tcpip->now) < 0)
+            return 0;
+    }
+    return 0;
+}
+
+/* Sender's silly window avoidance (RFC 9293, 3.8.6.2.1), Nagle (3.7.4) where the program has asked for it, and corking. */
+static bool is_worth_sending(const struct sf_tcp_conn *c, uint32_t len, uint32_t unsent)
+{
+    if (len >= c->loss.mss)
+        return true;
+    if (len == unsent) {
+        if (c->snd.fin)
+            return true;
+        if (!c->options.cork && (c->options.nodelay || c->loss.nxt == c->loss.una))
+            return true;
+        return false;
+    }
+    return len >= c->snd.max_wnd / 2;
+}
+
+static int send_new_segment(struct sf_tcp_conn *c, uint32_t len, bool fin)
+{
+    uint32_t seq = c->loss.nxt;
+    int rc;
+
+    if (seq == c->loss.una)
+        sf_tcp_loss_idle(&c->loss, c->tcpip->now);
+    rc = sf_tcp_loss_sent(&c->loss, seq, len + fin, c->tcpip->now);
+    if (SF_UNLIKELY(rc < 0))
+        return rc;
+    rc = send_range(c, seq, len + fin);
+    if (SF_UNLIKELY(rc < 0)) {
+        sf_tcp_loss_unsent(&c->loss, seq, len + fin);
+        return rc;
+    }
+    c->snd.fin_sent |= fin;
+    return 0;
+}
+
+/* How much of what is unsent the peer's window has room for. */
+static uint32_t window_left(const struct sf_tcp_conn *c)
+{
+    int32_t left = (int32_t)(c->loss.una + c->snd.wnd - c->loss.nxt);
+
+    return left > 0 ? (uint32_t)left : 0;
+}
+
+static int send_new(struct sf_tcp_conn *c)
+{
+    for (;;) {
+        uint32_t unsent = sf_tcp_unsent(c), window = window_left(c), len = unsent;
+        bool fin = c->snd.fin && !c->snd.fin_sent;
+        int rc;
+
+        if (len > c->loss.mss)
+            len = c->loss.mss;
+        if (len > window)
+            len = window;
+        fin = fin && len == unsent && window > len;
+        if (!len && !fin)
+            return 0;
+        if (!is_worth_sending(c, len, unsent) || sf_tcp_loss_room(&c->loss) < len + fin)
+            return 0;
+        rc = send_new_segment(c, len, fin);
+        if (SF_UNLIKELY(rc < 0))
+            return rc;
+    }
+}
+
+bool sf_tcp_send_one(struct sf_tcp_conn *c, bool small)
+{
+    uint32_t unsent = sf_tcp_unsent(c), window = window_left(c), len = unsent;
+    bool fin = c->snd.fin && !c->snd.fin_sent;
+
+    if (len > c->loss.mss)
+        len = c->loss.mss;
+    if (len > window)
+        len = window;
+    fin = fin && len == unsent && window > len;
+    if ((!len && !fin) || (!small && !is_worth_sending(c, len, unsent)))
+        return false;
+    return send_new_segment(c, len, fin) == 0;
+}
+
+/* Nothing is under way that could bring an ACK, yet something waits: for the peer's window, or for the program's next bytes. */
+void sf_tcp_persist(struct sf_tcp_conn *c)
+{
+    sf_ns wait;
+
+    if (c->loss.nxt != c->loss.una || (!sf_tcp_unsent(c) && (!c->snd.fin || c->snd.fin_sent))) {
+        c->probe_at = SF_NEVER;
+        return;
+    }
+    if (c->probe_at != SF_NEVER)
+        return;
+    wait = c->orphan && c->loss.rtt.rto < ORPHAN_PROBE ? ORPHAN_PROBE : c->loss.rtt.rto;
+    wait <<= c->retries < 10 ? c->retries : 10;
+    if (wait > 120 * SF_SEC)
+        wait = 120 * SF_SEC;
+    if (c->options.cork && wait < CORK_PATIENCE)
+        wait = CORK_PATIENCE;
+    c->probe_at = c->tcpip->now + wait;
+    sf_tcp_patience_set(c);
+}
+
+void sf_tcp_output(struct sf_tcp_conn *c)
+{
+    if (SF_UNLIKELY(c->state < SF_TCP_ESTABLISHED || c->state == SF_TCP_TIME_WAIT))
+        return;
+    sf_tcp_find_way(c); /* before anything is cut to a size: it knows the MTU. Without a way it is all lost, and comes again */
+    if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
+        sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
+    sf_tcp_persist(c);
+    if (c->snd.size && c->idle_at == SF_NEVER)
+        c->idle_at = c->tcpip->now + IDLE_LIFE;
+    sf_tcp_conn_timer(c);
+}

@@ -1,0 +1,233 @@
+/* A UDP socket's life: whether it is for us, its place among the flows, its events. */
+#define _GNU_SOURCE
+#include "tcpip/tcpip.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdlib.h>
+
+static bool is_udp(int fd)
+{
+    int domain = 0, protocol = 0;
+    socklen_t len = sizeof(domain);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
+        return false;
+    len = sizeof(protocol);
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
+        return false;
+    return domain == AF_INET && protocol == IPPROTO_UDP;
+}
+
+/* SO_BINDTODEVICE with another interface. */
+static bool bound_elsewhere(const struct sf_tcpip *t, int fd)
+{
+    char name[IF_NAMESIZE] = "";
+    socklen_t len = sizeof(name);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 || !len || !name[0])
+        return false;
+    return !t->interface.index || (int)if_nametoindex(name) != t->interface.index;
+}
+
+/* A socket that is bound to nothing is bound now, as its first send would: the port must be ours before a frame leaves. */
+static int read_local(int fd, struct sockaddr_in *local)
+{
+    socklen_t len = sizeof(*local);
+
+    if (getsockname(fd, (struct sockaddr *)local, &len) < 0)
+        return -errno;
+    if (local->sin_port)
+        return 0;
+    local->sin_family = AF_INET;
+    if (bind(fd, (struct sockaddr *)local, sizeof(*local)) < 0)
+        return -errno;
+    len = sizeof(*local);
+    return getsockname(fd, (struct sockaddr *)local, &len) < 0 ? -errno : 0;
+}
+
+static int read_names(struct sf_udp_socket *s)
+{
+    struct sockaddr_in local = {0}, remote = {0};
+    socklen_t len = sizeof(remote);
+    int rc = read_local(s->fd, &local);
+
+    if (rc < 0)
+        return rc;
+    s->local_addr = local.sin_addr.s_addr;
+    s->local_port = local.sin_port;
+    if (getpeername(s->fd, (struct sockaddr *)&remote, &len) == 0 && remote.sin_family == AF_INET) {
+        s->remote_addr = remote.sin_addr.s_addr;
+        s->remote_port = remote.sin_port;
+    }
+    return 0;
+}
+
+static bool is_ours(const struct sf_tcpip *t, uint32_t addr)
+{
+    return !addr || sf_is_multicast(addr) || sf_interface_owns(&t->interface, addr) ||
+           sf_interface_is_broadcast(&t->interface, addr);
+}
+
+/* ---- the place among the flows ---- */
+
+static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
+{
+    int rc;
+
+    s->flow.key = (struct sf_flow_key){
+        .local_addr = s->local_addr,
+        .local_port = s->local_port,
+        .remote_addr = s->remote_addr,
+        .remote_port = s->remote_port,
+    };
+    if (!s->local_addr || !s->remote_addr) /* a group's sender is whoever it is, and connected needs both sides */
+        s->flow.key.remote_addr = s->flow.key.remote_port = 0;
+    rc = sf_flows_add(&t->udp, &s->flow);
+    if (rc < 0)
+        return rc;
+    rc = sf_binding_open(t, &s->binding, s->fd, IPPROTO_UDP, &s->flow.key);
+    if (rc < 0)
+        sf_flows_remove(&t->udp, &s->flow);
+    return rc;
+}
+
+static void flow_remove(struct sf_tcpip *t, struct sf_udp_socket *s)
+{
+    sf_binding_close(t, &s->binding);
+    sf_flows_remove(&t->udp, &s->flow);
+}
+
+/* ---- the table of sockets ---- */
+
+static int take_id(struct sf_tcpip *t, struct sf_udp_socket *s)
+{
+    uint32_t i = 0, bigger = t->n_sockets ? t->n_sockets * 2 : 16;
+    struct sf_udp_socket **sockets;
+    uint32_t *generations;
+
+    while (i < t->n_sockets && t->sockets[i])
+        i++;
+    if (i == t->n_sockets) {
+        sockets = realloc(t->sockets, bigger * sizeof(struct sf_udp_socket *));
+        if (!sockets)
+            return -ENOMEM;
+        t->sockets = sockets;
+        generations = realloc(t->generations, bigger * sizeof(*generations));
+        if (!generations)
+            return -ENOMEM;
+        t->generations = generations;
+        memset(sockets + t->n_sockets, 0, (bigger - t->n_sockets) * sizeof(struct sf_udp_socket *));
+        memset(generations + t->n_sockets, 0, (bigger - t->n_sockets) * sizeof(*generations));
+        t->n_sockets = bigger;
+    }
+    t->sockets[i] = s;
+    s->id = i;
+    return 0;
+}
+
+static void give_id(struct sf_tcpip *t, struct sf_udp_socket *s)
+{
+    t->sockets[s->id] = NULL;
+    t->generations[s->id]++;
+}
+
+/* ---- life ---- */
+
+int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
+{
+    int rc;
+
+    memset(s, 0, sizeof(*s));
+    s->tcpip = t;
+    s->fd = fd;
+    s->lent_last = &s->lent_first;
+    s->backlog.limit = t->backlog_limit;
+    if (!t->driver || t->caps.flags & SF_DRIVER_DEAD || !is_udp(fd) || bound_elsewhere(t, fd))
+        return -EOPNOTSUPP;
+    rc = read_names(s);
+    if (rc < 0)
+        return rc;
+    if (!is_ours(t, s->local_addr))
+        return -EOPNOTSUPP;
+    rc = take_id(t, s);
+    if (rc < 0)
+        return rc;
+    sf_side_details_on(s);
+    rc = flow_add(t, s);
+    if (rc < 0) {
+        give_id(t, s);
+        return rc;
+    }
+    sf_udp_groups_learn(s);
+    sf_udp_refresh(s);
+    sf_side_errors_on(s);
+    s->side_ready = true; /* what came between bind() and the filter */
+    return 0;
+}
+
+void sf_udp_close(struct sf_udp_socket *s)
+{
+    struct sf_tcpip *t = s->tcpip;
+
+    for (struct sf_udp_lent *l = s->lent_first; l; l = l->next)
+        l->socket = NULL;
+    s->lent_first = NULL;
+    s->interest = 0;
+    s->blocked_by_side = false;
+    sf_udp_update(s);
+    sf_side_watch(s);
+    if (s->timestamps && t->driver)
+        sf_driver_rx_stamps(t->driver, false);
+    flow_remove(t, s);
+    give_id(t, s);
+    sf_backlog_free(&s->backlog);
+    sf_udp_groups_free(s);
+}
+
+/* ---- events ---- */
+
+void sf_udp_update(struct sf_udp_socket *s)
+{
+    bool wanted = (s->interest & SF_UDP_READABLE && sf_udp_readable(s)) || s->interest & SF_UDP_WRITABLE;
+
+    sf_ready_set(&s->tcpip->ready, &s->ready.link, wanted);
+}
+
+int sf_udp_interest(struct sf_udp_socket *s, uint32_t what)
+{
+    s->interest = what;
+    sf_udp_update(s);
+    return sf_side_watch(s);
+}
+
+/* Whether a small datagram could be sent now. A driver has no event for that: it is tried. */
+static bool has_room(struct sf_udp_socket *s)
+{
+    struct sf_driver *driver = s->tcpip->driver;
+    struct sf_frame pieces[2];
+    int n;
+
+    if (s->blocked_by_side)
+        return false;
+    if (!s->blocked || !driver || !s->tcpip->usable)
+        return true;
+    n = driver->fast.tx_reserve(driver, SF_UDP_HEADERS, pieces, 2);
+    if (n == -EAGAIN)
+        return false;
+    if (n > 0)
+        driver->fast.tx_cancel(driver, pieces, n);
+    s->blocked = false;
+    return true;
+}
+
+uint32_t sf_udp_events(struct sf_udp_socket *s)
+{
+    uint32_t what = 0;
+
+    if (s->interest & SF_UDP_READABLE && sf_udp_readable(s))
+        what |= SF_UDP_READABLE;
+    if (s->interest & SF_UDP_WRITABLE && has_room(s))
+        what |= SF_UDP_WRITABLE;
+    return what;
+}
