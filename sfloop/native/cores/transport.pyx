@@ -25,6 +25,8 @@ cdef extern from *:
 
 logger = logging.getLogger("asyncio")
 
+MOST_BYTES = <size_t>-1
+
 cdef size_t LOST_WRITES_SHOWN = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
 
@@ -207,8 +209,8 @@ cdef class TransportCore(Sink):
             low = high // 4
         if not high >= low >= 0:
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self.high = high
-        self.low = low
+        self.high = min(high, MOST_BYTES)  # a program that wants no limit may give any number
+        self.low = min(low, MOST_BYTES)
         self.maybe_pause_protocol()
 
     def get_write_limits(self):

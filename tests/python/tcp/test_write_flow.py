@@ -53,6 +53,17 @@ def test_setting_limits(run: Run, given: dict[str, int], limits: tuple[int, int]
     run(main())
 
 
+def test_a_limit_beyond_all_memory(run: Run) -> None:
+    async def main() -> None:
+        async with facing_socket(Recorder) as (protocol, _):
+            protocol.transport.set_write_buffer_limits(high=1 << 70)
+            assert protocol.transport.get_write_buffer_limits()[1] >= (1 << 64) - 1
+            await fill(protocol)
+            assert protocol.writable.is_set()
+
+    run(main())
+
+
 @pytest.mark.parametrize("given", [{"high": 1, "low": 2}, {"high": -1}, {"low": -1}, {"high": 10, "low": -1}])
 def test_wrong_limits_are_refused(run: Run, given: dict[str, int]) -> None:
     async def main() -> None:
