@@ -13,13 +13,14 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import churn
 from endpoint import BufferedEndpoint, Endpoint
-from harness.link import FAR, NEAR
+from harness.link import FAR, NEAR, Side
 from tcp_changes import MOVING, Changes
 from two_ways import TwoWays
 from watchdog import Failure
@@ -77,9 +78,23 @@ def state_of(end: Endpoint) -> str:
         state = f"state {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]}"
     except OSError as error:
         state = repr(error)
-    names = tuple(end.transport.get_extra_info(name) for name in ("sockname", "peername"))
-    known = [each for each in end.loop.stats()["connections"] if (each["local"], each["remote"]) == names]  # type: ignore[attr-defined]
+    names = {end.transport.get_extra_info(name) for name in ("sockname", "peername")}
+    known = [each for each in end.loop.stats()["connections"] if {each["local"], each["remote"]} == names]  # type: ignore[attr-defined]
     return f"{end.transport} {names} received={end.received} eof={end.eof} lost={end.lost} {state} {known}"
+
+
+def kernel_sockets(side: Side, ports: Collection[int]) -> list[str]:
+    """The TCP sockets of a host's kernel that have one of the ports, for the search after a fault."""
+    with side.entered():
+        lines = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+    wanted = {f"{port:04X}" for port in ports}
+    return [line[:75] for line in lines if wanted & {end.split(":")[1] for end in line.split()[1:3]}]
+
+
+def counters(loop: Any) -> dict[str, int]:
+    """The stack's counters of connections, for the search after a fault."""
+    counted = loop.stats()["stacks"].get("tcpip", {})
+    return {name: n for name, n in counted.items() if "half_open" in name or "way" in name or "kernels" in name}
 
 
 async def received(side: Endpoint, count: int) -> None:
@@ -199,7 +214,10 @@ class Connections:
         try:
             server = await asyncio.wait_for(self.arrival(name), PATIENCE)
         except asyncio.TimeoutError:
-            known = f"{state_of(client)}; problems {self.problems[:3]}"
+            ports = {name[1]} if side == "far" else {name[1], self.ports["far"]}
+            sockets = {each: kernel_sockets(getattr(self.ways, each), ports) for each in ("near", "far")}
+            listener = kernel_sockets(self.ways.near, {self.ports["near"]})[:1]
+            known = f"{state_of(client)}; kernel's {sockets}, {listener}; {counters(client.loop)}; {self.problems[:3]}"
             raise Failure(f"{side}'s connection from {name} was never accepted: {known}") from None
         finally:
             self.arrived.pop(name, None)
@@ -233,9 +251,11 @@ class Connections:
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         attempt = asyncio.ensure_future(loop.create_connection(asyncio.Protocol, FAR, self.ports["quiet"]))
-        for _ in range(self.random.randrange(6)):
-            await asyncio.sleep(self.random.choice((0, 1e-4)))
-        attempt.cancel()
+        try:
+            for _ in range(self.random.randrange(6)):
+                await asyncio.sleep(self.random.choice((0, 1e-4)))
+        finally:
+            attempt.cancel()  # also where the churn ends meanwhile: nobody else has the connection
         try:
             transport, _ = await attempt
             transport.abort()
