@@ -15,13 +15,13 @@ DRIVER = Section(
         Counter(
             "rx_dropped",
             "Frames lost because the receive ring was full. By driver: see below.",
-            "The program did not look at the network for too long.",
+            "The program did not poll the network for too long.",
             "Shorter callbacks, a CPU of its own (`cpu=`), a larger [`ring`](configuration.md#ring).",
         ),
         Counter(
             "rx_no_frames",
             "`af_xdp`: times that the NIC or the kernel found no free frame to receive into.",
-            "The same. In copy mode `rx_dropped` counts these frames too; with zero copy `ethtool -S` tells.",
+            "The same. In copy mode `rx_dropped` also counts these frames; with zero copy only `ethtool -S` shows them.",
             "The same.",
         ),
         Counter(
@@ -31,33 +31,33 @@ DRIVER = Section(
             "merged frames than the driver takes.",
             "Look at the link (`ethtool -S`), or switch off receive offloads (`sfloop doctor`).",
         ),
-        Counter("tx_frames", "Frames given to the NIC, the kernel or the other side.", "Normal work."),
+        Counter("tx_frames", "Frames given to the NIC, the kernel or the other end of a wire.", "Normal work."),
         Counter("tx_bytes", "Their bytes.", "Normal work."),
         Counter(
             "tx_full",
             "Requests for a frame to send that found the queue full.",
-            "The stack sends faster than the NIC, or the other side of a wire, takes frames. Nothing is lost.",
+            "The stack sends faster than the NIC, or the other end of a wire, takes frames. Nothing is lost.",
             "If it rises with latency, send less at a time.",
         ),
         Counter(
             "tx_errors",
             "Frames that could not be sent after all. By driver: see below.",
-            "The interface is down or gone, the NIC was reset, or a wire has no other side.",
-            "`ip link show`; start the other side.",
+            "The interface is down or gone, the NIC was reset, or a wire has no other end.",
+            "`ip link show`; start the other end.",
         ),
         Counter(
             "wakeups",
-            "System calls made to get the kernel going. By driver: see below.",
-            "`shm`: the other side sleeps. `af_xdp` in copy mode and `packet`: one call for each burst that is sent.",
-            "For `shm`, let the other side spin.",
+            "System calls that wake the kernel or the other end of a wire. By driver: see below.",
+            "`shm`: the other end sleeps. `af_xdp` in copy mode and `packet`: one call for each burst that is sent.",
+            "For `shm`, let the other end spin.",
         ),
     ),
     """| driver | `rx_dropped` | `tx_errors` | `wakeups` |
 |---|---|---|---|
-| `af_xdp` | the kernel's `rx_dropped` and `rx_ring_full` of all sockets, and datagrams that the overflow buffer had no room for | frames refused by the driver or the kernel (`tx_invalid_descs`) | `sendto` and `recvfrom` calls that drive the rings |
+| `af_xdp` | the kernel's `rx_dropped` and `rx_ring_full` of all sockets, and datagrams for which the overflow buffer had no room | frames refused by the driver or the kernel (`tx_invalid_descs`) | `sendto` and `recvfrom` calls that drive the rings |
 | `packet` | the kernel's `tp_drops` | frames of a wrong length, and frames that the kernel refused for good | system calls that send |
-| `shm` | always 0: the sender is told that the ring is full | frames to nobody, and frames that are too long | writes to the other side's FIFO |
-| `ef_vi` | the NIC's count "RX no descriptor errors", and packets cut off for want of a buffer | frames under way when the NIC was reset; sends that failed | times the event queue was primed for an interrupt |
+| `shm` | always 0: the sender is told that the ring is full | frames without a receiver, and frames that are too long | writes to the FIFO of the other end |
+| `ef_vi` | the NIC's count "RX no descriptor errors", and packets truncated because no buffer was free | frames under way when the NIC was reset; sends that failed | times the event queue was primed for an interrupt |
 | `fault` | adds frames that found no room among those it delays (512 in each direction) | adds frames that the driver below refused | those of the driver below |
 """,
 )

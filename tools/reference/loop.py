@@ -15,7 +15,7 @@ LOOP = Section(
         Counter(
             "empty_turns",
             "Polls that found nothing.",
-            "The loop spins. The share of `turns` is the share of polls that were idle.",
+            "The loop spins. Divided by `turns`, it is the share of idle polls.",
         ),
         Counter(
             "sleeps",
@@ -44,11 +44,11 @@ LOOP = Section(
             "ready",
             "Handles that wait for the next turn.",
             "Callbacks schedule more callbacks than a turn runs.",
-            "If it grows without end, the program makes work faster than it does it.",
+            "If it grows without end, the program schedules more than it can run.",
         ),
         Counter(
             "timers",
-            "Timers that are set; cancelled ones until they are swept.",
+            "Timers that are set, and cancelled timers that are not yet swept.",
             "The program sets timers faster than they fire or are cancelled.",
             "If it grows without end, look for timers that are never cancelled.",
         ),
@@ -64,7 +64,7 @@ LOOP = Section(
 STACK = Section(
     "Every stack",
     'loop.stats()["stacks"][NAME]',
-    "The kernel stack is always there, as `kernel`. A loop with a bypass stack has `tcpip` or `tcpdirect` beside it. "
+    "Every loop has the kernel stack, as `kernel`. A loop with a bypass stack has `tcpip` or `tcpdirect` beside it. "
     "A message is one datagram, or one read or write of a stream.",
     (
         Counter("polls", "Times the stack was asked for events.", "The loop runs."),
@@ -73,8 +73,8 @@ STACK = Section(
         Counter(
             "stale_events",
             "Events of the kernel stack that matched no socket.",
-            "A few: sockets were closed in the turn that had an event for them. Many: a descriptor was closed behind the "
-            "loop's back while a duplicate of it lives on. After 16 in a row the epoll set is made anew.",
+            "A few: sockets were closed in the turn that had an event for them. Many: a descriptor was closed without "
+            "telling the loop while a duplicate of it lives on. After 16 in a row the stack makes a new epoll set.",
             "Close transports instead of descriptors, and call `remove_reader` before `close`.",
         ),
         Counter("rx_bytes", "Bytes of payload received.", NORMAL),
@@ -93,7 +93,7 @@ STACK = Section(
 TCPDIRECT = Section(
     "TCPDirect",
     'loop.stats()["stacks"]["tcpdirect"]',
-    "Beside those of every stack. The limits are TCPDirect's own: [solarflare.md](solarflare.md#limits).",
+    "In addition to those of every stack. The limits are TCPDirect's own: [solarflare.md](solarflare.md#limits).",
     (
         Counter(
             "stale", "Events of the muxer for a zocket that is gone.", "Zockets were closed with events pending.", ""

@@ -7,10 +7,10 @@ from reference.model import Section
 
 HEAD = """# Counters
 
-Every counter of `loop.stats()`: what it counts, what a rising one tells, and what to do. They count from the making of the loop,
-and are never reset: look at the difference of two readings.
+This page lists every counter of `loop.stats()`: what it counts, what a rising value means, and what to do. Counters start at 0 when the
+loop is made and are never reset, so compare two readings.
 
-`python tools/write_counters.py` writes this page from `tools/reference/`. A test holds its names to those that a loop has.
+`python tools/write_counters.py` writes this page from `tools/reference/`. A test compares its names with the counters of a loop.
 """
 
 SECTIONS: tuple[Section, ...] = (
@@ -28,7 +28,7 @@ SECTIONS: tuple[Section, ...] = (
 
 def _section(section: Section) -> str:
     lines = [f"## {section.title}", "", f"`{section.where}`. {section.about}", ""]
-    lines += ["| counter | counts | a rising one tells | what to do |", "|---|---|---|---|"]
+    lines += ["| counter | counts | a rising value means | what to do |", "|---|---|---|---|"]
     lines += [f"| `{c.name}` | {c.counts} | {c.tells} | {c.do} |" for c in section.counters]
     if section.after:
         lines += ["", section.after.rstrip()]

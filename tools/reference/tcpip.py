@@ -9,10 +9,10 @@ WHERE = 'loop.stats()["stacks"]["tcpip"]'
 FRAMES = Section(
     "The tcpip stack: frames and datagrams",
     WHERE,
-    "Beside those of every stack. “By the side socket” means that the kernel carries the datagram: it is not faster than "
-    "on the kernel stack, and not lost.",
+    "In addition to those of every stack. “By the side socket” means that the kernel carries the datagram. "
+    "It is not lost, and not faster than on the kernel stack.",
     (
-        Counter("rx_own", "Frames of ours, seen on their way out.", "Normal on drivers that see both directions."),
+        Counter("rx_own", "Frames that this stack has sent.", "Normal on drivers that see both directions."),
         Counter(
             "rx_other_mac",
             "Frames for another station.",
@@ -149,7 +149,7 @@ FRAMES = Section(
         ),
         Counter(
             "side_stale",
-            "Events of a side socket that was closed behind the loop's back.",
+            "Events of a side socket that was closed without telling the loop.",
             "As `stale_events`.",
             "Close the transport, not the descriptor.",
         ),
@@ -215,12 +215,12 @@ REFUSALS = Section(
 FLOWS = Section(
     "The tcpip stack: flows",
     WHERE,
-    'Levels. `loop.describe()["flows"]` lists them, with the reason for those that the kernel has.',
+    'These are levels. `loop.describe()["flows"]` lists the flows, with the reason for those that the kernel keeps.',
     (
-        Counter("flows", "Addresses and ports that the stack receives at.", "The program opens sockets."),
+        Counter("flows", "Addresses and ports at which the stack receives.", "The program opens sockets."),
         Counter(
             "flows_left_to_kernel",
-            "Those whose frames the kernel has, because another program receives there too, or the driver has no room.",
+            "Flows whose frames the kernel keeps, because another program also receives there, or the driver has no room.",
             "Datagrams and connections there have the kernel's latency.",
             'Read `why` in `loop.describe()["flows"]`, then [beside.md](beside.md).',
         ),
