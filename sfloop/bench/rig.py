@@ -22,6 +22,7 @@ from sfloop.bench.histogram import Histogram
 from sfloop.bench.loops import BARE, Contender
 from sfloop.bench.model import Place, Sample
 from sfloop.bench.noise import CpuTicks, Disturbance
+from sfloop.bench.serve import Program, program_name
 
 #: The commands of sfbench that do without epoll what these do with it.
 WITHOUT_EPOLL = {"serve-tcp": "spin-tcp", "serve-udp": "spin-udp", "serve-sink": "spin-sink"}
@@ -42,10 +43,11 @@ class Settings:
     warmup: float
 
 
-def program_command(contender: Contender, program: str, parameters: Mapping[str, Any]) -> list[str]:
-    """What runs a program of sfloop.bench.programs on a loop: for another build of sfloop, with that build's Python."""
+def program_command(contender: Contender, program: Program, parameters: Mapping[str, Any]) -> list[str]:
+    """The command line that runs a program on a loop. For another build of sfloop it names that build's Python."""
     start = [sys.executable, "-m", "sfloop.bench.serve"] if contender.build is None else contender.build.command
-    return [*start, "--loop", contender.loop, "--program", program, "--parameters", json.dumps(parameters)]
+    given = ["--program", program_name(program), "--parameters", json.dumps(parameters)]
+    return [*start, "--loop", contender.loop, *given]
 
 
 class Server:
@@ -150,7 +152,7 @@ class Rig:
     def server(
         self,
         contender: Contender,
-        program: str,
+        program: Program,
         reference: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -163,7 +165,7 @@ class Rig:
             given.setdefault("host", self.place.host)
             command = [*program_command(contender, program, given), "--cpu", str(cpu)]
         else:
-            assert reference is not None, f"{program} has no C reference server"
+            assert reference is not None, f"{program_name(program)} has no C reference server"
             reference = WITHOUT_EPOLL[reference] if contender.name in BARE else reference
             command = [str(self.settings.programs.sfbench), reference, "--host", self.place.host, "--cpu", str(cpu)]
             command += ["--spin"] if contender.name == "c-spin" else []

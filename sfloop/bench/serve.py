@@ -19,7 +19,10 @@ from typing import Any
 
 from sfloop.bench.loops import loop_factory
 
+#: A coroutine function of a module in sfloop.bench.programs. It is called with its parameters.
 Program = Callable[[Mapping[str, Any]], Coroutine[Any, Any, None]]
+
+PROGRAMS = "sfloop.bench.programs"
 
 
 def say(message: Mapping[str, Any]) -> None:
@@ -27,9 +30,16 @@ def say(message: Mapping[str, Any]) -> None:
     print(json.dumps(message), flush=True)
 
 
-def _program(name: str) -> Program:
+def program_name(program: Program) -> str:
+    """The name of a program on the command line: ``module.function``."""
+    module = program.__module__.rpartition(".")[2]
+    return f"{module}.{program.__name__}"
+
+
+def program_of(name: str) -> Program:
+    """The program that has this name."""
     module, _, function = name.rpartition(".")
-    program: Program = getattr(importlib.import_module(f"sfloop.bench.programs.{module}"), function)
+    program: Program = getattr(importlib.import_module(f"{PROGRAMS}.{module}"), function)
     return program
 
 
@@ -60,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         os.sched_setaffinity(0, {options.cpu})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    program = _program(options.program)
+    program = program_of(options.program)
     _run(loop_factory(options.loop), program(options.parameters))
     return 0
 

@@ -24,6 +24,7 @@ from sfloop.bench.cases.bypass_tcp import RIVALS
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import BARE, OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import stream
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server, program_command
 from sfloop.bench.wires import new_wire
 
@@ -70,10 +71,10 @@ def _bulk(
     settings = rig.settings
     timing = {"seconds": settings.seconds, "warmup": settings.warmup}
     ticks = rig.ticks()
-    with rig.server(contender, "stream.sink", parameters={"host": host, **timing}, environment=server_side) as server:
+    with rig.server(contender, stream.sink, parameters={"host": host, **timing}, environment=server_side) as server:
         port = server.line(START_LIMIT)["port"]
         given = {"server": [host, port], **timing}
-        command = program_command(contender if load_side else THIS_BUILD, "stream.source", given)
+        command = program_command(contender if load_side else THIS_BUILD, stream.source, given)
         source = Server([*rig.place.load_prefix, *command, "--cpu", str(settings.cpus.load)], load_side)
         try:
             source.line(START_LIMIT)
@@ -110,9 +111,9 @@ def _lossy(rig: Rig, contender: Contender) -> Sample:
     try:
         relay.line(START_LIMIT)
         given = {"congestion": "cubic"}
-        with rig.server(contender, "stream.serve_source", parameters=given, environment=environment) as server:
+        with rig.server(contender, stream.serve_source, parameters=given, environment=environment) as server:
             port = server.line(START_LIMIT)["port"]
-            drain = program_command(ASYNCIO, "stream.drain", {"server": [place.host, port], **asked})
+            drain = program_command(ASYNCIO, stream.drain, {"server": [place.host, port], **asked})
             load = Server([*place.load_prefix, *drain, "--cpu", cpu], {})
             try:
                 load.line(START_LIMIT)
@@ -131,7 +132,7 @@ def _replayed(rig: Rig, contender: Contender) -> Sample:
     timing = {"seconds": settings.seconds, "warmup": settings.warmup}
     environment = AF_XDP if contender.is_sfloop else {}
     ticks = rig.ticks()
-    with rig.server(contender, "stream.sink", "serve-sink", timing, environment) as server:
+    with rig.server(contender, stream.sink, "serve-sink", timing, environment) as server:
         port = server.line(START_LIMIT)["port"]
         seconds = settings.seconds + settings.warmup + MARGIN
         source = Server(rig.load_command("replay", port, interface=netns.INTERFACE, seconds=seconds), {})

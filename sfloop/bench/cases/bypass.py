@@ -22,7 +22,9 @@ from sfloop.bench.cases.udp import measure_delivery, measure_echo
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import BYPASSING, OWN, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Place, Sample
+from sfloop.bench.programs import cost, stream, tcp, udp
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server, program_command
+from sfloop.bench.serve import Program
 from sfloop.bench.wires import new_wire
 
 AF_XDP, PACKET = (
@@ -67,13 +69,13 @@ def _echo_over_packet(rig: Rig, contender: Contender) -> Sample:
     return measure_echo(rig, contender, PACKET if contender.is_sfloop else {})
 
 
-def _feed(program: str, rig: Rig, contender: Contender) -> Sample:
+def _feed(program: Program, rig: Rig, contender: Contender) -> Sample:
     def sender(port: int, seconds: float) -> list[str]:
         return replace(rig, place=to_group).load_command("feed", port, interface=netns.INTERFACE, seconds=seconds)
 
     to_group = replace(rig.place, host=_GROUP)
     # What a protocol of batches is worth is a question about sfloop: the others run the plain one.
-    chosen = program if contender.is_sfloop else "udp.flood"
+    chosen = program if contender.is_sfloop else udp.flood
     return measure_delivery(rig, contender, sender, chosen, {"group": _GROUP}, _environment(contender))
 
 
@@ -100,13 +102,13 @@ def sides_of(wire: str) -> list[dict[str, str]]:
 class Programs:
     """What serves, what loads it, and what the load and the server are given beside their addresses and times."""
 
-    serves: str
-    loads: str
+    serves: Program
+    loads: Program
     given: Mapping[str, object]
     to_server: Mapping[str, object] = field(default_factory=dict)
 
 
-UDP_ECHO = Programs("udp.echo", "udp.ping", {"size": 64})
+UDP_ECHO = Programs(udp.echo, udp.ping, {"size": 64})
 
 
 def between_programs(
@@ -165,7 +167,7 @@ def _simulated_driver(contender: Contender) -> str:
     return str(library)
 
 
-TCP_ECHO = Programs("tcp.protocol", "stream.ping", {"size": 64})
+TCP_ECHO = Programs(tcp.protocol, stream.ping, {"size": 64})
 
 
 def _over_ef_vi(programs: Programs) -> Callable[[Rig, Contender], Sample]:
@@ -191,16 +193,16 @@ def _cost(rig: Rig, contender: Contender) -> Sample:
     """Over shared memory, and where AF_XDP is to be had, of its driver with nothing to do."""
     given = {"seconds": rig.settings.seconds / 2, "size": 64}
     ticks = rig.ticks()
-    with rig.server(contender, "cost.stack", parameters=given) as server:
+    with rig.server(contender, cost.stack, parameters=given) as server:
         load = rig.own(server, ticks, rig.settings.seconds)
     values = {key: float(load.raw[key]) for key in ("send", "receive", "idle")}
-    with rig.server(contender, "cost.segments", parameters=given) as server:
+    with rig.server(contender, cost.segments, parameters=given) as server:
         raw = rig.own(server, ticks, rig.settings.seconds).raw
     values |= {"segment_send": float(raw["send"]), "segment_receive": float(raw["receive"])}
     if af_xdp_unavailable() is None:
         with netns.veth_pair() as place:
             placed = replace(rig, place=place)
-            with placed.server(contender, "cost.idle", parameters=given, environment=AF_XDP) as server:
+            with placed.server(contender, cost.idle, parameters=given, environment=AF_XDP) as server:
                 values["idle_af_xdp"] = float(placed.own(server, ticks, rig.settings.seconds).raw["idle"])
     return Sample(values, load.disturbance)
 
@@ -248,9 +250,9 @@ CASES = (
             place=frame_taking_veth_pair,
         )
         for suffix, words, program in (
-            ("", "", "udp.flood"),
-            ("-batch", ", whole batches", "udp.flood_batch"),
-            ("-zerocopy", ", whole batches of views", "udp.flood_zero_copy"),
+            ("", "", udp.flood),
+            ("-batch", ", whole batches", udp.flood_batch),
+            ("-zerocopy", ", whole batches of views", udp.flood_zero_copy),
         )
     ),
     *(

@@ -22,6 +22,7 @@ from sfloop.bench.cases.bypass import (
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
 from sfloop.bench.loops import ADD_ON, OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import connections, stream, tcp
 from sfloop.bench.rig import START_LIMIT, Rig
 from sfloop.bench.wires import new_wire
 
@@ -36,7 +37,7 @@ _TIMES_KERNEL = Metric("times_kernel", "RTT p50 × sfloop on the kernel's socket
 
 
 def _served(rig: Rig, contender: Contender, size: int, environment: Mapping[str, str]) -> Sample:
-    with rig.server(contender, "tcp.protocol", "serve-tcp", environment=environment) as server:
+    with rig.server(contender, tcp.protocol, "serve-tcp", environment=environment) as server:
         port = server.line(START_LIMIT)["port"]
         return rig.load(server, "tcp", port, size=size, connections=1).sample()
 
@@ -58,10 +59,10 @@ def _over_shm(size: int, connections: int) -> Measure:
         if contender.is_sfloop:
             every = 1 if connections == 1 else 16  # where it is the rate that counts, the clock is read less
             given = {"size": size, "connections": connections, "every": every}
-            programs = Programs("tcp.protocol", "stream.ping", given)
+            programs = Programs(tcp.protocol, stream.ping, given)
             with new_wire() as wire:
                 return between_programs(rig, contender, programs, sides_of(wire)).sample()
-        with rig.server(contender, "tcp.protocol", "serve-tcp") as server:
+        with rig.server(contender, tcp.protocol, "serve-tcp") as server:
             port = server.line(START_LIMIT)["port"]
             return rig.load(server, "tcp", port, size=size, connections=connections).sample()
 
@@ -71,7 +72,7 @@ def _over_shm(size: int, connections: int) -> Measure:
 def _idle(rig: Rig, contender: Contender) -> Sample:
     given = {"seconds": rig.settings.seconds, "connections": IDLE_CONNECTIONS}
     ticks = rig.ticks()
-    with rig.server(contender, "connections.idle", parameters=given) as server:
+    with rig.server(contender, connections.idle, parameters=given) as server:
         raw = rig.own(server, ticks, rig.settings.seconds)
     values = {"idle": float(raw.raw["idle"]), "bytes_per_connection": float(raw.raw["bytes"])}
     return Sample({**values, "times_alone": values["idle"] / float(raw.raw["alone"])}, raw.disturbance)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
 from sfloop.bench.loops import BARE, REFERENCES, Contender
 from sfloop.bench.model import Case, Sample
+from sfloop.bench.programs import tcp
 from sfloop.bench.rig import START_LIMIT, Rig
+from sfloop.bench.serve import Program
 
 ECHO_REFERENCES = tuple(REFERENCES)
 
 
-def _echo(program: str, size: int, connections: int = 1, **parameters: int) -> Callable[[Rig, Contender], Sample]:
+def _echo(program: Program, size: int, connections: int = 1, **parameters: int) -> Callable[[Rig, Contender], Sample]:
     def measure(rig: Rig, contender: Contender) -> Sample:
         given = parameters if contender.is_loop else None
         with rig.server(contender, program, "serve-tcp", given) as server:
@@ -22,9 +24,9 @@ def _echo(program: str, size: int, connections: int = 1, **parameters: int) -> C
     return measure
 
 
-def _latency(name: str, title: str, program: str, size: int, **parameters: int) -> Case:
+def _latency(name: str, title: str, program: Program, size: int, **parameters: int) -> Case:
     # aiofastnet's sock_* methods are not measured: they are those of a loop without transports.
-    streams = program != "tcp.sock"
+    streams = program is not tcp.sock
     measure = _echo(program, size, **parameters)
     return Case(name, title, ROUND_TRIP, measure, (*ECHO_REFERENCES, *BARE), streams=streams)
 
@@ -32,16 +34,16 @@ def _latency(name: str, title: str, program: str, size: int, **parameters: int) 
 _RATE = (MESSAGES, *ROUND_TRIP)
 
 CASES = (
-    _latency("tcp-protocol-64", "TCP echo, Protocol, 64 B, 1 connection", "tcp.protocol", 64),
-    _latency("tcp-protocol-1k", "TCP echo, Protocol, 1 KiB, 1 connection", "tcp.protocol", 1024),
-    _latency("tcp-streams-64", "TCP echo, streams, 64 B, 1 connection", "tcp.streams", 64),
-    _latency("tcp-streams-1k", "TCP echo, streams, 1 KiB, 1 connection", "tcp.streams", 1024),
-    _latency("tcp-sock-64", "TCP echo, sock_recv and sock_sendall, 64 B, 1 connection", "tcp.sock", 64),
-    _latency("tcp-sock-1k", "TCP echo, sock_recv and sock_sendall, 1 KiB, 1 connection", "tcp.sock", 1024),
+    _latency("tcp-protocol-64", "TCP echo, Protocol, 64 B, 1 connection", tcp.protocol, 64),
+    _latency("tcp-protocol-1k", "TCP echo, Protocol, 1 KiB, 1 connection", tcp.protocol, 1024),
+    _latency("tcp-streams-64", "TCP echo, streams, 64 B, 1 connection", tcp.streams, 64),
+    _latency("tcp-streams-1k", "TCP echo, streams, 1 KiB, 1 connection", tcp.streams, 1024),
+    _latency("tcp-sock-64", "TCP echo, sock_recv and sock_sendall, 64 B, 1 connection", tcp.sock, 64),
+    _latency("tcp-sock-1k", "TCP echo, sock_recv and sock_sendall, 1 KiB, 1 connection", tcp.sock, 1024),
     _latency(
         "tcp-sock-1k-of-256k",
         "TCP echo, sock_recv of up to 256 KiB and sock_sendall, 1 KiB, 1 connection",
-        "tcp.sock",
+        tcp.sock,
         1024,
         receive=256 * 1024,
     ),
@@ -49,7 +51,7 @@ CASES = (
         "tcp-10-connections",
         "TCP echo, Protocol, 1 KiB, 10 connections",
         _RATE,
-        _echo("tcp.protocol", 1024, 10),
+        _echo(tcp.protocol, 1024, 10),
         ECHO_REFERENCES,
         streams=True,
     ),
@@ -57,7 +59,7 @@ CASES = (
         "tcp-100-connections",
         "TCP echo, Protocol, 1 KiB, 100 connections",
         _RATE,
-        _echo("tcp.protocol", 1024, 100),
+        _echo(tcp.protocol, 1024, 100),
         ECHO_REFERENCES,
         streams=True,
     ),
@@ -65,7 +67,7 @@ CASES = (
         "tcp-protocol-64k",
         "TCP echo, Protocol, 64 KiB, 1 connection",
         _RATE,
-        _echo("tcp.protocol", 65536),
+        _echo(tcp.protocol, 65536),
         ECHO_REFERENCES,
         streams=True,
     ),
@@ -73,7 +75,7 @@ CASES = (
         "tcp-buffered-64k",
         "TCP echo, BufferedProtocol, 64 KiB, 1 connection",
         _RATE,
-        _echo("tcp.buffered", 65536),
+        _echo(tcp.buffered, 65536),
         ECHO_REFERENCES,
         streams=True,
     ),

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from sfloop.bench.cases.metrics import ROUND_TRIP
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import http
 from sfloop.bench.rig import START_LIMIT, Rig
+from sfloop.bench.serve import Program
 
 CONNECTIONS = 10
 
@@ -22,7 +24,7 @@ def _unavailable(package: str, install: str) -> Callable[[], str | None]:
     return check
 
 
-def _http(program: str) -> Callable[[Rig, Contender], Sample]:
+def _http(program: Program) -> Callable[[Rig, Contender], Sample]:
     def measure(rig: Rig, contender: Contender) -> Sample:
         with rig.server(contender, program) as server:
             port = server.line(START_LIMIT)["port"]
@@ -38,7 +40,7 @@ CASES = (
         "http-aiohttp",
         f"HTTP GET, aiohttp, {CONNECTIONS} connections",
         _METRICS,
-        _http("http.aiohttp"),
+        _http(http.aiohttp),
         streams=True,
         unavailable=_unavailable("aiohttp", "aiohttp"),
         fixed_seconds=0.6,
@@ -47,7 +49,7 @@ CASES = (
         "http-uvicorn",
         f"HTTP GET, uvicorn, {CONNECTIONS} connections",
         _METRICS,
-        _http("http.uvicorn"),
+        _http(http.uvicorn),
         streams=True,
         unavailable=_unavailable("uvicorn", "uvicorn httptools"),
         fixed_seconds=0.45,

@@ -13,6 +13,7 @@ from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.noise import Disturbance
+from sfloop.bench.programs import tcp
 from sfloop.bench.rig import START_LIMIT, Rig
 
 CONNECTIONS = 10_000
@@ -51,7 +52,7 @@ def _idle_connections(rig: Rig, port: int) -> Iterator[None]:
 
 
 def _measure(rig: Rig, contender: Contender) -> Sample:
-    with rig.server(contender, "tcp.protocol", "serve-tcp") as server:
+    with rig.server(contender, tcp.protocol, "serve-tcp") as server:
         port = server.line(START_LIMIT)["port"]
         alone = rig.load(server, "tcp", port, size=1024)
         before = server.resident_bytes()

@@ -7,22 +7,24 @@ from typing import Any
 
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import micro
 from sfloop.bench.rig import Load, Rig
+from sfloop.bench.serve import Program
 
 TIMERS = 100_000
 LOOPS = 200
 SLEEP_SECONDS = 0.0005
 
 
-def _run(rig: Rig, contender: Contender, program: str, **parameters: Any) -> Load:
+def _run(rig: Rig, contender: Contender, program: Program, **parameters: Any) -> Load:
     seconds, warmup = rig.settings.seconds, rig.settings.warmup
     given = {"seconds": seconds, "warmup": warmup, **parameters}
     ticks = rig.ticks()
-    with rig.server(contender, f"micro.{program}", parameters=given) as server:
+    with rig.server(contender, program, parameters=given) as server:
         return rig.own(server, ticks, seconds + warmup)
 
 
-def _rate(program: str) -> Callable[[Rig, Contender], Sample]:
+def _rate(program: Program) -> Callable[[Rig, Contender], Sample]:
     def measure(rig: Rig, contender: Contender) -> Sample:
         return _run(rig, contender, program).rate()
 
@@ -30,36 +32,36 @@ def _rate(program: str) -> Callable[[Rig, Contender], Sample]:
 
 
 def _timers(rig: Rig, contender: Contender) -> Sample:
-    load = _run(rig, contender, "timers", count=TIMERS)
+    load = _run(rig, contender, micro.timers, count=TIMERS)
     return Sample({"cpu_ms": load.raw["cpu_seconds"] * 1e3}, load.disturbance)
 
 
 def _loops_made(rig: Rig, contender: Contender) -> Sample:
-    load = _run(rig, contender, "loops_made", count=LOOPS)
+    load = _run(rig, contender, micro.loops_made, count=LOOPS)
     return Sample({"cpu_ns": load.raw["cpu_seconds"] / LOOPS * 1e9}, load.disturbance)
 
 
 def _sleep(rig: Rig, contender: Contender) -> Sample:
-    load = _run(rig, contender, "sleep", delay=SLEEP_SECONDS)
+    load = _run(rig, contender, micro.sleep, delay=SLEEP_SECONDS)
     values = {**load.latencies.summary(), "early": load.raw["early"], "earliest": load.raw["earliest"]}
     return Sample(values, load.disturbance, load.histogram)
 
 
 def _threadsafe(rig: Rig, contender: Contender) -> Sample:
-    load = _run(rig, contender, "threadsafe", thread_cpu=rig.settings.cpus.load)
+    load = _run(rig, contender, micro.threadsafe, thread_cpu=rig.settings.cpus.load)
     return Sample(load.latencies.summary(), load.disturbance, load.histogram)
 
 
 _CALLBACKS = Metric("per_second", "callbacks/s", "per_s", "higher")
 
 CASES = (
-    Case("call-soon-chain", "call_soon, each callback schedules the next", (_CALLBACKS,), _rate("call_soon_chain")),
-    Case("call-soon-batch", "call_soon, 1,000 scheduled, then run", (_CALLBACKS,), _rate("call_soon_batch")),
+    Case("call-soon-chain", "call_soon, each callback schedules the next", (_CALLBACKS,), _rate(micro.call_soon_chain)),
+    Case("call-soon-batch", "call_soon, 1,000 scheduled, then run", (_CALLBACKS,), _rate(micro.call_soon_batch)),
     Case(
         "task-await",
         "create_task and await, one after the other",
         (Metric("per_second", "tasks/s", "per_s", "higher"),),
-        _rate("task_await"),
+        _rate(micro.task_await),
     ),
     Case(
         "loops-made",

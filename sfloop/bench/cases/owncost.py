@@ -14,6 +14,7 @@ import tempfile
 from sfloop.bench.histogram import Histogram
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import tcp
 from sfloop.bench.rig import START_LIMIT, Rig
 
 _SPINNING = Contender("c-spin", "", is_loop=False)
@@ -24,7 +25,7 @@ LEAST_SHARE = 0.5
 def _inside(rig: Rig, contender: Contender) -> tuple[Histogram, Sample]:
     with tempfile.NamedTemporaryFile(prefix="sfloop-bench-") as results:
         environment = {"LD_PRELOAD": str(rig.settings.programs.gap_library), "SFLOOP_BENCH_GAP": results.name}
-        with rig.server(contender, "tcp.protocol", "serve-tcp", environment=environment) as server:
+        with rig.server(contender, tcp.protocol, "serve-tcp", environment=environment) as server:
             port = server.line(START_LIMIT)["port"]
             load = rig.load(server, "tcp", port, size=64)
             results.seek(0)
@@ -34,7 +35,7 @@ def _inside(rig: Rig, contender: Contender) -> tuple[Histogram, Sample]:
 
 
 def _outside(rig: Rig, contender: Contender) -> float:
-    with rig.server(contender, "tcp.protocol", "serve-tcp") as server:
+    with rig.server(contender, tcp.protocol, "serve-tcp") as server:
         load = rig.load(server, "tcp", server.line(START_LIMIT)["port"], size=64, seconds=rig.settings.seconds / 2)
     return load.latencies.percentile(50)
 

@@ -20,7 +20,9 @@ from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.noise import Disturbance
+from sfloop.bench.programs import tcp, udp
 from sfloop.bench.rig import GRACE, START_LIMIT, Rig, Server
+from sfloop.bench.serve import Program
 
 MESSAGES = 2000
 BURST = 16
@@ -79,7 +81,7 @@ def _tracing(server: Server, output: Path, cpu: int) -> Iterator[None]:
             tracer.communicate(timeout=GRACE)
 
 
-def _count(program: str, reference: str, command: str, burst: int) -> Callable[[Rig, Contender], Sample]:
+def _count(program: Program, reference: str, command: str, burst: int) -> Callable[[Rig, Contender], Sample]:
     options = {"burst": burst} if burst > 1 else {}
     exchanges = MESSAGES // burst
 
@@ -113,7 +115,7 @@ CASES = (
         "syscalls-tcp",
         "system calls per TCP echo, 64 B",
         _METRICS,
-        _count("tcp.protocol", "serve-tcp", "tcp", 1),
+        _count(tcp.protocol, "serve-tcp", "tcp", 1),
         ("c-spin",),
         most_rounds=1,
         fixed_seconds=1.5,
@@ -124,7 +126,7 @@ CASES = (
         "syscalls-udp",
         f"system calls per UDP echo, 64 B, in bursts of {BURST}",
         _METRICS,
-        _count("udp.echo", "serve-udp", "udp", BURST),
+        _count(udp.echo, "serve-udp", "udp", BURST),
         ("c-spin",),
         most_rounds=1,
         fixed_seconds=1.5,

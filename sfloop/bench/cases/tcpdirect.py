@@ -18,7 +18,9 @@ from sfloop.bench.cases.metrics import ROUND_TRIP
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import OWN, Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import pair
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server, program_command
+from sfloop.bench.serve import Program
 from sfloop.bench.wires import new_wire
 
 LIBRARY = "SFLOOP_TCPDIRECT_LIBRARY"
@@ -61,7 +63,7 @@ def _c(rig: Rig, command: str, *more: str) -> Load:
 
 @contextmanager
 def _program(
-    contender: Contender, program: str, given: Mapping[str, Any], environment: Mapping[str, str] = _STACK
+    contender: Contender, program: Program, given: Mapping[str, Any], environment: Mapping[str, str] = _STACK
 ) -> Iterator[Server]:
     command = program_command(contender, program, {"host": "127.0.0.1", **given})
     server = Server(command, environment if contender.is_sfloop else {})
@@ -72,7 +74,7 @@ def _program(
 
 
 def _round_trips(
-    rig: Rig, contender: Contender, program: str, environment: Mapping[str, str] = _STACK, **more: str
+    rig: Rig, contender: Contender, program: Program, environment: Mapping[str, str] = _STACK, **more: str
 ) -> Sample:
     given = {"size": 64, "seconds": rig.settings.seconds, "warmup": rig.settings.warmup, **more}
     with _program(contender, program, given, environment) as server:
@@ -80,32 +82,32 @@ def _round_trips(
         return rig.own(server, rig.ticks(), rig.settings.seconds + rig.settings.warmup).sample()
 
 
-def _pair(transport: str, rig: Rig, contender: Contender) -> Sample:
+def _pair(program: Program, rig: Rig, contender: Contender) -> Sample:
     if not contender.is_loop:
-        return _c(rig, f"zf-{transport}", "--size", "64").sample()
-    sample = _round_trips(rig, contender, f"pair.{transport}")
+        return _c(rig, f"zf-{program.__name__}", "--size", "64").sample()
+    sample = _round_trips(rig, contender, program)
     if contender.is_sfloop:  # against the library right beside it: two messages make a round trip
-        over = sample.values["p50"] - _c(rig, f"zf-{transport}", "--size", "64").latencies.percentile(50)
+        over = sample.values["p50"] - _c(rig, f"zf-{program.__name__}", "--size", "64").latencies.percentile(50)
         sample.values.update({"over_c": over, "share": over / 2})
     return sample
 
 
 def _tcp(rig: Rig, contender: Contender) -> Sample:
-    return _pair("tcp", rig, contender)
+    return _pair(pair.tcp, rig, contender)
 
 
 def _udp(rig: Rig, contender: Contender) -> Sample:
-    return _pair("udp", rig, contender)
+    return _pair(pair.udp, rig, contender)
 
 
-def _simulated(transport: str) -> Callable[[Rig, Contender], Sample]:
+def _simulated(program: Program, by_shm: Program) -> Callable[[Rig, Contender], Sample]:
     """The tcpip stack over shared memory, with both its ends on one loop too, is measured right before."""
 
     def measure(rig: Rig, contender: Contender) -> Sample:
         over = {**_STACK, LIBRARY: os.environ[SIMULATOR], "ZF_ATTR": ""}
         with new_wire() as wire:
-            direct = _round_trips(rig, contender, f"pair.{transport}_by_shm", {}, wire=wire)
-        sample = _round_trips(rig, contender, f"pair.{transport}", over)
+            direct = _round_trips(rig, contender, by_shm, {}, wire=wire)
+        sample = _round_trips(rig, contender, program, over)
         sample.values["times_tcpip"] = sample.values["p50"] / direct.values["p50"]
         return sample
 
@@ -117,7 +119,7 @@ def _idle(rig: Rig, contender: Contender) -> Sample:
         load = _c(rig, "zf-idle")
     else:
         given = {"seconds": rig.settings.seconds}
-        with _program(contender, "pair.idle", given) as server:
+        with _program(contender, pair.idle, given) as server:
             load = rig.own(server, rig.ticks(), rig.settings.seconds + START_LIMIT)
     values = {"idle": float(load.raw["idle"])}
     if contender.is_sfloop:
@@ -160,14 +162,14 @@ CASES = (
     ),
     *(
         Case(
-            f"{transport}-tcpdirect-sim",
-            f"{transport.upper()} echo, both ends on one loop, 64 B; sfloop on TCPDirect, over a simulator of it",
+            f"{name}-tcpdirect-sim",
+            f"{name.upper()} echo, both ends on one loop, 64 B; sfloop on TCPDirect, over a simulator of it",
             (*ROUND_TRIP, Metric("times_tcpip", "RTT p50 × the tcpip stack's over shm", "ratio", "lower")),
-            _simulated(transport),
+            _simulated(program, by_shm),
             only=(OWN,),
             scaled_seconds=2.0,
             unavailable=no_simulator,
         )
-        for transport in ("tcp", "udp")
+        for name, program, by_shm in (("tcp", pair.tcp, pair.tcp_by_shm), ("udp", pair.udp, pair.udp_by_shm))
     ),
 )

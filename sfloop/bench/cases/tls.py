@@ -23,7 +23,9 @@ from sfloop.bench.cases.metrics import MESSAGES, ROUND_TRIP
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import COMBINED, OWN, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import stream, tcp, websocket
 from sfloop.bench.rig import START_LIMIT, Rig, Server
+from sfloop.bench.serve import Program
 from sfloop.bench.wires import new_wire
 
 IDLE_CONNECTIONS = 500
@@ -84,13 +86,13 @@ def _served(
     load: str = "tls",
 ) -> Sample:
     given = {"certificate": files[0]}
-    with rig.server(contender, "tcp.tls", "serve-tls", given, environment) as server:
+    with rig.server(contender, tcp.tls, "serve-tls", given, environment) as server:
         port = server.line(START_LIMIT)["port"]
         return rig.load(server, load, port, size=size, connections=connections, ca=files[1]).sample()
 
 
 def _plain(rig: Rig, contender: Contender, size: int, environment: Environment) -> float:
-    with rig.server(contender, "tcp.protocol", "serve-tcp", environment=environment) as server:
+    with rig.server(contender, tcp.protocol, "serve-tcp", environment=environment) as server:
         port = server.line(START_LIMIT)["port"]
         return rig.load(server, "tcp", port, size=size).latencies.percentile(50)
 
@@ -129,9 +131,9 @@ def _over_shm(rig: Rig, contender: Contender) -> Sample:
         host = sides[0]["SFLOOP_INTERFACE"].partition("@")[2]
         with certificates(host) as (certificate, ca):
             records = _records_alone(rig, certificate, 1024)
-            programs = Programs("tcp.protocol", "stream.ping", {"size": 1024})
+            programs = Programs(tcp.protocol, stream.ping, {"size": 1024})
             plain = between_programs(rig, contender, programs, sides).latencies.percentile(50)
-            programs = Programs("tcp.tls", "stream.ping", {"size": 1024, "ca": ca}, {"certificate": certificate})
+            programs = Programs(tcp.tls, stream.ping, {"size": 1024, "ca": ca}, {"certificate": certificate})
             return _with_parts(between_programs(rig, contender, programs, sides).sample(), plain, records)
 
 
@@ -142,7 +144,7 @@ def _bulk(rig: Rig, contender: Contender) -> Sample:
     ticks = rig.ticks()
     with certificates(rig.place.host) as (certificate, ca):
         given = {"certificate": certificate, **timing}
-        with rig.server(contender, "stream.sink", parameters=given) as server:
+        with rig.server(contender, stream.sink, parameters=given) as server:
             port = server.line(START_LIMIT)["port"]
             source = Server(rig.load_command("tls-source", port, ca=ca), {})
             try:
@@ -153,12 +155,12 @@ def _bulk(rig: Rig, contender: Contender) -> Sample:
     return received(load)
 
 
-def _websocket(program: str, tls: bool) -> Measure:
+def _websocket(program: Program, tls: bool) -> Measure:
     def measure(rig: Rig, contender: Contender) -> Sample:
         with certificates(rig.place.host) as (certificate, ca):
             given = {"certificate": certificate} if tls else {}
             options = {"ca": ca} if tls else {}
-            with rig.server(contender, f"websocket.{program}", parameters=given) as server:
+            with rig.server(contender, program, parameters=given) as server:
                 port = server.line(START_LIMIT)["port"]
                 return rig.load(server, "ws", port, size=256, **options).sample()
 
@@ -168,7 +170,7 @@ def _websocket(program: str, tls: bool) -> Measure:
 def _idle(rig: Rig, contender: Contender) -> Sample:
     ticks = rig.ticks()
     with certificates(rig.place.host) as files:
-        with rig.server(contender, "tcp.tls", "serve-tls", {"certificate": files[0]}) as server:
+        with rig.server(contender, tcp.tls, "serve-tls", {"certificate": files[0]}) as server:
             port = server.line(START_LIMIT)["port"]
             rig.load(server, "tls", port, size=64, ca=files[1], messages=100)
             before = server.resident_bytes()
@@ -281,14 +283,14 @@ CASES = (
     ),
     *(
         _case(
-            f"ws-{program}{'-tls' if tls else ''}",
-            f"WebSocket echo{' over TLS' if tls else ''}, {program}, 256 B, 1 connection",
+            f"ws-{program.__name__}{'-tls' if tls else ''}",
+            f"WebSocket echo{' over TLS' if tls else ''}, {program.__name__}, 256 B, 1 connection",
             ROUND_TRIP,
             _websocket(program, tls),
-            needs=_needs(program),
+            needs=_needs(program.__name__),
             fixed_seconds=0.6,
         )
-        for program in ("picows", "websockets", "aiohttp")
+        for program in (websocket.picows, websocket.websockets, websocket.aiohttp)
         for tls in (False, True)
     ),
 )

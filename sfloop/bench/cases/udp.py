@@ -12,7 +12,9 @@ from sfloop.bench.cases.metrics import LOST, ROUND_TRIP
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import BARE, REFERENCES, Contender
 from sfloop.bench.model import Case, Metric, Sample
+from sfloop.bench.programs import udp
 from sfloop.bench.rig import GRACE, START_LIMIT, Rig
+from sfloop.bench.serve import Program
 
 #: Seconds that the flood goes on beyond what the server counts, for its start and its warm-up.
 MARGIN = 0.3
@@ -22,7 +24,7 @@ def measure_echo(
     rig: Rig, contender: Contender, environment: Mapping[str, str] | None = None, reference: str = "serve-udp"
 ) -> Sample:
     """Round trips of 64 B."""
-    with rig.server(contender, "udp.echo", reference, environment=environment) as server:
+    with rig.server(contender, udp.echo, reference, environment=environment) as server:
         port = server.line(START_LIMIT)["port"]
         return rig.load(server, "udp", port, size=64).sample()
 
@@ -40,7 +42,7 @@ def measure_delivery(
     rig: Rig,
     contender: Contender,
     sender: Callable[[int, float], list[str]],
-    program: str = "udp.flood",
+    program: Program = udp.flood,
     parameters: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Sample:

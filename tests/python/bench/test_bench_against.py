@@ -22,6 +22,7 @@ from sfloop.bench.cpus import CpuPair
 from sfloop.bench.errors import BenchError, ContenderFailed
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import CaseResult
+from sfloop.bench.programs import udp
 from sfloop.bench.rig import Rig, Settings, program_command
 
 OWN = Contender("sfloop", "1", is_loop=True)
@@ -265,7 +266,7 @@ def test_another_build_goes_where_sfloop_goes(tmp_path: Path) -> None:
     (shm,) = find(["tcp-shm-64"])
     assert rounds.taking_part(shm, [OWN, other, Contender("rloop", "1", is_loop=True)]) == [OWN, other]
     assert rounds.rotated([OWN, other], 1) == [other, OWN]
-    command = program_command(other, "udp.echo", {})
+    command = program_command(other, udp.echo, {})
     assert command[:4] == [str(tmp_path / "venv/bin/python"), str(builds.BOOTSTRAP), "--loop", "sfloop"]
     (simulated,) = find(["udp-ef_vi"])
     with pytest.raises(ContenderFailed, match=r"no simulator of ef_vi's API .*venv\.ef_vi\.so.*make bench"):

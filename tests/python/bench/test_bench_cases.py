@@ -17,8 +17,10 @@ from sfloop.bench.cases import find
 from sfloop.bench.errors import ContenderFailed
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import Place
+from sfloop.bench.programs import pair, tcp, udp
 from sfloop.bench.rig import Rig, Settings
 from sfloop.bench.rounds import run_case
+from sfloop.bench.serve import program_name, program_of
 
 ASYNCIO = Contender("asyncio", "", is_loop=True)
 OWN = Contender("sfloop", "", is_loop=True)
@@ -53,6 +55,12 @@ SLOW_ECHO = """
     tcp.Echo.data_received = slow
     new_event_loop = asyncio.SelectorEventLoop
 """
+
+
+def test_a_program_is_found_again_by_its_name_in_another_process() -> None:
+    for program in (tcp.protocol, udp.flood_batch, pair.tcp_by_shm):
+        assert program_of(program_name(program)) is program
+    assert program_name(tcp.protocol) == "tcp.protocol"
 
 
 def test_own_cost_is_the_time_between_the_calls(
