@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -274,7 +275,7 @@ def test_no_command_prints_help() -> None:
 def test_help_of_run_names_every_option() -> None:
     ran = sfloop_run("--help")
     assert ran.status == 0
-    for name in ("--stack", "--driver", "--interface", "--spin", "--cpu", "--fallback", "-m module"):
+    for name in (*(f"--{field.name} " for field in dataclasses.fields(sfloop.Options)), "-m module"):
         assert name in ran.out
 
 

@@ -1,4 +1,22 @@
-/* TCP segments (RFC 9293, 3.1) and their options: parse and emit, pure functions. */
+/*
+ * TCP segments (RFC 9293, 3.1) and their header options: parse and emit, pure functions.
+ *
+ * Checklist for a new header option (docs/how-to.md has an example with all files):
+ *
+ * 1. Here: a bit of enum sf_tcp_has, and a field of struct sf_tcp_segment with the value as it is in the option.
+ * 2. tcp.c: kind and length (with the RFC and its section), parse_option(), options_len_without_sack(), write_options(). The
+ *    two functions that send must agree, and the length is a multiple of four. Segments with timestamps alone take a
+ *    shorter way in both directions, so an option on every segment costs that.
+ * 3. tcpip/tcp/connect.c: sf_tcp_syn_options() offers the option, for connect, half-open records and cookies.
+ *    sf_tcp_agree() reads the peer's offer into struct sf_tcp_agreed (tcpip/tcp/conn.h). A new field there makes each
+ *    connection larger, and conn.c and half_open.c assert the sizes.
+ * 4. An option outside of the handshake: segment_out.c sends it; segment_in.c or ack_in.c reads it. Segments without a
+ *    connection are sent by half_open.c, reset.c and time_wait.c.
+ * 5. cookie.c: a SYN cookie has no room for another agreed value, so the connection must do without it.
+ * 6. Tests: tests/native/test_wire_tcp.c, tests/python/wire (a model in Python, and this struct in ctypes), tests/fuzz
+ *    (fuzz_wire.c, seeds_wire.c), a script in tests/segments and its word in tests/native/segment_script.h.
+ * 7. docs/rfcs.md, CHANGELOG.md.
+ */
 #ifndef SF_WIRE_TCP_H
 #define SF_WIRE_TCP_H
 

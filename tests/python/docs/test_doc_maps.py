@@ -10,6 +10,7 @@ import pytest
 
 import sfloop
 from sfloop import pythons
+from sfloop.doctor.checks import CHECKS
 from sfloop.options import tcplimits
 
 ROOT = Path(__file__).parents[3]
@@ -56,6 +57,12 @@ def test_every_option_is_explained(option: str) -> None:
     text = (DOCS / "configuration.md").read_text()
     assert re.search(rf"^## .*\b{option}\b", text, re.M), f"docs/configuration.md has no section on {option}"
     assert f"`SFLOOP_{option.upper()}`" in text
+
+
+def test_every_check_of_the_doctor_is_listed() -> None:
+    text = (DOCS / "tuning.md").read_text()
+    for name in CHECKS:
+        assert f"`{name}`" in text, f"docs/tuning.md does not list the check {name}"
 
 
 def test_variables_that_are_named_exist() -> None:
