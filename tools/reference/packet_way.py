@@ -15,16 +15,16 @@ IN = (
     "TCP parsed; connection found by four-tuple",
     "acceptable? window, PAWS, RST, SYN",
     "its ACK: loss, congestion, more may leave",
-    "its data: in order, it stays in the frame",
+    "data in order stays in its frame",
     "the socket joins the ring of ready sockets",
-    "poll writes an event: slot, generation, what",
+    "poll writes an event: slot, generation",
     "the turn finds the sink by slot",
     "the core borrows the bytes, makes an object",
     "protocol.data_received(data)",
 )
 OUT = (
     "transport.write(data)",
-    "nothing is queued: sendv; else it waits",
+    "sendv, if nothing is queued before",
     "copied into the connection's send ring",
     "route and neighbour: the headers' template",
     "window, congestion window, Nagle, cork",
@@ -95,6 +95,6 @@ def svg() -> str:
         *_column(_LEFT, IN, _ROWS_IN, 1),
         *_column(_RIGHT, OUT, _ROWS_OUT, len(IN) + 1),
     ]
-    note = "Frames that no filter of the driver names stay with the kernel: ARP, ICMP, fragments, other programs."
+    note = "Frames that match no filter of the driver stay with the kernel: ARP, ICMP, fragments, other programs."
     parts.append(drawing.text((480, _y(11) + 44), note, 12, fill=drawing.FAINT))
     return drawing.picture(_SIZE, "The way of a TCP segment in and out", parts)
