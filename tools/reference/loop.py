@@ -150,7 +150,7 @@ TCPDIRECT = Section(
             "tx_by_kernel_unresolved",
             "Times that a destination was given to the kernel because its neighbour was not known.",
             "The first datagrams to a host.",
-            "If it goes on rising, the host does not answer ARP.",
+            "If it keeps rising, the host does not answer ARP.",
         ),
         Counter(
             "tx_by_kernel_multicast",
@@ -194,7 +194,7 @@ CONNECTION = Section(
         Counter("rtt_min", "Least round-trip time of the last 10 to 20 seconds.", "The path has become longer.", ""),
         Counter("rto", "Retransmission timeout.", "`rtt` or `rtt_var` has risen.", ""),
         Counter("mss", "Payload of a full segment, in bytes.", "", "If small, look for a low path MTU."),
-        Counter("cwnd", "Congestion window.", "The path carries what is sent.", ""),
+        Counter("cwnd", "Congestion window.", "The path carries the sent data.", ""),
         Counter("ssthresh", "Slow-start threshold. It falls with each loss.", "", ""),
         Counter("snd_wnd", "The window that the peer has advertised.", "", "If 0, the peer does not read."),
         Counter(

@@ -84,7 +84,7 @@ TCP = Section(
         Counter(
             "tcp_memory_full",
             "Times that a buffer could not grow because `memory` was used up.",
-            "Unread or unacknowledged data fills the limit. Connections go on, slowly.",
+            "Unread or unacknowledged data fills the limit. Connections continue, slowly.",
             "Raise `memory`; find connections with large `unread` or `unsent`.",
         ),
         Counter(
@@ -101,7 +101,7 @@ TCP = Section(
         ),
         Counter(
             "tcp_rx_refused",
-            "Segments in order that were not taken for want of memory.",
+            "Segments in order that were not accepted for lack of memory.",
             "The same. The peer sends them again.",
             "As `tcp_memory_full`.",
         ),
@@ -132,7 +132,7 @@ TCP = Section(
             "tcp_rx_no_socket",
             "Segments for no connection and no listener.",
             "Segments were under way when their connection ended.",
-            "If it goes on rising, a peer has a connection that the loop has forgotten.",
+            "If it keeps rising, a peer has a connection that the loop has forgotten.",
         ),
         Counter(
             "tcp_rx_bad_ack",
@@ -156,7 +156,7 @@ TCP = Section(
         ),
         Counter(
             "tcp_rx_no_timestamps",
-            "Segments without timestamps on connections that have them; taken all the same.",
+            "Segments without timestamps on connections that have agreed on them. They are accepted.",
             "A middlebox strips TCP options.",
         ),
         Counter(

@@ -38,7 +38,7 @@ FRAMES = Section(
             "rx_no_socket",
             "Datagrams for a port that no socket of the loop has.",
             "Datagrams were under way when their socket closed.",
-            "If it goes on rising, a sender has the wrong port.",
+            "If it keeps rising, a sender has the wrong port.",
         ),
         Counter(
             "rx_not_joined",
@@ -82,7 +82,7 @@ FRAMES = Section(
             "tx_side_unresolved",
             "Datagrams sent by the side socket because route or neighbour was not known yet.",
             "The first datagrams to a host.",
-            "If it goes on rising, the host does not answer ARP (`ip neigh`).",
+            "If it keeps rising, the host does not answer ARP (`ip neigh`).",
         ),
         Counter(
             "tx_side_route",
