@@ -73,6 +73,8 @@ static void take_claim(struct sf_tcpip *t, struct sf_binding *b)
         return;
     b->claim = sf_claim_take(t, tcp, tcp ? ntohs(b->key.local_port) : b->inode);
     b->unclaimed = b->claim && sf_claim_is_shared(t, b->claim);
+    if (!t->filters.next_claim)
+        t->filters.claims_at = t->now;
 }
 
 bool sf_bindings_have(const struct sf_filters *filters, uint32_t inode)
@@ -92,13 +94,14 @@ static int release(struct sf_tcpip *t, const struct sf_binding *b, const struct 
 void sf_bindings_claim(struct sf_tcpip *t)
 {
     for (struct sf_binding *b = t->filters.bindings; b; b = b->next) {
-        bool others = b->claim && sf_claim_is_shared(t, b->claim);
+        bool others = b->claim && b->claim->shared;
+        int holder = b->holder || !sf_holders_are_doubtful(&t->filters.holders) ? b->holder : b->held_by;
 
-        if (others == b->unclaimed && b->holder == b->held_by)
+        if (others == b->unclaimed && holder == b->held_by)
             continue;
         sf_binding_keys(t, b, release);
         b->unclaimed = others;
-        b->held_by = b->holder;
+        b->held_by = holder;
         sf_binding_keys(t, b, sf_filter_retain);
     }
 }
@@ -160,8 +163,9 @@ int sf_binding_open(struct sf_tcpip *t, struct sf_binding *b, int fd, uint8_t pr
 
     *b = (struct sf_binding){.key = *key, .protocol = protocol, .inode = sf_others_inode(fd)};
     b->shared = option(fd, SO_REUSEPORT) || (protocol == IPPROTO_UDP && option(fd, SO_REUSEADDR));
+    if (!sf_holders_opened(t, b))
+        return -ENOMEM;
     take_claim(t, b);
-    sf_holders_opened(t, b);
     b->open = true;
     b->next = filters->bindings;
     if (b->next)

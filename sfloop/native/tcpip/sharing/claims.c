@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
+#include "slices.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+enum { NAMES_AT_ONCE = 8 }; /* about 1 us each */
 
 static socklen_t name_of(struct sockaddr_un *name, const struct sf_tcpip *t, const struct sf_claim *claim, int number)
 {
@@ -68,20 +71,19 @@ void sf_claim_drop(struct sf_tcpip *t, struct sf_claim *claim)
     while (*at != claim)
         at = &(*at)->next;
     *at = claim->next;
+    if (t->filters.next_claim == claim)
+        t->filters.next_claim = claim->next;
     if (claim->fd >= 0)
         close(claim->fd);
     free(claim);
 }
 
-bool sf_claim_is_shared(struct sf_tcpip *t, struct sf_claim *claim)
+/* Whether another loop has one of the names `from` to `to` - 1. */
+static bool ask_names(const struct sf_tcpip *t, const struct sf_claim *claim, int from, int to)
 {
     struct sockaddr_un name;
 
-    if (claim->fd < 0)
-        bind_name(t, claim);
-    if (claim->fd < 0)
-        return claim->crowded;
-    for (int i = 0; i < SF_CLAIMS; i++) {
+    for (int i = from; i < to; i++) {
         socklen_t len = name_of(&name, t, claim, i);
 
         if (i == claim->number || (connect(claim->fd, (struct sockaddr *)&name, len) < 0 && errno == ECONNREFUSED))
@@ -91,6 +93,55 @@ bool sf_claim_is_shared(struct sf_tcpip *t, struct sf_claim *claim)
         return true;
     }
     return false;
+}
+
+bool sf_claim_is_shared(struct sf_tcpip *t, struct sf_claim *claim)
+{
+    if (claim->fd < 0)
+        bind_name(t, claim);
+    claim->asked = 0;
+    claim->shared = claim->fd < 0 ? claim->crowded : ask_names(t, claim, 0, SF_CLAIMS);
+    return claim->shared;
+}
+
+/* Some of the names. True: all were asked, or the answer is known. */
+static bool look_at(struct sf_tcpip *t, struct sf_claim *claim)
+{
+    bool shared;
+
+    if (claim->fd < 0) {
+        sf_claim_is_shared(t, claim);
+        return true;
+    }
+    shared = ask_names(t, claim, claim->asked, claim->asked + NAMES_AT_ONCE);
+    claim->asked += NAMES_AT_ONCE;
+    if (!shared && claim->asked < SF_CLAIMS)
+        return false;
+    claim->shared = shared;
+    claim->asked = 0;
+    return true;
+}
+
+bool sf_claims_look(struct sf_tcpip *t, bool starting)
+{
+    struct sf_filters *filters = &t->filters;
+    struct sf_claim *claim = filters->next_claim;
+    bool before;
+
+    if (!claim) {
+        filters->claims_begun = t->now;
+        claim = filters->next_claim = filters->claims;
+    }
+    if (!claim) {
+        filters->claims_at = SF_NEVER;
+        return false;
+    }
+    before = claim->shared;
+    if (look_at(t, claim))
+        filters->next_claim = claim->next;
+    filters->claims_at = filters->next_claim ? sf_next_slice(t->now, starting)
+                                             : sf_next_round(t->now, filters->claims_begun, starting);
+    return claim->shared != before;
 }
 
 void sf_claims_after_fork(struct sf_tcpip *t)

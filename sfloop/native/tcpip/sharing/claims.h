@@ -25,14 +25,18 @@ struct sf_claim {
     int fd;      /* -1: no name was free, or no descriptor */
     int number;
     bool crowded; /* no name was free */
+    bool shared;  /* another loop claims the same. As the latest look has found it */
+    int asked;    /* names that the look which is under way has tried */
     uint32_t users;
 };
 
 /* One more user of the claim, which is made if there is none. NULL: there is no memory. */
 struct sf_claim *sf_claim_take(struct sf_tcpip *, bool tcp, uint32_t id);
 void sf_claim_drop(struct sf_tcpip *, struct sf_claim *);
-/* Whether another loop claims the same. */
+/* Looks whether another loop claims the same: some 40 us. */
 bool sf_claim_is_shared(struct sf_tcpip *, struct sf_claim *);
+/* A slice of the round in which all claims are looked at again; the next one is due at `claims_at`. True: a claim has changed. */
+bool sf_claims_look(struct sf_tcpip *, bool starting);
 /* In a forked child: the claims are the parent's. */
 void sf_claims_after_fork(struct sf_tcpip *);
 

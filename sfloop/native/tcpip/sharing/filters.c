@@ -1,24 +1,25 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
+#include "slices.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LOOK_INTERVAL SF_SEC          /* at who has left */
 #define STARTING (3 * SF_SEC)         /* the workers of a server start together */
-#define START_INTERVAL (100 * SF_MS)
 #define BLIND_INTERVAL (50 * SF_MS)   /* at who has come, where the driver does not tell */
 #define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
 #define CONFIRM_DELAY SF_MS           /* a SYN that the driver's program has passed is known to the kernel by then */
 #define STATIONS_LIFE (100 * SF_MS)
-#define CONNECTIONS_INTERVAL (4 * SF_SEC) /* this look takes ten times as long as the others */
+
+enum { AT_ONCE = 4, MOST_SCANNED = 256 }; /* filters of one port that are settled in a slice; that are passed over */
+enum { STAGE_REST, STAGE_STATIONS, STAGE_ROUTERS, STAGE_FILTERS };
 
 void sf_filters_init(struct sf_filters *filters)
 {
     filters->others_fd = filters->stations_fd = -1;
     filters->others_which = -1;
-    filters->look_at = SF_NEVER;
+    filters->look_at = filters->round_at = filters->claims_at = filters->holders.look_at = SF_NEVER;
     sf_kernel_conns_init(&filters->kernel);
 }
 
@@ -41,132 +42,6 @@ static struct sf_flows *table_of(struct sf_tcpip *t, uint8_t protocol)
 struct sf_filter *sf_filter_find(struct sf_tcpip *t, uint8_t protocol, const struct sf_flow_key *key)
 {
     return (struct sf_filter *)sf_flows_find(table_of(t, protocol), key);
-}
-
-/* ---- who else is there ---- */
-
-static bool keep_other(void *context, const struct sf_other *other)
-{
-    struct sf_filters *filters = context;
-
-    if (sf_bindings_have(filters, other->inode))
-        return true;
-    if (filters->n_others == filters->others_capacity) {
-        uint32_t capacity = filters->others_capacity ? filters->others_capacity * 2 : 16;
-        struct sf_other *bigger = realloc(filters->others, capacity * sizeof(*bigger));
-
-        if (!bigger)
-            return false;
-        filters->others = bigger;
-        filters->others_capacity = capacity;
-    }
-    filters->others[filters->n_others++] = *other;
-    return true;
-}
-
-/* Reads who else has the port, unless that is what was read last. False: the kernel does not say. */
-static bool read_others(struct sf_tcpip *t, enum sf_others_which which, uint16_t port)
-{
-    struct sf_filters *filters = &t->filters;
-
-    if (filters->others_which == (int)which && filters->others_port == port)
-        return true;
-    filters->n_others = 0;
-    if (filters->others_fd < 0 || sf_others_list(filters->others_fd, which, port, keep_other, filters) < 0) {
-        sf_count(t, SF_COUNT_OTHERS_UNKNOWN);
-        filters->others_which = -1;
-        return false;
-    }
-    filters->others_which = (int)which;
-    filters->others_port = port;
-    return true;
-}
-
-/* ---- does it matter ---- */
-
-static bool is_elsewhere(const struct sf_tcpip *t, const struct sf_other *o)
-{
-    return o->ifindex && o->ifindex != t->interface.index;
-}
-
-/* To a group or to everybody: the kernel gives a copy to each socket at that address or at any. */
-static bool shares_group(const struct sf_filter *f, const struct sf_other *o)
-{
-    return !o->local_addr || o->local_addr == f->link.key.local_addr;
-}
-
-/* The kernel gives a datagram or a connection to the socket that fits best; among equals, it has rules of its own. */
-static bool fits_as_well(const struct sf_filter *f, const struct sf_other *o)
-{
-    const struct sf_flow_key *key = &f->link.key;
-
-    if (key->remote_addr)
-        return o->local_addr == key->local_addr && o->remote_addr == key->remote_addr && o->remote_port == key->remote_port;
-    if (o->local_addr == key->local_addr)
-        return true;
-    return !o->local_addr && !f->specific && !o->ipv6;
-}
-
-/* Where the kernel does not say, somebody is taken to be there. */
-static const struct sf_other *find_other(struct sf_tcpip *t, const struct sf_filter *f, enum sf_others_which which)
-{
-    static const struct sf_other unknown;
-
-    if (!read_others(t, which, f->link.key.local_port))
-        return &unknown;
-    for (uint32_t i = 0; i < t->filters.n_others; i++) {
-        const struct sf_other *o = &t->filters.others[i];
-
-        if (is_elsewhere(t, o))
-            continue;
-        if (f->group ? shares_group(f, o) : fits_as_well(f, o))
-            return o;
-    }
-    return NULL;
-}
-
-/* The kernel's connections at the filter's address and port stay with it. False: they cannot, or the kernel does not say. */
-static bool pass_connections(struct sf_tcpip *t, const struct sf_filter *f)
-{
-    if (!read_others(t, SF_OTHERS_CONNECTIONS, f->link.key.local_port) || t->filters.n_others > SF_KERNEL_CONNS)
-        return false;
-    for (uint32_t i = 0; i < t->filters.n_others; i++) {
-        const struct sf_other *o = &t->filters.others[i];
-
-        if (!is_elsewhere(t, o) && o->local_addr == f->link.key.local_addr && !sf_kernel_conns_pass(t, o))
-            return false;
-    }
-    return true;
-}
-
-static bool kernel_has_copies(const struct sf_tcpip *t, const struct sf_filter *f)
-{
-    return t->caps.flags & SF_DRIVER_SHARES || (f->group && t->caps.flags & SF_DRIVER_SHARES_GROUPS);
-}
-
-/* Why the kernel has to keep the filter's frames, if it has. A port that nobody may share is looked at when it is taken. */
-static enum sf_filter_why judge(struct sf_tcpip *t, struct sf_filter *f)
-{
-    bool tcp = f->protocol == IPPROTO_TCP;
-    const struct sf_other *o;
-
-    if (!t->interface.index || kernel_has_copies(t, f))
-        return SF_WHY_OURS;
-    if (f->unclaimed)
-        return SF_WHY_OTHER_LOOP;
-    if (f->held)
-        return SF_WHY_OTHER_PROCESS;
-    if (f->group && t->filters.stations)
-        return SF_WHY_STATIONS;
-    o = f->shared ? find_other(t, f, tcp ? SF_OTHERS_LISTENERS : SF_OTHERS_UDP) : NULL;
-    f->holder = o ? o->inode : 0;
-    if (o)
-        return SF_WHY_OTHER_SOCKET;
-    if (tcp && !f->added && !pass_connections(t, f)) {
-        f->look_at = t->now + CONNECTIONS_INTERVAL;
-        return SF_WHY_CONNECTIONS;
-    }
-    return SF_WHY_OURS;
 }
 
 /* ---- telling the driver ---- */
@@ -209,7 +84,7 @@ static void take(struct sf_tcpip *t, struct sf_filter *f, uint32_t changes)
     }
     if (f->watched && (f->added || rc == -EEXIST))
         control->filter_renew(t->driver, &flow);
-    if (f->protocol == IPPROTO_TCP && !f->added && t->interface.index && !kernel_has_copies(t, f)) {
+    if (f->protocol == IPPROTO_TCP && !f->added && t->interface.index && !sf_filter_has_copies(t, f)) {
         f->fresh = true;
         f->look_at = t->now + CONFIRM_DELAY;
         sf_kernel_conns_expect(t);
@@ -232,7 +107,7 @@ static void leave(struct sf_tcpip *t, struct sf_filter *f)
 /* The driver watches the port of a filter that others may come to share, unless they get copies anyway. */
 static void set_watch(struct sf_tcpip *t, struct sf_filter *f, bool wanted)
 {
-    wanted = wanted && t->driver && t->caps.flags & SF_DRIVER_SEES_PORTS && !kernel_has_copies(t, f);
+    wanted = wanted && t->driver && t->caps.flags & SF_DRIVER_SEES_PORTS && !sf_filter_has_copies(t, f);
     if (wanted == f->watched || !t->driver)
         return;
     leave(t, f); /* the driver has it with the flag, or without */
@@ -257,23 +132,25 @@ static void read_kernel_first(struct sf_tcpip *t, const struct sf_filter *f)
 
 static void look_by(struct sf_filters *filters, sf_ns at)
 {
-    if (at < filters->look_at)
-        filters->look_at = at;
+    if (at < filters->round_at)
+        filters->round_at = at;
+    if (filters->stage == STAGE_REST)
+        filters->look_at = filters->round_at;
 }
 
 static bool is_starting(const struct sf_filters *filters, sf_ns now)
 {
-    return now - filters->opened < STARTING || filters->holders.unfinished;
+    return now - filters->opened < STARTING || sf_holders_are_unknown(&filters->holders);
 }
 
 static void plan(struct sf_tcpip *t, const struct sf_filter *f)
 {
     if (f->fresh)
         look_by(&t->filters, f->look_at);
-    if (f->shared && !f->watched && !kernel_has_copies(t, f))
+    if (f->shared && !f->watched && !sf_filter_has_copies(t, f))
         look_by(&t->filters, t->now + BLIND_INTERVAL);
     else if (t->interface.index)
-        look_by(&t->filters, t->now + (is_starting(&t->filters, t->now) ? START_INTERVAL : LOOK_INTERVAL));
+        look_by(&t->filters, sf_next_round(t->now, t->now, is_starting(&t->filters, t->now)));
 }
 
 /* Looks who else is there, and has the driver bring the frames or leave them. The order matters: what changes after `changes`
@@ -291,7 +168,7 @@ static void settle(struct sf_tcpip *t, struct sf_filter *f)
         plan(t, f); /* to renew it would be wrong: port_changed() comes first */
         return;
     }
-    f->why = judge(t, f);
+    f->why = sf_filter_judge(t, f);
     if (f->why == SF_WHY_OURS)
         take(t, f, changes);
     else
@@ -306,7 +183,7 @@ static void leave_to_connections(struct sf_tcpip *t, struct sf_filter *f)
 {
     leave(t, f);
     f->why = SF_WHY_CONNECTIONS;
-    f->look_at = t->now + CONNECTIONS_INTERVAL;
+    f->look_at = t->now + SF_CONNECTIONS_INTERVAL;
     look_by(&t->filters, f->look_at);
 }
 
@@ -315,7 +192,7 @@ static void confirm(struct sf_tcpip *t, struct sf_filter *f)
 {
     f->fresh = false;
     sf_kernel_conns_expect(t);
-    if (!pass_connections(t, f))
+    if (!sf_filter_pass_connections(t, f))
         leave_to_connections(t, f);
     plan(t, f);
 }
@@ -327,7 +204,7 @@ static void look_for_stations(struct sf_tcpip *t)
 
     if (t->now < filters->stations_until || !t->interface.index || t->caps.flags & (SF_DRIVER_SHARES | SF_DRIVER_SHARES_GROUPS))
         return;
-    filters->stations = sf_stations_exist(t);
+    filters->stations = sf_stations_exist(t) || sf_stations_route_groups(t);
     filters->stations_until = t->now + STATIONS_LIFE;
 }
 
@@ -363,6 +240,8 @@ static void drop(struct sf_tcpip *t, struct sf_filter *f)
     if (f->protocol == IPPROTO_TCP)
         sf_kernel_conns_forget(t, &f->link.key);
     sf_flows_remove(table_of(t, f->protocol), &f->link);
+    if (t->filters.next == f)
+        t->filters.next = f->next;
     if (f->prev)
         f->prev->next = f->next;
     else
@@ -474,46 +353,125 @@ static void look_at_changes(struct sf_tcpip *t)
     }
 }
 
-static void look_at_all(struct sf_tcpip *t)
+/* False: there is nothing to do for it in this round. */
+static bool look_at_filter(struct sf_tcpip *t, struct sf_filter *f)
 {
     struct sf_filters *filters = &t->filters;
-    bool had_stations = filters->stations;
 
-    filters->look_at = SF_NEVER;
+    if (t->now < f->look_at)
+        look_by(filters, f->look_at);
+    else if (f->fresh)
+        confirm(t, f);
+    else if (f->shared || f->why != SF_WHY_OURS || (f->group && filters->stations_changed))
+        settle(t, f);
+    else
+        plan(t, f);
+    return filters->others_which != -1;
+}
+
+/* An answer about others is good for one slice: the driver may have counted another socket since. */
+static void look_at_filters(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+    int settled = 0;
+
     filters->others_which = -1;
-    sf_holders_look(t, is_starting(filters, t->now));
-    sf_bindings_claim(t);
-    if (filters->stations_until)
-        look_for_stations(t);
-    for (struct sf_filter *f = filters->first; f; f = f->next) {
-        if (t->now < f->look_at)
-            look_by(filters, f->look_at);
-        else if (f->fresh)
-            confirm(t, f);
-        else if (f->shared || f->why != SF_WHY_OURS || (f->group && had_stations != filters->stations))
-            settle(t, f);
-        else
-            plan(t, f);
+    for (int i = 0; i < MOST_SCANNED && filters->next && settled < AT_ONCE; i++) {
+        struct sf_filter *f = filters->next;
+
+        if (settled && f->link.key.local_port != filters->others_port)
+            break;
+        filters->next = f->next;
+        settled += look_at_filter(t, f);
     }
+    if (!filters->next)
+        filters->stage = STAGE_REST;
+}
+
+static void begin_round(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+    bool stations = filters->stations_until && t->now >= filters->stations_until;
+
+    filters->round_at = SF_NEVER;
+    filters->next = filters->first;
+    filters->stations_changed = false;
+    filters->stage = stations ? STAGE_STATIONS : STAGE_FILTERS;
+}
+
+static void end_stations(struct sf_tcpip *t, bool found)
+{
+    struct sf_filters *filters = &t->filters;
+
+    filters->stations_changed = found != filters->stations;
+    filters->stations = found;
+    filters->stations_until = t->now + STATIONS_LIFE;
+    filters->stage = STAGE_FILTERS;
+}
+
+static void look_at_slice(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+
+    if (filters->stage == STAGE_REST)
+        begin_round(t);
+    if (filters->stage == STAGE_STATIONS) {
+        filters->stage = STAGE_ROUTERS;
+        if (sf_stations_exist(t))
+            end_stations(t, true);
+    } else if (filters->stage == STAGE_ROUTERS) {
+        end_stations(t, sf_stations_route_groups(t));
+    } else {
+        look_at_filters(t);
+    }
+    filters->look_at = filters->stage == STAGE_REST ? filters->round_at : sf_next_slice(t->now, is_starting(filters, t->now));
+}
+
+/* The looks that take several rounds' slices to find something. */
+static void look_for_loops(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+    bool starting = is_starting(filters, t->now);
+
+    if (t->now >= filters->holders.look_at ? sf_holders_look(t, starting) : sf_claims_look(t, starting))
+        sf_bindings_claim(t);
 }
 
 void sf_filters_look(struct sf_tcpip *t)
 {
+    struct sf_filters *filters = &t->filters;
+
     if (!t->driver)
         return;
-    if (t->filters.n_watched)
+    if (filters->n_watched)
         look_at_changes(t);
-    if (SF_UNLIKELY(t->now >= t->filters.look_at))
-        look_at_all(t);
+    if (SF_UNLIKELY(t->now >= filters->look_at))
+        look_at_slice(t);
+    else if (SF_UNLIKELY(t->now >= filters->claims_at || t->now >= filters->holders.look_at))
+        look_for_loops(t);
     sf_kernel_conns_look(t);
+}
+
+static sf_ns sooner(sf_ns a, sf_ns b)
+{
+    return a < b ? a : b;
 }
 
 sf_ns sf_filters_poll_at(const struct sf_tcpip *t, sf_ns now)
 {
     const struct sf_filters *filters = &t->filters;
-    bool shared = filters->holders.outdated || filters->holders.n_inodes;
+    bool starting = is_starting(filters, now);
+    sf_ns at = SF_NEVER;
 
-    return t->driver && shared && is_starting(filters, now) ? filters->look_at : SF_NEVER;
+    if (!t->driver || !filters->holders.n_inodes)
+        return SF_NEVER;
+    if (starting || filters->stage != STAGE_REST)
+        at = sooner(at, filters->look_at);
+    if (starting || filters->next_claim)
+        at = sooner(at, filters->claims_at);
+    if (starting || filters->holders.phase != SF_HOLDERS_REST)
+        at = sooner(at, filters->holders.look_at);
+    return at;
 }
 
 void sf_filters_leave_port(struct sf_tcpip *t, const struct sf_flow_key *key)

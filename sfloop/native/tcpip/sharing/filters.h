@@ -50,6 +50,8 @@ struct sf_filter {
     uint32_t users, specific, shared, unclaimed, held;
 };
 
+#define SF_CONNECTIONS_INTERVAL (4 * SF_SEC) /* the look at the kernel's connections takes ten times as long as the others */
+
 enum { SF_BINDING_GROUPS = 32 };
 
 struct sf_binding {
@@ -79,10 +81,17 @@ struct sf_filters {
     int stations_fd; /* rtnetlink, to ask by; -1: refused */
     bool stations; /* other stations receive by the interface */
     sf_ns stations_until; /* that is believed; 0: not asked yet */
+    bool stations_changed; /* in this round */
     sf_ns opened; /* the latest binding */
     uint32_t n_watched;
     uint32_t seen[2]; /* port_changes() of UDP and TCP, when they were looked at */
-    sf_ns look_at;    /* SF_NEVER: nothing can change by itself */
+    /* A round of looks goes over all filters, in slices. */
+    struct sf_filter *next; /* of the round that is under way; NULL: none is, or it is at the stations */
+    uint8_t stage;          /* of that round */
+    sf_ns round_at;         /* the next round; SF_NEVER: nothing can change by itself */
+    sf_ns look_at;          /* the next slice, or the next round */
+    struct sf_claim *next_claim; /* the same for the claims */
+    sf_ns claims_begun, claims_at;
     struct sf_other *others; /* the last answer of the kernel's, and to what */
     uint32_t n_others, others_capacity;
     int others_which; /* -1: out of date */
@@ -95,7 +104,7 @@ void sf_filters_open(struct sf_tcpip *);
 void sf_filters_free(struct sf_tcpip *);
 /* In a forked child: the claims are the parent's. */
 void sf_filters_after_fork(struct sf_tcpip *);
-/* Looks, if it is time, who else is there by now. Called every 20 us. */
+/* Looks, if it is time, who else is there by now: one slice (slices.h). Called every 20 us. */
 void sf_filters_look(struct sf_tcpip *);
 /* When an idle loop has to wake for the next look: the first seconds' decide who gets the first connections. SF_NEVER: at any time. */
 sf_ns sf_filters_poll_at(const struct sf_tcpip *, sf_ns now);
@@ -110,6 +119,13 @@ void sf_filters_leave_port(struct sf_tcpip *, const struct sf_flow_key *connecti
 /* filters.c, for bindings.c: one more or one less binding asks for the key. -ENOMEM. */
 int sf_filter_retain(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 void sf_filter_release(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
+/* judge.c. Why the kernel has to keep the filter's frames, if it has. A port that nobody may share is looked at when it is taken. */
+enum sf_filter_why sf_filter_judge(struct sf_tcpip *, struct sf_filter *);
+/* The kernel's connections at the filter's address and port stay with it. False: they cannot, or the kernel does not say. */
+bool sf_filter_pass_connections(struct sf_tcpip *, const struct sf_filter *);
+/* The kernel has a copy of each of the filter's frames anyway. */
+bool sf_filter_has_copies(const struct sf_tcpip *, const struct sf_filter *);
+
 /* NULL: it is ours. */
 const char *sf_filter_why_name(enum sf_filter_why);
 struct sf_filter *sf_filter_find(struct sf_tcpip *, uint8_t protocol, const struct sf_flow_key *);
@@ -125,13 +141,14 @@ bool sf_binding_add_group(struct sf_tcpip *, struct sf_binding *, uint32_t group
 /* Calls visit for each key that the binding asks for now; stops at a negative value, and returns it. */
 typedef int (*sf_binding_visit)(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 int sf_binding_keys(struct sf_tcpip *, const struct sf_binding *, sf_binding_visit);
-/* Looks again which sockets other loops serve as well, and other processes hold. */
+/* Other loops serve other sockets as well by now, or other processes hold them. */
 void sf_bindings_claim(struct sf_tcpip *);
 bool sf_bindings_have(const struct sf_filters *, uint32_t inode);
 
 /* stations.c: other stations receive by the interface (macvlan devices, here or in containers), or the kernel routes groups that
- * come by it. If that cannot be told they do. */
+ * come by it. If that cannot be told they do. Each takes some 10 to 20 us. */
 int sf_stations_open(void);
 bool sf_stations_exist(const struct sf_tcpip *);
+bool sf_stations_route_groups(const struct sf_tcpip *);
 
 #endif

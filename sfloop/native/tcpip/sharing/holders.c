@@ -1,41 +1,24 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
-#include "processes.h"
+#include "slices.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define STARTING_TIME SF_MS
-#define NEW_TIME (500 * SF_US)
-#define HOLDING_TIME (100 * SF_US)
-#define TURN_TIME (100 * SF_US)
-#define STARTING_TURN_TIME (300 * SF_US)
-#define START_ERROR (20 * SF_MS) /* a process's start is known to 10 ms */
-
-enum { MOST_HELD = 256 }; /* as many descriptors of a process are looked at */
-
-/* One process, and the sockets of ours that it holds. */
-struct inspection {
-    const struct sf_holders *holders;
-    uint32_t held[MOST_HELD];
-    int n_held;
+enum {
+    TURN_SLICES = 16, /* a round */
+    HOLDING_SLICES = 16,
+    MOST_SCANNED = 4096, /* entries of our own list, about 1 ns each */
 };
 
 void sf_holders_free(struct sf_holders *holders)
 {
-    free(holders->processes);
+    free(holders->processes.list);
+    free(holders->listed.list);
     free(holders->inodes);
-    *holders = (struct sf_holders){0};
-}
-
-/* Time of this thread alone: on a busy machine a look would otherwise end before it has begun. */
-static sf_ns spent(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return now.tv_sec * SF_SEC + now.tv_nsec;
+    *holders = (struct sf_holders){.look_at = SF_NEVER};
 }
 
 /* ---- the sockets ---- */
@@ -46,40 +29,42 @@ static bool may_be_shared(const struct sf_tcpip *t, const struct sf_binding *b)
     return t->interface.index && b->inode && !b->key.remote_addr;
 }
 
-static int compare_inodes(const void *a, const void *b)
+/* Where the inode is, or belongs. */
+static uint32_t find_inode(const struct sf_holders *holders, uint32_t inode)
 {
-    uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
+    uint32_t low = 0, high = holders->n_inodes;
 
-    return (one > other) - (one < other);
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (holders->inodes[middle] < inode)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-/* False: there is no memory. */
-static bool list_inodes(struct sf_tcpip *t)
+static bool add_inode(struct sf_holders *holders, uint32_t inode)
 {
-    struct sf_holders *holders = &t->filters.holders;
-    uint32_t n = 0;
+    uint32_t at = find_inode(holders, inode);
 
-    for (const struct sf_binding *b = t->filters.bindings; b; b = b->next)
-        n += may_be_shared(t, b);
-    if (n > holders->inodes_capacity) {
-        uint32_t *bigger = realloc(holders->inodes, n * sizeof(*bigger));
+    if (holders->n_inodes == holders->inodes_capacity) {
+        uint32_t capacity = holders->inodes_capacity ? holders->inodes_capacity * 2 : 16;
+        uint32_t *bigger = realloc(holders->inodes, capacity * sizeof(*bigger));
 
         if (!bigger)
             return false;
         holders->inodes = bigger;
-        holders->inodes_capacity = n;
+        holders->inodes_capacity = capacity;
     }
-    holders->n_inodes = 0;
-    for (const struct sf_binding *b = t->filters.bindings; b; b = b->next)
-        if (may_be_shared(t, b))
-            holders->inodes[holders->n_inodes++] = b->inode;
-    if (n)
-        qsort(holders->inodes, n, sizeof(*holders->inodes), compare_inodes);
-    holders->outdated = false;
+    memmove(holders->inodes + at + 1, holders->inodes + at, (holders->n_inodes - at) * sizeof(*holders->inodes));
+    holders->inodes[at] = inode;
+    holders->n_inodes++;
     return true;
 }
 
-void sf_holders_opened(struct sf_tcpip *t, struct sf_binding *b)
+bool sf_holders_opened(struct sf_tcpip *t, struct sf_binding *b)
 {
     struct sf_holders *holders = &t->filters.holders;
     struct timespec now;
@@ -87,200 +72,308 @@ void sf_holders_opened(struct sf_tcpip *t, struct sf_binding *b)
     clock_gettime(CLOCK_BOOTTIME, &now);
     b->opened = now.tv_sec * SF_SEC + now.tv_nsec;
     if (!may_be_shared(t, b))
-        return;
-    holders->outdated = true;
-    for (uint32_t i = 0; i < holders->n; i++)
-        holders->processes[i].known = false;
+        return true;
+    if (!add_inode(holders, b->inode))
+        return false;
+    if (!++holders->generation)
+        holders->generation = 1;
+    if (holders->phase == SF_HOLDERS_REST)
+        holders->look_at = t->now;
+    return true;
 }
 
 void sf_holders_closed(struct sf_tcpip *t, const struct sf_binding *b)
 {
-    if (may_be_shared(t, b))
-        t->filters.holders.outdated = true;
+    struct sf_holders *holders = &t->filters.holders;
+    uint32_t at = find_inode(holders, b->inode);
+
+    if (!may_be_shared(t, b) || at == holders->n_inodes || holders->inodes[at] != b->inode)
+        return;
+    holders->n_inodes--;
+    memmove(holders->inodes + at, holders->inodes + at + 1, (holders->n_inodes - at) * sizeof(*holders->inodes));
 }
 
-/* ---- the processes ---- */
-
-struct listing {
-    struct sf_holders *holders;
-    struct sf_process *made;
-    uint32_t n, capacity, old;
-};
-
-static bool list_process(void *context, int pid)
+bool sf_holders_are_unknown(const struct sf_holders *holders)
 {
-    struct listing *l = context;
-    const struct sf_holders *holders = l->holders;
+    return holders->n_inodes && holders->looked != holders->generation;
+}
+
+bool sf_holders_are_doubtful(const struct sf_holders *holders)
+{
+    return holders->lost || holders->replacing;
+}
+
+/* ---- the list of processes ---- */
+
+static uint32_t first_from(const struct sf_processes *processes, int pid)
+{
+    uint32_t low = 0, high = processes->n;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (processes->list[middle].pid < pid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void list_process(void *context, int pid)
+{
+    struct sf_holders *holders = context;
+    const struct sf_processes *before = &holders->processes;
+    struct sf_processes *now = &holders->listed;
 
     if (pid == getpid())
-        return true;
-    if (l->n == l->capacity) {
-        uint32_t capacity = l->capacity ? l->capacity * 2 : 256;
-        struct sf_process *bigger = realloc(l->made, capacity * sizeof(*bigger));
+        return;
+    if (now->n == now->capacity) {
+        uint32_t capacity = now->capacity ? now->capacity * 2 : 256;
+        struct sf_process *bigger = realloc(now->list, capacity * sizeof(*bigger));
 
         if (!bigger)
-            return false;
-        l->made = bigger;
-        l->capacity = capacity;
+            return; /* the next round looks again */
+        now->list = bigger;
+        now->capacity = capacity;
     }
-    while (l->old < holders->n && holders->processes[l->old].pid < pid)
-        l->old++;
-    if (l->old < holders->n && holders->processes[l->old].pid == pid)
-        l->made[l->n++] = holders->processes[l->old];
+    while (holders->old < before->n && before->list[holders->old].pid < pid)
+        holders->old++;
+    if (holders->old < before->n && before->list[holders->old].pid == pid)
+        now->list[now->n++] = before->list[holders->old];
     else
-        l->made[l->n++] = (struct sf_process){.pid = pid};
-    return true;
-}
-
-static void list_processes(struct sf_holders *holders)
-{
-    struct listing l = {.holders = holders};
-
-    sf_processes_list(list_process, &l);
-    free(holders->processes);
-    holders->processes = l.made;
-    holders->n = l.n;
-    holders->capacity = l.capacity;
-}
-
-static bool is_listed(const struct sf_holders *holders, int pid)
-{
-    for (uint32_t i = 0; i < holders->n; i++)
-        if (holders->processes[i].pid == pid)
-            return true;
-    return false;
+        now->list[now->n++] = (struct sf_process){.pid = pid};
 }
 
 static void forget_the_dead(struct sf_tcpip *t)
 {
+    struct sf_holders *holders = &t->filters.holders;
+    const struct sf_processes *processes = &holders->processes;
+
+    if (!holders->found)
+        return;
+    holders->found = false;
     for (struct sf_binding *b = t->filters.bindings; b; b = b->next) {
-        if (!b->holder || is_listed(&t->filters.holders, b->holder))
+        uint32_t at = b->holder ? first_from(processes, b->holder) : 0;
+
+        if (!b->holder)
             continue;
+        if (at < processes->n && processes->list[at].pid == b->holder) {
+            holders->found = true;
+            continue;
+        }
         b->holder = 0;
-        t->filters.holders.lost = true;
+        holders->lost = true;
     }
 }
 
 /* ---- one process ---- */
 
-static bool note_socket(void *context, uint32_t inode)
+static struct sf_sought sought(const struct sf_holders *holders)
 {
-    struct inspection *in = context;
-
-    if (bsearch(&inode, in->holders->inodes, in->holders->n_inodes, sizeof(inode), compare_inodes))
-        in->held[in->n_held++] = inode;
-    return in->n_held < MOST_HELD;
+    return (struct sf_sought){.inodes = holders->inodes, .n = holders->n_inodes, .stack_start = holders->stack_start};
 }
 
-static bool has(const struct inspection *in, uint32_t inode)
-{
-    for (int i = 0; i < in->n_held; i++)
-        if (in->held[i] == inode)
-            return true;
-    return false;
-}
-
-/* The process keeps the socket for somebody else, as far as can be told. */
-static bool is_spared(const struct sf_holders *holders, int pid, const struct sf_process_facts *facts, const struct sf_binding *b)
-{
-    bool same_program = facts->stack_start && facts->stack_start == holders->stack_start;
-
-    if (sf_process_is_ancestor(pid))
-        return !sf_process_waits_for(pid, b->inode);
-    return same_program && facts->started + START_ERROR > b->opened && sf_process_is_ours(facts, holders->stack_start);
-}
-
-static void inspect(struct sf_tcpip *t, struct sf_process *process)
+static bool take_result(struct sf_tcpip *t)
 {
     struct sf_holders *holders = &t->filters.holders;
-    struct inspection in = {.holders = holders};
-    struct sf_process_facts facts = {0};
-    bool held_before = process->holds;
+    const struct sf_inspection *in = &holders->inspection;
+    uint32_t at = first_from(&holders->processes, in->pid);
+    struct sf_process *process = &holders->processes.list[at];
+    bool held_before, changed = false;
 
-    process->known = true;
-    sf_process_sockets(process->pid, note_socket, &in);
-    process->holds = in.n_held > 0;
+    if (at == holders->processes.n || process->pid != in->pid)
+        return false;
+    held_before = process->holds;
+    process->generation = in->generation;
+    process->holds = in->held.n > 0;
     if (!process->holds && !held_before)
-        return;
-    if (process->holds && !sf_process_read(process->pid, &facts))
-        in.n_held = 0;
+        return false;
     for (struct sf_binding *b = t->filters.bindings; b; b = b->next) {
-        bool counts = may_be_shared(t, b) && has(&in, b->inode) && !is_spared(holders, process->pid, &facts, b);
+        bool counts = may_be_shared(t, b) && sf_inspection_counts(in, b->inode, b->opened);
 
         if (counts && !b->holder) {
             b->holder = process->pid;
+            holders->found = changed = true;
         } else if (!counts && b->holder == process->pid) {
             b->holder = 0;
-            holders->lost = true;
+            holders->lost = changed = true;
         }
     }
+    return changed;
 }
 
-/* ---- looking ---- */
+/* ---- the round ---- */
 
-static void inspect_new(struct sf_tcpip *t, sf_ns end)
+static void begin_phase(struct sf_holders *holders, enum sf_holders_phase phase, uint32_t index, uint32_t slices)
 {
-    struct sf_holders *holders = &t->filters.holders;
-    bool late = false;
-
-    for (uint32_t i = holders->n; i-- > 0 && !late;) { /* the youngest first, as a rule */
-        if (holders->processes[i].known)
-            continue;
-        late = holders->unfinished = spent() >= end;
-        if (!late)
-            inspect(t, &holders->processes[i]);
-    }
+    holders->phase = (uint8_t)phase;
+    holders->index = index;
+    holders->left = holders->processes.n;
+    holders->slices = slices;
 }
 
-/* All of them, however long it takes, if a holder was lost: the kernel keeps the frames if there is another one. */
-static void inspect_holding(struct sf_tcpip *t, sf_ns end)
-{
-    struct sf_holders *holders = &t->filters.holders;
-    bool all;
-
-    do {
-        all = holders->lost;
-        holders->lost = false;
-        for (uint32_t i = 0; i < holders->n && (all || spent() < end); i++)
-            if (holders->processes[i].holds)
-                inspect(t, &holders->processes[i]);
-    } while (holders->lost && !all);
-}
-
-/* From where the look before has stopped. */
-static void inspect_in_turn(struct sf_tcpip *t, sf_ns end)
-{
-    struct sf_holders *holders = &t->filters.holders;
-    uint32_t first = 0;
-
-    while (first < holders->n && holders->processes[first].pid < holders->next)
-        first++;
-    for (uint32_t i = 0; i < holders->n && spent() < end; i++) {
-        struct sf_process *process = &holders->processes[(first + i) % holders->n];
-
-        if (process->known)
-            inspect(t, process);
-        holders->next = process->pid + 1;
-    }
-}
-
-void sf_holders_look(struct sf_tcpip *t, bool starting)
+static void begin_round(struct sf_tcpip *t)
 {
     struct sf_holders *holders = &t->filters.holders;
     struct sf_process_facts own;
 
-    if (t->caps.flags & SF_DRIVER_SHARES)
-        return; /* the kernel has a copy of each frame */
-    if (holders->outdated && !list_inodes(t))
-        return;
-    holders->unfinished = false;
-    if (!holders->n_inodes)
-        return;
+    holders->begun = t->now;
+    holders->listed.n = holders->old = 0;
+    holders->list_at = 0;
+    holders->phase = SF_HOLDERS_LIST;
     if (!holders->stack_start && sf_process_read(getpid(), &own))
         holders->stack_start = own.stack_start;
-    list_processes(holders);
+}
+
+static void read_list(struct sf_tcpip *t)
+{
+    struct sf_holders *holders = &t->filters.holders;
+    struct sf_processes before = holders->processes;
+
+    if (sf_processes_list(&holders->list_at, list_process, holders))
+        return;
+    holders->processes = holders->listed;
+    holders->listed = before;
     forget_the_dead(t);
-    inspect_new(t, spent() + (starting ? STARTING_TIME : NEW_TIME));
-    inspect_in_turn(t, spent() + (starting ? STARTING_TURN_TIME : TURN_TIME));
-    inspect_holding(t, spent() + HOLDING_TIME);
+    holders->looking = holders->generation;
+    begin_phase(holders, SF_HOLDERS_NEW, 0, UINT32_MAX);
+}
+
+/* The youngest first: they have more often come with the socket than those that are older than this process. */
+static const struct sf_process *next_new(struct sf_holders *holders)
+{
+    for (int i = 0; i < MOST_SCANNED && holders->left; i++) {
+        const struct sf_process *process = &holders->processes.list[--holders->left];
+
+        if (process->generation != holders->looking)
+            return process;
+    }
+    return NULL;
+}
+
+/* From where the round before has stopped. */
+static const struct sf_process *next_in_turn(struct sf_holders *holders, bool holding, int *pid)
+{
+    for (int i = 0; i < MOST_SCANNED && holders->left && holders->slices; i++) {
+        const struct sf_process *process = &holders->processes.list[holders->index % holders->processes.n];
+
+        holders->index = (holders->index + 1) % holders->processes.n;
+        holders->left--;
+        *pid = process->pid + 1;
+        if (process->holds == holding)
+            return process;
+    }
+    return NULL;
+}
+
+static void begin_holding(struct sf_holders *holders)
+{
+    holders->replacing = holders->lost;
+    holders->lost = false;
+    begin_phase(holders, SF_HOLDERS_HOLDING, first_from(&holders->processes, holders->holding_pid),
+                holders->replacing ? UINT32_MAX : HOLDING_SLICES);
+}
+
+/* True: nobody holds a socket any more that was held. */
+static bool end_phase(struct sf_holders *holders)
+{
+    bool replaced = holders->replacing;
+
+    switch ((enum sf_holders_phase)holders->phase) {
+    case SF_HOLDERS_NEW:
+        holders->looked = holders->looking;
+        begin_phase(holders, SF_HOLDERS_TURN, first_from(&holders->processes, holders->turn_pid), TURN_SLICES);
+        return false;
+    case SF_HOLDERS_TURN:
+        begin_holding(holders);
+        return false;
+    case SF_HOLDERS_HOLDING: /* however long it takes, if a holder was lost: the kernel keeps the frames if there is another one */
+        if (holders->lost) {
+            begin_holding(holders);
+            return false;
+        }
+        holders->replacing = false;
+        holders->phase = SF_HOLDERS_REST;
+        return replaced;
+    case SF_HOLDERS_REST:
+    case SF_HOLDERS_LIST:
+        break;
+    }
+    return false;
+}
+
+static const struct sf_process *next_process(struct sf_holders *holders)
+{
+    switch ((enum sf_holders_phase)holders->phase) {
+    case SF_HOLDERS_NEW:
+        return next_new(holders);
+    case SF_HOLDERS_TURN:
+        return next_in_turn(holders, false, &holders->turn_pid);
+    case SF_HOLDERS_HOLDING:
+        return next_in_turn(holders, true, &holders->holding_pid);
+    case SF_HOLDERS_REST:
+    case SF_HOLDERS_LIST:
+        break;
+    }
+    return NULL;
+}
+
+static bool inspect(struct sf_tcpip *t)
+{
+    struct sf_holders *holders = &t->filters.holders;
+    struct sf_sought what = sought(holders);
+    bool more = sf_inspection_step(&holders->inspection, &what);
+
+    if (holders->slices)
+        holders->slices--;
+    if (more)
+        return false;
+    holders->inspection.stage = SF_INSPECTION_NONE;
+    return take_result(t);
+}
+
+/* True: as sf_holders_look(). */
+static bool look_at_a_slice(struct sf_tcpip *t)
+{
+    struct sf_holders *holders = &t->filters.holders;
+    const struct sf_process *process;
+
+    if (holders->phase == SF_HOLDERS_REST) {
+        begin_round(t);
+        return false;
+    }
+    if (holders->phase == SF_HOLDERS_LIST) {
+        read_list(t);
+        return false;
+    }
+    if (holders->inspection.stage == SF_INSPECTION_NONE) {
+        process = next_process(holders);
+        if (!process && holders->left && holders->slices)
+            return false;
+        if (!process)
+            return end_phase(holders);
+        sf_inspection_begin(&holders->inspection, process->pid, holders->generation);
+    }
+    return inspect(t);
+}
+
+bool sf_holders_look(struct sf_tcpip *t, bool starting)
+{
+    struct sf_holders *holders = &t->filters.holders;
+    bool changed = false;
+
+    if (!holders->n_inodes) {
+        holders->phase = SF_HOLDERS_REST;
+        holders->inspection.stage = SF_INSPECTION_NONE;
+        holders->look_at = SF_NEVER;
+        return false;
+    }
+    if (t->caps.flags & SF_DRIVER_SHARES) /* the kernel has a copy of each frame */
+        holders->begun = t->now;
+    else
+        changed = look_at_a_slice(t);
+    holders->look_at = holders->phase == SF_HOLDERS_REST ? sf_next_round(t->now, holders->begun, starting)
+                                                         : sf_next_slice(t->now, starting);
+    return changed;
 }

@@ -5,8 +5,8 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
-#define AT_ONCE 16             /* looked at, about 5 us each */
-#define LOOK_INTERVAL (100 * SF_MS)
+#define AT_ONCE 4              /* looked at, about 5 us each */
+#define LOOK_INTERVAL (25 * SF_MS)
 #define ASK_INTERVAL SF_MS     /* about one connection: a flood of segments must not become one of questions */
 #define LIFE (2 * SF_SEC)      /* of the doubt whose a segment is */
 #define STALL (100 * SF_MS)    /* frames may have waited while the loop did not poll */

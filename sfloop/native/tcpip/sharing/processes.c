@@ -1,15 +1,17 @@
 #define _GNU_SOURCE
 #include "processes.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#define MOST_GENERATIONS 64
-#define MOST_DESCRIPTORS 256
+/* Entries with a name of up to 4 bytes take 24 bytes, others 32. */
+#define PROCESSES_SIZE 512
+#define DESCRIPTORS_SIZE 80
+#define DOTS 2 /* "." and "..", where every list begins */
 
 enum { FIELD_PARENT = 4, FIELD_STARTED = 22, FIELD_STACK_START = 28, FIELDS };
 
@@ -53,124 +55,96 @@ bool sf_process_read(int pid, struct sf_process_facts *facts)
     return true;
 }
 
-static bool descends(int pid, int from)
-{
-    struct sf_process_facts facts;
-
-    for (int i = 0; i < MOST_GENERATIONS && pid > 0; i++) {
-        if (pid == from)
-            return true;
-        if (!sf_process_read(pid, &facts))
-            return false;
-        pid = facts.parent;
-    }
-    return false;
-}
-
-bool sf_process_is_ancestor(int pid)
-{
-    return descends(getppid(), pid);
-}
-
-bool sf_process_is_ours(const struct sf_process_facts *facts, unsigned long stack_start)
-{
-    struct sf_process_facts parent;
-
-    if (descends(facts->parent, getpid()))
-        return true;
-    return !sf_process_read(facts->parent, &parent) || parent.stack_start != stack_start;
-}
-
 /* ---- lists ---- */
 
-static DIR *open_descriptors(int pid, const char *what)
+/* As getdents64(2) writes it. */
+struct entry {
+    uint64_t inode;
+    int64_t next; /* where the list goes on */
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
+
+/* Reads one buffer of entries from `at` on. */
+static ssize_t read_entries(int fd, int64_t at, void *buffer, size_t size)
+{
+    return lseek(fd, at, SEEK_SET) < 0 ? -1 : (ssize_t)syscall(SYS_getdents64, fd, buffer, size);
+}
+
+static int open_folder(int pid, const char *what)
 {
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/%d/%s", pid, what);
-    return opendir(path);
+    return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-void sf_processes_list(sf_process_visit visit, void *context)
+int sf_processes_list(int64_t *at, sf_process_visit visit, void *context)
 {
-    DIR *all = opendir("/proc");
-    struct dirent *entry;
+    _Alignas(struct entry) char buffer[PROCESSES_SIZE];
+    int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n = 0;
+    ssize_t got = fd < 0 ? -1 : read_entries(fd, *at, buffer, sizeof(buffer));
 
-    if (!all)
-        return;
-    while ((entry = readdir(all))) {
-        int pid = atoi(entry->d_name);
+    for (ssize_t done = 0; done < got; n++) {
+        const struct entry *entry = (const struct entry *)(const void *)(buffer + done);
+        int pid = atoi(entry->name);
 
-        if (pid > 0 && !visit(context, pid))
-            break;
+        if (pid > 0)
+            visit(context, pid);
+        *at = entry->next;
+        done += entry->size;
     }
-    closedir(all);
+    if (fd >= 0)
+        close(fd);
+    return n;
 }
 
-/* Empty: it is closed by now. */
-static void read_target(DIR *all, const char *name, char *target, size_t size)
+static void read_target(int folder, const char *number, char *target, size_t size)
 {
-    ssize_t length = readlinkat(dirfd(all), name, target, size - 1);
+    ssize_t length = readlinkat(folder, number, target, size - 1);
 
     target[length < 0 ? 0 : length] = 0;
 }
 
-void sf_process_sockets(int pid, sf_process_visit_socket visit, void *context)
+int sf_process_descriptors(int pid, int64_t *at, sf_process_visit_descriptor visit, void *context)
 {
-    static const char socket_name[] = "socket:[";
-    DIR *all = open_descriptors(pid, "fd");
-    struct dirent *entry;
+    _Alignas(struct entry) char buffer[DESCRIPTORS_SIZE];
+    int fd = open_folder(pid, "fd"), n = 0;
+    ssize_t got;
 
-    if (!all)
-        return;
-    for (int i = 0; i < MOST_DESCRIPTORS && (entry = readdir(all)); i++) {
+    if (*at < DOTS)
+        *at = DOTS;
+    got = fd < 0 ? -1 : read_entries(fd, *at, buffer, sizeof(buffer));
+    for (ssize_t done = 0; done < got; n++) {
+        const struct entry *entry = (const struct entry *)(const void *)(buffer + done);
         char target[64];
 
-        read_target(all, entry->d_name, target, sizeof(target));
-        if (strncmp(target, socket_name, sizeof(socket_name) - 1) == 0 &&
-            !visit(context, (uint32_t)strtoul(target + sizeof(socket_name) - 1, NULL, 10)))
-            break;
+        read_target(fd, entry->name, target, sizeof(target));
+        visit(context, entry->name, target);
+        *at = entry->next;
+        done += entry->size;
     }
-    closedir(all);
+    if (fd >= 0)
+        close(fd);
+    return n;
 }
 
 /* Lines of an epoll set: "tfd: 6 events: 19 data: 6 pos:0 ino:3ab sdev:8". */
-static bool set_has(DIR *infos, const char *name, uint32_t inode)
+void sf_process_read_set(int pid, const char *number, sf_process_visit_inode visit, void *context)
 {
-    int fd = openat(dirfd(infos), name, O_RDONLY | O_CLOEXEC);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
-    char line[256];
-    bool found = false;
+    char path[64], line[256];
+    FILE *file;
 
-    if (!file) {
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    while (!found && fgets(line, sizeof(line), file)) {
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", pid, number);
+    file = fopen(path, "re");
+    if (!file)
+        return;
+    while (fgets(line, sizeof(line), file)) {
         const char *at = strncmp(line, "tfd:", 4) == 0 ? strstr(line, "ino:") : NULL;
 
-        found = at && strtoul(at + 4, NULL, 16) == inode;
+        if (at)
+            visit(context, (uint32_t)strtoul(at + 4, NULL, 16));
     }
     fclose(file);
-    return found;
-}
-
-bool sf_process_waits_for(int pid, uint32_t inode)
-{
-    DIR *all = open_descriptors(pid, "fd"), *infos = all ? open_descriptors(pid, "fdinfo") : NULL;
-    struct dirent *entry;
-    bool found = false;
-
-    for (int i = 0; infos && !found && i < MOST_DESCRIPTORS && (entry = readdir(all)); i++) {
-        char target[64];
-
-        read_target(all, entry->d_name, target, sizeof(target));
-        found = strcmp(target, "anon_inode:[eventpoll]") == 0 && set_has(infos, entry->d_name, inode);
-    }
-    if (infos)
-        closedir(infos);
-    if (all)
-        closedir(all);
-    return found;
 }

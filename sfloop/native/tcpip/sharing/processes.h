@@ -1,4 +1,4 @@
-/* Other processes, by /proc. */
+/* Other processes, by /proc. Each call takes some 10 to 20 us of CPU time; only a large epoll set takes longer. */
 #ifndef SF_TCPIP_SHARING_PROCESSES_H
 #define SF_TCPIP_SHARING_PROCESSES_H
 
@@ -14,19 +14,19 @@ struct sf_process_facts {
 
 /* False: the process is gone. */
 bool sf_process_read(int pid, struct sf_process_facts *);
-/* Whether this process descends from it. */
-bool sf_process_is_ancestor(int pid);
-/* Whether it descends from this process, or lives on without the parent that forked it. */
-bool sf_process_is_ours(const struct sf_process_facts *, unsigned long stack_start);
-
-/* Return false to stop. */
-typedef bool (*sf_process_visit)(void *context, int pid);
-/* Each process, in the order of their numbers. */
-void sf_processes_list(sf_process_visit visit, void *context);
-typedef bool (*sf_process_visit_socket)(void *context, uint32_t inode);
-/* The sockets among the process's first 256 descriptors. */
-void sf_process_sockets(int pid, sf_process_visit_socket visit, void *context);
-/* Whether an epoll set of the process waits for the socket. */
-bool sf_process_waits_for(int pid, uint32_t inode);
+/*
+ * Lists, a few entries at a time: a call makes one getdents(2), and keeps nothing open. `at` is where the next call goes on; the
+ * first call gets 0. The number of entries that were visited, or 0 at the end and if the list cannot be read.
+ */
+typedef void (*sf_process_visit)(void *context, int pid);
+/* Processes, in the order of their numbers. Entries of /proc that are not processes count, but are not visited. About 20 a call. */
+int sf_processes_list(int64_t *at, sf_process_visit visit, void *context);
+/* A descriptor's number, and the link that says what it is: "socket:[1234]", "anon_inode:[eventpoll]"; "": closed by now. */
+typedef void (*sf_process_visit_descriptor)(void *context, const char *number, const char *target);
+/* Descriptors of the process: up to 3 a call. */
+int sf_process_descriptors(int pid, int64_t *at, sf_process_visit_descriptor visit, void *context);
+/* The inodes that the process's epoll set waits for. */
+typedef void (*sf_process_visit_inode)(void *context, uint32_t inode);
+void sf_process_read_set(int pid, const char *number, sf_process_visit_inode visit, void *context);
 
 #endif

@@ -55,7 +55,7 @@ static bool is_station(const struct sf_tcpip *t, const struct nlmsghdr *message)
     return !(mac[0] & 1) && memcmp(mac, t->interface.mac, sizeof(t->interface.mac));
 }
 
-static bool has_stations(const struct sf_tcpip *t)
+bool sf_stations_exist(const struct sf_tcpip *t)
 {
     static uint32_t last_sequence;
     _Alignas(struct nlmsghdr) char answer[ANSWER_SIZE];
@@ -81,7 +81,7 @@ static bool has_stations(const struct sf_tcpip *t)
 }
 
 /* A multicast router (smcroute, pimd) has made a virtual interface of this one: the kernel forwards groups that come by it. */
-static bool routes_groups(const struct sf_tcpip *t)
+bool sf_stations_route_groups(const struct sf_tcpip *t)
 {
     FILE *file = fopen("/proc/thread-self/net/ip_mr_vif", "re");
     char line[256], name[IF_NAMESIZE] = "", own[IF_NAMESIZE] = "";
@@ -94,9 +94,4 @@ static bool routes_groups(const struct sf_tcpip *t)
         found = sscanf(line, "%*d %15s", name) == 1 && strcmp(name, own) == 0;
     fclose(file);
     return found;
-}
-
-bool sf_stations_exist(const struct sf_tcpip *t)
-{
-    return has_stations(t) || routes_groups(t);
 }
