@@ -114,6 +114,7 @@ void sf_filters_after_fork(struct sf_tcpip *t)
     if (t->filters.stations_fd >= 0)
         close(t->filters.stations_fd);
     t->filters.others_fd = t->filters.stations_fd = -1;
+    sf_survey_close(&t->filters.survey);
 }
 
 /* ---- life ---- */

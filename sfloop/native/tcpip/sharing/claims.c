@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { NAMES_AT_ONCE = 8 }; /* about 1 us each */
+enum { NAMES_AT_ONCE = 16 }; /* about 0.6 us each */
 
 static socklen_t name_of(struct sockaddr_un *name, const struct sf_tcpip *t, const struct sf_claim *claim, int number)
 {

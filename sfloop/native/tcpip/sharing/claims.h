@@ -33,7 +33,7 @@ struct sf_claim {
 /* One more user of the claim, which is made if there is none. NULL: there is no memory. */
 struct sf_claim *sf_claim_take(struct sf_tcpip *, bool tcp, uint32_t id);
 void sf_claim_drop(struct sf_tcpip *, struct sf_claim *);
-/* Looks whether another loop claims the same: some 40 us. */
+/* Looks whether another loop claims the same: some 20 us. */
 bool sf_claim_is_shared(struct sf_tcpip *, struct sf_claim *);
 /* A slice of the round in which all claims are looked at again; the next one is due at `claims_at`. True: a claim has changed. */
 bool sf_claims_look(struct sf_tcpip *, bool starting);

@@ -13,11 +13,11 @@
 #define STATIONS_LIFE (100 * SF_MS)
 
 enum { AT_ONCE = 4, MOST_SCANNED = 256 }; /* filters of one port that are settled in a slice; that are passed over */
-enum { STAGE_REST, STAGE_STATIONS, STAGE_ROUTERS, STAGE_FILTERS };
+enum { STAGE_REST, STAGE_STATIONS, STAGE_ROUTERS, STAGE_SURVEY, STAGE_FILTERS };
 
 void sf_filters_init(struct sf_filters *filters)
 {
-    filters->others_fd = filters->stations_fd = -1;
+    filters->others_fd = filters->stations_fd = filters->survey.fd = -1;
     filters->others_which = -1;
     filters->look_at = filters->round_at = filters->claims_at = filters->holders.look_at = SF_NEVER;
     sf_kernel_conns_init(&filters->kernel);
@@ -163,7 +163,7 @@ static void settle(struct sf_tcpip *t, struct sf_filter *f)
     if (!t->driver)
         return;
     set_watch(t, f, f->shared);
-    changes = changes_of(t, f->protocol);
+    changes = f->protocol == IPPROTO_UDP && t->filters.by_survey ? t->filters.survey.changes : changes_of(t, f->protocol);
     if (f->protocol == IPPROTO_TCP && f->added && sf_filter_is_left(t, f)) {
         plan(t, f); /* to renew it would be wrong: port_changed() comes first */
         return;
@@ -324,6 +324,7 @@ void sf_filters_addresses_changed(struct sf_tcpip *t)
 static void port_changed(struct sf_tcpip *t, uint8_t protocol)
 {
     sf_count(t, SF_COUNT_PORT_CHANGES);
+    t->filters.survey.stale |= protocol == IPPROTO_UDP;
     t->filters.others_which = -1;
     for (struct sf_filter *f = t->filters.first; f; f = f->next) {
         if (f->protocol != protocol || !f->watched)
@@ -353,20 +354,35 @@ static void look_at_changes(struct sf_tcpip *t)
     }
 }
 
-/* False: there is nothing to do for it in this round. */
+static bool needs_look(const struct sf_tcpip *t, const struct sf_filter *f)
+{
+    return f->shared || f->why != SF_WHY_OURS || (f->group && t->filters.stations_changed);
+}
+
+static bool needs_survey(const struct sf_tcpip *t, const struct sf_filter *f)
+{
+    return f->protocol == IPPROTO_UDP && f->shared && !sf_filter_has_copies(t, f);
+}
+
+/* False: there was nothing to do for it in this round. */
 static bool look_at_filter(struct sf_tcpip *t, struct sf_filter *f)
 {
     struct sf_filters *filters = &t->filters;
 
-    if (t->now < f->look_at)
+    if (t->now < f->look_at) {
         look_by(filters, f->look_at);
-    else if (f->fresh)
+        return false;
+    }
+    if (f->fresh) {
         confirm(t, f);
-    else if (f->shared || f->why != SF_WHY_OURS || (f->group && filters->stations_changed))
-        settle(t, f);
-    else
-        plan(t, f);
-    return filters->others_which != -1;
+        return true;
+    }
+    if (!needs_look(t, f) || (needs_survey(t, f) && !sf_survey_has_port(&filters->survey, f->link.key.local_port))) {
+        plan(t, f); /* it is newer than the survey, and was settled then */
+        return false;
+    }
+    settle(t, f);
+    return true;
 }
 
 /* An answer about others is good for one slice: the driver may have counted another socket since. */
@@ -376,16 +392,33 @@ static void look_at_filters(struct sf_tcpip *t)
     int settled = 0;
 
     filters->others_which = -1;
+    filters->by_survey = true;
     for (int i = 0; i < MOST_SCANNED && filters->next && settled < AT_ONCE; i++) {
         struct sf_filter *f = filters->next;
 
-        if (settled && f->link.key.local_port != filters->others_port)
+        if (filters->others_which != -1 && f->link.key.local_port != filters->others_port)
             break;
         filters->next = f->next;
         settled += look_at_filter(t, f);
     }
+    filters->by_survey = false;
     if (!filters->next)
         filters->stage = STAGE_REST;
+}
+
+static void begin_survey(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+
+    filters->stage = STAGE_FILTERS;
+    filters->next = filters->first;
+    sf_survey_begin(&filters->survey, changes_of(t, IPPROTO_UDP));
+    for (const struct sf_filter *f = filters->first; f; f = f->next) {
+        if (!needs_survey(t, f))
+            continue;
+        sf_survey_add_port(&filters->survey, f->link.key.local_port);
+        filters->stage = STAGE_SURVEY;
+    }
 }
 
 static void begin_round(struct sf_tcpip *t)
@@ -394,9 +427,11 @@ static void begin_round(struct sf_tcpip *t)
     bool stations = filters->stations_until && t->now >= filters->stations_until;
 
     filters->round_at = SF_NEVER;
-    filters->next = filters->first;
     filters->stations_changed = false;
-    filters->stage = stations ? STAGE_STATIONS : STAGE_FILTERS;
+    if (stations)
+        filters->stage = STAGE_STATIONS;
+    else
+        begin_survey(t);
 }
 
 static void end_stations(struct sf_tcpip *t, bool found)
@@ -406,25 +441,42 @@ static void end_stations(struct sf_tcpip *t, bool found)
     filters->stations_changed = found != filters->stations;
     filters->stations = found;
     filters->stations_until = t->now + STATIONS_LIFE;
-    filters->stage = STAGE_FILTERS;
+    begin_survey(t);
+}
+
+static void look_at_stage(struct sf_tcpip *t)
+{
+    struct sf_filters *filters = &t->filters;
+
+    if (filters->stage >= STAGE_SURVEY && filters->survey.stale && filters->survey.state != SF_SURVEY_RUNNING)
+        begin_survey(t); /* once more */
+    switch (filters->stage) {
+    case STAGE_STATIONS:
+        filters->stage = STAGE_ROUTERS;
+        if (sf_stations_exist(t))
+            end_stations(t, true);
+        break;
+    case STAGE_ROUTERS:
+        end_stations(t, sf_stations_route_groups(t));
+        break;
+    case STAGE_SURVEY:
+        if (!sf_survey_step(&filters->survey))
+            filters->stage = STAGE_FILTERS;
+        break;
+    default:
+        look_at_filters(t);
+    }
 }
 
 static void look_at_slice(struct sf_tcpip *t)
 {
     struct sf_filters *filters = &t->filters;
+    bool hasty = is_starting(filters, t->now) || !(t->caps.flags & SF_DRIVER_SEES_PORTS);
 
     if (filters->stage == STAGE_REST)
         begin_round(t);
-    if (filters->stage == STAGE_STATIONS) {
-        filters->stage = STAGE_ROUTERS;
-        if (sf_stations_exist(t))
-            end_stations(t, true);
-    } else if (filters->stage == STAGE_ROUTERS) {
-        end_stations(t, sf_stations_route_groups(t));
-    } else {
-        look_at_filters(t);
-    }
-    filters->look_at = filters->stage == STAGE_REST ? filters->round_at : sf_next_slice(t->now, is_starting(filters, t->now));
+    look_at_stage(t);
+    filters->look_at = filters->stage == STAGE_REST ? filters->round_at : sf_next_slice(t->now, hasty);
 }
 
 /* The looks that take several rounds' slices to find something. */
@@ -492,6 +544,7 @@ void sf_filters_free(struct sf_tcpip *t)
     sf_kernel_conns_free(t);
     sf_holders_free(&t->filters.holders);
     free(t->filters.others);
+    sf_survey_free(&t->filters.survey);
     if (t->filters.others_fd >= 0)
         close(t->filters.others_fd);
     if (t->filters.stations_fd >= 0)
@@ -501,5 +554,6 @@ void sf_filters_free(struct sf_tcpip *t)
 void sf_filters_open(struct sf_tcpip *t)
 {
     t->filters.others_fd = sf_others_open();
+    sf_survey_open(&t->filters.survey);
     t->filters.stations_fd = sf_stations_open();
 }

@@ -16,6 +16,7 @@
 #include "holders.h"
 #include "kernel_conns.h"
 #include "others.h"
+#include "survey.h"
 
 struct sf_tcpip;
 
@@ -96,6 +97,8 @@ struct sf_filters {
     uint32_t n_others, others_capacity;
     int others_which; /* -1: out of date */
     uint16_t others_port;
+    struct sf_survey survey; /* of UDP sockets, for the rounds of looks */
+    bool by_survey; /* judge by it now, and do not ask */
 };
 
 void sf_filters_init(struct sf_filters *);

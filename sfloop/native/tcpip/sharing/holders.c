@@ -374,6 +374,6 @@ bool sf_holders_look(struct sf_tcpip *t, bool starting)
     else
         changed = look_at_a_slice(t);
     holders->look_at = holders->phase == SF_HOLDERS_REST ? sf_next_round(t->now, holders->begun, starting)
-                                                         : sf_next_slice(t->now, starting);
+                                                         : sf_next_slice(t->now, sf_holders_are_unknown(holders));
     return changed;
 }

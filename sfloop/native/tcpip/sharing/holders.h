@@ -57,7 +57,7 @@ struct sf_holders {
 /* The binding is new, or goes. False: there is no memory. */
 bool sf_holders_opened(struct sf_tcpip *, struct sf_binding *);
 void sf_holders_closed(struct sf_tcpip *, const struct sf_binding *);
-/* One slice of the look who holds the bindings' sockets. Sets their `holder`. `starting`: the next slice is due sooner. True: a
+/* One slice of the look who holds the bindings' sockets. Sets their `holder`. `starting`: the next round begins sooner. True: a
  * holder was found, or none is left. */
 bool sf_holders_look(struct sf_tcpip *, bool starting);
 /* A holder was lost, and another one may be found yet. */

@@ -68,19 +68,33 @@ static bool fits_as_well(const struct sf_filter *f, const struct sf_other *o)
     return !o->local_addr && !f->specific && !o->ipv6;
 }
 
+static bool read_survey(struct sf_tcpip *t)
+{
+    if (t->filters.survey.state == SF_SURVEY_DONE)
+        return true;
+    sf_count(t, SF_COUNT_OTHERS_UNKNOWN);
+    return false;
+}
+
 /* Where the kernel does not say, somebody is taken to be there. */
 static const struct sf_other *find_other(struct sf_tcpip *t, const struct sf_filter *f, enum sf_others_which which)
 {
     static const struct sf_other unknown;
+    const struct sf_filters *filters = &t->filters;
+    bool by_survey = which == SF_OTHERS_UDP && filters->by_survey;
+    const struct sf_other *others;
+    uint32_t n;
 
-    if (!read_others(t, which, f->link.key.local_port))
+    if (!(by_survey ? read_survey(t) : read_others(t, which, f->link.key.local_port)))
         return &unknown;
-    for (uint32_t i = 0; i < t->filters.n_others; i++) {
-        const struct sf_other *o = &t->filters.others[i];
+    others = by_survey ? filters->survey.found : filters->others;
+    n = by_survey ? filters->survey.n : filters->n_others;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct sf_other *o = &others[i];
 
-        if (is_elsewhere(t, o))
+        if (o->local_port != f->link.key.local_port || is_elsewhere(t, o))
             continue;
-        if (f->group ? shares_group(f, o) : fits_as_well(f, o))
+        if ((f->group ? shares_group(f, o) : fits_as_well(f, o)) && !(by_survey && sf_bindings_have(filters, o->inode)))
             return o;
     }
     return NULL;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define ANSWER_SIZE 32768
+#define SLICE_SIZE 4096 /* the kernel makes its datagrams as large as the largest buffer that it has seen: some 30 sockets */
 #define PATIENCE_MS 500
 
 /* Two comparisons, each with its operand in a second word: sport >= port, sport <= port. */
@@ -157,12 +158,11 @@ static bool visit_message(const struct nlmsghdr *message, uint8_t protocol, uint
 }
 
 /* 1: there is more to come. 0: it was the last, or the visitor has had enough. */
-static int read_answer(int fd, uint8_t protocol, uint16_t port, uint32_t sequence, bool *wanted, sf_others_visit visit,
-                       void *context)
+static int read_into(char *answer, size_t size, int fd, uint8_t protocol, uint16_t port, uint32_t sequence, bool *wanted,
+                     sf_others_visit visit, void *context)
 {
-    _Alignas(struct nlmsghdr) char answer[ANSWER_SIZE];
     const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)answer;
-    ssize_t got = recv(fd, answer, sizeof(answer), 0);
+    ssize_t got = recv(fd, answer, size, 0);
 
     if (got < 0)
         return errno == EINTR ? 1 : -errno;
@@ -177,6 +177,31 @@ static int read_answer(int fd, uint8_t protocol, uint16_t port, uint32_t sequenc
             *wanted = visit_message(message, protocol, port, visit, context);
     }
     return 1;
+}
+
+static int read_answer(int fd, uint8_t protocol, uint16_t port, uint32_t sequence, bool *wanted, sf_others_visit visit,
+                       void *context)
+{
+    _Alignas(struct nlmsghdr) char answer[ANSWER_SIZE];
+
+    return read_into(answer, sizeof(answer), fd, protocol, port, sequence, wanted, visit, context);
+}
+
+int sf_others_ask(int fd, enum sf_others_which which, uint8_t family, uint32_t *sequence)
+{
+    *sequence = next_sequence();
+    if (!*sequence)
+        *sequence = next_sequence();
+    return ask(fd, which, family, 0, *sequence);
+}
+
+int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, sf_others_visit visit, void *context)
+{
+    _Alignas(struct nlmsghdr) char answer[SLICE_SIZE];
+    bool wanted = true;
+
+    return read_into(answer, sizeof(answer), fd, which == SF_OTHERS_UDP ? IPPROTO_UDP : IPPROTO_TCP, 0, sequence, &wanted, visit,
+                     context);
 }
 
 /* A message that is not part of a list. The kernel finds a listener where there is no connection. */

@@ -30,8 +30,15 @@ typedef bool (*sf_others_visit)(void *context, const struct sf_other *);
 
 /* A socket to ask by: a descriptor or a negative errno. */
 int sf_others_open(void);
-/* Visits the sockets at the port (0: at every port). 0, or a negative errno: the kernel does not say. Takes some 20 to 200 us. */
+/* Visits the sockets at the port (0: at every port). 0, or a negative errno: the kernel does not say. Takes 30 us
+ * for UDP sockets and listeners, and 80 ns for each socket that the namespace has; 0.6 ms and more for connections, since the kernel
+ * goes over its whole table of them. */
 int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_visit visit, void *context);
+/* The same in pieces of some 20 us, of sockets at every port. Ask by a descriptor of its own: an answer has to be read to its end before
+ * the next question. -ENOENT: a kernel without that family. */
+int sf_others_ask(int fd, enum sf_others_which which, uint8_t family, uint32_t *sequence);
+/* One datagram of the answer. 1: there is more. 0: it was the last. */
+int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, sf_others_visit visit, void *context);
 /* The kernel's state of this TCP connection; 0: the kernel does not have it; or a negative errno. `ifindex`, ends and nothing else are
  * looked at. Takes some 5 us. */
 int sf_others_has(int fd, const struct sf_other *);
