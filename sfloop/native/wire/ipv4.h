@@ -15,7 +15,7 @@
 enum sf_wire_flags {
     SF_WIRE_CHECKSUM_GOOD = 1,    /* the NIC has verified them: they are not looked at */
     SF_WIRE_CHECKSUM_PARTIAL = 2, /* UDP's may be the pseudo-header's sum, for hardware to complete; IP's is complete */
-    SF_WIRE_CHECKSUM_UNSURE = 16, /* the same, but rarely: the full sum is tried first */
+    SF_WIRE_CHECKSUM_UNSURE = 16, /* the same; said of every frame, because the driver cannot tell */
 };
 
 enum {

@@ -36,11 +36,10 @@ static inline bool checksum_is_right(const struct sf_ipv4 *ip, uint32_t flags)
     if (flags & SF_WIRE_CHECKSUM_GOOD)
         return true;
     sum = sf_sum_pseudo(ip->src, ip->dst, SF_IPV4_TCP) + sf_be16(ip->payload_len);
-    if (flags & SF_WIRE_CHECKSUM_PARTIAL && sf_sum_is_partial(sf_load16(ip->payload + OFFSET_SUM), sum))
+    if (flags & (SF_WIRE_CHECKSUM_PARTIAL | SF_WIRE_CHECKSUM_UNSURE) &&
+        sf_sum_is_partial(sf_load16(ip->payload + OFFSET_SUM), sum))
         return true;
-    if (SF_LIKELY(sf_sum_fold(sf_sum_bytes(sum, ip->payload, ip->payload_len)) == 0xffff))
-        return true;
-    return flags & SF_WIRE_CHECKSUM_UNSURE && sf_sum_is_partial(sf_load16(ip->payload + OFFSET_SUM), sum);
+    return SF_LIKELY(sf_sum_fold(sf_sum_bytes(sum, ip->payload, ip->payload_len)) == 0xffff);
 }
 
 static inline void parse_timestamps(const uint8_t *option, struct sf_tcp_segment *out)

@@ -35,8 +35,8 @@ struct sf_udp_datagram {
 
 /*
  * Verifies the checksum of a UDP header and what follows it, len bytes by its length field. A field of 0 is "none"
- * (RFC 768). SF_WIRE_CHECKSUM_PARTIAL and SF_WIRE_CHECKSUM_UNSURE accept the pseudo-header's own sum, too. They differ in
- * which sum is tried first: PARTIAL is said of one frame, UNSURE of every frame.
+ * (RFC 768). SF_WIRE_CHECKSUM_PARTIAL and SF_WIRE_CHECKSUM_UNSURE accept the pseudo-header's own sum, too. That sum is tried
+ * first, because it is known by then: where it is right, nobody reads the payload.
  */
 static inline bool sf_udp_checksum_is_right(const uint8_t *udp, uint16_t len, const struct sf_ipv4 *ip, uint32_t flags)
 {
@@ -46,11 +46,9 @@ static inline bool sf_udp_checksum_is_right(const uint8_t *udp, uint16_t len, co
     if (flags & SF_WIRE_CHECKSUM_GOOD || field == 0)
         return true;
     sum = sf_sum_pseudo(ip->src, ip->dst, SF_IPV4_UDP) + sf_be16(len);
-    if (flags & SF_WIRE_CHECKSUM_PARTIAL && sf_sum_is_partial(field, sum))
+    if (flags & (SF_WIRE_CHECKSUM_PARTIAL | SF_WIRE_CHECKSUM_UNSURE) && sf_sum_is_partial(field, sum))
         return true;
-    if (SF_LIKELY(sf_sum_fold(sf_sum_bytes(sum, udp, len)) == 0xffff))
-        return true;
-    return flags & SF_WIRE_CHECKSUM_UNSURE && sf_sum_is_partial(field, sum);
+    return SF_LIKELY(sf_sum_fold(sf_sum_bytes(sum, udp, len)) == 0xffff);
 }
 
 /* The payload of an IPv4 packet. A length below the IP payload's is right: what is behind it is not the datagram's. */
