@@ -117,12 +117,17 @@ static struct sf_flow_value value_of(const struct sf_flow *flow)
     return value;
 }
 
-static void count_any_address(struct sf_flow_program *program, const struct sf_flow_key *key, int by)
+/* The program looks for no kind of flow that there is none of. */
+static void count_kinds(struct sf_flow_program *program, const struct sf_flow_key *key, int by)
 {
-    if (key->local_addr)
-        return;
-    program->any_address += (uint32_t)by;
-    __atomic_store_n(&program->shared->any_address, program->any_address ? 1 : 0, __ATOMIC_RELEASE);
+    if (!key->local_addr) {
+        program->any_address += (uint32_t)by;
+        __atomic_store_n(&program->shared->any_address, program->any_address ? 1 : 0, __ATOMIC_RELEASE);
+    }
+    if (key->remote_addr && key->protocol == IPPROTO_UDP) {
+        program->connected += (uint32_t)by;
+        __atomic_store_n(&program->shared->connected, program->connected, __ATOMIC_RELEASE);
+    }
 }
 
 int sf_flow_program_add(struct sf_flow_program *program, const struct sf_flow *flow)
@@ -135,7 +140,7 @@ int sf_flow_program_add(struct sf_flow_program *program, const struct sf_flow *f
         return error;
     error = sf_bpf_update(program->flows, &key, &value, BPF_NOEXIST);
     if (!error)
-        count_any_address(program, &key, 1);
+        count_kinds(program, &key, 1);
     return error == -E2BIG ? -ENOSPC : error;
 }
 
@@ -148,7 +153,7 @@ int sf_flow_program_del(struct sf_flow_program *program, const struct sf_flow *f
         return error;
     error = sf_bpf_delete(program->flows, &key);
     if (!error)
-        count_any_address(program, &key, -1);
+        count_kinds(program, &key, -1);
     return error;
 }
 

@@ -11,11 +11,24 @@ static void look_up(struct sf_bpf_code *code, const struct sf_flow_program *prog
     sf_bpf_call(code, BPF_FUNC_map_lookup_elem);
 }
 
-/* The most particular flow first, though all of them lead to the same place: connected sockets have it. */
-static void find(struct sf_bpf_code *code, const struct sf_flow_program *program)
+/* The most particular flow, which connected sockets have. Feeds do not pay for looking while no UDP socket is connected. */
+static void find_connected(struct sf_bpf_code *code, const struct sf_flow_program *program)
 {
+    sf_bpf_load(code, BPF_W, BPF_REG_1, BPF_REG_10, SF_FLOW_KEY(protocol));
+    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_1, IPPROTO_UDP, SF_FLOW_CONNECTED);
+    sf_bpf_map_value(code, BPF_REG_1, program->config);
+    sf_bpf_load(code, BPF_W, BPF_REG_1, BPF_REG_1, offsetof(struct sf_flow_config, connected));
+    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_1, 0, SF_FLOW_UNCONNECTED);
+    sf_bpf_label(code, SF_FLOW_CONNECTED);
     look_up(code, program);
     sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, SF_FLOW_FOUND);
+    sf_bpf_label(code, SF_FLOW_UNCONNECTED);
+}
+
+/* All flows lead to the same place. */
+static void find(struct sf_bpf_code *code, const struct sf_flow_program *program)
+{
+    find_connected(code, program);
     sf_bpf_store_value(code, BPF_W, BPF_REG_10, SF_FLOW_KEY(remote_addr), 0);
     sf_bpf_store_value(code, BPF_H, BPF_REG_10, SF_FLOW_KEY(remote_port), 0);
     look_up(code, program);

@@ -15,6 +15,8 @@
 /* The labels of every program; its own follow. */
 enum sf_flow_label {
     SF_FLOW_PASS, /* the kernel's: the program places it */
+    SF_FLOW_CONNECTED,
+    SF_FLOW_UNCONNECTED,
     SF_FLOW_FOUND,
     SF_FLOW_COUNTER,
     SF_FLOW_OURS,

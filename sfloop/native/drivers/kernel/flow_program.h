@@ -41,6 +41,7 @@ struct sf_flow_config {
     uint32_t changes[2];  /* sockets that were bound to watched ports: UDP, TCP */
     uint8_t mac[6];       /* the interface's */
     uint16_t any_address; /* not 0: there are flows whose local address is 0 */
+    uint32_t connected;   /* not 0: there are UDP flows with a remote side */
 };
 
 /* The place in `changes` of the protocol's count. */
@@ -55,12 +56,13 @@ struct sf_flow_program {
     int link;
     struct sf_flow_config *shared; /* the config map's element; NULL: not mapped */
     uint32_t any_address;          /* flows whose local address is 0 */
+    uint32_t connected;            /* UDP flows with a remote side */
     bool sees_tags;                /* XDP: the loaded program sees VLAN tags that the NIC keeps aside */
     bool overflows;                /* XDP: the loaded program uses limits->overflow */
     struct sf_port_watch ports;
 };
 
-#define SF_FLOW_PROGRAM_NONE ((struct sf_flow_program){-1, -1, -1, -1, -1, NULL, 0, false, false, SF_PORT_WATCH_NONE})
+#define SF_FLOW_PROGRAM_NONE ((struct sf_flow_program){-1, -1, -1, -1, -1, NULL, 0, 0, false, false, SF_PORT_WATCH_NONE})
 
 struct sf_flow_limits {
     /*
