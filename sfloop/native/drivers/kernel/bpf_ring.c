@@ -103,9 +103,10 @@ void sf_bpf_ring_skip(struct sf_bpf_ring *ring)
 
 const void *sf_bpf_ring_peek(struct sf_bpf_ring *ring)
 {
-    uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
-
-    while (ring->at != end) {
+    /* While programs write, each look at their position waits for its cache line. */
+    if (ring->at == ring->end)
+        ring->end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+    while (ring->at != ring->end) {
         const uint32_t *header = header_of(ring);
         uint32_t size = __atomic_load_n(header, __ATOMIC_ACQUIRE);
 

@@ -13,6 +13,7 @@ struct sf_bpf_ring {
     int fd;      /* the map; -1: there is no ring */
     size_t size; /* in bytes */
     uint64_t at; /* the next record's position */
+    uint64_t end;             /* how far programs had written at the last look */
     uint64_t *consumer;       /* all before it is the programs' again */
     const uint64_t *producer; /* how far programs have written; without a ring, points to `at` */
     const uint8_t *data;

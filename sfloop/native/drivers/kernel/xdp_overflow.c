@@ -91,6 +91,7 @@ struct sf_overflow_queue *sf_overflow_begin(struct sf_overflow *o, uint32_t queu
     q->counts = (struct sf_overflow_counts *)o->shared + queue;
     q->taken = __atomic_load_n(&q->counts->sent, __ATOMIC_RELAXED);
     __atomic_store_n(&q->counts->taken, q->taken, __ATOMIC_RELEASE);
+    q->read = q->counts->read;
     return q;
 }
 
@@ -121,30 +122,43 @@ static bool is_next(struct sf_overflow *o, struct sf_overflow_queue *q, const st
     return true;
 }
 
-/* False: it is not to be lent now. */
-static bool lend(struct sf_overflow *o, const struct sf_overflow_record *record, struct sf_frame *frame)
+/* The program waits for the cache line each time that it is written. So it is written once for many records. */
+static void tell_read(struct sf_overflow_queue *q)
 {
-    struct sf_overflow_queue *q = &o->queues[record->queue % SF_OVERFLOW_QUEUES];
+    if (q && q->counts)
+        __atomic_store_n(&q->counts->read, q->read, __ATOMIC_RELEASE);
+}
 
+/* False: it is not to be lent now. */
+static bool lend(struct sf_overflow *o, struct sf_overflow_queue *q, const struct sf_overflow_record *record, struct sf_frame *frame)
+{
     if (q->counts && !is_next(o, q, record))
         return false;
     frame->data = (uint8_t *)(uintptr_t)record->frame;
     frame->len = record->len;
     o->lent++;
-    if (q->counts)
-        __atomic_store_n(&q->counts->read, q->counts->read + 1, __ATOMIC_RELEASE);
+    q->read++;
     return true;
 }
 
 int sf_overflow_take(struct sf_overflow *o, struct sf_frame *frames, int n)
 {
     const struct sf_overflow_record *record;
+    struct sf_overflow_queue *last = NULL;
     int taken = 0;
 
-    while (taken < n && (record = sf_bpf_ring_peek(&o->ring)) && lend(o, record, &frames[taken])) {
+    while (taken < n && (record = sf_bpf_ring_peek(&o->ring))) {
+        struct sf_overflow_queue *q = &o->queues[record->queue % SF_OVERFLOW_QUEUES];
+
+        if (!lend(o, q, record, &frames[taken]))
+            break;
+        if (q != last)
+            tell_read(last);
+        last = q;
         sf_bpf_ring_skip(&o->ring);
         taken++;
     }
+    tell_read(last);
     if (!o->lent)
         sf_bpf_ring_free(&o->ring);
     return taken;

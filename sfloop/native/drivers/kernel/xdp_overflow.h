@@ -41,6 +41,7 @@ struct sf_overflow_record {
 struct sf_overflow_queue {
     struct sf_overflow_counts *counts;
     uint32_t taken;
+    uint32_t read; /* told at the end of each burst */
 };
 
 struct sf_overflow {
