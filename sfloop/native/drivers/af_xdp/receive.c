@@ -126,7 +126,6 @@ static int receive_overflow(struct af_xdp *x, struct sf_frame *frames, int n)
 
     for (struct sf_frame *frame = frames + taken; frame < frames + taken + kept; frame++) {
         frame->flags = SF_FRAME_CHECKSUM_UNSURE;
-        frame->timestamp = 0;
         frame->token = TOKEN_OVERFLOW;
         count_frame(x, frame, frame);
     }

@@ -136,6 +136,7 @@ static bool lend(struct sf_overflow *o, struct sf_overflow_queue *q, const struc
         return false;
     frame->data = (uint8_t *)(uintptr_t)record->frame;
     frame->len = record->len;
+    frame->timestamp = (sf_ns)record->time;
     o->lent++;
     q->read++;
     return true;

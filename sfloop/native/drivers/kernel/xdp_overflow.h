@@ -34,6 +34,7 @@ struct sf_overflow_record {
     uint32_t len, queue;
     uint32_t sent; /* frames that went to the queue's socket before */
     uint32_t unused;
+    uint64_t time; /* by CLOCK_MONOTONIC; 0: not known */
     uint8_t frame[];
 };
 
@@ -86,8 +87,8 @@ static inline bool sf_overflow_waits(const struct sf_overflow *overflow)
 }
 
 /*
- * Lends up to n frames; the sockets have to be read first in the same turn. Data, length and no more are set. Each is given
- * back by sf_overflow_release(), in any order.
+ * Lends up to n frames; the sockets have to be read first in the same turn. Data, length and timestamp are set and no more. The timestamp is the
+ * record's time. Each frame is given back by sf_overflow_release(), in any order.
  */
 int sf_overflow_take(struct sf_overflow *overflow, struct sf_frame *frames, int n);
 void sf_overflow_release(struct sf_overflow *overflow);
@@ -100,7 +101,8 @@ uint64_t sf_overflow_lost(const struct sf_overflow *overflow);
 #define SF_OVERFLOW_LABELS 13
 
 struct sf_overflow_program {
-    int context;     /* the register that holds the program's struct xdp_md; registers 7 to 9 are spoilt */
+    bool is_filter;  /* a packet socket's filter, which has one queue, 0; otherwise an XDP program */
+    int context;     /* the register that holds the program's context; registers 7 to 9 are spoilt */
     int protocol_at; /* on the program's stack: IPPROTO_UDP or IPPROTO_TCP, 32 bits */
     int first_label;
     uint32_t mtu;    /* longer datagrams do not come here */

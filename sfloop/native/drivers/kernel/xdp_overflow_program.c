@@ -54,7 +54,30 @@ static void count(const struct writer *w, size_t offset, bool atomically)
 
 static void load_queue(const struct writer *w, int dst)
 {
-    sf_bpf_load(w->code, BPF_W, dst, w->program->context, offsetof(struct xdp_md, rx_queue_index));
+    if (w->program->is_filter)
+        sf_bpf_alu_value(w->code, BPF_MOV, dst, 0);
+    else
+        sf_bpf_load(w->code, BPF_W, dst, w->program->context, offsetof(struct xdp_md, rx_queue_index));
+}
+
+static void load_length(const struct writer *w)
+{
+    if (w->program->is_filter) {
+        sf_bpf_load(w->code, BPF_W, LENGTH, w->program->context, offsetof(struct __sk_buff, len));
+        return;
+    }
+    sf_bpf_alu(w->code, BPF_MOV, BPF_REG_1, w->program->context);
+    sf_bpf_call(w->code, BPF_FUNC_xdp_get_buff_len);
+    sf_bpf_alu(w->code, BPF_MOV, LENGTH, BPF_REG_0);
+}
+
+static void store_time(const struct writer *w)
+{
+    if (w->program->is_filter)
+        sf_bpf_call(w->code, BPF_FUNC_ktime_get_ns);
+    else
+        sf_bpf_alu_value(w->code, BPF_MOV, BPF_REG_0, 0);
+    sf_bpf_store(w->code, BPF_DW, RECORD, offsetof(struct sf_overflow_record, time), BPF_REG_0);
 }
 
 /* Goes to KEEP, or to COUNTED when the frame is the socket's. */
@@ -89,9 +112,7 @@ static void reserve(const struct writer *w)
     bool last = false;
 
     sf_bpf_label(code, at(w, KEEP));
-    sf_bpf_alu(code, BPF_MOV, BPF_REG_1, w->program->context);
-    sf_bpf_call(code, BPF_FUNC_xdp_get_buff_len);
-    sf_bpf_alu(code, BPF_MOV, LENGTH, BPF_REG_0);
+    load_length(w);
     sf_bpf_jump_if_value(code, BPF_JLT, LENGTH, HEADERS_SIZE, at(w, LOST)); /* there is none: the verifier does not know */
     for (int i = 0; i < (int)RECORD_SIZES && !last; i++) {
         int32_t room = record_sizes[i] - (int32_t)sizeof(struct sf_overflow_record);
@@ -120,13 +141,14 @@ static void fill(const struct writer *w)
     sf_bpf_alu(code, BPF_MOV, BPF_REG_3, RECORD);
     sf_bpf_alu_value(code, BPF_ADD, BPF_REG_3, offsetof(struct sf_overflow_record, frame));
     sf_bpf_alu(code, BPF_MOV, BPF_REG_4, LENGTH);
-    sf_bpf_call(code, BPF_FUNC_xdp_load_bytes);
+    sf_bpf_call(code, w->program->is_filter ? BPF_FUNC_skb_load_bytes : BPF_FUNC_xdp_load_bytes);
     sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, at(w, DISCARD));
     sf_bpf_store(code, BPF_W, RECORD, offsetof(struct sf_overflow_record, len), LENGTH);
     load_queue(w, BPF_REG_1);
     sf_bpf_store(code, BPF_W, RECORD, offsetof(struct sf_overflow_record, queue), BPF_REG_1);
     load_count(w, BPF_REG_1, offsetof(struct sf_overflow_counts, sent));
     sf_bpf_store(code, BPF_W, RECORD, offsetof(struct sf_overflow_record, sent), BPF_REG_1);
+    store_time(w);
     sf_bpf_alu(code, BPF_MOV, BPF_REG_1, RECORD);
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_2, 0); /* wakes the loop if it sleeps */
     sf_bpf_call(code, BPF_FUNC_ringbuf_submit);
@@ -135,7 +157,7 @@ static void fill(const struct writer *w)
 
 static void drop(const struct writer *w)
 {
-    sf_bpf_alu_value(w->code, BPF_MOV, BPF_REG_0, XDP_DROP);
+    sf_bpf_alu_value(w->code, BPF_MOV, BPF_REG_0, w->program->is_filter ? 0 : XDP_DROP);
     sf_bpf_exit(w->code);
 }
 

@@ -12,11 +12,13 @@
 
 #include "drivers/driver_util.h"
 #include "drivers/kernel/interface_info.h"
+#include "overflow.h"
 #include "program.h"
 #include "ring.h"
 #include "send.h"
 #include "drivers/kernel/reset_guard.h"
 #include "drivers/kernel/stacked_device.h"
+#include "storage/epoll.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,7 +34,8 @@
 #define PACKET_IGNORE_OUTGOING 23
 #endif
 
-#define RING_BYTES (128u << 20) /* as many slots as these hold, if the configuration does not say: 50 ms of a million packets a second */
+#define RING_BYTES (128u << 20) /* as many frames as these hold, if the configuration does not say: 50 ms of a million packets a second */
+#define WARM_BYTES (4u << 20)   /* as many slots as these hold, and an overflow for the other frames */
 #define RX_FRAMES_MIN 256u
 #define TX_FRAMES 256u
 #define FRAMES_MAX 65536u
@@ -45,8 +48,11 @@
 struct packet {
     struct sf_driver base;
     struct sf_packet_ring ring;
+    struct sf_packet_overflow overflow;
     struct sf_packet_sender sender;
     int fd;
+    int epoll;            /* has the socket and the overflow; -1: there is no overflow */
+    uint32_t slot, count; /* the size and the number of the slots that the ring shall have; with an overflow, the frames of both */
     bool shared, dead;
     bool reduced; /* the kernel had no memory for as many slots as usual */
     uint32_t mtu;
@@ -69,12 +75,14 @@ static int packet_rx_burst(struct sf_driver *driver, struct sf_frame *frames, in
 
     if (SF_UNLIKELY(p->sender.refusals)) /* the kernel had no room */
         sf_packet_sender_flush(&p->sender);
-    return sf_packet_ring_burst(&p->ring, frames, n);
+    return sf_packet_overflow_burst(&p->overflow, &p->ring, frames, n);
 }
 
 static void packet_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
 {
-    sf_packet_ring_release(&driver_of(driver)->ring, frames, n);
+    struct packet *p = driver_of(driver);
+
+    sf_packet_overflow_release(&p->overflow, &p->ring, frames, n);
 }
 
 static int packet_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)
@@ -140,9 +148,12 @@ static void packet_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
         .ifindex = p->interface.ifindex,
     };
     memcpy(caps->mac, p->interface.mac, sizeof(caps->mac));
-    sf_mode_add(caps, "%s, ring of %u slots of %u bytes%s%s", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
-                p->ring.slot_size, p->reduced ? " (no memory for more)" : "",
-                sf_flow_program_sees_ports(&p->program.flow) ? "" : ", ports unwatched");
+    sf_mode_add(caps, "%s, ring of %u slots of %u bytes%s", p->shared ? "shared with the kernel" : "tcx", p->ring.count,
+                p->ring.slot_size, p->reduced ? " (no memory for more)" : "");
+    if (sf_overflow_is_open(&p->overflow.buffer))
+        sf_mode_add(caps, ", overflow of %zu MiB", p->overflow.buffer.ring.size >> 20);
+    if (!sf_flow_program_sees_ports(&p->program.flow))
+        sf_mode_add(caps, ", ports unwatched");
     if (p->guard.link < 0)
         sf_mode_add(caps, ", no reset guard");
 }
@@ -160,7 +171,7 @@ static void packet_stats(struct sf_driver *driver, struct sf_driver_stats *stats
         .rx_bytes = p->ring.bytes,
         .tx_frames = p->sender.frames,
         .tx_bytes = p->sender.bytes,
-        .rx_dropped = p->dropped,
+        .rx_dropped = p->dropped + sf_overflow_lost(&p->overflow.buffer),
         .rx_invalid = p->ring.invalid,
         .tx_full = p->sender.full,
         .tx_errors = p->sender.errors,
@@ -198,11 +209,15 @@ static int packet_sniff(struct sf_driver *driver, bool on)
 {
     struct packet *p = driver_of(driver);
     const struct packet_mreq promiscuous = {.mr_ifindex = p->interface.ifindex, .mr_type = PACKET_MR_PROMISC};
+    int error;
 
     if (setsockopt(p->fd, SOL_PACKET, on ? PACKET_ADD_MEMBERSHIP : PACKET_DROP_MEMBERSHIP, &promiscuous,
                    sizeof(promiscuous)) < 0)
         return -errno;
-    return on ? sf_packet_program_filter_nothing(&p->program, p->fd) : sf_packet_program_filter(&p->program, p->fd);
+    error = on ? sf_packet_program_filter_nothing(&p->program, p->fd) : sf_packet_program_filter(&p->program, p->fd);
+    if (!error)
+        sf_packet_overflow_count(&p->overflow, &p->ring, !on);
+    return error;
 }
 
 /*
@@ -217,8 +232,8 @@ static int packet_arm(struct sf_driver *driver, int *fd)
     int error = 0;
     socklen_t size = sizeof(error);
 
-    *fd = p->fd;
-    if (sf_packet_ring_pending(&p->ring) || p->sender.queued)
+    *fd = p->epoll >= 0 ? p->epoll : p->fd;
+    if (sf_packet_ring_pending(&p->ring) || p->sender.queued || sf_overflow_waits(&p->overflow.buffer))
         return -EAGAIN;
     getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (!error)
@@ -240,9 +255,10 @@ static void packet_close(struct sf_driver *driver)
     sf_packet_program_close(&p->program);
     sf_reset_guard_close(&p->guard);
     sf_packet_ring_close(&p->ring);
+    sf_packet_overflow_close(&p->overflow);
     sf_packet_sender_close(&p->sender);
-    if (p->fd >= 0)
-        close(p->fd);
+    sf_close_descriptor(p->epoll);
+    sf_close_descriptor(p->fd);
     free(p);
 }
 
@@ -254,7 +270,9 @@ static void packet_abandon(struct sf_driver *driver)
     sf_packet_program_close(&p->program);
     sf_reset_guard_close(&p->guard);
     sf_packet_ring_abandon(&p->ring);
+    sf_overflow_abandon(&p->overflow.buffer);
     sf_packet_sender_close(&p->sender);
+    sf_close_descriptor(p->epoll);
     sf_close_descriptor(p->fd);
     free(p);
 }
@@ -380,34 +398,46 @@ static void set_options(struct packet *p)
     set_buffer(p, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
 }
 
-/* A ring of slots that hold a frame of the interface with a VLAN tag left in it. */
+/* Slots that hold a frame of the interface with a VLAN tag left in it. */
+static int choose_ring(struct packet *p, const struct sf_driver_config *config, char *message)
+{
+    p->count = config->rx_frames;
+    if (config->frame_size) /* rounded up to a power of two */
+        p->slot = sf_packet_ring_slot_size(sf_packet_ring_room(config->frame_size));
+    else
+        p->slot = sf_packet_ring_slot_size(p->interface.mtu + ETH_HLEN + SF_VLAN_TAG);
+    if (!p->count)
+        p->count = RING_BYTES / p->slot > RX_FRAMES_MIN ? RING_BYTES / p->slot : RX_FRAMES_MIN;
+    if (p->count > RING_BYTES_MAX / p->slot)
+        return fail(message, -EINVAL,
+                    "A ring of %u frames of %u bytes was asked for; at most %u of that size are possible", p->count, p->slot,
+                    RING_BYTES_MAX / p->slot);
+    return 0;
+}
+
+static uint32_t warm_slots(const struct packet *p)
+{
+    return WARM_BYTES / p->slot > RX_FRAMES_MIN ? WARM_BYTES / p->slot : RX_FRAMES_MIN;
+}
+
 static int open_ring(struct packet *p, const struct sf_driver_config *config, char *message)
 {
-    uint32_t slot, room, count = config->rx_frames;
+    uint32_t room, count = sf_overflow_is_open(&p->overflow.buffer) ? warm_slots(p) : p->count;
     int error, on = 1;
 
-    if (config->frame_size) /* rounded up to a power of two */
-        slot = sf_packet_ring_slot_size(sf_packet_ring_room(config->frame_size));
-    else
-        slot = sf_packet_ring_slot_size(p->interface.mtu + ETH_HLEN + SF_VLAN_TAG);
-    if (!count)
-        count = RING_BYTES / slot > RX_FRAMES_MIN ? RING_BYTES / slot : RX_FRAMES_MIN;
-    if (count > RING_BYTES_MAX / slot)
-        return fail(message, -EINVAL,
-                    "A ring of %u frames of %u bytes was asked for; at most %u of that size are possible", count, slot,
-                    RING_BYTES_MAX / slot);
-    error = sf_packet_ring_open(&p->ring, p->fd, count, slot);
+    error = sf_packet_ring_open(&p->ring, p->fd, count, p->slot);
     while (error == -ENOMEM && !config->rx_frames && count > RX_FRAMES_MIN) {
         p->reduced = true;
-        error = sf_packet_ring_open(&p->ring, p->fd, count /= 2, slot);
+        error = sf_packet_ring_open(&p->ring, p->fd, count /= 2, p->slot);
     }
     if (error)
         return fail(message, error,
                     "The kernel refuses a ring of %u frames of %u bytes: %s; ask for fewer or smaller ones", count,
-                    slot, strerror(-error));
+                    p->slot, strerror(-error));
     p->ring.skip_own = setsockopt(p->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) < 0;
     room = sf_packet_ring_room(p->ring.slot_size) - ETH_HLEN;
     p->mtu = p->interface.mtu < room ? p->interface.mtu : room;
+    sf_packet_overflow_count(&p->overflow, &p->ring, true);
     return 0;
 }
 
@@ -421,12 +451,34 @@ static int open_sender(struct packet *p, const struct sf_driver_config *config, 
     return 0;
 }
 
+/* The overflow wakes a sleeper, too. */
+static bool watch_overflow(struct packet *p)
+{
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    return p->epoll >= 0 && !sf_epoll_add(p->epoll, p->fd, EPOLLIN, 0) &&
+           !sf_epoll_add(p->epoll, p->overflow.buffer.ring.fd, EPOLLIN, 0);
+}
+
+static void close_overflow(struct packet *p)
+{
+    sf_packet_overflow_close(&p->overflow);
+    sf_close_descriptor(p->epoll);
+    p->epoll = -1;
+}
+
+/* Without the overflow the ring has all the frames. */
 static int open_program(struct packet *p, char *message)
 {
-    int error = sf_packet_program_open(&p->program, !p->shared, message);
+    struct sf_packet_program_kind kind = {.tcx = !p->shared, .mtu = p->interface.mtu};
+    int error;
 
+    if (p->count > warm_slots(p) && sf_packet_overflow_open(&p->overflow, (uint64_t)p->count * p->slot, warm_slots(p)))
+        kind.overflow = watch_overflow(p) ? &p->overflow.buffer : NULL;
+    error = sf_packet_program_open(&p->program, &kind, message);
     if (error)
         return error;
+    if (!p->program.overflow)
+        close_overflow(p);
     error = sf_packet_program_filter(&p->program, p->fd);
     return error ? fail(message, error, "The packet socket refuses its filter: %s", strerror(-error)) : 0;
 }
@@ -476,7 +528,7 @@ static int set_up(struct packet *p, const struct sf_driver_config *config, char 
         (error = open_socket(p, message)))
         return error;
     set_options(p);
-    if ((error = open_program(p, message)) || (error = open_ring(p, config, message)) ||
+    if ((error = choose_ring(p, config, message)) || (error = open_program(p, message)) || (error = open_ring(p, config, message)) ||
         (error = open_sender(p, config, message)) || (error = bind_socket(p, config->interface, message)))
         return error;
     error = attach(p, config->interface, message);
@@ -492,7 +544,8 @@ struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *config, i
     if (!p)
         return sf_driver_fail(error, message, -ENOMEM, "There is no memory for a packet driver");
     p->base.fast = packet_fast;
-    p->fd = -1;
+    p->fd = p->epoll = -1;
+    sf_packet_overflow_none(&p->overflow);
     p->program = SF_PACKET_PROGRAM_NONE;
     sf_reset_guard_none(&p->guard);
     *error = set_up(p, config, message);

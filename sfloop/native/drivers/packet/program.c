@@ -27,7 +27,7 @@
 #define TCX_DROP 2
 #define WHOLE_FRAME (-1)
 
-enum label { PORTS = SF_FLOW_LABELS, ADDRESSED, DECIDED, NO_ENTRY, LABELS };
+enum label { PORTS = SF_FLOW_LABELS, ADDRESSED, DECIDED, NO_ENTRY, OVERFLOW, LABELS = OVERFLOW + SF_OVERFLOW_LABELS };
 
 _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 
@@ -146,6 +146,21 @@ static void find_decision(struct sf_bpf_code *code, int decisions)
     sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, NO_ENTRY); /* never: the verifier asks for it */
 }
 
+/* Goes on behind this if the frame is to enter the ring. */
+static void overflow(struct sf_bpf_code *code, const struct sf_packet_program *program)
+{
+    const struct sf_overflow_program part = {
+        .is_filter = true,
+        .context = CONTEXT,
+        .protocol_at = KEY(protocol),
+        .first_label = OVERFLOW,
+        .mtu = program->mtu,
+        .many_cpus = true,
+    };
+
+    sf_overflow_write(code, program->overflow, &part);
+}
+
 /* Lets matches into the ring, or `everything`. */
 static void write_filter(struct sf_bpf_code *code, const struct sf_packet_program *program, bool everything)
 {
@@ -160,6 +175,8 @@ static void write_filter(struct sf_bpf_code *code, const struct sf_packet_progra
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, 0);
     if (!everything)
         sf_bpf_jump_if_value(code, BPF_JEQ, MATCHES, 0, DECIDED);
+    if (!everything && program->overflow)
+        overflow(code, program);
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, WHOLE_FRAME);
     sf_bpf_label(code, DECIDED);
     sf_bpf_exit(code);
@@ -233,11 +250,24 @@ static int load(const struct sf_packet_program *program, enum purpose purpose, i
     return *fd;
 }
 
-int sf_packet_program_open(struct sf_packet_program *program, bool tcx, char *message)
+static int load_filter(struct sf_packet_program *program, char *message)
 {
+    int error = load(program, FILTER, &program->filter, message);
+
+    if (!error || !program->overflow)
+        return error;
+    program->overflow = NULL;
+    return load(program, FILTER, &program->filter, message);
+}
+
+int sf_packet_program_open(struct sf_packet_program *program, const struct sf_packet_program_kind *kind, char *message)
+{
+    bool tcx = kind->tcx;
     int error;
 
     *program = SF_PACKET_PROGRAM_NONE;
+    program->overflow = kind->overflow;
+    program->mtu = kind->mtu;
     error = sf_flow_program_make_maps(&program->flow);
     if (error)
         explain("the map of flows", error, "", message);
@@ -246,7 +276,7 @@ int sf_packet_program_open(struct sf_packet_program *program, bool tcx, char *me
     if (!error && tcx)
         error = load(program, TCX, &program->flow.program, message);
     if (!error)
-        error = load(program, FILTER, &program->filter, message);
+        error = load_filter(program, message);
     if (error)
         sf_packet_program_close(program);
     return error;

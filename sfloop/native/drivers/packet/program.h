@@ -18,13 +18,24 @@ struct sf_packet_program {
     struct sf_flow_program flow; /* the map, and the program for tcx */
     int filter;                  /* the program for the socket */
     int decisions;               /* the map from the filter to tcx; -1: no tcx */
+    /* Where the filter puts datagrams that the ring has no warm slot for. NULL: nowhere. */
+    const struct sf_overflow *overflow;
+    uint32_t mtu;
 };
 
-#define SF_PACKET_PROGRAM_NONE ((struct sf_packet_program){SF_FLOW_PROGRAM_NONE, -1, -1})
+#define SF_PACKET_PROGRAM_NONE ((struct sf_packet_program){SF_FLOW_PROGRAM_NONE, -1, -1, NULL, 0})
 
-/* `tcx`: with the program for it. On failure nothing is left, and `message` (SF_DRIVER_ERROR_SIZE bytes) says what
- * is missing. */
-int sf_packet_program_open(struct sf_packet_program *program, bool tcx, char *message);
+struct sf_packet_program_kind {
+    bool tcx; /* with the program for it */
+    const struct sf_overflow *overflow;
+    uint32_t mtu;
+};
+
+/*
+ * On failure nothing is left, and `message` (SF_DRIVER_ERROR_SIZE bytes) says what is missing. Where the kernel refuses a filter with
+ * an overflow, it is loaded without, and `overflow` is NULL.
+ */
+int sf_packet_program_open(struct sf_packet_program *program, const struct sf_packet_program_kind *kind, char *message);
 /* Has the socket take nothing but flows. */
 int sf_packet_program_filter(struct sf_packet_program *program, int fd);
 /* Has the socket take everything. The tcx program still keeps the flows from the kernel. */

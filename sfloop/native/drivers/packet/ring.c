@@ -199,6 +199,15 @@ bool sf_packet_ring_pending(const struct sf_packet_ring *ring)
     return status_of(slot_at(ring, ring->next)) & TP_STATUS_USER;
 }
 
+uint32_t sf_packet_ring_waiting(const struct sf_packet_ring *ring)
+{
+    uint32_t waiting = 0;
+
+    while (waiting < ring->count && status_of(slot_at(ring, ring->next + waiting)) & TP_STATUS_USER)
+        waiting++;
+    return waiting;
+}
+
 /* ---- setting up ---- */
 
 static int request_ring(int fd, uint32_t count, uint32_t slot_size)

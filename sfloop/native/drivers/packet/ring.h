@@ -50,5 +50,7 @@ void sf_packet_ring_abandon(struct sf_packet_ring *ring);
 int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, int n);
 void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *frames, int n);
 bool sf_packet_ring_pending(const struct sf_packet_ring *ring);
+/* How many slots have a frame that no burst has brought. */
+uint32_t sf_packet_ring_waiting(const struct sf_packet_ring *ring);
 
 #endif

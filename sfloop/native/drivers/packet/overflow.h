@@ -1,0 +1,28 @@
+/*
+ * What keeps the receive ring small: few slots, so that they stay in the CPU's caches and its table of pages, and beside them the
+ * buffer of drivers/kernel/xdp_overflow.h. The socket's filter puts a datagram there when half of the ring is full.
+ */
+#ifndef SF_DRIVERS_PACKET_OVERFLOW_H
+#define SF_DRIVERS_PACKET_OVERFLOW_H
+
+#include "drivers/kernel/xdp_overflow.h"
+#include "ring.h"
+
+struct sf_packet_overflow {
+    struct sf_overflow buffer;
+    struct sf_overflow_queue *counts; /* NULL: there is no buffer, or the filter does not count */
+};
+
+void sf_packet_overflow_none(struct sf_packet_overflow *overflow);
+/* For a ring of that many slots. False: the kernel has no memory for it, or no such buffers. */
+bool sf_packet_overflow_open(struct sf_packet_overflow *overflow, uint64_t size, uint32_t slots);
+void sf_packet_overflow_close(struct sf_packet_overflow *overflow);
+
+/* The socket's filter counts from now on, or does not. */
+void sf_packet_overflow_count(struct sf_packet_overflow *overflow, const struct sf_packet_ring *ring, bool on);
+
+/* As rx_burst and rx_release of sf/driver.h: the ring's frames, and behind them the buffer's. */
+int sf_packet_overflow_burst(struct sf_packet_overflow *overflow, struct sf_packet_ring *ring, struct sf_frame *frames, int n);
+void sf_packet_overflow_release(struct sf_packet_overflow *overflow, struct sf_packet_ring *ring, const struct sf_frame *frames, int n);
+
+#endif
