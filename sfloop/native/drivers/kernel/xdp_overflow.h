@@ -7,7 +7,9 @@
  * nothing of the queue; then to the buffer, until all of it has been read. So datagrams of a flow stay in order: those in the
  * buffer came after all that the socket has. TCP always goes to the socket; its sender sends again what finds no room there.
  *
- * Needs Linux 5.18 (bpf_xdp_load_bytes). Receive queues beyond the 64th go without.
+ * The packet driver has the same. Its ring of slots, in one queue, stands for the socket, and its socket's filter for the XDP program.
+ *
+ * The XDP program needs Linux 5.18 (bpf_xdp_load_bytes). Receive queues beyond the 64th go without.
  */
 #ifndef SF_DRIVERS_KERNEL_XDP_OVERFLOW_H
 #define SF_DRIVERS_KERNEL_XDP_OVERFLOW_H
