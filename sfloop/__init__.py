@@ -1,13 +1,13 @@
 """sfloop: an asyncio event loop for Linux that busy-polls instead of sleeping in epoll.
 
-The ways to run a program on it::
+Four ways to run a program on sfloop::
 
     sfloop.run(main())                                         # in place of asyncio.run
     asyncio.Runner(loop_factory=sfloop.new_event_loop)         # Python 3.11 and later
-    asyncio.set_event_loop_policy(sfloop.Policy())             # where event loop policies still exist
-    python -m sfloop run app.py                                # without touching the program
+    asyncio.set_event_loop_policy(sfloop.Policy())             # Python versions with event loop policies
+    python -m sfloop run app.py                                # without a change to the program
 
-All of them take the options of :class:`sfloop.Options` as keywords, and read the ``SFLOOP_*`` environment variables.
+Each of them takes the options of :class:`sfloop.Options` and reads the ``SFLOOP_*`` environment variables.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if sys.platform != "linux":
         f"{sys.platform!r}; use asyncio's own loop or uvloop here"
     )
 
-# These two are light. `backends` is imported here and not on demand, because the submodule of the same name would
-# otherwise take the function's place as the package's attribute whenever someone imported it first.
+# These two modules are light. `backends` is imported eagerly because the submodule of the same name would otherwise
+# replace the function as the package's attribute when the submodule is imported first.
 from sfloop.backends import Backend, backends
 from sfloop.options.options import Options
 
@@ -52,7 +52,7 @@ __all__ = [
     "udp",
 ]
 
-# Everything that imports asyncio or the native engine is loaded when it is first used.
+# Names that need asyncio or the native engine. Each is imported on first use.
 _HOME = {
     "EventLoopPolicy": "sfloop.policy",
     "Loop": "sfloop.loop",

@@ -1,4 +1,4 @@
-"""The event loop."""
+"""The class :class:`Loop`. docs/architecture.md explains its parts."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from sfloop.transports.stacksocket import StackSocket
 
-# Loops that a forked child has to part from its parent's.
+# All loops of this process. A forked child separates its copies from the parent's loops.
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    with ExitStack() as stack:  # every loop parts, also when one of them fails
+    with ExitStack() as stack:  # separate every loop, even if one of them raises
         for loop in list(_loops):
             stack.callback(loop._part_from_parent)
 
@@ -51,12 +51,13 @@ atexit.register(deliver_at_exit, _loops)
 class Loop(Signals):
     """An asyncio event loop that busy-polls.
 
-    It is CPython's Unix loop in everything that happens rarely (DNS, happy eyeballs, subprocesses, signals, TLS,
-    argument checking); what happens per callback, per timer and per message is native.
+    CPython's Unix loop does everything that happens rarely: DNS, happy eyeballs, subprocesses, signals, argument
+    checking. Native code does everything that happens per callback, per timer and per message.
 
-    :param options: what the loop is to be; the environment and the defaults fill what it leaves open.
+    :param options: the options. The environment and the defaults supply options that are not given.
     :raises ValueError: an option has a value that is not allowed.
-    :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
+    :raises OSError: the stack asked for cannot be used and ``fallback`` is ``"error"``, or the interface does not
+        exist.
     """
 
     __slots__ = ("_acceleration", "_library", "_listeners", "_options", "_stack_choice", "_unpinned")
@@ -66,7 +67,7 @@ class Loop(Signals):
         self._listeners: dict[int, Listener] = {}
         self._acceleration = Acceleration(spins=self._options.spin_mode != "never")
         self._unpinned: frozenset[int] | None = None
-        self._library: str | None = None  # the vendor's, that serves the stack
+        self._library: str | None = None  # the vendor's library that serves the stack, as text
         self._open_engine(self._options.spin_mode, self._options.spin_ns)
         _loops.add(self)
         try:
@@ -86,12 +87,12 @@ class Loop(Signals):
             self._library = tcpdirect.attach(self, interface or "", self._options.tcpdirect or {}, overflow)
             return
         if stack == "onload":
-            return  # the kernel stack's own calls are Onload's
+            return  # Onload accelerates the kernel stack's own system calls
         if stack != "tcpip" or driver is None:
             raise OSError(errno.EOPNOTSUPP, "not built in this version of sfloop")
         name, address = wire_of(self._options) if driver == "shm" else (interface or "", "0.0.0.0")
         options = self._options
-        # From the wire upwards: the capture shows what the faults have left.
+        # In order from the wire upwards, so that the capture shows the frames after the faults.
         wrappers = [("fault", options.faults), ("pcap", options.pcap), ("trace", options.trace)]
         self._open_tcpip(
             driver,
@@ -105,7 +106,7 @@ class Loop(Signals):
     # ---- running ----
 
     def run_forever(self) -> None:
-        """Run until stop() is called."""
+        """Run until :meth:`stop` is called (asyncio: ``loop.run_forever``)."""
         self._check_closed()
         self._check_running()
         if self._thread_id is not None:
@@ -128,7 +129,7 @@ class Loop(Signals):
             sys.set_asyncgen_hooks(*old_hooks)
 
     def _pinned(self) -> AbstractContextManager[None]:
-        """Keeps the loop's thread on its CPU while it runs."""
+        """Keep the loop's thread on its CPU while the loop runs."""
         return nullcontext() if self._options.cpu is None else self._pinned_to(self._options.cpu)
 
     @contextmanager
@@ -142,7 +143,8 @@ class Loop(Signals):
 
     @contextmanager
     def _off_the_cpu(self) -> Iterator[None]:
-        """For starting a thread or a process that must not inherit the loop's pinning: it would fight the spin."""
+        """Undo the pinning for a block that starts a thread or a process. The new thread inherits the CPUs of its
+        starter, and would compete with the spinning loop for the loop's CPU."""
         if self._unpinned is None or threading.get_ident() != self._thread_id:
             yield
             return
@@ -154,7 +156,11 @@ class Loop(Signals):
             os.sched_setaffinity(0, pinned)
 
     def close(self) -> None:
-        """Close the loop. Handles and timers that are still pending are dropped."""
+        """Close the loop and drop pending callbacks and timers (asyncio: ``loop.close``). Wait for closed connections
+        of a bypass stack for at most :attr:`Options.linger` seconds.
+
+        :raises RuntimeError: the loop is running.
+        """
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
@@ -164,20 +170,21 @@ class Loop(Signals):
                 listener.close()
             self._listeners.clear()
             self._linger(self._options.linger)
-        finally:  # a signal's handler may raise
+        finally:  # run the rest even if a signal handler raises
             try:
                 if not sys.is_finalizing():
-                    with suppress(ValueError):  # it is not the main thread
+                    with suppress(ValueError):  # this is not the main thread
                         self._leave_wakeup_fd()
                 super().close()
             finally:
                 self._close_engine()
-                self._transports = {}  # what was there refers to the loop
+                self._transports = {}  # release the transports, because they refer to the loop
 
     def _part_from_parent(self) -> None:
-        """In a forked child: the loop shares nothing with its parent's, and does not run."""
-        self._after_fork()  # also of a closed loop: kept views of received datagrams keep its stacks
-        if self.is_closed() or getattr(self, "_ssock", None) is None:  # None: it is being made
+        """Separate a loop from its parent's loop, in a forked child. The child's loop does not run and shares no
+        descriptor with the parent's loop."""
+        self._after_fork()  # before the check, because views of datagrams keep the stacks of a closed loop alive
+        if self.is_closed() or getattr(self, "_ssock", None) is None:  # None: the constructor has not finished
             return
         was_running = self._thread_id is not None
         self._remove_reader(self._ssock.fileno())
@@ -188,7 +195,8 @@ class Loop(Signals):
         self._internal_fds -= 1
         self._make_self_pipe()
         if was_running:
-            # The child is inside a callback of the parent's run, and asyncio lets it make a loop of its own there.
+            # The child is inside a callback of the parent's run. asyncio lets the child make and run a loop of its own
+            # there.
             events._set_running_loop(None)
             forget_running_loops()
             # Signals of the child must not wake the parent.
@@ -207,14 +215,14 @@ class Loop(Signals):
         *,
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
-        context: Context | None = None,  # from Python 3.15
+        context: Context | None = None,  # passed from Python 3.15 on
         peer: bytes | None = None,
     ) -> asyncio.Transport:
         if overrides_calls(sock):
             given: dict[str, Any] = {} if context is None else {"context": context}
-            own: Any = super()  # typeshed does not know it
+            own: Any = super()  # typeshed does not declare the method
             made: Any = own._make_socket_transport(sock, protocol, waiter, extra=extra, server=server, **given)
-            made._sendfile_compatible = constants._SendfileMode.FALLBACK  # also that goes by the socket's methods
+            made._sendfile_compatible = constants._SendfileMode.FALLBACK  # sendfile, too, by the socket's methods
             transport: asyncio.Transport = made
             return transport
         self._ensure_fd_no_transport(sock)
@@ -232,7 +240,7 @@ class Loop(Signals):
         extra: dict[str, Any] | None = None,
         server: Server | None = None,
         context: Context | None = None,
-        **timeouts: float,  # ssl_handshake_timeout; from Python 3.11 also ssl_shutdown_timeout
+        **timeouts: float,  # ssl_handshake_timeout, and from Python 3.11 on ssl_shutdown_timeout
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
         made = tls.make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
@@ -247,7 +255,7 @@ class Loop(Signals):
         sslcontext: ssl.SSLContext,
         **options: Any,
     ) -> asyncio.Transport:
-        """Upgrade a connection to TLS. As ``asyncio.loop.start_tls``, whose options it takes."""
+        """Upgrade a connection to TLS. Takes the options of ``asyncio.loop.start_tls``."""
         return await tls.start(self, transport, protocol, sslcontext, **options)
 
     # ---- servers ----
@@ -255,13 +263,13 @@ class Loop(Signals):
     async def create_server(
         self, *args: Any, keep_alive: bool | None = None, start_serving: bool = True, **kw: Any
     ) -> Server:
-        """Create a TCP server. As ``asyncio.loop.create_server``, with ``keep_alive`` (new in Python 3.13) and the
-        newest methods of ``asyncio.Server`` on every version."""
+        """Create a TCP server, like ``asyncio.loop.create_server``. ``keep_alive`` (new in Python 3.13) and the newest
+        methods of ``asyncio.Server`` are there on every version of Python."""
         server = Server.adopt(await super().create_server(*args, start_serving=False, **kw))
         return await self._serve(server, keep_alive, start_serving)
 
     async def create_unix_server(self, *args: Any, start_serving: bool = True, **kw: Any) -> Server:
-        """Create an AF_UNIX server. As ``asyncio.loop.create_unix_server``."""
+        """Create an AF_UNIX server, like ``asyncio.loop.create_unix_server``."""
         path = args[1] if len(args) > 1 else kw.get("path")
         if path is not None:
             address.check_path(os.fspath(path))
@@ -271,11 +279,11 @@ class Loop(Signals):
     async def _serve(self, server: Server, keep_alive: bool | None, start: bool) -> Server:
         try:
             if keep_alive:
-                for sock in server.sockets:  # accepted connections inherit it
+                for sock in server.sockets:  # accepted connections inherit the option
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if start:
                 await server.start_serving()
-        except BaseException:  # listen() has failed, or it was cancelled: nobody else has the server
+        except BaseException:  # listen() failed or the call was cancelled: nobody else can close the server
             server.close()
             raise
         return server
@@ -301,31 +309,34 @@ class Loop(Signals):
 
     # ---- threads ----
 
-    def run_in_executor(  # type: ignore[override]  # typeshed's TypeVarTuple cannot be passed on
+    def run_in_executor(  # type: ignore[override]  # typeshed declares a TypeVarTuple, which cannot be passed on
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> Any:
-        """Run func in an executor's thread. As ``asyncio.loop.run_in_executor``."""
+        """Run a function in an executor's thread, like ``asyncio.loop.run_in_executor``."""
         with self._off_the_cpu():
             return super().run_in_executor(executor, func, *args)
 
-    # ---- what a loop says of itself ----
+    # ---- introspection ----
 
     @property
     def options(self) -> Options:
-        """The options the loop was made with, all of them filled in."""
+        """The options of the loop, all of them resolved."""
         return self._options
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the loop was made.
+        """Counters since the loop was made; empty once the loop is closed. docs/counters.md lists all of them.
 
-        ``turns``: polls of all stacks, of which ``empty_turns`` found nothing; ``sleeps``: times the thread blocked in
-        the kernel; ``wakeups``: writes to the wake-up descriptor by ``call_soon_threadsafe``;
-        ``wakeups_without_syscall``: calls of it that a spinning loop saw in memory; ``contentions``: times that
-        adaptive spinning gave way to others; ``ready``, ``timers``: handles now waiting; ``stacks``: by name,
-        ``events``, ``rx_bytes``, ``tx_bytes``, ``rx_messages``, ``tx_messages`` (stream reads and writes, or datagrams)
-        and more; ``connections``: of each TCP connection that bypasses the kernel, ``local`` and ``remote`` address,
-        ``state``, ``rtt``, ``rto`` and their kin in seconds, windows and what is under way in bytes, ``retransmits``.
-        Empty once the loop is closed.
+        - ``turns``: polls of all stacks; ``empty_turns``: those that found nothing.
+        - ``sleeps``: times the thread blocked in the kernel.
+        - ``wakeups``: writes to the wake-up descriptor by ``call_soon_threadsafe``; ``wakeups_without_syscall``: calls
+          that needed no write, because the loop was spinning.
+        - ``contentions``: times that adaptive spinning yielded the CPU to other threads.
+        - ``ready``, ``timers``: handles that are waiting now.
+        - ``stacks``: for each stack by name, ``events``, ``rx_bytes``, ``tx_bytes``, ``rx_messages``, ``tx_messages``
+          (stream reads and writes, or datagrams) and more.
+        - ``connections``: for each TCP connection that bypasses the kernel, ``local`` and ``remote`` address,
+          ``state``, ``retransmits``, ``rtt``, ``rto`` and other times in seconds, windows and unacknowledged data in
+          bytes.
         """
         counters = self._counters()
         if counters:
@@ -336,12 +347,19 @@ class Loop(Signals):
         return counters
 
     def describe(self) -> dict[str, Any]:
-        """What the loop runs on and why: ``stack``, ``driver`` (its name, mode, MTU in bytes, and of a shm wire both
-        addresses; None on the kernel stack), ``interface``, ``flows`` (of the tcpip stack: each address and port that
-        it receives at, ``by`` the driver or the kernel, and ``why`` the kernel), ``onload`` (in a process under it: the
-        loop's stack there, and which descriptors are accelerated; else None), ``fell_back``, ``reasons`` (stack → why
-        it was taken or not), ``tls`` (the ``engine`` of TLS connections, ``"native"`` or ``"asyncio"``, and the
-        ``reason``) and ``options``."""
+        """Describe the ``stack`` that the loop runs on, and the reasons for it.
+
+        - ``driver``: name, mode, MTU in bytes, and on a shm wire both addresses; None on the kernel stack.
+        - ``library``: the vendor's library that serves the stack, as text; None if there is none.
+        - ``interface``: the accelerated interface, or None.
+        - ``flows``: on the tcpip stack, each address and port that the loop receives at. ``by`` says whether the driver
+          or the kernel receives there, ``why`` gives the kernel's reason.
+        - ``onload``: in a process under Onload, the loop's Onload stack and the accelerated descriptors; else None.
+        - ``fell_back``: True if the kernel stack replaced the stack or driver that was asked for.
+        - ``reasons``: stack → why it was taken or passed over.
+        - ``tls``: the ``engine`` of TLS connections, ``"native"`` or ``"asyncio"``, and the ``reason``.
+        - ``options``: name → value.
+        """
         from sfloop.backends import sharing
 
         choice = self._stack_choice
@@ -365,18 +383,18 @@ class Loop(Signals):
         }
 
     def _wanted_interface(self) -> str | None:
-        """The interface that the loop asked for and did not get."""
+        """The interface that was asked for, if the loop runs on the kernel stack instead; else None."""
         options = self._options
         refused = self._stack_choice.name == "kernel" and options.stack != "kernel" and options.driver != "shm"
         return options.interface if refused else None
 
     def _descriptors(self) -> set[int]:
-        """The descriptors that the program has given the loop, or the loop has made for it."""
+        """The descriptors that the program gave to the loop, and those that the loop opened for the program."""
         if self.is_closed():
             return set()
         try:
             opened = [int(name) for name in os.listdir("/proc/self/fd")]
-        except OSError:  # none is left to look by
+        except OSError:  # no descriptor is free to read the directory
             opened = []
         fds = {*self._watched(), *self._listeners, *(fd for fd in opened if self._transport_core(fd) is not None)}
         return fds - {self._ssock.fileno(), self._wakeup_fd()}

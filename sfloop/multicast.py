@@ -1,13 +1,13 @@
-"""UDP multicast: joining and leaving groups, and sockets that receive one group and no other.
+"""UDP multicast: join and leave groups, and open sockets that receive one group only.
 
 Works with the datagram transports of any asyncio loop, and with plain sockets::
 
     sock = sfloop.multicast.open_socket("239.192.1.1", 26400, interface="enp1s0f0")
     transport, protocol = await loop.create_datagram_endpoint(Feed, sock=sock)
 
-An interface is given by its name or by one of its own addresses; without one the kernel's routing table picks it. With
-``source=`` only datagrams sent by that address are received (source-specific multicast, RFC 4607; the socket options
-are RFC 3678's). See ip(7) and ipv6(7).
+Name an interface, or give one of its own addresses; without an interface, the kernel's routing table selects one. With
+``source=`` the socket receives only datagrams from that address (source-specific multicast, RFC 4607; the socket
+options are those of RFC 3678). See ip(7) and ipv6(7).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 __all__ = ["join", "leave", "open_socket"]
 
-# From <linux/in.h>, <linux/in6.h> and <asm-generic/socket.h>; Python's socket module does not have them.
+# From <linux/in.h>, <linux/in6.h> and <asm-generic/socket.h>, because Python's socket module lacks them.
 IP_ADD_SOURCE_MEMBERSHIP: Final = 39
 IP_DROP_SOURCE_MEMBERSHIP: Final = 40
 MCAST_JOIN_SOURCE_GROUP: Final = 46
@@ -36,8 +36,8 @@ _IP_MREQN: Final = struct.Struct("=4s4si")
 _IP_MREQ_SOURCE: Final = struct.Struct("=4s4s4s")
 #: struct ipv6_mreq: group, interface index.
 _IPV6_MREQ: Final = struct.Struct("=16sI")
-#: struct sockaddr_in and sockaddr_in6, each filled up to the 128 bytes of a struct sockaddr_storage. The ports and the
-#: flow label are 0 here, the family is in the machine's order.
+#: struct sockaddr_in and sockaddr_in6, each padded to the 128 bytes of a struct sockaddr_storage. The ports and the
+#: flow label are 0; the family is in host byte order.
 _SOCKADDR_IN: Final = struct.Struct("=HH4s120x")
 _SOCKADDR_IN6: Final = struct.Struct("=HHI16sI100x")
 #: struct group_source_req: interface index, padding to the alignment of a pointer, group, source.
@@ -51,7 +51,7 @@ class _HasExtraInfo(Protocol):
 
 
 class _Socket(Protocol):
-    """What the functions need of a socket; asyncio's ``TransportSocket`` has it too."""
+    """The methods that this module needs of a socket. asyncio's ``TransportSocket`` has them, too."""
 
     @property
     def family(self) -> int: ...
@@ -65,12 +65,13 @@ def join(
     """Join a multicast group on a UDP transport or socket.
 
     :param endpoint: a datagram transport of any asyncio loop, or a socket.
-    :param group: the group's address, IPv4 (224.0.0.0/4) or IPv6 (ff00::/8), of the socket's own family.
-    :param interface: where to receive it: an interface's name, or one of its own addresses.
-    :param source: receive only what this address sends to the group.
-    :raises ValueError: the group is no multicast address, or an address is malformed or of another family.
-    :raises OSError: there is no such interface or address, the group is joined already (``EADDRINUSE``), the kernel's
-        limit of groups is reached (``ENOBUFS``), or the endpoint is closed.
+    :param group: the group's address, IPv4 (224.0.0.0/4) or IPv6 (ff00::/8), of the socket's family.
+    :param interface: the interface to receive the group on: its name, or one of its own addresses.
+    :param source: receive only datagrams that this address sends to the group.
+    :raises ValueError: the group is not a multicast address, or an address is malformed or of another family.
+    :raises TypeError: the endpoint is neither a transport nor a socket, or an address is not a string.
+    :raises OSError: the interface or address does not exist, the socket has already joined the group (``EADDRINUSE``),
+        the kernel's limit of groups is reached (``ENOBUFS``), or the endpoint is closed.
     """
     _change_membership(endpoint, group, interface, source, joining=True)
 
@@ -78,9 +79,9 @@ def join(
 def leave(
     endpoint: _HasExtraInfo | _Socket, group: str, *, interface: str | None = None, source: str | None = None
 ) -> None:
-    """Leave a group that was joined with the same arguments. Closing the socket leaves all of them.
+    """Leave a group that was joined with the same arguments. To close the socket leaves all its groups.
 
-    :raises ValueError: the group is no multicast address, or an address is malformed or of another family.
+    :raises ValueError: the group is not a multicast address, or an address is malformed or of another family.
     :raises OSError: the socket has not joined that group there (``EADDRNOTAVAIL``), or the endpoint is closed.
     """
     _change_membership(endpoint, group, interface, source, joining=False)
@@ -95,21 +96,22 @@ def open_socket(
     reuse: bool = True,
     rcvbuf: int | None = None,
 ) -> socket.socket:
-    """A non-blocking UDP socket that has joined a multicast group, for ``create_datagram_endpoint(sock=...)``.
+    """Open a non-blocking UDP socket that has joined a group, for ``create_datagram_endpoint(sock=...)``.
 
-    It is bound to the group's own address, so that datagrams sent to other groups, or to this host, on the same port
-    are not received: a socket bound to the wildcard address would receive whatever any socket on the machine has
+    The socket is bound to the group's address, so it receives no datagrams for this host or for other groups on the
+    same port. A socket bound to the wildcard address would receive every group that any socket on the machine has
     joined.
 
-    :param port: the UDP port, 0 to 65535 (0: any free one).
-    :param interface: where to receive the group: an interface's name, or one of its own addresses.
-    :param source: receive only what this address sends to the group.
-    :param reuse: let other sockets, which also ask for it, receive the same group and port (``SO_REUSEADDR``; each
-        gets every datagram).
-    :param rcvbuf: the receive buffer in bytes (``SO_RCVBUF``), which the kernel doubles for its own accounting and
-        limits to ``net.core.rmem_max``; with ``CAP_NET_ADMIN`` the limit does not hold (``SO_RCVBUFFORCE``).
-    :raises ValueError: the group is no multicast address, the port is out of range, or an address is malformed.
-    :raises OSError: there is no such interface or address, or the port is taken (``EADDRINUSE``).
+    :param port: the UDP port, 0 to 65535; 0: any free port.
+    :param interface: the interface to receive the group on: its name, or one of its own addresses.
+    :param source: receive only datagrams that this address sends to the group.
+    :param reuse: share the group and port with other sockets that also set ``SO_REUSEADDR``. Each socket receives every
+        datagram.
+    :param rcvbuf: the receive buffer in bytes (``SO_RCVBUF``). The kernel doubles it for its own accounting. It is
+        limited to ``net.core.rmem_max``, except with ``CAP_NET_ADMIN`` (``SO_RCVBUFFORCE``).
+    :return: the socket; the caller or the transport closes it.
+    :raises ValueError: the group is not a multicast address, the port is out of range, or an address is malformed.
+    :raises OSError: the interface or address does not exist, or the port is taken (``EADDRINUSE``).
     """
     address = _group(group)
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
@@ -121,8 +123,9 @@ def open_socket(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if rcvbuf is not None:
             _set_receive_buffer(sock, rcvbuf)
-        # By default Linux gives a socket what any socket on the machine has joined. Binding to the group narrows that
-        # to the group; this narrows it to our own membership, with its interface and its source.
+        # By default Linux gives a socket the datagrams of every group that any socket on the machine has joined. bind()
+        # limits them to this group; this option limits them to the socket's own membership, with its interface and
+        # source.
         if address.version == 4:
             sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
         else:
@@ -157,7 +160,7 @@ def _change_membership(
 def _membership(
     group: _IPAddress, interface: str | None, source: _IPAddress | None, joining: bool
 ) -> tuple[int, bytes]:
-    """The socket option that joins or leaves, and its argument."""
+    """The socket option that joins or leaves the group, and its value."""
     local = _local_ipv4(interface) if group.version == 4 else None
     if source is not None and local is not None:
         option = IP_ADD_SOURCE_MEMBERSHIP if joining else IP_DROP_SOURCE_MEMBERSHIP
@@ -168,7 +171,7 @@ def _membership(
         return option, _GROUP_SOURCE_REQ.pack(index, _sockaddr_storage(group), _sockaddr_storage(source))
     if group.version == 4:
         option = socket.IP_ADD_MEMBERSHIP if joining else socket.IP_DROP_MEMBERSHIP
-        # The index decides if it is not 0, then the address; with neither the routing table does.
+        # The kernel uses the index if it is not 0, else the address if it is not 0, else the routing table.
         return option, _IP_MREQN.pack(group.packed, bytes(4) if local is None else local.packed, index)
     option = socket.IPV6_JOIN_GROUP if joining else socket.IPV6_LEAVE_GROUP
     return option, _IPV6_MREQ.pack(group.packed, index)
@@ -184,10 +187,10 @@ def _bind(sock: socket.socket, group: _IPAddress, port: int, interface: str | No
     if group.version == 4:
         where: tuple[Any, ...] = (str(group), port)
     else:
-        # Groups of interface and link scope (ff01::/16, ff02::/16) mean nothing without their interface.
+        # Groups of interface scope and link scope (ff01::/16, ff02::/16) need an interface.
         index = _interface_index(interface, group)
         if index == 0 and group.packed[1] & 0x0F in (1, 2):
-            raise ValueError(f"group={str(group)!r} has link scope: give its interface as well, interface='eth0' or so")
+            raise ValueError(f"group={str(group)!r} has link scope: give its interface, too, such as interface='eth0'")
         where = (str(group).partition("%")[0], port, 0, index)
     try:
         sock.bind(where)
@@ -196,8 +199,8 @@ def _bind(sock: socket.socket, group: _IPAddress, port: int, interface: str | No
             raise OSError(error.errno, f"cannot bind to group {group}, port {port}: {error.strerror}") from None
         raise OSError(
             errno.EADDRINUSE,
-            f"group {group}, port {port} is taken by another socket; to receive it on several, every one of them must "
-            f"be opened with reuse=True (SO_REUSEADDR)",
+            f"group {group}, port {port} is taken by another socket; to receive it on several sockets, open each "
+            f"of them with reuse=True (SO_REUSEADDR)",
         ) from None
 
 
@@ -207,12 +210,12 @@ def _explain_membership(
     where = f"{group}{'' if source is None else f' from {source}'}{'' if interface is None else f' on {interface}'}"
     if joining:
         hint = {
-            errno.EADDRINUSE: "this socket has joined it already",
-            errno.EADDRNOTAVAIL: "this socket has joined it from that source already",
-            errno.ENODEV: "no interface has that address, or no route leads to the group; give interface="
-            "'eth0' or so, or add a route (ip route add 224.0.0.0/4 dev …)",
-            errno.ENOBUFS: "the limit of groups or sources for a socket is reached; see "
-            "net.ipv4.igmp_max_memberships, net.ipv4.igmp_max_msf and net.ipv6.mld_max_msf",
+            errno.EADDRINUSE: "this socket has already joined it",
+            errno.EADDRNOTAVAIL: "this socket has already joined it from that source",
+            errno.ENODEV: "no interface has that address, or no route leads to the group; give an interface, such as "
+            "interface='eth0', or add a route (ip route add 224.0.0.0/4 dev …)",
+            errno.ENOBUFS: "the limit of groups or sources for a socket is reached; raise "
+            "net.ipv4.igmp_max_memberships, net.ipv4.igmp_max_msf or net.ipv6.mld_max_msf",
         }
     else:
         hint = {
@@ -229,13 +232,14 @@ def _socket_of(endpoint: _HasExtraInfo | _Socket) -> _Socket:
     if hasattr(endpoint, "get_extra_info"):
         sock = endpoint.get_extra_info("socket")
         if sock is None:
-            raise OSError(errno.EBADF, f"{endpoint!r} has no socket: it is closed, or is no network transport")
+            raise OSError(errno.EBADF, f"{endpoint!r} has no socket: it is closed, or it is not a network transport")
     else:
         sock = endpoint
     if not hasattr(sock, "setsockopt"):
         raise TypeError(f"a datagram transport or a socket is needed, not {type(endpoint).__name__} {endpoint!r}")
     try:
-        sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)  # not fileno(): a bypassing transport's socket shows none
+        # Not fileno(), which a bypass transport's socket does not have.
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
     except OSError as error:
         raise OSError(error.errno, "the socket is closed") from None
     result: _Socket = sock
@@ -266,7 +270,7 @@ def _address(label: str, text: str) -> _IPAddress:
     try:
         return ip_address(text)
     except ValueError:
-        raise ValueError(f"{label}={text!r}: not an IP address (names are not looked up here)") from None
+        raise ValueError(f"{label}={text!r}: not an IP address (host names are not resolved here)") from None
 
 
 def _literal(interface: str) -> _IPAddress | None:
@@ -281,7 +285,7 @@ def _literal(interface: str) -> _IPAddress | None:
 
 
 def _local_ipv4(interface: str | None) -> IPv4Address | None:
-    """The interface's address, when an IPv4 one was given in place of its name."""
+    """The address, if an IPv4 address was given in place of the interface's name."""
     address = None if interface is None else _literal(interface)
     if isinstance(address, IPv6Address):
         raise ValueError(f"interface={interface!r}: for an IPv4 group it must be a name or an IPv4 address")
@@ -289,7 +293,7 @@ def _local_ipv4(interface: str | None) -> IPv4Address | None:
 
 
 def _interface_index(interface: str | None, group: _IPAddress) -> int:
-    """The interface's index; 0 lets the kernel choose. An IPv6 group may bring its own: ``ff02::1%eth0``."""
+    """The interface's index; 0 lets the kernel choose. An IPv6 group may contain its interface: ``ff02::1%eth0``."""
     if interface is None:
         interface = getattr(group, "scope_id", None)
     if interface is None:
@@ -305,8 +309,9 @@ def _interface_index(interface: str | None, group: _IPAddress) -> int:
 
 
 def _index_with(interface: str, address: _IPAddress) -> int:
-    """The index of the interface with an IPv6 address, for which the kernel takes no address itself. Each line of
-    if_inet6 is the address, the interface's index, prefix length, scope and flags, all in hexadecimal, and its name."""
+    """The index of the interface that has an IPv6 address, because the kernel takes only an index. Each line of
+    if_inet6 has the address, the interface's index, prefix length, scope and flags, all in hexadecimal, and the
+    interface's name."""
     if address.version == 4:
         raise ValueError(f"interface={interface!r}: for an IPv6 group it must be a name or an IPv6 address")
     own = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]

@@ -1,8 +1,8 @@
-"""sfloop as the loop that asyncio makes by itself: :class:`Policy`, and :func:`install`, which works without one too.
+"""Make sfloop's loop the one that asyncio makes by default: :class:`Policy` and :func:`install`.
 
-Event loop policies are on their way out of Python: deprecated in 3.14, to be removed in 3.16. asyncio's names for
-them are looked up here, once, in the way that gives no warning; where there are none, ``sfloop.Policy`` is an
-``AttributeError`` that says what to use instead.
+Python 3.14 deprecates event loop policies and 3.16 removes them. This module looks up asyncio's names for them without
+causing the deprecation warning. On a version without policies, access to ``sfloop.Policy`` raises an ``AttributeError``
+that names the alternatives. :func:`install` works on every version.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ if TYPE_CHECKING or _DefaultEventLoopPolicy is not None:
     class Policy(_DefaultEventLoopPolicy):  # type: ignore[misc]  # its base depends on the version of Python
         """An event loop policy whose loops are :class:`sfloop.Loop`.
 
-        ``asyncio.set_event_loop_policy(sfloop.Policy())`` puts every loop that asyncio makes in this process on
-        sfloop. All else is asyncio's default policy, so that ``asyncio.get_event_loop()`` keeps the behaviour it has
-        in each version of Python.
+        ``asyncio.set_event_loop_policy(sfloop.Policy())`` makes every loop that asyncio makes in this process an sfloop
+        loop. Everything else is inherited from asyncio's default policy, so ``asyncio.get_event_loop()`` behaves as in
+        the version of Python in use.
 
-        The options, and the environment, are read when the policy is made.
+        The options and the environment are read when the policy is made.
 
         :raises ValueError: an option has a value that is not allowed.
+        :raises TypeError: an option does not exist or has the wrong type.
         """
 
         def __init__(self, options: Options | None = None, /, **keywords: Unpack[OptionKeywords]) -> None:
@@ -52,13 +53,14 @@ if TYPE_CHECKING or _DefaultEventLoopPolicy is not None:
             return self._options
 
         def _loop_factory(self) -> Loop:
-            # The hook by which asyncio's default policy makes its loops, and all that new_event_loop calls.
+            # asyncio's default policy calls this method to make a loop.
             return make_loop(self._options)
 
         def new_event_loop(self) -> Loop:
-            """A new :class:`sfloop.Loop`.
+            """Make a :class:`sfloop.Loop`.
 
-            :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
+            :raises OSError: the stack asked for cannot be used and ``fallback`` is ``"error"``, or the interface does
+                not exist.
             """
             return self._loop_factory()
 
@@ -69,13 +71,14 @@ if TYPE_CHECKING or _DefaultEventLoopPolicy is not None:
 
 
 def install(**options: Unpack[OptionKeywords]) -> None:
-    """Make every loop that asyncio makes by itself from now on, in this process, an :class:`sfloop.Loop`.
+    """Make every loop that asyncio makes in this process from now on an :class:`sfloop.Loop`.
 
-    Where Python has event loop policies this sets ``sfloop.Policy(**options)``, without the warning that
-    ``asyncio.set_event_loop_policy`` gives from Python 3.14. Where it has none it rebinds ``asyncio.new_event_loop``,
-    by which ``asyncio.run`` and ``asyncio.Runner`` make their loops.
+    If Python has event loop policies, this sets ``sfloop.Policy(**options)`` without the warning that
+    ``asyncio.set_event_loop_policy`` gives from Python 3.14 on. Otherwise it rebinds ``asyncio.new_event_loop``, which
+    ``asyncio.run`` and ``asyncio.Runner`` call.
 
     :raises ValueError: an option has a value that is not allowed.
+    :raises TypeError: an option does not exist or has the wrong type.
     """
     resolved = Options.resolve(**options)
     if _DefaultEventLoopPolicy is not None and _set_event_loop_policy is not None:

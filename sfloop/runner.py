@@ -1,4 +1,4 @@
-"""Making a loop and running a coroutine on it: :func:`new_event_loop`, :func:`run`, :class:`Runner`."""
+"""Make a loop and run a coroutine on it: :func:`new_event_loop`, :func:`run`, :class:`Runner`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 
 def make_loop(options: Options) -> Loop:
-    """A new :class:`sfloop.Loop` with resolved options. The one place where a loop is made from options."""
-    from sfloop import loop  # the native engine, which a program that only asks for the version does not need
+    """Make a :class:`sfloop.Loop` from resolved options. All other functions that make a loop call this one."""
+    from sfloop import loop  # only here, because it loads the native engine
 
     return loop.Loop(options)
 
@@ -35,8 +35,8 @@ if sys.version_info >= (3, 11):
 else:
 
     class _AsyncioRunner:
-        """What Python 3.10 lacks of ``asyncio.Runner``, as 3.10's own ``asyncio.run`` does it: Ctrl-C raises
-        ``KeyboardInterrupt`` out of :meth:`run` where the program stands, and :meth:`close` cancels what is left."""
+        """A substitute for ``asyncio.Runner`` on Python 3.10, with the semantics of that version's ``asyncio.run``:
+        Ctrl-C raises ``KeyboardInterrupt`` out of :meth:`run`, and :meth:`close` cancels the tasks that are left."""
 
         def __init__(
             self, *, debug: bool | None = None, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
@@ -109,12 +109,13 @@ else:
 
 
 class Runner(_AsyncioRunner):  # type: ignore[misc, unused-ignore]  # typeshed has it final; only its constructor changes here
-    """``asyncio.Runner`` whose loop is an :class:`sfloop.Loop`: ``with sfloop.Runner(spin="always") as runner: ...``.
+    """An ``asyncio.Runner`` whose loop is an :class:`sfloop.Loop`: ``with sfloop.Runner(spin="always") as runner: …``.
 
-    The options are checked when the runner is made, the loop is made when it is first needed. On Python 3.10, which
-    has no ``asyncio.Runner``, it has the same methods with the semantics of that version's ``asyncio.run``.
+    The options are checked when the runner is made; the loop is made on first use. On Python 3.10, which has no
+    ``asyncio.Runner``, the class has the same methods with the semantics of that version's ``asyncio.run``.
 
     :raises ValueError: an option has a value that is not allowed.
+    :raises TypeError: an option does not exist or has the wrong type.
     """
 
     def __init__(
@@ -125,24 +126,26 @@ class Runner(_AsyncioRunner):  # type: ignore[misc, unused-ignore]  # typeshed h
 
 
 def new_event_loop(options: Options | None = None, /, **keywords: Unpack[OptionKeywords]) -> Loop:
-    """A new :class:`sfloop.Loop`; also what to pass as ``loop_factory=`` to ``asyncio.Runner`` and ``asyncio.run``.
+    """Make a :class:`sfloop.Loop`. Can be passed as ``loop_factory=`` to ``asyncio.Runner`` and ``asyncio.run``.
 
     :raises ValueError: an option has a value that is not allowed.
-    :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
+    :raises TypeError: an option does not exist or has the wrong type.
+    :raises OSError: the stack asked for cannot be used and ``fallback`` is ``"error"``, or the interface does not
+        exist.
     """
     return make_loop(Options.resolve(options, **keywords))
 
 
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None, **options: Unpack[OptionKeywords]) -> T:
-    """Run a coroutine on a new :class:`sfloop.Loop` and return its result, as ``asyncio.run`` does.
+    """Run a coroutine on a new :class:`sfloop.Loop` and return its result, like ``asyncio.run``.
 
-    :raises ValueError: an option has a value that is not allowed, or ``main`` is no coroutine. From Python 3.14 it
-        may be any awaitable, and ``TypeError`` is raised for anything else.
-    :raises RuntimeError: a loop is running in this thread already.
+    :raises ValueError: an option has a value that is not allowed, or ``main`` is not a coroutine.
+    :raises TypeError: an option does not exist; from Python 3.14 on, which accepts any awaitable, ``main`` is not one.
+    :raises RuntimeError: a loop is already running in this thread.
     """
     if asyncio._get_running_loop() is not None:
         if asyncio.iscoroutine(main):
-            main.close()  # or it would warn, on top of the error, that it was never awaited
+            main.close()  # prevents a second warning that the coroutine was never awaited
         raise RuntimeError("sfloop.run() cannot be called from a running event loop")
     with Runner(debug=debug, **options) as runner:
         return runner.run(main)

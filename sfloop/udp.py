@@ -1,4 +1,4 @@
-"""What UDP can do here beyond asyncio: whole batches, receive timestamps, no copy."""
+"""UDP beyond asyncio: batches of datagrams, receive timestamps, and data without a copy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 __all__ = ["BatchProtocol", "Datagram"]
 
-#: (data, address of the sender, time of reception in ns of ``CLOCK_REALTIME`` or None if it is not known)
+#: (data, sender's address, receive time in ns of ``CLOCK_REALTIME`` or None if it is unknown)
 Datagram = tuple["bytes | memoryview", Any, "int | None"]
 
 
 class BatchProtocol(asyncio.DatagramProtocol):
-    """A datagram protocol that is given all the datagrams that one look at the socket has brought.
+    """A datagram protocol that receives batches of datagrams.
 
-    On an sfloop loop one call of :meth:`datagrams_received` has up to 64. On any other loop it is called for each
-    datagram by itself, so the protocol runs there too. ::
+    On an sfloop loop, one call of :meth:`datagrams_received` has up to 64 datagrams: all that one read of the socket
+    returned. Any other loop calls it once for each datagram, so the protocol works there, too. ::
 
         class Feed(sfloop.udp.BatchProtocol):
             timestamps = True
@@ -28,16 +28,18 @@ class BatchProtocol(asyncio.DatagramProtocol):
         await loop.create_datagram_endpoint(Feed, local_addr=("0.0.0.0", 26400))
     """
 
-    #: Set it, in the class, to be told when the NIC or the kernel received each datagram.
+    #: Set this in the class to get the time at which the NIC or the kernel received each datagram.
     timestamps: bool = False
-    #: Set it, in the class, to be given views of the memory that was received into instead of bytes. They are valid
-    #: until ``datagrams_received`` returns and are released then; what is to be kept has to be copied. A view that is
-    #: kept all the same is reported to the loop's exception handler, and shows what comes later.
+    #: Set this in the class to get memoryviews of the receive buffer instead of bytes. The loop releases them when
+    #: ``datagrams_received`` returns, so copy the data that you keep. If the callback keeps a view, the loop reports
+    #: that to its exception handler, and the view shows later data.
     zero_copy: bool = False
 
     def datagrams_received(self, batch: Sequence[Datagram]) -> None:
-        """Called with the datagrams in the order of their arrival. An exception is reported; the transport goes on."""
+        """Called with the datagrams in the order of their arrival. The loop reports an exception to its exception
+        handler, and the transport goes on."""
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        """What loops other than sfloop's call. One datagram is a batch of one, without a timestamp."""
+        """Called by loops other than sfloop's, once for each datagram. Passes on a batch of one datagram without a
+        timestamp."""
         self.datagrams_received([(memoryview(data) if self.zero_copy else data, addr, None)])

@@ -1,4 +1,4 @@
-"""The network stacks and frame drivers: which exist, which work here, and which one a loop takes."""
+"""The network stacks and frame drivers: which exist, which work on this machine, and which one a loop takes."""
 
 from sfloop.backends.available import Backend, StackChoice, backends, open_frame_driver, select_stack
 

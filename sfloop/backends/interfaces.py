@@ -1,4 +1,4 @@
-"""The interface that a loop's options name: one of the kernel's, or a wire in shared memory."""
+"""The interface in a loop's options: one of the kernel's, or a shared-memory wire."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["check_interface", "wire_of"]
 
 
 def wire_of(options: Options) -> tuple[str, str]:
-    """A shm wire's name and this side's address, of an interface like ``"feed@127.77.0.1"``.
+    """Split an interface such as ``"feed@127.77.0.1"`` into the wire's name and this end's address.
 
-    :raises ValueError: the interface is no such pair.
+    :raises ValueError: the name or the address is missing.
     """
     name, _, address = (options.interface or "").partition("@")
     if not name or not address:
         raise ValueError(
-            f"interface={options.interface!r}: the shm driver needs the wire's name and this side's address, as in "
-            f"'feed@127.77.0.1'; the program at the other end takes the same name and an address of its own"
+            f"interface={options.interface!r}: the shm driver needs the wire's name and this end's address, like "
+            f"'feed@127.77.0.1'; the peer takes the same name and another address"
         )
     return name, address
 
 
 def check_interface(options: Options) -> None:
-    """Refuse a wire that is none, and an interface that does not exist.
+    """Check that the options' interface exists, and that a wire is well-formed.
 
-    :raises OSError: ``ENODEV``.
+    :raises OSError: the interface does not exist (``ENODEV``).
     :raises ValueError: see :func:`wire_of`.
     """
     if options.driver == "shm":

@@ -1,1 +1,1 @@
-"""What a user sets: the options of a loop, their checks, and the environment that they are read from."""
+"""The options of a loop: their checks, and how they are read from the environment."""

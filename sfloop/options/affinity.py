@@ -1,4 +1,4 @@
-"""The CPUs that a loop's thread may run on: the option ``cpu``, and pinning a thread."""
+"""The option ``cpu``: the CPUs that a loop's thread may run on, and how a thread is pinned."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Final
 
 __all__ = ["check_cpu", "cpu_range", "pin_thread"]
 
-# The CPUs this process was started on, read before any loop pins its thread: a thread started from a pinned thread
-# inherits that one CPU, and must still be able to choose another of the process's own.
+# The CPUs this process was started on, read before any loop pins its thread. A thread started from a pinned thread
+# inherits only that CPU, but must still be able to choose any other CPU of the process.
 _STARTING_AFFINITY: Final = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
 
 
 def pin_thread(cpu: int) -> frozenset[int]:
-    """Pin the calling thread to one CPU, and return the CPUs it could run on before (to give back to
-    ``os.sched_setaffinity(0, …)``).
+    """Pin the calling thread to one CPU.
 
-    :raises ValueError: the CPU is not one that this process may run on (see ``taskset -p`` and the cgroup's cpuset).
+    :return: the CPUs that the thread could run on before; pass them to ``os.sched_setaffinity(0, …)`` to undo the
+        pinning.
+    :raises ValueError: this process may not run on the CPU (see ``taskset -p`` and the cgroup's cpuset).
     """
     before = frozenset(os.sched_getaffinity(0))
     allowed = _STARTING_AFFINITY | before
@@ -46,8 +47,8 @@ def check_cpu(label: str, value: object) -> int | None:
 
 
 def _cpu_count() -> int:
-    """CPUs configured in the machine, online or not: CPU numbers go up to this. ``os.cpu_count`` counts the ones
-    that are online, which may leave out a CPU with a lower number than the last."""
+    """The number of CPUs configured in the machine, online or offline; CPU numbers are below it. ``os.cpu_count``
+    counts online CPUs only, so a CPU number may be above its result."""
     return max(os.sysconf("SC_NPROCESSORS_CONF"), max(_STARTING_AFFINITY, default=0) + 1)
 
 

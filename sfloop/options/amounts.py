@@ -1,4 +1,4 @@
-"""The options that are amounts: ``linger``, in seconds, and ``ring``, in frames."""
+"""The options ``linger`` (seconds) and ``ring`` (frames)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final
 
 __all__ = ["check_linger", "check_ring"]
 
-#: The longest that closing a loop may be asked to wait for its connections, in seconds.
+#: The most seconds that ``loop.close()`` may wait for connections.
 LINGER_MAX_S: Final = 3600
-#: The least and the most frames that a receive ring may be asked to hold; AF_PACKET and AF_XDP take no more.
+#: Least and most frames of a receive ring. AF_PACKET and AF_XDP accept no more than the maximum.
 RING_MIN: Final = 64
 RING_MAX: Final = 65_536
 

@@ -1,6 +1,6 @@
-"""Attributes of TCPDirect, as an option: ``Options(tcpdirect={"n_bufs": 8192})``, ``SFLOOP_TCPDIRECT="n_bufs=8192"``.
+"""The option ``tcpdirect``: ``Options(tcpdirect={"n_bufs": 8192})`` or ``SFLOOP_TCPDIRECT="n_bufs=8192"``.
 
-Which there are, and what they may be, is the library's to say; here is only what can be said without it.
+This module checks the form only. TCPDirect's library checks the names and values when the stack is opened.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["Attributes", "check_attributes"]
 
 
 class Attributes(Mapping[str, "int | str"]):
-    """Attributes of TCPDirect: an immutable mapping that can be hashed. As text: ``"n_bufs=8192;pio=0"``."""
+    """TCPDirect attributes: an immutable, hashable mapping. ``str()`` gives ``"n_bufs=8192;pio=0"``."""
 
     def __init__(self, items: Mapping[str, int | str]) -> None:
         self._items = dict(items)
@@ -36,9 +36,10 @@ class Attributes(Mapping[str, "int | str"]):
 
 
 def check_attributes(label: str, value: object) -> Attributes | None:
-    """The option's value, from a mapping or from text.
+    """Convert the option's value, a mapping or text, to :class:`Attributes`.
 
-    :raises ValueError, TypeError: it is no such thing; the message names the option and what is allowed.
+    :raises TypeError: the value, a name or a setting has the wrong type.
+    :raises ValueError: the text or a pair is malformed, or a name is ``interface``.
     """
     shape = "must be names and values of TCPDirect's attributes, as in {'n_bufs': 8192} or 'n_bufs=8192;pio=0'"
     if value is None or isinstance(value, Attributes):

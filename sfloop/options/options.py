@@ -1,8 +1,8 @@
-"""The options of an event loop: what they are, what they may be, where they come from.
+"""The options of an event loop: names, allowed values, and sources.
 
-Every way of making a loop takes the same options — :class:`~sfloop.Loop`, :class:`~sfloop.Policy`,
-:func:`sfloop.run`, :func:`sfloop.new_event_loop`, the ``sfloop run`` command line and the environment — and all
-of them end in :meth:`Options.resolve`, so that an option means the same thing everywhere.
+:class:`~sfloop.Loop`, :class:`~sfloop.Policy`, :func:`sfloop.run`, :func:`sfloop.new_event_loop`, the ``sfloop run``
+command line and the environment take the same options. All of them call :meth:`Options.resolve`, so an option means the
+same everywhere.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ SPIN_MODES: Final = ("adaptive", "always", "never")
 FALLBACKS: Final = ("kernel", "warn", "error")
 TLS: Final = ("auto", "asyncio")
 
-#: The longest spin that may be given as a number, in microseconds (an hour). Above it "always" says what is meant.
+#: The longest spin that may be given as a number, in microseconds (one hour). Use "always" for a longer one.
 SPIN_MAX_US: Final = 3_600_000_000
-#: The shortest, in microseconds: one nanosecond, the resolution of the loop's clock.
+#: The shortest spin, in microseconds: one nanosecond, the resolution of the loop's clock.
 SPIN_MIN_US: Final = 0.001
-#: IFNAMSIZ of <net/if.h> less its terminating zero, in bytes.
+#: The longest interface name in bytes: IFNAMSIZ of <net/if.h> without the terminating zero.
 INTERFACE_NAME_MAX: Final = 15
 
 ENVIRONMENT_PREFIX: Final = "SFLOOP_"
-#: Variables with the prefix that are read elsewhere and are no options of a loop.
+#: Variables with the prefix that are not options of a loop. Other modules read them.
 OTHER_VARIABLES: Final = (
     "SFLOOP_TCPDIRECT_LIBRARY",
     "SFLOOP_EF_VI_LIBRARY",
@@ -53,7 +53,7 @@ OTHER_VARIABLES: Final = (
     "SFLOOP_ONLOAD_PROFILE",
     "SFLOOP_ONLOAD_ENTERED",
 )
-#: Prefixes that the project's own tools and tests keep for themselves.
+#: Prefixes reserved for the project's own tools and tests.
 OTHER_PREFIXES: Final = ("SFLOOP_TEST_", "SFLOOP_BENCH_", "SFLOOP_DEMO_")
 
 
@@ -78,53 +78,55 @@ class OptionKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, init=False)
 class Options:
-    """What a loop is asked to be. Immutable, validated, hashable.
+    """The options of a loop. Immutable, validated, hashable.
 
-    Every field is a keyword. A field that was given counts as set even if it equals the default, so that
-    ``Options(spin="adaptive")`` overrides ``SFLOOP_SPIN=always``; :attr:`explicit` tells which were given.
+    Every field is a keyword. An option that was given counts as set even if it equals the default, so
+    ``Options(spin="adaptive")`` overrides ``SFLOOP_SPIN=always``. :attr:`explicit` has the names of the options that
+    were given.
 
-    :raises ValueError: a value that is not allowed; the message names the option, the value and what is allowed.
-    :raises TypeError: a value of the wrong type, or an option that does not exist.
+    :raises ValueError: a value is not allowed. The message names the option, the value and the allowed values.
+    :raises TypeError: a value has the wrong type, or the option does not exist.
     """
 
-    #: The network stack: ``"auto"`` takes the best that works on :attr:`interface`.
+    #: The network stack. ``"auto"`` takes the best one that works on :attr:`interface`.
     stack: StackOption = "auto"
-    #: The frame driver under the ``tcpip`` stack; ``None`` lets the stack choose.
+    #: The frame driver of the ``tcpip`` stack. ``None``: the stack chooses.
     driver: DriverOption | None = None
-    #: The network interface to accelerate, by the kernel's name for it. Nothing is attached to a NIC nobody named. For
-    #: the ``shm`` driver: a wire's name and this side's IPv4 address, ``"feed@127.77.0.1"``.
+    #: The network interface to accelerate, by the kernel's name. Without it only Solarflare NICs are accelerated, and
+    #: only by stacks that take none of the kernel's traffic but their own flows. For the ``shm`` driver: the wire's
+    #: name and this end's IPv4 address, ``"feed@127.77.0.1"``.
     interface: str | None = None
-    #: ``"adaptive"``, ``"always"``, ``"never"``, or the microseconds to spin after the last event before sleeping.
+    #: ``"adaptive"``, ``"always"``, ``"never"``, or the microseconds to spin after the last event before the loop
+    #: sleeps.
     spin: str | float = "adaptive"
-    #: The CPU to pin the loop's thread to; ``None`` leaves the thread where it is.
+    #: The CPU to pin the loop's thread to while the loop runs. ``None``: do not pin it.
     cpu: int | None = None
-    #: What to do when what was asked for cannot be had: take the kernel stack silently (``"kernel"``), take it with a
-    #: ``RuntimeWarning`` (``"warn"``), or raise (``"error"``).
+    #: What to do when the stack or driver that was asked for cannot be used: take the kernel stack silently
+    #: (``"kernel"``), take it with a ``RuntimeWarning`` (``"warn"``), or raise ``OSError`` (``"error"``).
     fallback: FallbackOption = "kernel"
-    #: A file to write every frame to that passes the driver of the ``tcpip`` stack, as nanosecond pcap.
+    #: Write every frame that passes the driver of the ``tcpip`` stack to this file, as nanosecond pcap.
     pcap: str | None = None
-    #: A file for a line on every such frame; ``"-"`` is standard error.
+    #: Write one line about each of these frames to this file. ``"-"`` is standard error.
     trace: str | None = None
-    #: Faults for the driver to have, for tests: ``"loss=1%,reorder=0.5%,delay=50us..2ms,seed=7"``.
+    #: Simulated faults of the driver, for tests: ``"loss=1%,reorder=0.5%,delay=50us..2ms,seed=7"``.
     faults: str | None = None
     #: Limits and timers of the ``tcpip`` stack's TCP, by name (docs/tcp.md): a mapping, or ``"time_wait=5,mss=1000"``.
     tcp: TcpLimits | None = None
-    #: The seconds that ``loop.close()`` may go on for connections of a bypass stack that were closed and have not
-    #: delivered everything yet.
+    #: The most seconds that ``loop.close()`` waits for closed connections of a bypass stack to deliver their data.
     linger: float = 2.0
-    #: Frames that the driver's receive ring holds (of each queue), so that a pause loses none; rounded up to a power of
-    #: two. ``None`` is the driver's own choice.
+    #: Frames in each receive ring (one for each queue), rounded up to a power of two. A larger ring loses no frames in
+    #: a longer pause of the loop. ``None``: the driver chooses.
     ring: int | None = None
-    #: Attributes of TCPDirect, over those of ``ZF_ATTR``: ``{"n_bufs": 8192}``. As text, ``"n_bufs=8192;pio=0"``.
+    #: Attributes of TCPDirect, which override those of ``ZF_ATTR``: ``{"n_bufs": 8192}``, or ``"n_bufs=8192;pio=0"``.
     tcpdirect: Attributes | None = None
-    #: The records of TLS connections: natively where that is possible (``"auto"``), or all by ``asyncio.sslproto``.
+    #: Who processes TLS records: native code where possible (``"auto"``), or ``asyncio.sslproto`` (``"asyncio"``).
     tls: TlsOption = "auto"
 
     def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
         _reject_unknown(keywords)
         for name, value in keywords.items():
             object.__setattr__(self, name, _CHECKS[name](name, value))
-        # Not a dataclass field: it is about where the values came from, and has no part in equality or repr.
+        # Not a dataclass field, because it tells the source of the values and has no part in equality or repr.
         object.__setattr__(self, "_explicit", frozenset(keywords))
         self.__post_init__()
 
@@ -142,37 +144,37 @@ class Options:
 
     @property
     def explicit(self) -> frozenset[str]:
-        """The names of the options that were given, rather than left at their defaults."""
+        """The names of the options that were given."""
         return cast("frozenset[str]", self.__dict__["_explicit"])
 
     @property
     def spin_mode(self) -> SpinMode:
-        """``"adaptive"``, ``"always"``, ``"never"``, or ``"for"`` when :attr:`spin` is a number."""
+        """``"adaptive"``, ``"always"``, ``"never"``, or ``"for"`` if :attr:`spin` is a number."""
         return cast("SpinMode", self.spin) if isinstance(self.spin, str) else "for"
 
     @property
     def spin_ns(self) -> int:
-        """Nanoseconds to spin after the last event before sleeping; 0 unless :attr:`spin_mode` is ``"for"``."""
+        """Nanoseconds to spin after the last event before the loop sleeps; 0 unless :attr:`spin_mode` is ``"for"``."""
         return 0 if isinstance(self.spin, str) else round(self.spin * 1_000)
 
     @property
     def ring_frames(self) -> int:
-        """:attr:`ring`, rounded up to a power of two; 0 if it was not given."""
+        """:attr:`ring` rounded up to a power of two; 0 if it was not given."""
         return 0 if self.ring is None else 1 << (self.ring - 1).bit_length()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """The options set in the environment by ``SFLOOP_STACK``, ``SFLOOP_DRIVER``, ``SFLOOP_INTERFACE``,
-        ``SFLOOP_SPIN``, ``SFLOOP_CPU`` and ``SFLOOP_FALLBACK``. An empty variable counts as unset.
+        """Read the options from the environment: ``SFLOOP_STACK``, ``SFLOOP_SPIN`` and so on, one variable for each
+        option. An empty variable counts as unset.
 
-        A variable that starts with ``SFLOOP_`` and means nothing to sfloop gives a ``RuntimeWarning``, since it is
-        nearly always a misspelling.
+        An unknown variable that starts with ``SFLOOP_`` causes a ``RuntimeWarning``, because it is nearly always a
+        misspelling.
 
-        :raises ValueError: a variable has a value that is not allowed; the message names the variable.
+        :raises ValueError: a variable has a value that is not allowed. The message names the variable.
         """
         environ = os.environ if environ is None else environ
         given: dict[str, Any] = {}
-        # Names first: each value of os.environ that is asked for is encoded and decoded.
+        # Filter by name first, because os.environ encodes and decodes each value that is read.
         for variable in [name for name in environ if name.startswith(ENVIRONMENT_PREFIX)]:
             text = environ[variable]
             name = variable[len(ENVIRONMENT_PREFIX) :].lower()
@@ -182,7 +184,7 @@ class Options:
             elif variable not in OTHER_VARIABLES and not variable.startswith(OTHER_PREFIXES):
                 known = [variable_of(option) for option in _CHECKS]
                 warnings.warn(
-                    f"the environment variable {variable} means nothing to sfloop and was ignored"
+                    f"the environment variable {variable} is not known to sfloop and was ignored"
                     f"{_nearest(variable, known)}; it reads {', '.join(known)}",
                     RuntimeWarning,
                     stacklevel=2,
@@ -191,12 +193,12 @@ class Options:
 
     @classmethod
     def resolve(cls, options: Options | None = None, /, **keywords: Unpack[OptionKeywords]) -> Options:
-        """The options to use, each taken from the first of these that gives it: the keywords, then ``options``, then
-        the environment, then the defaults. The result counts as explicit throughout: resolving it again is free and
-        does not change it.
+        """Combine all sources of options. Each option comes from the first source that gives it: the keywords,
+        ``options``, the environment, the defaults. In the result every option counts as given, so to resolve the result
+        again changes nothing and costs little.
 
-        :raises TypeError: ``options`` is no :class:`Options`, or a keyword is no option.
-        :raises ValueError: a value is not allowed, or two values do not go together.
+        :raises TypeError: ``options`` is not an :class:`Options`, or a keyword is not an option.
+        :raises ValueError: a value is not allowed, or two values cannot be combined.
         """
         if options is not None and not isinstance(options, Options):
             raise TypeError(
@@ -218,7 +220,8 @@ class Options:
             for name in layer.explicit:
                 values[name] = getattr(layer, name)
                 level[name] = rank
-        # Someone who names a stack here has not asked for the driver that, say, the environment names for another.
+        # A source may name a stack that takes no driver. A driver from a source of lower rank, such as the environment,
+        # is then ignored, because it was meant for another stack.
         if (
             values["driver"] is not None
             and not _stack_takes_driver(values["stack"])
@@ -230,7 +233,8 @@ class Options:
 
 @functools.cache
 def _defaults() -> Options:
-    """The options of every loop for which nothing was given: the same object, because it cannot change."""
+    """The options of every loop for which nothing was given. All of these loops share one object, because it is
+    immutable."""
     return Options(**cast("OptionKeywords", {field.name: field.default for field in fields(Options)}))
 
 
@@ -240,10 +244,10 @@ def variable_of(name: str) -> str:
 
 
 def from_text(name: str, text: str, *, label: str) -> Any:
-    """An option's value from the text of an environment variable or a command line; ``label`` is the name that
-    errors give it.
+    """Convert the text of an environment variable or of a command line argument to an option's value.
 
-    :raises ValueError: the text is no allowed value.
+    :param label: the option's name in error messages.
+    :raises ValueError: the text is not an allowed value.
     """
     if name == "cpu":
         try:
@@ -256,12 +260,12 @@ def from_text(name: str, text: str, *, label: str) -> Any:
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` when one of the allowed names is close to the given one, else nothing."""
+    """``"; did you mean 'x'?"`` if one of the allowed names is close to the given one, else ``""``."""
     return _nearest(given, allowed, quote=True)
 
 
 def _nearest(given: str, allowed: Iterable[str], *, quote: bool = False) -> str:
-    import difflib  # on the error path only: it costs more to import than the rest of this module
+    import difflib  # only for errors, because its import takes longer than the rest of this module
 
     close = difflib.get_close_matches(given.lower() if quote else given, allowed, n=1, cutoff=0.6)
     if not close:
@@ -320,18 +324,18 @@ def _check_interface(label: str, value: object) -> str | None:
     if not 0 < len(os.fsencode(name)) <= INTERFACE_NAME_MAX or any(c.isspace() or c in "/\0" for c in name):
         raise ValueError(
             f"{label}={value!r}: must be the name of a network interface: 1 to {INTERFACE_NAME_MAX} bytes without "
-            f"'/' or white space, as `ip link` shows it; or, for the shm driver, a wire's name and an address, as in "
+            f"'/' or white space, as `ip link` shows it; or, for the shm driver, a wire's name and an address like "
             f"'feed@127.77.0.1'"
         )
     if at:
-        import ipaddress  # it costs as much to import as the rest of this module, and most loops name no wire
+        import ipaddress  # only here, because its import is slow and most loops name no wire
 
         try:
             ipaddress.IPv4Address(address)
         except ValueError:
             raise ValueError(
-                f"{label}={value!r}: {address!r} is no IPv4 address; a wire of the shm driver and this side's address "
-                f"are written as in 'feed@127.77.0.1'"
+                f"{label}={value!r}: {address!r} is not an IPv4 address; the shm driver's wire and this end's address "
+                f"are written like 'feed@127.77.0.1'"
             ) from None
     return value
 
@@ -353,11 +357,11 @@ def _check_spin(label: str, value: object) -> str | float:
     else:
         number = value
     if number == 0:
-        raise ValueError(f"{label}={value!r}: {allowed}; not to spin at all is 'never'")
+        raise ValueError(f"{label}={value!r}: {allowed}; use 'never' to switch spinning off")
     if not math.isfinite(number) or not SPIN_MIN_US <= number <= SPIN_MAX_US:
         raise ValueError(
             f"{label}={value!r}: a number of microseconds must be from {SPIN_MIN_US} to {SPIN_MAX_US} (an hour); "
-            f"to spin without end is 'always'"
+            f"use 'always' to spin without end"
         )
     return number
 
@@ -366,7 +370,7 @@ def _check_text(label: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{label}={value!r}: must be a string or None, not {type(value).__name__}")
     if value is not None and (not value or "\0" in value):
-        raise ValueError(f"{label}={value!r}: must not be empty or contain a zero byte; leave it out, or give None")
+        raise ValueError(f"{label}={value!r}: must not be empty or contain a zero byte; give None to switch it off")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The option ``tcp``: limits and timers of the tcpip stack's TCP (sf/stack.h, struct sf_tcp_limits)."""
+"""The option ``tcp``: limits and timers of the tcpip stack's TCP (struct sf_tcp_limits in sf/stack.h)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 
 __all__ = ["ALGORITHMS", "NAMES", "TcpLimits", "check_tcp"]
 
-#: Name → value, in the order of the names; hashable, as all options are.
+#: (name, value) pairs in the order of the names. A tuple, because options are hashable.
 TcpLimits = tuple[tuple[str, "int | float | str"], ...]
 
 ALGORITHMS: Final = ("cubic", "newreno")
 
-#: Name → (least, most): numbers of things, or bytes.
+#: Name → (least, most), as a count or in bytes.
 COUNTS: Final[dict[str, tuple[int, int]]] = {
     "max_connections": (1, 1 << 24),
     "max_half_open": (1, 1 << 20),
@@ -37,10 +37,10 @@ NAMES: Final = ("congestion", *COUNTS, *SECONDS)
 
 
 def check_tcp(label: str, value: object) -> TcpLimits | None:
-    """A mapping, or text as in ``"congestion=newreno,time_wait=5"``, in the form in which options keep it.
+    """Convert a mapping, or text such as ``"congestion=newreno,time_wait=5"``, to :data:`TcpLimits`.
 
-    :raises TypeError: neither of them.
-    :raises ValueError: an unknown name, or a value that is not allowed.
+    :raises TypeError: the value is neither a mapping nor text.
+    :raises ValueError: a name is unknown, or a value is not allowed.
     """
     if value is None:
         return None
@@ -49,7 +49,7 @@ def check_tcp(label: str, value: object) -> TcpLimits | None:
     elif isinstance(value, (Mapping, tuple)):
         given = dict(value)
     else:
-        raise TypeError(f"{label}={value!r}: must be a mapping of limits, text as in 'time_wait=5', or None")
+        raise TypeError(f"{label}={value!r}: must be a mapping of limits, text like 'time_wait=5', or None")
     return tuple((name, _check(label, name, given[name])) for name in sorted(given, key=str)) or None
 
 
@@ -58,7 +58,7 @@ def _from_text(label: str, text: str) -> dict[str, object]:
     for part in text.split(","):
         name, equals, value = part.partition("=")
         if not equals or not value.strip():
-            raise ValueError(f"{label}={text!r}: {part!r} should be a name and a value, as in 'time_wait=5'")
+            raise ValueError(f"{label}={text!r}: {part!r} must be a name and a value, like 'time_wait=5'")
         given[name.strip()] = value.strip()
     return given
 
@@ -72,11 +72,11 @@ def _check(label: str, name: object, value: object) -> int | float | str:
         return _check_count(label, str(name), value)
     if name in SECONDS:
         return _check_seconds(label, str(name), value)
-    import difflib  # only when it is needed: it takes a while to import
+    import difflib  # only for errors, because its import is slow
 
     nearest = difflib.get_close_matches(str(name), NAMES, 1)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    raise ValueError(f"{label}: there is no limit {name!r}{hint}; there are {', '.join(NAMES)}")
+    raise ValueError(f"{label}: there is no limit {name!r}{hint}; the limits are {', '.join(NAMES)}")
 
 
 def _check_count(label: str, name: str, value: object) -> int:

@@ -1,6 +1,6 @@
-"""For tests of programs on sfloop, and for sfloop's own: a clock that jumps, a wire in memory, leaks, namespaces.
+"""Tools for tests of programs on sfloop: a clock that jumps, a wire in memory, faults, leak counts, network namespaces.
 
-docs/testing.md shows how they are used.
+docs/testing.md shows how to use them. sfloop's own tests use them, too.
 """
 
 from __future__ import annotations

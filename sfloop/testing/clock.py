@@ -1,4 +1,4 @@
-"""A loop's clock under the control of a test, so that time-outs take no time."""
+"""A loop's clock under the control of a test, so that time-outs take no real time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Clock", "run"]
 
 T = TypeVar("T")
 
-#: Seconds of real time after which a wait for threads and processes looks again whether they are still busy.
+#: Seconds of real time between two looks at busy threads and processes.
 _LOOK = 0.001
 _SECOND = 1_000_000_000  # ns
 
@@ -33,69 +33,71 @@ class Clock:
     """A clock that stands still while a program runs, and jumps to the next timer when nothing else can happen.
 
     ``asyncio.sleep(3600)``, ``asyncio.wait_for``, ``asyncio.timeout`` and ``loop.call_later`` of an unmodified program
-    take no time then, and end in the order of their times. ``loop.time()`` is this clock's time. ``time.monotonic()``
-    and ``time.sleep()`` are not asyncio's, and stay as they are.
+    then take no real time, and end in the order of their times. ``loop.time()`` returns this clock's time.
+    ``time.monotonic()`` and ``time.sleep()`` are unchanged, because they are not asyncio's.
 
-    The clock jumps when the loop has no callback to run, a poll of everything that it watches has found nothing, and
-    nothing can come from outside:
+    The clock jumps when the loop has no callback to run, a poll of all its descriptors finds nothing, and nothing can
+    arrive from outside:
 
-    - While a thread is busy that was started since the clock was attached, a call of ``run_in_executor`` runs, or the
-      loop waits for a child process, the clock goes at the pace of real time. It jumps again when they are done. A
+    - The clock runs at the pace of real time while a thread that was started after :meth:`attach` is busy, while a call
+      of ``run_in_executor`` runs, or while the loop waits for a child process. It jumps again when they are done. So a
       time-out of such a call takes its real time.
-    - While a connection is open whose peer is not the same loop's, or a descriptor is watched that another process can
-      write to, the clock waits for `patience` before each jump. Whatever arrives meanwhile comes first.
-    - The stacks of :func:`sfloop.testing.wire` and of :class:`sfloop.testing.WireLoop` go by this clock too, with their
-      retransmissions and the delays of faults.
+    - The clock waits for `patience` before each jump while a connection is open whose peer is not on the same loop, or
+      while the loop watches a descriptor that another process can write to. Whatever arrives meanwhile comes first.
+    - The stacks of :func:`sfloop.testing.wire` and :class:`sfloop.testing.WireLoop` use this clock, too, for
+      retransmissions and for delays of faults.
 
-    A loop that has no timer waits as it does without this clock. The clock stands still meanwhile.
+    A loop without a timer waits as it does without this clock. The clock stands still meanwhile.
 
-    All loops of a clock have to be run in the same thread. They are sfloop's, or asyncio's own selector loops.
+    All loops of one clock must run in the same thread. They may be sfloop's or asyncio's own selector loops.
 
-    :param start: what :meth:`time` is at first, in seconds; None: the first loop's own time.
-    :param jumps: False: the clock moves by :meth:`advance` only.
-    :param patience: seconds of real time; 0 jumps whoever is connected, and ``math.inf`` jumps only when nobody is.
+    :param start: the first value of :meth:`time` in seconds; None: the first loop's own time.
+    :param jumps: False: only :meth:`advance` moves the clock.
+    :param patience: seconds of real time. 0: jump even while peers are connected. ``math.inf``: never jump while a peer
+        is connected.
     :raises ValueError: `start` is not finite, or `patience` is negative.
     """
 
     def __init__(self, start: float | None = None, *, jumps: bool = True, patience: float = 0.1) -> None:
         if start is not None and not math.isfinite(start):
-            raise ValueError(f"start={start!r}: must be seconds, or None for the first loop's own time")
+            raise ValueError(f"start={start!r}: must be finite seconds, or None for the first loop's own time")
         if not patience >= 0:
             raise ValueError(f"patience={patience!r}: must be seconds of real time, 0 or more")
-        #: Whether the clock jumps. May be set at any time.
+        #: Whether the clock jumps. A test may change it at any time.
         self.jumps = jumps
-        #: Seconds of real time for which peers elsewhere are waited for before each jump. May be set at any time.
+        #: Seconds of real time to wait for peers elsewhere before each jump. A test may change it at any time.
         self.patience = patience
         self._now = start
-        self._real = 0  # how many real_time() blocks are entered
-        self._stacks: tuple[int, float] | None = None  # the time of the wires' stacks, in ns, when ours was what it was
+        self._real = 0  # number of real_time() blocks that are open
+        # The time of the wires' stacks, in ns, and our time at the same moment.
+        self._stacks: tuple[int, float] | None = None
         self._loops: dict[asyncio.AbstractEventLoop, Clockwork] = {}
         self._threads: list[threading.Thread] = []
 
     # ---- time ----
 
     def time(self) -> float:
-        """The time, in seconds. It never goes back."""
+        """The time in seconds. It never goes back."""
         return 0.0 if self._now is None else self._now
 
     def advance(self, seconds: float) -> None:
-        """Moves the clock on. The timers that are due then run in their loop's next turn, in the order of their times.
+        """Move the clock on. The timers that become due run in their loop's next turn, in the order of their times.
 
-        May be called from any thread.
+        Any thread may call this method.
 
         :raises ValueError: `seconds` is negative or not finite.
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds={seconds!r}: must be 0 or more, because a loop's time never goes back")
         self._set(self.time() + seconds)
-        for loop in list(self._loops):  # another thread may detach one meanwhile, or close it
+        for loop in list(self._loops):  # another thread may detach or close a loop meanwhile
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_nothing)
 
     @contextmanager
     def real_time(self) -> Iterator[None]:
-        """In this block the clock goes at the pace of real time whenever its loops wait: something can happen that the
-        clock does not know of."""
+        """In this block the clock runs at the pace of real time whenever its loops wait. Use it when something can
+        happen that the clock does not know of."""
         self._real += 1
         try:
             yield
@@ -111,7 +113,7 @@ class Clock:
 
     @contextmanager
     def on(self, *loops: asyncio.AbstractEventLoop) -> Iterator[Clock]:
-        """In this block the loops go by this clock; :meth:`attach` and :meth:`detach` in one."""
+        """In this block the loops use this clock: :meth:`attach` at the beginning, :meth:`detach` at the end."""
         with ExitStack() as stack:
             for loop in loops:
                 self.attach(loop)
@@ -119,10 +121,10 @@ class Clock:
             yield self
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The loop goes by this clock from now on, also if it is running.
+        """Make a loop use this clock from now on, even if the loop is running.
 
         :raises TypeError: the loop is neither sfloop's nor one of asyncio's own selector loops.
-        :raises RuntimeError: the loop has a clock already.
+        :raises RuntimeError: the loop already has a clock.
         """
         if loop in self._loops:
             return
@@ -132,15 +134,16 @@ class Clock:
         if not self._loops:
             self._threads = threading.enumerate()
         if work.has_wire and self._stacks is None:
-            # A whole second, because the stacks' timestamps are whole milliseconds, and a run is to repeat itself.
+            # Round up to a whole second, because the stacks' timestamps count whole milliseconds and a run must be
+            # repeatable.
             self._stacks = (-(-core.test_clock() // _SECOND) * _SECOND, self._now)
         self._set(self._now)
         work.start(self.time, self._idle)
         self._loops[loop] = work
 
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The loop has its own time again. Timers stay where they are: those that were set for later than that time by
-        jumps come later."""
+        """Give a loop its own time back. Its timers keep their times, so a timer that is ahead of the loop's own time
+        because of jumps runs that much later."""
         work = self._loops.pop(loop, None)
         if work is None:
             return
@@ -152,9 +155,10 @@ class Clock:
     # ---- jumping ----
 
     def _idle(self, *works: Clockwork) -> bool:
-        """Called when a loop has nothing to run, before it waits; of loops that are run by turns, when none has.
+        """Called when no loop of a thread has anything to run, before the thread waits.
 
-        Returns whether there is nothing to do but to wait for what comes from outside.
+        :param works: the loop, or all loops that take turns in this thread.
+        :return: True: wait for input from outside. False: a loop has something to do.
         """
         while True:
             due = min(work.next_call() for work in works)
@@ -162,7 +166,7 @@ class Clock:
             if due <= self.time():
                 return False
             pending = self._real > 0 or (self.jumps and self._something_is_pending(works))
-            # Asked last, because a thread may have called a loop just before it came to its end.
+            # Check this last, because a thread may have called a loop just before the thread ended.
             if not all(work.has_nothing_to_do() for work in works):
                 return False
             if until == math.inf or not (self.jumps or pending):
@@ -183,7 +187,7 @@ class Clock:
 
 
 def _wait(works: tuple[Clockwork, ...], seconds: float) -> bool:
-    """Whether one of the loops has something to do before so many seconds of real time have passed."""
+    """Wait at most so many seconds of real time. Returns True as soon as one of the loops has something to do."""
     if len(works) == 1:
         return works[0].wait(seconds)
     until = time.monotonic() + seconds
@@ -204,15 +208,16 @@ def run(
     debug: bool | None = None,
     **options: Unpack[OptionKeywords],
 ) -> T:
-    """As :func:`sfloop.run`, by a clock that jumps: the time-outs of `main` take no time.
+    """Run a coroutine like :func:`sfloop.run`, with a clock that jumps, so that the time-outs of `main` take no real
+    time.
 
     :param clock: None: ``Clock()``.
-    :raises ValueError: an option has a value that is not allowed, or `main` is no coroutine.
-    :raises RuntimeError: a loop is running in this thread already.
+    :raises ValueError: an option has a value that is not allowed, or `main` is not a coroutine.
+    :raises RuntimeError: a loop is already running in this thread.
     """
     if asyncio._get_running_loop() is not None:
         if asyncio.iscoroutine(main):
-            main.close()  # or it would warn, on top of the error, that it was never awaited
+            main.close()  # prevents a second warning that the coroutine was never awaited
         raise RuntimeError("sfloop.testing.run() cannot be called from a running event loop")
     runner = Runner(debug=debug, **options)
     with (clock or Clock()).on(runner.get_loop()), runner:

@@ -1,4 +1,4 @@
-"""What a test's clock does to a loop, and asks it: of sfloop's loops, and of asyncio's own."""
+"""The interface between a test's clock and a loop, for sfloop's loops and asyncio's own."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ __all__ = ["Clockwork", "clockwork_of"]
 
 
 class Idle(Protocol):
-    """What the clock does before a loop waits. Returns whether the loop is to wait."""
+    """The clock's function that runs before a loop waits. Returns True if the loop has to wait."""
 
     def __call__(self, *works: Clockwork) -> bool: ...
 
 
 class Clockwork(abc.ABC):
-    """One loop of a clock. Its subclasses know the loop's kind."""
+    """One loop of a clock. Each subclass handles one kind of loop."""
 
-    #: Whether the loop has both ends of a wire, or one of two that the same clock has.
+    #: Whether the loop has both ends of a wire, or one end while another loop of the same clock has the other.
     has_wire = False
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self._calls = 0  # of run_in_executor that have not ended
+        self._calls = 0  # calls of run_in_executor that have not ended
 
     def start(self, now: Callable[[], float], idle: Idle) -> None:
         if "time" in vars(self._loop):
-            raise RuntimeError(f"{self._loop!r} has a clock already: its attribute `time` was set; take that one away")
+            raise RuntimeError(
+                f"{self._loop!r} already has a clock (its attribute `time` is set); detach that one first"
+            )
         self._run_in_executor = self._loop.run_in_executor
         self._loop.run_in_executor = self._call_in_executor
         self._loop.time = now
@@ -51,11 +53,11 @@ class Clockwork(abc.ABC):
         self._calls -= 1
 
     def is_pending(self) -> bool:
-        """Whether something is under way that ends by itself: a call in an executor, a child process."""
+        """Whether an operation is in progress that ends by itself: a call in an executor, or a child process."""
         return bool(self._calls) or (self._has_sockets() and a_child_runs(self._watched()))
 
     def peers_are_elsewhere(self) -> bool:
-        """Whether something may come from outside of this process, or of this loop."""
+        """Whether input may come from outside this process or this loop."""
         return self._has_sockets() and a_peer_is_elsewhere(self._descriptors())
 
     @abc.abstractmethod
@@ -64,15 +66,15 @@ class Clockwork(abc.ABC):
 
     @abc.abstractmethod
     def next_call(self) -> float:
-        """When the next timer is due, by the loop's time; infinity: there is none."""
+        """The time at which the next timer is due, by the loop's clock; infinity: there is no timer."""
 
     def next_stack_timer(self) -> float:
-        """Seconds until the loop's own stacks have to go on by themselves; infinity: they have not."""
+        """Seconds until a timer of the loop's own stacks is due; infinity: there is none."""
         return math.inf
 
     @abc.abstractmethod
     def wait(self, seconds: float) -> bool:
-        """Whether there is something to do before so many seconds of real time have passed."""
+        """Wait at most so many seconds of real time. Returns True as soon as there is something to do."""
 
     def _has_sockets(self) -> bool:
         return True
@@ -85,7 +87,7 @@ class Clockwork(abc.ABC):
 
 
 class _Sfloops(Clockwork):
-    """A loop of sfloop's calls the clock itself, before it waits."""
+    """A loop of sfloop's. It calls the clock before it waits."""
 
     def __init__(self, loop: Loop) -> None:
         super().__init__(loop)
@@ -123,7 +125,7 @@ class _Sfloops(Clockwork):
         return bypasses or a_peer_is_elsewhere(self._descriptors(), self._inside)
 
     def _has_sockets(self) -> bool:
-        return core.open_sockets(self._loop) > 1  # asyncio's own is one
+        return core.open_sockets(self._loop) > 1  # one is asyncio's own self-pipe
 
     def _watched(self) -> Iterable[int]:
         return cast("Loop", self._loop)._watched()
@@ -133,7 +135,7 @@ class _Sfloops(Clockwork):
 
 
 class _Asyncios(Clockwork):
-    """A loop of asyncio's own calls its selector, in whose place the clock puts itself."""
+    """A loop of asyncio's own. The clock replaces the ``select`` method of its selector."""
 
     def start(self, now: Callable[[], float], idle: Idle) -> None:
         super().start(now, idle)
@@ -169,7 +171,7 @@ class _Asyncios(Clockwork):
 
 
 def clockwork_of(loop: asyncio.AbstractEventLoop) -> Clockwork:
-    """What drives the loop.
+    """The clockwork for a loop.
 
     :raises TypeError: the loop is of another kind.
     """
@@ -177,4 +179,4 @@ def clockwork_of(loop: asyncio.AbstractEventLoop) -> Clockwork:
         return _Sfloops(loop)
     if isinstance(loop, asyncio.SelectorEventLoop):
         return _Asyncios(loop)
-    raise TypeError(f"{loop!r} takes no clock: it must be a loop of sfloop's, or one of asyncio's own selector loops")
+    raise TypeError(f"{loop!r} takes no clock: use a loop of sfloop's, or one of asyncio's own selector loops")

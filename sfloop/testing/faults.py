@@ -1,4 +1,4 @@
-"""Faults of a wire: frames that are lost, doubled, damaged, late, or overtaken."""
+"""Faults of a wire: lost, duplicated, corrupted, delayed and reordered frames."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ _LONGEST_DELAY = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What happens to the frames that one end of a wire sends. Which ones depends on the seed and on the frames' order
-    alone, so that a run can be repeated. It does not depend on the other faults: a delay loses no other frames.
+    """Faults of the frames that one end of a wire sends.
+
+    The seed and the order of the frames decide which frames are affected, so a run can be repeated. Each fault decides
+    independently of the others: a delay does not change which frames are lost.
 
     :param loss: share of the frames that are lost, 0 to 1.
-    :param duplicate: share that arrive twice.
-    :param corrupt: share that arrive with one bit wrong. The receiver's checksums find it.
-    :param reorder: share that the next frame overtakes; after 1 ms without a next frame they arrive all the same.
-    :param delay: seconds under way, 0 to 10; or the least and the most, between which each frame has its own. Frames
+    :param duplicate: share of the frames that arrive twice.
+    :param corrupt: share of the frames that arrive with one wrong bit. The receiver's checksums detect it.
+    :param reorder: share of the frames that the next frame overtakes. Without a next frame they arrive after 1 ms.
+    :param delay: seconds from 0 to 10, or the least and the most, between which each frame has its own delay. Frames
         with different delays overtake each other.
-    :param rate: bits a second that the wire carries; None: no limit.
-    :param seed: a number from 0 to 10**18.
-    :raises ValueError: a value is not allowed; the message names it.
+    :param rate: bits per second that the wire carries; None: no limit.
+    :param seed: a whole number from 0 to 10**18.
+    :raises ValueError: a value is not allowed. The message names it.
     """
 
     loss: float = 0.0
@@ -43,7 +45,7 @@ class Faults:
                 f"delay={self.delay!r}: must be seconds from 0 to {_LONGEST_DELAY:g}, or the least and the most"
             )
         if self.rate is not None and not 1 <= self.rate <= 1e12:
-            raise ValueError(f"rate={self.rate!r}: must be bits a second, from 1 to 10**12, or None")
+            raise ValueError(f"rate={self.rate!r}: must be bits per second, from 1 to 10**12, or None")
         if not 0 <= self.seed <= 10**18:
             raise ValueError(f"seed={self.seed!r}: must be a whole number from 0 to 10**18")
 
@@ -52,7 +54,7 @@ class Faults:
         return self.delay if isinstance(self.delay, tuple) else (self.delay, self.delay)
 
     def describe(self) -> str:
-        """The same as the option ``faults`` of a loop has it: ``"tx.loss=1%,seed=7"``."""
+        """The faults in the form of a loop's option ``faults``: ``"tx.loss=1%,seed=7"``."""
         words = [
             f"tx.{name}={getattr(self, name) * 100:.9f}%"
             for name in ("loss", "duplicate", "corrupt", "reorder")

@@ -1,4 +1,4 @@
-"""Leak counts: descriptors, open transports and other native objects, which a test must leave as it found them."""
+"""Leak counts: descriptors, open transports and other native objects that a test must release."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from sfloop.native.cores import core, datagram, ethernet, handle, stream
 
 __all__ = ["LeakError", "Snapshot", "leaked_since", "live_objects", "no_leaks", "open_descriptors", "snapshot"]
 
-# A recent libffi opens its own file for the first callback that ctypes or cffi makes, and keeps it.
+# Make the first callback now, because a recent libffi opens a file for the first callback of ctypes or cffi and keeps
+# it open.
 _first_callback = ctypes.CFUNCTYPE(None)(lambda: None)
 
 
 class LeakError(AssertionError):
-    """Something was left open. :attr:`leaked` has a line for each descriptor and each kind of object."""
+    """A test left something open. :attr:`leaked` has a line for each descriptor and each kind of object."""
 
     def __init__(self, leaked: list[str]) -> None:
         super().__init__("leaked:\n" + "\n".join(leaked))
@@ -28,7 +29,7 @@ class LeakError(AssertionError):
 
 
 def live_objects() -> dict[str, int]:
-    """Native objects that are alive in this process, over all its loops: ``handles``, ``timer_handles``,
+    """Count the native objects of this process, over all its loops. Keys: ``handles``, ``timer_handles``,
     ``stream_transports``, ``datagram_transports``, ``ethernet_transports``, ``watchers`` (slots in use: transports,
     listeners and watched descriptors) and ``engines`` (one for each loop that is not closed)."""
     handles, timer_handles = handle.live()
@@ -45,7 +46,7 @@ def live_objects() -> dict[str, int]:
 
 
 def open_descriptors() -> dict[int, str]:
-    """The open descriptors of this process: number → what it refers to, as in ``/proc/self/fd``."""
+    """The open descriptors of this process: number → target, as in ``/proc/self/fd``."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -63,14 +64,14 @@ class Snapshot:
     objects: dict[str, int] = field(default_factory=live_objects)
 
     def leaked_since(self, before: Snapshot) -> list[str]:
-        """One line for each descriptor, and for each kind of object, that is here and was not there before."""
+        """One line for each descriptor and each kind of object that `before` does not have."""
         lines = [
             f"descriptor {fd} -> {target}"
             for fd, target in self.descriptors.items()
             if before.descriptors.get(fd) != target
         ]
         if len(self.descriptors) <= len(before.descriptors):
-            lines = []  # a number was closed and opened again as something else; nothing has grown
+            lines = []  # a number was closed and reused for another file, but the count has not grown
         lines += [
             f"{count - before.objects.get(name, 0)} live {name}"
             for name, count in self.objects.items()
@@ -80,15 +81,15 @@ class Snapshot:
 
 
 def snapshot() -> Snapshot:
-    """Collects garbage, then counts."""
+    """Collect garbage, then count."""
     gc.collect()
     return Snapshot()
 
 
 def leaked_since(before: Snapshot, patience: float = 2.0) -> list[str]:
-    """What has leaked since a snapshot, a line each; empty: nothing.
+    """List what has leaked since a snapshot, one line each; empty: nothing.
 
-    :param patience: seconds for threads that a loop does not wait for (executors, child watchers) to end.
+    :param patience: seconds to wait for the end of threads that a loop does not wait for (executors, child watchers).
     """
     deadline = time.monotonic() + patience
     while True:
@@ -103,12 +104,13 @@ def leaked_since(before: Snapshot, patience: float = 2.0) -> list[str]:
 
 @contextmanager
 def no_leaks(patience: float = 2.0) -> Iterator[None]:
-    """What the block opens, it closes: no descriptor and no native object is left that was not there before.
+    """Check that the block closes everything that it opens: descriptors and native objects.
 
-    If the block itself raises, its exception goes on and nothing is counted, because a traceback keeps objects alive.
+    If the block itself raises, its exception propagates and nothing is counted, because a traceback keeps objects
+    alive.
 
-    :param patience: seconds for threads that a loop does not wait for (executors, child watchers) to end.
-    :raises LeakError: something is left; the message lists it.
+    :param patience: seconds to wait for the end of threads that a loop does not wait for (executors, child watchers).
+    :raises LeakError: something is left open. The message lists it.
     """
     before = snapshot()
     yield

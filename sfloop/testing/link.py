@@ -1,6 +1,6 @@
-"""Two network namespaces joined by a veth pair, whose sockets a test makes in its own process.
+"""Two network namespaces joined by a veth pair, with the sockets of both in the test's own process.
 
-A test stays in its own namespace: a socket belongs to the namespace that it was made in. Needs root;
+The test stays in its own namespace, because a socket belongs to the namespace in which it was made. Needs root;
 ``netns.unavailable()`` says whether namespaces can be made.
 """
 
@@ -20,14 +20,14 @@ from sfloop.testing.netns import delete, ip
 __all__ = ["FAR", "INTERFACE", "NEAR", "Link", "Side", "veth_link"]
 
 INTERFACE = "veth0"
-# Of 198.18.0.0/15, which is set aside for benchmarks (RFC 2544, appendix C.2.2).
+# From 198.18.0.0/15, which is reserved for benchmarks (RFC 2544, appendix C.2.2).
 NEAR = "198.18.7.1"
 FAR = "198.18.7.2"
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _SIOCETHTOOL = 0x8946  # <linux/sockios.h>
 _ALL_PROTOCOLS = 3  # ETH_P_ALL of <linux/if_ether.h>
 
-Socket = socket.socket  # :class:`Side` has a method of the module's name
+Socket = socket.socket  # an alias, because :class:`Side` has a method called socket
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
@@ -39,10 +39,10 @@ def _setns(descriptor: int) -> None:
 
 
 class Side:
-    """One namespace and the end of the link that is in it.
+    """One namespace and its end of the link.
 
     :param namespace: its name, as ``ip netns`` shows it.
-    :param address: IPv4 address of the interface there.
+    :param address: the IPv4 address of its interface.
     """
 
     def __init__(self, namespace: str, address: str) -> None:
@@ -51,10 +51,10 @@ class Side:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """In this block the calling thread is in the namespace: its new sockets, and the interfaces that its new loops
-        open, are there.
+        """In this block the calling thread is in the namespace. New sockets, and the interfaces that new loops open,
+        belong to it.
 
-        :raises OSError: the namespace is gone, or the process has not the right to enter it.
+        :raises OSError: the namespace does not exist, or the process may not enter it.
         """
         with ExitStack() as stack:
             home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -66,46 +66,47 @@ class Side:
             yield
 
     def ip(self, *arguments: str) -> None:
-        """The command ``ip`` in this namespace.
+        """Run the command ``ip`` in this namespace.
 
-        :raises NamespaceError: it failed.
+        :raises NamespaceError: the command failed.
         """
         ip("-n", self.namespace, *arguments)
 
     def set_link(self, *arguments: str) -> None:
-        """``ip link set`` for this end: ``side.set_link("mtu", "9000")``.
+        """Run ``ip link set`` for this end: ``side.set_link("mtu", "9000")``.
 
-        :raises NamespaceError: it failed.
+        :raises NamespaceError: the command failed.
         """
         self.ip("link", "set", INTERFACE, *arguments)
 
     def socket(self, kind: int = socket.SOCK_DGRAM, protocol: int = 0, family: int = socket.AF_INET) -> Socket:
-        """A socket in this namespace, with a time-out of 2 s."""
+        """Make a socket in this namespace, with a time-out of 2 s."""
         with self.entered():
             made = socket.socket(family, kind, protocol)
         made.settimeout(2)
         return made
 
     def udp(self, port: int = 0, address: str | None = None) -> Socket:
-        """A UDP socket that is bound to this end's address, or to the one given."""
+        """Make a UDP socket bound to this end's address, or to `address`."""
         made = self.socket()
         made.bind((self.address if address is None else address, port))
         return made
 
     def raw(self) -> Socket:
-        """A socket that sends and receives whole Ethernet frames of this end."""
+        """Make a socket that sends and receives whole Ethernet frames of this end."""
         made = self.socket(socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS), socket.AF_PACKET)
         made.bind((INTERFACE, _ALL_PROTOCOLS))
         return made
 
     def mac(self, interface: str = INTERFACE) -> bytes:
-        """The MAC address of an interface of this side, 6 bytes."""
+        """The MAC address of an interface of this end, 6 bytes."""
         with self.socket(socket.SOCK_RAW, 0, socket.AF_PACKET) as made:
             made.bind((interface, 0))
             return bytes(made.getsockname()[4])
 
     def set_offload(self, command: int, on: bool) -> None:
-        """Turns an offload of this end on or off, by its command of ``<linux/ethtool.h>`` (``ETHTOOL_STSO``)."""
+        """Switch an offload of this end on or off. `command` is from ``<linux/ethtool.h>``, such as
+        ``ETHTOOL_STSO``."""
         value = bytearray(struct.pack("=II", command, int(on)))
         buffer = (ctypes.c_char * len(value)).from_buffer(value)
         request = struct.pack("16sP16x", INTERFACE.encode(), ctypes.addressof(buffer))
@@ -114,35 +115,35 @@ class Side:
 
 
 class Link:
-    """Both sides. A driver is opened on the near one as a rule, and the far one is the kernel's."""
+    """Both ends of a veth pair. Tests open a driver on the near end; the kernel serves the far end."""
 
     def __init__(self, near: Side, far: Side) -> None:
         self.near = near
         self.far = far
 
     def set_mtu(self, mtu: int) -> None:
-        """Sets the largest IP packet of both ends, in bytes.
+        """Set the MTU of both ends: the largest IP packet in bytes.
 
-        :raises NamespaceError: the interface does not take it.
+        :raises NamespaceError: the interface rejects the value.
         """
         for side in (self.near, self.far):
             side.set_link("mtu", str(mtu))
 
     def set_offload(self, command: int, on: bool) -> None:
-        """Turns an offload of the far end on or off."""
+        """Switch an offload of the far end on or off."""
         self.far.set_offload(command, on)
 
 
 @contextmanager
 def veth_link(queues: int = 1, prefix: str = "sft") -> Iterator[Link]:
-    """Makes two namespaces and the veth pair between them; deletes them when the block is left, also after a failure.
+    """Make two namespaces and a veth pair between them. Delete them at the end of the block, also after an exception.
 
-    In each the interface is :data:`INTERFACE`; the addresses are :data:`NEAR` and :data:`FAR`, in a network of 24 bits.
-    The namespaces' names end with this process's id and a number, so that several of them may be open at a time.
+    The interface is called :data:`INTERFACE` in both. The addresses are :data:`NEAR` and :data:`FAR`, in a /24 network.
+    The namespaces' names end with this process's id and a number, so several links may exist at a time.
 
     :param queues: receive and transmit queues of each end.
     :param prefix: the beginning of the namespaces' names.
-    :raises NamespaceError: the command ``ip`` could not do it.
+    :raises NamespaceError: the command ``ip`` failed.
     """
     number = next(_numbers)
     near, far = (

@@ -1,4 +1,4 @@
-"""A wire in memory, between two loops or between a loop and itself: sfloop's own TCP/IP without a network."""
+"""A wire in memory, between two loops or from one loop to itself: sfloop's own TCP/IP without a network."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ N = TypeVar("N")
 F = TypeVar("F")
 
 NEAR, FAR = "127.77.0.1", "127.77.0.2"
-#: Turns and seconds of real time, at least, that both loops are given to close what is left open.
+#: The minimum of turns, and of seconds of real time, that both loops get to close their connections.
 _TURNS = 50
 _PATIENCE = 0.02
-#: Seconds for which one loop waits for the other's frames.
+#: Seconds that one loop waits for frames of the other.
 _WAIT = 20e-6
-#: Where a connection's sequence numbers begin decides in which pieces its data is received.
+#: Fix the initial sequence number, because it decides how the received data is split into pieces.
 _SAME_EACH_TIME = {"first_sequence": 1}
 _numbers = itertools.count()
 
@@ -45,24 +45,25 @@ def _new_name() -> str:
 def _end_options(options: dict[str, Any], interface: str) -> Options:
     for name in ("stack", "driver", "interface", "faults", "fallback"):
         if name in options:
-            raise TypeError(f"{name}: the loops of a wire do not take this option, because the wire decides it")
+            raise TypeError(f"{name}: the loops of a wire do not take this option, because the wire sets it")
     return Options(**options, driver="shm", interface=interface, fallback="error")
 
 
 class WireLoop(Loop):
     """A loop with both ends of a wire. A program that talks to itself by TCP over loopback runs on it unchanged.
 
-    The loop's servers at ``127.0.0.1`` are served by one tcpip stack, and its connections to them are made by another,
-    at ``127.0.0.2``. The kernel serves everything else: datagrams, and sockets that the loop has not made. It listens
-    at the same ports.
+    One tcpip stack serves the loop's servers at ``127.0.0.1``. A second one, at ``127.0.0.2``, makes the loop's
+    connections to them. The kernel serves everything else: datagrams, and sockets that the loop did not make. It also
+    listens at the servers' ports.
 
-    :param faults: of both directions, or a pair: of what connections send, and of what servers send.
-    :param options: those of :class:`sfloop.Options` that do not say what the loop's stack is.
-    :raises OSError: there is no room in ``/dev/shm``.
+    :param faults: faults of both directions, or a pair: (of connections, of servers) as senders.
+    :param options: options of :class:`sfloop.Options` except those that select the stack.
+    :raises OSError: ``/dev/shm`` is full.
     """
 
     HERE, THERE = "127.0.0.1", "127.0.0.2"
-    #: Addresses at which only a wire's stacks serve, whose other ends are here as well: they may go by a clock.
+    #: Addresses that only the stacks of a wire serve, with both ends in this loop. So these stacks may use a test's
+    #: clock.
     addresses_inside = frozenset({THERE})
 
     def __init__(self, *, faults: Faults | tuple[Faults, Faults] | None = None, **options: Any) -> None:
@@ -78,7 +79,7 @@ class WireLoop(Loop):
             self._open_tcpip("shm", name, packed, wrappers, limits)
 
     async def _connect_by_stack(self, sock: socket.socket, address: tuple[str, int]) -> StackStream | None:
-        # A listening socket that is not the loop's is at the other end of no wire.
+        # Only a listening socket of this loop is at the other end of the wire.
         mine = [listener._sock.getsockname() for listener in self._listeners.values()]
         if address in mine or ("0.0.0.0", address[1]) in mine:
             return await super()._connect_by_stack(sock, address)
@@ -86,7 +87,7 @@ class WireLoop(Loop):
 
 
 class _End(Loop):
-    """A loop with one end of a wire, whose other end the same thread has."""
+    """A loop with one end of a wire. Another loop of the same thread has the other end."""
 
     addresses_inside = frozenset[str]()
 
@@ -97,7 +98,7 @@ class _End(Loop):
 
 
 class Wire:
-    """Two loops of this thread that a wire joins: see :func:`wire`."""
+    """Two loops of one thread, joined by a wire. :func:`wire` makes it."""
 
     def __init__(self, near: Loop, far: Loop, clock: Clock | None) -> None:
         #: The loops, and their addresses on the wire.
@@ -107,30 +108,31 @@ class Wire:
         self._works = tuple(clockwork_of(loop) for loop in (near, far))
 
     def run(self, near: Coroutine[Any, Any, N], far: Coroutine[Any, Any, F]) -> tuple[N, F]:
-        """Runs a coroutine on each loop until both have ended, and returns what they return. The loops take turns in
-        this thread, the near one first.
+        """Run one coroutine on each loop until both have ended, and return both results. The loops take turns in this
+        thread, the near one first.
 
-        If one raises, the other is cancelled, and the exception is raised once both have ended.
+        If one coroutine raises, the other is cancelled. The exception is raised once both have ended.
         """
         tasks = (self.near.create_task(near), self.far.create_task(far))
         self._run_until_done(*tasks)
         return tasks[0].result(), tasks[1].result()
 
     def run_near(self, main: Coroutine[Any, Any, N]) -> N:
-        """Runs a coroutine on the near loop, and returns what it returns. What the far loop has begun goes on: a server
-        serves."""
+        """Run a coroutine on the near loop and return its result. The far loop keeps running its tasks and servers
+        meanwhile."""
         task = self.near.create_task(main)
         self._run_until_done(task)
         return task.result()
 
     def run_far(self, main: Coroutine[Any, Any, F]) -> F:
-        """Runs a coroutine on the far loop, and returns what it returns. What the near loop has begun goes on."""
+        """Run a coroutine on the far loop and return its result. The near loop keeps running its tasks and servers
+        meanwhile."""
         task = self.far.create_task(main)
         self._run_until_done(task)
         return task.result()
 
     def _run_until_done(self, *tasks: asyncio.Task[Any]) -> None:
-        """Raises what one of them raises, or the turn."""
+        """Raise the exception of a task or of a turn."""
         try:
             while not all(task.done() for task in tasks) and not any(map(_has_failed, tasks)):
                 self._turn()
@@ -144,7 +146,7 @@ class Wire:
                 task.result()
 
     def _turn(self) -> None:
-        """One turn of each loop. Then, if neither has anything to do, time passes."""
+        """One turn of each loop. If neither loop has anything to do then, let time pass."""
         for loop in (self.near, self.far):
             loop.call_soon(loop.stop)
             loop.run_forever()
@@ -156,7 +158,7 @@ class Wire:
             core.wait_for_work(self.near, _WAIT)
 
     def _settle(self) -> None:
-        """Lets connections that are being closed come to their end, and cancels what still runs then."""
+        """Let closing connections end, and cancel the tasks that are left."""
         self._turn_until_quiet()
         for loop in (self.near, self.far):
             for task in asyncio.all_tasks(loop):
@@ -190,20 +192,21 @@ def wire(
     far_address: str = FAR,
     **options: Any,
 ) -> Iterator[Wire]:
-    """Two loops joined by a wire in memory, for a client and a server, say, of one test. Their TCP and UDP between the
-    two addresses is sfloop's own; no privilege is needed, and the wire is gone when the block is left.
+    """Join two loops by a wire in memory, such as a client and a server of one test. TCP and UDP between the two
+    addresses are sfloop's own. No privilege is needed. The wire is deleted at the end of the block.
 
-    :param faults: of both directions, or a pair: of what the near loop sends, and of what the far one sends.
-    :param clock: both loops and their stacks go by it, so that retransmissions and delays take no time.
-    :param near_address: IPv4 address of the near loop on the wire. Ports are reserved at it among the machine's own, so
-        that it has to be an address of the machine's: all of 127.0.0.0/8 are.
-    :param far_address: the far loop's, another one.
-    :param options: those of :class:`sfloop.Options` that do not say what the loops' stack is.
-    :raises OSError: there is no room in ``/dev/shm``.
-    :raises ValueError: an address is none, or an option has a value that is not allowed.
+    :param faults: faults of both directions, or a pair: (of the near loop, of the far loop) as senders.
+    :param clock: the clock of both loops and their stacks, so that retransmissions and delays take no real time.
+    :param near_address: the near loop's IPv4 address on the wire. Ports are reserved at this address of the machine, so
+        use one of the machine's own, such as any of 127.0.0.0/8.
+    :param far_address: the far loop's address; a different one of the same kind.
+    :param options: options of :class:`sfloop.Options` except those that select the stack.
+    :raises OSError: ``/dev/shm`` is full.
+    :raises ValueError: an address is malformed, or an option has a value that is not allowed.
     """
     name = _new_name()
-    options.setdefault("linger", 0.1)  # when one loop is closed, nobody runs the other, which would acknowledge its FIN
+    # A short time, because nobody runs the other loop meanwhile, which would have to acknowledge the FIN.
+    options.setdefault("linger", 0.1)
     with ExitStack() as stack:
         loops = []
         for address, each in zip((near_address, far_address), _of_both_ends(faults), strict=True):

@@ -1,6 +1,6 @@
-"""Two network namespaces joined by a veth pair: a wire between two programs that is not the loopback interface.
+"""Two network namespaces joined by a veth pair: a link between two programs that is not the loopback interface.
 
-Needs root. What is made is deleted again, whatever happens inside, short of the process being killed outright.
+Needs root. Everything is deleted again, except if the process is killed.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ __all__ = [
     "veth_pair",
 ]
 
-# 198.18.0.0/15 is set aside for benchmarks (RFC 2544, appendix C.2.2).
+# 198.18.0.0/15 is reserved for benchmarks (RFC 2544, appendix C.2.2).
 INTERFACE = "veth0"
 SERVER_ADDRESS = "198.18.0.1"
 LOAD_ADDRESS = "198.18.0.2"
 
 
 class NamespaceError(OSError):
-    """A namespace or an interface could not be made."""
+    """The command ``ip`` could not make a namespace or an interface."""
 
 
 @dataclass(frozen=True)
 class VethPair:
-    """Both namespaces by name. In each the interface is :data:`INTERFACE`, with the address that is its side's."""
+    """Names of both namespaces. The interface in each is :data:`INTERFACE`, with that side's address."""
 
     server: str
     load: str
 
     @property
     def server_prefix(self) -> tuple[str, ...]:
-        """What has to stand before a command for it to run in the server's namespace."""
+        """The words to put before a command to run it in the server's namespace."""
         return ("ip", "netns", "exec", self.server)
 
     @property
     def load_prefix(self) -> tuple[str, ...]:
-        """What has to stand before a command for it to run in the load's namespace."""
+        """The words to put before a command to run it in the load's namespace."""
         return ("ip", "netns", "exec", self.load)
 
 
 def unavailable() -> str | None:
-    """Why namespaces cannot be made here, in one line; None when they can."""
+    """Why namespaces cannot be made here, in one line; None: they can."""
     if shutil.which("ip") is None:
-        return "the veth pair is made with the command ip, which is missing: apt-get install iproute2"
+        return "the command ip, which makes the veth pair, is missing: apt-get install iproute2"
     if os.geteuid() != 0:
         return "making network namespaces and a veth pair needs root: run it with sudo"
     probe = f"sf-probe-{os.getpid()}"
@@ -69,10 +69,10 @@ def unavailable() -> str | None:
 
 @contextmanager
 def veth_pair(prefix: str = "sf") -> Iterator[VethPair]:
-    """Makes both namespaces and the pair, and removes them at the end. ``prefix`` begins the namespaces' names, which
-    end with this process's id.
+    """Make two namespaces and a veth pair between them, and delete them at the end of the block.
 
-    :raises NamespaceError: the command ``ip`` could not do it.
+    :param prefix: the beginning of the namespaces' names, which end with this process's id.
+    :raises NamespaceError: the command ``ip`` failed.
     """
     pair = VethPair(f"{prefix}-server-{os.getpid()}", f"{prefix}-load-{os.getpid()}")
     with ExitStack() as stack:
@@ -89,10 +89,11 @@ def veth_pair(prefix: str = "sf") -> Iterator[VethPair]:
 
 @contextmanager
 def relayed_pair(prefix: str = "sf") -> Iterator[tuple[VethPair, str, tuple[str, str]]]:
-    """As :func:`veth_pair`, with a third namespace between the two: (the pair, its name, its two interfaces). Nothing
-    is forwarded there: that is for a relay to do, frame by frame.
+    """Make a pair like :func:`veth_pair` with a third namespace between the two. It does not forward frames; the caller
+    relays them.
 
-    :raises NamespaceError: the command ``ip`` could not do it.
+    :return: (the pair, name of the third namespace, its two interfaces).
+    :raises NamespaceError: the command ``ip`` failed.
     """
     pair = VethPair(f"{prefix}-server-{os.getpid()}", f"{prefix}-load-{os.getpid()}")
     relay, ends = f"{prefix}-relay-{os.getpid()}", ("relay0", "relay1")
@@ -111,9 +112,9 @@ def relayed_pair(prefix: str = "sf") -> Iterator[tuple[VethPair, str, tuple[str,
 
 
 def ip(*arguments: str) -> None:
-    """The command ``ip``.
+    """Run the command ``ip``.
 
-    :raises NamespaceError: it failed; the message has the command and its own words.
+    :raises NamespaceError: the command failed. The message has the command and its standard error.
     """
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -121,6 +122,6 @@ def ip(*arguments: str) -> None:
 
 
 def delete(name: str) -> None:
-    """Deletes a namespace, if it is there."""
-    # The veth end inside goes with its namespace.
+    """Delete a namespace if it exists."""
+    # The veth end inside is deleted with its namespace.
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)

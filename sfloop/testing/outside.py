@@ -1,4 +1,4 @@
-"""What can still happen to a loop from outside: by threads, child processes, and peers elsewhere."""
+"""What can still arrive at a loop from outside: calls of threads, ends of child processes, data of peers elsewhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 __all__ = ["a_child_runs", "a_peer_is_elsewhere", "busy_threads"]
 
-#: What is written to by this process, by a thread or by the loop itself.
+#: Descriptors that only this process writes to.
 _OF_THIS_PROCESS = ("anon_inode:[eventfd]", "anon_inode:[eventpoll]")
 _CHILD = "anon_inode:[pidfd]"
 _MAPPED = "::ffff:"
 
 
 def busy_threads(before: Iterable[threading.Thread]) -> list[threading.Thread]:
-    """The threads of this process that may call the loop, but for the caller's and those that were there before.
+    """The threads of this process that may call the loop, except for the caller's and those in `before`.
 
-    A worker of an executor counts while it runs something.
+    A worker thread of an executor counts only while it runs a call.
     """
     known = {threading.current_thread(), *before}
     others = [thread for thread in threading.enumerate() if thread not in known]
@@ -33,7 +33,7 @@ def busy_threads(before: Iterable[threading.Thread]) -> list[threading.Thread]:
 
 
 def _waits_for_work(thread: threading.Thread, frames: dict[int, Any]) -> bool:
-    pending = getattr(thread, "pending_work_items", None)  # the thread that manages a ProcessPoolExecutor
+    pending = getattr(thread, "pending_work_items", None)  # the manager thread of a ProcessPoolExecutor
     if pending is not None or thread.name.startswith("QueueFeederThread"):
         return not pending
     queue = pool._threads_queues.get(thread)
@@ -42,8 +42,8 @@ def _waits_for_work(thread: threading.Thread, frames: dict[int, Any]) -> bool:
     executor = frames[thread.ident or 0].f_locals["executor_reference"]()
     if executor is None:
         return True
-    # From Python 3.13 on, what is put into the queue may be handed to a worker that has not woken up yet. The executor
-    # has counted one idle worker less then.
+    # From Python 3.13 on, an item of the queue may already belong to a worker that has not woken up yet. The executor's
+    # count of idle workers is one less then.
     still = sum(_stands_still(worker, frames) for worker in list(executor._threads))
     return bool(executor._idle_semaphore._value >= still)
 
@@ -56,19 +56,19 @@ def _stands_still(worker: threading.Thread, frames: dict[int, Any]) -> bool:
 def a_child_runs(descriptors: Iterable[int]) -> bool:
     """Whether a loop that watches these descriptors waits for a child process to end.
 
-    Where asyncio has no pidfd, a thread waits for the child, which is one of :func:`busy_threads`.
+    Where asyncio has no pidfd, a thread waits for the child. :func:`busy_threads` returns that thread.
     """
     return any(_target(fd) == _CHILD for fd in descriptors)
 
 
 def a_peer_is_elsewhere(descriptors: Iterable[int], inside: Collection[str] = ()) -> bool:
-    """Whether something may arrive at one of the descriptors of a loop that neither the loop itself sends nor a thread.
+    """Whether data may arrive at a loop's descriptors from a sender other than the loop itself and its threads.
 
-    A connection between two of the descriptors has both its ends here. A listening socket waits for nobody in
-    particular, and so for nothing. A datagram socket without a peer waits for anybody, unless there is another that
-    will be its peer.
+    A connection between two of the descriptors has both ends here. A listening socket expects nobody in particular, so
+    it does not count. A datagram socket without a peer expects anybody, unless another such socket of the loop can be
+    its peer.
 
-    :param inside: addresses whose sockets are served by a wire that has both ends here.
+    :param inside: addresses whose sockets a wire with both ends here serves.
     """
     names: set[tuple[str, int]] = set()
     peers: list[tuple[str, int]] = []
@@ -102,12 +102,13 @@ def _target(fd: int) -> str:
 
 
 def _writes_itself(fd: int) -> bool:
-    """A pipe of this process, or of a child's, which counts by itself."""
+    """Whether the descriptor is an eventfd, an epoll descriptor, a pipe or a pidfd. Threads and child processes use
+    these, and are counted by themselves."""
     return _target(fd) in _OF_THIS_PROCESS or _target(fd).startswith("pipe:") or _target(fd) == _CHILD
 
 
 def _ends(sock: socket.socket) -> tuple[list[tuple[str, int]], list[tuple[str, int]], bool] | None:
-    """The socket's own name and its peer's, and whether it waits for anybody. None: its peer is elsewhere."""
+    """(own names, names of peers, whether it expects anybody). None: the socket's peer is elsewhere."""
     if sock.family == socket.AF_UNIX:
         process = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         return ([], [], False) if int.from_bytes(process[:4], sys.byteorder) in (0, os.getpid()) else None
@@ -118,7 +119,7 @@ def _ends(sock: socket.socket) -> tuple[list[tuple[str, int]], list[tuple[str, i
         return [name], [], False
     try:
         return [name], [_address(sock.getpeername())], False
-    except OSError:  # it has none, or none yet
+    except OSError:  # it has no peer, or not yet
         return ([name], [], True) if sock.type == socket.SOCK_DGRAM else None
 
 

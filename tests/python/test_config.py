@@ -237,7 +237,7 @@ def test_an_empty_variable_is_unset() -> None:
         ("SFLOOP_TCP", "time_wait=-1", "SFLOOP_TCP: time_wait='-1': must be a number of seconds from 0.001 to 3600"),
         ("SFLOOP_TCP", "mss=lots", "SFLOOP_TCP: mss='lots': must be a whole number from 88 to 65495"),
         ("SFLOOP_TCP", "congestion=bbr", "SFLOOP_TCP: congestion='bbr': must be one of 'cubic', 'newreno'"),
-        ("SFLOOP_TCP", "cubic", "SFLOOP_TCP='cubic': 'cubic' should be a name and a value"),
+        ("SFLOOP_TCP", "cubic", "SFLOOP_TCP='cubic': 'cubic' must be a name and a value"),
         ("SFLOOP_LINGER", "long", "SFLOOP_LINGER='long': must be a number of seconds from 0 to 3600"),
         ("SFLOOP_RING", "lots", "SFLOOP_RING='lots': must be a number of frames from 64 to 65536"),
         ("SFLOOP_RING", "100000", "SFLOOP_RING=100000: must be a number of frames from 64 to 65536"),
@@ -255,7 +255,7 @@ def test_environment_errors_name_the_variable(variable: str, text: str, says: st
     [("SFLOOP_SPINN", "SFLOOP_SPIN"), ("SFLOOP_IFACE", "SFLOOP_"), ("SFLOOP_spin", "SFLOOP_SPIN")],
 )
 def test_unknown_variables_warn(variable: str, meant: str) -> None:
-    with pytest.warns(RuntimeWarning, match=f"{variable} means nothing to sfloop.*{meant}"):
+    with pytest.warns(RuntimeWarning, match=f"{variable} is not known to sfloop.*{meant}"):
         assert Options.from_environment({variable: "always"}) == Options()
 
 

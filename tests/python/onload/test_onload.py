@@ -112,7 +112,7 @@ def test_other_stacks_leave_the_wrapper_alone(tmp_path: Path, library: Path) -> 
 WHY_NOT = {
     "not installed": "Onload is not installed: install github.*onload_tool reload",
     "no driver": "its driver is not loaded: `onload_tool reload`",
-    "no library": "the wrapper `onload` has started this program without its library",
+    "no library": "the wrapper `onload` started this program without Onload's library",
 }
 
 
