@@ -1,1 +1,1 @@
-"""The ``sfloop`` command: its arguments, ``sfloop run``, and what ``sfloop backends`` prints."""
+"""The ``sfloop`` command: arguments, ``sfloop run`` and the output of ``sfloop backends``."""

@@ -17,39 +17,43 @@ from sfloop.options.options import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, TLS, 
 
 __all__ = ["main"]
 
-#: What a shell's own commands exit with when they are called wrongly, and argparse too.
+#: The exit status of a wrong command line, as in shells and argparse.
 USAGE_ERROR = 2
 
-#: Commands that are packages of their own with a main(), imported when they are called.
+#: Commands in packages of their own, which have a main(). They are imported on use.
 _COMMANDS_APART = {
-    "doctor": "what this machine can do, what it costs as it is, and what mends it",
-    "ping": "round trips by ICMP, UDP or TCP over any stack and driver, with a histogram",
-    "demo": "market data and orders on asyncio, uvloop and sfloop in turn",
-    "bench": "the side-by-side benchmarks",
+    "doctor": "check this machine: what works, what it costs, and how to fix it",
+    "ping": "measure round trips by ICMP, UDP or TCP on any stack and driver",
+    "demo": "run market data and orders on asyncio, uvloop and sfloop in turn",
+    "bench": "run the benchmarks side by side",
 }
 
 _OPTION_HELP = {
     "stack": ("STACK", f"network stack: {', '.join(STACKS)}"),
-    "driver": ("DRIVER", f"frame driver under the tcpip stack: {', '.join(DRIVERS)}"),
+    "driver": ("DRIVER", f"frame driver of the tcpip stack: {', '.join(DRIVERS)}"),
     "interface": ("NAME", "network interface to accelerate, as `ip link` names it"),
-    "spin": ("SPIN", f"{', '.join(SPIN_MODES)}, or microseconds to spin after the last event before sleeping"),
+    "spin": ("SPIN", f"{', '.join(SPIN_MODES)}, or microseconds to spin after the last event before the loop sleeps"),
     "cpu": ("N", "CPU to pin the loop's thread to"),
-    "fallback": ("HOW", f"when what was asked for cannot be had: {', '.join(FALLBACKS)}"),
+    "fallback": ("HOW", f"if the stack or driver cannot be used: {', '.join(FALLBACKS)}"),
     "pcap": ("FILE", "write the frames that pass the tcpip stack's driver to a nanosecond pcap file"),
-    "trace": ("FILE", "write a line on each of them; - is standard error"),
-    "faults": ("WHAT", "have the driver lose, delay … frames, for tests: loss=1%%,delay=50us..2ms,seed=7"),
+    "trace": ("FILE", "write one line about each of these frames; - is standard error"),
+    "faults": ("WHAT", "faults of the driver for tests: loss=1%%,delay=50us..2ms,seed=7"),
     "tcp": ("LIMITS", "limits of the tcpip stack's TCP: congestion=newreno,time_wait=5"),
-    "linger": ("SECONDS", "how long closing the loop may wait for closed connections to deliver what they have sent"),
-    "ring": ("FRAMES", "frames of the driver's receive ring: how long a pause a busy feed survives"),
-    "tcpdirect": ("ATTRIBUTES", "attributes of TCPDirect, over those of ZF_ATTR: n_bufs=8192;pio=0"),
-    "tls": ("HOW", f"records of TLS connections: {', '.join(TLS)}"),
+    "linger": ("SECONDS", "the longest wait of loop.close() for closed connections to deliver their data"),
+    "ring": ("FRAMES", "frames in the driver's receive ring; a larger one survives a longer pause"),
+    "tcpdirect": ("ATTRIBUTES", "attributes of TCPDirect, which override ZF_ATTR: n_bufs=8192;pio=0"),
+    "tls": ("HOW", f"who processes TLS records: {', '.join(TLS)}"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The ``sfloop`` command. Returns the exit status; ``argv`` are the arguments without the program's name."""
+    """The ``sfloop`` command.
+
+    :param argv: the arguments without the program's name; None: ``sys.argv``.
+    :return: the exit status.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # These have parsers of their own, which should also see --help.
+    # These commands parse their own arguments, --help included.
     if arguments[:1] and arguments[0] in _COMMANDS_APART:
         command = importlib.import_module(f"sfloop.{arguments[0]}")
         status: int = command.main(arguments[1:])
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         which: argparse.ArgumentParser = getattr(parsed, "parser", parser)
-        which.error(f"no such option: {unknown[0]}{nearest(unknown[0], which._option_string_actions)}")
+        which.error(f"unknown option: {unknown[0]}{nearest(unknown[0], which._option_string_actions)}")
     if parsed.command is None:
         parser.print_help()
         return USAGE_ERROR
@@ -72,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _split_at_program(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """``run``'s own options, and what follows: the program, which begins at ``-m``, after ``--``, or at the first
-    argument that is no option, as the interpreter's own command line has it. Not left to argparse, whose REMAINDER
-    loses a ``--`` that is the program's."""
+    """Split the arguments of ``run`` into its own options and the program. The program begins at ``-m``, after ``--``,
+    or at the first argument that is not an option, as on the interpreter's command line. argparse cannot do this,
+    because its REMAINDER loses a ``--`` that belongs to the program."""
     position = 0
     while position < len(arguments):
         argument = arguments[position]
@@ -99,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _COMMANDS_APART.items():
         commands.add_parser(name, help=text, add_help=False)
     listing = commands.add_parser(
-        "backends", help="the stacks, drivers and TLS engines that this build and machine have", allow_abbrev=False
+        "backends", help="list the stacks, drivers and TLS engines of this build and machine", allow_abbrev=False
     )
     listing.add_argument("--json", action="store_true", help="as JSON, for programs")
     listing.set_defaults(parser=listing)
@@ -107,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """``--version``, read from the package's metadata only when asked for."""
+    """``--version``. Reads the package's metadata only when it is used."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, help="the version of sfloop, and of Python")
@@ -124,21 +128,21 @@ def _add_run(commands: Any) -> None:
         usage="sfloop run [options] [--] script.py [args…]\n       sfloop run [options] -m module [args…]",
         description="Run an unmodified asyncio program on sfloop, as `python script.py` or `python -m module` would.",
         epilog=dedent("""\
-            The options are also set in the environment (SFLOOP_SPIN and so on), so that loops which the program
-            or its child processes make with sfloop have them too. A program that chooses a loop of its own keeps
+            The options are also set in the environment (SFLOOP_SPIN and so on), so loops that the program or its
+            child processes make with sfloop have them, too. A program that chooses a loop of its own keeps
             that loop."""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     for name, (metavar, text) in _OPTION_HELP.items():
         run.add_argument(f"--{name}", metavar=metavar, action=_Option, help=text)
-    # For the help only: the program has been split off before these arguments are parsed.
-    run.add_argument("-m", metavar="module", help="run a module, as python -m does; what follows belongs to it")
+    # Only for --help, because the program has been split off before these arguments are parsed.
+    run.add_argument("-m", metavar="module", help="run a module like python -m, with the arguments that follow")
     run.set_defaults(options={}, parser=run)
 
 
 class _Option(argparse.Action):
-    """One of the loop's options, checked where it is parsed so that the error names it as it was typed."""
+    """An option of the loop. It is checked during parsing, so that the error has the name as it was typed."""
 
     def __call__(
         self,
@@ -158,7 +162,7 @@ def _run(parsed: argparse.Namespace, program: list[str]) -> int:
     from sfloop.commands import run as running
 
     if not program:
-        parsed.parser.error("what to run? give a script, or -m and a module")
+        parsed.parser.error("no program given: name a script, or -m and a module")
     first, *arguments = program
     if first == "-m":
         if not arguments:
@@ -193,7 +197,7 @@ def _print_table(listed: Sequence[Backend]) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("", "name", "available", "what it is", "why"):
+    for heading in ("", "name", "available", "description", "why"):
         table.add_column(heading)
     for backend in listed:
         table.add_row(

@@ -1,8 +1,8 @@
-"""``sfloop run``: run a Python program as the interpreter itself would, with asyncio's loops replaced by sfloop's.
+"""``sfloop run``: run a Python program as the interpreter would, with sfloop's loops in place of asyncio's.
 
-What the program sees is what ``python script.py`` or ``python -m module`` shows it: ``sys.argv``, ``sys.path[0]``, a
-``__main__`` module of its own that stays in ``sys.modules``, the exit status, and tracebacks that begin at its own
-first line (see "Interface options" in Python's "Command line and environment").
+The program sees the same as under ``python script.py`` or ``python -m module``: ``sys.argv``, ``sys.path[0]``, its own
+``__main__`` module, which stays in ``sys.modules``, the exit status, and tracebacks that begin at its first line (see
+"Interface options" in Python's "Command line and environment").
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["prepare", "run_module", "run_script"]
 
-#: CPython's exit status for a script that it cannot open.
+#: CPython's exit status if it cannot open the script.
 CANNOT_OPEN = 2
 
 
 def prepare(options: Mapping[str, Any], variables: Mapping[str, str]) -> None:
-    """Put the loops that asyncio makes in this process on sfloop, with the options given, and set the environment
-    variables that hand the same options to loops made by name and to child processes.
+    """Make asyncio's loops in this process sfloop's, with the given options. Set the environment variables, which pass
+    the options to child processes and to loops that the program makes itself.
 
-    :raises ValueError: the options, or those in the environment, are not allowed or do not go together.
-    :raises OSError: the stack asked for cannot be had, and ``fallback`` is ``"error"``.
+    :raises ValueError: an option, also from the environment, is not allowed, or two options cannot be combined.
+    :raises OSError: the stack asked for cannot be used and ``fallback`` is ``"error"``.
     """
     from sfloop.backends import onload, select_stack
     from sfloop.options.options import Options
@@ -41,20 +41,21 @@ def prepare(options: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     if resolved.stack == "onload":
         refusal = onload.enter(resolved)
         if refusal is not None and resolved.fallback == "kernel":
-            # A loop falls back silently; who starts a program under Onload by hand should know how to get it.
+            # A loop falls back silently, but a user who starts a program under Onload by hand needs to know how to get
+            # it.
             print(f"sfloop: {refusal}. The program runs on the kernel's own sockets.", file=sys.stderr)
     if resolved.fallback == "error":
-        select_stack(resolved)  # said here, before the program starts, rather than by a traceback from within it
+        select_stack(resolved)  # raises here, before the program starts, and not from inside the program
     os.environ.update(variables)
     install(**options)
 
 
 def run_script(path: str, arguments: Sequence[str]) -> None:
-    """Run a script, or a directory or zip file with a ``__main__.py``, as ``python path arguments…`` does.
+    """Run a script, or a directory or zip file with a ``__main__.py``, like ``python path arguments…``.
 
-    :raises SystemExit: the script cannot be opened (status 2), or exits by itself.
+    :raises SystemExit: the script cannot be opened (status 2), or it exits by itself.
     """
-    absolute = os.path.join(os.getcwd(), path)  # not normalized further, as Python's own
+    absolute = os.path.join(os.getcwd(), path)  # not normalized further, like Python's own
     if pkgutil.get_importer(absolute) is not None and not _is_plain_file_importer(absolute):
         _run_main_of(path, absolute, arguments)
         return
@@ -69,12 +70,12 @@ def run_script(path: str, arguments: Sequence[str]) -> None:
 
 
 def run_module(name: str, arguments: Sequence[str]) -> None:
-    """Run a module or a package's ``__main__``, as ``python -m name arguments…`` does.
+    """Run a module or a package's ``__main__``, like ``python -m name arguments…``.
 
-    :raises SystemExit: there is no such module (status 1, as Python's own), or it exits by itself.
+    :raises SystemExit: the module does not exist (status 1, like Python's own), or it exits by itself.
     """
     _set_first_path(os.getcwd())
-    # While Python looks for the module argv[0] is "-m"; the full path follows when it is found.
+    # argv[0] is "-m" while Python looks for the module. runpy replaces it by the full path.
     sys.argv[:] = ["-m", *arguments]
     _run_as_main(name, alter_argv=True)
 
@@ -89,8 +90,8 @@ def _run_as_main(name: str, *, alter_argv: bool) -> None:
     import runpy
 
     _new_main()
-    # Not public, but it is the very function that the interpreter calls for -m, and so the one way to be just like
-    # it; runpy.run_module puts the old __main__ back afterwards, while threads and atexit functions still need ours.
+    # The function is not public, but the interpreter itself calls it for -m. runpy.run_module would restore the old
+    # __main__ at the end, but threads and atexit functions still need the program's.
     run: Any = runpy._run_module_as_main  # type: ignore[attr-defined]
     _as_program(lambda: run(name, alter_argv))
 
@@ -109,7 +110,7 @@ def _read(path: str, absolute: str) -> CodeType:
         with io.open_code(absolute) as file:
             source = file.read()
         compiled: list[CodeType] = []
-        # dont_inherit: this module's __future__ flags are not the program's.
+        # dont_inherit, because the __future__ flags of this module must not apply to the program.
         _as_program(lambda: compiled.append(compile(source, absolute, "exec", dont_inherit=True)))
         code = compiled[0]
     return code
@@ -119,9 +120,9 @@ def _cannot_open(path: str, absolute: str, error: OSError) -> NoReturn:
     hint = ""
     found = shutil.which(path) if os.sep not in path else None
     if found is not None and _is_python_program(found):
-        hint = f"\nTo run the program of that name: sfloop run {found}"
+        hint = f"\nTo run the program of this name: sfloop run {found}"
     elif not os.path.exists(absolute) and path.replace(".", "").isidentifier() and not path.endswith(".py"):
-        hint = f"\nTo run a module of that name: sfloop run -m {path}"
+        hint = f"\nTo run a module of this name: sfloop run -m {path}"
     print(f"sfloop: can't open file {absolute!r}: [Errno {error.errno}] {error.strerror}{hint}", file=sys.stderr)
     raise SystemExit(CANNOT_OPEN)
 
@@ -134,7 +135,7 @@ def _is_python_program(path: str) -> bool:
 
 def _new_main() -> ModuleType:
     main = ModuleType("__main__")
-    # A module the interpreter starts with has these two where ModuleType leaves None or nothing.
+    # The interpreter sets these two for its first module, but ModuleType does not.
     main.__dict__["__builtins__"] = builtins
     if sys.version_info < (3, 14):
         main.__dict__["__annotations__"] = {}
@@ -143,26 +144,26 @@ def _new_main() -> ModuleType:
 
 
 def _set_first_path(directory: str) -> None:
-    """Replace what the interpreter put first on ``sys.path`` for the sfloop command, unless it was told not to put
-    anything there (``-P``, ``-I``, ``PYTHONSAFEPATH``)."""
+    """Replace the first entry of ``sys.path``, which the interpreter set for the sfloop command. With ``-P``, ``-I`` or
+    ``PYTHONSAFEPATH`` there is no such entry."""
     if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
         sys.path[0] = directory
 
 
 def _as_program(call: Callable[[], object]) -> None:
-    """Call, and let what is raised leave the process as it leaves the interpreter: uncaught, through
-    ``sys.excepthook``, so that Python itself gives the exit status (and dies by SIGINT for KeyboardInterrupt), but
-    with a traceback that begins where the program does."""
+    """Call a function as the program. An exception leaves the process uncaught, through ``sys.excepthook``, so Python
+    itself sets the exit status, and dies by SIGINT after KeyboardInterrupt. The traceback begins at the program's first
+    frame."""
     try:
         call()
     except SystemExit:
         raise
     except BaseException:
-        hook = sys.excepthook  # the program's own, if it has set one
+        hook = sys.excepthook  # the program may have set its own
 
         def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            # The hook gets every frame that the exception passed: those between the interpreter and this function,
-            # then this one and the lambda, then the program's.
+            # The traceback has every frame that the exception passed: frames up to this function, this function, the
+            # lambda, the program.
             while trace is not None and trace.tb_frame.f_code is not _as_program.__code__:
                 trace = trace.tb_next
             for _ in ("_as_program", "lambda"):

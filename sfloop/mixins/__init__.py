@@ -1,1 +1,2 @@
-"""The chapters of :class:`sfloop.loop.Loop`: each module adds a group of methods to the one before it."""
+"""The parts of :class:`sfloop.loop.Loop`. Each module defines a class that adds a group of methods to the class
+before."""

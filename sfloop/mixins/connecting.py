@@ -1,4 +1,4 @@
-"""How a connection is opened: by the stack that reaches the address, else by the kernel."""
+"""Opening connections: through the stack that reaches the address, else through the kernel."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from sfloop.transports.stacksocket import StackSocket
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
-# Set within create_connection(), where what connects is the loop's to choose: a list for the stream of a stack's. The
-# program's own sock_connect() is about its own socket.
+# Set within create_connection(), where the loop may choose the stack: a list that receives the stack's stream. Outside
+# it is None, because a program's own sock_connect() must connect that very socket.
 _for_transport: ContextVar[list[StackStream] | None] = ContextVar("_for_transport", default=None)
 
 
 _FULL = (
-    ": the stack has as many connections as it can have, with those that were closed and are not over yet; TCPDirect "
-    "has 64 (further ones go by the kernel with fallback='kernel'), tcpip max_connections (Options(tcp={...}))"
+    ": the stack's limit of connections is reached, including closed ones that have not ended yet. TCPDirect has 64 "
+    "(fallback='kernel' lets the kernel make more); raise tcpip's by Options(tcp={'max_connections': …})"
 )
 
 
 class Connections(SocketCalls):
-    """asyncio's ``create_connection`` with its happy eyeballs, over all of the loop's stacks."""
+    """asyncio's ``create_connection`` with happy eyeballs, over all stacks of the loop."""
 
     __slots__ = ()
 
     async def _connect_sock(self, exceptions: list[Any], addr_info: Any, local_addr_infos: Any = None) -> Any:
         connecting = super()._connect_sock(exceptions, addr_info, local_addr_infos)
-        del exceptions  # the error will be in it, and this frame in the error's traceback: a cycle
+        del exceptions  # breaks a cycle: the list will hold the error, whose traceback holds this frame
         if addr_info[0] != socket.AF_INET or not stackstream.can_connect(self):
             return await connecting
         opened: list[StackStream] = []
         token = _for_transport.set(opened)
         try:
-            # asyncio's code makes and binds a socket and calls sock_connect() with it.
+            # asyncio's code makes and binds a socket, and passes it to sock_connect().
             sock = await connecting
         finally:
             _for_transport.reset(token)
         if not opened:
             return sock
-        sock.close()  # the stack holds the port by a duplicate
+        sock.close()  # the stack keeps a duplicate, which reserves the port
         return StackSocket(opened[0])
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect a socket. As ``asyncio.loop.sock_connect``: always by the kernel."""
+        """Connect a socket through the kernel, like ``asyncio.loop.sock_connect``."""
         opened = _for_transport.get()
         if opened is not None:
             stream = await self._connect_by_stack(sock, address)
@@ -65,8 +65,8 @@ class Connections(SocketCalls):
     async def create_datagram_endpoint(
         self, protocol_factory: Callable[[], P], *addresses: Any, sock: socket.socket | None = None, **given: Any
     ) -> tuple[asyncio.DatagramTransport, P]:
-        """Create a datagram endpoint. As ``asyncio.loop.create_datagram_endpoint``, with ``sock`` of any type but
-        SOCK_STREAM (new in Python 3.11.9 and 3.12.3) on every version."""
+        """Create a datagram endpoint, like ``asyncio.loop.create_datagram_endpoint``. On every version of Python,
+        ``sock`` may have any type but SOCK_STREAM (new in 3.11.9 and 3.12.3)."""
         if sock is None or sock.type in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             return await super().create_datagram_endpoint(protocol_factory, *addresses, sock=sock, **given)
         if any(addresses) or any(given.values()):
@@ -85,9 +85,9 @@ class Connections(SocketCalls):
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> Any:
-        """Look up a host and a service. As ``asyncio.loop.getaddrinfo``.
+        """Resolve a host and a service, like ``asyncio.loop.getaddrinfo``.
 
-        :raises ValueError: one of them has a NUL.
+        :raises ValueError: the host or the service contains a NUL character.
         """
         check_name("host", host)
         check_name("port", port)
@@ -98,7 +98,7 @@ class Connections(SocketCalls):
         try:
             packed = struct.pack("=H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton(host) + bytes(8)
         except (OSError, struct.error):
-            return None  # the kernel's call has the right words for it
+            return None  # the kernel's call will raise the right error
         waiter = self.create_future()
         stream = None
         try:
@@ -109,7 +109,7 @@ class Connections(SocketCalls):
             if stream is not None:
                 stream.close()
             more = _FULL if exc.errno == errno.ENOBUFS else ""
-            raise OSError(exc.errno, f"Connect call failed {address}{more}") from None  # as asyncio's
+            raise OSError(exc.errno, f"Connect call failed {address}{more}") from None  # the same text as asyncio's
         except BaseException:
             if stream is not None:
                 stream.close()

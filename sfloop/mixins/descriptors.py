@@ -1,4 +1,4 @@
-"""What asyncio's own code sees of the descriptors that a loop watches."""
+"""Views of a loop's descriptors for asyncio's own code: a selector and a mapping of transports."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from sfloop.native.cores.descriptors import WatchingCore
 
 __all__ = ["TransportsByDescriptor", "WatchedDescriptors", "overrides_calls"]
 
-# Asyncio's transports call these methods of a socket. sfloop's send and receive by the descriptor.
+# asyncio's transports call these methods of the socket. sfloop's transports use the descriptor instead.
 _CALLS = ("recv", "recv_into", "recvfrom", "send", "sendmsg", "sendto")
 
 
 def overrides_calls(sock: Any) -> bool:
-    """Whether the class of a socket replaces methods that send or receive, as those of proxies and tests do."""
+    """Whether the socket's class overrides methods that send or receive, as proxies and tests do."""
     kind = type(sock)
     return (
         kind is not socket.socket
-        and issubclass(kind, socket.socket)  # not isinstance(), which a mock of a socket passes
+        and issubclass(kind, socket.socket)  # not isinstance(), because a mock of a socket passes that test
         and any(getattr(kind, name) is not getattr(socket.socket, name) for name in _CALLS)
     )
 
 
 class WatchedDescriptors(selectors.BaseSelector):
-    """The descriptors that the loop watches, in the shape in which asyncio's own code looks at its selector."""
+    """The loop's descriptors in the form of a selector, for asyncio's own code."""
 
     def __init__(self, core: WatchingCore) -> None:
         self._core = core
@@ -48,8 +48,8 @@ class WatchedDescriptors(selectors.BaseSelector):
     register = unregister = modify = _refuse
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """One whole turn. Nothing is left for the caller to process, which is code that has brought the loop a
-        ``_run_once()`` of its own, as relatives of nest_asyncio do."""
+        """Run one whole turn and return no events. Code that gives the loop a ``_run_once()`` of its own, like
+        nest_asyncio, calls this method."""
         loop: Any = self._core
         if timeout is not None:
             loop.call_later(timeout, lambda: None)
@@ -64,8 +64,8 @@ def _selector_key(fd: int, reader: events.Handle | None, writer: events.Handle |
 
 
 class TransportsByDescriptor:
-    """The part of a mapping {descriptor: transport} that asyncio's code uses of a loop. The transports themselves are
-    in the native core, but for asyncio's own: see overrides_calls()."""
+    """The methods of a mapping {descriptor: transport} that asyncio's code uses. The native core has the transports,
+    except for asyncio's own (see overrides_calls())."""
 
     def __init__(self, core: WatchingCore, asyncios: MutableMapping[int, Any]) -> None:
         self._core = core
@@ -81,7 +81,7 @@ class TransportsByDescriptor:
         core = self._core._transport_core(fd)
         return self._asyncios.get(fd) if core is None else core.get_transport()
 
-    def __getitem__(self, fd: int) -> Any:  # up to Python 3.11
+    def __getitem__(self, fd: int) -> Any:  # used by asyncio up to Python 3.11
         transport = self.get(fd)
         if transport is None:
             raise KeyError(fd)

@@ -1,4 +1,4 @@
-"""The end of a process whose loops bypass the kernel and were left open."""
+"""The end of a process that left loops with bypass stacks open."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def deliver_at_exit(loops: Iterable[Loop]) -> None:
-    """What the programs have written is delivered, as the kernel delivers what its sockets hold when a process ends."""
-    with ExitStack() as stack:  # each loop has its turn, also when one of them fails
+    """Deliver the data that was written, because the kernel, too, delivers the data of its sockets when a process
+    ends."""
+    with ExitStack() as stack:  # serve every loop, even if one of them raises
         for loop in list(loops):
             stack.callback(_deliver, loop)
 
@@ -25,11 +26,11 @@ def _deliver(loop: Loop) -> None:
         return
     thread = loop._thread_id
     if thread is not None and all(other.ident != thread for other in threading.enumerate()):
-        return  # the process is a forked child: the connections are its parent's
+        return  # this is a forked child, and the connections belong to its parent
     if thread is None or thread == threading.get_ident():
         loop._deliver(loop.options.linger)
         return
-    delivered = threading.Event()  # the loop runs in a daemon thread
+    delivered = threading.Event()  # here the loop runs in a daemon thread
 
     def deliver() -> None:
         try:

@@ -1,4 +1,4 @@
-"""Raw Ethernet frames: the loop's method, around the transport."""
+"""Raw Ethernet frames: the loop's method that opens an endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _P = TypeVar("_P", bound="EthernetProtocol")
 
 
 class RawFrames(Processes):
-    """``create_ethernet_endpoint``, which asyncio has not."""
+    """``create_ethernet_endpoint``, which asyncio does not have."""
 
     __slots__ = ()
 
@@ -34,11 +34,11 @@ class RawFrames(Processes):
         sniff: bool = False,
         send_timestamps: bool = False,
     ) -> tuple[EthernetTransport, _P]:
-        """Open an interface for raw frames, by a frame driver of the endpoint's own.
+        """Open an interface for raw Ethernet frames. The endpoint has a frame driver of its own.
 
-        Received are the flows of ``filters``, which are taken from the kernel; or, with ``sniff``, copies of all that
-        the interface receives, whoever it is for, and the kernel goes on as if nobody looked. With neither, the
-        endpoint only sends (over a shm wire, everything arrives). ::
+        With ``filters`` the endpoint receives these flows, and the kernel does not. With ``sniff`` it receives copies
+        of all frames that the interface receives, for any destination, and the kernel receives them, too. With neither,
+        the endpoint only sends; on a shm wire it receives everything. ::
 
             class Feed(sfloop.ethernet.EthernetProtocol):
                 def frame_received(self, frame, timestamp):
@@ -48,15 +48,17 @@ class RawFrames(Processes):
             transport, protocol = await loop.create_ethernet_endpoint(Feed, "enp1s0f0", filters=[feed])
             transport.send(frame)
 
-        :param protocol_factory: makes an :class:`sfloop.ethernet.EthernetProtocol`, or one that takes batches.
-        :param interface: the kernel's name; or a shm wire and this side's address, ``"feed@127.77.0.1"``.
-        :param driver: ``"ef_vi"``, ``"af_xdp"``, ``"packet"`` or ``"shm"``; ``None`` takes the best that works there.
-        :param send_timestamps: have the NIC tell when frames have left, if it can (``frame_sent()``); it costs.
-        :returns: (transport, protocol): an :class:`sfloop.transports.ethernet.EthernetTransport`.
-        :raises OSError: no driver can do what was asked for; each one's reason.
-        :raises ValueError: an argument is not possible.
+        :param protocol_factory: makes an :class:`sfloop.ethernet.EthernetProtocol` or ``EthernetBatchProtocol``.
+        :param interface: the kernel's name of the interface; or a shm wire and this end's address,
+            ``"feed@127.77.0.1"``.
+        :param driver: ``"ef_vi"``, ``"af_xdp"``, ``"packet"`` or ``"shm"``; ``None``: the best that works on the
+            interface.
+        :param send_timestamps: ask the NIC for transmit timestamps (``frame_sent()``). They cost time on each frame.
+        :returns: (transport, protocol); the transport is an :class:`sfloop.transports.ethernet.EthernetTransport`.
+        :raises OSError: no driver can do this. The message has the reason of each driver.
+        :raises ValueError: an argument is not allowed.
         """
-        from sfloop.transports.ethernet import EthernetTransport  # most programs never need it
+        from sfloop.transports.ethernet import EthernetTransport  # only here, because most programs do not need it
 
         self._check_closed()
         flows = list(filters)

@@ -1,9 +1,9 @@
-"""Runs within runs: a callback runs the loop that has called it.
+"""Nested runs: a callback of a loop runs the same loop again.
 
-asyncio forbids that. ``nest_asyncio.apply()`` and ``nest_asyncio2.apply()``, which ib_async, ib_insync and many
-notebooks call, allow it: they replace methods of the loop's class by versions in Python that look into asyncio's own
-queues. sfloop's queues are native. Its loops therefore say that they are patched as soon as asyncio is, and allow such
-runs themselves.
+asyncio forbids nested runs. ``nest_asyncio.apply()`` and ``nest_asyncio2.apply()``, which ib_async, ib_insync and many
+notebooks call, allow them: they replace methods of the loop's class by Python versions that use asyncio's own queues.
+sfloop's queues are native, so these versions cannot work. sfloop's loops therefore claim to be patched as soon as
+asyncio is, and run nested themselves.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["NestedRuns"]
 
 _T = TypeVar("_T")
 
-# nest_asyncio and nest_asyncio2 leave this name in asyncio, and look for it on loops.
+# nest_asyncio and nest_asyncio2 set this name in asyncio, and look for it on loops.
 _MARK = "_nest_patched"
 _asyncio_names = vars(asyncio)
 
 
 @contextmanager
 def _between_tasks(loop: NestedRuns) -> Generator[None]:
-    """The task that runs the loop is not the current one meanwhile: each task that runs within will be."""
+    """Unset the current task for a nested run, because each task that runs in it becomes the current one."""
     known: Any = tasks
     if sys.version_info >= (3, 14):
-        running = events._get_running_loop()  # a thread has one current task there, which belongs to this loop
+        running = events._get_running_loop()  # from 3.14 on, a thread has one current task, which belongs to this loop
         if running is None:
             yield
             return
@@ -53,7 +53,7 @@ def _between_tasks(loop: NestedRuns) -> Generator[None]:
 
 
 class NestedRuns(WatchingCore, UnixLoop):
-    """What a loop allows once nest_asyncio was applied, whichever loop it was applied to."""
+    """Nested runs, allowed once nest_asyncio was applied to any loop."""
 
     __slots__ = ()
 
@@ -61,11 +61,12 @@ class NestedRuns(WatchingCore, UnixLoop):
     def _nest_patched(self) -> bool:
         if _MARK not in _asyncio_names:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {_MARK!r}")
-        self._allow_nesting()  # apply() looks here: data that arrives from now on is safe from runs in its callback
+        # Apply() reads this, so from now on protect received data from nested runs in its callback.
+        self._allow_nesting()
         return True
 
     def _allow_nesting(self) -> None:
-        from sfloop.native.cores import nesting  # not before it is needed
+        from sfloop.native.cores import nesting  # only here, because few programs need it
 
         nesting.allow(self)
 
@@ -78,7 +79,7 @@ class NestedRuns(WatchingCore, UnixLoop):
         self._allow_nesting()
 
     def run_until_complete(self, future: Generator[Any, None, _T] | Awaitable[_T]) -> _T:
-        """Run until a future or coroutine is done, and return its result. As ``asyncio.loop.run_until_complete``."""
+        """Run until a future or coroutine is done, and return its result (asyncio: ``loop.run_until_complete``)."""
         if _MARK not in _asyncio_names:
             return super().run_until_complete(future)
         self._check_closed()
@@ -86,12 +87,12 @@ class NestedRuns(WatchingCore, UnixLoop):
         is_new = not asyncio.isfuture(future)
         awaited: Any = tasks.ensure_future(cast("Any", future), loop=self)
         if is_new:
-            awaited._log_destroy_pending = False  # an exception ends the run before it; there is no need to complain
+            awaited._log_destroy_pending = False  # no warning if an exception ends the run before the task
         try:
             self._run_until(awaited)
         except BaseException:
             if is_new and awaited.done() and not awaited.cancelled():
-                awaited.exception()  # it is the one that is raised: no need to report that nobody has asked for it
+                awaited.exception()  # it is raised below, so do not report it as never retrieved
             raise
         if not awaited.done():
             raise RuntimeError("Event loop stopped before Future completed.")
@@ -101,23 +102,23 @@ class NestedRuns(WatchingCore, UnixLoop):
         if self._thread_id is not None:
             self._run_nested(future)
             return
-        # Not by stop(), which would end a run within this one that is not over.
+        # Do not use stop(), which would also end a nested run that is still going on.
         future.add_done_callback(self._outermost_done)
         try:
-            with _between_tasks(self):  # where the run is in a callback of another loop
+            with _between_tasks(self):  # the run may be inside a callback of another loop
                 self.run_forever()
         finally:
             future.remove_done_callback(self._outermost_done)
 
     def _outermost_done(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and isinstance(future.exception(), (SystemExit, KeyboardInterrupt)):
-            return  # it has ended the run already
+            return  # the exception has already ended the run
         from sfloop.native.cores import nesting
 
         nesting.stop_outermost(self)
 
     def _run_nested(self, future: asyncio.Future[Any] | None, *, once: bool = False) -> None:
-        """Runs the loop in one of its own callbacks: until the future is done, or stop() is called."""
+        """Run the loop in one of its own callbacks, until the future is done or stop() is called."""
         from sfloop.native.cores import nesting
 
         running = events._get_running_loop()
@@ -131,7 +132,7 @@ class NestedRuns(WatchingCore, UnixLoop):
                 self._stopping = False
 
     def _run_once(self) -> None:
-        """One turn."""
+        """Run one turn."""
         if self._thread_id is None:
             super()._run_once()
         else:

@@ -1,4 +1,4 @@
-"""What a loop does about the Onload that its process may run under."""
+"""The loop's use of Onload, if the process runs under it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from sfloop.native.libraries import onload
 
-# For the names of stacks: Onload's are short, and onload_stackdump shows them.
+# Numbers for names of stacks. Onload limits their length, and onload_stackdump shows them.
 _numbers = itertools.count(1)
 
 
 class Acceleration:
-    """One loop's share of Onload. Without Onload it does nothing."""
+    """One loop's use of Onload. Without Onload it does nothing."""
 
     def __init__(self, *, spins: bool) -> None:
         self._library = onload.find()
@@ -22,14 +22,16 @@ class Acceleration:
         self._stack: str | None = None
 
     def running(self) -> AbstractContextManager[None]:
-        """While the loop runs: a stack of its own for the sockets that its thread makes, polled by its spin."""
+        """While the loop runs, the sockets that its thread makes belong to an Onload stack of the loop's own, which the
+        loop's polls serve."""
         if self._library is None:
             return nullcontext()
         self._stack = self._stack or f"sfloop{next(_numbers)}"
         return self._library.running(self._stack, spins=self._spins)
 
     def describe(self, descriptors: Iterable[int]) -> dict[str, Any] | None:
-        """``stack``: the name of the loop's stack; ``spin``: how it polls; ``descriptors``: which are accelerated."""
+        """``stack``: the name of the loop's Onload stack. ``spin``: how the loop polls it. ``descriptors``: which are
+        accelerated."""
         if self._library is None:
             return None
         return {

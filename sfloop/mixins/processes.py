@@ -18,14 +18,15 @@ from sfloop.transports.process import ProcessTransport
 if TYPE_CHECKING:
     from sfloop.loop import Loop
 
-#: Seconds for which wait() stays with pipes that end with the process, as most do.
+#: Seconds that wait() allows for pipes to end after the process. Most pipes end with the process.
 _PIPES_END_WITHIN = 0.5
 
 
 class Processes(TakingOver):
-    """asyncio's subprocesses, over pipe transports of sfloop's, and with a ``wait()`` that waits for the process alone.
+    """asyncio's subprocesses with sfloop's pipe transports. ``wait()`` waits only for the process.
 
-    From Python 3.11 on, asyncio's own waits until nobody has the pipes open any more, a grandchild included.
+    From Python 3.11 on, asyncio's ``wait()`` waits until no process has the pipes open any more, grandchildren
+    included.
     """
 
     __slots__ = ()
@@ -80,7 +81,7 @@ class Processes(TakingOver):
         return transport
 
     def _run_on_all_cpus(self, kwargs: dict[str, Any]) -> None:
-        """The child of a loop that is pinned to a CPU runs where the loop's thread ran before."""
+        """Let the child of a pinned loop run on the CPUs that the loop's thread had before."""
         before = cast("Loop", self)._unpinned
         if before is None:
             return
@@ -94,27 +95,28 @@ class Processes(TakingOver):
         kwargs["preexec_fn"] = on_all_cpus
 
     def _child_watcher_callback(self, pid: int, returncode: int, transp: ProcessTransport) -> None:
-        # The watcher's thread may call this. One more turn, so that what is scheduled already comes first.
+        # The watcher's thread may call this. Wait one more turn, so that callbacks that are already scheduled run
+        # first.
         self.call_soon_threadsafe(self.call_soon, _process_ended, self, transp, transp.reaped(returncode))
 
 
 @contextlib.contextmanager
 def _child_watcher(loop: Any) -> Iterator[Any]:
-    """The object that waits for the loop's child processes."""
+    """The watcher of the loop's child processes."""
     if sys.version_info >= (3, 14):
         yield loop._watcher
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and 3.13
+        warnings.simplefilter("ignore", DeprecationWarning)  # deprecated in 3.12 and 3.13
         watcher = asyncio.get_child_watcher()
     with watcher as entered:
-        yield entered if sys.version_info < (3, 12) else watcher  # as asyncio of each version
+        yield entered if sys.version_info < (3, 12) else watcher  # the same as asyncio of each version
 
 
 def _process_ended(loop: Processes, transp: ProcessTransport, returncode: int) -> None:
     transp._process_exited(returncode)
     if transp._closed and transp._proc is not None:
-        # Its creation was cancelled: what the transport has not connected to the loop is nobody else's to close.
+        # The creation was cancelled, so nobody else closes the pipes that the transport has not connected to the loop.
         for pipe in (transp._proc.stdin, transp._proc.stdout, transp._proc.stderr):
             if pipe is not None and not is_taken(pipe):
                 pipe.close()
@@ -122,7 +124,7 @@ def _process_ended(loop: Processes, transp: ProcessTransport, returncode: int) -
     if not waiters:
         return
     if all(end is not None and _ends_by_itself(end) for end in transp._pipes.values()):
-        # connection_lost() is near and wakes them: when wait() returns, no callback of the process is left.
+        # connection_lost() will wake the waiters soon. Then no callback of the process is left when wait() returns.
         timer = loop.call_later(_PIPES_END_WITHIN, _wake, transp)
         waiters[0].add_done_callback(lambda _: timer.cancel())
     else:
@@ -130,14 +132,14 @@ def _process_ended(loop: Processes, transp: ProcessTransport, returncode: int) -
 
 
 def _ends_by_itself(end: Any) -> bool:
-    """Whether an end of one of the process's pipes is closed, or will be without anybody's doing."""
+    """Whether the pipe has ended, or will end without any action of the program."""
     if end.disconnected:
         return True
     if getattr(end.pipe, "_paused", False):
         return False
     poll = select.poll()
     poll.register(end.pipe._fileno, 0)
-    return bool(poll.poll(0))  # POLLHUP or POLLERR: nobody has the other end
+    return bool(poll.poll(0))  # POLLHUP or POLLERR: no process has the other end open
 
 
 def _wake(transp: ProcessTransport) -> None:

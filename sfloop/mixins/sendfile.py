@@ -1,4 +1,4 @@
-"""``loop.sendfile`` and what it falls back to."""
+"""``loop.sendfile`` and its fallback."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from sfloop.transports.stream import StreamTransport
 if TYPE_CHECKING:
     from sfloop.transports.stacksocket import StackSocket
 
-# Linux sends at most this many bytes by one sendfile(2).
+# The most bytes that one sendfile(2) of Linux sends.
 _MOST_AT_ONCE = 0x7FFF_F000
 
 
 class SendingFiles(Connections):
-    """Sends files by sendfile(2) where a transport has a kernel socket, else by reading and writing.
+    """Sends files with sendfile(2) if the transport has a kernel socket, else by reading and writing.
 
-    asyncio's own code leaves the transport paused when it is cancelled early, waits for ever when the transport is
-    aborted meanwhile, and reads a file from where it stands instead of from offset 0 when it falls back. It leaves the
-    file's position wrong when the file object has read ahead, and in older releases when nothing was sent.
+    This class replaces asyncio's code because of these faults of that code. It leaves the transport paused if it is
+    cancelled early. It waits for ever if the transport is aborted meanwhile. Its fallback ignores offset 0 and reads
+    from the file's position. It leaves a wrong file position if the file object has read ahead, and in older releases
+    if nothing was sent.
     """
 
     __slots__ = ()
@@ -103,8 +104,8 @@ def _descriptor_of(file: Any) -> int:
 
 
 def _move_to(file: Any, source: int, position: int) -> None:
-    """Sets the position of a file that has one. A buffered file drops what it has read ahead."""
-    with contextlib.suppress(OSError, ValueError):  # a pipe; a file that was closed meanwhile
+    """Set the file's position, if it has one. A buffered file then drops its read-ahead data."""
+    with contextlib.suppress(OSError, ValueError):  # a pipe, or a file that was closed meanwhile
         if hasattr(file, "seek"):
             file.seek(position)
         else:
@@ -122,12 +123,12 @@ def _error_of(exc: OSError, begun: bool) -> Exception:
         return ConnectionError(errno.ENOTCONN, "socket is not connected")
     if begun or isinstance(exc, ConnectionError):
         return exc
-    # Files that cannot be mapped, for example.
+    # For example, the file cannot be mapped.
     return exceptions.SendfileNotAvailableError("os.sendfile call failed")
 
 
 class _Pieces:
-    """Reads a file piece by piece, in the executor's threads."""
+    """Reads a file in pieces, in threads of the executor."""
 
     def __init__(self, loop: SendingFiles, file: Any, offset: int, count: int | None) -> None:
         self._loop = loop
@@ -137,11 +138,11 @@ class _Pieces:
         self._seekable = hasattr(file, "seek") and (not hasattr(file, "seekable") or bool(file.seekable()))
         self._buffer = bytearray(min(count or _PIECE, _PIECE))
         self.sent = 0
-        if offset or self._seekable:  # what has no position is read from where it stands
+        if offset or self._seekable:  # a file without a position is read from its current place
             file.seek(offset)
 
     async def next(self) -> bytes:
-        """The next piece; empty at the end."""
+        """Read the next piece; empty at the end of the file."""
         size = len(self._buffer) if self._count is None else min(self._count - self.sent, len(self._buffer))
         if size <= 0:
             return b""
@@ -150,13 +151,13 @@ class _Pieces:
         try:
             n = await asyncio.shield(reading)
         except asyncio.CancelledError:
-            if self._seekable:  # the thread moves the file's position, which finish() is to set
+            if self._seekable:  # the thread moves the file's position, so wait for it before finish() sets the position
                 await asyncio.wait([reading])
             raise
         return bytes(view[:n]) if n else b""
 
     def finish(self) -> None:
-        """Leaves the file's position behind what was sent."""
+        """Set the file's position to the end of the data that was sent."""
         if self._seekable:
             self._file.seek(self._offset + self.sent)
 
@@ -165,7 +166,7 @@ _PIECE = constants.SENDFILE_FALLBACK_READBUFFER_SIZE
 
 
 class _BetweenProtocol(asyncio.Protocol):
-    """Stands between a transport and its protocol while a file is written: it hears of flow control itself."""
+    """Takes the protocol's place while a file is sent, to receive the transport's flow control calls."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -179,7 +180,7 @@ class _BetweenProtocol(asyncio.Protocol):
         transport.set_protocol(self)
 
     async def drain(self) -> None:
-        """Waits for room in the write buffer."""
+        """Wait for room in the write buffer."""
         while self._paused and not self._lost:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
@@ -205,9 +206,9 @@ class _BetweenProtocol(asyncio.Protocol):
         self._protocol.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # Reading is paused; TLS may have decrypted something before.
+        # Reading is paused, but TLS may have decrypted this before the pause.
         if isinstance(self._protocol, asyncio.BufferedProtocol):
-            feed: Any = vars(protocols)["_feed_data_to_buffered_proto"]  # typeshed does not know it
+            feed: Any = vars(protocols)["_feed_data_to_buffered_proto"]  # typeshed does not declare it
             feed(self._protocol, data)
         else:
             self._protocol.data_received(data)
@@ -217,7 +218,7 @@ class _BetweenProtocol(asyncio.Protocol):
         return keep_open
 
     def restore(self) -> None:
-        """Gives the transport its protocol back, and tells this of what has changed for it."""
+        """Give the transport its protocol back, and pass on changes of flow control."""
         if self._lost:
             return
         self._transport.set_protocol(self._protocol)

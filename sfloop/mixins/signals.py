@@ -1,9 +1,9 @@
-"""Signals: how they wake the loop, and how they reach its handlers.
+"""Signals: how they wake the loop, and how they reach the loop's handlers.
 
-asyncio takes a signal's number from the wake-up descriptor (``signal.set_wakeup_fd``). A number is lost when the
-descriptor is full, when another library has set its own, or when a loop that ran inside this one has taken it away.
-The call of a signal's Python handler is never lost, because the interpreter keeps a flag for each signal. So the
-numbers are read as in asyncio, and Python's handler makes up for those that never came.
+asyncio reads a signal's number from the wake-up descriptor (``signal.set_wakeup_fd``). A number is lost if the
+descriptor is full, if another library has set its own descriptor, or if a nested loop has removed it. The call of a
+signal's Python handler is never lost, because the interpreter keeps a flag for each signal. So this module reads the
+numbers as asyncio does, and uses Python's handler for numbers that never arrived.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 
 from sfloop.mixins.ethernet import RawFrames
 
-# Signal -> the loops that have a handler for it. The newest is the last, and its handler is in force.
+# Signal → the loops that have a handler for it, oldest first. The last one's handler is active.
 _holders: dict[int, list[weakref.ref[Signals]]] = {}
-# The loops that run in the main thread. The innermost is the last.
+# The loops that run in the main thread, the innermost last.
 _running: list[Signals] = []
 
 
 def _holder(number: int) -> Signals | None:
-    """The loop whose handler of the signal is in force."""
+    """The loop whose handler of the signal is active."""
     references = _holders.get(number, [])
     while references:
         loop = references[-1]()
@@ -45,15 +45,15 @@ def _release(number: int, loop: Signals) -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    """Python's handler of each signal that a loop handles. One function for all: it keeps no loop alive."""
+    """Python's handler of every signal that a loop handles. It is a plain function, so it keeps no loop alive."""
     loop = _holder(number)
     if loop is not None:
         loop._signal_arrived(number)
 
 
 def _set_wakeup_fd(fd: int) -> int:
-    """``signal.set_wakeup_fd``, without an error message for each signal that finds the descriptor full. A descriptor
-    that was closed meanwhile counts as none.
+    """Call ``signal.set_wakeup_fd`` without a message for each signal that finds the descriptor full. A closed
+    descriptor counts as no descriptor.
 
     :raises ValueError: Python does not handle signals in this thread.
     """
@@ -64,12 +64,12 @@ def _set_wakeup_fd(fd: int) -> int:
 
 
 def _is_a_loops(fd: int) -> bool:
-    """Whether a loop of ours would be woken by this descriptor."""
+    """Whether writing to this descriptor wakes one of our loops."""
     return any(loop._wakeup_fd() == fd for loop in (*_running, *filter(None, map(_holder, list(_holders)))))
 
 
 def forget_running_loops() -> None:
-    """In a forked child, where no loop of the parent's runs."""
+    """Called in a forked child, where no loop of the parent runs."""
     _running.clear()
 
 
@@ -79,8 +79,8 @@ class Signals(RawFrames):
     __slots__ = ("_fd_before", "_heard", "_unsettled")
 
     def __init__(self, selector: Any) -> None:
-        self._fd_before = -1  # the wake-up descriptor that was in force when the loop began to run
-        self._heard: set[int] = set()  # signals whose number was read, and that _settle() need not call any more
+        self._fd_before = -1  # the wake-up descriptor that was set when the loop began to run
+        self._heard: set[int] = set()  # signals whose number was read, so _settle() need not call their handlers
         self._unsettled: set[int] = set()  # signals for which _settle() is scheduled
         super().__init__(selector)
 
@@ -88,9 +88,10 @@ class Signals(RawFrames):
 
     @contextmanager
     def _signals_wake(self) -> Iterator[None]:
-        """Makes a signal visible while the loop waits: the interpreter writes to a descriptor that the turn polls."""
+        """While the loop runs, let the interpreter write to a descriptor that the loop polls, so that a signal wakes
+        the loop."""
         if self._takes_signals or threading.current_thread() is not threading.main_thread():
-            yield  # it runs within a callback of its own, or not where Python handles signals
+            yield  # a nested run, or a thread in which Python handles no signals
             return
         mine = self._wakeup_fd()
         try:
@@ -104,24 +105,24 @@ class Signals(RawFrames):
         try:
             yield
         finally:
-            with suppress(ValueError):  # in a forked child it is not among them any more
+            with suppress(ValueError):  # a forked child has cleared the list
                 _running.remove(self)
             self._takes_signals = False
             before, self._fd_before = self._fd_before, -1
             if before == mine and not self._signal_handlers:
-                before = -1  # the handlers for which it was there were removed during the run
+                before = -1  # the run has removed the handlers that needed it
             now = _set_wakeup_fd(before)
             if now not in (mine, before, -1):
-                _set_wakeup_fd(now)  # set by the program while the loop ran: it stays
+                _set_wakeup_fd(now)  # the program set it while the loop ran, so keep it
 
     def _wakeup_fd(self) -> int:
         return self._csock.fileno() if self._csock is not None else -1
 
     def _signals_wake_me(self) -> bool:
-        """Whether a signal still wakes the waiting loop. Called in its turn, when it has waited for a while.
+        """Whether a signal still wakes the waiting loop. The turn calls this after a long wait.
 
-        A callback may have changed the wake-up descriptor. If the callback took it away, or left the descriptor of
-        another loop there, ours is put back. A library's descriptor stays, and the loop looks for signals by itself.
+        A callback may have changed the wake-up descriptor. If the callback removed it or left another loop's descriptor
+        there, ours is set again. If it is a library's, it stays, and the loop checks for signals by itself.
         """
         mine = self._wakeup_fd()
         now = _set_wakeup_fd(mine)
@@ -131,10 +132,10 @@ class Signals(RawFrames):
         return False
 
     def _linger(self, seconds: float) -> None:
-        """Lets the stacks deliver what was written. Signals are handled meanwhile.
+        """Let the stacks deliver written data. Signals are handled meanwhile.
 
-        The loop's own handlers go first, because the loop calls nobody any more: Ctrl-C and SIGTERM do what they do by
-        default.
+        The loop's own handlers are removed first, because the loop runs no callbacks any more. So Ctrl-C and SIGTERM
+        have their default effect.
         """
         if not self._deliver(0):
             return
@@ -143,7 +144,7 @@ class Signals(RawFrames):
         self._deliver(seconds)
 
     def _leave_wakeup_fd(self) -> None:
-        """The loop has no use for its wake-up descriptor any more: another loop's takes its place, or none."""
+        """Remove the loop's wake-up descriptor, and set another loop's if there is one."""
         mine = self._wakeup_fd()
         for loop in _running:
             if loop is not self and loop._fd_before == mine:
@@ -159,14 +160,14 @@ class Signals(RawFrames):
 
     # ---- handlers ----
 
-    def add_signal_handler(  # type: ignore[override]  # as run_in_executor
+    def add_signal_handler(  # type: ignore[override]  # see run_in_executor
         self, sig: int, callback: Callable[..., object], *args: Any
     ) -> None:
-        """Add a handler for a signal. As ``asyncio.loop.add_signal_handler``."""
+        """Add a handler for a signal, like ``asyncio.loop.add_signal_handler``."""
         try:
             super().add_signal_handler(sig, callback, *args)
         finally:
-            # asyncio leaves its own descriptor there, or none if it fails. The loop that runs needs it more.
+            # asyncio has set this loop's descriptor, or none if it failed. The running loop needs its own there.
             if _running and threading.current_thread() is threading.main_thread():
                 _set_wakeup_fd(_running[-1]._wakeup_fd())
         self._heard.discard(sig)
@@ -175,12 +176,12 @@ class Signals(RawFrames):
         signal.signal(sig, _on_signal)
         signal.siginterrupt(sig, False)
         if not _running:
-            _set_wakeup_fd(self._wakeup_fd())  # as asyncio, but quiet
+            _set_wakeup_fd(self._wakeup_fd())  # as asyncio does, but without warnings
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Remove a handler for a signal. True if there was one.
+        """Remove a handler for a signal. Returns True if there was one.
 
-        If another loop has a handler for the signal, that one is in force again. asyncio would reset the signal.
+        If another loop has a handler for the signal, that handler becomes active again. asyncio would reset the signal.
         """
         self._check_signal(sig)
         _release(sig, self)
@@ -193,19 +194,20 @@ class Signals(RawFrames):
             try:
                 super().remove_signal_handler(sig)
             finally:
-                _set_wakeup_fd(now)  # asyncio takes it away with the last handler, whosever it is
+                # Asyncio removes the descriptor with its last handler, even if it is another loop's.
+                _set_wakeup_fd(now)
         if not self._signal_handlers:
             self._leave_wakeup_fd()
         return True
 
     def _signal_arrived(self, number: int) -> None:
-        """Called in the main thread, between any two instructions of Python."""
+        """Called in the main thread, between any two instructions of Python code."""
         if number not in self._unsettled:
             self._unsettled.add(number)
             self._add_callback_signalsafe(events.Handle(self._settle, (number,), self))
 
     def _settle(self, number: int) -> None:
-        """Calls the signal's handler, unless that was done when the number was read."""
+        """Call the signal's handler, unless the number was read from the descriptor and the handler was called then."""
         self._unsettled.discard(number)
         self._read_from_self()
         if number in self._heard:
@@ -214,7 +216,7 @@ class Signals(RawFrames):
             self._handle_signal(number)
 
     def _process_self_data(self, data: bytes) -> None:
-        """What was read from the wake-up descriptor: numbers of signals."""
+        """Called with data from the wake-up descriptor: numbers of signals."""
         mine = bytes(number for number in data if _holder(number) is self)
         self._heard.update(mine)
         super()._process_self_data(mine)

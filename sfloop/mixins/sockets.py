@@ -1,4 +1,4 @@
-"""``loop.sock_*``: the calls on the program's own sockets that a message goes through."""
+"""``loop.sock_*``: sending and receiving on the program's own sockets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class SocketCalls(NestedRuns):
-    """What a plain socket allows happens natively; the rest, errors among it, is asyncio's own code."""
+    """Native code serves plain sockets. asyncio's own code serves all others, and raises the errors."""
 
     __slots__ = ()
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        """Receive up to n bytes. As ``asyncio.loop.sock_recv``."""
+        """Receive up to n bytes, like ``asyncio.loop.sock_recv``."""
         call = self._begin_recv(sock, n)
         if type(call) is bytes:
             return call
@@ -31,7 +31,7 @@ class SocketCalls(NestedRuns):
             raise
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        """Receive into a writable buffer; returns the number of bytes. As ``asyncio.loop.sock_recv_into``."""
+        """Receive into a writable buffer, like ``asyncio.loop.sock_recv_into``. Returns the number of bytes."""
         call = self._begin_recv_into(sock, buf)
         if type(call) is int:
             return call
@@ -44,7 +44,7 @@ class SocketCalls(NestedRuns):
             raise
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
-        """Send all of data. As ``asyncio.loop.sock_sendall``."""
+        """Send all of data, like ``asyncio.loop.sock_sendall``."""
         sent = self._begin_sendall(sock, data)
         if sent is True:
             return None
@@ -55,7 +55,7 @@ class SocketCalls(NestedRuns):
     if sys.version_info >= (3, 11):
 
         async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
-            """Receive up to bufsize bytes, and the sender's address. As ``asyncio.loop.sock_recvfrom``."""
+            """Receive up to bufsize bytes and the sender's address, like ``asyncio.loop.sock_recvfrom``."""
             call = self._begin_recvfrom(sock, bufsize)
             if type(call) is tuple:
                 return call
@@ -68,6 +68,6 @@ class SocketCalls(NestedRuns):
                 raise
 
         async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
-            """Send a datagram to address. As ``asyncio.loop.sock_sendto``."""
+            """Send a datagram to address, like ``asyncio.loop.sock_sendto``."""
             check_path(address)
             return await super().sock_sendto(sock, data, address)

@@ -1,4 +1,4 @@
-"""Sockets and pipes that the loop is given, or has made, and that no transport comes of."""
+"""Sockets and pipes for which no transport could be made: the loop closes them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 
 class TakingOver(SendingFiles):
-    """Closes them. asyncio's documentation gives the ownership of ``sock=`` to the transport; when the protocol's
-    factory raises there is none, and asyncio (3.10 to 3.13) leaves the socket open for the garbage collector to find.
+    """Closes a socket if its protocol factory raises. asyncio's documentation gives the ownership of ``sock=`` to the
+    transport. If the factory raises, there is no transport, and asyncio (3.10 to 3.13) leaves the socket to the garbage
+    collector.
 
-    A socket that another transport uses is left to it, and so is an argument that is refused as such.
+    A socket that another transport uses stays open, and so does a socket whose argument check fails.
     """
 
     __slots__ = ()
 
     def _is_used(self, sock: socket.socket | StackSocket) -> bool:
         fd = sock.fileno()
-        return isinstance(fd, int) and fd >= 0 and self._transports.get(fd) is not None  # a test's socket may be a mock
+        # Fileno() may be anything, because a test's socket may be a mock.
+        return isinstance(fd, int) and fd >= 0 and self._transports.get(fd) is not None
 
     def _close_unless_taken(self, sock: socket.socket | StackSocket) -> None:
         if not (sock.taken if isinstance(sock, StackSocket) else self._is_used(sock)):
@@ -38,7 +40,8 @@ class TakingOver(SendingFiles):
     ) -> Any:
         if self._is_used(sock):
             protocol_factory()
-            self._ensure_fd_no_transport(sock)  # raises. From Python 3.14.9 asyncio would close the other's socket
+            # Raises here, because asyncio from Python 3.14.9 on would close the other transport's socket.
+            self._ensure_fd_no_transport(sock)
         try:
             return await super()._create_connection_transport(sock, protocol_factory, *args, **kwargs)
         except BaseException:
@@ -54,14 +57,14 @@ class TakingOver(SendingFiles):
             self._close_unless_taken(conn)
 
     def _sock_accept(self, fut: asyncio.Future[Any], sock: socket.socket) -> None:
-        # asyncio's accepts for a call that was cancelled in this turn, and drops the connection.
+        # asyncio would accept even if the call was cancelled in this turn, and drop the connection.
         if not fut.done():
             super()._sock_accept(fut, sock)
 
-    async def create_datagram_endpoint(  # its arguments differ between versions of Python
+    async def create_datagram_endpoint(  # the arguments differ between versions of Python
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], *args: Any, **kwargs: Any
     ) -> Any:
-        """Create a datagram endpoint. As ``asyncio.loop.create_datagram_endpoint``."""
+        """Create a datagram endpoint, like ``asyncio.loop.create_datagram_endpoint``."""
         later = _Later(protocol_factory)
         transport, _ = await super().create_datagram_endpoint(later, *args, **kwargs)
         return transport, later.protocol
@@ -79,7 +82,7 @@ class TakingOver(SendingFiles):
                 protocol = protocol.make()
             self._ensure_fd_no_transport(sock)
             if overrides_calls(sock):
-                own: Any = super()  # typeshed does not know it
+                own: Any = super()  # typeshed does not declare the method
                 transport: asyncio.DatagramTransport = own._make_datagram_transport(
                     sock, protocol, address, waiter, extra
                 )
@@ -90,16 +93,17 @@ class TakingOver(SendingFiles):
             raise
 
     async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
-        """Register the read end of a pipe. As ``asyncio.loop.connect_read_pipe``."""
+        """Register the read end of a pipe, like ``asyncio.loop.connect_read_pipe``."""
         return await super().connect_read_pipe(_closing(pipe, protocol_factory), pipe)
 
     async def connect_write_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
-        """Register the write end of a pipe. As ``asyncio.loop.connect_write_pipe``."""
+        """Register the write end of a pipe, like ``asyncio.loop.connect_write_pipe``."""
         return await super().connect_write_pipe(_closing(pipe, protocol_factory), pipe)
 
 
 class _Later:
-    """A protocol factory that is called when the socket is known: it returns itself until then."""
+    """A protocol factory that delays the call of the real one until the socket is known. Until then it returns
+    itself."""
 
     def __init__(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
         self._factory = factory

@@ -1,7 +1,7 @@
-"""CPython's Unix event loop, by a name under which its inner parts have types.
+"""CPython's Unix event loop, under a name that has types for its internals.
 
-sfloop inherits from it and overrides parts that asyncio's documentation ("Extending") leaves to loop implementations
-but that typeshed does not know; the stub beside this module declares those that are used.
+sfloop overrides parts that asyncio's documentation ("Extending") leaves to loop implementations, but that typeshed does
+not declare. The stub beside this module declares them.
 """
 
 from asyncio import SelectorEventLoop as UnixLoop

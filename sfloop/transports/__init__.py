@@ -1,1 +1,1 @@
-"""The transports: one class each for streams, datagrams and servers, whatever stack carries them."""
+"""The transports: one class each for streams, datagrams and servers, for all stacks."""

@@ -1,4 +1,4 @@
-"""What stream and datagram transports have in common above their native cores: the rare calls, and the ending."""
+"""The common part of stream and datagram transports above their native cores: calls that are rare, and the end."""
 
 from __future__ import annotations
 
@@ -22,36 +22,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncio")
 
-_set_result_unless_cancelled: Any = vars(futures)["_set_result_unless_cancelled"]  # typeshed does not know it
+_set_result_unless_cancelled: Any = vars(futures)["_set_result_unless_cancelled"]  # typeshed does not declare it
 
 
 def end_dropped(core: TransportCore, loop: Loop | None, sock: socket.socket | StackSocket | None) -> None:
-    """Closes the socket of a transport that was collected, so that whoever still has the transport harms nobody: the
-    descriptor's number may soon be another's. Garbage may be collected in a thread beside the loop's; then it is the
-    loop that closes it."""
+    """Close the socket of a transport that was garbage-collected. Whatever still refers to the transport must not use
+    the descriptor, because its number may soon belong to another file. If another thread collected the garbage, the
+    loop's thread closes the socket."""
     if core.abandon() or loop is None:
         if sock is not None:
             sock.close()
         return
-    with contextlib.suppress(RuntimeError):  # it was closed just now, and its sockets are released
+    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile, which has released its sockets
         loop.call_soon_threadsafe(end_dropped, core, loop, sock)
 
 
 def is_ending(core: TransportCore, loop: Loop | None) -> bool:
-    """Whether a finalizer that ran before the transport's own has ended it: connection_lost is still to come."""
+    """Whether another finalizer has already closed the transport, so that connection_lost() is still to come."""
     return core.conn_lost > 0 and loop is not None and not loop.is_closed()
 
 
 class SocketTransport(transports._FlowControlMixin):
-    """A transport over a socket. Its core, which is native, does what happens per message.
+    """A transport over a socket. Its native core does the work of each message.
 
-    It is a ``_FlowControlMixin`` because asyncio's sendfile accepts no other; the flow control itself is the core's.
+    The base ``_FlowControlMixin`` is there because asyncio's sendfile accepts no other transport. The core does the
+    flow control.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_core", "_peer", "_server", "_sock", "_sock_fd")
 
     _core: TransportCore
-    _collected: Any = None  # the protocol, of a transport whose finalizer has run
+    _collected: Any = None  # the protocol, once the transport's finalizer has run
     _extra: dict[str, Any]
 
     def __init__(
@@ -76,16 +77,16 @@ class SocketTransport(transports._FlowControlMixin):
             if peer is None and "peername" not in self._extra:
                 self._extra["peername"] = _name_of(sock.getpeername)
             core.set_protocol(protocol)
-            connection_made = protocol.connection_made  # what is no protocol is found out here
+            connection_made = protocol.connection_made  # raises here if the object is not a protocol
             if server is not None:
-                server._attach(self)  # raises if the protocol's factory has closed the server
+                server._attach(self)  # raises if the protocol factory has closed the server
         except BaseException:
-            core.dispose()  # the loop's reference to it, which would keep both
+            core.dispose()  # drop the loop's reference, which would keep the transport and its core alive
             self._sock = None
             raise
         context = core.shared_context
         loop.call_soon(connection_made, self, context=context)
-        # Reading starts, and the waiter is told, only when connection_made() has been called.
+        # connection_made() must run before reading starts and before the waiter is set.
         loop.call_soon(core.start_reading, context=context)
         if waiter is not None:
             loop.call_soon(_set_result_unless_cancelled, waiter, None, context=context)
@@ -110,7 +111,7 @@ class SocketTransport(transports._FlowControlMixin):
             return
         try:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        finally:  # the program may make errors of warnings
+        finally:  # the program may turn warnings into errors
             if not is_ending(self._core, self._loop):
                 server, self._sock, self._server = self._server, None, None
                 self._collected = self._core.get_protocol()
@@ -119,9 +120,9 @@ class SocketTransport(transports._FlowControlMixin):
                     server._detach(self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``, ``peername``; and
-        ``stack``, the name of the network stack that carries it, and in a process under Onload, ``onload``: whether
-        that does, and in which of its stacks."""
+        """The names that asyncio documents for ``BaseTransport.get_extra_info``: ``socket``, ``sockname``,
+        ``peername``. Also ``stack``, the name of the network stack that carries the transport. In a process under
+        Onload also ``onload``: whether Onload carries it, and in which of its stacks."""
         if name == "stack" and self._sock is not None:
             return self._core.stack or "kernel"
         if name == "onload" and self._sock is not None:
@@ -131,7 +132,7 @@ class SocketTransport(transports._FlowControlMixin):
         return self._extra.get(name, default)
 
     def _fill_in(self, name: str) -> None:
-        # Made on demand: a server with ten thousand connections never asks for most of them.
+        # Made on demand, because a server with ten thousand connections does not use most of them.
         if name in self._extra:
             return
         if name == "peername" and self._peer is not None:
@@ -155,7 +156,7 @@ class SocketTransport(transports._FlowControlMixin):
         """The current protocol."""
         return self._core.get_protocol()
 
-    # asyncio's transports have these two, and programs look at them.
+    # Attributes of asyncio's transports that programs read.
 
     @property
     def _paused(self) -> bool:
@@ -170,12 +171,12 @@ class SocketTransport(transports._FlowControlMixin):
         return self._core.is_reading()
 
     def pause_reading(self) -> None:
-        """Deliver nothing until resume_reading(); what arrives stays in the socket and closes its window."""
+        """Deliver no data until resume_reading(). Received data stays in the socket and closes its window."""
         if self._core.pause_reading() and self._debugs():
             logger.debug("%r pauses reading", self)
 
     def resume_reading(self) -> None:
-        """Deliver again."""
+        """Deliver data again."""
         if self._core.resume_reading() and self._debugs():
             logger.debug("%r resumes reading", self)
 
@@ -186,9 +187,9 @@ class SocketTransport(transports._FlowControlMixin):
         return self._core.protocol_paused
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing().
+        """Set the high and low water marks in bytes, for pause_writing() and resume_writing().
 
-        :raises ValueError: not high >= low >= 0.
+        :raises ValueError: unless high >= low >= 0.
         """
         self._core.set_write_limits(high, low)
 
@@ -207,12 +208,12 @@ class SocketTransport(transports._FlowControlMixin):
         return self._core.closing
 
     def close(self) -> None:
-        """Stop receiving, send what is buffered, then close and call connection_lost(None)."""
+        """Stop receiving, send the buffered data, then close and call connection_lost(None)."""
         if not self._tell_collected():
             self._core.close(self)
 
     def abort(self) -> None:
-        """Close at once; what is buffered is lost."""
+        """Close at once. Buffered data is lost."""
         self._force_close(None)
 
     def _force_close(self, exc: BaseException | None) -> None:
@@ -220,7 +221,8 @@ class SocketTransport(transports._FlowControlMixin):
             self._core.force_close(exc, self)
 
     def _tell_collected(self) -> bool:
-        """A finalizer that runs after the transport's own may end it: the protocol is told. Returns whether it is."""
+        """Schedule connection_lost() for a transport that is closed after its finalizer has run. Returns whether that
+        is so."""
         protocol, self._collected = self._collected, None
         if protocol is None:
             return False
@@ -247,7 +249,7 @@ class SocketTransport(transports._FlowControlMixin):
             if protocol is not None:
                 protocol.connection_lost(exc)
         finally:
-            self._fill_in("sockname")  # as long as it can be had
+            self._fill_in("sockname")  # while the socket can still tell them
             self._fill_in("socket")
             self._core.dispose()
             self._sock = self._loop = self._server = None

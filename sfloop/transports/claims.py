@@ -1,8 +1,8 @@
-"""Telling other loops that a listening socket's port is served by this loop as well.
+"""Claims: one loop tells another that it, too, serves the port of a listening socket.
 
-A loop that serves a socket past the kernel takes its frames, and nobody else who has inherited the socket is given a
-connection. A loop that would have done the same, but did not get the interface, claims the socket by a name that the
-first one looks for (``native/tcpip/sharing/claims.c``). Then the kernel keeps the frames and spreads the connections.
+A loop that serves a socket past the kernel takes the port's frames, so other holders of the socket would get no
+connection. A loop that wanted the same interface but did not get it claims the socket with a name that the first loop
+looks for (``native/tcpip/sharing/claims.c``). The kernel then gets the frames, and distributes the connections.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import socket
 
-_CLAIMS = 32  # as in tcpip/sharing/claims.h
+_CLAIMS = 32  # the same as in tcpip/sharing/claims.h
 
 
 def claim(interface: str, sock: socket.socket) -> socket.socket | None:
-    """A socket whose name tells that `sock` is served here; close it when that is over. None: it cannot be told."""
+    """Make a socket whose name claims the port of `sock`. Close it to end the claim. None: a claim is not possible."""
     try:
         index, port = socket.if_nametoindex(interface), sock.getsockname()[1]
         made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

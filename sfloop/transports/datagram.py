@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class DatagramTransport(SocketTransport, asyncio.DatagramTransport, asyncio.Transport):
-    """An ``asyncio.DatagramTransport`` (and, as asyncio's own, an ``asyncio.Transport``) that receives in batches, up
-    to 64 datagrams a system call.
+    """An ``asyncio.DatagramTransport`` that receives up to 64 datagrams with one system call. It is an
+    ``asyncio.Transport``, too, because asyncio's own is.
 
-    Beyond asyncio's, it has ``pause_reading()``, ``resume_reading()`` and ``is_reading()``, and sends empty datagrams.
+    In addition to asyncio's methods it has ``pause_reading()``, ``resume_reading()`` and ``is_reading()``. It sends
+    empty datagrams.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""The Ethernet transport: frames as they are."""
+"""The transport of raw Ethernet frames."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class EthernetTransport(asyncio.BaseTransport):
-    """Sends and receives whole Ethernet frames by a frame driver of its own.
+    """Sends and receives whole Ethernet frames through a frame driver of its own.
 
-    ``get_extra_info`` knows ``interface``, ``driver`` and ``mode`` (what the driver chose, for people), ``mtu`` in
-    bytes, ``hwaddr`` (6 bytes) and ``send_timestamps`` (whether the driver tells when frames leave).
+    ``get_extra_info`` has ``interface``, ``driver``, ``mode`` (the driver's mode, as text), ``mtu`` in bytes,
+    ``hwaddr`` (6 bytes) and ``send_timestamps`` (whether the driver reports when frames leave).
     """
 
     __slots__ = ("__weakref__", "_core", "_loop")
@@ -44,7 +44,7 @@ class EthernetTransport(asyncio.BaseTransport):
         self._loop.call_soon(_set_result_unless_cancelled, waiter, None)
 
     def _discard(self) -> None:
-        """Before it was started."""
+        """Release a transport that was not started."""
         self._core.dispose()
         self._loop = None
 
@@ -66,20 +66,23 @@ class EthernetTransport(asyncio.BaseTransport):
     send = ethernet.send
 
     def add_filter(self, flow: Flow) -> None:
-        """Receive the frames of this flow too. On an interface of the kernel's they are taken from the kernel.
+        """Receive the frames of this flow, too. On a network interface the kernel then does not receive them.
 
-        :raises OSError: ``EEXIST``: it was added already; ``ENOSPC``: the NIC has no filter left; ``EOPNOTSUPP``: it
-            cannot tell such a flow apart.
+        :raises OSError: the flow was already added (``EEXIST``), the NIC has no filter left (``ENOSPC``), or it cannot
+            match such a flow (``EOPNOTSUPP``).
         """
         self._core.filter(True, *flow.key)
 
     def remove_filter(self, flow: Flow) -> None:
-        """Leave the flow to the kernel again. Raises OSError (``ENOENT``) for one that was not added."""
+        """Leave the flow to the kernel again.
+
+        :raises OSError: the flow was not added (``ENOENT``).
+        """
         self._core.filter(False, *flow.key)
 
     def stats(self) -> dict[str, int]:
-        """The driver's counters: ``rx_frames``, ``rx_bytes``, ``rx_dropped`` (no room), ``rx_invalid`` (in error) and
-        the same of sending. Empty once the transport is closed."""
+        """The driver's counters: ``rx_frames``, ``rx_bytes``, ``rx_dropped`` (no room), ``rx_invalid`` (errors), and
+        the same for sending. Empty once the transport is closed."""
         return self._core.stats()
 
     # ---- protocol and reading ----
@@ -97,17 +100,17 @@ class EthernetTransport(asyncio.BaseTransport):
         return self._core.is_reading()
 
     def pause_reading(self) -> None:
-        """Deliver nothing until resume_reading(). A burst of frames is kept; what comes after it is lost."""
+        """Deliver no frames until resume_reading(). The driver keeps a burst of frames; later frames are lost."""
         self._core.pause_reading()
 
     def resume_reading(self) -> None:
-        """Deliver again."""
+        """Deliver frames again."""
         self._core.resume_reading()
 
     # ---- write flow control ----
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing()."""
+        """Set the high and low water marks in bytes, for pause_writing() and resume_writing()."""
         self._core.set_write_limits(high, low)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -125,11 +128,11 @@ class EthernetTransport(asyncio.BaseTransport):
         return self._core.closing
 
     def close(self) -> None:
-        """Stop receiving, send what waits, then close the driver and call connection_lost(None)."""
+        """Stop receiving, send the waiting frames, then close the driver and call connection_lost(None)."""
         self._core.close(self)
 
     def abort(self) -> None:
-        """Close at once; what waits is lost."""
+        """Close at once. Waiting frames are lost."""
         self._core.force_close(None, self)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:

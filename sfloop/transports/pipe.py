@@ -1,5 +1,5 @@
-"""Pipe transports: pipes, FIFOs, terminals, and sockets taken for one direction (asyncio documentation, "Transports and
-Protocols")."""
+"""Pipe transports: pipes, FIFOs, terminals, and sockets that are used in one direction (asyncio documentation,
+"Transports and Protocols")."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncio")
 
-_set_result_unless_cancelled: Any = vars(futures)["_set_result_unless_cancelled"]  # typeshed does not know it
+_set_result_unless_cancelled: Any = vars(futures)["_set_result_unless_cancelled"]  # typeshed does not declare it
 
 
-# The file objects that transports have now, by identity.
+# The ids of file objects that transports own now.
 _taken: set[int] = set()
 
 
 def is_taken(pipe: Any) -> bool:
-    """Whether a transport has this file object, and will close it."""
+    """Whether a transport owns this file object and will close it."""
     return id(pipe) in _taken
 
 
 class _Pipe(asyncio.BaseTransport):
     """The life of a pipe transport.
 
-    All callbacks of the protocol run in the context in which the transport was made. connection_lost() is called once,
-    as a callback of the loop, and afterwards every method is quiet.
+    All callbacks of the protocol run in the context in which the transport was made. The loop calls connection_lost()
+    once. Afterwards no method does anything.
     """
 
     _loop: Loop | None
     _extra: dict[str, Any]
 
     def _open(self, loop: Loop, pipe: Any, protocol: Any, waiter: asyncio.Future[None] | None, refusal: str) -> int:
-        """Returns the kind of file. A file that is refused stays the caller's."""
+        """Take a file over, and return its mode. If this raises, the caller still owns the file."""
         self._loop = loop
         self._pipe: Any = None
         self._fileno: int = pipe.fileno()
         self._protocol: Any = None
         self._closing = False
-        self._ended = False  # connection_lost() is called or scheduled
+        self._ended = False  # connection_lost() was called or scheduled
         self._context = copy_context()
-        self._inside = False  # of that context
+        self._inside = False  # a callback is running in that context
         mode = os.fstat(self._fileno).st_mode
         if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
             raise ValueError(refusal)
@@ -109,7 +109,7 @@ class _Pipe(asyncio.BaseTransport):
         add(self._fileno, self._event, ready)
 
     def _event(self, ready: Callable[[], None]) -> None:
-        if self._inside:  # a callback of ours runs the loop
+        if self._inside:  # a callback in this context runs the loop
             self._context.copy().run(ready)
             return
         self._inside = True
@@ -140,7 +140,7 @@ class _Pipe(asyncio.BaseTransport):
         self._ended = self._closing = True
         loop._remove_reader(self._fileno)
         if loop.is_closed():
-            self._release()  # there is nobody to call back
+            self._release()  # no callback can run any more
         else:
             loop.call_soon(self._call_connection_lost, exc, context=self._context.copy())
 
@@ -160,7 +160,7 @@ class _Pipe(asyncio.BaseTransport):
 class ReadPipeTransport(_Pipe, asyncio.ReadTransport):
     """An ``asyncio.ReadTransport`` over the read end of a pipe."""
 
-    max_size = 256 * 1024  # bytes at once
+    max_size = 256 * 1024  # bytes per read
 
     def __init__(
         self,
@@ -183,14 +183,14 @@ class ReadPipeTransport(_Pipe, asyncio.ReadTransport):
         return not self._paused and not self._closing
 
     def pause_reading(self) -> None:
-        """Deliver nothing until resume_reading(); what arrives stays in the pipe."""
+        """Deliver no data until resume_reading(). Received data stays in the pipe."""
         if self.is_reading() and self._loop is not None:
             self._paused = True
             self._loop._remove_reader(self._fileno)
             self._log("%r pauses reading")
 
     def resume_reading(self) -> None:
-        """Deliver again."""
+        """Deliver data again."""
         if self._paused and not self._closing:
             self._paused = False
             self._start()
@@ -209,7 +209,7 @@ class ReadPipeTransport(_Pipe, asyncio.ReadTransport):
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:
-            # A terminal whose other side is closed says EIO.
+            # A terminal whose other end is closed returns EIO.
             self._fatal_error(exc, "Fatal read error on pipe transport", exc.errno == errno.EIO)
             return
         if data:
@@ -240,7 +240,7 @@ class WritePipeTransport(_Pipe, transports._FlowControlMixin, asyncio.WriteTrans
         self._tells_of_its_reader = not stat.S_ISCHR(mode)
 
     def _start(self) -> None:
-        # A pipe that nobody can read from any more is reported as readable.
+        # A pipe without a reader is reported as readable.
         if self._tells_of_its_reader and not self._ended and self._loop is not None:
             self._watch(self._loop._add_reader, self._reader_gone)
 
@@ -248,11 +248,11 @@ class WritePipeTransport(_Pipe, transports._FlowControlMixin, asyncio.WriteTrans
         return [*super()._state(), f"bufsize={len(self._buffer)}"]
 
     def get_write_buffer_size(self) -> int:
-        """Bytes written but not yet taken by the pipe."""
+        """Bytes written that the pipe has not taken yet."""
         return len(self._buffer)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write now what the pipe takes, and buffer the rest. Never blocks.
+        """Write as much as the pipe takes, and buffer the rest. Never blocks.
 
         :raises TypeError: data is not bytes-like.
         """
@@ -297,7 +297,7 @@ class WritePipeTransport(_Pipe, transports._FlowControlMixin, asyncio.WriteTrans
         del self._buffer[:n]
         if not self._buffer:
             self._loop._remove_writer(self._fileno)
-        # It may write, close, or meet an error.
+        # The callback may write, close, or fail.
         self._maybe_resume_protocol()  # type: ignore[attr-defined]
         if self._closing and not self._buffer:
             self._end(None)
@@ -308,7 +308,7 @@ class WritePipeTransport(_Pipe, transports._FlowControlMixin, asyncio.WriteTrans
         self._end(BrokenPipeError() if self._buffer else None)
 
     def can_write_eof(self) -> bool:
-        """True."""
+        """Always True."""
         return True
 
     def write_eof(self) -> None:
@@ -320,11 +320,11 @@ class WritePipeTransport(_Pipe, transports._FlowControlMixin, asyncio.WriteTrans
             self._end(None)
 
     def close(self) -> None:
-        """Write what is buffered, then close and call connection_lost(None)."""
+        """Write the buffered data, then close and call connection_lost(None)."""
         self.write_eof()
 
     def abort(self) -> None:
-        """Close at once; what is buffered is lost."""
+        """Close at once. Buffered data is lost."""
         self._end(None)
 
     def _end(self, exc: BaseException | None) -> None:

@@ -28,10 +28,11 @@ else:
 
 
 class ProcessTransport(_UnixSubprocessTransport):
-    """asyncio's, but a signal never goes to a process that has been reaped: the kernel may have given its number away.
+    """asyncio's transport, except that it never sends a signal to a process that was reaped, because the kernel may
+    have reused the process id.
 
-    The loop publishes the exit two turns after the process was reaped. asyncio before Python 3.13 looks whether the
-    process has ended before it sends a signal, and so takes the exit status away from the watcher, which reports 255.
+    The loop publishes the exit two turns after the process was reaped. Before it sends a signal, asyncio before Python
+    3.13 polls the process. That takes the exit status away from the watcher, which then reports 255.
     """
 
     def send_signal(self, signal: int) -> None:
@@ -50,28 +51,28 @@ class ProcessTransport(_UnixSubprocessTransport):
         self.send_signal(signals.SIGKILL)
 
     def reaped(self, returncode: int) -> int:
-        """A watcher has reaped the process, maybe in a thread of its own. Returns the exit status."""
+        """Called when a watcher has reaped the process, perhaps in a thread of its own. Returns the exit status."""
         process: Any = self._proc
         if process is None:
             return returncode
         if process.returncode is None:
             process.returncode = returncode
-        elif returncode == _STATUS_UNKNOWN:  # Popen has reaped the process
+        elif returncode == _STATUS_UNKNOWN:  # subprocess.Popen reaped the process
             return int(process.returncode)
         return returncode
 
 
-#: The exit status that asyncio's watchers report when somebody else has reaped the process.
+#: The exit status that asyncio's watchers report if other code has reaped the process.
 _STATUS_UNKNOWN = 255
 
 
 def _signal_child(pid: int, signal: int) -> None:
-    """Signal a child process that runs. By a pidfd, because a watcher's thread may reap the process at any moment."""
+    """Send a signal to a running child. Uses a pidfd, because a watcher's thread may reap the process at any moment."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         raise
-    except (AttributeError, OSError):  # built for Linux before 5.3, run on it, or no descriptor is left
+    except (AttributeError, OSError):  # Python or kernel older than Linux 5.3, or no descriptor is left
         if _runs(os.P_PID, pid):
             os.kill(pid, signal)
         return
@@ -83,7 +84,7 @@ def _signal_child(pid: int, signal: int) -> None:
 
 
 def _runs(kind: int, number: int) -> bool:
-    """Whether a child process has not ended. Leaves its exit status to the watcher."""
+    """Whether a child process still runs. Leaves its exit status to the watcher."""
     try:
         return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:

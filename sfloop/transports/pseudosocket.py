@@ -1,4 +1,4 @@
-"""What ``get_extra_info("socket")`` gives where a stack of sfloop's own carries the traffic."""
+"""The ``get_extra_info("socket")`` of a transport on a bypass stack."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 
 
 class PseudoSocket(trsock.TransportSocket):
-    """A ``TransportSocket`` without a descriptor: names and options, but nothing to send or receive by.
+    """A ``TransportSocket`` without a descriptor. It has names and options, but cannot send or receive.
 
-    Some libraries look for the descriptor of a transport and write to it themselves. The kernel socket behind a
-    bypassing transport reserves the port and carries what the stack does not, so what they wrote there would overtake,
-    or miss, what the transport sends: they have to see that there is none. Options go to that kernel socket: group
-    membership, TTL, TOS, multicast interface and loopback have their meaning here too.
+    Some libraries get the descriptor of a transport and write to it themselves. Here that would be wrong: the kernel
+    socket behind a bypass transport only reserves the port and carries traffic that the stack does not, so such data
+    would overtake the transport's own or get lost. Options are set on that kernel socket. Group membership, TTL, TOS,
+    multicast interface and loopback take effect on the stack, too.
     """
 
     __slots__ = ("_changed",)
 
     def __init__(self, sock: socket.socket, changed: Callable[[], None]) -> None:
-        """``changed`` is called after every change of an option."""
+        """:param changed: called after every change of an option."""
         super().__init__(sock)
         self._changed = changed
 
     def setsockopt(self, *args: Any) -> None:
-        """``socket.setsockopt``, on the kernel socket; the stack sees what has changed at once."""
+        """``socket.setsockopt`` on the kernel socket. The stack sees the change at once."""
         super().setsockopt(*args)
         self._changed()
 
     def fileno(self) -> int:
-        """-1."""
+        """Always -1."""
         return -1
 
     def dup(self) -> socket.socket:
@@ -38,4 +38,4 @@ class PseudoSocket(trsock.TransportSocket):
 
         :raises OSError: always.
         """
-        raise OSError("this transport bypasses the kernel: there is no descriptor that could be duplicated")
+        raise OSError("this transport bypasses the kernel, so it has no descriptor to duplicate")

@@ -1,4 +1,5 @@
-"""Servers: asyncio's Server with the newest Python's methods on every version, and the listener that feeds it."""
+"""Servers: asyncio's Server with the newest methods on every version of Python, and the listener that accepts for
+it."""
 
 from __future__ import annotations
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from sfloop.loop import Loop
     from sfloop.native.cores.stackstream import StackListener
 
-#: What accept() reports when the process or the machine has run out of something. The listener tries again later.
+#: Errors of accept() that mean that the process or the machine lacks a resource. The listener tries again later.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def _counting(method: Any) -> Any:
-    """Up to Python 3.12 asyncio's Server counts its transports, from 3.13 it remembers them: the argument differs."""
+    """Adapt a method of asyncio's Server, which counts its transports up to Python 3.12 and stores them from 3.13
+    on."""
     if hasattr(base_events.Server, "close_clients"):
         return method
     return lambda server, transport: method(server)
@@ -40,15 +42,15 @@ _asyncio_wakeup: Any = vars(base_events.Server)["_wakeup"]
 
 
 class Server(base_events.Server):
-    """What ``create_server`` returns: ``asyncio.Server``, with ``close_clients`` and ``abort_clients`` (new in Python
-    3.13) on every version."""
+    """The result of ``create_server``: an ``asyncio.Server`` with ``close_clients`` and ``abort_clients`` (new in
+    Python 3.13) on every version."""
 
-    _connected: Any  # a WeakSet: asyncio's own where there is one
+    _connected: Any  # a WeakSet; asyncio's own if it has one
     _waiters: list[Any] | None
 
     @classmethod
     def adopt(cls, made: Any) -> Server:
-        """Turns a server that asyncio has just made, and that does not serve yet, into one of ours."""
+        """Turn a server that asyncio has made, and that does not serve yet, into this class."""
         made.__class__ = cls
         server: Server = made
         server._connected = getattr(server, "_clients", None)
@@ -65,24 +67,24 @@ class Server(base_events.Server):
         _asyncio_detach(self, transport)
 
     def _wakeup(self) -> None:
-        # A transport that was never closed may be collected, and detached, after the last one has woken the waiters.
+        # An unclosed transport may be collected, and detached, after the last transport has woken the waiters.
         if self._waiters is not None:
             _asyncio_wakeup(self)
 
     def close_clients(self) -> None:
-        """Close all existing incoming client connections, as their ``close()`` does."""
+        """Call ``close()`` on all connections of the server."""
         for transport in self._connected.copy():
             transport.close()
 
     def abort_clients(self) -> None:
-        """Close all existing incoming client connections at once, as their ``abort()`` does."""
+        """Call ``abort()`` on all connections of the server."""
         for transport in self._connected.copy():
             transport.abort()
 
 
 class Listener:
-    """Accepts what arrives at one listening socket, by the kernel and by every stack that serves its address, and gives
-    each connection a protocol and a transport."""
+    """Accepts the connections of one listening socket, from the kernel and from every stack that serves its address.
+    Makes a protocol and a transport for each."""
 
     def __init__(
         self,
@@ -96,14 +98,14 @@ class Listener:
         context: Context | None = None,
     ) -> None:
         self._loop = loop
-        self._context = context  # the server's, from Python 3.15
+        self._context = context  # the server's context, from Python 3.15 on
         self._protocol_factory = protocol_factory
         self._sock = sock
         self._sslcontext = sslcontext
         self._server = server
         self._backlog = backlog
         self._ssl_timeouts = ssl_timeouts
-        # The stacks first: one may have to put another kernel socket in this one's place, under the same descriptor.
+        # Open the stacks' listeners first, because a stack may replace the kernel socket under the same descriptor.
         self._stack_cores: list[StackListener] = []
         wanted = loop._wanted_interface()
         self._claim = claim(wanted, sock) if wanted and sock.family == socket.AF_INET else None
@@ -121,7 +123,7 @@ class Listener:
         return f"<Listener {self._sock!r}>"
 
     def close(self) -> None:
-        """Stops accepting. The socket is its owner's to close."""
+        """Stop accepting. The owner closes the socket."""
         self._core.close()
         for core in self._stack_cores:
             core.close()
@@ -133,7 +135,7 @@ class Listener:
             self._claim = None
 
     def _accept_some(self) -> None:
-        # What is left over is reported by the next poll again; connections in use get their turn in between.
+        # The next poll reports the connections that are left, so existing connections get their turn in between.
         for _ in range(max(1, min(self._backlog, 128))):
             try:
                 fd = self._core.accept()
@@ -158,7 +160,7 @@ class Listener:
     def _accept_failed(self, exc: OSError, core: ListenerCore | StackListener) -> None:
         if exc.errno not in EXHAUSTED:
             raise exc
-        # The socket goes on being reported as readable, so it is left alone for a while.
+        # Pause the listener, because the socket stays readable.
         self._loop.call_exception_handler(
             {
                 "message": "socket.accept() out of system resource",
@@ -174,8 +176,8 @@ class Listener:
             core.resume()
 
     def _in_own_context(self, connect: Callable[..., None], *args: Any) -> None:
-        """Gives the accepted connection a context of its own: from Python 3.15 a copy of the server's, in which all its
-        callbacks run."""
+        """Call a function in a context of its own for an accepted connection. From Python 3.15 on the context is a copy
+        of the server's, and all callbacks of the connection run in it."""
         if self._context is None:
             copy_context().run(connect, *args, {})
         else:
@@ -199,7 +201,7 @@ class Listener:
             self._report(exc)
             return
         if self._sslcontext is not None:
-            # asyncio's coroutine: it waits for the handshake and tells of its failure.
+            # asyncio's coroutine waits for the handshake and reports its failure.
             self._loop.create_task(
                 self._loop._accept_connection2(
                     lambda: protocol,
@@ -219,7 +221,7 @@ class Listener:
             conn.close()
             if isinstance(exc, (SystemExit, KeyboardInterrupt)):
                 raise
-            if self._loop.get_debug():  # the peer may be gone, or the server closed
+            if self._loop.get_debug():  # the peer may have closed, or the server is closed
                 self._report(exc, protocol=protocol)
 
     def _report(self, exc: BaseException, **more: asyncio.BaseProtocol) -> None:
@@ -230,5 +232,5 @@ class Listener:
 def _peer(conn: socket.socket | StackSocket) -> Any:
     try:
         return conn.getpeername()
-    except OSError:  # it is gone already
+    except OSError:  # the peer has closed
         return None

@@ -1,4 +1,4 @@
-"""A connection of a stack that bypasses the kernel, in the shape of a socket."""
+"""A connection of a bypass stack in the form of a socket."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sfloop.native.cores.stackstream import StackStream
 
 
 class StackSocket:
-    """What asyncio's code and sfloop's transports need of a ``socket.socket``: names, options, close(). There is no
-    descriptor: ``fileno()`` is -1, and nothing sends or receives by it but the transport that takes it over."""
+    """The part of ``socket.socket`` that asyncio's code and sfloop's transports use: names, options, close(). It has no
+    descriptor, so ``fileno()`` is -1, and only the transport that takes it over can send and receive."""
 
     family = socket.AF_INET
     type = socket.SOCK_STREAM
@@ -23,7 +23,7 @@ class StackSocket:
 
     def __init__(self, stream: StackStream) -> None:
         self._stream: StackStream | None = stream
-        self._owner: Any = stream  # whatever has the stream now: itself, or the core of a transport
+        self._owner: Any = stream  # the stream's owner: the stream itself, or a transport's core
 
     def __repr__(self) -> str:
         if self._stream is None:
@@ -38,49 +38,52 @@ class StackSocket:
 
     @property
     def stream(self) -> StackStream:
-        """For the transport that takes the connection over."""
+        """The stream, for the transport that takes the connection over.
+
+        :raises OSError: the socket is closed (``EBADF``).
+        """
         if self._stream is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._stream
 
     @property
     def taken(self) -> bool:
-        """A transport has the connection, or it is closed."""
+        """Whether a transport has the connection, or it is closed."""
         return self._stream is None or self._stream.taken
 
     def taken_by(self, core: Any) -> None:
-        """The connection has become this core's."""
+        """Make a transport's core the owner of the connection."""
         self._owner = core
 
     def fileno(self) -> int:
-        """-1."""
+        """Always -1."""
         return -1
 
     def setblocking(self, flag: bool) -> None:
-        """:raises ValueError: to block is not possible."""
+        """:raises ValueError: blocking mode was asked for."""
         if flag:
             raise ValueError("a connection that bypasses the kernel cannot block")
 
     def settimeout(self, value: float | None) -> None:
-        """:raises ValueError: to block is not possible."""
+        """:raises ValueError: blocking mode was asked for."""
         self.setblocking(value != 0)
 
     def gettimeout(self) -> float:
-        """0.0: it does not block."""
+        """Always 0.0: non-blocking."""
         return 0.0
 
     def getsockname(self) -> Any:
-        """(address, port) of this side."""
+        """(address, port) of this end."""
         return address.decode(stackstream.name_of(self._owner, False))
 
     def getpeername(self) -> Any:
-        """(address, port) of the other side."""
+        """(address, port) of the peer."""
         return address.decode(stackstream.name_of(self._owner, True))
 
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
-        """As ``socket.setsockopt``, for the options that mean something to the stack.
+        """Set an option, like ``socket.setsockopt``. Supports the options that the stack knows.
 
-        :raises OSError: ENOPROTOOPT, it does not have the option.
+        :raises OSError: the stack does not have the option (``ENOPROTOOPT``).
         """
         if value is None:
             data = bytes(optlen or 0)
@@ -89,9 +92,9 @@ class StackSocket:
         stackstream.set_option(self._owner, level, optname, data)
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
-        """As ``socket.getsockopt``: an int, or up to buflen bytes.
+        """Get an option, like ``socket.getsockopt``: an int, or up to buflen bytes.
 
-        :raises OSError: ENOPROTOOPT, the stack does not have the option.
+        :raises OSError: the stack does not have the option (``ENOPROTOOPT``).
         """
         data = stackstream.get_option(self._owner, level, optname)
         if buflen:
@@ -99,25 +102,25 @@ class StackSocket:
         return int.from_bytes(data[:4], "little" if struct.pack("=H", 1)[0] else "big", signed=True)
 
     def shutdown(self, how: int) -> NoReturn:
-        """Not possible: the transport's ``write_eof()`` is what ends the sending side.
+        """Not possible. Use the transport's ``write_eof()`` to end the sending direction.
 
         :raises OSError: always.
         """
-        raise OSError(errno.EOPNOTSUPP, "this connection bypasses the kernel: use the transport's write_eof()")
+        raise OSError(errno.EOPNOTSUPP, "this connection bypasses the kernel; use the transport's write_eof()")
 
     def dup(self) -> NoReturn:
         """Not possible.
 
         :raises OSError: always.
         """
-        raise OSError(errno.EOPNOTSUPP, "this connection bypasses the kernel: there is no descriptor to duplicate")
+        raise OSError(errno.EOPNOTSUPP, "this connection bypasses the kernel, so it has no descriptor to duplicate")
 
     def get_inheritable(self) -> bool:
-        """False."""
+        """Always False."""
         return False
 
     def close(self) -> None:
-        """Ends the connection, if no transport has taken it over."""
+        """End the connection, unless a transport has taken it over."""
         stream, self._stream = self._stream, None
         if stream is not None and not stream.taken:
             stream.close()

@@ -1,4 +1,4 @@
-"""Stream transports: TCP, AF_UNIX, and the wire under TLS."""
+"""Stream transports: TCP, AF_UNIX, and the connection under TLS."""
 
 from __future__ import annotations
 
@@ -60,24 +60,24 @@ class StreamTransport(SocketTransport, asyncio.Transport):
     write = stream.write
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Send the pieces in order, in as few system calls as they fit into."""
+        """Send the pieces in order, in as few system calls as possible."""
         self._core.writelines(list_of_data)
 
     def write_eof(self) -> None:
-        """Close the sending side once the buffer is sent; receiving goes on."""
+        """Close the sending direction once the buffer is sent. Receiving goes on."""
         self._core.write_eof()
 
     def can_write_eof(self) -> bool:
-        """True."""
+        """Always True."""
         return True
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:
             super()._call_connection_lost(exc)
-        finally:  # also when the protocol's connection_lost() has raised
+        finally:  # even if the protocol's connection_lost() has raised
             self._core.fail_empty_waiter()
 
-    # asyncio's sendfile asks for these two.
+    # asyncio's sendfile calls these two.
 
     def _make_empty_waiter(self) -> asyncio.Future[None]:
         return self._core.make_empty_waiter()

@@ -1,4 +1,4 @@
-"""TLS connections: the program's transport, and the ways to make one."""
+"""TLS connections: the program's transport, and the functions that make one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def _contiguous(data: bytes | bytearray | memoryview) -> bytes:
     return bytes(data)
 
 
-# Programs, and CPython's tests, know TLS by these letters in the name of its transport's class.
+# Programs and CPython's tests recognize TLS by the letters "SSL" in the class name of a transport.
 class SSLTransport(sslproto._SSLProtocolTransport):
-    """An ``asyncio.Transport`` that encrypts. Calls after its end do nothing, as those of a TCP transport.
+    """An ``asyncio.Transport`` that encrypts. After its end its methods do nothing, like those of a TCP transport.
 
-    asyncio's class is a base, because programs ask for it with ``isinstance``. None of its code is used.
+    asyncio's class is a base because programs test for it with ``isinstance``. None of its code is used.
     """
 
     _start_tls_compatible = True
@@ -52,7 +52,8 @@ class SSLTransport(sslproto._SSLProtocolTransport):
             _warn("unclosed transport <asyncio._SSLProtocolTransport object>", ResourceWarning, source=self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio documents for ``BaseTransport.get_extra_info``, of TLS and of the connection below."""
+        """The names that asyncio documents for ``BaseTransport.get_extra_info``, for TLS and for the connection
+        below."""
         return self._ssl_protocol._get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -72,21 +73,21 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         return not self._closed and not self._ssl_protocol._app_reading_paused
 
     def pause_reading(self) -> None:
-        """Deliver nothing until resume_reading(); what arrives stays in the socket, encrypted."""
+        """Deliver no data until resume_reading(). Received data stays in the socket, encrypted."""
         if not self._closed:
             self._ssl_protocol._pause_reading()
 
     def resume_reading(self) -> None:
-        """Deliver again."""
+        """Deliver data again."""
         if not self._closed:
             self._ssl_protocol._resume_reading()
 
     def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Check the limits, which are not needed: nothing is read ahead while reading is paused."""
+        """Check and store the limits. They have no effect, because nothing is read while reading is paused."""
         self._ssl_protocol._set_read_buffer_limits(high, low)
 
     def get_read_buffer_limits(self) -> tuple[int, int]:
-        """The limits given last, (low, high)."""
+        """The limits that were set last, (low, high)."""
         limits: tuple[int, int] = self._ssl_protocol._read_limits
         return limits
 
@@ -104,21 +105,21 @@ class SSLTransport(sslproto._SSLProtocolTransport):
             self._ssl_protocol._write_appdata((piece,))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Encrypt and send the pieces in order, as one."""
+        """Encrypt and send the pieces in order, as one piece."""
         self.write(b"".join([_contiguous(data) for data in list_of_data]))
 
     def can_write_eof(self) -> Literal[False]:
-        """False: TLS 1.2 cannot end one direction only."""
+        """Always False, because TLS 1.2 cannot end one direction only."""
         return False
 
     @property
-    def _protocol_paused(self) -> bool:  # asyncio's sendfile asks
+    def _protocol_paused(self) -> bool:  # asyncio's sendfile reads this
         return bool(self._ssl_protocol._app_writing_paused)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing().
+        """Set the high and low water marks in bytes, for pause_writing() and resume_writing().
 
-        :raises ValueError: not high >= low >= 0.
+        :raises ValueError: unless high >= low >= 0.
         """
         self._ssl_protocol._set_write_buffer_limits(high, low)
 
@@ -127,7 +128,7 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         return self._ssl_protocol._low, self._ssl_protocol._high
 
     def get_write_buffer_size(self) -> int:
-        """Bytes written but not yet taken by the stack: those not yet encrypted, and the encrypted ones below."""
+        """Bytes written that the stack has not taken yet: plaintext here, and ciphertext in the transport below."""
         size: int = self._ssl_protocol._get_write_buffer_size()
         return size
 
@@ -138,7 +139,7 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         return self._closed
 
     def close(self) -> None:
-        """Stop receiving, send what is buffered, end the TLS session, then close and call connection_lost(None)."""
+        """Stop receiving, send the buffered data, end the TLS session, then close and call connection_lost(None)."""
         if not self._closed:
             self._closed = True
             self._ssl_protocol._start_shutdown()
@@ -146,7 +147,7 @@ class SSLTransport(sslproto._SSLProtocolTransport):
             self._ssl_protocol.release()
 
     def abort(self) -> None:
-        """Close at once; what is buffered is lost."""
+        """Close at once. Buffered data is lost."""
         self._force_close(None)
 
     def _force_close(self, exc: BaseException | None) -> None:
@@ -155,13 +156,13 @@ class SSLTransport(sslproto._SSLProtocolTransport):
 
 
 def make(loop: Loop, *args: Any, **options: Any) -> Any:
-    """A TLS protocol with its transport, which is its ``_app_transport``. The arguments are those of
+    """Make a TLS protocol. Its ``_app_transport`` is the program's transport. Takes the arguments of
     ``asyncio.sslproto.SSLProtocol``."""
     if loop.options.tls == "asyncio" or tls_session.refused("memory-bio") is not None:
         by_asyncio: Any = sslproto.SSLProtocol(loop, *args, **options)
         tlsasyncio.adopt(by_asyncio)
         return by_asyncio
-    from sfloop.transports.tlsprotocol import TLSProtocol  # this Python may lack the module ssl
+    from sfloop.transports.tlsprotocol import TLSProtocol  # only here, because this Python may lack the module ssl
 
     protocol = TLSProtocol(loop, *args, **options)
     protocol._app_transport = SSLTransport(loop, protocol)
@@ -171,7 +172,7 @@ def make(loop: Loop, *args: Any, **options: Any) -> Any:
 async def start(
     loop: Loop, transport: Any, protocol: asyncio.BaseProtocol, sslcontext: ssl.SSLContext, **options: Any
 ) -> asyncio.Transport:
-    """As ``asyncio.loop.start_tls``."""
+    """Upgrade a connection to TLS, like ``asyncio.loop.start_tls``."""
     import ssl
 
     if not isinstance(sslcontext, ssl.SSLContext):
@@ -181,7 +182,7 @@ async def start(
     waiter = loop.create_future()
     made = make(loop, protocol, sslcontext, waiter, call_connection_made=False, **options)
     above: asyncio.Transport = made._app_transport
-    transport.pause_reading()  # so that nothing is received before connection_made()
+    transport.pause_reading()  # no data must arrive before connection_made()
     transport.set_protocol(made)
     begin = loop.call_soon(made.connection_made, transport)
     resume = loop.call_soon(transport.resume_reading)
@@ -197,7 +198,7 @@ async def start(
 
 
 def describe(option: str) -> dict[str, str]:
-    """The engine that connections of a loop with this option have, and why."""
+    """The TLS engine of connections on a loop with this option, and the reason."""
     if option == "asyncio":
         return {"engine": "asyncio", "reason": "the option tls is 'asyncio'"}
     rows = tls_session.engines()

@@ -1,4 +1,5 @@
-"""TLS connections by asyncio's sslproto: for the option ``tls="asyncio"``, and for programs that use it themselves."""
+"""TLS connections by asyncio's sslproto, for the option ``tls="asyncio"`` and for programs that use sslproto
+directly."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from typing import Any
 
 
 class _Released:
-    """Stands for the TLS protocol of a transport that was closed twice. It does not keep the protocol alive, nor its
-    SSL context: a program's protocol that stores its transport would keep both."""
+    """Replaces the TLS protocol of a transport that was closed twice. It keeps neither that protocol nor its SSL
+    context alive, although a program's protocol may store its transport."""
 
     _transport = None
 
@@ -33,18 +34,19 @@ class _Released:
         self._app_protocol = protocol
 
     def _write_appdata(self, data: Any) -> None:
-        """What is written after close() is dropped."""
+        """Drop data that was written after close()."""
 
-    def _abort(self, *exc: BaseException | None) -> None:  # of Python 3.10 without
+    def _abort(self, *exc: BaseException | None) -> None:  # Python 3.10 passes no exception
         protocol = self._protocol()
         if protocol is not None:
             protocol._abort(*exc)
 
 
-# Programs, and CPython's tests, know TLS by these letters in the name of its transport's class.
+# Programs and CPython's tests recognize TLS by the letters "SSL" in the class name of a transport.
 class SSLTransport(sslproto._SSLProtocolTransport):
-    """asyncio's own forgets its TLS protocol at the second close(), and in Python 3.10 the wire below at the end: every
-    later call raises AttributeError. Here such calls do nothing, as those of a TCP transport."""
+    """asyncio's TLS transport, with one fault fixed: it drops its TLS protocol at the second close(), and in Python
+    3.10 the transport below at the end, so every later call raises AttributeError. Here such calls do nothing, like
+    those of a TCP transport."""
 
     _ssl_protocol: Any
 
@@ -53,14 +55,14 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         return self._ssl_protocol._transport is None
 
     def close(self) -> None:
-        """Send what is buffered, end the TLS session, then close and call connection_lost(None)."""
+        """Send the buffered data, end the TLS session, then close and call connection_lost(None)."""
         if not self._closed:
             super().close()
         elif not isinstance(self._ssl_protocol, _Released):
             self._ssl_protocol = _Released(self._ssl_protocol)
 
     def __del__(self) -> None:
-        if self._over:  # there is nothing left to close, which Python 3.10 warns of
+        if self._over:  # nothing is left to close, so prevent a warning of Python 3.10
             self._closed = True
         super().__del__()
 
@@ -73,12 +75,12 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         return not self._closed and not self._over and super().is_reading()
 
     def pause_reading(self) -> None:
-        """Deliver nothing until resume_reading()."""
+        """Deliver no data until resume_reading()."""
         if not self._over:
             super().pause_reading()
 
     def resume_reading(self) -> None:
-        """Deliver again."""
+        """Deliver data again."""
         if not self._over:
             super().resume_reading()
 
@@ -93,7 +95,7 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         super().write(data)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high and low water marks, in bytes, for pause_writing() and resume_writing()."""
+        """Set the high and low water marks in bytes, for pause_writing() and resume_writing()."""
         if not self._over:
             super().set_write_buffer_limits(high, low)
 
@@ -102,7 +104,7 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         return (0, 0) if self._over else super().get_write_buffer_limits()
 
     def get_write_buffer_size(self) -> int:
-        """Bytes written but not yet taken by the wire below."""
+        """Bytes written that the transport below has not taken yet."""
         return 0 if self._over else super().get_write_buffer_size()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -112,8 +114,8 @@ class SSLTransport(sslproto._SSLProtocolTransport):
 
 
 class SSLProtocol(sslproto.SSLProtocol):
-    """asyncio's TLS protocol, with two faults mended: bytes that a StreamReader held when start_tls() was called are
-    part of the handshake, and a BufferedProtocol may give any writable buffer."""
+    """asyncio's TLS protocol with two faults fixed. Bytes that a StreamReader held when start_tls() was called belong
+    to the handshake. A BufferedProtocol may return any writable buffer."""
 
     _app_protocol: Any
     _app_protocol_get_buffer: Callable[[int], Any]
@@ -129,13 +131,13 @@ class SSLProtocol(sslproto.SSLProtocol):
 
     def _set_app_protocol(self, app_protocol: Any) -> None:
         super()._set_app_protocol(app_protocol)
-        # Python 3.10 copies into the buffer by its length, and needs no view.
+        # Python 3.10 copies by the buffer's length, so it needs no view.
         if "_app_protocol_get_buffer" in vars(self) and self._app_protocol_is_buffer:
             self._app_protocol_get_buffer = functools.partial(_view, app_protocol.get_buffer)
 
 
 def _view(get_buffer: Callable[[int], Any], hint: int) -> memoryview:
-    # asyncio reads into slices of the buffer, and the slice of a bytearray is a copy.
+    # asyncio reads into slices of the buffer, but a slice of a bytearray is a copy.
     view = memoryview(get_buffer(hint)).cast("B")
     if not view:
         raise RuntimeError("get_buffer() returned an empty buffer")
@@ -143,7 +145,7 @@ def _view(get_buffer: Callable[[int], Any], hint: int) -> memoryview:
 
 
 def take_held(protocol: asyncio.BaseProtocol) -> bytes:
-    """What the protocol's StreamReader has received and nobody has read."""
+    """Take the bytes that the protocol's StreamReader has received and nobody has read."""
     reader: Any = getattr(protocol, "_stream_reader", None)
     if reader is None or not isinstance(protocol, asyncio.StreamReaderProtocol):
         return b""
@@ -167,7 +169,7 @@ def _feed(protocol: Any, data: bytes) -> None:
 
 
 def adopt(protocol: asyncio.BaseProtocol) -> None:
-    """If this is asyncio's TLS protocol, which nobody has used yet, makes it and its transport ours."""
+    """If this is asyncio's TLS protocol, and not used yet, replace its class and its transport's class by ours."""
     if type(protocol) is not sslproto.SSLProtocol:
         return
     adopted: Any = protocol

@@ -1,6 +1,7 @@
-"""The plaintext of a TLS connection: between the ``ssl.SSLObject`` of an open session and the program's protocol.
+"""The plaintext of a TLS connection, between the ``ssl.SSLObject`` of an open session and the program's protocol.
 
-Records of an open session pass this class by (``sfloop.native.cores.tls``), where OpenSSL's functions can be called.
+If OpenSSL's functions can be called directly, the records of an open session bypass this class
+(``sfloop.native.cores.tls``).
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ logger = logging.getLogger("asyncio")
 
 AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)
 
-RECORD = 16 * 1024  # the most plaintext of one record
-HIGH_WATER = 512 * 1024  # asyncio's marks for TLS
+RECORD = 16 * 1024  # the most plaintext in one record
+HIGH_WATER = 512 * 1024  # asyncio's water marks for TLS
 READ_HIGH_WATER = 256 * 1024
 LOST_WRITES_SHOWN = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
 
 class State(enum.Enum):
-    """Of a TLS protocol. Each state follows the one before it, and ENDED may follow any."""
+    """The state of a TLS protocol. States follow in this order; ENDED may follow any state."""
 
     NEW = enum.auto()  # there is no transport below yet
     HANDSHAKE = enum.auto()
@@ -39,9 +40,9 @@ class State(enum.Enum):
 
 
 def water_marks(high: int | None, low: int | None, default: int) -> tuple[int, int]:
-    """(high, low), each filled in where it is None.
+    """(high, low), with defaults for None.
 
-    :raises ValueError: not high >= low >= 0.
+    :raises ValueError: unless high >= low >= 0.
     """
     if high is None:
         high = default if low is None else 4 * low
@@ -53,12 +54,12 @@ def water_marks(high: int | None, low: int | None, default: int) -> tuple[int, i
 
 
 class TLSChannel(asyncio.Protocol, abc.ABC):
-    """The part of a TLS protocol that is used while its session is open. `_app_transport` has to be set first."""
+    """The part of a TLS protocol that an open session uses. Set `_app_transport` first."""
 
     _app_transport: Any = None
-    _transport: Any = None  # the one below
-    _open = False  # records come and go: the state is OPEN
-    _eof = False  # the connection below has ended
+    _transport: Any = None  # the transport below
+    _open = False  # the state is OPEN and records are exchanged
+    _eof = False  # the connection below has received EOF
     _eof_told = False
     _app_reading_paused = False
     _app_writing_paused = False
@@ -69,7 +70,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
         self._loop = loop
         self._set_app_protocol(app_protocol)
         self._state = State.NEW
-        self._write_backlog: collections.deque[bytes] = collections.deque()  # plaintext that OpenSSL did not take yet
+        self._write_backlog: collections.deque[bytes] = collections.deque()  # plaintext that OpenSSL has not taken yet
         self._write_buffer_size = 0
         self._high, self._low = water_marks(None, None, HIGH_WATER)
         self._read_limits = (READ_HIGH_WATER // 4, READ_HIGH_WATER)
@@ -87,13 +88,14 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
             self._watch_reader(app_protocol._stream_reader)  # type: ignore[attr-defined]
 
     def _watch_reader(self, reader: asyncio.StreamReader | None) -> None:
-        """A program without its StreamReader is without the StreamWriter too, which newer Pythons close then."""
+        """Close the transport when the program drops its StreamReader. Newer Pythons do this when the StreamWriter is
+        dropped."""
         if reader is None:
             return
         me = weakref.ref(self)
 
         def dropped(_: object) -> None:
-            protocol = me()  # perhaps in a thread beside the loop's
+            protocol = me()  # may run in another thread than the loop's
             if protocol is not None and protocol._state not in (State.CLOSING, State.ENDED):
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     protocol._loop.call_soon_threadsafe(protocol._reader_dropped)
@@ -116,12 +118,12 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
 
     @abc.abstractmethod
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        """End the connection at once, and report an error that is none of the network's."""
+        """End the connection at once. Report the error unless it is a network error."""
 
     # ---- reading ----
 
     def _do_read(self) -> None:
-        """Deliver what can be decrypted, and what OpenSSL answers by itself."""
+        """Deliver the plaintext that can be decrypted, and send OpenSSL's own answers."""
         try:
             ended = self._read_into_buffers() if self._app_protocol_is_buffer else self._read()
             if self._write_backlog:
@@ -136,7 +138,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
             self._start_shutdown()
 
     def _read(self) -> bool:
-        """Returns whether the peer has ended the session."""
+        """Read plaintext. Returns whether the peer has ended the session."""
         pieces: list[bytes] = []
         failure: Exception | None = None
         ended = False
@@ -155,11 +157,11 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
         return ended
 
     def _read_into_buffers(self) -> bool:
-        """The same, into the buffers that a BufferedProtocol gives."""
+        """Read plaintext into the buffers of a BufferedProtocol. Returns whether the peer has ended the session."""
         receiver = self._app_protocol
         while self._state is State.OPEN and not self._app_reading_paused and self._app_protocol is receiver:
             view = memoryview(receiver.get_buffer(self._incoming.pending)).cast("B")
-            if self._state is not State.OPEN:  # get_buffer() may do anything
+            if self._state is not State.OPEN:  # get_buffer() may have closed the connection
                 break
             if not view:
                 raise RuntimeError("get_buffer() returned an empty buffer")
@@ -182,7 +184,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
                 break
             if again:
                 return ended
-        if self._state is State.OPEN and not self._app_reading_paused:  # there is a new protocol
+        if self._state is State.OPEN and not self._app_reading_paused:  # the protocol was replaced meanwhile
             return self._read_into_buffers() if self._app_protocol_is_buffer else self._read()
         return False
 
@@ -201,7 +203,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
     def _pause_reading(self) -> None:
         if not self._app_reading_paused:
             self._app_reading_paused = True
-            if self._open:  # a handshake goes on
+            if self._open:  # a handshake must go on
                 self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
@@ -242,7 +244,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
             self._fatal_error(exc, "Fatal error on SSL protocol")
 
     def _do_write(self) -> None:
-        """Encrypt the backlog, and send what that gives."""
+        """Encrypt the backlog and send the ciphertext."""
         try:
             while self._write_backlog:
                 data = self._write_backlog[0]
@@ -252,7 +254,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
                     self._write_backlog[0] = data[count:]
                 else:
                     self._write_backlog.popleft()
-        except AGAIN:  # OpenSSL has to read first
+        except AGAIN:  # OpenSSL must read first
             pass
         self._process_outgoing()
         self._control_app_writing()
@@ -267,7 +269,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
         self._write_buffer_size = 0
         self._outgoing.read()
 
-    # ---- flow control of what is written: by all that is buffered, here and below ----
+    # ---- write flow control, by all buffered data: here and in the transport below ----
 
     def _get_write_buffer_size(self) -> int:
         below = 0 if self._transport is None else self._transport.get_write_buffer_size()
@@ -308,11 +310,11 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
             )
 
     def pause_writing(self) -> None:
-        """The write buffer is above the high mark."""
+        """Called when the write buffer of the transport below is above the high mark."""
         if not self._app_writing_paused:
             self._app_writing_paused = True
             self._tell_flow("pause_writing")
 
     def resume_writing(self) -> None:
-        """The write buffer of the transport below is under the low mark."""
+        """Called when the write buffer of the transport below is under the low mark."""
         self._control_app_writing()

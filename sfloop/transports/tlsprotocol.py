@@ -1,13 +1,15 @@
-"""The TLS protocol between a transport and the program's protocol: handshake, flow control, the end of the session.
+"""The TLS protocol between a transport and the program's protocol: handshake, flow control, and the end of the session.
 
-The order of the callbacks is that of ``asyncio.sslproto``. Differences:
+The callbacks come in the same order as those of ``asyncio.sslproto``. Differences:
 
-- Ciphertext is given at once to the transport below, which has the write limits. So these count all that is buffered.
-- ``pause_reading()`` pauses the transport below: ciphertext that nobody reads stays in its socket.
-- After ``close()`` the protocol receives nothing. What the peer still sends is dropped, and only for a short time.
-- ``close_notify`` and the end of the connection are told when everything before them was delivered, also after a pause.
+- Ciphertext is passed at once to the transport below, which has the write limits. So the limits count all buffered
+  data.
+- ``pause_reading()`` pauses the transport below, so unread ciphertext stays in its socket.
+- After ``close()`` the protocol receives nothing. Data from the peer is then dropped, for a short time only.
+- ``close_notify`` and the end of the connection are reported after all data before them, even after a pause.
 
-Records of an open session pass this class by (``sfloop.native.cores.tls``), where OpenSSL's functions can be called.
+If OpenSSL's functions can be called directly, the records of an open session bypass this class
+(``sfloop.native.cores.tls``).
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from sfloop.native.cores.stream import StreamCore
 from sfloop.transports.tlsasyncio import take_held
 from sfloop.transports.tlschannel import AGAIN, RECORD, State, TLSChannel, logger
 
-SHUTDOWN_TIMEOUT = 30.0  # asyncio's, which Python 3.10 has not yet
+SHUTDOWN_TIMEOUT = 30.0  # asyncio's default; Python 3.10 does not have it
 
-# A peer that goes on sending after our close_notify may not have read it yet. These end the wait for its own.
+# A peer that still sends after our close_notify may not have read it yet. These limits (bytes, seconds) end the wait
+# for the peer's close_notify.
 MOST_DROPPED = 1024 * 1024
 LONGEST_DROPPING = 1.0
 
@@ -47,14 +50,14 @@ def _default_context(server_side: bool, server_hostname: str | None) -> ssl.SSLC
 
 
 class TLSProtocol(TLSChannel):
-    """The whole of it. Takes the arguments of ``asyncio.sslproto.SSLProtocol``."""
+    """The complete TLS protocol. Takes the arguments of ``asyncio.sslproto.SSLProtocol``."""
 
     _records: tls.Records | None = None
     _timer: asyncio.TimerHandle | None = None  # of the handshake, then of the shutdown
     _dropping: asyncio.TimerHandle | None = None
-    _opening = False  # the handshake is done, and its waiter is about to be told
+    _opening = False  # the handshake has ended, but its waiter has not run yet
     _notified = False  # close_notify was sent
-    _dropped = 0  # bytes received since
+    _dropped = 0  # bytes received after that
     _released = False
 
     def __init__(
@@ -103,7 +106,7 @@ class TLSProtocol(TLSChannel):
         self._enter(State.HANDSHAKE)
         self._app_writing_paused = bool(getattr(transport, "_protocol_paused", False))
         transport.set_write_buffer_limits(self._high, self._low)
-        core = getattr(transport, "_core", None)  # TLS within TLS has none
+        core = getattr(transport, "_core", None)  # the transport of TLS within TLS has no core
         if isinstance(core, StreamCore):
             self._records = tls.Records.attach(self, self._app_transport, core)
             if self._records is not None:
@@ -113,13 +116,13 @@ class TLSProtocol(TLSChannel):
         self._do_handshake()
 
     def data_received(self, data: bytes) -> None:
-        """Ciphertext, where it does not go by the native records."""
+        """Called with ciphertext, unless the native records receive it."""
         if self._state is not State.ENDED:
             self._incoming.write(data)
             self.advance()
 
     def advance(self) -> None:
-        """Go on with the ciphertext that has come."""
+        """Process the ciphertext that has arrived."""
         if self._state is State.OPEN:
             if not self._app_reading_paused and not self._opening:
                 self._do_read()
@@ -129,7 +132,7 @@ class TLSProtocol(TLSChannel):
             self._do_shutdown()
 
     def eof_received(self) -> bool | None:
-        """The connection below has ended. True: it stays open until reading is resumed."""
+        """Called when the connection below has received EOF. True: keep it open until reading is resumed."""
         if self._loop.get_debug():
             logger.debug("%r received EOF", self)
         self._eof = True
@@ -142,7 +145,7 @@ class TLSProtocol(TLSChannel):
         return None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection below is lost."""
+        """Called when the connection below is lost."""
         self._enter(State.ENDED)
         transport, self._app_transport, self._transport = self._app_transport, None, None
         records, self._records = self._records, None
@@ -189,7 +192,7 @@ class TLSProtocol(TLSChannel):
         self._extra.update(peercert=peercert, cipher=tls.cipher(), compression=tls.compression(), ssl_object=tls)
         self._enter(State.OPEN)
         if self._made and self._waiter is not None:
-            # start_tls() returns the transport before data come, because the program may give it another protocol.
+            # start_tls() must return the transport before data arrives, because the program may set another protocol.
             self._open, self._opening = False, True
             self._wake_waiter(None)
             self._loop.call_soon(self._opened)
@@ -248,7 +251,7 @@ class TLSProtocol(TLSChannel):
             return
         self._enter(State.CLOSING)
         self._timer = self._loop.call_later(self._shutdown_timeout, self._shutdown_takes_long)
-        self._transport.resume_reading()  # because the peer's close_notify is to come
+        self._transport.resume_reading()  # the peer's close_notify has not arrived yet
         self._do_shutdown()
 
     def _do_shutdown(self) -> None:
@@ -266,7 +269,7 @@ class TLSProtocol(TLSChannel):
         if self._eof or (ended and self._notified):
             assert self._timer is not None
             self._timer.cancel()
-            self._call_eof_received()  # which asyncio tells after close() too
+            self._call_eof_received()  # asyncio calls it after close(), too
             if self._transport is not None:
                 self._transport.close()
         elif self._dropped > MOST_DROPPED:
@@ -275,7 +278,7 @@ class TLSProtocol(TLSChannel):
             self._dropping = self._loop.call_later(LONGEST_DROPPING, self._stop_dropping)
 
     def _drop_received(self) -> bool:
-        """Returns whether the peer has ended the session."""
+        """Drop received data. Returns whether the peer has ended the session."""
         while True:
             waiting = self._incoming.pending
             try:
@@ -285,7 +288,7 @@ class TLSProtocol(TLSChannel):
             except ssl.SSLWantReadError:
                 return False
             except (ssl.SSLEOFError, ssl.SSLSyscallError):
-                # OpenSSL's word for a ticket that comes after our close_notify; and for there being nothing more.
+                # OpenSSL raises these for a session ticket that comes after our close_notify, and when no data is left.
                 if self._incoming.pending == waiting:
                     return False
             else:
@@ -303,7 +306,7 @@ class TLSProtocol(TLSChannel):
         return True
 
     def _stop_dropping(self) -> None:
-        self._transport.close()  # the shutdown's time-out goes on, because the peer may not read
+        self._transport.close()  # the shutdown timer keeps running, because the peer may not read
 
     def _shutdown_takes_long(self) -> None:
         self._force_close(asyncio.TimeoutError("SSL shutdown timed out"))
@@ -324,7 +327,7 @@ class TLSProtocol(TLSChannel):
         below = self._transport
         if below is not None:
             if self._state is not State.ENDED:
-                self._process_outgoing()  # the alert
+                self._process_outgoing()  # sends the TLS alert
             self._abort(exc)
         if isinstance(exc, OSError):
             if self._loop.get_debug():
@@ -335,8 +338,8 @@ class TLSProtocol(TLSChannel):
             )
 
     def release(self) -> None:
-        """The transport was closed twice. From the end of the connection on it does not keep the SSL context alive: a
-        program's protocol that stores its transport would keep it too."""
+        """Called when the transport is closed twice. Once the connection has ended, drop the SSL context, because a
+        program's protocol that stores its transport would keep the context alive."""
         self._released = True
         if self._transport is None and self._state is State.ENDED:
             self._extra.pop("sslcontext", None)

@@ -1,7 +1,7 @@
 """Whether this process runs under Onload.
 
-Onload's functions are looked up in the process's global scope and nowhere else: libonload_ext has the same functions as
-stubs, which say that there is no Onload even where there is.
+Onload's functions are looked up in the process's global scope only. libonload_ext has stubs with the same names, which
+always report that there is no Onload.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["find"]
 
 @functools.cache
 def find() -> Onload | None:
-    """The Onload that was preloaded into this process; None when there is none."""
+    """The Onload that was preloaded into this process, or None."""
     if not has_symbol("onload_is_present"):
         return None
-    # Only now, because few processes run under Onload, and ctypes takes as long to import as a tenth of sfloop.
+    # Import ctypes only here, because few processes run under Onload and ctypes takes a tenth of sfloop's import time.
     import ctypes
 
     from sfloop.native.libraries.onload_library import Onload

@@ -16,7 +16,7 @@ _SPIN_EPOLL_WAIT: Final = 11  # enum onload_spin_type
 
 
 class _Stat(ctypes.Structure):
-    """struct onload_stat. The name is the caller's to free, so it is a pointer here and no string."""
+    """struct onload_stat. The name is a pointer and not a string, because the caller must free it."""
 
     _fields_ = (
         ("stack_id", ctypes.c_int32),
@@ -27,7 +27,7 @@ class _Stat(ctypes.Structure):
 
 
 class Onload:
-    """What sfloop uses of it."""
+    """The functions of the extension API that sfloop uses."""
 
     def __init__(self, process: Any) -> None:
         self._process = process
@@ -35,9 +35,11 @@ class Onload:
 
     @contextmanager
     def running(self, name: str, *, spins: bool) -> Iterator[None]:
-        """While a loop runs in this thread: sockets that the thread makes are in a stack of that name, which no other
-        thread contends for; and with ``spins`` each pass of the loop's own spin polls it, although after a sleep its
-        interrupt is armed. A name that the user gave (EF_NAME) stays."""
+        """While a loop runs in this thread, the thread's new sockets belong to an Onload stack of this name, so no
+        other thread contends for it. A name that the user gave (EF_NAME) stays.
+
+        :param spins: each pass of the loop's own spin polls the stack, although its interrupt is armed after a sleep.
+        """
         process = self._process
         before = ctypes.c_uint(0)
         process.onload_thread_get_spin(ctypes.byref(before))
@@ -54,8 +56,8 @@ class Onload:
 
     def of_descriptor(self, fd: int) -> dict[str, Any]:
         """Whether Onload carries a descriptor: ``accelerated``, and if so the ``stack``'s name, its ``stack_id`` and
-        the ``endpoint_id`` in it, by which ``onload_stackdump`` knows them. May change when the socket is bound or
-        connected: Onload hands over to the kernel what it cannot carry."""
+        the ``endpoint_id``, which ``onload_stackdump`` shows. This may change when the socket is bound or connected,
+        because Onload hands sockets that it cannot carry over to the kernel."""
         stat = _Stat()
         if self._process.onload_fd_stat(fd, ctypes.byref(stat)) <= 0:
             return {"accelerated": False}

@@ -1,8 +1,8 @@
-"""TCPDirect's library (libonload_zf): found, checked and opened at run time by cffi, in ABI mode.
+"""TCPDirect's library (libonload_zf): found, checked and opened at run time with cffi in ABI mode.
 
-Everything here happens once for a loop: attributes, ``zf_stack_alloc``, and the addresses of the functions that the
-stack in C (``stacks/tcpdirect/stack.c``) calls by itself from then on. The declarations are the vendor's, of
-``zf/*.h``; those that C calls are in ``zf.h`` as well.
+This module runs once for each loop: attributes, ``zf_stack_alloc``, and the addresses of the functions. From then on
+the stack in C (``stacks/tcpdirect/stack.c``) calls the functions directly. The declarations are the vendor's, from
+``zf/*.h``. ``zf.h`` repeats those that C calls.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ __all__ = [
     "versions",
 ]
 
-#: The name the loader is asked for when the variable names no file.
+#: The name passed to the dynamic loader unless the variable names a file.
 LIBRARY: Final = "libonload_zf.so.1"
 LIBRARY_VARIABLE: Final = "SFLOOP_TCPDIRECT_LIBRARY"
 
-#: What sfloop sets unless ``ZF_ATTR`` or ``Options(tcpdirect=…)`` says otherwise.
+#: Attributes that sfloop sets, unless ``ZF_ATTR`` or ``Options(tcpdirect=…)`` sets them.
 LOW_LATENCY: Final[Mapping[str, int]] = {
-    # An empty poll looks once for events, not 128 times: the loop has other things to look at, and comes back at once.
+    # An empty poll checks for events once and not 128 times, because the loop has other work and polls again soon.
     "reactor_spin_count": 1,
-    # Without a PIO buffer the stack does with DMA, instead of failing.
+    # Without a PIO buffer the stack uses DMA instead of failing.
     "pio": 1,
-    # Connections that are over hold one of 64 zockets for as long: not two minutes, nor the kernel's tcp_fin_timeout.
+    # A connection that has ended holds one of 64 zockets this long. The usual two minutes, or the kernel's
+    # tcp_fin_timeout, would be too long.
     "tcp_timewait_ms": 1000,
     "tcp_finwait_ms": 5000,
 }
@@ -120,34 +121,34 @@ void free(void *);
 
 @dataclass
 class OpenStack:
-    """A ``zf_stack``, and what the C stack is made from. :meth:`free` gives it back unless C has taken it."""
+    """A ``zf_stack``, and the arguments of the stack in C. Call :meth:`free` unless C has taken it over."""
 
     functions: list[int]
     stack: int
     attr: int
-    #: In network byte order; 0: the interface's own addresses.
+    #: In network byte order; 0: the interface's own addresses apply.
     address: int
-    #: How much of an address has to be as that one to be behind the simulator; 0: not on a simulator.
+    #: Length of the address prefix that is behind the simulator, in bits; 0: no simulator.
     emulated_bits: int
     timestamps: bool
     max_destinations: int
-    #: "TCPDirect 10.0.0 with Onload 9.0.2", and what the NIC is used with.
+    #: Versions and the NIC's mode of sending, such as "TCPDirect 10.0.0 with Onload 9.0.2; sends by CTPIO".
     description: str
     library: _Library
 
     def free(self) -> None:
-        """Frees the stack and its attributes."""
+        """Free the stack and its attributes."""
         lib, ffi = self.library.lib, self.library.ffi
         lib.zf_stack_free(ffi.cast("struct zf_stack *", self.stack))
         lib.zf_attr_free(ffi.cast("struct zf_attr *", self.attr))
 
 
 class _Library:
-    """The library, loaded. It stays so for the life of the process, as its threads and mappings do."""
+    """The loaded library. It stays loaded for the life of the process, because its threads and mappings do."""
 
     def __init__(self, path: str) -> None:
-        # By the dynamic loader alone. cffi asks ldconfig, gcc and ld as well for a library that is not there, and its
-        # declarations take 15 ms to parse: that is left for a library that is.
+        # Ask the dynamic loader first. For a missing library cffi would also run ldconfig, gcc and ld, and it takes 15
+        # ms to parse the declarations.
         try:
             ctypes.CDLL(path)
         except OSError as error:
@@ -163,7 +164,7 @@ class _Library:
         self.names = self._attribute_names()
 
     def function(self, name: str) -> int:
-        """A function's address."""
+        """The address of a function. Raises OSError (``ENOSYS``) if the library does not have it."""
         try:
             return int(self.ffi.cast("intptr_t", self.ffi.addressof(self.lib, name)))
         except AttributeError:
@@ -189,7 +190,7 @@ class _Library:
         self.check_names(given, "ZF_ATTR")
         if "emu" in given and "interface" not in given:
             raise OSError(errno.EINVAL, "ZF_ATTR has emu, for the software NIC, and must then have interface, too")
-        if given.get("emu") in ("2", "3"):  # it aborts the process where they are missing
+        if given.get("emu") in ("2", "3"):  # the library aborts the process if they are missing
             huge_pages(int(given.get("max_sbufs", 1024)) + 20)
         rc = self.lib.zf_init()
         if rc < 0:
@@ -197,7 +198,7 @@ class _Library:
         self.initialised = True
 
     def check_names(self, attributes: Mapping[str, object], where: str) -> None:
-        """:raises OSError: an attribute's name that the library does not have."""
+        """:raises OSError: the library does not have an attribute of this name."""
         for name in attributes:
             if self.names and name.lower() not in self.names:
                 raise OSError(
@@ -207,12 +208,12 @@ class _Library:
                 )
 
     def integer(self, attr: Any, name: str) -> int | None:
-        """An attribute's value, None where there is no such attribute."""
+        """The value of an integer attribute; None if it does not exist."""
         value = self.ffi.new("int64_t *")
         return int(value[0]) if self.lib.zf_attr_get_int(attr, name.encode(), value) == 0 else None
 
     def string(self, attr: Any, name: str) -> str | None:
-        """The same of an attribute that is text."""
+        """The value of a text attribute; None if it does not exist or is not set."""
         value = self.ffi.new("char **")
         if self.lib.zf_attr_get_str(attr, name.encode(), value) < 0 or value[0] == self.ffi.NULL:
             return None
@@ -232,7 +233,7 @@ def _load() -> _Library:
 
 
 def library_state() -> tuple[bool, str]:
-    """Whether the library is here, and which it is; or why not, and what to do."""
+    """Whether the library is here, and its version; or why not, and what to do."""
     try:
         library = _load()
     except OSError as error:
@@ -241,20 +242,21 @@ def library_state() -> tuple[bool, str]:
 
 
 def versions(library: _Library | None = None) -> str:
-    """What the library says it is: ``"TCPDirect 9.2.1 with Onload 9.1.0"``.
+    """The library's version: ``"TCPDirect 9.2.1 with Onload 9.1.0"``.
 
-    :raises OSError: there is no library.
+    :raises OSError: the library is missing.
     """
     library = library or _load()
     return f"TCPDirect {_words(library, 'zf_version_short')} with Onload {_words(library, 'onload_version_short')}"
 
 
 def open_stack(interface: str, attributes: Mapping[str, int | str], functions: list[str]) -> OpenStack:
-    """Makes a ``zf_stack`` on an interface.
+    """Make a ``zf_stack`` on an interface.
 
-    :param attributes: they override what ``ZF_ATTR`` says, and that overrides :data:`LOW_LATENCY`.
-    :param functions: the names of the functions whose addresses are wanted, in order.
-    :raises OSError: what is missing (library, driver, licence, huge pages, interface …), and what to do about it.
+    :param attributes: override ``ZF_ATTR``, which overrides :data:`LOW_LATENCY`.
+    :param functions: names of the functions whose addresses the caller needs, in order.
+    :raises OSError: something is missing (library, driver, licence, huge pages, interface …). The message says what to
+        do.
     """
     library = _load()
     addresses = [library.function(name) for name in functions]
@@ -281,9 +283,9 @@ def open_stack(interface: str, attributes: Mapping[str, int | str], functions: l
 
 
 def attach(loop: LoopCore, interface: str, attributes: Mapping[str, int | str], overflow: bool) -> str:
-    """Makes a ``zf_stack`` on an interface and gives it to a loop. Returns what it is, for people.
+    """Make a ``zf_stack`` on an interface and give it to a loop. Returns a description of the library.
 
-    :param overflow: whether connections beyond what the library holds (64) are left to the kernel; else they fail with
+    :param overflow: True: the kernel makes the connections beyond the library's limit of 64. False: they fail with
         ``ENOBUFS``.
     :raises OSError: see :func:`open_stack`.
     """
@@ -329,7 +331,7 @@ def _attributes(library: _Library, interface: str, given: Mapping[str, int | str
 
 
 def _doc(library: _Library, name: str) -> str:
-    """What the library itself says of an attribute's type and default."""
+    """The library's own description of an attribute's type and default."""
     lines, count = library.ffi.new("const char ***"), library.ffi.new("int *")
     if library.lib.zf_attr_doc(name.encode(), lines, count) < 0 or count[0] < 6:
         return "see the attributes in TCPDirect's user guide"
@@ -339,14 +341,14 @@ def _doc(library: _Library, name: str) -> str:
 
 
 def from_environment() -> dict[str, str]:
-    """What ``ZF_ATTR`` sets, names in lower case."""
+    """The attributes in ``ZF_ATTR``. Names are in lower case."""
     pairs = (item.partition("=") for item in os.environ.get("ZF_ATTR", "").split(";") if item.strip())
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 def _emulated_address(library: _Library, attr: Any, interface: str) -> int:
-    """The address of a software NIC where it is not the interface's: of the simulator of our tests, and of the
-    vendor's on a TUN device, which by default is that device's with the last two bits turned round."""
+    """The address of a software NIC, if it is not the interface's. That is so for the simulator of our tests, and for
+    the vendor's emulator on a TUN device, whose default is the device's address with the last two bits inverted."""
     text = library.string(attr, "sim_address")
     if text is None and from_environment().get("emu") == "3":
         text = library.string(attr, "emu_tun_ip")
@@ -356,7 +358,8 @@ def _emulated_address(library: _Library, attr: Any, interface: str) -> int:
 
 
 def _emulated_bits(library: _Library, attr: Any) -> int:
-    """The simulator has one address when it talks to itself, and a wire's other side otherwise."""
+    """The length of the simulator's address prefix. The simulator has one address if it talks to itself, else a
+    network."""
     if library.string(attr, "sim_address") is None:
         return 0
     return 32 if library.string(attr, "sim_wire") is None else 24
@@ -372,7 +375,7 @@ def _interface_address(interface: str) -> int:
 
 
 def _features(library: _Library, stack: Any) -> str:
-    """Which of the NIC's fast ways to send are in use (enum zf_stack_feature)."""
+    """The NIC's ways to send that are in use (enum zf_stack_feature)."""
     query = library.lib.zf_stack_query_feature
     names = [name for number, name in enumerate(("CTPIO", "PIO")) if query(stack, number) == 1]
     return f"sends by {' and '.join(names)}" if names else "sends by DMA"
@@ -380,9 +383,9 @@ def _features(library: _Library, stack: Any) -> str:
 
 def _not_loaded(path: str, why: str) -> str:
     if path != LIBRARY:
-        return f"TCPDirect's library cannot be loaded: {why}; {LIBRARY_VARIABLE} is to be the path of {LIBRARY}"
+        return f"TCPDirect's library cannot be loaded: {why}; set {LIBRARY_VARIABLE} to the path of {LIBRARY}"
     if "No such file" in why:
-        return f"{LIBRARY} is not here: install TCPDirect, or name it in {LIBRARY_VARIABLE}"
+        return f"{LIBRARY} is missing: install TCPDirect, or set {LIBRARY_VARIABLE} to its path"
     return f"TCPDirect's library cannot be loaded: {why}"
 
 

@@ -1,4 +1,4 @@
-"""What is missing when TCPDirect cannot be had, and what to do about it, in words."""
+"""Errors of TCPDirect as text: the cause, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-#: Of 2 MiB each, for the stack itself and for the packet buffers that it takes by default; the vendor advises 40.
+#: Huge pages of 2 MiB that a stack needs, without its packet buffers. The vendor advises 40 in total.
 PAGES_OF_A_STACK = 10
 BUFFER_BYTES = 2048
 DEFAULT_BUFFERS = 17_500
@@ -14,8 +14,8 @@ PAGE_BYTES = 2 * 1024 * 1024
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing."""
-    import difflib  # on the error path only
+    """``"; did you mean 'x'?"``, or a hint to the user guide."""
+    import difflib  # only for errors
 
     close = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else "; see the attributes in TCPDirect's user guide"
@@ -41,7 +41,7 @@ def _pages_missing(wanted: int, free: int) -> str:
 
 
 def explain_init(error: int, path: str) -> OSError:
-    """Why ``zf_init`` failed."""
+    """Explain why ``zf_init`` failed."""
     if error == errno.ENOENT:
         return OSError(
             error,
@@ -50,22 +50,22 @@ def explain_init(error: int, path: str) -> OSError:
         )
     if error == errno.EINVAL:
         given = os.environ.get("ZF_ATTR")
-        return OSError(error, f"TCPDirect does not understand ZF_ATTR={given!r}: it is name=value;…")
+        return OSError(error, f"TCPDirect does not understand ZF_ATTR={given!r}; write it as name=value;…")
     return OSError(error, f"TCPDirect ({path}) could not be initialised: zf_init() says {os.strerror(error)}")
 
 
 def explain_stack(error: int, interface: str, buffers: int) -> OSError:
-    """Why ``zf_stack_alloc`` failed (``zf_stack.h`` lists its errors)."""
+    """Explain why ``zf_stack_alloc`` failed (``zf_stack.h`` lists its errors)."""
     if error == errno.ENOMEM:
         wanted = PAGES_OF_A_STACK + -(-(buffers or DEFAULT_BUFFERS) * BUFFER_BYTES // PAGE_BYTES)
         return OSError(error, _pages_missing(wanted, _free_pages()))
     reasons = {
-        errno.ENODEV: "it is no interface that TCPDirect can use: a Solarflare NIC's, with the vendor's sfc driver, an "
-        "address, and link",
+        errno.ENODEV: "TCPDirect cannot use this interface: it needs a Solarflare NIC with the vendor's sfc driver, an "
+        "address and link",
         errno.EBUSY: "the NIC has no virtual interface left: end other programs that use it, or raise the number that "
         "its driver offers (sfboot vi-count)",
         errno.ENOKEY: "the adapter has no licence for TCPDirect: see the vendor's sfkey",
-        errno.ENOSPC: "no PIO buffer is left: leave the attribute pio at 1, which does without",
+        errno.ENOSPC: "no PIO buffer is left: leave the attribute pio at 1, which works without one",
         errno.ENOENT: "the drivers of Onload are not loaded: `onload_tool reload`, as root",
         errno.EACCES: "this process may not open /dev/sfc_char: run it as a user who may, or change its mode",
         errno.EPERM: "this process may not open /dev/sfc_char: run it as a user who may, or change its mode",

@@ -63,7 +63,7 @@ def test_a_loop_says_what_it_runs_on() -> None:
 
 def test_a_missing_library_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(zf.VARIABLE, "/nonexistent/libonload_zf.so.1")
-    with pytest.raises(OSError, match="cannot be loaded.*SFLOOP_TCPDIRECT_LIBRARY is to be the path") as caught:
+    with pytest.raises(OSError, match="cannot be loaded.*set SFLOOP_TCPDIRECT_LIBRARY to the path") as caught:
         sfloop.Loop(sfloop.Options(stack="tcpdirect", interface="lo", fallback="error"))
     assert caught.value.errno == errno.EOPNOTSUPP
     with pytest.warns(RuntimeWarning, match="the loop runs on the kernel stack"):
@@ -135,7 +135,7 @@ def test_low_latency_unless_something_else_is_said(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (errno.ENODEV, "no interface that TCPDirect can use"),
+        (errno.ENODEV, "TCPDirect cannot use this interface"),
         (errno.EBUSY, "no virtual interface left"),
         (errno.ENOKEY, "no licence for TCPDirect"),
         (errno.ENOMEM, r"huge pages of 2 MiB, and \d+ are free: .*sysctl vm.nr_hugepages"),
@@ -181,7 +181,7 @@ def test_more_connections_than_there_are_zockets(fallback: str) -> None:
 
     try:
         if fallback == "error":
-            with pytest.raises(OSError, match=r"as many connections as it can have.*fallback='kernel'") as caught:
+            with pytest.raises(OSError, match=r"limit of connections is reached.*fallback='kernel'") as caught:
                 loop.run_until_complete(main())
             assert caught.value.errno == errno.ENOBUFS
             assert loop.stats()["stacks"]["tcpdirect"]["zockets_full"] > 0
