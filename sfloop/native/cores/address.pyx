@@ -1,10 +1,10 @@
 # cython: language_level=3
-"""Socket addresses between the kernel's form and Python's (the socket module's documentation, "Socket families").
+"""Conversion of socket addresses between the kernel's form and Python's (socket module, "Socket families").
 
-A feed has few senders and a client few servers, so both directions remember what they have converted.
+Both directions cache their results, because a feed has few senders and a client few servers.
 
-The families that are not converted here (Bluetooth, CAN, TIPC and others) are left to the socket module: the form of their
-addresses depends on the protocol and on the version of Python.
+Other families (Bluetooth, CAN, TIPC and so on) are left to the socket module, because the form of their addresses
+depends on the protocol and on the version of Python.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -68,7 +68,7 @@ cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *address, char *out, socklen_t size)
 
 cdef enum:
-    MAPPED = 64       # slots of the direct-mapped memory of senders; a power of two
+    MAPPED = 64  # slots of the direct-mapped cache of senders; a power of two
     ENCODED_MAX = 1024
     TEXT_MAX = 64
 
@@ -83,12 +83,12 @@ cdef object decode_unix(const sockaddr *address, socklen_t length):
         return ""
     raw = PyBytes_FromStringAndSize(path, size)
     if raw[0] == 0:
-        return raw  # the abstract namespace
+        return raw  # an abstract name
     return os.fsdecode(raw.split(b"\0", 1)[0])
 
 
 cdef object decode_packet(const sockaddr_ll *ll, socklen_t length, int fd):
-    """The interface's name is asked for by `fd`, a socket of the same network namespace."""
+    """:param fd: a socket of the same network namespace; the kernel looks the interface's name up with it."""
     cdef ifreq request
     cdef str name = ""
     cdef Py_ssize_t known = <Py_ssize_t>length - (<const char *>&ll.sll_addr[0] - <const char *>ll)
@@ -133,34 +133,34 @@ cdef object decode_any(const sockaddr *address, socklen_t length, int fd):
 
 
 def decode(bytes address, int fd=-1):
-    """The socket module's form of a sockaddr as the kernel gives it; of a family that decodes() names.
+    """Convert a sockaddr from the kernel to the socket module's form. decodes() must be true for its family.
 
-    :param fd: a socket that the kernel is asked by for an interface's name, of AF_PACKET.
+    :param fd: a socket with which the kernel looks up an interface's name (AF_PACKET).
     """
     return decode_any(<const sockaddr *>PyBytes_AS_STRING(address), <socklen_t>PyBytes_GET_SIZE(address), fd)
 
 
 def decodes(int family):
-    """Whether decode() knows the addresses of a family. The socket module has to be asked for those of others."""
+    """Whether decode() knows the addresses of a family. Leave other families to the socket module."""
     return is_decoded(family)
 
 
-# ---- names in which Python's own calls would drop what follows a NUL, because C's strings end there ----
+# ---- checks for a NUL, because Python's own calls would drop the rest of the name: C strings end there ----
 
 def check_name(str label, value):
-    """For a host or a service that getaddrinfo() is to look up.
+    """Check a host or a service before getaddrinfo().
 
-    :raises ValueError: it has a NUL.
+    :raises ValueError: it contains a NUL.
     """
     if (isinstance(value, str) and "\0" in value) or (isinstance(value, (bytes, bytearray)) and b"\0" in value):
         raise ValueError(f"{label}={value!r}: embedded null character")
 
 
 cpdef int check_path(path) except -1:
-    """For an address of any family: those of AF_UNIX are a string or bytes. With a NUL at the beginning it is one of the abstract
-    namespace, where each counts.
+    """Check an AF_UNIX address, a str or bytes. Ignores addresses of other families. An address that begins with a NUL
+    is abstract, and may have further NULs.
 
-    :raises ValueError: it has a NUL elsewhere.
+    :raises ValueError: there is a NUL elsewhere.
     """
     if isinstance(path, str):
         wrong = "\0" in path and not path.startswith("\0")
@@ -181,10 +181,10 @@ cdef uint32_t hash_of(const sockaddr *address, socklen_t length) noexcept:
 
 
 cdef tuple plain(object address):
-    """The tuple as one of a str and ints of exactly these types. None: it is for the socket module to judge.
+    """The address as a tuple of exactly a str and ints; None: leave it to the socket module.
 
-    A value of another type may be equal to a right one and still be wrong, as 80.0 is. A host with a NUL is none, although
-    C's functions would take what stands before it.
+    A value of another type may be equal to a right one and still be wrong, such as 80.0. A host with a NUL is wrong,
+    although C functions would accept the part before it.
     """
     cdef Py_ssize_t i, n
     cdef bint exact = type(address) is tuple
@@ -246,7 +246,7 @@ cdef class AddressBook:
         cdef bytes key
         if length == 0:
             return None
-        if address.sa_family == AF_PACKET:  # not remembered: the interface may be given another name
+        if address.sa_family == AF_PACKET:  # not cached, because the interface may be renamed
             return decode_any(address, length, fd)
         at = hash_of(address, length) & (MAPPED - 1)
         key = <bytes>self.decoded_keys[at]

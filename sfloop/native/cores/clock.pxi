@@ -1,8 +1,8 @@
-# A part of core.pyx: timers by a clock that a program, as a rule a test, has put in the place of time().
+# A part of core.pyx: timers by a clock with which a program, usually a test, has replaced time().
 #
-# A clock may be put there by a subclass, by an attribute of the loop, or by an attribute of the class, which is seen when the
-# loop is run next. A clock of sfloop.testing also decides what happens when the loop has nothing to do: `_when_idle` returns
-# whether the loop is to wait. If not, the clock has moved on, or something has arrived.
+# A subclass, an attribute of the loop, or an attribute of the class may replace time(). A change of the class takes
+# effect when the loop is run next. A clock of sfloop.testing also decides what happens when the loop has nothing to do:
+# `_when_idle` returns whether the loop has to wait. If not, the clock has moved on, or something has arrived.
 
 cdef extern from "<poll.h>" nogil:
     cdef struct pollfd:
@@ -18,7 +18,7 @@ cdef sf_ns program_time(LoopCore loop) except? -1:
 
 
 cdef sf_ns next_timer(LoopCore loop) except? -1:
-    """When the next timer is due, by the engine's clock."""
+    """The time at which the next timer is due, by the engine's clock."""
     cdef sf_ns due = sf_timers_next(&loop.engine.timers)
     if loop.clocked and due < <sf_ns>FAR:
         due -= max(program_time(loop), <sf_ns>-FAR)
@@ -27,7 +27,7 @@ cdef sf_ns next_timer(LoopCore loop) except? -1:
 
 
 cdef sf_ns idle_until(LoopCore loop) except? -1:
-    """As next_timer(), for a loop that is about to wait because it has nothing to do."""
+    """Like next_timer(), for a loop that is about to wait because it has nothing to do."""
     if loop.clocked and loop._when_idle is not None:
         waits = loop._when_idle()
         loop.check_open()
@@ -39,7 +39,8 @@ cdef sf_ns idle_until(LoopCore loop) except? -1:
 # ---- for the clock of sfloop.testing ----
 
 def next_call(LoopCore loop):
-    """When the loop's next timer is due, in seconds of its time(); None: there is none. Cancelled timers are dropped."""
+    """The time at which the loop's next timer is due, in seconds of time(); None: there is none. Drops cancelled
+    timers."""
     cdef sf_timers *t
     cdef PyObject *timer
     if loop.engine == NULL:
@@ -54,9 +55,9 @@ def next_call(LoopCore loop):
 
 
 def has_nothing_to_do(LoopCore loop):
-    """Whether the loop has no handle to run, no event to take, and no stack that would go on by itself at once.
+    """Whether the loop has no handle to run, no event to dispatch, and no stack with work of its own.
 
-    :raises OSError: the kernel's answer to a poll.
+    :raises OSError: a poll of the kernel failed.
     """
     cdef sf_engine *e = loop.engine
     cdef int n
@@ -65,9 +66,9 @@ def has_nothing_to_do(LoopCore loop):
     if e.event_next < e.event_count:
         return False
     stacks_sleep(e)
-    e.kernel_polled = 0  # beside other stacks it would not be polled each time
+    e.kernel_polled = 0  # forces a poll of the kernel, which is polled less often beside other stacks
     n = sf_engine_poll(e)
-    e.event_next = e.event_count  # the next poll finds the same again
+    e.event_next = e.event_count  # drop the events, because the next poll reports them again
     if n < 0:
         raise os_error(-n)
     return not (n or e.ready.count or e.due.count or atomic_load(&e.wake)) and stacks_sleep(e)
@@ -82,7 +83,7 @@ cdef bint stacks_sleep(sf_engine *e) noexcept:
 
 
 cdef bint stack_sleeps(sf_stack *stack) noexcept:
-    """Whether nothing has arrived that the stack has not seen. It looks at the kernel in its next poll."""
+    """Whether the stack has seen everything that has arrived. It looks at the kernel in its next poll."""
     cdef pollfd watched
     watched.fd = -1
     watched.events = POLLIN
@@ -94,9 +95,9 @@ cdef bint stack_sleeps(sf_stack *stack) noexcept:
 
 
 def wait_for_work(LoopCore loop, double seconds):
-    """Waits for up to so many seconds until the loop has something to do. True: it has.
+    """Wait at most so many seconds until the loop has something to do. Returns True if it has.
 
-    :raises OSError: the kernel's answer to a poll.
+    :raises OSError: a poll of the kernel failed.
     """
     cdef sf_engine *e = loop.engine
     cdef sf_ns until
@@ -113,12 +114,12 @@ def wait_for_work(LoopCore loop, double seconds):
 
 
 def open_sockets(LoopCore loop):
-    """How many sockets and watched descriptors of the program's and of asyncio's own the loop has."""
+    """The number of sockets and watched descriptors of the loop, including asyncio's own."""
     return 0 if loop.engine == NULL else loop.engine.slots.used - 1 - SF_MAX_STACKS
 
 
 def use_test_clock(LoopCore loop):
-    """Has the loop's tcpip stacks, and the faults of all drivers, go by the test clock, for good."""
+    """Switch the loop's tcpip stacks, and the faults of all drivers, to the test clock for good."""
     global sf_fault_now
     cdef int i
     loop.check_open()
@@ -128,12 +129,12 @@ def use_test_clock(LoopCore loop):
 
 
 def test_clock():
-    """The time of the test clock, in ns. At first it is CLOCK_MONOTONIC's."""
+    """The time of the test clock in ns. It starts with CLOCK_MONOTONIC's."""
     return sf_test_clock_now()
 
 
 def set_test_clock(object ns):
-    """Stops the test clock at so many ns. None: it goes on from where it stands."""
+    """Stop the test clock at this time in ns. None: let it run on from its time."""
     if ns is None:
         sf_test_clock_go()
     else:
@@ -141,7 +142,7 @@ def set_test_clock(object ns):
 
 
 def next_stack_timer(LoopCore loop):
-    """Seconds of the test clock until a stack of the loop has to be polled although nothing arrives; None: never."""
+    """Seconds of the test clock until a stack of the loop must be polled even if nothing arrives; None: never."""
     cdef sf_ns at = SF_NEVER
     cdef int i
     if loop.engine == NULL:

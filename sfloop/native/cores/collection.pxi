@@ -1,7 +1,7 @@
-"""Part of core.pyx: how the garbage collector sees a loop.
+"""A part of core.pyx: the garbage collector's view of a loop.
 
-The ready queue and the timers hold references from C arrays, which Cython's generated traversal does not know. Without
-it, a loop that was dropped with handles pending would never be collected, nor warned about.
+The ready queue and the timers hold references in C arrays, which Cython's generated traversal does not know. Without
+this code a loop that was dropped with pending handles would never be collected, and its warning would not come.
 """
 
 cdef traverseproc generated_traverse = (<PyTypeObject *>LoopCore).tp_traverse
@@ -51,15 +51,15 @@ cdef int traverse(PyObject *self, visitproc visit, void *arg) noexcept:
             stop = visit((<LoopCore>self).sinks[slot], arg)
             if stop:
                 return stop
-    # The self-pipe's sockets refer to nothing. A collector that does not know whose they are cannot close them before the
-    # loop, whose end still needs them: the order in which it ends the members of a cycle is not that of their making.
+    # Hide the self-pipe's sockets, which refer to nothing, from the collector. Otherwise it could close them before the
+    # loop, which still needs them at its end, because the order in which a cycle is destroyed is arbitrary.
     others = Visit(visit, arg, <PyObject *>(<LoopCore>self)._ssock, <PyObject *>(<LoopCore>self)._csock)
     return generated_traverse(self, <visitproc>visit_but_sockets, &others)
 
 
 cdef int clear(PyObject *self) noexcept:
     try:
-        (<LoopCore>self).shut()  # not by a method of Python's: the class may have been cleared first
+        (<LoopCore>self).shut()  # not a method of Python's, because the class may have been cleared first
     except BaseException:
         pass
     return generated_clear(<object>self)

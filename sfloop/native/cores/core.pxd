@@ -1,4 +1,4 @@
-"""The contract between the loop core and the transport cores."""
+"""The interface between the loop core and the transport cores."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
@@ -8,34 +8,34 @@ from sfloop.native.cores.engine cimport sf_engine, sf_event, sf_linger, sf_ns, s
 
 cdef class LoopCore:
     cdef sf_engine *engine
-    cdef PyObject **sinks     # by slot, borrowed: see Sink; NULL where the slot is free
+    cdef PyObject **sinks     # by slot; borrowed references, see Sink; NULL: the slot is free
     cdef uint32_t n_sinks
     cdef list drivers         # of the engine's bypass stacks, in order: pointers
     cdef uint32_t *transports # descriptor -> 1 + slot of the transport that uses it, or 0
     cdef int transports_size
-    cdef sf_engine *condemned # a closed engine whose memory somebody still looks at
-    cdef Py_ssize_t kept      # views of the stacks' memory that a program has kept
+    cdef sf_engine *condemned # a closed engine whose memory is still visible to a program
+    cdef Py_ssize_t kept      # views of the stacks' memory that a program keeps
     cdef bint closed
     cdef bint debug
     cdef bint stopping
     cdef bint sleeps_at_once  # spin="never": an idle loop goes straight to sleep
-    cdef bint polled_events   # the last poll found some
-    cdef bint dispatching     # events are being given to their sinks, with memory that a poll would take back
-    cdef sf_event last_event  # that was dispatched
-    cdef bint seen_twice      # the one before was of the same socket
+    cdef bint polled_events   # the last poll found events
+    cdef bint dispatching     # sinks receive events, with memory that a poll would take back
+    cdef sf_event last_event  # the event that was dispatched last
+    cdef bint seen_twice      # the event before it was of the same socket
     cdef sf_linger message    # received from that socket without an event
-    cdef bint clocked         # time() is another's: see clock.pxi
-    cdef bint timed           # call_at() is another's
-    cdef public object _when_idle # asked before the loop waits, if it is clocked
-    cdef size_t cancelled     # timers cancelled and still in the heap
-    cdef unsigned long thread # that runs the loop; 0 while it does not run
-    cdef public bint _takes_signals # it runs in the main thread, where Python handles signals
+    cdef bint clocked         # time() was replaced: see clock.pxi
+    cdef bint timed           # call_at() was replaced
+    cdef public object _when_idle # called before the loop waits, if time() was replaced
+    cdef size_t cancelled     # timers that are cancelled and still in the heap
+    cdef unsigned long thread # the thread that runs the loop; 0: none
+    cdef public bint _takes_signals # the loop runs in the main thread, where Python handles signals
     cdef dict keyword         # {"loop": self}
-    cdef object nesting       # what nesting.pyx keeps of a loop that may be run in its own callbacks; else None
+    cdef object nesting       # state of nesting.pyx if the loop may run in its own callbacks; else None
     cdef object __weakref__
 
-    # The attributes in which asyncio's Python code keeps the loop's state. As fields they leave the instance's dictionary
-    # empty, and looking up a method of the loop, which asyncio does for each callback, costs no search of it.
+    # The attributes in which asyncio's Python code keeps the loop's state. As fields they leave the instance's
+    # dictionary empty, so a lookup of a method of the loop, which asyncio does for each callback, does not search it.
     cdef public object _asyncgens, _asyncgens_shutdown_called, _clock_resolution, _coroutine_origin_tracking_enabled
     cdef public object _coroutine_origin_tracking_saved_depth, _csock, _current_handle, _default_executor
     cdef public object _exception_handler, _executor_shutdown_called, _internal_fds, _old_agen_hooks, _ready, _scheduled
@@ -80,41 +80,40 @@ cdef class LoopCore:
 
 
 cdef class Sink:
-    """Whatever takes the events of one socket: a transport's core, a listener, a watched descriptor.
+    """The receiver of the events of one socket: a transport's core, a listener, or a watched descriptor.
 
-    The loop keeps a sink alive while the sink is interested in events, as asyncio's selector does, and otherwise only knows
-    it: what the program has dropped and what cannot happen any more is collected. A derived class has a __dealloc__ that
-    calls leave(), before anything that it refers to goes.
+    The loop keeps a sink alive while the sink is interested in events, as asyncio's selector does. Otherwise it has a
+    borrowed reference only, so a sink that the program has dropped is collected. A derived class has a __dealloc__ that
+    calls leave() before its other members are destroyed.
     """
 
     cdef LoopCore loop
-    cdef sf_sock *sock        # NULL once it is released
+    cdef sf_sock *sock        # NULL once it was released
     cdef uint32_t slot
     cdef uint32_t interest
-    cdef int transport_fd     # where the loop notes the sink as the user of its descriptor; -1 for other sinks
-    cdef bint kept            # the loop has a reference to it
+    cdef int transport_fd     # the descriptor that the loop notes as used by this sink; -1: none
+    cdef bint kept            # the loop holds a reference to the sink
 
     cdef int on_event(self, uint32_t what) except -1
-    # Fills in what the next message is received by, if it may be received before the kernel was asked for events.
+    # Fills in the arguments to receive the next message, if the sink may receive before the kernel reports an event.
     cdef void expect(self, sf_linger *call) noexcept
-    # It was.
+    # Called with a message that was received in this way.
     cdef int arrived(self, sf_linger *call) except -1
     cdef int want(self, uint32_t what) except -1
-    # The loop takes a reference to the sink, or gives it back. The caller has one of its own.
+    # The loop takes a reference to the sink, or gives it back. The caller holds one of its own.
     cdef void hold(self, bint kept) noexcept
     cdef void release(self) noexcept
-    # Called in __dealloc__: the socket is released, if nobody has done so.
+    # Called in __dealloc__: releases the socket unless that was done.
     cdef void leave(self) noexcept
-    # The loop was closed under the sink: nothing of the engine may be touched any more.
+    # The loop was closed before the sink: nothing of the engine may be used any more.
     cdef void orphan(self) noexcept
-    # The loop is about to be closed: a stream of a bypass stack sends what is buffered, tells nobody, and releases its socket
-    # behind it. True: there is more to be sent.
+    # The loop is about to be closed: a stream of a bypass stack sends its buffer, calls no callback, and releases its
+    # socket. Returns True while data is left to send.
     cdef bint wind_up(self) except -1
-    # In a forked child: the stacks have abandoned their drivers.
+    # Called in a forked child: the stacks have abandoned their drivers.
     cdef void lose_driver(self) noexcept
 
 
 cdef object os_error(int error)
-# By the clock that the program has put in the place of the loop's time().
+# The time by the clock with which the program has replaced the loop's time().
 cdef sf_ns program_time(LoopCore loop) except? -1
-# A datagram socket's options have been set by its kernel socket: its stack is to see them now.

@@ -1,9 +1,9 @@
 # cython: language_level=3
-"""The loop core: scheduling, the turn, and the sinks that take its events.
+"""The loop core: scheduling, the turn, and the sinks that receive events.
 
-One turn: poll the stacks (spinning or sleeping when nothing is ready), run the handles that were ready before, give each
-event to its sink, run the timers that are due. That is the order in which asyncio calls back; the difference is that an
-event or a timer does not pass through the ready queue.
+One turn: poll the stacks (spin or sleep if no handle is ready), run the handles that were ready before, give each event
+to its sink, run the timers that are due. asyncio calls back in the same order. The difference is that events and timers
+do not pass through the ready queue.
 """
 
 cimport cython
@@ -39,20 +39,20 @@ cdef object _Handle = events.Handle
 cdef object _TimerHandle = events.TimerHandle
 
 cdef enum:
-    # Swept when more than this many timers are in the heap and more than half of them are cancelled, as in asyncio.
+    # As in asyncio, sweep the timers when the heap has more than this many and more than half of them are cancelled.
     SWEEP_MINIMUM = 100
-    # A loop that is never idle lets go of the GIL at one poll in so many, for threads that run no Python byte code.
+    # A loop that is never idle releases the GIL in one of so many polls, for threads that run no Python bytecode.
     POLLS_HOLDING_GIL = 64
-    # ns for which a task waits for the answer to what it has just sent before it lets itself be suspended.
+    # ns that a task may wait for the answer to its last message before it is suspended.
     LINGER = 20_000
-    # ns after which a wait is broken off to look for signals.
+    # ns of a wait after which the loop checks for signals.
     SIGNALS_INTERVAL = 500_000
-    # ns between two attempts to send more while the stacks deliver what is left.
+    # ns between two attempts to send while the stacks deliver the rest of the data.
     SENDING = 50_000
-    # How many handles before its turn one is fetched into the cache.
+    # Prefetch a handle into the cache this many handles before it runs.
     AHEAD = 4
 
-# Times beyond this are "never": 2**62 ns are 146 years.
+# Times beyond this mean "never": 2**62 ns are 146 years.
 cdef double FAR = 4.6e18
 
 
@@ -80,7 +80,7 @@ cdef sf_ns to_ns(double when) except? -1:
     if scaled <= -FAR:
         return -SF_NEVER
     ns = <sf_ns>ceil(scaled)
-    # The product was rounded; time() must not be below `when` in the callback.
+    # The product is rounded, but time() must not be below `when` in the callback.
     while <double>ns / 1e9 < when:
         ns += 1
     return ns
@@ -90,7 +90,7 @@ include "opening.pxi"
 include "clock.pxi"
 
 
-@cython.no_gc_clear  # the loop is needed to the end: leave()
+@cython.no_gc_clear  # leave() needs the loop until the end
 cdef class Sink:
     cdef int on_event(self, uint32_t what) except -1:
         return 0
@@ -130,7 +130,8 @@ cdef class Sink:
         global live_sinks
         if self.sock == NULL or self.loop is None:
             return
-        if self.loop.runs_elsewhere():  # the stack is in use: the socket stays open until the loop is closed
+        # The other thread uses the stack, so the socket stays open until the loop is closed.
+        if self.loop.runs_elsewhere():
             self.loop.sinks[self.slot] = NULL
             self.sock = NULL
             live_sinks -= 1
@@ -168,12 +169,12 @@ cdef class LoopCore:
         free(self.sinks)
 
     def _open_engine(self, str mode, long long spin_ns):
-        """Makes the engine and its kernel stack. mode: adaptive, always, never or for (spin_ns ns after an event)."""
+        """Create the engine and its kernel stack. mode: adaptive, always, never or for (spin_ns ns after an event)."""
         cdef int error = 0
         cdef sf_spin_mode spin = {"adaptive": SF_SPIN_ADAPTIVE, "always": SF_SPIN_ALWAYS, "never": SF_SPIN_NEVER,
                                   "for": SF_SPIN_FOR}[mode]
         if self.engine != NULL:
-            raise RuntimeError("the engine is open already")
+            raise RuntimeError("the engine is already open")
         self.engine = sf_engine_create(spin, spin_ns, &error)
         if self.engine == NULL:
             raise os_error(-error)
@@ -184,18 +185,20 @@ cdef class LoopCore:
         self.clock_changed()
 
     def _note_own(self):
-        """Nothing is watched yet but the descriptors by which the loop is woken."""
+        """Mark the descriptors that are watched so far as the loop's own, because they only wake the loop."""
         sf_engine_note_own(self.engine)
 
     def _close_engine(self):
-        """Drops every handle and timer, leaves open transports to their owners, and frees the engine."""
+        """Drop every handle and timer, leave open transports to their owners, and free the engine."""
         self.shut()
 
     def _deliver(self, double seconds):
-        """Ends every stream that bypasses the kernel, as the kernel ends a process's, and has the stacks deliver what was
-        written, for up to so many seconds. Returns how many connections are given up.
+        """End every stream that bypasses the kernel, as the kernel does when a process ends, and let the stacks deliver
+        written data.
 
-        :raises KeyboardInterrupt: and whatever else a signal handler of the program raises.
+        :param seconds: the longest time to wait.
+        :return: the number of connections that are given up.
+        :raises KeyboardInterrupt: or any other exception of the program's signal handlers.
         """
         cdef sf_engine *e = self.engine
         cdef unsigned long before = self.thread
@@ -205,7 +208,7 @@ cdef class LoopCore:
             return 0
         sinks = [each for each in self.open_sinks() if (<Sink>each).sock.stack != e.kernel]
         until = sf_now() + to_ns(min(seconds, 1e9))
-        self.thread = PyThread_get_thread_ident()  # the stacks are in use
+        self.thread = PyThread_get_thread_ident()  # marks the stacks as in use
         if not before:
             sf_engine_enter(e)
         try:
@@ -222,17 +225,17 @@ cdef class LoopCore:
             if not before:
                 sf_engine_leave(e)
 
-    # ---- stacks that bypass the kernel ----
+    # ---- bypass stacks ----
 
     def _open_tcpip(self, str driver, str interface, uint32_t address, list wrappers, dict limits, uint32_t ring=0):
-        """Gives the loop the tcpip stack over a frame driver. Before any socket is made.
+        """Add the tcpip stack with a frame driver to the loop. Call this before any socket is made.
 
-        :param interface: the kernel's name of the interface; of the shm driver, the wire's.
-        :param address: of this side of a shm wire, in network byte order; 0 otherwise.
-        :param wrappers: (name, its file or description) of the drivers to stand on it, the lowest first.
-        :param limits: of TCP, by the names of struct sf_tcp_limits; times in seconds.
-        :param ring: frames of the receive ring, a power of two; 0: the driver's choice.
-        :raises OSError: with the driver's own words on what is missing.
+        :param interface: the kernel's name of the interface, or the name of the shm wire.
+        :param address: this end's address on a shm wire, in network byte order; else 0.
+        :param wrappers: (name, file or description) of wrapper drivers, the lowest first.
+        :param limits: limits of TCP, by the names of struct sf_tcp_limits; times in seconds.
+        :param ring: frames of the receive ring, a power of two; 0: the driver chooses.
+        :raises OSError: the driver cannot be opened. The message is the driver's.
         """
         cdef sf_tcpip_config stack_config
         cdef sf_driver *opened
@@ -262,13 +265,13 @@ cdef class LoopCore:
 
     def _open_tcpdirect(self, list functions, size_t zf_stack, size_t attr, str interface, uint32_t address, uint32_t emulated_bits,
                         bint timestamps, bint overflow, uint32_t max_destinations):
-        """Gives the loop the TCPDirect stack. Before any socket is made. The zf_stack and its attributes are then the
-        loop's, unless it raises.
+        """Add the TCPDirect stack to the loop. Call this before any socket is made. The loop then owns the zf_stack and
+        its attributes, unless this raises.
 
         :param functions: addresses, in the order of tcpdirect_functions().
-        :param address: an emulator's own, in network byte order; 0: the interface's.
-        :param emulated_bits: of an emulator on loopback: how much of an address has to be as its own; 0: 24.
-        :param overflow: connections beyond what the library holds are left to the kernel.
+        :param address: the address of an emulator, in network byte order; 0: the interface's.
+        :param emulated_bits: the length of an emulator's address prefix on loopback; 0: 24.
+        :param overflow: the kernel makes the connections beyond the library's limit.
         """
         cdef sf_tcpdirect_config config
         cdef sf_stack *stack
@@ -296,13 +299,13 @@ cdef class LoopCore:
         error = sf_engine_add_stack(self.engine, stack)
         if error < 0:
             stack.ops.destroy(stack)
-            raise RuntimeError(f"the engine takes no further stack: {os.strerror(-error)}")
+            raise RuntimeError(f"the engine has no room for another stack: {os.strerror(-error)}")
         self.drivers.append(None)
 
     cdef sf_driver *open_ethernet(self, Sink sink, str driver, str interface, uint32_t address, list wrappers, uint32_t ring,
                                   str mode, bint sniff, bint stamp_tx) except NULL:
-        """Gives the sink a driver of its own, to send and receive frames by; see drop_stack(). Returns the driver, which is
-        the stack's."""
+        """Give the sink a frame driver of its own, and return the driver, which belongs to a new stack; see
+        drop_stack()."""
         cdef sf_driver *opened
         cdef sf_stack *stack = NULL
         cdef uint32_t slot, generation
@@ -334,13 +337,14 @@ cdef class LoopCore:
         return opened
 
     cdef void drop_stack(self, sf_stack *stack) noexcept:
-        """Ends a stack whose socket was released. While a program has kept views of received frames, it stays."""
+        """Remove a stack whose socket was released. The stack stays while a program keeps views of received frames."""
         if self.engine != NULL and not self.kept:
             sf_engine_remove_stack(self.engine, stack)
 
     def _filters(self):
-        """What the tcpip stack receives at: (protocol's number, address and port in network byte order, the same of the
-        peer, why the kernel keeps the frames or None, the other socket's inode or 0, the other process or 0)."""
+        """List the filters of the tcpip stack: (protocol number, local address and port, peer's address and port,
+        reason why the kernel keeps the frames or None, the other socket's inode or 0, the other process or 0).
+        Addresses and ports are in network byte order."""
         cdef Py_ssize_t i
         for i, pointer in enumerate(self.drivers):
             if pointer is not None and self.engine != NULL:
@@ -348,14 +352,14 @@ cdef class LoopCore:
         return []
 
     def _driver_caps(self):
-        """(driver's name, what it chose, MTU in bytes, own and peer address in network byte order) of each stack."""
+        """List (driver's name, its mode, MTU in bytes, own and peer's address in network byte order) of each stack."""
         cdef sf_driver_caps caps
         cdef sf_driver *opened
         cdef list found = []
         if self.engine == NULL:
             return found
         for pointer in self.drivers:
-            if not pointer:  # TCPDirect's stack, or in a forked child, which has no driver
+            if not pointer:  # TCPDirect's stack, or a forked child's, has no driver
                 continue
             opened = <sf_driver *><size_t>pointer
             opened.fast.control.caps(opened, &caps)
@@ -386,7 +390,7 @@ cdef class LoopCore:
             e.timers.count -= 1
             set_scheduled(<PyObject *>e.timers.heap[e.timers.count].handle, False)
             Py_DECREF(<object>e.timers.heap[e.timers.count].handle)
-        # Only now: a handle's destructor may call into the loop, which sees it closed but must find it whole.
+        # Not earlier, because a handle's destructor may call into the loop, which is closed then but must be intact.
         self.engine = NULL
         if self.kept:
             self.condemned = e
@@ -396,7 +400,7 @@ cdef class LoopCore:
         sf_engine_destroy(e)
 
     cdef int give_back(self) except -1:
-        """A kept view of a stack's memory is gone. With the last, what close() could not free is freed."""
+        """Called when a kept view of a stack's memory is released. The last one frees what close() could not free."""
         global live_engines
         self.kept -= 1
         if self.kept == 0 and self.condemned != NULL:
@@ -406,12 +410,12 @@ cdef class LoopCore:
         return 0
 
     def _after_fork(self):
-        """Called in a forked child: parts from the parent's kernel objects (epoll set, wake-up descriptor, drivers)."""
+        """Separate a forked child from the parent's kernel objects: epoll set, wake-up descriptor, drivers."""
         cdef sf_engine *e = self.engine if self.engine != NULL else self.condemned
         cdef int rc
         for i, pointer in enumerate(self.drivers):
             self.drivers[i] = None if pointer is None else 0
-        if self.runs_elsewhere():  # that thread is not in this process
+        if self.runs_elsewhere():  # the child does not have that thread
             self.thread = 0
         for sink in self.open_sinks():
             (<Sink>sink).lose_driver()
@@ -461,11 +465,10 @@ cdef class LoopCore:
     # ---- scheduling ----
 
     def time(self):
-        """The loop's clock, in seconds: CLOCK_MONOTONIC, with its full resolution."""
+        """The loop's clock in seconds: CLOCK_MONOTONIC with its full resolution (asyncio: loop.time)."""
         return <double>sf_now() / 1e9
 
-    # A program may put a clock of its own in the place of time(): see clock.pxi. It may put a call_at() of its own too,
-    # which call_later() calls then.
+    # A program may replace time() by a clock of its own (see clock.pxi), and call_at(), which call_later() then calls.
 
     def __setattr__(self, name, value):
         PyObject_GenericSetAttr(self, name, <PyObject *>value)
@@ -483,7 +486,7 @@ cdef class LoopCore:
         return 0
 
     cdef int push_ready(self, object handle) except -1:
-        # Asked again: making the handle may have collected garbage, and let another thread close the loop.
+        # Check again, because an allocation may collect garbage, which lets another thread close the loop.
         if self.closed:
             self.check_open()
         if sf_ready_push(&self.engine.ready, <void *>handle) < 0:
@@ -494,11 +497,11 @@ cdef class LoopCore:
     cdef object new_call(self, object callback, object args, object context):
         if not self.debug:
             return new_handle(callback, args, self, context)
-        # asyncio cuts its own frames off the handle's source traceback; ours are not in it.
+        # asyncio removes its own frames from the source traceback of a handle. It has no frames of ours.
         return _Handle(callback, args, self, context)
 
     def call_soon(self, callback, *args, context=None):
-        """Run callback in the next turn. See asyncio.loop.call_soon."""
+        """Run callback in the next turn, like asyncio.loop.call_soon."""
         if self.closed:
             self.check_open()
         if self.debug:
@@ -509,7 +512,8 @@ cdef class LoopCore:
         return handle
 
     def call_soon_threadsafe(self, callback, *args, context=None):
-        """call_soon from any thread or signal handler. See asyncio.loop.call_soon_threadsafe."""
+        """Run callback in the next turn, like asyncio.loop.call_soon_threadsafe. Any thread or signal handler may call
+        this."""
         if self.closed:
             self.check_open()
         if self.debug:
@@ -520,7 +524,7 @@ cdef class LoopCore:
         return handle
 
     def call_later(self, delay, callback, *args, context=None):
-        """Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later."""
+        """Run callback `delay` seconds from now, never earlier, like asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
         if self.timed:
@@ -532,7 +536,7 @@ cdef class LoopCore:
         return self.set_timer(<double>sf_now() / 1e9 + delay, callback, args, context)
 
     def call_at(self, when, callback, *args, context=None):
-        """Run callback at `when`, in seconds of time(), never earlier. See asyncio.loop.call_at."""
+        """Run callback at `when`, in seconds of time(), never earlier, like asyncio.loop.call_at."""
         if when is None:
             raise TypeError("when cannot be None")
         return self.set_timer(when, callback, args, context)
@@ -549,7 +553,7 @@ cdef class LoopCore:
             timer._scheduled = True
         else:
             timer = new_timer_handle(when, callback, args, self, context)
-        if self.closed:  # as in push_ready
+        if self.closed:  # see push_ready()
             self.check_open()
         if sf_timers_push(&self.engine.timers, due, <void *>timer) < 0:
             raise MemoryError()
@@ -557,7 +561,7 @@ cdef class LoopCore:
         return timer
 
     def _timer_handle_cancelled(self, handle):
-        """What asyncio's own timer handles, which debug mode makes, call."""
+        """Called by asyncio's own timer handles, which debug mode uses."""
         if handle._scheduled:
             self.cancelled += 1
 
@@ -574,20 +578,20 @@ cdef class LoopCore:
             sf_engine_wake(self.engine)
 
     cdef dict own_keyword(self):
-        """{"loop": self}, made once: asyncio asks for it with every future and every task. Nobody may change it."""
+        """{"loop": self}, made once, because asyncio needs it for every future and task. Nobody may change it."""
         if self.keyword is not None:
             return self.keyword
         keyword = {"loop": self}
-        if not self.closed:  # else nothing would break the cycle
+        if not self.closed:  # a closed loop would never break the cycle
             self.keyword = keyword
         return keyword
 
     def create_future(self):
-        """A new future of this loop."""
+        """Make a future of this loop."""
         return PyObject_Call(futures.Future, (), self.own_keyword())
 
     def create_task(self, coro, **kwargs):
-        """Schedule a coroutine. See asyncio.loop.create_task; what asyncio.Task takes is passed on to it."""
+        """Schedule a coroutine, like asyncio.loop.create_task. asyncio.Task gets all keywords."""
         if self.closed:
             self.check_open()
         if self._task_factory is not None:
@@ -599,13 +603,13 @@ cdef class LoopCore:
     # ---- the turn ----
 
     def _run_once(self):
-        """One turn."""
+        """Run one turn."""
         if self.closed:
             self.check_open()
         self.turn()
 
     def _run_turns(self):
-        """Turns until stop() was called."""
+        """Run turns until stop() is called."""
         cdef sf_engine *e = self.engine
         if self.closed:
             self.check_open()
@@ -628,8 +632,8 @@ cdef class LoopCore:
         self.dispatching = False
         if e.event_next >= e.event_count:  # else SystemExit or KeyboardInterrupt cut the last turn short
             fresh = self.gather()
-        # Which timers are due is settled before anything runs: a task that was just made starts before a timer that was
-        # set with it ends. To read the clock takes as long as half of all this: a poll has read it.
+        # Choose the due timers before anything runs, so that a new task starts before a timer that was set with it. Use
+        # the time that the poll read, because to read the clock takes half as long as all of this.
         if e.timers.count:
             self.take_due(program_time(self) if self.clocked else e.now if fresh else sf_now())
         if e.ready.count:
@@ -643,7 +647,7 @@ cdef class LoopCore:
         return 0
 
     cdef int gather(self) except -1:
-        """Polls; waits first if nothing is ready. Returns whether the engine's `now` is of this turn."""
+        """Poll; wait first if nothing is ready. Returns whether the engine's `now` was read in this turn."""
         cdef sf_engine *e = self.engine
         cdef sf_ns deadline
         cdef bint came = False
@@ -654,7 +658,7 @@ cdef class LoopCore:
             n = sf_engine_poll(e)
         elif not e.ready.count and not e.due.count:
             deadline = idle_until(self)
-            # One look before the GIL is given up: under load there is something, and the two switches are saved.
+            # Poll once before the GIL is released. Under load there is an event, which saves two switches of the GIL.
             n = 0 if self.sleeps_at_once or e.stats.turns % POLLS_HOLDING_GIL == 0 else sf_engine_poll(e)
             if n == 0:
                 n = wait_until(self, deadline)
@@ -662,18 +666,18 @@ cdef class LoopCore:
                 if came:
                     take_message(self)
         elif self.polled_events:
-            # What the events of the last turn made ready belongs to them: a task that was woken runs before the next
-            # poll, which saves a message that goes through a task one system call. It is put off once, not twice.
+            # A task that the last events woke runs before the next poll. So a message that passes through a task costs
+            # one system call less. The poll is delayed once, not twice.
             self.polled_events = False
             return 0
         elif sf_engine_may_skip_poll(e):
-            return 1  # signals wait for the next poll, too; Python code of a callback sees them before
+            return 1  # signals, too, wait for the next poll, but Python code of a callback handles them earlier
         elif e.stats.turns % (POLLS_HOLDING_GIL >> e.busy.doublings) == 0:
             with nogil:
                 n = sf_engine_poll_busy(e)
         else:
             n = sf_engine_poll_busy(e)
-        # Under the GIL nobody can be between their push and their wake, so what was pushed is in the ready queue.
+        # We have the GIL, so no thread is between its push and its wake, and the ready queue has all that was pushed.
         atomic_store(&e.wake, 0)
         if n < 0:
             raise os_error(-n)
@@ -727,20 +731,20 @@ cdef class LoopCore:
         cdef PyObject *timer
         while e.timers.count and e.timers.heap[0].when <= now:
             timer = <PyObject *>sf_timers_pop(&e.timers)
-            # Where there are many, each is a miss of the cache. The next is fetched while this one is dealt with.
+            # With many timers each one is a cache miss, so fetch the next one while this one is handled.
             if e.timers.count:
                 prefetch_handle(<PyObject *>e.timers.heap[0].handle)
             set_scheduled(timer, False)
             if is_cancelled(timer):
                 self.cancelled -= 1 if self.cancelled else 0
                 Py_DECREF(<object>timer)
-            elif sf_ready_push(&e.due, timer) < 0:  # with the reference that the heap held
+            elif sf_ready_push(&e.due, timer) < 0:  # passes on the heap's reference
                 Py_DECREF(<object>timer)
                 raise MemoryError()
         return 0
 
     cdef int run_queue(self, sf_ready *queue) except -1:
-        """Runs the handles that are in the queue now, not those that they add."""
+        """Run the handles that are in the queue now. Handles that they add run later."""
         cdef size_t n = queue.count
         cdef PyObject *handle
         while n and queue.count:
@@ -781,7 +785,7 @@ cdef class LoopCore:
         cdef list dropped
         if t.count <= SWEEP_MINIMUM or self.cancelled * 2 <= t.count:
             return 0
-        dropped = []  # released at the end: a destructor may set timers
+        dropped = []  # released at the end, because a destructor may set timers
         for i in range(t.count):
             timer = <PyObject *>t.heap[i].handle
             if is_cancelled(timer):
@@ -799,7 +803,7 @@ cdef class LoopCore:
     # ---- sinks ----
 
     cdef int attach(self, Sink sink, int fd, sf_sock_kind kind) except -1:
-        """Gives the sink a slot and a socket over the kernel descriptor fd, with no interest yet."""
+        """Give the sink a slot and a socket over the kernel descriptor fd. It has no interest yet."""
         cdef uint32_t slot, generation
         cdef sf_stack *kernel
         cdef int rc
@@ -824,7 +828,7 @@ cdef class LoopCore:
         return 0
 
     cdef int take_slot(self, uint32_t *slot, uint32_t *generation) except -1:
-        """For a socket that a stack is about to make; given back if it does not."""
+        """Take a slot for a socket that a stack is about to make. Give it back if the stack fails."""
         cdef int rc = sf_slots_take(&self.engine.slots, slot, generation)
         if rc < 0:
             raise os_error(-rc)
@@ -834,7 +838,7 @@ cdef class LoopCore:
         sf_slots_give(&self.engine.slots, slot)
 
     cdef int enter(self, Sink sink, uint32_t slot) except -1:
-        """The sink has a socket of this slot, with no interest yet: from now on it takes its events."""
+        """Register the sink, which has a socket of this slot, for the slot's events. It has no interest yet."""
         cdef PyObject **grown
         cdef uint32_t size
         if slot >= self.n_sinks:
@@ -855,7 +859,7 @@ cdef class LoopCore:
         return 0
 
     cdef list open_sinks(self):
-        """Those that have a socket. Each may go as soon as the list does."""
+        """The sinks that have a socket. The list keeps them alive."""
         cdef list found = []
         cdef uint32_t i
         for i in range(self.n_sinks):
@@ -864,15 +868,15 @@ cdef class LoopCore:
         return found
 
     cdef Sink sink_of(self, uint32_t slot):
-        """That has the slot, or None."""
+        """The sink that has the slot, or None."""
         return None if slot >= self.n_sinks or self.sinks[slot] == NULL else <Sink>self.sinks[slot]
 
     cdef bint runs_elsewhere(self) noexcept:
-        """Another thread uses the stacks, which nobody else may touch meanwhile."""
+        """Whether another thread uses the stacks, so that this one must not."""
         return self.thread != 0 and self.thread != PyThread_get_thread_ident()
 
     cdef int take_over(self, Sink sink, Sink before) except -1:
-        """Gives the socket of one sink to another, slot and all. What `before` was interested in is not asked for any more."""
+        """Move the socket and slot of one sink to another. The new sink has no interest yet."""
         global live_sinks
         if self.closed:
             self.check_open()
@@ -885,7 +889,8 @@ cdef class LoopCore:
         return self.enter(sink, before.slot)
 
     cdef int adopt_bypassing(self, Sink sink, int fd, sf_sock_kind kind, uint32_t slot, uint32_t generation) except -1:
-        """By the first stack that serves the socket's addresses. What none of them can is the kernel's."""
+        """Offer the socket to the bypass stacks. The first one that serves its addresses takes it, else the kernel
+        stack does."""
         cdef int i
         cdef sf_stack *stack
         for i in range(self.engine.n_stacks):
@@ -896,7 +901,7 @@ cdef class LoopCore:
         return 0
 
     cdef int descriptor_taken(self, int fd) except -1:
-        """A sink is about to use the descriptor, which may be a new one of an old number."""
+        """Called before a sink uses a descriptor, whose number may have been reused for a new file."""
         return 0
 
     cdef void detach(self, Sink sink) noexcept:
@@ -937,7 +942,7 @@ cdef class LoopCore:
     # ---- counters ----
 
     def _counters(self):
-        """Counts since the loop was made, as stats() gives them."""
+        """The counters of stats(), counted since the loop was made."""
         return {} if self.engine == NULL else loop_counters(self)
 
 

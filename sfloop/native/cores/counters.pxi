@@ -1,9 +1,10 @@
-# A part of core.pyx: what a loop counts, and what its stacks cost.
+# A part of core.pyx: a loop's counters, and measurements of its stacks.
 
 def measure_datagrams(Sink sender, Sink receiver, size, seconds):
-    """What the bypass stacks of two transports' cores take for a datagram of `size` bytes: (to send it, to receive it) in ns.
+    """Measure the bypass stacks of two transports with datagrams of `size` bytes. Returns (ns to send one, ns to
+    receive one).
 
-    The sender is connected to the receiver. Their loops do not run meanwhile; the receiver's may be the sender's.
+    The sender is connected to the receiver. Their loops, which may be the same, do not run meanwhile.
 
     :raises OSError: a datagram did not arrive, or a stack refused one.
     """
@@ -18,7 +19,8 @@ def measure_datagrams(Sink sender, Sink receiver, size, seconds):
 
 
 def measure_segments(Sink sender, Sink receiver, size, seconds):
-    """What they take for a segment of `size` bytes between the two ends of a TCP connection: (to send, to receive it) in ns.
+    """Measure the bypass stacks at both ends of a TCP connection with segments of `size` bytes. Returns (ns to send
+    one, ns to receive one).
 
     :raises OSError: a segment did not arrive, or a stack refused one.
     """
@@ -33,10 +35,10 @@ def measure_segments(Sink sender, Sink receiver, size, seconds):
 
 
 def measure_idle(LoopCore loop, seconds):
-    """ns that the loop's bypass stack takes in a turn in which there is nothing to do. The loop does not run meanwhile."""
+    """Measure an idle turn of the loop's bypass stack, in ns. The loop does not run meanwhile."""
     loop.check_open()
     if not loop.engine.n_stacks:
-        raise ValueError("the loop has only the kernel's stack: it was given no driver")
+        raise ValueError("the loop has only the kernel stack; make it with a driver")
     return sf_measure_idle(loop.engine.stacks[0], to_ns(seconds))
 
 
@@ -123,6 +125,6 @@ cdef dict loop_counters(LoopCore loop):
         "contentions": e.spin.contentions,
         "ready": e.ready.count,
         "timers": e.timers.count,
-        "sockets": e.slots.used - 1 - SF_MAX_STACKS,  # less the engine's own descriptors
+        "sockets": e.slots.used - 1 - SF_MAX_STACKS,  # without the engine's own descriptors
         "stacks": stacks,
     }

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The datagram transport's hot path: a batch received at once, each datagram delivered from it; sendto to send."""
+"""The datagram transport's hot path: receive a batch and deliver each datagram; send with sendto."""
 
 import socket
 from collections import deque
@@ -19,8 +19,8 @@ from sfloop.native.cores.transport cimport TransportCore, reraise
 
 cdef enum:
     BATCH = 64
-    LARGEST = 256 * 1024    # bytes that a datagram may have, as in asyncio
-    HEADER = 8    # what asyncio counts a queued datagram's header for
+    LARGEST = 256 * 1024    # the most bytes of a datagram, as in asyncio
+    HEADER = 8    # bytes that asyncio adds for the header of a queued datagram
 
 cdef int AF_UNIX = socket.AF_UNIX
 cdef Py_ssize_t live_cores = 0
@@ -33,18 +33,18 @@ def live():
 
 cdef class DatagramCore(TransportCore):
     cdef object datagram_received   # the protocol's bound method
-    cdef object datagrams_received  # the same of a protocol that takes whole batches, or None
-    cdef Loan loan                  # to that one: views of the stack's memory instead of bytes; else None
+    cdef object datagrams_received  # the method of a protocol that takes batches, or None
+    cdef Loan loan                  # makes views of the stack's memory for it; None: it gets bytes
     cdef object queue               # deque of (bytes, address)
     cdef object undelivered         # deque of (bytes, address) received before reading was paused
     cdef AddressBook addresses
     cdef int family
-    cdef int fd                     # whose addresses they are
-    cdef bint by_socket             # a family whose addresses only the socket module knows
+    cdef int fd                     # the socket of the addresses
+    cdef bint by_socket             # only the socket module knows the family's addresses
     cdef bint connected
-    cdef sf_datagram single         # one that came before the kernel was asked for events
-    cdef bint torn                  # the batch that is being delivered was not copied: see allow_nesting()
-    cdef object address             # the only one that may be sent to, where the endpoint has a remote address
+    cdef sf_datagram single         # a datagram that was received before the kernel reported an event
+    cdef bint torn                  # the batch in delivery was not copied: see allow_nesting()
+    cdef object address             # the endpoint's remote address, if it has one: the only allowed destination
 
     def __cinit__(self, *args):
         global live_cores
@@ -67,7 +67,8 @@ cdef class DatagramCore(TransportCore):
 
     def set_protocol(self, protocol):
         self.protocol = protocol
-        self.datagram_received = getattr(protocol, "datagram_received", None)  # missed when a datagram arrives
+        # A missing method is reported when a datagram arrives.
+        self.datagram_received = getattr(protocol, "datagram_received", None)
         self.datagrams_received = getattr(protocol, "datagrams_received", None)
         self.loan = None
         if self.datagrams_received is not None:
@@ -80,8 +81,8 @@ cdef class DatagramCore(TransportCore):
             self.allow_nesting(self.torn)
 
     def allow_nesting(self, bint busy):
-        """From now on a batch is copied before the first datagram is delivered, because the loop may be run in the callback
-        (nesting.pyx). busy: a batch is being delivered that was not."""
+        """Copy each batch before its first datagram is delivered from now on, because the loop may run in the callback
+        (nesting.pyx). busy: a batch that was not copied is being delivered."""
         self.torn = busy
         if self.protocol is not None and self.datagrams_received is None:
             self.datagrams_received = self.deliver_each
@@ -130,7 +131,9 @@ cdef class DatagramCore(TransportCore):
                     break
                 data = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
                 address = self.addresses.decode(batch[i].addr, batch[i].addr_len, self.fd)
-                done = i + 1  # whatever the callback raises, or the exception handler: it is delivered once
+                # Before the call, so that the datagram is delivered once whatever the callback or the exception handler
+                # raises.
+                done = i + 1
                 try:
                     self.datagram_received(data, address)
                 except (SystemExit, KeyboardInterrupt):
@@ -143,7 +146,7 @@ cdef class DatagramCore(TransportCore):
         return 0
 
     cdef int read_by_socket(self) except -1:
-        """One by one, by the socket module."""
+        """Receive one by one with the socket module."""
         for _ in range(BATCH):
             if not self.reading() or self.conn_lost:
                 break
@@ -166,9 +169,9 @@ cdef class DatagramCore(TransportCore):
         return 0
 
     cdef int deliver_batch(self, sf_datagram *batch, int n) except -1:
-        """All at once, as (data, address, ns of CLOCK_REALTIME or None)."""
+        """Deliver all at once, as (data, address, ns of CLOCK_REALTIME or None)."""
         cdef int i
-        cdef Loan loan = self.loan  # of this protocol, which may set another in the callback
+        cdef Loan loan = self.loan  # of this protocol; the callback may set another protocol
         datagrams = []
         for i in range(n):
             if loan is not None:
@@ -187,32 +190,32 @@ cdef class DatagramCore(TransportCore):
             datagrams = data = None
             if loan is not None and not loan.end(self.loop):
                 self.protocol_reported(
-                    BufferError("datagrams_received() has kept a view of a datagram beyond its return; what it shows will be "
-                                "overwritten. Copy what is kept (bytes(data)), or do without zero_copy"),
+                    BufferError("datagrams_received() has kept a view of a datagram beyond its return; its data will "
+                                "be overwritten. Keep a copy (bytes(data)), or switch zero_copy off"),
                     "Fatal use of zero-copy data")
         return 0
 
     cdef int keep(self, sf_datagram *rest, int n) except -1:
-        """The batch was interrupted: what is left of it is delivered later, in order."""
+        """Keep the rest of an interrupted batch for delivery in order."""
         cdef int i
         for i in range(n):
             self.undelivered.append((PyBytes_FromStringAndSize(<const char *>rest[i].data, rest[i].len),
                                      self.addresses.decode(rest[i].addr, rest[i].addr_len, self.fd)))
-        if self.reading():  # SystemExit or KeyboardInterrupt, not a pause
+        if self.reading():  # the cause is SystemExit or KeyboardInterrupt, and not a pause
             transport = self.owner()
             self.want(self.interest & ~SF_READABLE)
             self.loop.call_soon(self.deliver_kept, transport)
         return 0
 
     def deliver_each(self, datagrams):
-        """In place of the protocol's datagrams_received()."""
+        """Called in place of the protocol's datagrams_received()."""
         self.torn = False
         for data, address, _ in datagrams:
             self.undelivered.append((data, address))
         self.deliver_kept(self.owner())
 
     def deliver_kept(self, transport):
-        """Delivers what keep() has kept, and then reads on. Whatever is to call it keeps the transport alive."""
+        """Deliver what keep() has kept, then read on. The caller keeps the transport alive."""
         cdef bint interrupted = True
         try:
             while self.undelivered and self.reading() and not self.conn_lost:
@@ -282,7 +285,7 @@ cdef class DatagramCore(TransportCore):
         return 0
 
     cdef ssize_t send_now(self, const char *start, Py_ssize_t length, object data, object address) except? -1:
-        """Sends; errors go to the protocol. Returns -EAGAIN if the datagram has to wait."""
+        """Send a datagram. Errors go to the protocol. Returns -EAGAIN if the datagram has to wait."""
         cdef const sockaddr *encoded = NULL
         cdef socklen_t encoded_length = 0
         cdef ssize_t rc
@@ -297,7 +300,7 @@ cdef class DatagramCore(TransportCore):
         return 0
 
     cdef ssize_t send_by_socket(self, object data, object address) except? -1:
-        """By the socket module, which knows every family, and names."""
+        """Send with the socket module, which knows every family and resolves names."""
         try:
             if self.family == AF_UNIX:
                 check_path(address)
@@ -314,9 +317,9 @@ cdef class DatagramCore(TransportCore):
 
     cdef int flush(self) except -1:
         cdef ssize_t rc
-        transport = self.owner()  # once there is nothing more to be sent, only this call may have it
+        transport = self.owner()  # keep the transport alive, because without waiting data only this call may hold it
         while self.queue and self.sock != NULL:
-            data, address = self.queue.popleft()  # first: error_received() may raise, abort or send
+            data, address = self.queue.popleft()  # remove it first, because error_received() may raise, abort or send
             self.queued -= len(data) + HEADER
             rc = self.send_now(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data, address)
             if rc == -EAGAIN:
@@ -342,11 +345,11 @@ cdef class DatagramCore(TransportCore):
 # A method of DatagramTransport: see the end of stream.pyx.
 
 def sendto(self, data, addr=None):
-    """Send a datagram to addr, or to the connected peer. Never blocks.
+    """Send a datagram to addr, or to the connected peer (asyncio: DatagramTransport.sendto). Never blocks.
 
-    :param data: bytes, bytearray or memoryview; an empty one is sent as an empty datagram.
+    :param data: bytes, bytearray or memoryview. Empty data is sent as an empty datagram.
     :raises TypeError: data is not bytes-like.
-    :raises ValueError: the endpoint has a remote address, and addr is another.
+    :raises ValueError: the endpoint has a remote address, and addr is a different one.
     """
     cdef DatagramCore core = self._core
     core.sendto(data, addr)

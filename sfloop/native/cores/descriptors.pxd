@@ -1,4 +1,4 @@
-"""Watched descriptors, in the loop and one by one."""
+"""Watched descriptors, and the loop that watches them."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
@@ -9,7 +9,7 @@ from sfloop.native.cores.engine cimport sf_linger
 
 cdef class WatchingCore(LoopCore):
     cdef dict watches             # descriptor -> Watch
-    cdef char *lingering          # what is received into without the GIL; NULL: nobody has waited yet
+    cdef char *lingering          # receive buffer for use without the GIL; NULL until the first wait
 
     cdef Watch watch(self, object fileobj)
     cdef Watch find_watch(self, object fileobj)
@@ -27,16 +27,16 @@ cdef class WatchingCore(LoopCore):
 
 cdef class Watch(Sink):
     cdef int fd
-    cdef object fileobj           # what add_reader or add_writer was given: it may be closed before it is removed
+    cdef object fileobj           # the argument of add_reader or add_writer; it may be closed before it is removed
     cdef object reader, writer    # handles
     cdef object owner             # weak reference to the socket.socket whose sock_* calls use the watch
-    cdef PyObject *owned          # that socket as long as it lives, for comparison only
-    cdef bint told                # the kernel knows the interest for the owner's descriptor as it is now
+    cdef PyObject *owned          # that socket, for comparison only; valid while the socket lives
+    cdef bint told                # the kernel has the current interest for the owner's descriptor
     cdef bint stream
-    cdef bint decoded             # the owner's family is one whose addresses are converted natively
-    cdef bint internet            # IPv4 or IPv6: no datagram is longer than 64 KiB
-    cdef bint drained             # the owner's last read took all there was
-    cdef bint reads_large         # it took a large piece
+    cdef bint decoded             # this module converts the addresses of the owner's family
+    cdef bint internet            # IPv4 or IPv6: a datagram has at most 64 KiB
+    cdef bint drained             # the owner's last read emptied the socket
+    cdef bint reads_large         # the owner's last read was large
 
     cdef int nobody_waits(self) except -1
     cdef bint asks_python(self, Py_ssize_t size, bint addressed) noexcept
@@ -57,5 +57,5 @@ cdef class Receiving:
     cdef bint addressed     # sock_recvfrom()
 
 
-# The descriptor of a number or of an object with fileno(); ValueError for anything else.
+# The descriptor of a number or of an object with fileno(). Raises ValueError for anything else.
 cdef int descriptor_of(object fileobj) except -1

@@ -1,13 +1,13 @@
 # cython: language_level=3
-"""Descriptors of the program's own: add_reader and add_writer, and sock_recv, sock_recvfrom and sock_sendall on its sockets.
+"""The program's own descriptors: add_reader, add_writer, and sock_recv, sock_recvfrom and sock_sendall on its sockets.
 
-A descriptor that sock_recv has waited for stays in the kernel's set when the wait is over, since as a rule the program is
-about to wait for it again, and both changes of the set would be system calls. If it does not, the next event that nobody
-wants takes it out. What is kept that way has no hold on the socket: it is known by a weak reference.
+A descriptor that sock_recv has waited for stays in the kernel's epoll set after the wait, because the program is
+usually about to wait for it again, and each change of the set is a system call. If the program does not, the next event
+that no handle waits for removes the descriptor. Meanwhile the loop has only a weak reference to the socket.
 
-The program may close a descriptor while something waits for it, and another file may get the number. The kernel then no
-longer has that number in its set, and says so when the interest of a watch is changed (-ENOENT). Every new use of the number
-makes such a change first, so it drops what has waited for the old file.
+The program may close a descriptor while something waits for it, and the kernel may reuse the number for another file.
+The epoll set then no longer has the number, so a change of the watch's interest fails with -ENOENT. Every new use of a
+number first makes such a change, and drops whatever waited for the old file.
 """
 
 import _socket as c_socket
@@ -35,7 +35,7 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
 
 cdef object _socket = socket.socket
-# As plain integers: socket.socket makes members of an enumeration of them, which takes longer than all else here.
+# As plain integers, because socket.socket makes enum members of them, which takes longer than the rest of this code.
 cdef object type_of = c_socket.socket.type.__get__
 cdef object family_of = c_socket.socket.family.__get__
 cdef int STREAM = socket.SOCK_STREAM, DATAGRAM = socket.SOCK_DGRAM
@@ -44,18 +44,19 @@ cdef object reference = weakref.ref
 
 cdef enum:
     BLOCKED = -1
-    LARGE = 16 * 1024    # bytes from which on a copy is worth avoiding, as in stream.pyx
+    LARGE = 16 * 1024    # bytes from which on to avoid a copy, as in stream.pyx
     SCRATCH = 64 * 1024
     OVERFLOW = 1024 * 1024
 
-# Received into while the GIL is held, and copied from before it is given up. A piece as long as the program asks for would
-# cost a mapping, page faults and their end with each call, whatever comes. The second one is used for what exceeds the first.
+# Receive buffers, used only while the GIL is held. A new buffer of the size that the program asks for would cost an
+# mmap, page faults and a munmap in each call, even if little arrives. `overflow` receives the data that exceeds
+# `scratch`.
 cdef char[SCRATCH] scratch
 cdef char[OVERFLOW] overflow
 
 
 cdef int descriptor_of(object fileobj) except -1:
-    """As the selectors module has it."""
+    """The descriptor of a file object, with the rules of the selectors module."""
     cdef object fd = fileobj
     if not isinstance(fileobj, int):
         try:
@@ -68,7 +69,7 @@ cdef int descriptor_of(object fileobj) except -1:
 
 
 cdef bytes joined(Py_ssize_t n):
-    """The n bytes that are in the two pieces."""
+    """The n bytes in the two buffers."""
     cdef bytes data
     if n <= SCRATCH:
         return PyBytes_FromStringAndSize(scratch, n)
@@ -83,7 +84,8 @@ cdef class Watch(Sink):
         self.leave()
 
     cdef int on_event(self, uint32_t what) except -1:
-        # Both are settled before the first runs, which may remove or replace the other: a cancelled handle is not run.
+        # Decide on both before the first runs, because it may remove or replace the other. A cancelled handle is not
+        # run.
         reader = self.reader if what & SF_READABLE else None
         writer = self.writer if what & SF_WRITABLE else None
         if reader is None:
@@ -100,8 +102,8 @@ cdef class Watch(Sink):
 
     cdef int nobody_waits(self) except -1:
         if not self.interest:
-            # Reported although it is not in the set any more: the descriptor was closed, and a duplicate keeps the file open.
-            # Without the watch such events are stale ones, and enough of these make the loop set up the set anew.
+            # The event came although the descriptor is not in the set: it was closed, and a duplicate keeps the file
+            # open. Without the watch such events are stale, and many stale events make the loop create the set anew.
             return (<WatchingCore>self.loop).forget(self)
         try:
             self.want((SF_READABLE if self.reader is not None else 0) | (SF_WRITABLE if self.writer is not None else 0))
@@ -124,26 +126,27 @@ cdef class Watch(Sink):
     # ---- for sock_* ----
 
     cdef bint asks_python(self, Py_ssize_t size, bint addressed) noexcept:
-        """For addresses that are not converted here, and for datagrams of more than a mebibyte."""
+        """Whether asyncio's code must receive: the addresses are not converted here, or the datagram may exceed 1
+        MiB."""
         if addressed and not self.decoded:
             return True
         return size > SCRATCH + OVERFLOW and not self.stream and not self.internet
 
     cdef object receive(self, Py_ssize_t size, bint addressed):
-        """The bytes, or (bytes, address), or None if there are none yet."""
+        """Receive: the bytes, or (bytes, address), or None if nothing has arrived."""
         cdef Py_ssize_t asked = size
         cdef ssize_t n
         if addressed:
             return self.receive_pieces(size, True)
-        if size == 0:  # as socket.recv(): nothing is asked of the kernel
+        if size == 0:  # socket.recv() does not ask the kernel, either
             return b""
         if size > SCRATCH:
             if self.reads_large or not self.stream and not self.internet:
                 return self.receive_pieces(size, False)
-            asked = SCRATCH  # a stream gives the rest with the next call; no IP datagram is longer
+            asked = SCRATCH  # the next call returns the rest of a stream, and no IP datagram is longer
         elif self.reads_large:
             return self.receive_directly(size)
-        # Small reads are copied: there it costs less than cutting an object to size.
+        # Copy a small read, because that is cheaper than to shrink a bytes object.
         n = self.note_received(self.sock.stack.ops.recv_into(self.sock, scratch, asked), asked)
         return None if n == BLOCKED else PyBytes_FromStringAndSize(scratch, n)
 
@@ -183,7 +186,7 @@ cdef class Watch(Sink):
         return data, decode_any(address, min(sender_length, <socklen_t>sizeof(sender)), self.fd)
 
     cdef Py_ssize_t receive_into(self, object buffer) except? -2:
-        """The number of bytes, or BLOCKED."""
+        """Receive: the number of bytes, or BLOCKED."""
         cdef Py_buffer view
         cdef ssize_t n = 0
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
@@ -194,7 +197,7 @@ cdef class Watch(Sink):
         return self.note_received(n, asked) if asked else 0
 
     cdef Py_ssize_t note_received(self, ssize_t n, Py_ssize_t asked) except? -2:
-        # A short read has emptied a stream; a datagram says nothing of the next.
+        # A short read has emptied a stream. For datagrams it has no meaning.
         self.drained = self.stream and n < asked
         if n >= 0:
             self.reads_large = n >= LARGE
@@ -205,14 +208,14 @@ cdef class Watch(Sink):
 
 
 cdef class Receiving:
-    """A sock_recv(), sock_recvfrom() or sock_recv_into() that waits. `future` ends with what it returns."""
+    """A sock_recv(), sock_recvfrom() or sock_recv_into() that waits. The result of `future` is the call's result."""
 
     def step(self):
         cdef Py_ssize_t n
         if self.future.done() or self.watch.sock == NULL:  # cancelled, but the program has not run since
             return
         try:
-            # Closed, and reported for a duplicate of it: the number may be another file's.
+            # The socket was closed, and a duplicate caused the event. The number may belong to another file.
             if self.sock.fileno() != self.watch.fd:
                 raise os_error(EBADF)
             if self.buffer is None:
@@ -234,7 +237,7 @@ cdef class Receiving:
             self.future.set_result(result)
 
     def end(self):
-        """Waits no more. The kernel is not told: see above."""
+        """Stop waiting. The kernel is not told; see the head of this file."""
         if self.watch.reader is self.handle:
             self.watch.reader = None
         self.handle.cancel()
@@ -253,7 +256,7 @@ cdef class WatchingCore(LoopCore):
         return 0
 
     cdef Watch watch(self, object fileobj):
-        """The watch of a descriptor, made if there is none. Without interest it is in nobody's way."""
+        """The watch of a descriptor; made if it does not exist. Without interest it has no effect."""
         cdef int fd = descriptor_of(fileobj)
         cdef Watch watch = self.watches.get(fd)
         if watch is None:
@@ -267,7 +270,7 @@ cdef class WatchingCore(LoopCore):
         try:
             return self.watches.get(descriptor_of(fileobj))
         except ValueError:
-            for watch in self.watches.values():  # it was closed before it was removed
+            for watch in self.watches.values():  # closed before it was removed
                 if (<Watch>watch).fileobj is fileobj:
                     return watch
             raise
@@ -280,7 +283,7 @@ cdef class WatchingCore(LoopCore):
         return 0
 
     cdef int drop(self, Watch watch) except -1:
-        """The descriptor is another's now: the handles that wait are not run."""
+        """Forget a watch without running its handles, because the descriptor belongs to another file now."""
         reader, watch.reader = watch.reader, None
         writer, watch.writer = watch.writer, None
         self.forget(watch)
@@ -291,14 +294,16 @@ cdef class WatchingCore(LoopCore):
         return 0
 
     cdef int descriptor_taken(self, int fd) except -1:
-        # It belongs to what takes it, also if the watch is one of the same file: asyncio's transports replace a reader.
+        # The new sink owns the descriptor, even if the watch is for the same file: asyncio's transports replace a
+        # reader.
         cdef Watch watch = self.watches.get(fd)
         if watch is not None:
             self.drop(watch)
         return 0
 
     cdef int tell(self, Watch watch, uint32_t interest) except? -2:
-        """Tells the kernel, even if nothing changes. -ENOENT: the number belongs to another file now."""
+        """Pass the interest to the kernel, even if it has not changed. Returns -ENOENT if the number belongs to another
+        file now."""
         cdef int rc = watch.sock.stack.ops.interest(watch.sock, interest)
         if rc == 0:
             watch.interest = interest
@@ -307,8 +312,8 @@ cdef class WatchingCore(LoopCore):
         return rc
 
     cdef Watch set_handle(self, Watch watch, uint32_t what, object handle):
-        """Makes handle the reader (SF_READABLE) or the writer (SF_WRITABLE). Returns the watch that has it: a new one where
-        the number belongs to another file than before."""
+        """Make handle the reader (SF_READABLE) or the writer (SF_WRITABLE). Returns its watch, which is a new one if
+        the number now belongs to another file."""
         cdef int fd = watch.fd
         try:
             if not watch.told or watch.interest | what != watch.interest:
@@ -329,7 +334,7 @@ cdef class WatchingCore(LoopCore):
         return watch
 
     def _set_watch(self, fileobj, int what, handle):
-        """Makes handle the reader (what 1) or the writer (2) of a descriptor or of an object that has one."""
+        """Make handle the reader (what 1) or the writer (2) of a descriptor, or of an object with fileno()."""
         self.check_open()
         cdef Watch watch = self.watch(fileobj)
         watch.told = False
@@ -337,7 +342,7 @@ cdef class WatchingCore(LoopCore):
         watch.fileobj = fileobj
 
     def _unset_watch(self, fileobj, int what):
-        """Removes the reader (what 1) or the writer (2). Returns whether there was one."""
+        """Remove the reader (what 1) or the writer (2). Returns whether there was one."""
         cdef Watch watch
         if self.closed:
             return False
@@ -350,7 +355,7 @@ cdef class WatchingCore(LoopCore):
             old, watch.writer = watch.writer, None
         try:
             watch.want(watch.interest & ~what)
-        except OSError:  # the descriptor was closed first; the kernel has forgotten it, or will
+        except OSError:  # the descriptor was closed first, so the kernel forgets it
             watch.interest &= ~what
         if watch.reader is None and watch.writer is None:
             self.forget(watch)
@@ -382,8 +387,8 @@ cdef class WatchingCore(LoopCore):
 
     # ---- sock_recv, sock_recvfrom, sock_recv_into, sock_sendall ----
     #
-    # Each returns None for what it leaves to asyncio's code: debug mode with its checks, subclasses of socket.socket with
-    # methods of their own, closed sockets, sockets that a transport uses, and arguments that are an error.
+    # Each returns None if asyncio's code has to do the call: in debug mode with its checks, for subclasses of
+    # socket.socket, closed sockets, sockets that a transport uses, and wrong arguments.
 
     cdef Watch watch_of_socket(self, object sock):
         cdef Watch watch
@@ -417,13 +422,14 @@ cdef class WatchingCore(LoopCore):
         return 0
 
     cdef bint comes_at_once(self, Watch watch, sf_linger *call) except -1:
-        """The peer's answer comes while the loop has nothing else to do: it was received, or is there to be."""
+        """Wait briefly for the peer's answer, if the loop has nothing else to do. True: it was received, or can be
+        received."""
         call.got = -EAGAIN
         call.datagram = NULL
         return watch.told and watch.interest & SF_READABLE and watch.reader is None and self.linger(watch, call)
 
     cdef object linger_for(self, Watch watch, Py_ssize_t size):
-        """The bytes, or None if none have come."""
+        """Wait briefly, then receive: the bytes, or None if nothing has arrived."""
         cdef sf_linger call
         cdef bint small = 0 < size and not watch.reads_large
         if self.lingering == NULL:
@@ -441,7 +447,7 @@ cdef class WatchingCore(LoopCore):
         return PyBytes_FromStringAndSize(self.lingering, call.got)
 
     cdef Py_ssize_t linger_into(self, Watch watch, object buffer) except? -2:
-        """The number of bytes, or BLOCKED."""
+        """Wait briefly, then receive: the number of bytes, or BLOCKED."""
         cdef sf_linger call
         cdef Py_buffer view
         cdef bint found
@@ -474,21 +480,21 @@ cdef class WatchingCore(LoopCore):
         return call
 
     def _begin_recv(self, sock, size):
-        """bytes, or a Receiving."""
+        """Returns bytes or a Receiving."""
         cdef Watch watch
         if type(size) is not int or size < 0:
             return None
         watch = self.watch_of_socket(sock)
         if watch is None or watch.asks_python(size, False):
             return None
-        # A stream that was read to its end is not tried again before the kernel says that it is readable.
+        # A stream that was read empty is not read again until the kernel reports it as readable.
         received = self.linger_for(watch, size) if watch.drained else watch.receive(size, False)
         if received is not None:
             return received
         return self.wait_to_receive(watch, sock, size, False, None)
 
     def _begin_recvfrom(self, sock, size):
-        """(bytes, address), or a Receiving."""
+        """Returns (bytes, address) or a Receiving."""
         cdef Watch watch
         if type(size) is not int or size < 0:
             return None
@@ -501,7 +507,7 @@ cdef class WatchingCore(LoopCore):
         return self.wait_to_receive(watch, sock, size, True, None)
 
     def _begin_recv_into(self, sock, buffer):
-        """The number of bytes received, or a Receiving."""
+        """Returns the number of bytes received, or a Receiving."""
         cdef Watch watch
         cdef Py_ssize_t n
         if type(buffer) is not bytearray and type(buffer) is not memoryview:
@@ -518,7 +524,7 @@ cdef class WatchingCore(LoopCore):
         return self.wait_to_receive(watch, sock, 0, False, buffer)
 
     def _begin_sendall(self, sock, data):
-        """True if all of it is sent, else the number of bytes that are: 0 if there is no room now."""
+        """Returns True if all data was sent, else the number of bytes sent; 0: there is no room now."""
         cdef Py_buffer view
         cdef iovec iov
         cdef ssize_t n, length

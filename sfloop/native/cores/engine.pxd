@@ -1,4 +1,4 @@
-"""The C core as Cython sees it: engine.h and stack.h."""
+"""The C core's declarations for Cython: engine.h, stack.h, driver.h."""
 
 from libc.stdint cimport uint8_t, int64_t, uint16_t, uint32_t, uint64_t
 

@@ -1,5 +1,6 @@
 # cython: language_level=3
-"""The Ethernet transport's hot path: frames of one poll delivered together or one by one; send() to send one."""
+"""The Ethernet transport's hot path: deliver the frames of one poll together or one by one; send a frame with
+send()."""
 
 import errno as errno_of
 import os
@@ -39,15 +40,15 @@ def live():
 
 
 cdef class EthernetCore(TransportCore):
-    cdef sf_driver *driver           # the stack's; NULL once the stack is gone
-    cdef object frame_received       # the protocol's bound methods
-    cdef object frames_received      # of a protocol that takes whole batches, or None
+    cdef sf_driver *driver           # the stack's driver; NULL once the stack is gone
+    cdef object frame_received       # the protocol's bound method
+    cdef object frames_received      # the method of a protocol that takes batches, or None
     cdef object frame_sent
-    cdef bint lends                  # to that one: views of the driver's memory instead of bytes
+    cdef bint lends                  # it gets views of the driver's memory instead of bytes
     cdef object queue                # deque of frames
-    cdef object undelivered          # deque of (of reception, frame or number, timestamp): see deliver_kept()
-    cdef uint64_t numbered           # frames that send() has taken: the driver counts the same
-    cdef Py_ssize_t longest          # frame that the driver takes, in bytes
+    cdef object undelivered          # deque of (is received, frame or number, timestamp): see deliver_kept()
+    cdef uint64_t numbered           # frames that send() has taken; the driver counts the same
+    cdef Py_ssize_t longest          # the longest frame that the driver takes, in bytes
 
     def __cinit__(self, *args):
         global live_cores
@@ -62,7 +63,7 @@ cdef class EthernetCore(TransportCore):
         self.leave()
 
     def may_nest(self):
-        """The callbacks have frames, or more are to come, in the driver's memory (nesting.pyx)."""
+        """False, because the callback's frames, or the rest of the batch, are in the driver's memory (nesting.pyx)."""
         return False
 
     def __init__(self, LoopCore loop, transport, str driver, str interface, uint32_t address, list wrappers, uint32_t ring, mode,
@@ -121,13 +122,13 @@ cdef class EthernetCore(TransportCore):
         if n == -EAGAIN:
             return 0
         if n < 0:
-            return self.fatal(OSError(-n, "the frame driver's interface is gone, or the other side is"),
+            return self.fatal(OSError(-n, "the frame driver's interface or its peer is gone"),
                               "Fatal read error on Ethernet transport")
         if self.frames_received is not None:
             return self.deliver_batch(batch, n)
         for i in range(n):
             if not self.reading() or self.conn_lost:
-                break  # what is left of the burst is lost, as what comes while reading is paused
+                break  # the rest of the batch is lost, like frames that arrive while reading is paused
             try:
                 self.tell(True, PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len), batch[i].timestamp)
             except BaseException:
@@ -139,7 +140,8 @@ cdef class EthernetCore(TransportCore):
         return 0
 
     cdef int tell(self, bint received, object what, object timestamp) except -1:
-        """Calls frame_received() or frame_sent(). Raises SystemExit and KeyboardInterrupt, also of the exception handler."""
+        """Call frame_received() or frame_sent(). Raises SystemExit and KeyboardInterrupt, also those of the exception
+        handler."""
         try:
             if received:
                 self.frame_received(what, timestamp)
@@ -153,7 +155,7 @@ cdef class EthernetCore(TransportCore):
         return 0
 
     def deliver_kept(self):
-        """Delivers what was left of a burst when SystemExit or KeyboardInterrupt left the loop."""
+        """Deliver the rest of a batch after SystemExit or KeyboardInterrupt ended the run."""
         while self.undelivered and self.reading() and not self.conn_lost:
             received, what, timestamp = self.undelivered.popleft()
             try:
@@ -163,7 +165,7 @@ cdef class EthernetCore(TransportCore):
                 raise
 
     cdef int deliver_batch(self, sf_datagram *batch, int n) except -1:
-        """All at once, as (frame, ns of CLOCK_REALTIME)."""
+        """Deliver all at once, as (frame, ns of CLOCK_REALTIME)."""
         cdef int i
         cdef Loan loan = Loan.__new__(Loan) if self.lends else None
         frames = []
@@ -182,8 +184,8 @@ cdef class EthernetCore(TransportCore):
         finally:
             if loan is not None and not loan.end(self.loop):
                 self.protocol_reported(
-                    BufferError("frames_received() has kept a view of a frame beyond its return; what it shows will be "
-                                "overwritten. Copy what is kept (bytes(frame)), or do without zero_copy"),
+                    BufferError("frames_received() has kept a view of a frame beyond its return; its data will be "
+                                "overwritten. Keep a copy (bytes(frame)), or switch zero_copy off"),
                     "Fatal use of zero-copy data")
         return 0
 
@@ -238,7 +240,7 @@ cdef class EthernetCore(TransportCore):
         return number
 
     cdef ssize_t send_now(self, const char *start, Py_ssize_t length) except? -1:
-        """Sends; errors go to the protocol. Returns -EAGAIN if the frame has to wait."""
+        """Send a frame. Errors go to the protocol. Returns -EAGAIN if the frame has to wait."""
         cdef ssize_t rc = self.sock.stack.ops.send_to(self.sock, start, length, NULL, 0)
         if rc >= 0 or rc == -EAGAIN:
             return rc
@@ -249,9 +251,9 @@ cdef class EthernetCore(TransportCore):
 
     cdef int flush(self) except -1:
         cdef ssize_t rc
-        transport = self.owner()  # once there is nothing more to be sent, only this call may have it
+        transport = self.owner()  # keep the transport alive, because without waiting frames only this call may hold it
         while self.queue and self.sock != NULL:
-            frame = self.queue.popleft()  # first: error_received() may raise, abort or send
+            frame = self.queue.popleft()  # remove it first, because error_received() may raise, abort or send
             self.queued -= len(frame)
             rc = self.send_now(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
             if rc == -EAGAIN:
@@ -276,7 +278,7 @@ cdef class EthernetCore(TransportCore):
     # ---- the driver ----
 
     def filter(self, bint add, uint32_t protocol, bytes local, int local_port, bytes remote, int remote_port):
-        """Adds or removes a flow; addresses of 4 bytes, four zeroes are any. Raises OSError."""
+        """Add or remove a flow. Addresses have 4 bytes; four zeroes mean any address. Raises OSError."""
         cdef sf_flow flow
         cdef int rc
         if self.driver == NULL:
@@ -292,7 +294,8 @@ cdef class EthernetCore(TransportCore):
             raise os_error(-rc)
 
     def describe(self):
-        """(driver's name, what it chose, MTU in bytes, MAC address, whether it tells when frames have left), or None."""
+        """(driver's name, its mode, MTU in bytes, MAC address, whether it reports when frames leave); None: the driver
+        is gone."""
         cdef sf_driver_caps caps
         if self.driver == NULL:
             return None
@@ -301,7 +304,7 @@ cdef class EthernetCore(TransportCore):
                 PyBytes_FromStringAndSize(<const char *>&caps.mac[0], 6), bool(caps.flags & SF_DRIVER_STAMPS_TX))
 
     def stats(self):
-        """The driver's counters, or an empty dictionary when it is gone."""
+        """The driver's counters; empty if the driver is gone."""
         cdef sf_driver_stats d
         if self.driver == NULL:
             return {}
@@ -317,14 +320,14 @@ cdef class EthernetCore(TransportCore):
 # A method of EthernetTransport: see the end of stream.pyx.
 
 def send(self, frame):
-    """Send an Ethernet frame: destination, source, type, payload; without the checksum at its end. Never blocks.
+    """Send an Ethernet frame: destination, source, type and payload, without the frame check sequence. Never blocks.
 
-    What is shorter than 60 bytes is filled up with zeroes by the NIC or its driver.
+    The NIC or its driver pads a frame to 60 bytes with zeroes.
 
-    :param frame: bytes, bytearray or memoryview of 14 bytes or more.
-    :returns: the frame's number, from 1 on, by which ``frame_sent()`` speaks of it; 0 if the transport is closed.
+    :param frame: bytes, bytearray or memoryview of at least 14 bytes.
+    :returns: the frame's number, from 1 on, which ``frame_sent()`` gets; 0 if the transport is closed.
     :raises TypeError: the frame is not bytes-like.
-    :raises ValueError: it is shorter than an Ethernet header, or longer than the interface's MTU allows.
+    :raises ValueError: the frame is shorter than an Ethernet header, or longer than the interface's MTU allows.
     """
     cdef EthernetCore core = self._core
     return core.send(frame)

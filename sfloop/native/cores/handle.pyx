@@ -1,15 +1,15 @@
 # cython: language_level=3
-"""Handles that are asyncio's own by type and layout, made and run without asyncio's Python code.
+"""Handles that have asyncio's types and layout, but are made and run without asyncio's Python code.
 
-`Handle` and `TimerHandle` are heap types derived from `asyncio.Handle` and `asyncio.TimerHandle`. They add no storage:
-their state is in the slots that asyncio's classes define, read and written here by offset. So whatever asyncio's Python
-methods do to a handle (`cancel`, `when`, `repr`, comparisons) holds for ours, and this module runs asyncio's handles as
-well as its own; in debug mode the loop makes plain asyncio handles, which keep their source traceback. What the types
-do add is a free list, which makes a callback cost no allocation.
+`Handle` and `TimerHandle` are heap types derived from `asyncio.Handle` and `asyncio.TimerHandle`. They add no storage.
+Their state is in the slots of asyncio's classes, which this module accesses by offset. So asyncio's Python methods
+(`cancel`, `when`, `repr`, comparisons) work on our handles, and this module runs asyncio's handles, too. In debug mode
+the loop makes plain asyncio handles, which keep their source traceback. The types add a free list, so a callback costs
+no allocation.
 
-`ThreadSafeHandle` exists from Python 3.14, derived from `asyncio.events._ThreadSafeHandle`. Another thread that calls its
-`cancel()` or `cancelled()` waits until a running callback has ended. asyncio makes a lock for each handle. Ours notes who
-runs the callback, and makes a lock only when a thread has to wait.
+`ThreadSafeHandle` exists from Python 3.14 on, and is derived from `asyncio.events._ThreadSafeHandle`. Another thread
+that calls its `cancel()` or `cancelled()` waits until a running callback has ended. asyncio makes a lock for each
+handle. Our handle notes the thread that runs its callback, and makes a lock only when a thread has to wait.
 """
 
 import _thread
@@ -39,9 +39,9 @@ cdef extern from *:
     #define SF_DROP_CONSTANT(object) Py_DECREF(object)
     #endif
 
-    /* A handle's callback may be another handle's method, and so on. The chain of their ends must not be as deep as it
-     * is long. CPython's trashcan limits it, but takes as long as the rest of a handle's end, so few levels do without.
-     * From CPython 3.14 on, Py_DECREF() itself has the limit. */
+    /* A handle's callback may be a method of another handle, and so on. The recursion that destroys such a chain must be
+     * limited. CPython's trashcan does that, but takes as long as the rest of the destruction, so the first levels do
+     * without it. From CPython 3.14 on, Py_DECREF() itself has the limit. */
     #ifndef Py_TRASHCAN_BEGIN
     #define Py_TRASHCAN_BEGIN(object, dealloc)
     #define Py_TRASHCAN_END
@@ -68,7 +68,7 @@ cdef extern from *:
     void sf_dealloc_handle(PyObject *) noexcept
     PyObject *SF_CONSTANT(PyObject *) noexcept
     void SF_DROP_CONSTANT(PyObject *) noexcept
-    void SF_REVIVE(PyObject *) noexcept  # makes an object of the free list one with a single reference
+    void SF_REVIVE(PyObject *) noexcept  # gives an object of the free list a single reference
     PyObject **SF_SLOT_ADDRESS(PyObject *, Py_ssize_t) noexcept nogil
     PyObject *SF_SLOT(PyObject *, Py_ssize_t) noexcept nogil
     PyObject **SF_TUPLE_ITEMS(PyObject *) noexcept nogil
@@ -122,10 +122,10 @@ cdef extern from "Python.h":
 cdef enum:
     FREE_MAX = 1024
     SLOTS = 10
-    SLOTS_OF_ALL = 7  # what every handle has: the first of offsets[]
+    SLOTS_OF_ALL = 7  # the slots that every handle has: the first of offsets[]
 
 
-# ---- where asyncio keeps a handle's state ----
+# ---- the offsets of a handle's state in asyncio's classes ----
 
 cdef Py_ssize_t offset_of(type owner, str name) except -1:
     descriptor = owner.__dict__[name]
@@ -142,13 +142,13 @@ cdef Py_ssize_t WHEN = offset_of(asyncio.TimerHandle, "_when")
 cdef Py_ssize_t SCHEDULED = offset_of(asyncio.TimerHandle, "_scheduled")
 cdef Py_ssize_t WEAKREFS = asyncio.Handle.__weakrefoffset__
 
-# From Python 3.14.
+# From Python 3.14 on.
 cdef object _ThreadSafeHandle = vars(events).get("_ThreadSafeHandle")
 cdef Py_ssize_t LOCK = 0 if _ThreadSafeHandle is None else offset_of(_ThreadSafeHandle, "_lock")
 
 
 cdef inline void fill(PyObject *handle, Py_ssize_t offset, PyObject *value) noexcept:
-    """Fills a slot that is known to be empty."""
+    """Fill a slot that is empty."""
     Py_XINCREF(value)
     SF_SLOT_ADDRESS(handle, offset)[0] = value
 
@@ -175,7 +175,7 @@ cdef inline void drop(PyObject *handle, Py_ssize_t offset) noexcept:
 
 cdef struct Kind:
     PyTypeObject *type   # NULL: this version of Python has no such handles
-    int slots            # how many of offsets[] its objects have
+    int slots            # the number of offsets[] in use
     Py_ssize_t[SLOTS] offsets
     Py_ssize_t live
     int free_count
@@ -204,7 +204,7 @@ cdef inline Kind *kind_of_type(PyTypeObject *type) noexcept:
 
 
 cdef PyObject *allocate(Kind *kind) noexcept:
-    """A handle that is not cancelled and has neither traceback nor text. Its other slots are empty."""
+    """Make a handle that is not cancelled and has neither traceback nor text. Its other slots are empty."""
     cdef PyObject *handle
     if kind.free_count > 0:
         kind.free_count -= 1
@@ -240,8 +240,8 @@ cdef inline int visit_slot(PyObject *handle, Py_ssize_t offset, visitproc visit,
 
 
 cdef int type_traverse(PyObject *self, visitproc visit, void *arg) noexcept:
-    # Only what can be part of a cycle: the others hold numbers and strings. A hundred thousand timers are visited at each
-    # collection that they live through.
+    # Visit only slots that can be part of a cycle. Others hold numbers and strings. Each collection visits all timers
+    # that survive it, perhaps a hundred thousand.
     cdef int stop = visit_slot(self, CALLBACK, visit, arg)
     if not stop:
         stop = visit_slot(self, ARGS, visit, arg)
@@ -255,13 +255,13 @@ cdef int type_traverse(PyObject *self, visitproc visit, void *arg) noexcept:
 
 
 cdef void end_handle(PyObject *self) noexcept:
-    """The end of a handle, which the garbage collector does not track any more."""
+    """Destroy a handle that the garbage collector no longer tracks."""
     cdef PyTypeObject *type = Py_TYPE(self)
     cdef Kind *kind = kind_of_type(type)
     cdef int i
     if SF_SLOT(self, WEAKREFS) != NULL:
         PyObject_ClearWeakRefs(self)
-    # type_clear() unrolled, but for what allocate() promises: this runs once per callback.
+    # Like type_clear(), but unrolled and with the values that allocate() promises, because it runs once per callback.
     drop(self, CALLBACK)
     drop(self, ARGS)
     drop(self, LOOP)
@@ -273,7 +273,7 @@ cdef void end_handle(PyObject *self) noexcept:
         drop(self, kind.offsets[i])
     kind.live -= 1
     if kind.free_count < FREE_MAX:
-        kind.free[kind.free_count] = self  # keeps its reference to the type
+        kind.free[kind.free_count] = self  # the handle keeps its reference to the type
         kind.free_count += 1
     else:
         SF_DROP_CONSTANT(Py_False)
@@ -319,7 +319,7 @@ cdef PyObject *cancel_debugged(PyObject *self) except NULL:
 cdef PyObject *handle_cancel(PyObject *self, PyObject *unused) except NULL:
     if SF_SLOT(self, CANCELLED) != Py_True:
         if SF_SLOT(self, LOOP) != NULL and loop_debugs(SF_SLOT(self, LOOP)):
-            return cancel_debugged(self)  # debug was switched on after the handle was made
+            return cancel_debugged(self)  # debug mode was switched on after the handle was made
         drop_call(self)
     return none()
 
@@ -327,7 +327,7 @@ cdef PyObject *handle_cancel(PyObject *self, PyObject *unused) except NULL:
 cdef PyObject *timer_handle_cancel(PyObject *self, PyObject *unused) except NULL:
     if SF_SLOT(self, CANCELLED) != Py_True:
         if SF_SLOT(self, LOOP) == NULL or SF_SLOT(self, LOOP) == Py_None:
-            _asyncio_cancel_timer(<object>self)  # raises, if it is scheduled
+            _asyncio_cancel_timer(<object>self)  # raises if the handle is scheduled
             return none()
         if SF_SLOT(self, SCHEDULED) == Py_True:
             loop_timer_cancelled(SF_SLOT(self, LOOP))
@@ -335,10 +335,10 @@ cdef PyObject *timer_handle_cancel(PyObject *self, PyObject *unused) except NULL
     return none()
 
 
-# A call_soon_threadsafe() handle has this behind asyncio's slots.
+# A handle of call_soon_threadsafe() has this after asyncio's slots.
 cdef struct Run:
-    unsigned long thread  # that runs the callback; 0: nobody does
-    PyObject *ended       # a lock, held until the callback has ended; made by the first thread that waits for that
+    unsigned long thread  # the thread that runs the callback; 0: none
+    PyObject *ended       # a lock that is held until the callback has ended; made by the first thread that waits
 
 cdef Py_ssize_t RUN = 0
 
@@ -348,7 +348,7 @@ cdef inline Run *run_of(PyObject *handle) noexcept:
 
 
 cdef int wait_for_end(PyObject *handle) except -1:
-    """Waits while another thread runs the callback."""
+    """Wait while another thread runs the callback."""
     cdef Run *run = run_of(handle)
     cdef unsigned long me = PyThread_get_thread_ident()
     made = None
@@ -356,7 +356,7 @@ cdef int wait_for_end(PyObject *handle) except -1:
         if run.ended == NULL and made is None:
             made = _thread.allocate_lock()
             made.acquire()
-            continue  # to make the lock may have let other threads run
+            continue  # check again, because the allocation may have let other threads run
         if run.ended == NULL:
             Py_INCREF(made)
             run.ended = <PyObject *>made
@@ -368,7 +368,7 @@ cdef int wait_for_end(PyObject *handle) except -1:
 
 
 cdef int begin_run(PyObject *handle) except -1:
-    """Returns whether end_run() is to be called: a callback can run its own handle."""
+    """Returns whether the caller has to call end_run(). It is false if a callback runs its own handle."""
     cdef Run *run = run_of(handle)
     wait_for_end(handle)
     if run.thread != 0:
@@ -419,7 +419,7 @@ timer_handle_methods[0] = PyMethodDef(b"cancel", <void *>timer_handle_cancel, ME
 
 
 cdef object make_type(const char *name, object base, PyMethodDef *methods, const char *doc, int basicsize=0):
-    """:param basicsize: 0: the base's"""
+    """:param basicsize: 0: the base's size."""
     cdef PyType_Slot[7] slots
     cdef PyType_Spec spec
     slots[0] = PyType_Slot(Py_tp_alloc, <void *>type_alloc)
@@ -439,11 +439,12 @@ cdef object make_type(const char *name, object base, PyMethodDef *methods, const
 
 Handle = make_type(
     b"sfloop.Handle", asyncio.Handle, handle_methods,
-    b"What call_soon() returns: an asyncio.Handle, see its documentation.")
+    b"The result of call_soon(): an asyncio.Handle, see its documentation.")
 TimerHandle = make_type(
     b"sfloop.TimerHandle", asyncio.TimerHandle, timer_handle_methods,
-    b"What call_later() and call_at() return: an asyncio.TimerHandle, see its documentation.")
-# Kept for ever: the pointers below must outlive this module's dictionary, which goes early when the interpreter ends.
+    b"The result of call_later() and call_at(): an asyncio.TimerHandle, see its documentation.")
+# Keep the types for ever, because the pointers below must outlive this module's dictionary, which is cleared early when
+# the interpreter ends.
 Py_INCREF(Handle)
 Py_INCREF(TimerHandle)
 handles.type = <PyTypeObject *><PyObject *>Handle
@@ -455,7 +456,7 @@ else:
     RUN = (<Py_ssize_t>_ThreadSafeHandle.__basicsize__ + sizeof(Run) - 1) // sizeof(Run) * sizeof(Run)
     ThreadSafeHandle = make_type(
         b"sfloop._ThreadSafeHandle", _ThreadSafeHandle, threadsafe_methods,
-        b"What call_soon_threadsafe() returns: an asyncio.Handle, see its documentation.", RUN + sizeof(Run))
+        b"The result of call_soon_threadsafe(): an asyncio.Handle, see its documentation.", RUN + sizeof(Run))
     Py_INCREF(ThreadSafeHandle)
     threadsafe.type = <PyTypeObject *><PyObject *>ThreadSafeHandle
 
@@ -464,7 +465,7 @@ else:
 
 cdef inline int fill_call(PyObject *h, PyObject *callback, PyObject *args, PyObject *loop,
                           PyObject *context) noexcept:
-    """Fills a handle that allocate() has made. Takes over the reference to args. -1: a Python exception is set."""
+    """Fill a new handle from allocate(). Takes over the reference to args. Returns -1 with a Python exception set."""
     fill(h, CALLBACK, callback)
     SF_SLOT_ADDRESS(h, ARGS)[0] = args
     fill(h, LOOP, loop)
@@ -477,7 +478,7 @@ cdef inline int fill_call(PyObject *h, PyObject *callback, PyObject *args, PyObj
 
 cdef PyObject *make_handle(Kind *kind, PyObject *callback, PyObject *args, PyObject *loop,
                            PyObject *context) except NULL:
-    """A new reference. Takes over the one to args."""
+    """Make a handle and return a new reference. Takes over the reference to args."""
     cdef PyObject *h = allocate(kind)
     if h == NULL:
         Py_XDECREF(args)
@@ -492,7 +493,7 @@ cdef tuple NO_ARGS = ()
 
 
 cdef PyObject *packed(PyObject **items, Py_ssize_t n) except NULL:
-    """A tuple of these."""
+    """Make a tuple of these objects."""
     cdef PyObject *made
     cdef Py_ssize_t i
     if n == 0:
@@ -535,7 +536,7 @@ cdef object new_threadsafe_handle(object callback, object args, object loop, obj
         return _Handle(callback, args, loop, context) if debug else new_handle(callback, args, loop, context)
     if debug:
         handle = _ThreadSafeHandle(callback, args, loop, context)
-        del handle._source_traceback[-1]  # asyncio cuts the frame of Handle.__init__ off, but not this class's
+        del handle._source_traceback[-1]  # asyncio removes the frame of Handle.__init__, but not that of this class
         return handle
     Py_INCREF(args)
     return owned(make_handle(
@@ -559,13 +560,13 @@ cdef void set_scheduled(PyObject *timer_handle, bint scheduled) noexcept:
 
 
 cdef void prefetch_handle(PyObject *handle) noexcept:
-    """Fetches what is_cancelled(), set_scheduled() and run_handle() read into the cache."""
+    """Fetch the memory that is_cancelled(), set_scheduled() and run_handle() read into the cache."""
     SF_PREFETCH(<char *>handle)
     SF_PREFETCH(<char *>handle + 64)
 
 
 cdef void prefetch_call(PyObject *handle) noexcept:
-    """Fetches what its call begins with: prefetch_handle() should have been a while ago."""
+    """Fetch the context of the handle's call into the cache. Call prefetch_handle() a while before."""
     SF_PREFETCH(<char *>SF_SLOT(handle, CONTEXT))
 
 
@@ -589,7 +590,7 @@ cdef int run_and_drop(PyObject *handle) except -1:
 
 
 cdef int run_guarded(PyObject *other) except -1:
-    """Runs a handle that another thread may want to cancel, or any other of asyncio's."""
+    """Run a handle that another thread may want to cancel, or any other handle of asyncio's."""
     cdef bint begun = False
     handle = <object>other
     lock = None
@@ -612,7 +613,7 @@ cdef int run_call(PyObject *handle) except -1:
 
 
 cdef inline bint call(PyObject *handle) noexcept:
-    """Runs the callback. False: a Python exception is set."""
+    """Run the callback. Returns False with a Python exception set."""
     cdef PyObject *callback = SF_SLOT(handle, CALLBACK)
     cdef PyObject *args = SF_SLOT(handle, ARGS)
     cdef PyObject *context = SF_SLOT(handle, CONTEXT)
@@ -620,9 +621,9 @@ cdef inline bint call(PyObject *handle) noexcept:
     if SF_SLOT(handle, CANCELLED) == Py_True or callback == NULL or context == NULL:
         return True
     if args == NULL or not PyTuple_CheckExact(args):
-        PyErr_Format(PyExc_TypeError, b"%R has arguments that are no tuple", handle)
+        PyErr_Format(PyExc_TypeError, b"the arguments of %R are not a tuple", handle)
         return False
-    # The callback may cancel its own handle, which drops these from it.
+    # Hold references, because the callback may cancel its own handle, which drops them.
     Py_XINCREF(callback)
     Py_XINCREF(args)
     Py_XINCREF(context)
@@ -641,7 +642,7 @@ cdef inline bint call(PyObject *handle) noexcept:
 
 
 cdef int report(PyObject *failed) except -1:
-    """Hands the exception just raised to the loop's exception handler, as asyncio.Handle._run does."""
+    """Pass the exception to the loop's exception handler, as asyncio.Handle._run does."""
     handle = <object>failed
     try:
         raise_current()
@@ -660,9 +661,9 @@ cdef extern from *:
     """
     #define SF_FAIL() (-1)
     """
-    int raise_current "SF_FAIL" () except -1  # the exception is set already
+    int raise_current "SF_FAIL" () except -1  # the exception is already set
 
 
 def live():
-    """The number of live (handles, timer handles) of this process, whichever loop made them."""
+    """The number of live (handles, timer handles) of this process, over all its loops."""
     return handles.live + threadsafe.live, timers.live

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A listening socket: tells its owner when there is something to accept, and accepts it."""
+"""A listening socket: tells its owner when a connection can be accepted, and accepts it."""
 
 from contextvars import copy_context
 
@@ -14,8 +14,8 @@ from sfloop.native.cores.engine cimport SF_KIND_LISTENER, SF_READABLE, sockaddr,
 
 cdef class ListenerCore(Sink):
     cdef object on_acceptable
-    cdef readonly bytes peer    # the address of the connection accepted last, as the kernel gave it
-    cdef object context     # that of the caller of create_server(), as in asyncio
+    cdef readonly bytes peer    # the address of the connection that was accepted last, in the kernel's form
+    cdef object context     # the context of the caller of create_server(), as in asyncio
 
     def __dealloc__(self):
         self.leave()
@@ -34,7 +34,7 @@ cdef class ListenerCore(Sink):
         return 0
 
     def accept(self):
-        """The descriptor of the next connection, or -1 if there is none. Raises OSError, e.g. EMFILE."""
+        """Accept a connection. Returns its descriptor, or -1 if there is none. Raises OSError, such as EMFILE."""
         cdef sockaddr_storage address
         cdef socklen_t length
         cdef int fd

@@ -1,4 +1,4 @@
-"""Views of a stack's memory, for as long as a callback runs."""
+"""Views of a stack's memory, which are valid while a callback runs."""
 
 from libc.stdint cimport uint32_t
 

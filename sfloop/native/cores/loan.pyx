@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""Views of a stack's memory, for as long as a callback runs.
+"""Views of a stack's memory, which are valid while a callback runs.
 
-Nothing stops a program from keeping a view, or an array made of one. Then the memory behind it is not given back when the
-loop is closed, but when the last view is gone.
+A program can keep a view, or an array made from one. The memory then stays allocated after the loop is closed, until
+the last view is released.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -33,7 +33,7 @@ cdef class Piece:
 
 
 cdef class Loan:
-    """The views of one batch after the other. A piece serves again as soon as nobody looks at its memory."""
+    """The views of each batch in turn. A piece is used again once no view of its memory exists."""
 
     def __cinit__(self):
         self.views = []
@@ -54,12 +54,13 @@ cdef class Loan:
         return lent
 
     cdef bint end(self, LoopCore loop) except -1:
-        """Takes the views back. False if some of them, or views of them, are still held."""
+        """Take the views back. Returns False if the program still holds one of them, or a view of one."""
         cdef Py_ssize_t i
         cdef Piece piece
         cdef bint all_back = True
         for i, lent in enumerate(self.views):
-            if Py_REFCNT(lent) > 2:  # of the list, and of this loop: else it is released when the list forgets it
+            # The list and this function hold two; without a third the view is released when the list is cleared.
+            if Py_REFCNT(lent) > 2:
                 try:
                     lent.release()
                 except BufferError:

@@ -1,13 +1,14 @@
 # cython: language_level=3
-"""Runs within runs, which nest_asyncio allows (sfloop/mixins/nesting.py). This module is loaded when the first such run is possible.
+"""Nested runs of a loop, which nest_asyncio allows (sfloop/mixins/nesting.py). Loaded when the first one becomes
+possible.
 
-A callback that runs its own loop stands in the middle of a turn. Its run has turns of its own. They begin with the rest of
-the outer turn: the events that are not dispatched yet, then the queues. These turns differ from plain ones in three ways:
+A callback that runs its own loop is in the middle of a turn. Its run has turns of its own. They begin with the rest of
+the outer turn: the events that are not dispatched yet, then the queues. They differ from plain turns in three ways:
 
-- A sink that is dealing with an event further up the stack does not read again (`busy`).
-- A handle whose context is entered further up the stack cannot run now. It waits for the end of the run (`deferred`).
-- The memory of a stack may be lent to the callback, and a poll takes it back. Datagram cores therefore copy a batch before
-  they deliver it (`allow_nesting()`), and a callback that holds views of that memory may not run the loop (`may_nest()`).
+- A sink that handles an event in an outer frame does not read again (`busy`).
+- A handle whose context is entered in an outer frame cannot run now. It waits for the end of the run (`deferred`).
+- A callback may hold memory that a stack has lent, which a poll takes back. So datagram cores copy a batch before they
+  deliver it (`allow_nesting()`), and a callback that holds views of such memory may not run the loop (`may_nest()`).
 """
 
 from cpython.object cimport PyObject
@@ -26,12 +27,13 @@ cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int)
 
 cdef enum:
-    # us for which a turn lets other threads run when it found only events of busy sinks: each poll reports them again.
+    # us that a turn sleeps to let other threads run if it found only events of busy sinks, because each poll reports
+    # them again.
     NOTHING_TO_DO = 50
 
 
 cdef class Nesting:
-    """What the runs of one loop share."""
+    """The state that the nested runs of one loop share."""
 
     cdef list busy
     cdef list deferred
@@ -44,7 +46,7 @@ cdef class Nesting:
 
 
 def allow(LoopCore loop):
-    """Prepares a loop for runs within runs. Allowed any number of times."""
+    """Prepare a loop for nested runs. Further calls have no effect."""
     if loop.nesting is not None:
         return
     current = sink_in_progress(loop)
@@ -56,16 +58,16 @@ def allow(LoopCore loop):
 
 
 cdef Sink sink_in_progress(LoopCore loop):
-    """The sink whose callback runs this, if it is one and still has its socket."""
+    """The sink whose callback is running, if there is one and it still has its socket."""
     if loop.engine == NULL or not loop.dispatching or not sf_engine_current(loop.engine, &loop.last_event):
         return None
     return loop.sink_of(loop.last_event.slot)
 
 
 def run(LoopCore loop, future, bint once=False):
-    """Runs the loop in one of its own callbacks, until the future is done (None: until stop() was called).
+    """Run the loop in one of its own callbacks, until the future is done (None: until stop() is called).
 
-    :param once: one turn, whatever the future says.
+    :param once: run one turn, even if the future is not done.
     :raises RuntimeError: the callback holds views of a stack's memory.
     """
     cdef Nesting nesting = loop.nesting
@@ -75,7 +77,7 @@ def run(LoopCore loop, future, bint once=False):
     loop.check_open()
     may_nest = getattr(sink, "may_nest", None)
     if may_nest is not None and not may_nest():
-        raise RuntimeError(f"the loop cannot be run in this callback of {sink!r}, which holds data that a run would overwrite")
+        raise RuntimeError(f"the loop cannot run in this callback of {sink!r}, which holds data that a run would overwrite")
     is_busy = sink is not None and sink not in nesting.busy
     if is_busy:
         nesting.busy.append(sink)
@@ -101,7 +103,7 @@ def run(LoopCore loop, future, bint once=False):
 
 
 def stop_outermost(LoopCore loop):
-    """As stop(), but for the outermost run: runs within it go on until they end by themselves."""
+    """Stop the outermost run. Nested runs go on until they end by themselves."""
     cdef Nesting nesting = loop.nesting
     if nesting is not None and nesting.depth:
         nesting.stops_later = True
@@ -114,17 +116,17 @@ cdef int turns(LoopCore loop, Nesting nesting, object future) except -1:
         turn(loop, nesting)
         if loop.stopping:
             return 0
-    if loop.engine.ready.count:  # what else waited for the future, as in a plain run
+    if loop.engine.ready.count:  # run the other callbacks of the future, as a plain run does
         turn(loop, nesting)
     return 0
 
 
 cdef int turn(LoopCore loop, Nesting nesting) except -1:
-    """As LoopCore.turn()."""
+    """Like LoopCore.turn()."""
     cdef sf_engine *e = loop.engine
     cdef bint fresh = False
     loop.dispatching = False
-    loop.seen_twice = False  # else the poll may receive for a sink that is busy
+    loop.seen_twice = False  # else the poll may receive for a busy sink
     if e.event_next >= e.event_count:
         fresh = loop.gather()
     if e.timers.count:
@@ -156,7 +158,7 @@ cdef int run_queue(LoopCore loop, sf_ready *queue, Nesting nesting) except -1:
 
 
 cdef bint is_entered(object handle) except -1:
-    """Whether the handle's context is entered further up the stack. Nothing tells but an attempt."""
+    """Whether the handle's context is entered in an outer frame. Only an attempt to enter it can tell."""
     context = getattr(handle, "_context", None)
     if context is None:
         return False
@@ -168,7 +170,7 @@ cdef bint is_entered(object handle) except -1:
 
 
 cdef int put_back(LoopCore loop, list deferred) except -1:
-    """Before everything that is ready: these were ready earlier."""
+    """Put deferred handles in front of all others, because they were ready earlier."""
     cdef sf_engine *e = loop.engine
     if not deferred or loop.closed:
         return 0
@@ -182,7 +184,7 @@ cdef int put_back(LoopCore loop, list deferred) except -1:
 
 
 cdef int dispatch(LoopCore loop, Nesting nesting) except -1:
-    """As LoopCore.dispatch()."""
+    """Like LoopCore.dispatch()."""
     cdef sf_engine *e = loop.engine
     cdef sf_event *event
     cdef Sink sink
@@ -213,7 +215,7 @@ cdef int dispatch(LoopCore loop, Nesting nesting) except -1:
 
 
 cdef bint give(LoopCore loop, Nesting nesting, Sink sink, uint32_t what) except -1:
-    """Returns whether the sink could do anything about the event."""
+    """Returns whether the sink could handle the event."""
     if sink in nesting.busy:
         return give_to_busy(loop, sink, what)
     nesting.busy.append(sink)
@@ -228,7 +230,8 @@ cdef bint give(LoopCore loop, Nesting nesting, Sink sink, uint32_t what) except 
 
 
 cdef bint give_to_busy(LoopCore loop, Sink sink, uint32_t what) except -1:
-    """What asyncio has separate handles for: a callback may wait for its own transport to send, not to receive."""
+    """Handle an event of a busy sink where asyncio has a handle of its own: a callback may wait for its own transport
+    to send, but not to receive."""
     if isinstance(sink, Watch):
         return give_to_watch(loop, <Watch>sink, what)
     if not isinstance(sink, TransportCore) or not what & sink.interest & SF_WRITABLE:

@@ -1,9 +1,9 @@
 # A part of core.pyx: opening drivers and stacks.
 
 def load_driver(str name, str path):
-    """Takes a frame driver from a shared object (``sf_driver_load`` in sf/driver.h), for all loops of this process.
+    """Load a frame driver from a shared object (``sf_driver_load`` in sf/driver.h), for all loops of this process.
 
-    :raises OSError: what is wrong with the object, or what the machine lacks for the driver.
+    :raises OSError: the object cannot be used, or the machine lacks something that the driver needs.
     """
     cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
     cdef int rc
@@ -23,7 +23,7 @@ def tcpdirect_functions():
 
 cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wrappers, uint32_t ring, str mode,
                             bint stamp_tx) except NULL:
-    """A driver, and those that stand on it: (name, its file or description), the lowest first. ring 0: the driver's choice."""
+    """Open a driver and its wrappers: (name, file or description), the lowest first. ring 0: the driver chooses."""
     cdef sf_driver_config config
     cdef sf_driver *opened
     cdef sf_driver *wrapped
@@ -67,7 +67,7 @@ cdef sf_ns seconds(dict limits, str name) except -1:
 
 
 cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
-    """What is not given stays 0: the stack's default."""
+    """Copy the limits that are given. Others stay 0, which means the stack's default."""
     out.max_connections = limits.get("max_connections", 0)
     out.max_half_open = limits.get("max_half_open", 0)
     out.max_time_wait = limits.get("max_time_wait", 0)

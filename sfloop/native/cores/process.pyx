@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What is loaded into this process."""
+"""Symbols of the libraries that are loaded into this process."""
 
 cdef extern from *:
     """
@@ -16,5 +16,5 @@ cdef extern from *:
 
 
 def has_symbol(str name):
-    """Whether the program or a library in its global scope, such as a preloaded one, has a symbol of that name."""
+    """Whether the program or a library in its global scope, such as a preloaded one, has a symbol of this name."""
     return sf_has_symbol(name.encode())

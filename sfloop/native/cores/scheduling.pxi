@@ -1,8 +1,8 @@
-# A part of core.pyx: the methods that asyncio and programs call most, once more as native methods.
+# A part of core.pyx: the most frequently called methods, again as native methods.
 #
-# CPython calls a method of Cython through a function object, which makes a tuple and a dictionary of the arguments. A
-# native method takes them where the caller has them. It does what is common, and leaves the rest (debug mode, a closed
-# loop, a task factory, unusual arguments) to the method of LoopCore that it stands before.
+# CPython calls a Cython method through a function object, which packs the arguments into a tuple and a dictionary. A
+# native method gets them where the caller has them. It handles the common case, and leaves the rest (debug mode, a
+# closed loop, a task factory, unusual arguments) to the method of LoopCore that it replaces.
 
 from sys import intern
 
@@ -15,7 +15,7 @@ cdef extern from *:
 cdef extern from *:
     """
     #include <string.h>
-    /* Whether a keyword is the one of this literal. asyncio's C code does not intern the names that it passes. */
+    /* Whether a keyword equals this literal. asyncio's C code does not intern the names that it passes. */
     #define SF_IS_NAME(text, literal) \
         (PyUnicode_IS_COMPACT_ASCII(text) && PyUnicode_GET_LENGTH(text) == (Py_ssize_t)sizeof(literal) - 1 && \
          memcmp(PyUnicode_DATA(text), literal, sizeof(literal) - 1) == 0)
@@ -54,10 +54,10 @@ cdef extern from "Python.h":
     void PyErr_Clear() noexcept
     PyObject *Py_NewRef(PyObject *) noexcept
 
-cdef dict general = {}  # the methods of LoopCore, by name
+cdef dict general = {}  # the replaced methods of LoopCore, by name
 cdef str TASK = intern("Task")
 cdef str FUTURE = intern("Future")
-cdef dict tasks_namespace = vars(tasks)      # asked each time: a program may put classes of its own there
+cdef dict tasks_namespace = vars(tasks)      # read each time, because a program may set its own classes there
 cdef dict futures_namespace = vars(futures)
 
 
@@ -75,7 +75,7 @@ cdef PyObject *call_general(str name, PyObject *self, PyObject **args, Py_ssize_
 
 
 cdef inline bint is_usual(PyObject *self, PyObject *names) noexcept:
-    """Whether the loop is open and not in debug mode, and no keyword but `context` is given."""
+    """Whether the loop is open, not in debug mode, and no keyword but `context` is given."""
     if (<LoopCore>self).closed or (<LoopCore>self).debug:
         return False
     return names == NULL or (PyTuple_GET_SIZE(names) == 1 and is_name(PyTuple_GET_ITEM(names, 0), "context"))
@@ -86,12 +86,12 @@ cdef PyObject *call_soon(PyObject *self, PyObject **args, Py_ssize_t n, PyObject
     if n < 1 or not is_usual(self, names):
         return call_general("call_soon", self, args, n, names)
     handle = handle_of_call(args, n, self, NULL if names == NULL else args[n])
-    # Asked again, as in push_ready().
+    # Check again, as in push_ready().
     if (<LoopCore>self).closed or sf_ready_push(&(<LoopCore>self).engine.ready, handle) < 0:
         Py_XDECREF(handle)
         (<LoopCore>self).check_open()
         raise MemoryError()
-    return Py_NewRef(handle)  # the other reference is the queue's
+    return Py_NewRef(handle)  # the queue has the other reference
 
 
 cdef PyObject *call_timer(PyObject *self, PyObject *when, PyObject **call, Py_ssize_t n, PyObject *context) except NULL:
@@ -122,15 +122,15 @@ cdef PyObject *call_at(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *
     return call_timer(self, args[0], args + 1, n - 1, NULL if names == NULL else args[n])
 
 
-# asyncio's own classes and its own knowledge of the running loop, all in C. NULL: Python without the module _asyncio, or
-# one before 3.12, which asks the kernel for the process's number each time that it looks for the running loop.
+# asyncio's own classes and its own record of the running loop, all in C. NULL: this Python lacks the module _asyncio,
+# or is older than 3.12, whose lookup of the running loop makes a getpid() system call.
 ctypedef PyObject *(*no_args_function)(PyObject *, PyObject *)
 cdef PyTypeObject *own_task = NULL
 cdef PyTypeObject *own_future = NULL
 cdef no_args_function running_loop = NULL
 cdef PyObject *running_loop_self = NULL
 cdef tuple NO_ARGUMENTS = ()
-cdef object own_module  # keeps them
+cdef object own_module  # keeps them alive
 
 
 cdef int find_own() except -1:
@@ -152,7 +152,7 @@ find_own()
 
 
 cdef inline bint is_running(PyObject *self) noexcept:
-    """Whether a future or task of asyncio's own class that is given no loop belongs to this one."""
+    """Whether a future or task of asyncio's own class that gets no loop would belong to this loop."""
     cdef PyObject *loop = running_loop(running_loop_self, NULL)
     if loop == NULL:
         PyErr_Clear()
@@ -161,7 +161,7 @@ cdef inline bint is_running(PyObject *self) noexcept:
 
 
 cdef inline PyObject *made(PyTypeObject *type, PyObject *args) except NULL:
-    """As type(*args), for a class of asyncio's own."""
+    """Call type(*args), for a class of asyncio's own."""
     cdef PyObject *result = SF_NEW(type, args)
     if result != NULL and SF_INIT(type, result, args) < 0:
         Py_XDECREF(result)
@@ -192,7 +192,7 @@ cdef PyObject *create_task(PyObject *self, PyObject **args, Py_ssize_t n, PyObje
         return call_general("create_task", self, args, n, names)
     type = PyDict_GetItemWithError(<PyObject *>tasks_namespace, <PyObject *>TASK)
     if type != NULL and type == <PyObject *>own_task and is_running(self):
-        # asyncio finds the loop by itself, which is faster than to take it from a dictionary.
+        # asyncio finds the running loop itself, which is faster than to pass it as a keyword.
         if names == NULL:
             return task_of_running(args[0])
         if not has_loop(names):
@@ -202,7 +202,7 @@ cdef PyObject *create_task(PyObject *self, PyObject **args, Py_ssize_t n, PyObje
         keywords = dict(keywords)
         for i in range(PyTuple_GET_SIZE(names)):
             keywords[<object>PyTuple_GET_ITEM(names, i)] = <object>args[1 + i]
-        if len(keywords) <= PyTuple_GET_SIZE(names):  # `loop` is among them
+        if len(keywords) <= PyTuple_GET_SIZE(names):  # `loop` is one of them
             return call_general("create_task", self, args, n, names)
     if type == NULL:
         return call_general("create_task", self, args, n, names)
@@ -231,21 +231,21 @@ cdef PyMethodDef[6] methods
 methods[0] = PyMethodDef(
     b"call_soon", <void *>call_soon, METH_FASTCALL | METH_KEYWORDS,
     b"call_soon($self, /, callback, *args, context=None)\n--\n\n"
-    b"Run callback in the next turn. See asyncio.loop.call_soon.")
+    b"Run callback in the next turn, like asyncio.loop.call_soon.")
 methods[1] = PyMethodDef(
     b"call_later", <void *>call_later, METH_FASTCALL | METH_KEYWORDS,
     b"call_later($self, /, delay, callback, *args, context=None)\n--\n\n"
-    b"Run callback `delay` seconds from now, never earlier. See asyncio.loop.call_later.")
+    b"Run callback `delay` seconds from now, never earlier, like asyncio.loop.call_later.")
 methods[2] = PyMethodDef(
     b"call_at", <void *>call_at, METH_FASTCALL | METH_KEYWORDS,
     b"call_at($self, /, when, callback, *args, context=None)\n--\n\n"
-    b"Run callback at `when`, in seconds of time(), never earlier. See asyncio.loop.call_at.")
+    b"Run callback at `when`, in seconds of time(), never earlier, like asyncio.loop.call_at.")
 methods[3] = PyMethodDef(
     b"create_task", <void *>create_task, METH_FASTCALL | METH_KEYWORDS,
     b"create_task($self, /, coro, **kwargs)\n--\n\n"
-    b"Schedule a coroutine. See asyncio.loop.create_task; what asyncio.Task takes is passed on to it.")
+    b"Schedule a coroutine, like asyncio.loop.create_task. asyncio.Task gets all keywords.")
 methods[4] = PyMethodDef(
-    b"create_future", <void *>create_future, METH_NOARGS, b"create_future($self, /)\n--\n\nA new future of this loop.")
+    b"create_future", <void *>create_future, METH_NOARGS, b"create_future($self, /)\n--\n\nMake a future of this loop.")
 methods[5] = PyMethodDef(
     b"get_debug", <void *>get_debug, METH_NOARGS, b"get_debug($self, /)\n--\n\nTrue in debug mode.")
 

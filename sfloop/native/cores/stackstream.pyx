@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""Streams and listeners of stacks that bypass the kernel.
+"""Streams and listeners of bypass stacks, which have no descriptors.
 
-They have no descriptor: a StackStream stands for a connection from connect() or accept() until a transport takes it over,
-and a StackListener for one stack's half of a listening socket, whose other half is the kernel's.
+A StackStream represents a connection from connect() or accept() until a transport takes it over. A StackListener
+represents one stack's part of a listening socket; the kernel has another part.
 """
 
 from contextvars import copy_context
@@ -17,11 +17,11 @@ from sfloop.native.cores.engine cimport (
 )
 
 cdef enum:
-    OPTION_MAX = 512    # bytes; the longest, TCP_INFO, has some 280
+    OPTION_MAX = 512    # bytes; the longest option, TCP_INFO, has about 280
 
 
 def can_connect(LoopCore loop):
-    """True if a stack beside the kernel's carries TCP."""
+    """Whether the loop has a bypass stack that carries TCP."""
     cdef int i
     for i in range(loop.engine.n_stacks if loop.engine != NULL else 0):
         if loop.engine.stacks[i].ops.connect != NULL:
@@ -30,14 +30,14 @@ def can_connect(LoopCore loop):
 
 
 def connect(LoopCore loop, int fd, bytes address, waiter):
-    """Begin to connect by the first stack that reaches the address.
+    """Begin to connect through the first stack that reaches the address.
 
-    :param fd: a kernel socket that holds the local port and the options; it may be closed at any time.
+    :param fd: a kernel socket that holds the local port and the options. It may be closed at any time.
     :param address: a sockaddr.
-    :param waiter: a future. Its result is True when the connection is there, and False if the route has turned out to lead
-        past the stack, so that the kernel has to connect. Its exception says why there is no connection.
-    :returns: a StackStream, or None: no stack but the kernel's reaches the address.
-    :raises OSError: what connect(2) would report at once.
+    :param waiter: a future. Its result is True once the connection is established, and False if the route leads past
+        the stack, so that the kernel has to connect. On failure it gets the exception.
+    :returns: a StackStream, or None if only the kernel's stack reaches the address.
+    :raises OSError: an error that connect(2) would report at once.
     """
     cdef StackStream stream = StackStream.__new__(StackStream)
     cdef sf_stack *stack
@@ -100,13 +100,14 @@ cdef class StackStream(Sink):
         return False
 
     def close(self):
-        """Give the connection back to its stack, which ends it as close(2) would. Not after a transport has taken it."""
+        """Give the connection back to its stack, which ends it like close(2). Do not call this after a transport has
+        taken it."""
         self.waiter = None
         self.release()
 
     @property
     def stack(self):
-        """The name of its stack; None once it was closed or taken."""
+        """The name of the stream's stack; None once it was closed or taken."""
         return None if self.sock == NULL else (<bytes>self.sock.stack.ops.name).decode()
 
 
@@ -117,7 +118,7 @@ cdef sf_sock *open_socket(Sink sink) except NULL:
 
 
 def name_of(Sink sink, bint peer):
-    """The sockaddr of a stream or listener of a stack, or of a stream's peer. Raises OSError."""
+    """The sockaddr of a stack's stream or listener, or of a stream's peer. Raises OSError."""
     cdef sf_sock *sock = open_socket(sink)
     cdef sockaddr_storage address
     cdef socklen_t length = sizeof(address)
@@ -128,7 +129,7 @@ def name_of(Sink sink, bint peer):
 
 
 def set_option(Sink sink, int level, int name, bytes value):
-    """setsockopt(2). Raises OSError: ENOPROTOOPT, an option that the stack does not have."""
+    """setsockopt(2). Raises OSError (ENOPROTOOPT) if the stack does not have the option."""
     cdef sf_sock *sock = open_socket(sink)
     cdef int rc = -ENOPROTOOPT
     if sock.stack.ops.set_option != NULL:
@@ -138,7 +139,7 @@ def set_option(Sink sink, int level, int name, bytes value):
 
 
 def get_option(Sink sink, int level, int name):
-    """getsockopt(2): the option's bytes. Raises OSError."""
+    """getsockopt(2). Returns the option's bytes. Raises OSError."""
     cdef sf_sock *sock = open_socket(sink)
     cdef char[OPTION_MAX] value
     cdef socklen_t length = OPTION_MAX
@@ -151,7 +152,7 @@ def get_option(Sink sink, int level, int name):
 
 
 def info(Sink sink):
-    """What the stack knows of a stream (sf/stack.h, struct sf_stream_info; times in seconds), or None."""
+    """The state of a stream (struct sf_stream_info in sf/stack.h; times in seconds), or None."""
     cdef sf_stream_info i
     if sink is None or sink.sock == NULL or sink.sock.stack.ops.stream_info == NULL:
         return None
@@ -171,7 +172,7 @@ def info(Sink sink):
 
 
 def connections(LoopCore loop):
-    """info() of every open stream of the loop's bypass stacks, with the sockaddrs of both sides: (own, peer's, info)."""
+    """List (own sockaddr, peer's sockaddr, info()) of every open stream of the loop's bypass stacks."""
     cdef Sink sink
     cdef list found = []
     for each in loop.open_sinks():
@@ -180,16 +181,16 @@ def connections(LoopCore loop):
         if known is not None:
             try:
                 found.append((name_of(sink, False), name_of(sink, True), known))
-            except OSError:  # it has just been reset
+            except OSError:  # it was reset meanwhile
                 pass
     return found
 
 
 def listen(LoopCore loop, int fd, int backlog, on_acceptable):
-    """One StackListener for every stack that serves the address of a kernel socket.
+    """Make one StackListener for every stack that serves the address of a kernel socket.
 
-    :param on_acceptable: called with the StackListener when it has something to accept.
-    :raises OSError: a stack serves the address, but cannot listen at it.
+    :param on_acceptable: called with the StackListener when a connection can be accepted.
+    :raises OSError: a stack serves the address, but cannot listen there.
     """
     cdef StackListener listener
     cdef sf_stack *stack
@@ -223,8 +224,8 @@ def listen(LoopCore loop, int fd, int backlog, on_acceptable):
 
 cdef class StackListener(Sink):
     cdef object on_acceptable
-    cdef object context     # that of the caller of create_server(), as in asyncio
-    cdef readonly bytes peer    # the address of the connection accepted last
+    cdef object context     # the context of the caller of create_server(), as in asyncio
+    cdef readonly bytes peer    # the address of the connection that was accepted last
 
     def __dealloc__(self):
         self.leave()
@@ -237,7 +238,7 @@ cdef class StackListener(Sink):
         return 0
 
     def accept(self):
-        """The next connection, a StackStream, or None if there is none. Raises OSError, e.g. ENOBUFS."""
+        """Accept a connection. Returns a StackStream, or None if there is none. Raises OSError, such as ENOBUFS."""
         cdef StackStream stream
         cdef sf_sock *accepted = NULL
         cdef uint32_t slot, generation

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The stream transport's hot path: receive to data_received, write to send."""
+"""The stream transport's hot path: receive into data_received(), and write() into send."""
 
 from asyncio import protocols
 
@@ -22,9 +22,9 @@ cdef extern from "Python.h":
 
 cdef enum:
     IOV_MAX = 64
-    COMPACT_AT = 256    # entries written before the queue's list is shortened
-    LARGE = 16 * 1024   # bytes from which on a copy is worth avoiding
-    # Below glibc's threshold for giving each allocation a mapping of its own, which would cost three system calls a read.
+    COMPACT_AT = 256    # written entries after which the queue's list is shortened
+    LARGE = 16 * 1024   # bytes from which on to avoid a copy
+    # Less than glibc's mmap threshold, because a mapping of its own for each read would cost three system calls.
     LARGE_READ = 96 * 1024
 
 cdef Py_ssize_t live_cores = 0
@@ -39,9 +39,9 @@ def live():
 cdef class StreamCore(TransportCore):
     cdef object data_received     # the protocol's bound method
     cdef bint buffered
-    cdef bint reads_large         # the last read was
+    cdef bint reads_large         # the last read was large
     cdef bint eof
-    cdef list queue               # of bytes, made when first needed; entries before `head` are written
+    cdef list queue               # bytes objects, made on first use; entries before `head` are written
     cdef Py_ssize_t head
     cdef Py_ssize_t head_offset   # bytes of queue[head] that are written
     cdef object empty_waiter
@@ -56,8 +56,8 @@ cdef class StreamCore(TransportCore):
         self.leave()
 
     def set_protocol(self, protocol):
-        # A protocol without data_received may still write: it is missed when data arrives. One that has the buffered
-        # protocol's methods without its base class is taken for what it is, as in uvloop.
+        # A protocol without data_received may still write; the missing method is reported when data arrives. As in
+        # uvloop, a protocol that has the methods of a buffered protocol without its base class is treated as one.
         data_received = getattr(protocol, "data_received", None)
         self.buffered = isinstance(protocol, _BufferedProtocol) or (
             data_received is None and hasattr(protocol, "get_buffer"))
@@ -113,7 +113,8 @@ cdef class StreamCore(TransportCore):
         return self.deliver(payload)
 
     cdef int read_large(self) except -1:
-        """Straight into the bytes object. Small reads are copied: there it costs less than cutting an object to size."""
+        """Receive directly into the bytes object. A small read is copied, because that is cheaper than to shrink a
+        bytes object."""
         cdef PyObject *payload = PyBytes_FromStringAndSize_(NULL, LARGE_READ)
         cdef ssize_t n
         if payload == NULL:
@@ -154,7 +155,7 @@ cdef class StreamCore(TransportCore):
             raise
         except BaseException as exc:
             return self.fatal(exc, "Fatal error: protocol.get_buffer() call failed.")
-        if self.sock == NULL:  # get_buffer() may do anything
+        if self.sock == NULL:  # get_buffer() may have closed the transport
             return 0
         try:
             PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
@@ -184,7 +185,7 @@ cdef class StreamCore(TransportCore):
         except BaseException as exc:
             return self.fatal(exc, "Fatal error: protocol.eof_received() call failed.")
         if keep_open:
-            # There is nothing more to read, but the protocol may still write.
+            # No data will follow, but the protocol may still write.
             self.want(self.interest & ~SF_READABLE)
         else:
             self.close()
@@ -215,7 +216,7 @@ cdef class StreamCore(TransportCore):
                 length = view.len
                 sent = self.send_now(<const char *>view.buf, length)
                 if 0 <= sent < length:
-                    # What is queued must not change when the caller goes on using its buffer.
+                    # Copy the rest, because the caller may change its buffer.
                     data = PyBytes_FromStringAndSize(<const char *>view.buf + sent, length - sent)
                     length -= sent
                     sent = 0
@@ -235,7 +236,7 @@ cdef class StreamCore(TransportCore):
         return 0
 
     cdef Py_ssize_t send_now(self, const char *start, Py_ssize_t length) except? -2:
-        """Bytes sent: 0 if they have to be queued; -1 if they are of no use any more."""
+        """Returns the bytes sent. 0: the data has to be queued. -1: the data is not needed any more."""
         cdef iovec iov
         cdef ssize_t sent
         if self.eof or self.empty_waiter is not None:
@@ -284,7 +285,7 @@ cdef class StreamCore(TransportCore):
         self.maybe_pause_protocol()
 
     cdef ssize_t send_queue(self) except? -1:
-        """Bytes of the buffer that were sent, or -errno."""
+        """Returns the bytes of the buffer that were sent, or -errno."""
         cdef iovec[IOV_MAX] iov
         cdef Py_ssize_t i, count
         count = min(len(self.queue) - self.head, IOV_MAX)
@@ -300,7 +301,7 @@ cdef class StreamCore(TransportCore):
         cdef ssize_t sent
         if self.conn_lost:
             return 0
-        transport = self.owner()  # once there is nothing more to be sent, only this call may have it
+        transport = self.owner()  # keep the transport alive, because without waiting data only this call may hold it
         if not self.queue:
             return self.drained()  # a sendfile waits for room, or resume_writing() raised an exit request
         sent = self.send_queue()
@@ -309,7 +310,7 @@ cdef class StreamCore(TransportCore):
         if sent < 0:
             return self.flush_failed(os_error(-sent))
         self.advance(sent)
-        self.maybe_resume_protocol()  # it may write, close, or lose the connection
+        self.maybe_resume_protocol()  # the callback may write, close, or lose the connection
         if not self.queue and self.sock != NULL and not self.conn_lost:
             self.drained()
         return 0
@@ -378,7 +379,7 @@ cdef class StreamCore(TransportCore):
         if self.closing or self.eof:
             return
         self.eof = True
-        if not self.queue and self.empty_waiter is None:  # after a sendfile, its end shuts down
+        if not self.queue and self.empty_waiter is None:  # a sendfile in progress shuts down at its end
             self.shutdown()
 
     cdef int shutdown(self) except -1:
@@ -389,7 +390,7 @@ cdef class StreamCore(TransportCore):
             raise os_error(-rc)
         return 0
 
-    # ---- sendfile's waiter, as asyncio's transports have it; as long as there is one, write() is refused ----
+    # ---- the waiter of sendfile, as in asyncio's transports; while it exists, write() raises ----
 
     def make_empty_waiter(self):
         """A future that is done when the write buffer is empty."""
@@ -401,7 +402,7 @@ cdef class StreamCore(TransportCore):
         return self.empty_waiter
 
     def make_room_waiter(self):
-        """In its place, one that is done when the socket takes bytes again."""
+        """Replace the waiter by one that is done when the socket takes bytes again."""
         if self.conn_lost:
             raise ConnectionError("Connection is closed by peer")
         self.empty_waiter = self.loop.create_future()
@@ -424,14 +425,14 @@ cdef class StreamCore(TransportCore):
             self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
 
 
-# A method of StreamTransport, which is a Python class; it is a function here so that a write costs no Python frame.
+# A method of the Python class StreamTransport. It is a function here so that a write costs no Python frame.
 
 def write(self, data):
-    """Send now what the stack takes, and buffer the rest. Never blocks.
+    """Send as much as the stack takes now, and buffer the rest (asyncio: WriteTransport.write). Never blocks.
 
-    :param data: bytes, bytearray or memoryview. It may be changed as soon as write() returns.
+    :param data: bytes, bytearray or memoryview. The caller may change it once write() has returned.
     :raises TypeError: data is not bytes-like.
-    :raises RuntimeError: after write_eof(), during a sendfile, or when the loop is closed.
+    :raises RuntimeError: write_eof() was called, a sendfile is in progress, or the loop is closed.
     """
     cdef StreamCore core = self._core
     core.write(data)

@@ -1,9 +1,9 @@
 # cython: language_level=3
-"""The records of a TLS connection, between the stream core and the program's protocol, without Python between.
+"""The records of a TLS connection, between the stream core and the program's protocol, without Python code between.
 
-The TLS protocol (transports/tlsprotocol.py) keeps what is rare: the handshake, the end of the session, flow control, errors.
-Its SSLObject and memory BIOs are used here as they are, by a session of tls_session.pyx; so that at any moment the next call
-may as well be Python's. Whatever is not plain traffic of an open session is left to it.
+The TLS protocol (transports/tlsprotocol.py) does everything that is rare: the handshake, the end of the session, flow
+control, errors. This module uses its SSLObject and memory BIOs through a session of tls_session.pyx, and leaves them in
+a state in which the next call may be Python's. It handles only plain traffic of an open session.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -21,12 +21,12 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
 
 cdef enum:
-    RECORD = 16 * 1024    # the most plaintext of one record
-    LARGE = 8 * 1024      # ciphertext from which on the memory that it took is given back
+    RECORD = 16 * 1024    # the most plaintext in one record
+    LARGE = 8 * 1024      # bytes of ciphertext from which on the memory that they took is given back
 
 
 cdef class Records:
-    """The records of one connection. Made when the connection below TLS is; the handshake may still be to come."""
+    """The records of one connection. Made when the connection below TLS is made; the handshake may follow later."""
 
     cdef Session session
     cdef TransportCore wire
@@ -36,9 +36,10 @@ cdef class Records:
 
     @staticmethod
     def attach(protocol, transport, TransportCore wire not None):
-        """Put records between the core of the connection below and the TLS protocol, if that is possible.
+        """Put records between the core of the connection below and the TLS protocol. Returns None if that is not
+        possible.
 
-        :param transport: the program's transport, whose write() is called where the native one does not do.
+        :param transport: the program's transport. Its write() is called when the native one cannot be used.
         """
         cdef Records self = Records.__new__(Records)
         self.session = session_of(protocol)
@@ -51,14 +52,14 @@ cdef class Records:
         return self
 
     def detach(self):
-        """The connection below is lost. What is written from now on is Python's to drop."""
+        """Called when the connection below is lost. Python's method drops data that is written later."""
         if self.shrinking is not None:
             self.shrinking.cancel()
         self.wire = None
         self.protocol = self.session = None
 
     cdef bint established(self) except -1:
-        """Whether this is a session in which records come and go, and nothing of before has to go first."""
+        """Whether the session is open and no older data has to be sent first."""
         protocol = self.protocol
         return self.wire is not None and protocol._open and not protocol._write_backlog
 
@@ -67,7 +68,7 @@ cdef class Records:
         return 0
 
     def shrink(self):
-        """Idle connections have no memory for records. A busy one comes here once a second."""
+        """Free an idle connection's memory for records. On a busy connection this runs once a second."""
         self.shrinking = None
         if self.wire is not None:
             self.session.shrink()
@@ -75,7 +76,7 @@ cdef class Records:
     # ---- reading ----
 
     def data_received(self, data):
-        """Ciphertext, from the connection below."""
+        """Called with ciphertext from the connection below."""
         cdef bytes payload = data
         cdef Session session = self.session
         protocol = self.protocol
@@ -86,7 +87,7 @@ cdef class Records:
             self.shrink_later()
         if protocol._app_reading_paused or not self.established():
             session.settle()
-            protocol.advance()  # goes on with what is in the BIO
+            protocol.advance()  # the protocol reads from the BIO
             return
         try:
             goes_on = self.read_into_buffer(protocol) if protocol._app_protocol_is_buffer else self.read(protocol)
@@ -99,11 +100,11 @@ cdef class Records:
             return
         if not goes_on:
             self.ended(session, protocol)
-        elif session.waiting():  # an answer of OpenSSL's own, such as that to a key update
+        elif session.waiting():  # OpenSSL has an answer of its own, such as one to a key update
             protocol._process_outgoing()
 
     cdef int ended(self, Session session, object protocol) except -1:
-        """The peer has ended the session, or it has failed."""
+        """Called when the peer has ended the session, or when the session has failed."""
         failure = session.failure()
         if failure is None:
             protocol.advance()
@@ -114,7 +115,7 @@ cdef class Records:
         return 0
 
     cdef bint read(self, object protocol) except -1:
-        """Delivers what can be decrypted. Returns whether the session goes on."""
+        """Deliver the plaintext that can be decrypted. Returns whether the session goes on."""
         cdef Session session = self.session
         cdef Py_ssize_t total = 0, room = session.readable() + 1
         cdef Py_ssize_t got
@@ -126,7 +127,7 @@ cdef class Records:
             if got <= 0:
                 break
             total += got
-            if total == room:  # OpenSSL had the beginning of a record already, which it counts nowhere
+            if total == room:  # OpenSSL already had part of a record, which readable() does not count
                 room += RECORD
                 if _PyBytes_Resize(&payload, room) < 0:
                     raise MemoryError()
@@ -142,7 +143,7 @@ cdef class Records:
         return got == -EAGAIN
 
     cdef bint read_into_buffer(self, object protocol) except -1:
-        """The same, into the buffers that a BufferedProtocol gives."""
+        """Like read(), but into the buffers of a BufferedProtocol."""
         cdef Py_buffer view
         cdef Session session = self.session
         cdef Py_ssize_t total
@@ -150,7 +151,7 @@ cdef class Records:
         receiver = protocol._app_protocol
         while True:
             buffer = receiver.get_buffer(session.readable())
-            if not protocol._open:  # get_buffer() may do anything
+            if not protocol._open:  # get_buffer() may have closed the connection
                 return True
             PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
             total = 0
@@ -171,12 +172,12 @@ cdef class Records:
             if protocol._app_reading_paused or not protocol._open:
                 return True
             if protocol._app_protocol is not receiver:
-                return False  # Python's method goes on, with the new one
+                return False  # Python's method goes on with the new protocol
 
     # ---- writing ----
 
     def write(self, data):
-        """As the transport's write()."""
+        """The transport's write()."""
         cdef Py_buffer view
         cdef Py_ssize_t taken = 0
         if not self.established():
@@ -199,22 +200,22 @@ cdef class Records:
             finally:
                 PyBuffer_Release(&view)
         self.send()
-        if data is not None:  # of a wrong type, with gaps, or OpenSSL has something else to do first
+        if data is not None:  # wrong type, not contiguous, or OpenSSL must do something else first
             self.write_by_python(data[taken:] if taken else data)
 
     cdef Py_ssize_t encrypt(self, const char *data, Py_ssize_t length) noexcept:
-        """Returns the bytes taken."""
+        """Returns the number of bytes taken."""
         cdef Session session = self.session
         cdef Py_ssize_t taken = 0, now
         while taken < length:
-            now = session.encrypt(data + taken, length - taken)  # one record, at most
+            now = session.encrypt(data + taken, length - taken)  # at most one record
             if now <= 0:
                 break
             taken += now
         return taken
 
     cdef int send(self) except -1:
-        """The ciphertext that waits, to the connection below."""
+        """Send the waiting ciphertext on the connection below."""
         cdef bytes payload = self.session.take()
         if not payload:
             return 0

@@ -13,7 +13,7 @@ cdef extern from "libraries/openssl.h" nogil:
 cdef class Session:
     cdef sf_openssl_connection c
     cdef tuple owners
-    cdef PyObject *sealed   # where records are collected; NULL: nowhere
+    cdef PyObject *sealed   # buffer for encrypted records; NULL: none
 
     cdef int put(self, const char *data, Py_ssize_t length) except -1
     cdef int settle(self) except -1

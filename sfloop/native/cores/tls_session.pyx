@@ -1,8 +1,9 @@
 # cython: language_level=3
 """An established TLS session: ciphertext in and out of its memory BIOs, plaintext in and out of its SSL.
 
-Two classes do the same. `Session` calls the interpreter's own OpenSSL. `PythonSession` calls the methods of CPython's objects, for
-interpreters whose OpenSSL cannot be called: it is linked statically, or the objects are laid out otherwise.
+Two classes do this. `Session` calls the interpreter's own OpenSSL. `PythonSession` calls the methods of CPython's
+objects, because on some interpreters OpenSSL cannot be called: it is linked statically, or the objects have an unknown
+layout.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -36,8 +37,8 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
 
 cdef enum:
-    RECORD = 16 * 1024    # the most plaintext of one record
-    OVERHEAD = 96         # more than what a record has beside its plaintext
+    RECORD = 16 * 1024    # the most plaintext in one record
+    OVERHEAD = 96         # more than the bytes of a record beside its plaintext
 
 cdef object _ssl = None
 cdef object SSLObject = None
@@ -49,26 +50,26 @@ cdef set _refused_by_test = set()
 
 
 def refuse(*engines):
-    """For tests: these engines cannot be used from now on. Without arguments all of them can be again."""
+    """For tests: make these engines unusable. Without arguments all engines can be used again."""
     global _refused_by_test
     _refused_by_test = set(engines)
 
 
 def refused(engine="native"):
-    """Why this engine, "native" or "memory-bio", cannot be used in this process. None if it can."""
+    """Why this engine, "native" or "memory-bio", cannot be used in this process; None: it can."""
     global looked, native_refusal, python_refusal
     if not looked:
         python_refusal = _look_at_python()
         native_refusal = python_refusal or _look_at_openssl()
         looked = True
     if engine in _refused_by_test:
-        return "a test has refused it"
+        return "refused by a test"
     return native_refusal if engine == "native" else python_refusal
 
 
 def engines():
-    """What can have the records of TLS connections, best first: of each its name, None or why it cannot be used in this
-    process, and what it is."""
+    """List the engines for TLS records, best first: (name, None or why it cannot be used in this process,
+    description)."""
     python = refused("memory-bio")
     native = refused("native")
     library = "Python's ssl module"
@@ -84,7 +85,7 @@ def engines():
 
 
 cdef str _look_at_python():
-    """Why no session can be had at all."""
+    """Why no session can be made at all; None: one can."""
     global _ssl, SSLObject, AGAIN
     try:
         import _ssl as module
@@ -92,7 +93,7 @@ cdef str _look_at_python():
     except ImportError:
         return "this Python has no ssl module"
     _ssl, SSLObject = module, ssl.SSLObject
-    AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)  # as tlschannel.py
+    AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)  # the same as in tlschannel.py
     return None
 
 
@@ -112,7 +113,7 @@ cdef str _look_at_openssl():
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_side=True)
     if not _find(tls, incoming, outgoing, &c) or not sf_openssl_plausible(&c) or not sf_openssl_agrees(&c):
-        return "the objects of Python's module _ssl are laid out in a way that is not known"
+        return "the objects of Python's module _ssl have an unknown layout"
     return None
 
 
@@ -121,7 +122,7 @@ cdef void *_field(object owner, int number) noexcept:
 
 
 cdef bint _find(object tls, object incoming, object outgoing, sf_openssl_connection *c) except -1:
-    """Reads the pointers out of Python's objects; False if these are of other types."""
+    """Read the pointers out of Python's objects. Returns False if the objects have other types."""
     connection = getattr(tls, "_sslobj", None)
     if type(connection) is not _ssl._SSLSocket:
         return False
@@ -138,7 +139,7 @@ cdef bint _find(object tls, object incoming, object outgoing, sf_openssl_connect
 
 
 cdef Session session_of(object protocol):
-    """The session of asyncio's TLS protocol. None if neither class can have it."""
+    """The session of a TLS protocol. None if neither class can be used."""
     cdef Session self
     cdef PythonSession by_python
     tls, incoming, outgoing = protocol._sslobj, protocol._incoming, protocol._outgoing
@@ -157,9 +158,9 @@ cdef Session session_of(object protocol):
 
 
 cdef class Session:
-    """By OpenSSL's functions. A result of -EAGAIN or -EPROTO is as sf/openssl.h says."""
+    """Calls OpenSSL's functions. libraries/openssl.h explains the results -EAGAIN and -EPROTO."""
 
-    # The owners keep the SSL and the BIOs of `c` alive.
+    # `owners` keeps the SSL and the BIOs of `c` alive.
 
     def __dealloc__(self):
         if self.sealed != NULL:
@@ -167,21 +168,22 @@ cdef class Session:
             Py_CLEAR(self.sealed)
 
     cdef int put(self, const char *data, Py_ssize_t length) except -1:
-        """Ciphertext that has come. It has to stay where it is until settle()."""
+        """Pass in received ciphertext. The memory must stay valid until settle()."""
         if sf_openssl_lend(&self.c, data, length) < 0:
             raise MemoryError()
         return 0
 
     cdef int settle(self) except -1:
-        """Call this before anybody else's code runs: what is left of the ciphertext is copied."""
+        """Copy the rest of the ciphertext. Call this before any other code runs."""
         if sf_openssl_settle(&self.c) < 0:
             raise MemoryError()
         return 0
 
     cdef int expect(self, Py_ssize_t plaintext) except -1:
-        """So much is about to be encrypted: its records are written where take() needs them."""
+        """Announce the plaintext that is about to be encrypted, so that its records are written to the buffer that
+        take() returns."""
         cdef Py_ssize_t room = plaintext + (plaintext // RECORD + 1) * OVERHEAD
-        if self.sealed != NULL:  # a callback of OpenSSL's writes too
+        if self.sealed != NULL:  # a callback of OpenSSL's writes, too
             return 0
         self.sealed = PyBytes_FromStringAndSize_(NULL, room)
         if self.sealed == NULL:
@@ -203,7 +205,7 @@ cdef class Session:
         return <Py_ssize_t>sf_openssl_waiting(&self.c)
 
     cdef bytes take(self):
-        """The ciphertext that waits to be sent."""
+        """Take the ciphertext that waits to be sent."""
         cdef Py_ssize_t waiting
         cdef PyObject *collected = self.sealed
         cdef bytes payload = None
@@ -222,18 +224,18 @@ cdef class Session:
         return rest if payload is None else payload + rest
 
     cdef int shrink(self) except -1:
-        """Give back the memory that records of before have needed."""
+        """Free memory that earlier records have needed."""
         sf_openssl_shrink(&self.c)
         return 0
 
     cdef object failure(self):
         """The exception of a decrypt() that returned -EPROTO. None: Python's read() on the same object raises it, or
-        says that the peer has ended the session."""
+        reports that the peer has ended the session."""
         return None
 
 
 cdef class PythonSession(Session):
-    """By the methods of CPython's own objects, which are C: one call for each record that comes or goes, and one for the BIO."""
+    """Calls the methods of CPython's own C objects: one call for each record, and one for the BIO."""
 
     cdef object connection   # an _ssl._SSLSocket
     cdef object incoming     # an ssl.MemoryBIO
@@ -257,7 +259,7 @@ cdef class PythonSession(Session):
     cdef Py_ssize_t decrypt(self, char *out, Py_ssize_t room) noexcept:
         cdef Py_ssize_t got
         try:
-            # Nothing is left that OpenSSL could decrypt: an exception to say so costs more than the record did.
+            # Check first, because an exception would cost more than the record.
             if not self.incoming.pending and not self.connection.pending():
                 return -EAGAIN
             got = self.connection.read(room, PyMemoryView_FromMemory(out, room, PyBUF_WRITE))
@@ -271,7 +273,7 @@ cdef class PythonSession(Session):
     cdef Py_ssize_t encrypt(self, const char *data, Py_ssize_t length) noexcept:
         try:
             return self.connection.write(PyMemoryView_FromMemory(<char *>data, length, PyBUF_READ))
-        except Exception:  # whichever it is: Python's own write() tries, and raises it again
+        except Exception:  # of any kind: Python's own write() tries again and raises it
             return -EAGAIN
 
     cdef Py_ssize_t waiting(self) except -1:
@@ -281,7 +283,7 @@ cdef class PythonSession(Session):
         return self.outgoing.read()
 
     cdef int shrink(self) except -1:
-        return 0  # CPython's MemoryBIO cannot
+        return 0  # CPython's MemoryBIO cannot shrink
 
     cdef object failure(self):
         failed, self.failed = self.failed, None

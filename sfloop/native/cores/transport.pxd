@@ -1,4 +1,4 @@
-"""What stream and datagram transports share: a protocol, its context, flow control, and the ways to end."""
+"""The common part of transports: a protocol, its context, flow control, and the end."""
 
 from libc.stdint cimport uint32_t
 
@@ -8,39 +8,39 @@ from sfloop.native.cores.engine cimport sf_linger
 
 cdef class TransportCore(Sink):
     cdef object transport       # the public object, while events may come for it; else None: see owner()
-    cdef object known           # a weak reference to it, made when it was first needed; None after connection_lost
+    cdef object known           # a weak reference to it, made on first use; None after connection_lost
     cdef object protocol
-    # As in asyncio: from Python 3.15 every callback runs in shared_context. Where that is None, what an event brings is
-    # given to the protocol in a copy of the context of whoever began to read, or wrote what had to wait.
+    # As in asyncio, from Python 3.15 on every callback runs in shared_context. If that is None, the callbacks of an
+    # event run in a copy of the context in which reading began, or in which the waiting data was written.
     cdef readonly object shared_context
-    cdef object context         # for reading, and for writing too where write_context is None
+    cdef object context         # for reading; for writing, too, if write_context is None
     cdef object write_context
-    cdef readonly bint started  # connection_made has been called and reading may begin
+    cdef readonly bint started  # connection_made was called, so reading may begin
     cdef readonly bint paused
     cdef readonly bint closing
     cdef readonly bint protocol_paused
-    cdef readonly size_t conn_lost   # > 0: connection_lost is called or scheduled; counts the writes since
+    cdef readonly size_t conn_lost   # > 0: connection_lost was called or scheduled; also counts later writes
     cdef readonly size_t queued      # bytes in the write buffer
     cdef size_t high, low
 
-    # The public object, or None after connection_lost. Whoever takes away the last interest holds it meanwhile.
+    # The public object, or None after connection_lost. A caller that removes the last interest must hold it meanwhile.
     cdef object owner(self)
     cdef object closed_by(self, object transport)
     cdef void let_go(self) noexcept
 
-    # For the derived cores.
+    # For the derived classes.
     cdef int serve(self, uint32_t what) except -1
-    # As expect() and arrived() of a sink, within the context.
+    # Like expect() and arrived() of a sink, but within the context.
     cdef void prepare(self, sf_linger *call) noexcept
     cdef int receive(self, sf_linger *call, ssize_t got) except -1
     cdef int drop_queue(self) except -1
-    # Of a stream: as write() of the transport; and to have what is received given to a callable in place of the protocol, until
-    # the next set_protocol().
+    # Streams only. write() is the transport's. deliver_to() passes received data to a callable instead of the protocol,
+    # until the next set_protocol().
     cdef int write(self, object data) except -1
     cdef int deliver_to(self, object data_received) except -1
     cdef bint reading(self) noexcept
     cdef int check_usable(self) except -1
-    # Right after a C-API call of the protocol's callback has failed, and nowhere else: the exception is still to be caught.
+    # Call this only right after a C-API call of the protocol's callback has failed, while its exception is set.
     cdef int protocol_failed(self, str message) except -1
     cdef int fatal(self, object exc, str message) except -1
     cdef int note_lost_write(self) except -1
@@ -51,5 +51,5 @@ cdef class TransportCore(Sink):
     cdef int finish_if_drained(self) except -1
 
 
-# For use right after a C-API call that failed: lets the exception that it has set be caught by `try`.
+# Call this only right after a C-API call has failed: `try` then catches the exception that is set.
 cdef int reraise() except -1

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What stream and datagram transports share. The order of the calls is that of asyncio's selector transports."""
+"""The common part of transports. The order of the calls is that of asyncio's selector transports."""
 
 import logging
 from asyncio import constants
@@ -37,9 +37,8 @@ cdef int reraise() except -1:
 cdef class TransportCore(Sink):
     def __init__(self, LoopCore loop, transport, source, bint stream, context=None):
         """:param source: a kernel descriptor, or a StackStream, which the transport takes over.
-        :param context: every callback of the transport runs in it (from Python 3.15). None: each scheduled callback runs
-            in a copy of the caller's context.
-        """
+        :param context: the context of every callback of the transport (from Python 3.15 on). None: each scheduled
+            callback runs in a copy of the caller's context."""
         self.transport = transport
         self.shared_context = context
         self.context = PyContext_CopyCurrent() if context is None else context
@@ -50,11 +49,11 @@ cdef class TransportCore(Sink):
         else:
             loop.attach(self, source, SF_KIND_STREAM if stream else SF_KIND_DATAGRAM)
 
-    # ---- who keeps the transport alive ----
+    # ---- references to the transport ----
     #
-    # As with asyncio's selector: the loop, while there may be events. Without them, when reading is paused or has ended and
-    # nothing is to be written, only the program. So the core refers to its transport weakly then, and a transport that the
-    # program has dropped closes its socket (SocketTransport.__del__).
+    # As with asyncio's selector, the loop keeps the transport alive while there may be events. Without events, when
+    # reading is paused or has ended and no data waits to be written, only the program does. So the core then has a weak
+    # reference to its transport, and a transport that the program drops closes its socket (SocketTransport.__del__).
 
     cdef object owner(self):
         if self.transport is not None or self.known is None:
@@ -67,7 +66,7 @@ cdef class TransportCore(Sink):
         try:
             if self.known is None:
                 self.known = reference(self.transport)
-            self.transport = None  # which may end it
+            self.transport = None  # this may destroy the transport
         except MemoryError:
             pass
 
@@ -78,7 +77,7 @@ cdef class TransportCore(Sink):
             return
         me = self
         Sink.hold(self, False)
-        if self.started:  # before that, the handle that will start it has only the core
+        if self.started:  # before that, only the handle that will start reading refers to the core
             self.let_go()
 
     cdef void orphan(self) noexcept:
@@ -87,8 +86,8 @@ cdef class TransportCore(Sink):
         self.let_go()
 
     def abandon(self):
-        """The transport was dropped without being closed: as dispose(), and no call has any effect from now on. Returns
-        False if that has to be done in the loop's thread."""
+        """Called when the transport was dropped without being closed. Like dispose(), and later calls have no effect.
+        Returns False if the loop's thread has to do this."""
         if self.sock != NULL and self.loop.runs_elsewhere():
             return False
         self.closing = True
@@ -161,7 +160,8 @@ cdef class TransportCore(Sink):
         return None if self.sock == NULL else (<bytes>self.sock.stack.ops.name).decode()
 
     def options_changed(self):
-        """The program has set an option of the kernel socket: a stack that serves in its place has to look."""
+        """Called when the program has set an option on the kernel socket, so that the stack in its place reads the
+        option."""
         if self.sock != NULL and self.sock.stack.ops.options_changed != NULL:
             self.sock.stack.ops.options_changed(self.sock)
 
@@ -174,7 +174,7 @@ cdef class TransportCore(Sink):
         return self.reading()
 
     def start_reading(self):
-        """Called once, after connection_made."""
+        """Called once, after connection_made()."""
         self.started = True
         if self.reading():
             self.want(self.interest | SF_READABLE)
@@ -182,7 +182,7 @@ cdef class TransportCore(Sink):
             self.let_go()
 
     def pause_reading(self):
-        """Returns whether it made a difference."""
+        """Returns whether reading was not paused before."""
         if not self.reading():
             return False
         self.paused = True
@@ -190,7 +190,7 @@ cdef class TransportCore(Sink):
         return True
 
     def resume_reading(self):
-        """Returns whether it made a difference."""
+        """Returns whether reading was paused before."""
         if self.closing or not self.paused:
             return False
         self.paused = False
@@ -255,7 +255,7 @@ cdef class TransportCore(Sink):
         return 0
 
     cdef int want_to_write(self) except -1:
-        """Data has to wait until the socket takes it: asyncio adds a writer at this point, and copies the context."""
+        """Wait until the socket takes data. Copies the context, because asyncio adds a writer at this point."""
         self.want(self.interest | SF_WRITABLE)
         if self.shared_context is None:
             self.write_context = PyContext_CopyCurrent()
@@ -264,7 +264,8 @@ cdef class TransportCore(Sink):
     # ---- the end ----
 
     cdef int protocol_failed(self, str message) except -1:
-        """The protocol's callback has just raised: ends the connection, except for SystemExit and KeyboardInterrupt."""
+        """Called when the protocol's callback has raised. Ends the connection, except for SystemExit and
+        KeyboardInterrupt."""
         try:
             reraise()
         except (SystemExit, KeyboardInterrupt):
@@ -280,15 +281,15 @@ cdef class TransportCore(Sink):
         return 0
 
     cdef int finish_if_drained(self) except -1:
-        """After a write: closes if close() was waiting for the buffer to drain. If the connection was lost meanwhile,
-        the error's own connection_lost() is scheduled already."""
+        """Called after a write. Closes if close() was waiting for the buffer to drain. If the connection was lost
+        meanwhile, connection_lost() is already scheduled."""
         if self.closing and not self.conn_lost:
             self.conn_lost += 1
             self.owner()._call_connection_lost(None)
         return 0
 
     cdef object closed_by(self, object transport):
-        """The public object, which the garbage collector may have parted from its core already: a finalizer calls it."""
+        """The public object. The garbage collector may have separated it from its core, if a finalizer calls this."""
         if self.owner() is None:
             self.transport = transport
         return self.owner()
@@ -318,7 +319,7 @@ cdef class TransportCore(Sink):
         self.loop.call_soon(transport._call_connection_lost, exc, context=self.shared_context)
 
     def dispose(self):
-        """After connection_lost: gives the socket's slot back, and drops what the core refers to."""
+        """Called after connection_lost(). Gives the socket's slot back, and drops the core's references."""
         self.drop_queue()
         self.release()
         self.transport = self.known = self.write_context = None
@@ -335,5 +336,5 @@ cdef class TransportCore(Sink):
 
     @property
     def is_watching(self):
-        """(for readability, for writability): what the kernel is asked to report."""
+        """(readable, writable): the events that the kernel is asked to report."""
         return bool(self.interest & SF_READABLE), bool(self.interest & SF_WRITABLE)

@@ -1,11 +1,12 @@
-# A part of core.pyx: waiting for something to do, and messages that are received while the loop waits.
+# A part of core.pyx: waiting for work, and messages that are received during the wait.
 
 cdef int wait_until(LoopCore loop, sf_ns deadline) except? -1:
-    """Spins or sleeps until there is something to do. Returns the number of events, or a negative errno. A message that was
-    received before the kernel was asked for events is in `loop.message`.
+    """Spin or sleep until there is something to do. Returns the number of events, or a negative errno. `loop.message`
+    gets a message that was received before the kernel reported an event.
 
-    A signal ends the wait by the wake-up descriptor. A callback may have replaced that descriptor. The loop looks for it only
-    after a while, because to look takes as long as several polls. It looks again and again while the descriptor is replaced.
+    A signal ends the wait through the wake-up descriptor, but a callback may have replaced that descriptor. The loop
+    checks the descriptor only after a while, because a check takes as long as several polls. It keeps checking while
+    the descriptor is replaced.
     """
     cdef sf_engine *e = loop.engine
     cdef sf_ns patience = SIGNALS_INTERVAL if loop._takes_signals else SF_NEVER
@@ -22,13 +23,14 @@ cdef int wait_until(LoopCore loop, sf_ns deadline) except? -1:
                 or atomic_load(&e.wake)):
             return n
         patience = SF_NEVER if loop._signals_wake_me() else SIGNALS_INTERVAL
-        PyErr_CheckSignals()  # only now: one that comes later ends the wait
+        PyErr_CheckSignals()  # a signal that arrives later ends the wait
         if e.ready.count or loop.stopping:
             return 0
 
 
 cdef int take_message(LoopCore loop) except -1:
-    """Delivers the message that wait_until() has received. No callback may run before, because nothing else refers to it."""
+    """Deliver the message that wait_until() has received. No callback may run before that, because nothing else refers
+    to the message."""
     cdef Sink sink = loop.sink_of(loop.last_event.slot)
     if sink is None:
         return 0
@@ -45,12 +47,12 @@ cdef int take_message(LoopCore loop) except -1:
 
 
 cdef bint linger_for(LoopCore loop, Sink sink, sf_linger *call) except -1:
-    """Waits for data of `sink` where the caller stands, in a callback, for LINGER ns or until anything else is to be done.
-    Returns True if the sink is readable, or `call` has received something.
+    """Wait in a callback for data of `sink`, for LINGER ns or until the loop has anything else to do. Returns True if
+    the sink is readable, or if `call` has received something.
 
-    A task that has answered a message and waits for the next would be suspended. The loop would wait in its place, and would
-    wake it some microseconds later, which costs as much again. So the task waits itself, if nothing else is ready and the
-    loop would spin. Another socket's event, a timer or a wake-up ends this wait, and is left to the turn.
+    A task that has answered a message and waits for the next one would be suspended. The loop would then wait, and wake
+    the task some microseconds later, which costs as much again. So the task itself waits, if nothing else is ready and
+    the loop would spin. An event of another socket, a timer or a wake-up ends this wait, and is left to the turn.
     """
     cdef sf_engine *e = loop.engine
     cdef sf_ns deadline
