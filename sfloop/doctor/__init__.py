@@ -1,4 +1,4 @@
-"""``sfloop doctor``: what this machine can do for a loop, what it costs as it is, and the commands that mend it.
+"""``sfloop doctor``: checks what works on this machine, what its settings cost, and which commands fix them.
 
 It reads /proc, /sys and the NIC's driver, spins for a tenth of a second, and changes nothing.
 """
@@ -17,12 +17,16 @@ from sfloop.doctor.report import as_json, show
 
 __all__ = ["main"]
 
-#: The exit status when something failed, as a shell's own programs have it.
+#: The exit status if a check failed.
 FAILED = 1
 
 
 def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> int:
-    """The command. Returns the exit status: 1 when a check failed, else 0. ``machine`` is for tests."""
+    """Run the command.
+
+    :param machine: a replacement for this machine, for tests.
+    :return: the exit status: 1 if a check failed, else 0.
+    """
     parser = _parser()
     parsed = parser.parse_args(argv)
     if machine is None:
@@ -42,20 +46,21 @@ def main(argv: Sequence[str] | None = None, machine: Machine | None = None) -> i
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sfloop doctor",
-        description="What this machine can do for a loop: each check passes, warns (it works, and costs latency or "
-        "passes a protection by), "
-        "fails, or was not to be seen from here.",
+        description="Check this machine for a loop. Each check passes, warns (it works, but costs latency or "
+        "bypasses a protection), "
+        "fails, or could not see what it needs.",
         epilog=dedent("""\
-            Costs are the kernel's own figures, measured, or typical of such a machine, as each says. Nothing is
-            changed: what follows an arrow is for you to run. The exit status is 1 when a check failed."""),
+            Each cost says whether it is the kernel's figure, measured, or typical of such a machine. The command
+            changes nothing: run the commands after the arrows yourself. The exit status is 1 if a check failed."""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--interface", metavar="NAME", help="the interface that a loop will use, as `ip link` names it")
     parser.add_argument(
-        "--interface", metavar="NAME", help="the interface that a loop is to use, as `ip link` names it"
-    )
-    parser.add_argument(
-        "--cpu", metavar="N", type=int, help="the CPU it is to run on (default: all this process may use)"
+        "--cpu",
+        metavar="N",
+        type=int,
+        help="the CPU that the loop will run on (default: all CPUs of this process)",
     )
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
     return parser

@@ -1,4 +1,4 @@
-"""What a NIC's driver says of itself, by the ioctls of ``ethtool`` that only read (<linux/ethtool.h>)."""
+"""Facts from a NIC's driver, by the read-only ioctls of ``ethtool`` (<linux/ethtool.h>)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STRING: Final = 32  # ETH_GSTRING_LEN
 
 @dataclass(frozen=True)
 class DriverInfo:
-    """``ethtool -i``."""
+    """The result of ``ethtool -i``."""
 
     driver: str
     version: str
@@ -36,7 +36,7 @@ class DriverInfo:
 
 @dataclass(frozen=True)
 class Coalescing:
-    """``ethtool -c``: how long the NIC may hold back an interrupt, in µs and frames."""
+    """The result of ``ethtool -c``: how long the NIC may delay an interrupt, in µs and frames."""
 
     rx_us: int
     rx_frames: int
@@ -44,7 +44,7 @@ class Coalescing:
 
 
 class Ethtool:
-    """The ioctls. Each method raises UnseenError when the driver does not answer."""
+    """The ioctls. Each method raises UnseenError if the driver does not answer."""
 
     def driver_info(self, interface: str) -> DriverInfo:
         answer = self._ask(interface, struct.pack("=I192x", _GDRVINFO), "driver")
@@ -55,12 +55,12 @@ class Ethtool:
         return Coalescing(words[1], words[2], bool(words[10]))
 
     def queues(self, interface: str) -> tuple[int, int]:
-        """Receive queues in use, and the most there may be; combined ones included."""
+        """(receive queues in use, the most possible), combined queues included."""
         words = struct.unpack("=9I", self._ask(interface, struct.pack("=I32x", _GCHANNELS), "queues"))
         return words[5] + words[8], words[1] + words[4]
 
     def features(self, interface: str) -> dict[str, bool]:
-        """Offload → whether it is active, as ``ethtool -k`` names them."""
+        """Offload → whether it is active, with the names of ``ethtool -k``."""
         info = self._ask(interface, struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _SS_FEATURES, 0), "offloads")
         count = struct.unpack_from("=I", info, 16)[0]
         strings = struct.pack("=III", _GSTRINGS, _SS_FEATURES, count) + bytes(_STRING * count)
@@ -76,13 +76,13 @@ class Ethtool:
             return self.ioctl(interface, request)
         except OSError as error:
             if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise UnseenError(f"the driver of {interface} says nothing of its {what}") from None
+                raise UnseenError(f"the driver of {interface} does not report its {what}") from None
             if error.errno in (errno.EPERM, errno.EACCES):
-                raise UnseenError(f"{interface}'s {what} may not be asked for: run as root") from None
-            raise UnseenError(f"{interface} does not answer on its {what} ({os.strerror(error.errno or 0)})") from None
+                raise UnseenError(f"this process may not read {interface}'s {what}: run as root") from None
+            raise UnseenError(f"{interface} did not report its {what} ({os.strerror(error.errno or 0)})") from None
 
     def ioctl(self, interface: str, request: bytes) -> bytes:
-        """One SIOCETHTOOL request; the answer has the request's size."""
+        """Make one SIOCETHTOOL request. The answer has the size of the request."""
         buffer = ctypes.create_string_buffer(request, len(request))
         wanted = struct.pack("16sP16x", interface.encode()[:15], ctypes.addressof(buffer))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:

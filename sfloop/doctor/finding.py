@@ -1,4 +1,4 @@
-"""What a check finds: a status, the reason, what it costs, and the command that mends it."""
+"""The result of a check: a status, the reason, the cost, and a command that fixes it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Literal
 Status = Literal["pass", "warn", "fail", "unseen"]
 STATUSES: tuple[Status, ...] = ("pass", "warn", "fail", "unseen")
 
-#: Where a cost comes from: the kernel's or the NIC driver's own figure, measured here and now, or what is typical of
+#: The source of a cost: the kernel's or the NIC driver's own figure, a measurement made now, or a typical value for
 #: this kind of machine (an order of magnitude).
 Source = Literal["kernel", "measured", "typical"]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What leaving things as they are costs."""
+    """The cost of leaving a setting as it is."""
 
-    #: Microseconds, from and to; equal where it is one figure.
+    #: Microseconds, from and to; equal if it is one figure.
     from_us: float
     to_us: float
-    #: What costs that: ``"message"``, ``"wake-up"``, ``"tick"``…
+    #: The event that costs this: ``"message"``, ``"wake-up"``, ``"tick"``…
     per: str
     source: Source
 
@@ -34,16 +34,16 @@ class Cost:
 class Finding:
     """One line of the report."""
 
-    #: The check's name: stable, for programs.
+    #: The check's name. It is stable, because programs use it.
     check: str
-    #: What was looked at: an interface, a CPU, a library; "" where it is the machine.
+    #: An interface, a CPU or a library; "" for the machine.
     subject: str
-    #: ``pass``; ``warn``: it works, and costs latency or passes a protection by; ``fail``: something asked for cannot
-    #: work; ``unseen``: it could not be looked at from here.
+    #: ``pass``; ``warn``: it works, but costs latency or bypasses a protection; ``fail``: something that was asked for
+    #: cannot work; ``unseen``: the check could not see what it needs.
     status: Status
     reason: str
     cost: Cost | None = None
-    #: What mends it, to be typed by whoever agrees. Nothing here is ever run.
+    #: A command that fixes it, for the user to run. The doctor never runs it.
     command: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -51,4 +51,4 @@ class Finding:
 
 
 class UnseenError(Exception):
-    """Something could not be looked at; the text says what and why."""
+    """Something could not be examined. The text says what, and why."""

@@ -1,5 +1,6 @@
-"""The rules of legacy iptables that may apply on an interface, read by the options that iptables itself reads them by
-(<linux/netfilter_ipv4/ip_tables.h>). Only tables that are there are asked for: asking loads a table's module."""
+"""The rules of legacy iptables that may apply on an interface, read with iptables' own socket options
+(<linux/netfilter_ipv4/ip_tables.h>). Only tables that are loaded are read, because a request loads the table's
+module."""
 
 from __future__ import annotations
 
@@ -15,14 +16,14 @@ from sfloop.doctor.finding import UnseenError
 from sfloop.doctor.rules import Chain, Effect, Hook
 
 _GET_INFO, _GET_ENTRIES = 64, 65  # IPT_SO_GET_*
-#: struct ipt_getinfo after the name: valid_hooks, hook_entry[5], underflow[5], num_entries, size.
+#: struct ipt_getinfo without the name: valid_hooks, hook_entry[5], underflow[5], num_entries, size.
 _INFO: Final = "=I5I5III"
-#: struct ipt_entry: the interfaces' names and masks, inverted flags, and the offsets of target and next entry.
+#: struct ipt_entry: names and masks of the interfaces, inverted flags, offsets of the target and of the next entry.
 _ENTRY: Final = "=16x16s16s16s16s2xBB4xHH"
 _ENTRY_SIZE: Final = 112
-_ENTRIES: Final = 40  # struct ipt_get_entries before its entries: a name, a size, and room to align
+_ENTRIES: Final = 40  # offset of the entries in struct ipt_get_entries: after a name, a size and padding
 _INVERT_IN, _INVERT_OUT = 1, 2
-_DROP: Final = -1  # a standard target's verdict: -NF_DROP - 1
+_DROP: Final = -1  # the verdict of a standard target: -NF_DROP - 1
 _HOOKS: Final[dict[int, tuple[str, Hook]]] = {
     0: ("PREROUTING", "prerouting"),
     1: ("INPUT", "input"),
@@ -33,14 +34,14 @@ _INCOMING: Final = ("prerouting", "input")
 _TRANSLATING: Final = ("MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP")
 _TRACKING: Final = ("conntrack", "state")
 
-#: Table, option, length of the answer → the answer.
+#: (table, option, length of the answer) → the answer.
 Read = Callable[[str, int, int], bytes]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def read(table: str, option: int, size: int) -> bytes:
-    """getsockopt(), which is also given the table's name and the size of the answer.
+    """Call getsockopt() with the table's name and the size of the answer in the buffer.
 
     :raises OSError: the kernel refuses.
     """
@@ -54,9 +55,9 @@ def read(table: str, option: int, size: int) -> bytes:
 
 
 def chains(interface: str, tables: list[str], reading: Read = read) -> list[Chain]:
-    """The chains with rules, or with a policy of drop, that frames of an interface would go through.
+    """The chains that frames of an interface pass through and that have rules or the policy DROP.
 
-    :raises UnseenError: this process may not ask.
+    :raises UnseenError: this process may not read the rules.
     """
     found = []
     for table in tables:
@@ -64,8 +65,8 @@ def chains(interface: str, tables: list[str], reading: Read = read) -> list[Chai
             found += _Table(table, reading).chains(interface)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.EACCES):
-                raise UnseenError("the rules of iptables may not be read: run as root") from None
-            raise UnseenError(f"the kernel does not answer on iptables' table {table} ({error.strerror})") from None
+                raise UnseenError("this process may not read the rules of iptables: run as root") from None
+            raise UnseenError(f"the kernel did not return iptables' table {table} ({error.strerror})") from None
     return found
 
 
@@ -89,7 +90,7 @@ class _Table:
         return found
 
     def _walk(self, at: int, end: int | None, interface: str, hook: Hook, above: frozenset[int]) -> Effect:
-        """What the entries of a chain come to: up to its policy, or where a user's chain returns."""
+        """The combined effect of a chain's entries, up to its policy or to the return of a user's chain."""
         total = Effect()
         while at != end and at + _ENTRY_SIZE <= len(self.entries):
             entry = struct.unpack_from(_ENTRY, self.entries, at)
@@ -100,7 +101,7 @@ class _Table:
             if _may_match(entry, interface, hook):
                 tracks = any(name in _TRACKING for name in self._matches(at, target_at))
                 effect = Effect(1, target in _TRANSLATING, tracks)
-                # A verdict that is not negative leads to a user's chain; the next entry is where it goes on anyway.
+                # A verdict of 0 or more leads to a user's chain, unless it is the next entry.
                 if target == "" and verdict >= 0 and verdict != at + next_at:
                     inner = Effect()
                     if verdict not in above:
@@ -114,7 +115,7 @@ class _Table:
         return self.entries[at + 2 : at + 31].split(b"\0")[0].decode(errors="replace")
 
     def _verdict(self, at: int) -> int:
-        """A standard target's verdict; of another target, 0."""
+        """The verdict of a standard target; 0 for other targets."""
         if at + _ENTRY_SIZE > len(self.entries):
             return 0
         target_at = at + struct.unpack_from(_ENTRY, self.entries, at)[6]
@@ -123,7 +124,7 @@ class _Table:
         return int(struct.unpack_from("=i", self.entries, target_at + 32)[0])
 
     def _returns(self, at: int) -> bool:
-        """Whether an entry is the one that ends a user's chain: RETURN for everything."""
+        """Whether this entry is the end of a user's chain: RETURN for everything."""
         unconditional = self.entries[at : at + 84] == bytes(84)
         return unconditional and self._verdict(at) == -5  # XT_RETURN: -NF_REPEAT - 1
 
@@ -139,7 +140,7 @@ class _Table:
 
 
 def _may_match(entry: tuple[bytes | int, ...], interface: str, hook: Hook) -> bool:
-    """False where a rule names another interface."""
+    """False if the rule names another interface."""
     incoming = hook in _INCOMING
     name, mask = (entry[0], entry[2]) if incoming else (entry[1], entry[3])
     inverted = entry[5]

@@ -1,5 +1,5 @@
-"""What the checks look at: /proc, /sys, the NIC's driver, this process. Read only, and replaceable throughout, so that
-a test can show the checks any machine."""
+"""The machine as the checks see it: /proc, /sys, the NIC's driver, this process. It is only read. A test can replace
+each part."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ CAPABILITIES: Final = {
 
 @dataclass(frozen=True)
 class Process:
-    """This process, as far as the checks ask."""
+    """The facts about this process that checks need."""
 
     affinity: frozenset[int]
-    #: RLIMIT_MEMLOCK, soft and hard, in bytes; None: without limit.
+    #: RLIMIT_MEMLOCK, soft and hard, in bytes; None: no limit.
     memlock: tuple[int | None, int | None]
     environ: Mapping[str, str]
 
@@ -52,27 +52,27 @@ def _tls_engines() -> tuple[tuple[str, str | None, str], ...]:
 
 @dataclass
 class Machine:
-    """A machine, and what of it is asked about."""
+    """A machine, and the interface and CPUs to check."""
 
-    #: The interface that was named.
+    #: The interface that was named, or None.
     interface: str | None = None
-    #: The CPUs a loop would run on: the one named, or those that this process may run on.
+    #: The CPUs that a loop may run on: the one that was named, or those of this process.
     cpus: tuple[int, ...] = ()
     root: Path = Path("/")
     process: Process = field(default_factory=Process.current)
     ethtool: Ethtool = field(default_factory=Ethtool)
-    #: An interface's XDP features and attached mode, by its name.
+    #: Interface → its XDP features and the attached mode.
     xdp: Callable[[str], netdev.Xdp] = netdev.xdp_of
-    #: The chains of nf_tables, by an interface; those of iptables, by an interface and the tables that are there.
+    #: nf_tables: interface → chains. iptables: interface and the loaded tables → chains.
     nftables: Callable[[str], list[Chain]] = nftables.chains
     iptables: Callable[[str, list[str]], list[Chain]] = iptables.chains
-    #: How many filters of tc and programs of tcx are on an interface's way in.
+    #: Interface → (filters of tc, programs of tcx) on the ingress path.
     traffic_control: Callable[[str], tuple[int, int]] = tc.ingress
     #: CPU → the interruptions of a thread that spins there.
     interruptions: Callable[[int], measure.Interruptions] = measure.interruptions
     #: The cost of reading the clock, in ns.
     clock_ns: Callable[[], float] = measure.clock_ns
-    #: The engines for TLS records, best first: name, why it cannot be used (None: it can), what it is.
+    #: The engines for TLS records, best first: (name, why it cannot be used or None, description).
     tls_engines: Callable[[], tuple[tuple[str, str | None, str], ...]] = _tls_engines
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Machine:
     def read(self, name: str) -> str:
         """The text of a file, stripped.
 
-        :raises UnseenError: it is not there, or may not be read.
+        :raises UnseenError: the file does not exist or may not be read.
         """
         try:
             return self._text(self.path(name))
@@ -98,13 +98,17 @@ class Machine:
         return path.read_text(errors="replace").strip()
 
     def find(self, name: str) -> str | None:
-        """The text of a file, or None where there is none. Not being allowed to read it is still an error."""
+        """The text of a file, or None if it does not exist.
+
+        :raises UnseenError: the file may not be read.
+        """
         try:
             return self._text(self.path(name))
         except FileNotFoundError:
             return None
         except OSError as error:
-            # EINVAL and its kin are how sysfs says that a device has no such thing (the speed of a link that is down).
+            # sysfs returns EINVAL and similar errors for values that a device does not have, such as the speed of a
+            # link that is down.
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise UnseenError(why_unseen(name, error)) from None
             return None
@@ -114,10 +118,10 @@ class Machine:
         try:
             return int(text, 0)
         except ValueError:
-            raise UnseenError(f"/{name.lstrip('/')} holds {text[:40]!r}, which is no number") from None
+            raise UnseenError(f"/{name.lstrip('/')} holds {text[:40]!r}, which is not a number") from None
 
     def names(self, directory: str) -> list[str]:
-        """What is in a directory; nothing where there is none."""
+        """The names in a directory; empty if it does not exist."""
         try:
             return sorted(os.listdir(self.path(directory)))
         except OSError:
@@ -127,7 +131,7 @@ class Machine:
         return self.path(name).exists()
 
     def link(self, name: str) -> str | None:
-        """The last part of what a symbolic link leads to: how sysfs names a device's driver."""
+        """The last part of a symbolic link's target. sysfs names a device's driver in this way."""
         try:
             return os.path.basename(os.readlink(self.path(name)))
         except OSError:
@@ -136,12 +140,12 @@ class Machine:
     # ---- this process ----
 
     def capabilities(self) -> frozenset[str]:
-        """Those of CAPABILITIES that this process has in effect."""
+        """The capabilities of CAPABILITIES that are in effect in this process."""
         for line in self.read("/proc/self/status").splitlines():
             if line.startswith("CapEff:"):
                 effective = int(line.split()[1], 16)
                 return frozenset(name for name, bit in CAPABILITIES.items() if effective >> bit & 1)
-        raise UnseenError("/proc/self/status does not say which capabilities this process has")
+        raise UnseenError("/proc/self/status does not list the capabilities of this process")
 
     # ---- interfaces ----
 
@@ -156,7 +160,7 @@ class Machine:
         return [name for name in self.interfaces() if self.driver_of(name) in ("sfc", "sfc_ef100", "xilinx_efct")]
 
     def is_virtual(self, interface: str) -> bool:
-        """Whether there is no NIC behind an interface: veth, a bridge, the loopback."""
+        """Whether the interface has no NIC: a veth, a bridge, the loopback."""
         return not self.exists(f"/sys/class/net/{interface}/device")
 
     # ---- processors ----
@@ -167,7 +171,7 @@ class Machine:
 
 
 def cpu_list(text: str) -> list[int]:
-    """The CPUs in a list as the kernel writes it: ``"0-2,5"``."""
+    """The CPUs in a list in the kernel's format: ``"0-2,5"``."""
     return list(_cpus(text))
 
 
@@ -185,7 +189,7 @@ def listed(cpus: Iterator[int] | list[int] | tuple[int, ...] | frozenset[int]) -
 def why_unseen(name: str, error: OSError) -> str:
     name = f"/{name.lstrip('/')}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{name} may not be read: run as root"
+        return f"this process may not read {name}: run as root"
     if error.errno == errno.ENOENT:
-        return f"{name} is not there: this kernel lacks it, or the container or virtual machine hides it"
+        return f"{name} does not exist: this kernel lacks it, or the container or virtual machine hides it"
     return f"{name} cannot be read ({error.strerror})"

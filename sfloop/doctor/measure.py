@@ -1,4 +1,4 @@
-"""The two things the doctor measures rather than reads. Together they take a fifth of a second."""
+"""The two measurements of the doctor. Together they take a fifth of a second."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-#: How long one CPU is watched, in ns; and from where on a gap between two readings of the clock is an interruption:
-#: the interpreter itself, on an undisturbed CPU, stays below.
+#: How long to watch a CPU, in ns, and the gap between two readings of the clock that counts as an interruption. On an
+#: undisturbed CPU the interpreter's own gaps are shorter.
 _WATCHED_NS: Final = 100_000_000
 _GAP_NS: Final = 5_000
 
 
 @dataclass(frozen=True)
 class Interruptions:
-    """What a thread that only reads the clock was kept from doing so."""
+    """Interruptions of a thread that only reads the clock."""
 
     count: int
     longest_us: float
-    #: Of the time watched, in per cent.
+    #: Lost share of the time watched, in per cent.
     lost_percent: float
 
 
 def interruptions(cpu: int) -> Interruptions:
-    """Spin on a CPU for 100 ms, in a thread of its own, and count the gaps above 5 µs.
+    """Spin on a CPU for 100 ms in a new thread, and count the gaps above 5 µs.
 
-    :raises OSError: this process may not run there.
+    :raises OSError: this process may not run on the CPU.
     """
     gaps: list[int] = []
     failed: list[OSError] = []
@@ -66,7 +66,7 @@ def _spin(gaps: list[int]) -> None:
 
 
 def clock_ns() -> float:
-    """What one reading of CLOCK_MONOTONIC costs, in ns, with the interpreter's share: the least of several series."""
+    """The cost of reading CLOCK_MONOTONIC, in ns, with the interpreter's share: the least of several series."""
     clock = time.monotonic_ns
     best = 1e9
     for _ in range(20):

@@ -1,5 +1,5 @@
-"""An interface's XDP: what its driver can do (the kernel's generic netlink family ``netdev``, Linux 6.3 and later), and
-whether a program is attached (rtnetlink). Asking changes nothing and needs no privileges."""
+"""An interface's XDP: the driver's features (generic netlink family ``netdev``, Linux 6.3 and later), and whether a
+program is attached (rtnetlink). The requests change nothing and need no privileges."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _ATTACHED: Final = {0: None, 1: "native", 2: "generic", 3: "offloaded", 4: "seve
 
 @dataclass(frozen=True)
 class Xdp:
-    """What an interface's driver does with XDP."""
+    """The XDP features and state of an interface."""
 
-    #: Of ``basic`` (native mode), ``redirect``, ``zero-copy`` …; None: the kernel does not tell.
+    #: A subset of ``basic`` (native mode), ``redirect``, ``zero-copy`` …; None: the kernel does not report them.
     features: frozenset[str] | None
-    #: The mode in which a program is attached now; None: there is none.
+    #: The mode of the attached program; None: no program is attached.
     attached: str | None
-    #: Native mode tells a program the VLAN tag that is kept outside the frame.
+    #: Whether native mode gives a program the VLAN tag that is kept outside the frame.
     tells_tags: bool = False
-    #: What the kernel calls this kind of device: ``veth``, ``bridge``; empty: a NIC.
+    #: The kernel's name for this kind of device: ``veth``, ``bridge``; empty: a NIC.
     kind: str = ""
 
 
 def xdp_of(interface: str) -> Xdp:
-    """:raises UnseenError: there is no such interface, or netlink is not to be had."""
+    """:raises UnseenError: the interface does not exist, or netlink does not work."""
     try:
         index = socket.if_nametoindex(interface)
         (features, tells_tags), (attached, kind) = _features(index), _link(index)
         return Xdp(features, attached, tells_tags, kind)
     except OSError as error:
-        raise UnseenError(f"the kernel does not answer on {interface}'s XDP ({error.strerror})") from None
+        raise UnseenError(f"the kernel did not report {interface}'s XDP features ({error.strerror})") from None
 
 
 def _features(index: int) -> tuple[frozenset[str] | None, bool]:
@@ -70,7 +70,7 @@ def _features(index: int) -> tuple[frozenset[str] | None, bool]:
 
 
 def _link(index: int) -> tuple[str | None, str]:
-    """The mode in which a program is attached, and the kind of device."""
+    """(mode of the attached program, kind of device)."""
     link = ask(socket.NETLINK_ROUTE, _RTM_GETLINK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0))
     told = dict(attributes(link[16:]))
     xdp = dict(attributes(told.get(_IFLA_XDP, b"")))

@@ -1,4 +1,4 @@
-"""Questions to the kernel by netlink: requests that only read, and the attributes of the answers."""
+"""Netlink requests that only read, and the attributes of the answers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SECONDS: Final = 0.5
 
 
 def index_of(interface: str) -> int:
-    """The number by which the kernel knows an interface.
+    """The kernel's index of an interface.
 
-    :raises UnseenError: there is none of this name.
+    :raises UnseenError: the interface does not exist.
     """
     try:
         return socket.if_nametoindex(interface)
@@ -31,7 +31,7 @@ def index_of(interface: str) -> int:
 
 
 def ask(protocol: int, kind: int, payload: bytes) -> bytes:
-    """The payload of the one answer to a request.
+    """Make a request and return the payload of its single answer.
 
     :raises OSError: the kernel refuses, or does not answer in time.
     """
@@ -42,7 +42,7 @@ def ask(protocol: int, kind: int, payload: bytes) -> bytes:
 
 
 def dump(protocol: int, kind: int, payload: bytes) -> Iterator[bytes]:
-    """The payloads of all answers to a request for everything of a kind.
+    """Make a dump request and yield the payloads of all answers.
 
     :raises OSError: the kernel refuses, or does not answer in time.
     """
@@ -77,7 +77,7 @@ def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _messages(data: bytes) -> Iterator[bytes]:
     for kind, payload in _split(data):
         if kind in (_ERROR, _DONE):
-            # A dump that fails on the way says so in the message that ends it.
+            # If a dump fails midway, its last message has the error.
             number = -struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0
             if number > 0:
                 raise OSError(number, os.strerror(number))

@@ -1,5 +1,5 @@
-"""The rules of nf_tables that may apply on an interface, read by netlink (<linux/netfilter/nf_tables.h>): no ``nft`` is
-needed. The rules that iptables-nft, firewalld and Docker make are among them."""
+"""The rules of nf_tables that may apply on an interface, read by netlink (<linux/netfilter/nf_tables.h>) without the
+program ``nft``. They include the rules of iptables-nft, firewalld and Docker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DORMANT: Final = 1  # NFT_TABLE_F_DORMANT
 _HARDWARE: Final = 2  # NFT_CHAIN_HW_OFFLOAD
 _JUMP, _GOTO = -3, -4
 
-#: nfgenmsg's family; IPv6, ARP and bridges have rules of their own, and sfloop's stack has none of these.
+#: Families of nfgenmsg. Those of IPv6, ARP and bridges are missing, because sfloop's stack carries IPv4 only.
 _FAMILIES: Final = {1: "inet", 2: "ip", 5: "netdev"}
 _NETDEV: Final = 5
 _HOOKS: Final[dict[int, Hook]] = {0: "prerouting", 1: "input", 3: "output", 4: "postrouting", 5: "ingress"}
@@ -48,9 +48,9 @@ class _Ruleset:
 
 
 def chains(interface: str) -> list[Chain]:
-    """The chains with rules, or with a policy of drop, that frames of an interface would go through.
+    """The chains that frames of an interface pass through and that have rules or the policy drop.
 
-    :raises UnseenError: this process may not ask, or there is no such interface.
+    :raises UnseenError: this process may not read the rules, or the interface does not exist.
     """
     index = index_of(interface)
     try:
@@ -65,10 +65,10 @@ def chains(interface: str) -> list[Chain]:
             )
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            raise UnseenError("the rules of nf_tables may not be read: run as root") from None
+            raise UnseenError("this process may not read the rules of nf_tables: run as root") from None
         if error.errno in (errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT):
-            return []  # a kernel without nf_tables has no rules of it
-        raise UnseenError(f"the kernel does not answer on nf_tables ({error.strerror or error})") from None
+            return []  # this kernel has no nf_tables
+        raise UnseenError(f"the kernel did not return the rules of nf_tables ({error.strerror or error})") from None
     found = []
     for family, chain in listed:
         key = (family, _text(chain.get(1, b"")), _text(chain.get(3, b"")))
@@ -84,7 +84,7 @@ def chains(interface: str) -> list[Chain]:
 
 
 def _all(kind: int) -> Iterator[tuple[int, dict[int, bytes]]]:
-    """All of a kind, of the families that concern IPv4: the family, and the attributes."""
+    """Yield (family, attributes) of all objects of a kind in the families that apply to IPv4."""
     for message in dump(_NETFILTER, _SUBSYSTEM | kind, struct.pack("=BBH", 0, 0, 0)):
         if len(message) >= 4 and message[0] in _FAMILIES:
             yield message[0], dict(attributes(message[4:]))
@@ -99,7 +99,7 @@ def _number(value: bytes | None) -> int:
 
 
 def _hook(family: int, chain: dict[int, bytes], interface: str) -> Hook | None:
-    """Where a base chain is hooked in, if frames of the interface that are for this host, or from it, pass there."""
+    """The hook of a base chain, if frames of the interface from or to this host pass through it."""
     if 4 not in chain:
         return None
     hook = dict(attributes(chain[4]))
@@ -121,7 +121,7 @@ def _rule(data: bytes) -> _Rule:
 
 
 def _effect(ruleset: _Ruleset, key: _Key, interface: str, index: int, hook: Hook, above: frozenset[_Key]) -> Effect:
-    """What a chain's rules come to on the interface, with the chains that they jump to."""
+    """The combined effect on the interface of a chain's rules, with the chains that they jump to."""
     total = Effect()
     for rule in ruleset.rules.get(key, ()):
         if not _may_match(rule, interface, index, hook):
@@ -137,7 +137,7 @@ def _effect(ruleset: _Ruleset, key: _Key, interface: str, index: int, hook: Hook
 
 
 def _may_match(rule: _Rule, interface: str, index: int, hook: Hook) -> bool:
-    """False where a rule compares the frame's interface with another one."""
+    """False if the rule compares the frame's interface with another one."""
     loaded: dict[bytes, int] = {}  # register → key
     for name, values in rule.expressions:
         if name == "meta" and _number(values.get(2)) in _INTERFACE_KEYS and 1 in values:
@@ -146,7 +146,7 @@ def _may_match(rule: _Rule, interface: str, index: int, hook: Hook) -> bool:
             key, equal = loaded[values[1]], _number(values.get(2)) == 0
             incoming = hook in _INCOMING
             if incoming != (key in (_IIF, _IIFNAME)):
-                continue  # the other interface: that of a forwarded frame, or none
+                continue  # it compares the other interface, which only a forwarded frame has
             wanted = dict(attributes(values.get(3, b""))).get(1, b"")
             if _names(wanted, key, interface, index) != equal:
                 return False
@@ -158,7 +158,7 @@ def _may_match(rule: _Rule, interface: str, index: int, hook: Hook) -> bool:
 def _names(wanted: bytes, key: int, interface: str, index: int) -> bool:
     if key in (_IIF, _OIF):
         return wanted == struct.pack("=I", index)
-    # A name with a wildcard is compared as far as it goes.
+    # A name with a wildcard has no terminating zero, so compare its length only.
     return interface.encode().ljust(16, b"\0").startswith(wanted)
 
 

@@ -1,4 +1,4 @@
-"""The findings for people: with rich where that is installed, plain otherwise."""
+"""The report: with rich if it is installed, else as plain text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any, Final
 from sfloop.doctor.finding import STATUSES, Finding
 from sfloop.doctor.machine import Machine, listed
 
-#: The version of the JSON document; it changes when a field goes or changes its meaning.
+#: The version of the JSON document. It changes when a field is removed or changes its meaning.
 FORMAT: Final = 1
 
 _COLOURS: Final = {"pass": "green", "warn": "yellow", "fail": "bold red", "unseen": "dim"}
 
 
 def as_json(machine: Machine, findings: Sequence[Finding], seconds: float) -> dict[str, Any]:
-    """The document: ``format``, ``interface``, ``cpus``, ``summary`` (status → count), ``seconds``, ``findings``."""
+    """The JSON document: ``format``, ``interface``, ``cpus``, ``summary`` (status → count), ``seconds``,
+    ``findings``."""
     return {
         "format": FORMAT,
         "interface": machine.interface,
@@ -41,7 +42,7 @@ def show(machine: Machine, findings: Sequence[Finding], seconds: float) -> None:
         _show_plain(findings)
     where = f"interface {machine.interface}, " if machine.interface else ""
     summary = ", ".join(f"{count} {status}" for status, count in counts(findings).items())
-    print(f"{summary}   ({where}CPU {listed(machine.cpus)}; looked for {seconds:.2f} s, changed nothing)")
+    print(f"{summary}   ({where}CPU {listed(machine.cpus)}; took {seconds:.2f} s, changed nothing)")
 
 
 def _show_rich(findings: Sequence[Finding]) -> None:

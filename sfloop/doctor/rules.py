@@ -1,4 +1,4 @@
-"""What the kernel does with frames of an interface that are not sfloop's: chains of rules, as the checks see them."""
+"""The kernel's rules for frames of an interface that are not sfloop's, in the form that checks use."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Hook = Literal["prerouting", "input", "output", "postrouting", "ingress", "egres
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain that frames of the interface go through, with what of it may apply to them."""
+    """A chain that frames of the interface pass through, and the effect of its rules on them."""
 
-    #: As its program lists it: ``nft inet filter input``, ``iptables -t nat POSTROUTING``.
+    #: The name in its program's listing: ``nft inet filter input``, ``iptables -t nat POSTROUTING``.
     name: str
     hook: Hook
     #: Rules that may match on the interface.
     rules: int
-    #: Whether it drops what no rule has matched.
+    #: Whether it drops frames that no rule matches.
     drops: bool = False
-    #: Whether a rule of it changes addresses.
+    #: Whether one of its rules changes addresses.
     translates: bool = False
-    #: Whether a rule of it asks for the state of a connection.
+    #: Whether one of its rules uses the state of a connection.
     tracks: bool = False
 
     @property
@@ -33,7 +33,7 @@ class Chain:
 
 @dataclass
 class Effect:
-    """What the rules that were looked at come to."""
+    """The combined effect of several rules."""
 
     rules: int = 0
     translates: bool = False

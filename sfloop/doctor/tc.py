@@ -1,4 +1,4 @@
-"""Programs and filters of traffic control on an interface's way in: tc's own (rtnetlink), and those of tcx (bpf(2))."""
+"""Traffic control on an interface's ingress path: filters of tc (rtnetlink), and programs of tcx (bpf(2))."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def ingress(interface: str) -> tuple[int, int]:
-    """How many filters of tc, and how many programs of tcx, see what comes in on an interface.
+    """Count the (filters of tc, programs of tcx) on an interface's ingress path.
 
-    :raises UnseenError: this process may not ask, or there is no such interface.
+    :raises UnseenError: this process may not list them, or the interface does not exist.
     """
     index = index_of(interface)
     try:
         return _filters(index), _programs(index)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            raise UnseenError("the programs of tcx may not be listed: run as root") from None
-        raise UnseenError(f"the kernel does not answer on {interface}'s tc filters ({error.strerror})") from None
+            raise UnseenError("this process may not list the programs of tcx: run as root") from None
+        raise UnseenError(f"the kernel did not return {interface}'s tc filters ({error.strerror})") from None
 
 
 def _filters(index: int) -> int:
     asked = struct.pack("=BxxxiIII", socket.AF_UNSPEC, index, 0, _INGRESS, 0)
     try:
-        # A filter comes in several messages (its head, its hash tables, its rules), all with its priority and protocol.
+        # A filter has several messages (its head, its hash tables, its rules) with the same priority and protocol.
         messages = dump(socket.NETLINK_ROUTE, _RTM_GETTFILTER, asked)
         return len({struct.unpack_from("=I", message, 16)[0] for message in messages if len(message) >= 20})
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP):
-            return 0  # there is no qdisc on the way in, or the kernel has none
+            return 0  # the interface has no ingress qdisc, or the kernel does not support one
         raise
 
 

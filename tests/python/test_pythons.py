@@ -41,7 +41,7 @@ def test_no_warning_on_a_tested_version() -> None:
 
 
 def test_the_warning_names_the_version() -> None:
-    with pytest.warns(RuntimeWarning, match=rf"is tested on CPython 3\.10 to 3\.{NEWEST[1]}, and this is 3\.99: "):
+    with pytest.warns(RuntimeWarning, match=rf"is tested on CPython 3\.10 to 3\.{NEWEST[1]}, but this is 3\.99\. "):
         warn_if_untested((3, 99))
 
 

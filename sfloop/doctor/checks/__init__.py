@@ -1,4 +1,4 @@
-"""Every check, in the order of the report. A new one is a function that yields findings, and a line here."""
+"""All checks, in the order of the report. A new check is a function that yields findings, and a line here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sfloop.doctor.machine import Machine
 
 Check = Callable[[Machine], Iterator[Finding]]
 
-#: Name → check. The name is what a finding has when the check could not look at all.
+#: Name → check. A finding has this name if the check could not examine anything.
 CHECKS: Final[dict[str, Check]] = {
     "virtual-machine": virtualisation.check,
     "nic": nic.check,
@@ -60,7 +60,7 @@ CHECKS: Final[dict[str, Check]] = {
 
 
 def examine(machine: Machine) -> Iterator[Finding]:
-    """What every check finds. One that cannot look says so, and the others go on."""
+    """Run every check and yield its findings. A check that cannot examine anything yields a finding that says so."""
     for name, check in CHECKS.items():
         try:
             yield from check(machine)

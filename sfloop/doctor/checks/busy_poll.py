@@ -1,4 +1,4 @@
-"""The kernel's own busy polling: a socket that finds nothing polls the NIC's queue, and waits for no interrupt."""
+"""The kernel's own busy polling: a socket without data polls the NIC's queue instead of waiting for an interrupt."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def check(machine: Machine) -> Iterator[Finding]:
     settings = {name: machine.find(f"/proc/sys/net/core/{name}") for name in ("busy_poll", "busy_read")}
     if None in settings.values():
         raise UnseenError(
-            "/proc/sys/net/core/busy_poll is not there: the kernel lacks CONFIG_NET_RX_BUSY_POLL, or this is a "
+            "/proc/sys/net/core/busy_poll does not exist: the kernel lacks CONFIG_NET_RX_BUSY_POLL, or this is a "
             "network namespace of a container, where only the host's can be read"
         )
     shown = ", ".join(f"{name}={value} µs" for name, value in settings.items())
     if settings["busy_poll"] != "0" and settings["busy_read"] != "0":
         yield Finding("busy-poll", "", "pass", f"{shown}: kernel sockets poll the NIC themselves")
     elif machine.interface is None or machine.is_virtual(machine.interface):
-        yield Finding("busy-poll", "", "pass", f"{shown}; it gains something on a NIC of its own only")
+        yield Finding("busy-poll", "", "pass", f"{shown}; busy polling helps on real NICs only")
     else:
         yield Finding(
             "busy-poll",

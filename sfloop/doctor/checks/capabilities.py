@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
-#: Capability → what needs it.
+#: Capability → the purpose for which drivers need it.
 _NEEDED = {
     "CAP_NET_RAW": "to make AF_XDP and AF_PACKET sockets",
     "CAP_NET_ADMIN": "to attach an XDP program",
@@ -17,7 +17,7 @@ _NEEDED = {
 
 def check(machine: Machine) -> Iterator[Finding]:
     held = machine.capabilities()
-    # CAP_SYS_ADMIN stands in for CAP_BPF, as it did before that existed (Linux 5.8).
+    # CAP_SYS_ADMIN includes CAP_BPF, which exists since Linux 5.8.
     missing = [name for name in _NEEDED if name not in held and not (name == "CAP_BPF" and "CAP_SYS_ADMIN" in held)]
     if not missing:
         yield Finding("capabilities", "", "pass", f"{', '.join(_NEEDED)}: the drivers af_xdp and packet can be used")

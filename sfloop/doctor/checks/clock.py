@@ -1,4 +1,4 @@
-"""The clock source: the loop reads the clock once a turn."""
+"""The clock source, because the loop reads the clock once a turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from sfloop.doctor.finding import Cost, Finding
 from sfloop.doctor.machine import Machine
 
 _DIRECTORY = "/sys/devices/system/clocksource/clocksource0"
-#: Above it, in ns, the clock is read by a system call or from a slow device. The interpreter's own share is about 40.
+#: A clock that is slower than this, in ns, is read by a system call or from a slow device. The interpreter takes about
+#: 40.
 _SLOW_NS = 200
 
 

@@ -1,4 +1,4 @@
-"""Whether the loop's CPUs are its own: isolation, the tick, hyper-threads, a quota, and what is measured of it all."""
+"""Whether the loop has its CPUs to itself: isolation, the tick, hyper-threads, a quota, and measured interruptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_isolation(machine: Machine) -> Iterator[Finding]:
     online = machine.online()
     if len(online) < 2:
         yield Finding(
-            "isolation", f"cpu {listed(shared)}", "warn", "the only CPU: a loop shares it with everything else"
+            "isolation", f"cpu {listed(shared)}", "warn", "the only CPU, so a loop shares it with everything else"
         )
         return
     last = online[-1]
@@ -25,7 +25,7 @@ def check_isolation(machine: Machine) -> Iterator[Finding]:
         "isolation",
         f"cpu {listed(shared)}",
         "warn",
-        "the scheduler may put other programs there",
+        "the scheduler may run other programs there",
         Cost(5, 4000, "time slice of another program", "typical"),
         f"isolcpus=managed_irq,domain,{last} rcu_nocbs={last}   # kernel command line; then: sfloop run --cpu {last} …",
     )
@@ -69,7 +69,7 @@ def check_siblings(machine: Machine) -> Iterator[Finding]:
                 "smt",
                 f"cpu {cpu}",
                 "warn",
-                f"shares its core with CPU {listed(siblings)}: what runs there slows the loop",
+                f"shares its core with CPU {listed(siblings)}: a program there slows the loop",
                 Cost(0.1, 1, "message", "typical"),
                 f"echo 0 > /sys/devices/system/cpu/cpu{siblings[0]}/online",
             )
@@ -78,7 +78,7 @@ def check_siblings(machine: Machine) -> Iterator[Finding]:
         yield Finding("smt", f"cpu {listed(machine.cpus)}", "pass", "no other hyper-thread on its core")
     else:
         yield Finding(
-            "smt", f"cpu {listed(machine.cpus)}", "unseen", "this kernel does not tell which CPUs share a core"
+            "smt", f"cpu {listed(machine.cpus)}", "unseen", "this kernel does not report which CPUs share a core"
         )
 
 
@@ -92,8 +92,8 @@ def check_quota(machine: Machine) -> Iterator[Finding]:
                 "cpu-quota",
                 "",
                 "warn",
-                f"the cgroup gets {held / 1000:g} ms of CPU in each {whole / 1000:g} ms: a spinning "
-                f"loop, with its threads, uses that up and is stopped for the rest",
+                f"the cgroup gets {held / 1000:g} ms of CPU in each {whole / 1000:g} ms: a spinning loop "
+                f"and its threads use that up and are stopped for the rest",
                 Cost(0, max(whole - held, 0), "period", "kernel"),
                 f"echo max > {name}",
             )
@@ -102,7 +102,7 @@ def check_quota(machine: Machine) -> Iterator[Finding]:
 
 
 def _quota_files(machine: Machine) -> Iterator[str]:
-    """cpu.max of the process's cgroup and of those above it (cgroup v2)."""
+    """The files cpu.max of the process's cgroup and of its parents (cgroup v2)."""
     lines = (machine.find("/proc/self/cgroup") or "").splitlines()
     parts = next((line[3:].strip("/").split("/") for line in lines if line.startswith("0::")), [])
     for length in range(len(parts), -1, -1):
@@ -123,6 +123,6 @@ def check_interruptions(machine: Machine) -> Iterator[Finding]:
         f"cpu {cpu}",
         "warn",
         f"a spinning thread was kept off the CPU {found.count} times in 100 ms, {found.lost_percent:.2g} % of the "
-        f"time: isolation, nohz and irq-affinity say by what",
+        f"time: see isolation, nohz and irq-affinity for the causes",
         Cost(5, round(found.longest_us, 1), "interruption", "measured"),
     )

@@ -1,4 +1,4 @@
-"""Where the NIC's interrupts go, and how long the NIC holds them back."""
+"""The CPUs that get the NIC's interrupts, and how long the NIC delays interrupts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def check_affinity(machine: Machine) -> Iterator[Finding]:
         return
     numbers = _interrupts_of(machine, name)
     if not numbers:
-        yield Finding("irq-affinity", name, "unseen", f"/proc/interrupts names no interrupt of {name}")
+        yield Finding("irq-affinity", name, "unseen", f"/proc/interrupts lists no interrupt of {name}")
         return
-    # More than one CPU to choose from: a loop that is not pinned can stay away from an interrupt.
+    # If the loop may run on other CPUs, too, it can avoid an interrupt.
     loops = set(machine.cpus)
     hit: dict[str, list[int]] = {}
     for number in numbers:
@@ -52,7 +52,7 @@ def _interrupts_of(machine: Machine, name: str) -> list[str]:
     numbers = [number for number in machine.names(f"/sys/class/net/{name}/device/msi_irqs") if number.isdecimal()]
     if numbers:
         return sorted(numbers, key=int)
-    # virtio's belong to the bus device (virtio0-input.0), so its name is looked for too.
+    # virtio's interrupts belong to the bus device (virtio0-input.0), so look for its name, too.
     device = machine.link(f"/sys/class/net/{name}/device") or name
     pattern = re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])|(?<![\w]){re.escape(device)}(?![\w])")
     lines = machine.read("/proc/interrupts").splitlines()
@@ -77,7 +77,7 @@ def check_coalescing(machine: Machine) -> Iterator[Finding]:
             "coalescing",
             name,
             "warn",
-            f"adaptive: the driver holds interrupts back as it sees fit, now {held.rx_us} µs",
+            f"adaptive: the driver chooses how long it delays interrupts, now {held.rx_us} µs",
             Cost(0, most, "message", "kernel" if held.rx_us else "typical"),
             command,
         )
@@ -86,9 +86,9 @@ def check_coalescing(machine: Machine) -> Iterator[Finding]:
             "coalescing",
             name,
             "warn",
-            f"an interrupt is held back for up to {held.rx_us} µs after a frame",
+            f"an interrupt is delayed by up to {held.rx_us} µs after a frame",
             Cost(0, held.rx_us, "message", "kernel"),
             command,
         )
     else:
-        yield Finding("coalescing", name, "pass", "interrupts are not held back")
+        yield Finding("coalescing", name, "pass", "interrupts are not delayed")

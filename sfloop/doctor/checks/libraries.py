@@ -1,4 +1,4 @@
-"""The vendors' libraries, headers and modules. That a machine without a Solarflare NIC lacks them is no flaw."""
+"""The vendors' libraries, headers and modules. A machine without a Solarflare NIC needs none of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
 _DIRECTORIES: Final = ("/usr/lib64", "/usr/lib/*-linux-gnu", "/usr/lib", "/lib64", "/usr/local/lib", "/usr/local/lib64")
-#: What it is called here, the file, who needs it.
+#: (name, file, user, environment variable)
 _LIBRARIES: Final = (
     ("TCPDirect", "libonload_zf.so.1", "the stack tcpdirect", "SFLOOP_TCPDIRECT_LIBRARY"),
     ("Onload", "libonload.so", "the stack onload", "SFLOOP_ONLOAD_LIBRARY"),
@@ -33,7 +33,7 @@ def _library(machine: Machine, name: str, file: str, user: str, variable: str, w
         return Finding("libraries", name, "pass", found)
     if wanted:
         return Finding("libraries", name, "warn", f"{file} is not installed; {user} needs it", command=_ONLOAD)
-    return Finding("libraries", name, "pass", f"{file} is not installed, and there is no Solarflare NIC to use it on")
+    return Finding("libraries", name, "pass", f"{file} is not installed, but no Solarflare NIC needs it")
 
 
 def _locate(machine: Machine, file: str, named: str) -> str | None:
@@ -53,9 +53,9 @@ def _headers(machine: Machine, wanted: bool) -> Finding:
     reason = "etherfabric/vi.h is not installed"
     if wanted:
         return Finding(
-            "libraries", "ef_vi headers", "warn", f"{reason}; the driver ef_vi is built from it", command=_ONLOAD
+            "libraries", "ef_vi headers", "warn", f"{reason}; the driver ef_vi is built with it", command=_ONLOAD
         )
-    return Finding("libraries", "ef_vi headers", "pass", f"{reason}, and there is no Solarflare NIC to use it on")
+    return Finding("libraries", "ef_vi headers", "pass", f"{reason}, but no Solarflare NIC needs it")
 
 
 def _modules(machine: Machine, wanted: bool) -> Finding:
@@ -69,7 +69,7 @@ def _modules(machine: Machine, wanted: bool) -> Finding:
             "modules",
             "",
             "fail",
-            "sfc_char is loaded but /dev/sfc_char is not here: the container hides it",
+            "sfc_char is loaded but /dev/sfc_char is missing: the container hides it",
             command="docker run --device /dev/sfc_char --device /dev/onload …",
         )
     if wanted and not machine.exists("/sys/module/sfc_char"):
@@ -81,5 +81,5 @@ def _modules(machine: Machine, wanted: bool) -> Finding:
             command="onload_tool reload   # or: modprobe sfc_char onload",
         )
     return Finding(
-        "modules", "", "pass", ", ".join(loaded) or "none of Solarflare's is loaded, and there is no such NIC"
+        "modules", "", "pass", ", ".join(loaded) or "none of Solarflare's is loaded, but no such NIC needs one"
     )

@@ -1,4 +1,4 @@
-"""How much memory may be locked: the AF_XDP driver's frames are."""
+"""How much memory may be locked, because the AF_XDP driver locks its frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
-#: What the drivers lock for each queue, in bytes, and some room: 65,536 frames of 2 KiB to receive into.
+#: Bytes that a driver locks for each queue, with some reserve: 65,536 receive frames of 2 KiB.
 _NEEDED = 144 << 20
 
 

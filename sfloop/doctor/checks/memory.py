@@ -1,4 +1,4 @@
-"""Huge pages, transparent ones included."""
+"""Huge pages and transparent huge pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
-#: TCPDirect's advice: at least so many pages of 2 MiB for each stack.
+#: TCPDirect's advice: at least this many pages of 2 MiB for each stack.
 _PAGES_PER_STACK = 40
 _DIRECTORY = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 

@@ -1,4 +1,4 @@
-"""The NIC: its driver and firmware, the state and speed of the link."""
+"""The NIC: its driver and firmware, and the state and speed of the link."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     version = f" {info.version}" if info.version else ""
     firmware = f", firmware {info.firmware}" if info.firmware not in ("", "N/A") else ""
     yield Finding("driver", name, "pass", f"{info.driver}{version}{firmware}{f' at {info.bus}' if info.bus else ''}")
-    # The driver writes the datapath firmware's variant after the version: rx0 is the one with every feature.
+    # The driver appends the variant of the datapath firmware to the version. rx0 is the full-feature variant.
     if info.driver == "sfc" and "rx0" in info.firmware.split():
         yield Finding(
             "firmware",
@@ -41,13 +41,13 @@ def _link(machine: Machine, name: str) -> Finding:
         present = ", ".join(machine.interfaces()) or "none"
         return Finding("nic", name, "fail", f"there is no such interface; this machine has {present}")
     state = machine.read(f"{directory}/operstate")
-    if state not in ("up", "unknown"):  # the loopback and tun devices do not know
+    if state not in ("up", "unknown"):  # the loopback and tun devices report "unknown"
         return Finding("nic", name, "fail", f"the link is {state}", command=f"ip link set {name} up")
     mtu = machine.find(f"{directory}/mtu") or "?"
     speed = machine.find(f"{directory}/speed") or ""
     rate = f", {int(speed) / 1000:g} Gb/s" if speed.isdecimal() else ""
     kind = (
-        "a virtual interface, no NIC"
+        "a virtual interface without a NIC"
         if machine.is_virtual(name)
         else f"PCI or virtual device, driver {machine.driver_of(name)}"
     )

@@ -15,7 +15,7 @@ def check(machine: Machine) -> Iterator[Finding]:
         return
     name = machine.interface
     if name is None:
-        yield Finding("numa", "", "unseen", f"{len(nodes)} NUMA nodes, and no interface was named to compare with")
+        yield Finding("numa", "", "unseen", f"{len(nodes)} NUMA nodes, but no interface was named")
         return
     node = machine.find(f"/sys/class/net/{name}/device/numa_node") or "-1"
     if not node.isdecimal():

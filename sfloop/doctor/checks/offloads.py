@@ -1,4 +1,4 @@
-"""Offloads that gather frames before they are handed up."""
+"""Offloads that combine frames before the driver sees them."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def check(machine: Machine) -> Iterator[Finding]:
                 "offloads",
                 name,
                 "warn",
-                f"{', '.join(gathering)} on: the NIC gathers segments, and XDP takes no such frame",
+                f"{', '.join(gathering)} on: the NIC combines segments, and XDP does not support such frames",
                 Cost(0, 10, "message", "typical"),
                 f"ethtool -K {name} {' '.join(f'{switch[feature]} off' for feature in gathering)}",
             )
         else:
-            yield Finding("offloads", name, "pass", "no receive offload gathers segments in the NIC")
+            yield Finding("offloads", name, "pass", "no receive offload of the NIC combines segments")
     yield from _gro_flush(machine, name)
 
 
 def _gro_flush(machine: Machine, name: str) -> Iterator[Finding]:
-    """How long the kernel holds what it has gathered, in ns; a frame driver in native mode is before that."""
+    """How long the kernel holds combined segments, in ns. A frame driver in native mode gets the frames before that."""
     text = machine.find(f"/sys/class/net/{name}/gro_flush_timeout") or ""
     if text.isdecimal() and int(text):
         yield Finding(
             "gro-flush",
             name,
             "warn",
-            f"gro_flush_timeout={text} ns: the kernel holds gathered segments so long",
+            f"gro_flush_timeout={text} ns: the kernel holds combined segments for this time",
             Cost(0, int(text) / 1000, "message", "kernel"),
             f"echo 0 > /sys/class/net/{name}/gro_flush_timeout",
         )
     elif text:
-        yield Finding("gro-flush", name, "pass", "the kernel does not hold gathered segments back")
+        yield Finding("gro-flush", name, "pass", "the kernel does not hold combined segments")

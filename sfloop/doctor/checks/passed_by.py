@@ -1,4 +1,4 @@
-"""What holds for the kernel's traffic on the interface, and is passed by where sfloop goes past the kernel."""
+"""Protections of the kernel on the interface, which sfloop's bypass stacks do not pass through."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LISTED = 4
 
 
 def check_rules(machine: Machine) -> Iterator[Finding]:
-    """Firewall, address translation and connection tracking, by nf_tables or by iptables."""
+    """Firewall, address translation and connection tracking, by nf_tables or iptables."""
     name = machine.interface
     if name is None:
         return
@@ -24,7 +24,7 @@ def check_rules(machine: Machine) -> Iterator[Finding]:
 
 
 def _chains(machine: Machine, name: str) -> tuple[list[Chain], str | None]:
-    """The chains that were found, and why there may be more."""
+    """The chains that were found, and the reason why there may be more (None: there are no more)."""
     found: list[Chain] = []
     unseen: list[str] = []
 
@@ -42,7 +42,7 @@ def _chains(machine: Machine, name: str) -> tuple[list[Chain], str | None]:
 
 
 def _only_translates(chain: Chain) -> bool:
-    """Masquerading and its kin: they change the kernel's connections, and sfloop's own do not need them."""
+    """Whether the chain only masquerades: it changes the kernel's connections, and sfloop's own do not need it."""
     return chain.translates and chain.hook == "postrouting"
 
 
@@ -57,14 +57,14 @@ def _firewall(name: str, chains: list[Chain], unseen: str | None) -> Finding:
             "firewall",
             name,
             "warn",
-            f"{_listed(chains)}: the kernel applies this to its traffic on {name}. The tcpip stack and TCPDirect "
-            "receive before it and send past it: their sockets are open to everybody whom the wire lets through",
+            f"{_listed(chains)}: the kernel applies this to its traffic on {name}. But the tcpip stack and TCPDirect "
+            "receive before these rules and send past them, so their sockets are open to every host on the network",
             command=f"sfloop run --stack kernel …   # the rules hold there; or filter on the switch, or in the NIC: "
             f"ethtool -N {name} …",
         )
     if unseen is not None:
         return Finding("firewall", name, "unseen", unseen)
-    return Finding("firewall", name, "pass", "no rule of nf_tables or iptables would apply, so none is passed by")
+    return Finding("firewall", name, "pass", "no rule of nf_tables or iptables applies, so none is bypassed")
 
 
 def _translation(name: str, chains: list[Chain], unseen: str | None) -> Finding:
@@ -73,27 +73,27 @@ def _translation(name: str, chains: list[Chain], unseen: str | None) -> Finding:
             "nat",
             name,
             "warn",
-            f"{_listed(chains)}: a connection that is translated to this host's address can be given the port and the "
-            "peer of a connection of the tcpip stack, which then takes its frames; sfloop's own are not translated",
+            f"{_listed(chains)}: a connection that is translated to this host's address may get the port and the "
+            "peer of a tcpip connection, whose stack then takes its frames; sfloop's own are not translated",
             command="nft add rule … masquerade to :61000-65535   # ports outside net.ipv4.ip_local_port_range, and "
             "outside those that sfloop binds",
         )
     if unseen is not None:
         return Finding("nat", name, "unseen", unseen)
-    return Finding("nat", name, "pass", "no addresses are translated on the way out")
+    return Finding("nat", name, "pass", "no addresses are translated on output")
 
 
 def _tracking(machine: Machine, name: str, chains: list[Chain], unseen: str | None) -> Finding:
     text = machine.find("/proc/sys/net/netfilter/nf_conntrack_count") or "0"
     count = int(text) if text.isdecimal() else 0
     if chains or count:
-        why = f"{_listed(chains)} asks for the state of connections" if chains else f"conntrack follows {count} flows"
+        why = f"{_listed(chains)} uses the state of connections" if chains else f"conntrack follows {count} flows"
         return Finding(
             "conntrack",
             name,
             "warn",
-            f"{why}; those of the tcpip stack are unknown to it. What the kernel still receives for them (ICMP errors, "
-            "fragments) is of no known connection, and a rule that lets only such in drops it",
+            f"{why}; it does not know those of the tcpip stack. Packets that the kernel gets for them (ICMP errors, "
+            "fragments) belong to no known connection, so a rule that accepts known ones only drops them",
             command="nft insert rule … icmp type destination-unreachable accept   # path MTU discovery needs it",
         )
     if unseen is not None:
@@ -102,35 +102,35 @@ def _tracking(machine: Machine, name: str, chains: list[Chain], unseen: str | No
 
 
 def check_reverse_path(machine: Machine) -> Iterator[Finding]:
-    """The kernel takes the higher of both values."""
+    """Reverse path filtering. The kernel uses the higher value of "all" and the interface."""
     name = machine.interface
     if name is None:
         return
     values = [int(machine.find(f"/proc/sys/net/ipv4/conf/{scope}/rp_filter") or 0) for scope in ("all", name)]
     kind = _REVERSE_PATH.get(max(values))
     if not machine.exists("/proc/sys/net/ipv4/conf/all/rp_filter"):
-        raise UnseenError("/proc/sys/net/ipv4/conf/all/rp_filter is not there: this is hidden, or there is no IPv4")
+        raise UnseenError("/proc/sys/net/ipv4/conf/all/rp_filter does not exist: it is hidden, or there is no IPv4")
     if kind is None:
-        yield Finding("rp-filter", name, "pass", "no reverse path filtering, so none is passed by")
+        yield Finding("rp-filter", name, "pass", "no reverse path filtering, so none is bypassed")
         return
     yield Finding(
         "rp-filter",
         name,
         "warn",
-        f"rp_filter={max(values)} ({kind} reverse path filtering): the kernel refuses a source that it would not "
-        f"answer {'through ' + name if kind == 'strict' else 'at all'}; the tcpip stack and TCPDirect do not ask",
+        f"rp_filter={max(values)} ({kind} reverse path filtering): the kernel drops a packet whose source it would not "
+        f"answer {'through ' + name if kind == 'strict' else 'at all'}; the tcpip stack and TCPDirect do not check",
         command="sfloop run --stack kernel …   # it holds there; or refuse foreign sources on the switch",
     )
 
 
 def check_traffic_control(machine: Machine) -> Iterator[Finding]:
-    """Filters and programs on the way in."""
+    """Filters and programs on the ingress path."""
     name = machine.interface
     if name is None:
         return
     filters, programs = machine.traffic_control(name)
     if not filters and not programs:
-        yield Finding("tc-ingress", name, "pass", "no filter of tc and no program of tcx on the way in")
+        yield Finding("tc-ingress", name, "pass", "no filter of tc and no program of tcx on ingress")
         return
     parts = [f"{filters} filter{'s' if filters != 1 else ''} of tc"] if filters else []
     parts += [f"{programs} program{'s' if programs != 1 else ''} of tcx"] if programs else []
@@ -138,7 +138,7 @@ def check_traffic_control(machine: Machine) -> Iterator[Finding]:
         "tc-ingress",
         name,
         "warn",
-        f"{' and '.join(parts)} on the way in: the tcpip stack receives before them. (Its driver packet attaches a "
+        f"{' and '.join(parts)} on ingress: the tcpip stack receives before them. (Its driver packet attaches a "
         "program of tcx itself while it runs.)",
         command=f"tc filter show dev {name} ingress; bpftool net show dev {name}   # whose they are, and what they do",
     )

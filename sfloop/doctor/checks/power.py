@@ -1,4 +1,4 @@
-"""What a CPU does to save power: how deep it sleeps, and how slowly it runs."""
+"""A CPU's power saving: how deep it sleeps, and how slowly it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHALLOW_US = 2
 
 
 def check_idle_states(machine: Machine) -> Iterator[Finding]:
-    """The deepest sleep that is enabled: a loop that sleeps pays for leaving it."""
+    """The deepest idle state that is enabled, because a loop that sleeps pays for leaving it."""
     subject = f"cpu {listed(machine.cpus)}"
     deepest, name, seen = 0, "", False
     for cpu in machine.cpus:
@@ -24,15 +24,15 @@ def check_idle_states(machine: Machine) -> Iterator[Finding]:
             if machine.find(f"{directory}/{state}/disable") != "1" and int(latency) > deepest:
                 deepest, name = int(latency), machine.find(f"{directory}/{state}/name") or state
     if not seen:
-        raise UnseenError("this kernel manages no idle states (a virtual machine's are the hypervisor's)")
+        raise UnseenError("this kernel manages no idle states (in a virtual machine the hypervisor does)")
     if deepest <= _SHALLOW_US:
-        yield Finding("c-states", subject, "pass", f"the deepest state that is enabled takes {deepest} µs to leave")
+        yield Finding("c-states", subject, "pass", f"the deepest enabled state takes {deepest} µs to leave")
         return
     yield Finding(
         "c-states",
         subject,
         "warn",
-        f"{name} is enabled: a loop that sleeps pays for leaving it, one that spins does not",
+        f"{name} is enabled: a loop that sleeps pays for leaving it, a loop that spins does not",
         Cost(deepest, deepest, "wake-up", "kernel"),
         f"cpupower idle-set -D {_SHALLOW_US}   # or spin='always'",
     )
@@ -45,7 +45,7 @@ def check_governor(machine: Machine) -> Iterator[Finding]:
         if text:
             governors.setdefault(text, []).append(cpu)
     if not governors:
-        raise UnseenError("this kernel does not set the CPUs' frequency (a virtual machine's is the hypervisor's)")
+        raise UnseenError("this kernel does not set the CPUs' frequency (in a virtual machine the hypervisor does)")
     slow = {governor: cpus for governor, cpus in governors.items() if governor != "performance"}
     if not slow:
         yield Finding("governor", f"cpu {listed(machine.cpus)}", "pass", "performance")
@@ -55,7 +55,7 @@ def check_governor(machine: Machine) -> Iterator[Finding]:
             "governor",
             f"cpu {listed(cpus)}",
             "warn",
-            f"{governor}: after a pause the clock has to be raised again",
+            f"{governor}: after a pause the CPU has to raise its clock again",
             Cost(10, 500, "burst after a pause", "typical"),
             "cpupower frequency-set -g performance",
         )

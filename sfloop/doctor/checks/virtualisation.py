@@ -1,4 +1,4 @@
-"""Whether this is a virtual machine or a container, and what that hides."""
+"""Whether this is a virtual machine or a container, and what the checks cannot see because of it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sfloop.doctor.machine import Machine
 def check(machine: Machine) -> Iterator[Finding]:
     hypervisor = _hypervisor(machine)
     if hypervisor is None:
-        yield Finding("virtual-machine", "", "pass", "the machine's own CPUs")
+        yield Finding("virtual-machine", "", "pass", "not a virtual machine")
     else:
         stolen = _stolen_percent(machine)
         yield Finding(
             "virtual-machine",
             "",
             "warn",
-            f"a virtual machine ({hypervisor}): unless its cores are dedicated, the host takes them away at will"
-            f"{'' if stolen is None else f', {stolen:.2g} % of the time since it started'}; what the host does with "
-            f"idle states, frequency and real interrupts cannot be seen",
+            f"a virtual machine ({hypervisor}): unless its cores are dedicated, the host may take them away"
+            f"{'' if stolen is None else f', {stolen:.2g} % of the time since it started'}; the host's "
+            f"idle states, frequency and interrupts cannot be seen",
             Cost(2, 50, "exit to the host", "typical"),
         )
     container = _container(machine)
@@ -28,7 +28,10 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield Finding("container", "", "pass", "none")
     else:
         yield Finding(
-            "container", "", "pass", f"{container}: /sys and /proc show the host's CPUs and only its own interfaces"
+            "container",
+            "",
+            "pass",
+            f"{container}: /sys and /proc show the host's CPUs, but only its own interfaces",
         )
 
 
@@ -39,7 +42,7 @@ def _hypervisor(machine: Machine) -> str | None:
         return None
     maker = machine.find("/sys/class/dmi/id/sys_vendor") if machine.exists("/sys/class/dmi/id/sys_vendor") else None
     product = machine.find("/sys/class/dmi/id/product_name") if maker else None
-    return kind or " ".join(filter(None, (maker, product))) or "of a kind that it does not tell"
+    return kind or " ".join(filter(None, (maker, product))) or "of unknown kind"
 
 
 def _stolen_percent(machine: Machine) -> float | None:

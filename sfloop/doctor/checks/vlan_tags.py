@@ -1,5 +1,5 @@
-"""Whether XDP programs see the VLAN tags of the frames. A VLAN's frame whose tag is unseen looks like an untagged one,
-so the driver af_xdp refuses an interface where that can happen."""
+"""Whether XDP programs see the VLAN tags of frames. Without its tag a VLAN's frame looks untagged, so the driver af_xdp
+refuses an interface on which that can happen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
-#: Virtual devices whose frames have their tags inside; the list is that of sfloop/native/drivers/kernel/vlan_tags.c.
+#: Virtual devices whose frames contain their tags. The same list is in sfloop/native/drivers/kernel/vlan_tags.c.
 _TAGS_INSIDE: Final = ("vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "tun", "vlan")
 
 
@@ -23,23 +23,23 @@ def check(machine: Machine) -> Iterator[Finding]:
 def _tags(machine: Machine, name: str) -> Finding:
     xdp = machine.xdp(name)
     if xdp.tells_tags and xdp.features and "basic" in xdp.features:
-        return Finding("vlan-tags", name, "pass", "native mode tells XDP programs of VLAN tags outside the frame")
+        return Finding("vlan-tags", name, "pass", "native mode gives XDP programs the VLAN tags outside the frame")
     if machine.is_virtual(name):
         if xdp.kind in _TAGS_INSIDE:
-            return Finding("vlan-tags", name, "pass", f"the frames of a {xdp.kind} device have their VLAN tags inside")
+            return Finding("vlan-tags", name, "pass", f"the frames of a {xdp.kind} device contain their VLAN tags")
         return Finding(
             "vlan-tags",
             name,
             "warn",
-            "the kernel takes VLAN tags out of the frames before this device gets them, and XDP programs do not see "
-            "them: the driver af_xdp refuses it, and packet is taken",
+            "the kernel removes VLAN tags from frames before this device gets them, and XDP programs do not see "
+            "them, so the driver af_xdp refuses the interface and packet is used",
         )
     if machine.ethtool.features(name).get("rx-vlan-hw-parse"):
         return Finding(
             "vlan-tags",
             name,
             "fail",
-            "the NIC takes VLAN tags out of frames, and XDP programs do not see them: the driver af_xdp refuses it",
+            "the NIC removes VLAN tags from frames and XDP programs do not see them, so af_xdp refuses the interface",
             command=f"ethtool -K {name} rxvlan off   # or use the driver packet",
         )
     return Finding("vlan-tags", name, "pass", "the NIC leaves VLAN tags in the frames")

@@ -1,4 +1,4 @@
-"""What the driver af_xdp would find: modes, a program that is in the way, queues."""
+"""Facts that matter to the driver af_xdp: XDP modes, a program that is already attached, queues."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sfloop.doctor.finding import Cost, Finding, UnseenError
 from sfloop.doctor.machine import Machine
 
-#: Of a NIC whose driver has zero copy, the copy; from generic to native, the socket buffer that is made first.
+#: Cost of the copy with a driver that lacks zero copy; cost of generic mode, which first makes a socket buffer.
 _COPY = Cost(0.1, 0.5, "message", "typical")
 _GENERIC = Cost(0.5, 2, "message", "typical")
 
@@ -26,8 +26,8 @@ def check(machine: Machine) -> Iterator[Finding]:
                 "xdp",
                 name,
                 "fail",
-                f"a program is attached ({xdp.attached}): the driver af_xdp finds the interface busy",
-                command=f"ip link set {name} xdp off   # after finding out whose it is: bpftool net show",
+                f"a program is attached ({xdp.attached}), so the driver af_xdp finds the interface busy",
+                command=f"ip link set {name} xdp off   # first find its owner: bpftool net show",
             )
         yield _modes(name, xdp.features)
     yield _queues(machine, name)
@@ -35,9 +35,9 @@ def check(machine: Machine) -> Iterator[Finding]:
 
 def _modes(name: str, features: frozenset[str] | None) -> Finding:
     if features is None:
-        return Finding("xdp", name, "unseen", "this kernel does not tell what the driver can do (it is older than 6.3)")
+        return Finding("xdp", name, "unseen", "this kernel does not report XDP features (it is older than 6.3)")
     if "basic" not in features:
-        return Finding("xdp", name, "warn", "its driver has no native mode: af_xdp has generic mode only", _GENERIC)
+        return Finding("xdp", name, "warn", "its driver has no native mode, so af_xdp uses generic mode", _GENERIC)
     if "zero-copy" not in features:
         return Finding("xdp", name, "warn", "native mode; its driver copies each frame (no zero copy)", _COPY)
     return Finding("xdp", name, "pass", f"native mode with zero copy ({', '.join(sorted(features))})")
@@ -51,14 +51,14 @@ def _queues(machine: Machine, name: str) -> Finding:
         used = sum(queue.startswith("rx-") for queue in machine.names(f"/sys/class/net/{name}/queues"))
         reason = f"{used} receive queue{'s' if used != 1 else ''}"
     if not used:
-        return Finding("queues", name, "unseen", "the kernel does not tell how many queues it has")
+        return Finding("queues", name, "unseen", "the kernel does not report its queues")
     if used > 1:
-        # af_xdp opens a socket for each, and polls them all in every turn.
+        # af_xdp opens a socket for each queue and polls all of them in every turn.
         return Finding(
             "queues",
             name,
             "warn",
-            f"{reason}: the driver af_xdp polls every one of them",
+            f"{reason}; the driver af_xdp polls all of them",
             Cost(0.05, 0.1 * used, "turn", "typical"),
             f"ethtool -L {name} combined 1   # or steer the flows: ethtool -N",
         )

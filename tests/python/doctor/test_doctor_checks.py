@@ -71,7 +71,7 @@ def test_libraries(machine: FakeMachine, subject: str, file: str) -> None:
     assert (look().status, bool(look().command)) == ("warn", True)
     machine.without_solarflare()
     assert (look().status, look().command) == ("pass", None)
-    assert "no Solarflare NIC to use it on" in look().reason
+    assert "no Solarflare NIC needs it" in look().reason
 
 
 def test_a_library_that_the_environment_names(machine: FakeMachine) -> None:
@@ -99,8 +99,8 @@ def test_an_attached_program_is_in_the_way(machine: FakeMachine) -> None:
 @pytest.mark.parametrize(
     ("xdp", "reason"),
     [
-        (Xdp(frozenset({"basic"}), None, tells_tags=True, kind="veth"), "native mode tells"),
-        (Xdp(frozenset(), None, kind="vxlan"), "vxlan device have their VLAN tags inside"),
+        (Xdp(frozenset({"basic"}), None, tells_tags=True, kind="veth"), "native mode gives"),
+        (Xdp(frozenset(), None, kind="vxlan"), "vxlan device contain their VLAN tags"),
     ],
 )
 def test_virtual_devices_whose_vlan_tags_are_seen(machine: FakeMachine, xdp: Xdp, reason: str) -> None:

@@ -109,9 +109,9 @@ def test_features_agree_with_the_program_ethtool() -> None:
 
 def test_the_loopback_has_no_coalescing_and_no_channels() -> None:
     for ask in (Ethtool().coalescing, Ethtool().queues):
-        with pytest.raises(UnseenError, match="says nothing of its"):
+        with pytest.raises(UnseenError, match="does not report its"):
             ask("lo")
-    with pytest.raises(UnseenError, match="does not answer on its driver"):
+    with pytest.raises(UnseenError, match="did not report its driver"):
         Ethtool().driver_info("nosuch0")
 
 

@@ -242,7 +242,7 @@ def test_findings_in_a_namespace(near: Side) -> None:
     assert findings["firewall"].reason.startswith("nft ip sft in (1 rule, policy drop): the kernel applies this")
     assert "--stack kernel" in (findings["firewall"].command or "")
     assert findings["nat"].reason.startswith("nft ip sft post (1 rule): ")
-    assert findings["conntrack"].reason.startswith("nft ip sft in (1 rule, policy drop) asks for the state")
+    assert findings["conntrack"].reason.startswith("nft ip sft in (1 rule, policy drop) uses the state")
     assert findings["rp-filter"].reason.startswith("rp_filter=1 (strict")
 
 
@@ -267,7 +267,7 @@ def test_programs_of_tcx_are_counted(near: Side) -> None:
     assert tc.ingress(INTERFACE) == (0, 0)
 
 
-@pytest.mark.parametrize(("error", "reason"), [(errno.EPERM, "run as root"), (errno.ETIMEDOUT, "does not answer")])
+@pytest.mark.parametrize(("error", "reason"), [(errno.EPERM, "run as root"), (errno.ETIMEDOUT, "did not return")])
 def test_a_kernel_that_refuses(monkeypatch: pytest.MonkeyPatch, error: int, reason: str) -> None:
     def refuse(*_: object) -> bytes:
         raise OSError(error, os.strerror(error))

@@ -58,7 +58,7 @@ def test_the_next_engine_is_taken(
         loop.close()
     assert described["engine"] == engine
     for each in refused:
-        assert f"{each}: a test has refused it" in described["reason"]
+        assert f"{each}: refused by a test" in described["reason"]
     if engine == "asyncio":
         assert {"_do_read", "feed_ssldata"} & set(calls)
     else:
@@ -92,13 +92,13 @@ def test_backends_and_the_doctor(refuse: Any, refused: Any, engine: str | None) 
     rows = [row for row in sfloop.backends() if row.kind == "tls"]
     assert [row.name for row in rows] == ["native", "memory-bio", "asyncio"]
     assert next(row for row in rows if row.available).name == engine
-    assert all(row.reason == "a test has refused it" for row in rows if row.name in refused)
+    assert all(row.reason == "refused by a test" for row in rows if row.name in refused)
     from sfloop.doctor.checks import tls
     from sfloop.doctor.machine import Machine
 
     (finding,) = tls.check(Machine())
     assert (finding.subject, finding.status) == (engine, "pass" if engine == "native" else "warn")
-    assert ("a test has refused it" in finding.reason) == bool(refused)
+    assert ("refused by a test" in finding.reason) == bool(refused)
 
 
 def test_the_commands_say_it() -> None:
