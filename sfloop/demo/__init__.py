@@ -1,4 +1,4 @@
-"""``sfloop demo``: an exchange simulator, an asyncio client that follows it, and their latencies on several loops."""
+"""``sfloop demo``: an exchange simulator, an asyncio client of it, and the client's latencies on several loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo with these command-line arguments (``sys.argv``'s when None). Returns the exit status."""
+    """Run the demo with these command-line arguments (None: ``sys.argv``). Returns the exit status."""
     from .command import main as run
 
     return run(argv)

@@ -1,7 +1,7 @@
-"""NASDAQ's BinaryFILE: the format of the exchange's own ITCH dumps.
+"""NASDAQ's BinaryFILE, the format of the exchange's ITCH dumps.
 
-Source: Nasdaq's "BinaryFILE 1.00" specification. Each message stands behind its length in two big-endian bytes; a
-length of zero marks the end of the session. Dumps are published gzip-compressed, as ``…NASDAQ_ITCH50.gz``.
+Source: Nasdaq's "BinaryFILE 1.00" specification. A big-endian length of two bytes precedes each message; a length of
+zero marks the end of the session. Dumps are published gzip-compressed, as ``…NASDAQ_ITCH50.gz``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def _open(path: Path) -> IO[bytes]:
-    """The file, decompressed when it begins as gzip does, whatever its name is."""
+    """Open a file. Decompress it if it begins with gzip's magic number, whatever its name is."""
     with path.open("rb") as probe:
         compressed = probe.read(2) == GZIP_MAGIC
     return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")
@@ -26,7 +26,7 @@ def _open(path: Path) -> IO[bytes]:
 def read(path: Path) -> Iterator[bytes]:
     """Yield the messages of a BinaryFILE, plain or gzip-compressed, one by one.
 
-    Raises OSError when the file cannot be read and ValueError, with its name and the offset, when it ends inside a
+    Raises OSError if the file cannot be read, and ValueError, with its name and the offset, if it ends inside a
     message.
     """
     offset = 0
@@ -51,7 +51,7 @@ def read(path: Path) -> Iterator[bytes]:
 
 
 def write(path: Path, messages: Iterable[bytes]) -> None:
-    """Write a BinaryFILE, gzip-compressed when the name ends in ``.gz``, with the end-of-session mark."""
+    """Write a BinaryFILE with the end-of-session mark. Compress it with gzip if the name ends in ``.gz``."""
     with cast("IO[bytes]", gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")) as file:
         for message in messages:
             file.write(LENGTH.pack(len(message)) + message)

@@ -1,7 +1,7 @@
-"""The reference order books: what the simulator knows to be true, order by order.
+"""The reference order books: the simulator's true books, order by order.
 
-The client keeps price levels and changes them message by message; this keeps nothing but the orders, and adds the
-levels up at the end. The two share no code, so that a mistake in one shows as a difference between them.
+The client keeps price levels and changes them with each message. This class keeps orders only, and sums up the levels
+at the end. The two share no code, so that a mistake in one of them shows as a difference.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from . import itch
 
 @dataclass
 class Order:
-    """A displayed order that is in the book. ``price`` has four implied decimals."""
+    """A displayed order in the book. ``price`` has four implied decimals."""
 
     stock_locate: int
     side: str
@@ -30,13 +30,13 @@ class ReferenceBooks:
         self.orders: dict[int, Order] = {}
         self._by_stock: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self.stocks: dict[int, str] = {}
-        """Stock names by stock locate, of every stock that was ever named in a directory or add message."""
+        """Stock locate → stock name, of every stock in a directory or add message."""
 
     def apply(self, message: itch.ItchMessage) -> None:
-        """Change the books as ``message`` says; messages that do not concern orders change nothing.
+        """Apply ``message`` to the books. Messages that do not concern orders change nothing.
 
-        Raises ValueError, naming the message, when it contradicts the books: an order that is unknown or already
-        there, or more shares taken off an order than it has.
+        Raises ValueError, which names the message, if it contradicts the books: its order is unknown or already there,
+        or the order has fewer shares than the message removes.
         """
         if isinstance(message, (itch.AddOrder, itch.AddOrderMpid)):
             self.stocks[message.stock_locate] = message.stock
@@ -61,11 +61,11 @@ class ReferenceBooks:
         try:
             return self.orders[reference]
         except KeyError:
-            raise ValueError(f"order {reference} is in no book: {message}") from None
+            raise ValueError(f"order {reference} is not in any book: {message}") from None
 
     def _add(self, message: itch.ItchMessage, reference: int, order: Order) -> None:
         if reference in self.orders:
-            raise ValueError(f"order {reference} is in the book already: {message}")
+            raise ValueError(f"order {reference} is already in the book: {message}")
         self.orders[reference] = order
         self._by_stock[order.stock_locate][reference] = order
 
@@ -76,13 +76,13 @@ class ReferenceBooks:
     def _reduce(self, message: itch.ItchMessage, reference: int, shares: int) -> None:
         order = self._find(message, reference)
         if shares > order.shares:
-            raise ValueError(f"order {reference} has {order.shares} shares, {shares} are to come off: {message}")
+            raise ValueError(f"order {reference} has {order.shares} shares, but {shares} are removed: {message}")
         order.shares -= shares
         if order.shares == 0:
             self._remove(reference, order)
 
     def best(self, stock_locate: int, side: str) -> tuple[int, int] | None:
-        """(price, shares) of a stock's best bid (side B) or offer (S); None while that side is empty."""
+        """(price, shares) of a stock's best bid (side B) or offer (S); None if that side is empty."""
         orders = [order for order in self._by_stock[stock_locate].values() if order.side == side]
         if not orders:
             return None
@@ -90,7 +90,8 @@ class ReferenceBooks:
         return price, sum(order.shares for order in orders if order.price == price)
 
     def levels(self) -> dict[int, dict[tuple[str, int], tuple[int, int]]]:
-        """By stock locate: (shares, orders) of each (side, price). Stocks without orders are there, and empty."""
+        """Stock locate → {(side, price): (shares, orders)}. Stocks without orders are included, with an empty
+        mapping."""
         books: dict[int, dict[tuple[str, int], tuple[int, int]]] = {locate: {} for locate in self.stocks}
         totals: defaultdict[tuple[int, str, int], list[int]] = defaultdict(lambda: [0, 0])
         for order in self.orders.values():
@@ -102,10 +103,10 @@ class ReferenceBooks:
         return books
 
     def digests(self) -> dict[str, str]:
-        """By stock name: the SHA-256, in hexadecimal, of the stock's price levels.
+        """Stock name → SHA-256, in hexadecimal, of the stock's price levels.
 
-        What is hashed is one line ``side price shares orders`` for each level, bids from the highest price down and
-        then asks from the lowest up. Stocks without orders are left out.
+        The hashed text has one line ``side price shares orders`` for each level: bids from the highest price down, then
+        asks from the lowest up. Stocks without orders are left out.
         """
         digests = {}
         for locate, levels in self.levels().items():

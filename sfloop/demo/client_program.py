@@ -1,4 +1,4 @@
-"""Where the demo's client is, and how it is started on each loop."""
+"""The location of the demo's client, and its command on each loop."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ CLIENT = "market_data_client.py"
 
 
 def locate_client() -> Path:
-    """The client program: in ``examples/`` of a source checkout, or where an installation puts it.
+    """The client program: in ``examples/`` of a source checkout, or in the installed package.
 
-    Raises FileNotFoundError, naming both places, when it is in neither.
+    Raises FileNotFoundError, which names both places, if it is in neither.
     """
     here = Path(__file__).resolve().parent
     places = [here / "examples" / CLIENT, here.parents[1] / "examples" / CLIENT]
@@ -26,7 +26,7 @@ def locate_client() -> Path:
 
 
 def command(loop: str, client: Path, arguments: Sequence[str], options: Sequence[str] = ()) -> list[str]:
-    """The command that runs ``client`` on ``loop``: asyncio, uvloop or sfloop, which is given ``options``."""
+    """The command that runs ``client`` on ``loop``: asyncio, uvloop, or sfloop with ``options``."""
     script = [str(client), *arguments]
     if loop == "asyncio":
         return [sys.executable, *script]

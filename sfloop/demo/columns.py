@@ -1,4 +1,4 @@
-"""The columns of the comparison: an event loop each, on a network each."""
+"""The columns of the comparison: each is an event loop on a network."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sfloop.testing import netns
 Network = Literal["loopback", "shm", "veth"]
 
 BYPASS = "tcpip"
-"""The stack of sfloop's own, which the columns beyond the loopback are about."""
+"""sfloop's own stack, which the columns beyond the loopback use."""
 PROBE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Column:
-    """An event loop, and what its market data goes over."""
+    """An event loop, and the network of its market data."""
 
     name: str
     loop: str
@@ -32,7 +32,7 @@ class Column:
 
     @property
     def option(self) -> str:
-        """What the command line calls it."""
+        """The column's name on the command line."""
         return self.name.replace(" ", "-")
 
 
@@ -42,20 +42,20 @@ AF_XDP = Column("sfloop af_xdp", "sfloop", "veth", "af_xdp")
 
 LOOPBACK_COLUMNS = (Column("asyncio", "asyncio"), Column("uvloop", "uvloop"), Column("sfloop", "sfloop"))
 BYPASS_COLUMNS = (SHM, UVLOOP_VETH, AF_XDP)
-"""What is added to those on the loopback. A veth pair is not a loopback: uvloop is measured on both."""
+"""Columns that do not use the loopback. A veth pair differs from the loopback, so uvloop is measured on both."""
 COLUMNS = (*LOOPBACK_COLUMNS, *BYPASS_COLUMNS)
 
 
 def named(option: str) -> Column | None:
-    """The column that the command line calls ``option``."""
+    """The column with this name on the command line."""
     return next((column for column in COLUMNS if column.option == option), None)
 
 
 def choose(asked: Sequence[Column] | None, stack: str | None) -> list[Column]:
-    """The columns to show, in their order, before it is known which of them can be had.
+    """The columns to show, in order, before it is known which of them can run.
 
-    Those ``asked`` for (None: all), and with the stack ``tcpip`` the ones that are about it. Every other stack
-    leaves them out.
+    These are the columns in ``asked`` (None: all). Stack ``tcpip`` adds the columns that use it; every other stack
+    removes them.
     """
     wanted = list(COLUMNS if asked is None else asked)
     if stack == BYPASS and asked is not None:
@@ -67,9 +67,10 @@ def choose(asked: Sequence[Column] | None, stack: str | None) -> list[Column]:
 
 
 def leave_out(columns: Sequence[Column], why_not: Callable[[Column], str | None]) -> tuple[list[Column], list[str]]:
-    """(columns that can be had, why each of the others cannot, a line each).
+    """(columns that can run, one line for each other column with the reason).
 
-    uvloop's on the veth pair is there to be compared with sfloop's, and goes with it when both were wanted.
+    The column of uvloop on the veth pair is there for comparison with sfloop's, so it is left out together with that
+    one.
     """
     reasons = {column.name: why_not(column) for column in columns}
     kept = [column for column in columns if reasons[column.name] is None]
@@ -81,7 +82,7 @@ def leave_out(columns: Sequence[Column], why_not: Callable[[Column], str | None]
 
 
 def why_no_driver(driver: str) -> str | None:
-    """Why this process cannot use a frame driver of the tcpip stack; None when it can."""
+    """Why this process cannot use a frame driver of the tcpip stack; None: it can."""
     for backend in backends():
         if (backend.kind, backend.name) in (("stack", BYPASS), ("driver", driver)) and not backend.available:
             return backend.reason
@@ -98,9 +99,9 @@ loop.close()
 
 
 def probe_af_xdp(prefix: Sequence[str], environment: dict[str, str]) -> dict[str, Any] | str:
-    """Try AF_XDP on the veth pair's end in the namespace that ``prefix`` leads into: what the driver says of itself, or
-    why it cannot be had. Nothing when the trial itself broke: that is for a round to fail of, not a reason to leave the
-    column out."""
+    """Try AF_XDP at the end of the veth pair in the namespace of ``prefix``. Returns the driver's description, or the
+    reason why it cannot be used. Returns an empty description if the trial itself breaks, so that a round fails instead
+    of the column being left out."""
     command = [*prefix, sys.executable, "-c", _PROBE, netns.INTERFACE]
     try:
         done = subprocess.run(

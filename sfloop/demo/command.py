@@ -1,4 +1,4 @@
-"""``sfloop demo``: the same market-data client on several event loops in turn, with the latencies side by side."""
+"""``sfloop demo``: runs one market-data client on several event loops in turn, and compares the latencies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REQUIREMENTS = {"rich": "rich", "hdrh": "hdrhistogram", "matplotlib": "matplotlib"}
-"""What the demo imports beyond the standard library: module and name on PyPI."""
+"""Imports of the demo beyond the standard library: module → name on PyPI."""
 
 
 def positive(kind: type[int] | type[float], text: str) -> float:
@@ -60,33 +60,38 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="sfloop demo",
         description="Run an unmodified asyncio market-data client on several event loops in turn, against an exchange "
         "simulator, and show the latencies side by side. Needs no privileges; "
-        "with root's it adds AF_XDP on a veth pair.",
+        "as root it adds AF_XDP on a veth pair.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--loops", type=columns, metavar="LIST", help=f"default: {','.join(c.option for c in COLUMNS)}")
     add("--rounds", type=lambda t: int(positive(int, t)), default=5, help="rounds of each loop (default: %(default)s)")
-    add("--seconds", type=lambda t: positive(float, t), default=1.6, help="of each round (default: %(default)s)")
-    add("--seed", type=int, default=1, help="of order flow, schedule and losses (default: %(default)s)")
+    add("--seconds", type=lambda t: positive(float, t), default=1.6, help="length of a round (default: %(default)s)")
+    add("--seed", type=int, default=1, help="seed of order flow, schedule and losses (default: %(default)s)")
     add("--loss", type=probability, default=0.005, help="probability of losing a packet (default: %(default)s)")
     add(
         "--request-loss", type=probability, default=0.1, metavar="LOSS",
         help="probability of ignoring a retransmission request (default: %(default)s)",
     )  # fmt: skip
-    add("--itch", type=Path, metavar="FILE", help="send a Nasdaq ITCH 5.0 BinaryFILE (.gz too), not synthetic messages")
+    add(
+        "--itch",
+        type=Path,
+        metavar="FILE",
+        help="send a Nasdaq ITCH 5.0 BinaryFILE (or .gz) instead of synthetic data",
+    )
     add("--html", type=Path, default=Path("sfloop-demo.html"), metavar="PATH", help="the page (default: %(default)s)")
-    add("--json", type=Path, metavar="PATH", help="write every figure there as JSON, histograms included")
+    add("--json", type=Path, metavar="PATH", help="write all figures to this file as JSON, histograms included")
     add(
         "--stack", choices=["auto", *(backend.name for backend in backends() if backend.kind == "stack")],
-        help="tcpip: add sfloop on its tcpip stack, over shared memory and, as root, over AF_XDP (the default, unless "
-        "--loops says otherwise); another: leave that out, and run sfloop on this stack",
+        help="tcpip: add sfloop's tcpip stack, over shared memory and, as root, over AF_XDP (the default unless "
+        "--loops is given); another stack: run sfloop on it, without those columns",
     )  # fmt: skip
     add("--client", type=Path, metavar="FILE", help="run another client program with the same arguments")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The ``sfloop demo`` command. Returns 0 when every round went well, 1 when one did not, 2 for wrong usage."""
+    """Run ``sfloop demo``. Returns 0 if every round succeeded, 1 if one failed, 2 for a wrong command line."""
     arguments = _arguments(argv)
     missing = [package for module, package in REQUIREMENTS.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -109,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in rig.left_out:
             console.print(line, markup=False, soft_wrap=True)
         if not rig.columns:
-            print("sfloop demo: nothing of what was asked for can be run here", file=sys.stderr)
+            print("sfloop demo: none of the columns can run here", file=sys.stderr)
             return 1
         return _demo(console, arguments, dataclasses.replace(settings, veth=rig.veth), rig)
 
@@ -121,7 +126,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         recording.open("rb").close()
     for path in filter(None, (arguments.html, arguments.json)):
         if not path.resolve().parent.is_dir():
-            raise FileNotFoundError(f"{path}: there is no directory {path.resolve().parent} to write it to")
+            raise FileNotFoundError(f"{path}: the directory {path.resolve().parent} does not exist")
     client: Path = arguments.client.resolve() if arguments.client else locate_client()
     client.open("rb").close()
     return Settings(
@@ -137,20 +142,20 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 class _Rig:
-    """What can be run here of the columns asked for, and the veth pair for those that need it."""
+    """The columns that can run here, and the veth pair for those that need it."""
 
     def __init__(self, asked: list[Column], cleanup: ExitStack) -> None:
         self._cleanup = cleanup
         self._no_veth: str | None = None
         self.veth: netns.VethPair | None = None
         self.drivers: dict[str, Any] = {}
-        """What a driver says of itself, by column."""
+        """Column → the driver's description."""
         if any(column.network == "veth" for column in asked):
             self._no_veth = (why_no_driver("af_xdp") if AF_XDP in asked else None) or self._make_veth()
         self.columns, self.left_out = leave_out(asked, self._why_not)
 
     def _make_veth(self) -> str | None:
-        """Make the pair, or say why it cannot be made."""
+        """Make the pair. Returns the reason if it cannot be made."""
         reason = netns.unavailable()
         if reason is None:
             self._cleanup.enter_context(_ended_properly())
@@ -177,7 +182,7 @@ class _Rig:
 
 @contextmanager
 def _ended_properly() -> Iterator[None]:
-    """Has SIGTERM and SIGHUP end the program as Ctrl-C does, so that what was made is removed."""
+    """Let SIGTERM and SIGHUP end the program like Ctrl-C, so that it cleans up."""
 
     def end(number: int, _: object) -> NoReturn:
         sys.exit(128 + number)
@@ -214,24 +219,24 @@ def _demo(console: Console, arguments: argparse.Namespace, settings: Settings, r
 
     page = render(summaries, machine, setting, sentences(summaries), rig.left_out)
     arguments.html.write_text(page, encoding="utf-8")
-    console.print(f"The distributions, drawn: [bold]{arguments.html.resolve()}[/bold]", soft_wrap=True)
+    console.print(f"Plots of the distributions: [bold]{arguments.html.resolve()}[/bold]", soft_wrap=True)
     if arguments.json:
         document = {
             "setting": setting, "machine": dict(machine), "left_out": rig.left_out,
             "loops": [summary.to_json() for summary in summaries],
         }  # fmt: skip
         arguments.json.write_text(json.dumps(document, indent=1))
-        console.print(f"Every figure: [bold]{arguments.json.resolve()}[/bold]", soft_wrap=True)
+        console.print(f"All figures: [bold]{arguments.json.resolve()}[/bold]", soft_wrap=True)
     return 0
 
 
 def _rounds(console: Console, rounds: int, seed: int, settings: Settings, shown: list[Column]) -> list[RoundResult]:
-    """Run all rounds, the columns taking turns and each being first in its turn. Raises RoundFailedError."""
+    """Run all rounds. The columns take turns, and each is first in its turn. Raises RoundFailedError."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     results: list[RoundResult] = []
     width = max(len(column.name) for column in shown)
-    # Drawing takes CPU time: only with a CPU to spare may it happen while a round is running.
+    # Drawing takes CPU time, so draw during a round only if a CPU is free.
     spare = len(os.sched_getaffinity(0)) > 2
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, auto_refresh=spare, refresh_per_second=4, transient=True) as progress:

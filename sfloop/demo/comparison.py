@@ -1,4 +1,4 @@
-"""The outcome in plain sentences, whatever it is."""
+"""The outcome as sentences."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ BESIDE = {
     SHM.name: ("uvloop", SUBJECT),
     AF_XDP.name: (UVLOOP_VETH.name,),
 }
-"""Column → those that it is compared with: loops on the same network, and shared memory, which the kernel's sockets do
-not have, with what two programs on one machine would use instead."""
+"""Column → the columns that it is compared with: loops on the same network. Shared memory, which the kernel's sockets
+do not have, is compared with the loopback, because two programs on one machine would otherwise use that."""
 
 
 def microseconds(nanoseconds: float) -> str:
-    """A time for people, in µs, with a decimal below 100 µs."""
+    """A time in µs as text, with one decimal below 100 µs."""
     value = nanoseconds / 1000
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def sentences(summaries: Sequence[LoopSummary]) -> list[str]:
-    """For each latency a sentence on each of sfloop's columns, comparing it with its like.
+    """For each latency, one sentence on each of sfloop's columns that compares it with others.
 
-    Without sfloop it is one on the last column, comparing it with the rest.
+    Without sfloop the sentence compares the last column with the rest.
     """
     by_name = {summary.loop: summary for summary in summaries}
     pairs = [
@@ -51,7 +51,7 @@ def _sentence(name: str, subject: LoopSummary, others: Sequence[LoopSummary]) ->
 
 
 def _clause(own: Latency, other: Latency, loop: str) -> str:
-    """How the one stands to the other; a difference that the rounds do not agree on is not called one."""
+    """Compare two latencies. If the rounds overlap, no difference is claimed."""
     theirs = f"{loop}'s {microseconds(other.median)} µs"
     if max(own.medians) < min(other.medians):
         return f"{other.median / own.median:.1f} times faster than {theirs}"

@@ -1,11 +1,11 @@
-"""The exchange simulator, a process of its own: ``python -m sfloop.demo.exchange``.
+"""The exchange simulator, a separate process: ``python -m sfloop.demo.exchange``.
 
-It publishes market data, answers retransmission requests and takes orders, all on plain non-blocking sockets in one
-loop that spins, so that what it sends leaves on time and what it receives is timed at once, whichever loop the client
-has. With ``--wire`` market data and retransmissions go over a wire in shared memory instead.
+It publishes market data, answers retransmission requests and takes orders, on plain non-blocking sockets in one
+spinning loop. So it sends on time and measures arrivals at once, whichever loop the client uses. With ``--wire`` the
+traffic goes over a shared-memory wire instead.
 
-It prints one line of JSON when it is ready (where the client finds it), begins when a client has logged in, and writes
-what the client must have seen, and how long its orders took, to the file given with ``--result``.
+It prints one line of JSON when it is ready, with its addresses, and begins when a client has logged in. It writes the
+expected results of the client, and the times of its orders, to the file ``--result``.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from .wire import Wire
 USERNAME, PASSWORD = "demo", "demo"
 
 LOGIN_SECONDS = 30.0
-"""How long to wait for a client."""
+"""The longest wait for a client."""
 PAUSE_SECONDS = 0.1
-"""Between the login and the first packet, so that the client's own start does not count."""
+"""The pause between the login and the first packet, so that the client's start does not count."""
 HEARTBEAT_NS = NS_PER_SECOND // 10
-"""The feed says that it is alive when it has sent nothing for this long (the specification suggests a second)."""
+"""The feed sends a heartbeat after so much time without a packet (the specification suggests a second)."""
 GOODBYE_SECONDS = 10.0
-"""How long the end of session is announced, and requests answered, while the client has not logged out."""
+"""How long the end of session is announced, and requests are answered, until the client logs out."""
 SLEEP_SECONDS = 50e-6
-"""What the loop sleeps instead of spinning when it has to share its CPU with the client."""
+"""The loop sleeps this long instead of spinning if it shares its CPU with the client."""
 
 
 class Exchange:
@@ -77,7 +77,7 @@ class Exchange:
         self._last_sent = 0
 
     def ready(self) -> dict[str, Any]:
-        """What a client has to know."""
+        """The facts that a client needs."""
         return {
             "session": self.plan.session.decode("ascii").strip(),
             "feed": self.feed.address,
@@ -92,7 +92,7 @@ class Exchange:
         }
 
     def run(self) -> None:
-        """The whole session; what goes wrong is added to ``problems``."""
+        """Run the whole session. Faults are added to ``problems``."""
         deadline = time.monotonic() + LOGIN_SECONDS
         while not self.entry.logged_in:
             if time.monotonic() > deadline or self.entry.disconnected or self.entry.problems:
@@ -115,8 +115,8 @@ class Exchange:
         self._say_goodbye()
 
     def _publish(self, packet: Packet, start: int) -> None:
-        # A loss that the client has not been able to make good yet holds up what follows it; the time of an order would
-        # then be that of the retransmission, and is not taken.
+        # A loss that the client has not recovered yet delays later messages. The time of an order would include the
+        # retransmission, so it is not measured.
         timed = False
         if packet.orders and not packet.lost and packet.sequence > self.plan.warm_up:
             timed = self.feed.lost_messages <= self.requests.answered
@@ -129,7 +129,7 @@ class Exchange:
         self._last_sent = sent
 
     def _spin_until(self, due: int) -> None:
-        """Serve the two sockets until ``due``, and send heartbeats."""
+        """Serve both sockets until ``due``, and send heartbeats."""
         while True:
             now = time.monotonic_ns()
             if now >= due:
@@ -158,7 +158,7 @@ class Exchange:
         self.entry.end_session()
 
     def result(self) -> dict[str, Any]:
-        """What happened, for JSON."""
+        """The result, for JSON."""
         feed, requests, entry = self.feed, self.requests, self.entry
         return {
             "session": self.plan.session.decode("ascii").strip(),
@@ -192,7 +192,7 @@ class Exchange:
 
 
 def probability(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
+    """A number from 0 to 1, for argparse."""
     try:
         value = float(text)
     except ValueError:
@@ -205,11 +205,11 @@ def probability(text: str) -> float:
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     description = (__doc__ or "").split("\n\n")[0]
     parser = argparse.ArgumentParser(prog="python -m sfloop.demo.exchange", description=description)
-    parser.add_argument("--result", type=Path, required=True, help="file for the outcome, as JSON")
+    parser.add_argument("--result", type=Path, required=True, help="write the result to this file as JSON")
     parser.add_argument("--session", default="", help="session name, 1 to 10 characters (default: a random one)")
     parser.add_argument("--seed", type=int, default=1, help="of order flow, schedule and losses (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long to publish (default: %(default)s)")
-    parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before those that count (%(default)s)")
+    parser.add_argument("--warm-up", type=float, default=0.5, help="uncounted seconds at the beginning (%(default)s)")
     parser.add_argument("--loss", type=probability, default=0.005, help="probability of losing a packet (%(default)s)")
     parser.add_argument(
         "--request-loss", type=probability, default=0.1, help="probability of ignoring a request (%(default)s)"
@@ -217,13 +217,13 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--itch", type=Path, help="send the messages of this BinaryFILE (plain or .gz) instead")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--address", default=LOOPBACK, help="this machine's address to use (default: %(default)s)")
-    where.add_argument("--wire", metavar="NAME", help="send market data over this wire in shared memory")
+    where.add_argument("--wire", metavar="NAME", help="use this shared-memory wire")
     parser.add_argument("--share-cpu", action="store_true", help="do not spin: the client has the same CPU")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the simulator. Returns 0 when the session went through, 1 otherwise; the result file says what happened."""
+    """Run the simulator. Returns 0 if the session succeeded, else 1. The result file has the details."""
     arguments = _arguments(argv)
     session = arguments.session or f"SF{secrets.token_hex(4).upper()}"
     try:

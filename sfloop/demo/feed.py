@@ -14,13 +14,13 @@ from .session_plan import Packet
 
 LOOPBACK = "127.0.0.1"
 GROUP = "239.255.42.99"
-"""An address of the administratively scoped block (RFC 2365), which no network assigns to anyone else."""
+"""An administratively scoped address (RFC 2365), which is not assigned to anybody."""
 
 PROBE_SECONDS = 0.2
 
 
 class Sender(Protocol):
-    """What a feed is sent by: a connected UDP socket, or what behaves as one."""
+    """The sender of a feed: a connected UDP socket, or an object like one."""
 
     def send(self, data: bytes | bytearray, /) -> object: ...
     def getpeername(self) -> tuple[str, int]: ...
@@ -28,15 +28,15 @@ class Sender(Protocol):
 
 
 def multicast_socket(group: str, interface: str = LOOPBACK) -> socket.socket:
-    """A UDP socket bound to a port of the address ``interface``, that sends to ``group`` by that interface only."""
+    """A UDP socket bound to a port of the address ``interface`` that sends to ``group`` through that interface only."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface))
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-        # 0 keeps datagrams on this machine, 1 on the network that they are sent to.
+        # A TTL of 0 keeps datagrams on this machine, 1 keeps them on the local network.
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0 if interface == LOOPBACK else 1)
         sock.bind((interface, 0))
-        # The sender's own port number is the group's too: binding it keeps other programs from choosing it.
+        # Use the sender's own port number for the group, too, so that no other program can choose it.
         sock.connect((group, sock.getsockname()[1]))
     except OSError:
         sock.close()
@@ -45,7 +45,8 @@ def multicast_socket(group: str, interface: str = LOOPBACK) -> socket.socket:
 
 
 def why_no_multicast(group: str = GROUP) -> str | None:
-    """Try whether a datagram sent to ``group`` through the loopback interface arrives: None if so, else what failed."""
+    """Test whether a datagram to ``group`` through the loopback interface arrives. Returns None, or the failure as
+    text."""
     try:
         with multicast_socket(group) as sender, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
             receiver.bind(sender.getpeername())
@@ -62,7 +63,7 @@ def why_no_multicast(group: str = GROUP) -> str | None:
 
 
 def unicast_socket() -> socket.socket:
-    """A UDP socket that sends to a port of 127.0.0.1 which was free just now."""
+    """A UDP socket that sends to a free port of 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((LOOPBACK, 0))
         address = probe.getsockname()
@@ -72,9 +73,9 @@ def unicast_socket() -> socket.socket:
 
 
 class Feed:
-    """Sends packets; ``address`` is where, ``unicast_because`` is why it is not a multicast group (None if it is).
+    """Sends packets to ``address``. If that is not a multicast group, ``unicast_because`` has the reason, else None.
 
-    Without a ``sender`` it goes through the loopback interface.
+    Without a ``sender`` it uses the loopback interface.
     """
 
     def __init__(self, session: bytes, sender: Sender | None = None) -> None:
@@ -88,9 +89,9 @@ class Feed:
         self.lost_messages: set[int] = set()
 
     def publish(self, packet: Packet) -> int:
-        """Write the time into every message of ``packet`` and send it, or lose it if it is to be lost.
+        """Write the time into every message of ``packet`` and send it, unless it is to be lost.
 
-        Returns when that was, in ns of ``time.monotonic_ns``: the wire time, as far as there is one on a loopback.
+        Returns the time in ns of ``time.monotonic_ns``, which is the best estimate of the wire time.
         """
         data = packet.data
         now = time.monotonic_ns()
@@ -111,14 +112,14 @@ class Feed:
         self._send(moldudp64.encode_heartbeat(self._session, self.next_sequence))
 
     def end_of_session(self) -> None:
-        """Tell the receivers that there is nothing more to come."""
+        """Tell the receivers that no further message will come."""
         self._send(moldudp64.encode_end_of_session(self._session, self.next_sequence))
 
     def _send(self, data: bytes | bytearray) -> None:
         try:
             self._sender.send(data)
         except ConnectionRefusedError:
-            # Unicast only: nobody listens yet, or nobody any more. A feed goes on regardless.
+            # Unicast only: there is no receiver yet, or no longer. The feed goes on.
             pass
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Latency histograms: nanoseconds, three significant digits, from 1 ns to 100 s.
+"""Latency histograms: nanoseconds with three significant digits, from 1 ns to 100 s.
 
-They are HdrHistograms (https://hdrhistogram.org), so that rounds can be merged without loss and travel in JSON as the
-text that every HdrHistogram library reads.
+They are HdrHistograms (https://hdrhistogram.org), so rounds can be merged without loss, and JSON has them as text that
+every HdrHistogram library reads.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Histogram(Protocol):
 
 
 def empty() -> Histogram:
-    """A histogram without values."""
+    """An empty histogram."""
     from hdrh.histogram import HdrHistogram
 
     return cast(Histogram, HdrHistogram(LOWEST, HIGHEST, DIGITS))
 
 
 def of(values: Iterable[int]) -> Histogram:
-    """A histogram of ``values``, in ns; those outside the range count at its ends."""
+    """A histogram of ``values`` in ns. Values outside the range count at its ends."""
     histogram = empty()
     for value in values:
         histogram.record_value(min(max(value, LOWEST), HIGHEST))
@@ -46,17 +46,17 @@ def to_text(histogram: Histogram) -> str:
 
 
 def from_text(text: str) -> Histogram:
-    """The histogram in ``text``. Raises ValueError when it is not in HdrHistogram's base64 format."""
+    """Decode a histogram. Raises ValueError if ``text`` is not in HdrHistogram's base64 format."""
     from hdrh.histogram import HdrHistogram
 
     try:
         return cast(Histogram, HdrHistogram.decode(text))
-    except Exception as error:  # the library raises what it happens to: binascii, zlib, struct and its own errors
+    except Exception as error:  # the library raises various errors: binascii, zlib, struct and its own
         raise ValueError(f"not an HdrHistogram in base64: {text[:40]!r} ({error})") from error
 
 
 def merge(histograms: Iterable[Histogram]) -> Histogram:
-    """One histogram with the values of all."""
+    """Merge histograms into one."""
     total = empty()
     for histogram in histograms:
         if histogram.total_count:

@@ -13,14 +13,14 @@ from typing import ClassVar
 from .layout import U16, U32, U48, U64, Alpha2, Alpha4, Alpha8, Char, FixedLayout, Price4, Price8
 
 TIMESTAMP_OFFSET = 5
-"""Where the six bytes of the timestamp begin, in every message."""
+"""The offset of the six timestamp bytes in every message."""
 
 NS_PER_DAY = 86_400 * 1_000_000_000
 
 
 @dataclass(frozen=True)
 class ItchMessage(FixedLayout):
-    """What every message begins with, after its type letter."""
+    """The fields with which every message begins, after its type letter."""
 
     stock_locate: U16
     tracking_number: U16
@@ -176,7 +176,7 @@ class OrderExecuted(ItchMessage):
 
 @dataclass(frozen=True)
 class OrderExecutedWithPrice(ItchMessage):
-    """Order Executed With Price, at a price that is not the order's own. ``printable``: Y or N."""
+    """Order Executed With Price, at a price other than the order's own. ``printable``: Y or N."""
 
     TYPE: ClassVar[bytes] = b"C"
     order_reference: U64
@@ -288,11 +288,11 @@ class DirectListing(ItchMessage):
 
 
 MESSAGE_TYPES: dict[bytes, type[ItchMessage]] = {cls.TYPE: cls for cls in ItchMessage.__subclasses__()}
-"""Every message class by its type letter."""
+"""Type letter → message class."""
 
 
 def decode(data: bytes) -> ItchMessage:
-    """The ITCH message in ``data``.
+    """Decode an ITCH message.
 
     Raises ValueError for an unknown type letter, a wrong length or text that is not ASCII.
     """

@@ -73,7 +73,7 @@ class FixedLayout:
 
     TYPE: ClassVar[bytes] = b""
     SIZE: ClassVar[int] = 0
-    """Bytes on the wire, the type letter included."""
+    """Bytes of the message, including the type letter."""
 
     _fields: ClassVar[tuple[tuple[str, Integer | Alpha], ...]] = ()
     _struct: ClassVar[struct.Struct]
@@ -90,7 +90,7 @@ class FixedLayout:
     def encode(self) -> bytes:
         """The message's bytes.
 
-        Raises ValueError, naming message and field, for a value that its field cannot hold.
+        Raises ValueError, which names the message and field, if a value does not fit its field.
         """
         wire = []
         for name, kind in self._fields:
@@ -102,9 +102,9 @@ class FixedLayout:
 
     @classmethod
     def decode(cls: type[_M], data: bytes) -> _M:
-        """The message in ``data``, which must be exactly ``SIZE`` bytes long and begin with ``TYPE``.
+        """Decode ``data``, which must have exactly ``SIZE`` bytes and begin with ``TYPE``.
 
-        Raises ValueError, naming message and field, for anything else.
+        Raises ValueError, which names the message and field, otherwise.
         """
         if len(data) != cls.SIZE:
             raise ValueError(f"{cls.__name__} has {cls.SIZE} bytes, not {len(data)}")

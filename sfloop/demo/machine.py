@@ -1,4 +1,4 @@
-"""What the demo ran on, for the reader of its figures."""
+"""The machine and software that the demo ran on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clockso
 
 
 def describe(loops: Sequence[str], placement: Placement) -> list[tuple[str, str]]:
-    """(what, value) lines: CPU, kernel, Python, loops, and which process is pinned where."""
+    """List (name, value): CPU, kernel, Python, loops, and the CPU of each process."""
     allowed = sorted(os.sched_getaffinity(0))
     pinned = f"exchange simulator on CPU {placement.exchange}, client on CPU {placement.client}"
     if placement.shared:
-        pinned += " — the same, because no other is allowed: latencies are not meaningful"
+        pinned += " — the only CPU allowed, so latencies are not meaningful"
     options = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("SFLOOP_")]
     return [
         ("CPU", f"{_cpu_model()}, {os.cpu_count()} CPUs, {len(allowed)} allowed here"),

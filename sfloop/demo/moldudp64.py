@@ -26,7 +26,7 @@ MAX_PACKET = 1472
 def session_name(name: str) -> bytes:
     """``name`` as the ten bytes of a session field.
 
-    Raises ValueError when it is not 1 to 10 characters of ASCII.
+    Raises ValueError unless it has 1 to 10 ASCII characters.
     """
     if not name.isascii() or not 1 <= len(name) <= 10:
         raise ValueError(f"session {name!r}: a MoldUDP64 session is named by 1 to 10 ASCII characters")
@@ -44,7 +44,7 @@ class Downstream:
 
 
 def encode(session: bytes, sequence: int, messages: Iterable[bytes]) -> bytes:
-    """A downstream packet of ``messages``, the first of which has number ``sequence``."""
+    """A downstream packet of ``messages``. The first one has number ``sequence``."""
     blocks = [LENGTH.pack(len(message)) + message for message in messages]
     if not 1 <= len(blocks) <= MAX_COUNT:
         raise ValueError(f"a MoldUDP64 packet of data holds 1 to {MAX_COUNT} messages, not {len(blocks)}")
@@ -52,19 +52,19 @@ def encode(session: bytes, sequence: int, messages: Iterable[bytes]) -> bytes:
 
 
 def encode_heartbeat(session: bytes, next_sequence: int) -> bytes:
-    """The packet that tells, while there is nothing to send, which message would come next."""
+    """A heartbeat: tells the number of the next message while there is nothing to send."""
     return HEADER.pack(session, next_sequence, HEARTBEAT)
 
 
 def encode_end_of_session(session: bytes, next_sequence: int) -> bytes:
-    """The packet that tells that message ``next_sequence`` will never come."""
+    """The end of session: message ``next_sequence`` will never come."""
     return HEADER.pack(session, next_sequence, END_OF_SESSION)
 
 
 def decode(packet: bytes) -> Downstream:
-    """The downstream packet in ``packet``.
+    """Decode a downstream packet.
 
-    Raises ValueError for a packet that is too short for its header or its messages, or that has bytes left over.
+    Raises ValueError if the packet is too short for its header or its messages, or has bytes left over.
     """
     if len(packet) < HEADER.size:
         raise ValueError(f"a MoldUDP64 packet has at least {HEADER.size} bytes, not {len(packet)}")
@@ -89,14 +89,14 @@ def decode(packet: bytes) -> Downstream:
 
 
 def encode_request(session: bytes, sequence: int, count: int) -> bytes:
-    """The packet with which a receiver asks for ``count`` messages from ``sequence`` on."""
+    """A request for ``count`` messages from ``sequence`` on."""
     return HEADER.pack(session, sequence, count)
 
 
 def decode_request(packet: bytes) -> tuple[bytes, int, int]:
     """(session, sequence, count) of a request packet.
 
-    Raises ValueError when it has another length than a header.
+    Raises ValueError unless it has the length of a header.
     """
     if len(packet) != HEADER.size:
         raise ValueError(f"a MoldUDP64 request packet has {HEADER.size} bytes, not {len(packet)}")

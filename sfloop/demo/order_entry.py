@@ -1,4 +1,4 @@
-"""The simulator's order entry port: OUCH orders in SoupBinTCP framing, checked and timed."""
+"""The simulator's order entry port: OUCH orders in SoupBinTCP packets, checked and measured."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ HEARTBEAT_NS = int(soupbintcp.HEARTBEAT_SECONDS * 1e9)
 class OrderEntry:
     """One client's order session, on a non-blocking socket that is polled.
 
-    Every order is held against the order that was expected. Orders that are right are accepted and executed in full,
-    against hidden liquidity, so that the published books do not depend on the client; others are rejected.
+    Every order is compared with the expected order. Correct orders are accepted and executed in full against hidden
+    liquidity, so that the published books do not depend on the client. Others are rejected.
     """
 
     def __init__(
         self, session: str, username: str, password: str, listener: socket.socket | WireListener | None = None
     ) -> None:
-        """``listener`` is where the client connects; by default, a socket on the loopback."""
+        """:param listener: the listening socket for the client; None: a socket on the loopback."""
         self._session, self._username, self._password = session, username, password
         self._listener: socket.socket | WireListener = listener or socket.create_server((LOOPBACK, 0))
         self._listener.setblocking(False)
@@ -42,26 +42,26 @@ class OrderEntry:
         self.logged_out = False
         self.disconnected = False
         self.tick_to_trade = array("q")
-        """ns from the sending of a trigger message to the arrival of the order it caused."""
+        """ns from the sending of a trigger message to the arrival of the client's order."""
         self.orders = 0
         self.untimed = 0
-        """Orders on messages that the client could only know by a retransmission."""
+        """Orders that answer a retransmitted message."""
         self.problems: list[str] = []
 
     def expect(self, order: ExpectedOrder, sent: int | None) -> None:
-        """The client has been sent, at ``sent`` (monotonic ns), what must make it send ``order``.
+        """Expect ``order``, because its trigger was sent at ``sent`` (monotonic ns).
 
-        ``sent`` is None when the message or one before it was lost, so that the order's time would say nothing.
+        ``sent`` is None if the message or one before it was lost, because the order's time has no meaning then.
         """
         self._awaited[order.token] = (order, sent)
 
     @property
     def awaited(self) -> int:
-        """How many orders are yet to come."""
+        """Number of orders that have not arrived yet."""
         return len(self._awaited)
 
     def poll(self) -> None:
-        """Take what has arrived, without waiting."""
+        """Process data that has arrived, without waiting."""
         if self._socket is None:
             self._accept()
             return
@@ -83,7 +83,7 @@ class OrderEntry:
         self._flush()
 
     def keep_alive(self) -> None:
-        """Send a heartbeat when nothing was sent for a second, and what the socket had no room for before."""
+        """Send a heartbeat if nothing was sent for a second, and data for which the socket had no room before."""
         if self.logged_in and time.monotonic_ns() - self._last_sent > HEARTBEAT_NS:
             self._output += soupbintcp.encode(soupbintcp.SERVER_HEARTBEAT)
         self._flush()
@@ -173,9 +173,9 @@ class OrderEntry:
 
 def _what_is_wrong(order: ouch.EnterOrder, expected: ExpectedOrder | None) -> str | None:
     if expected is None:
-        return f"order {order.token} answers nothing that was sent, or answers it twice"
+        return f"order {order.token} answers no message, or a message that was already answered"
     got = (order.side, order.shares, order.stock, order.price, order.time_in_force)
     want = (expected.side, ORDER_SHARES, expected.stock, expected.price, ouch.IMMEDIATE_OR_CANCEL)
     if got != want:
-        return f"order {order.token} should be (side, shares, stock, price, time in force) {want}, and is {got}"
+        return f"order {order.token} must have (side, shares, stock, price, time in force) {want}, but has {got}"
     return None

@@ -1,7 +1,7 @@
-"""A synthetic order flow: ITCH messages of a made-up trading day, the same for the same seed.
+"""A synthetic order flow: ITCH messages of an invented trading day. The same seed gives the same flow.
 
-The flow never contradicts itself: every execution, cancel, delete and replace names an order that is in the book and
-takes no more shares than it has, and the bids stay below the asks. The stocks are Nasdaq's own test symbols.
+The flow is consistent: every execution, cancel, delete and replace names an order in the book and removes no more
+shares than it has, and bids stay below asks. The stocks are Nasdaq's own test symbols.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TICK = 100
 OPENING_ORDERS = 20
 """Orders on each side of each book when the market opens."""
 FEW_ORDERS, MANY_ORDERS = 12, 80
-"""A side of a book with fewer orders only gets more, one with more only loses some."""
+"""With fewer orders a side of a book only gains orders, with more it only loses orders."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class _Order:
 
 @dataclass
 class _Market:
-    """One stock: its live orders, and the price around which they gather."""
+    """One stock: its live orders, and the price around which they are placed."""
 
     locate: int
     stock: str
@@ -45,9 +45,9 @@ class _Market:
 
 
 class OrderFlow:
-    """Makes the messages of a day. ``opening`` comes first, then any number from ``trading``, then ``closing``.
+    """Makes the messages of a day: first ``opening``, then any number from ``trading``, then ``closing``.
 
-    Timestamps are zero: the simulator writes them when it sends.
+    Timestamps are zero, because the simulator writes them when it sends.
     """
 
     def __init__(self, seed: int) -> None:
@@ -94,7 +94,7 @@ class OrderFlow:
             )
 
     def trading(self) -> Iterator[itch.ItchMessage]:
-        """Messages of market hours, without end."""
+        """An endless series of messages of market hours."""
         weights = [weight for weight, _ in self._kinds]
         kinds = [make for _, make in self._kinds]
         while True:
@@ -145,7 +145,7 @@ class OrderFlow:
         return self._rng.choice((1, 2, 3, 5, 10)) * 100 if self._rng.random() < 0.8 else self._rng.randint(1, 999)
 
     def _price(self, market: _Market, side: str) -> int:
-        """A price near the middle, better than or close to the best, that does not cross the other side."""
+        """A price near the middle that does not cross the other side."""
         ticks = 1 + int(self._rng.expovariate(1 / 4))
         if side == "B":
             limit = market.best("S").price - TICK if market.sides["S"] else market.middle
@@ -228,7 +228,7 @@ class OrderFlow:
         )  # fmt: skip
 
     def _indicate(self, market: _Market) -> itch.ItchMessage:
-        """One of the messages that come now and then and leave the books alone."""
+        """One of the rarer messages that do not change the books."""
         locate, stock, price = market.locate, market.stock, market.middle
         kind = self._rng.randrange(6)
         if kind == 0:

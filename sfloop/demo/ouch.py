@@ -13,12 +13,12 @@ from typing import ClassVar
 from .layout import U32, U64, Alpha4, Alpha8, Alpha14, Char, FixedLayout, Price4
 
 IMMEDIATE_OR_CANCEL = 0
-"""``time_in_force`` in seconds: zero means that nothing of the order may rest in the book."""
+"""``time_in_force`` in seconds. Zero: no part of the order may rest in the book."""
 
 
 @dataclass(frozen=True)
 class EnterOrder(FixedLayout):
-    """Inbound Enter Order. ``token`` is the client's own name for the order and must be new on this day."""
+    """Inbound Enter Order. ``token`` is the client's name for the order, and unique on this day."""
 
     TYPE: ClassVar[bytes] = b"O"
     token: Alpha14

@@ -12,11 +12,11 @@ from .summary import TICK, WIRE, LoopSummary
 from .terminal import COUNT_HEADINGS, LATENCY_HEADINGS, count_cells, latency_cells, notes
 
 EXPLANATIONS = {
-    WIRE: "From the time at which the exchange simulator hands a packet to its socket, written into every message, to "
+    WIRE: "From the time at which the exchange simulator passes a packet to its socket, written into each message, to "
     "the call of the client's datagram_received: one value per message, queueing in bursts included.",
-    TICK: "From the time at which the simulator sends a trade message to the arrival of the order that the client "
-    "sends on it, both by the simulator's clock: the loop twice, the books and the strategy between, and the "
-    "kernel, by which the orders go in every column.",
+    TICK: "From the time at which the simulator sends a trade message to the arrival of the client's order, both by "
+    "the simulator's clock. It includes the loop twice, the books, the strategy, and the stack that carries "
+    "the orders.",
 }
 
 
@@ -27,8 +27,12 @@ def render(
     outcome: Sequence[str],
     left_out: Sequence[str] = (),
 ) -> str:
-    """The page as text; ``setting`` says what was run, ``outcome`` how it compares, and ``left_out`` why something
-    could not be run."""
+    """The page as text.
+
+    :param setting: a description of the rounds.
+    :param outcome: sentences that compare the columns.
+    :param left_out: lines about columns that could not run.
+    """
     escape = html.escape
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     parts = {

@@ -1,4 +1,4 @@
-"""Where a round's traffic runs: on the loopback, over a wire in shared memory, or over a veth pair."""
+"""The network of a round: the loopback, a shared-memory wire, or a veth pair."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from .wire import CLIENT_ADDRESS
 
 @dataclass(frozen=True)
 class Place:
-    """How the two processes are started there."""
+    """How the two processes are started."""
 
     exchange_prefix: tuple[str, ...] = ()
-    """Stands before the exchange's command."""
+    """Words before the exchange's command."""
     client_prefix: tuple[str, ...] = ()
     exchange_options: tuple[str, ...] = ()
     client_address: str = LOOPBACK
-    """Of the interface that the client receives market data on."""
+    """The address of the interface on which the client receives market data."""
     sfloop_options: tuple[str, ...] = ()
-    """For ``sfloop run``."""
+    """Options of ``sfloop run``."""
 
 
 def place_of(column: Column, stack: str | None = None, veth: netns.VethPair | None = None) -> Place:
-    """Where a round of ``column`` runs; ``stack`` is sfloop's on the loopback, ``veth`` the pair for what needs one."""
+    """The place of a round. ``stack`` is sfloop's on the loopback; ``veth`` is the pair for columns that need it."""
     if column.network == "loopback":
         own = stack not in (None, BYPASS)
         return Place(sfloop_options=("--stack", str(stack)) if own else ())
     if column.network == "shm":
-        wire = f"demo-{secrets.token_hex(4)}"  # nobody else's, and no other round's
+        wire = f"demo-{secrets.token_hex(4)}"  # a name that no other round or user has
         options = _driver(column, f"{wire}@{CLIENT_ADDRESS}")
         return Place(exchange_options=("--wire", wire), client_address=CLIENT_ADDRESS, sfloop_options=options)
     if veth is None:
@@ -54,9 +54,9 @@ def _driver(column: Column, interface: str) -> tuple[str, ...]:
 
 
 def kernel_datagrams(place: Place) -> int:
-    """How many UDP datagrams the programs in the client's network namespace have received from the kernel so far.
+    """UDP datagrams that programs in the client's network namespace have received from the kernel so far.
 
-    0 where the client has no namespace of its own.
+    0 if the client has no namespace of its own.
     """
     if not place.client_prefix:
         return 0

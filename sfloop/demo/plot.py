@@ -1,4 +1,4 @@
-"""The latency distributions as drawings."""
+"""Plots of the latency distributions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLOURS = {
     AF_XDP.name: "#15803d",
 }
 DASHES: dict[str, Any] = {UVLOOP_VETH.name: (0, (4, 1.6)), AF_XDP.name: (0, (4, 1.6))}
-"""Lines of what went over the veth pair, where dashes stand for the wire: like is to be compared with like."""
+"""Dashed lines mark the veth pair, because only loops on the same network may be compared."""
 INK, FAINT = "#1f2937", "#e5e7eb"
 POINTS = 240
 STYLE: dict[Any, Any] = {
@@ -39,7 +39,7 @@ NINES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999)
 
 
 def percentile_figure(name: str, summaries: Sequence[LoopSummary]) -> Figure:
-    """Latency by percentile, as HdrHistogram's plots have it: every further nine is as wide as the one before."""
+    """Latency by percentile, with the scale of HdrHistogram's plots: each additional nine has the same width."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -64,11 +64,11 @@ def percentile_figure(name: str, summaries: Sequence[LoopSummary]) -> Figure:
 
 
 def percentile_curve(latency: Latency) -> tuple[list[float], list[float]]:
-    """(1 / (1 - p), µs) points from the minimum to the last value that the number of samples can tell apart."""
+    """(1 / (1 - p), µs) points from the minimum to the last value that the number of samples can resolve."""
     last = float(latency.count)
     xs = [last ** (step / POINTS) for step in range(POINTS)]
     percents = [100.0 * (1.0 - 1.0 / x) for x in xs]
-    found = latency.histogram.get_percentile_to_value_dict(percents)  # in one pass over the counts
+    found = latency.histogram.get_percentile_to_value_dict(percents)  # reads the counts once
     return [*xs, last], [*(found[percent] / 1000 for percent in percents), latency.histogram.get_max_value() / 1000]
 
 
@@ -90,7 +90,7 @@ def _scales(axes: Axes, last: float) -> None:
 
 
 def rounds_figure(names: Sequence[str], summaries: Sequence[LoopSummary]) -> Figure:
-    """The median of every round as a dot, so that the noise between rounds shows beside what separates the loops."""
+    """The median of every round as a dot, which shows the noise between rounds next to the difference between loops."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -119,7 +119,7 @@ def rounds_figure(names: Sequence[str], summaries: Sequence[LoopSummary]) -> Fig
 
 
 def svg(figure: Figure, salt: str) -> str:
-    """The figure as an ``<svg>`` element to stand inside a page; ``salt`` keeps its ids apart from other figures'."""
+    """The figure as an ``<svg>`` element for a page. ``salt`` keeps its ids different from those of other figures."""
     from matplotlib import rc_context
 
     with rc_context({**STYLE, "svg.hashsalt": salt}):

@@ -1,4 +1,4 @@
-"""The simulator's MoldUDP64 request server: sends again, by unicast, what a receiver says it missed."""
+"""The simulator's MoldUDP64 request server: repeats messages by unicast on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .session_plan import Packet
 
 
 class RequestSocket(Protocol):
-    """What requests come by: a non-blocking UDP socket, or what behaves as one."""
+    """The socket for requests: a non-blocking UDP socket, or an object like one."""
 
     def recvfrom(self, size: int, /) -> tuple[bytes, tuple[str, int]]: ...
     def sendto(self, data: bytes, peer: tuple[str, int], /) -> object: ...
@@ -29,10 +29,10 @@ def request_socket(address: str = LOOPBACK) -> socket.socket:
 
 
 class RequestServer:
-    """Answers request packets with one downstream packet each, which begins with the message asked for.
+    """Answers each request packet with one downstream packet that begins with the first message requested.
 
-    As the specification has it, an answer holds as many messages as fit a packet; the receiver asks again for the rest.
-    Requests are ignored with probability ``loss``, as if they or their answers had been lost.
+    As the specification says, an answer has as many messages as fit into a packet, and the receiver asks again for the
+    rest. Requests are ignored with probability ``loss``, to simulate lost requests and answers.
     """
 
     def __init__(self, session: bytes, seed: int, loss: float, sock: RequestSocket | None = None) -> None:
@@ -45,12 +45,12 @@ class RequestServer:
         self.requests = 0
         self.ignored = 0
         self.refused: list[str] = []
-        """What was wrong with requests that no correct receiver would send."""
+        """Faults of requests that a correct receiver would not send."""
         self.asked_for: set[int] = set()
         self.answered: set[int] = set()
 
     def add(self, packet: Packet) -> None:
-        """Keep the messages of a packet that has just been sent or lost."""
+        """Store the messages of a packet that was sent or lost."""
         self._messages += [(packet, offset, length) for offset, length in packet.messages]
 
     def poll(self) -> None:
@@ -62,7 +62,7 @@ class RequestServer:
         try:
             session, first, count = moldudp64.decode_request(request)
             if session != self._session:
-                raise ValueError(f"request for session {session!r}, which is not this one, {self._session!r}")
+                raise ValueError(f"request for session {session!r}, but this is {self._session!r}")
             if not 1 <= first <= len(self._messages) or not 1 <= count <= moldudp64.MAX_COUNT:
                 raise ValueError(f"request for {count} messages from {first} on; there are 1 to {len(self._messages)}")
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""One round of the demo: the exchange and a client as processes of their own, each on its CPU."""
+"""One round of the demo: the exchange and a client, each a process on its own CPU."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .places import Place, kernel_datagrams, place_of
 from .verify import verify, verify_bypass
 
 READY_SECONDS = 60.0
-"""How long the exchange may take to prepare its session (a long recording has to be read first)."""
+"""How long the exchange may take to prepare its session, which may include reading a long recording."""
 SLACK_SECONDS = 20.0
-"""How much longer than its session a round may take before it counts as hung."""
+"""A round that takes so much longer than its session counts as hung."""
 
 
 class RoundFailedError(Exception):
-    """A round went wrong; ``problems`` says in which ways."""
+    """A round failed. ``problems`` has the reasons."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -36,25 +36,25 @@ class RoundFailedError(Exception):
 
 @dataclass(frozen=True)
 class Placement:
-    """Which CPUs the two processes are pinned to."""
+    """The CPUs of the two processes."""
 
     exchange: int
     client: int
 
     @property
     def shared(self) -> bool:
-        """Whether there is only one CPU for both."""
+        """Whether both processes share one CPU."""
         return self.exchange == self.client
 
     @classmethod
     def of(cls, cpus: set[int]) -> Placement:
-        """The exchange on the last of the CPUs allowed, the client on the first."""
+        """Place the exchange on the last CPU allowed, and the client on the first."""
         return cls(exchange=max(cpus), client=min(cpus))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all rounds have in common."""
+    """The settings of all rounds."""
 
     client: Path
     seconds: float
@@ -64,14 +64,14 @@ class Settings:
     recording: Path | None
     placement: Placement
     stack: str | None = None
-    """The stack of sfloop in its column on the loopback; None is its default."""
+    """sfloop's stack in its loopback column; None: the default."""
     veth: VethPair | None = None
-    """For the columns that go over one."""
+    """The veth pair, for the columns that use it."""
 
 
 @dataclass(frozen=True)
 class RoundResult:
-    """Both sides' results of a round that went well."""
+    """Results of both processes of a successful round."""
 
     loop: str
     """The column's name."""
@@ -81,15 +81,15 @@ class RoundResult:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of child processes. The directory above the package goes first on their path, so that they import
-    the sfloop that runs here, wherever that comes from."""
+    """The environment of child processes. The directory above the package is first on their path, so that they import
+    the same sfloop."""
     root = str(Path(__file__).resolve().parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 @dataclass
 class _Process:
-    """A child process with its error output kept in a file, ended when the round ends, however it ends."""
+    """A child process that is ended with the round. A file keeps its standard error."""
 
     name: str
     arguments: list[str]
@@ -104,11 +104,11 @@ class _Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            cwd=self.directory,  # in which there is no other sfloop
+            cwd=self.directory,  # a directory without another sfloop
             env=child_environment(),
         )
-        # In its first microseconds the child has one thread, whose affinity all later ones inherit.
-        with contextlib.suppress(ProcessLookupError):  # it has ended already: `wait` tells why
+        # The child has one thread yet, and later threads inherit its affinity.
+        with contextlib.suppress(ProcessLookupError):  # it has already ended; `wait` reports why
             os.sched_setaffinity(self.popen.pid, {self.cpu})
         return self
 
@@ -119,12 +119,12 @@ class _Process:
         self._errors.close()
 
     def errors(self) -> str:
-        """The end of what the process wrote to its standard error."""
+        """The last part of the process's standard error."""
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace").strip()[-2000:]
 
     def wait(self, seconds: float) -> str | None:
-        """Wait for the process to end. Returns what was wrong with the way it ended, None if nothing."""
+        """Wait for the process to end. Returns the reason if it failed, else None."""
         try:
             self.popen.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -141,7 +141,7 @@ class _Process:
 
 
 def run_round(column: Column, number: int, seed: int, settings: Settings) -> RoundResult:
-    """Run round ``number`` of ``column``. Raises RoundFailedError when anything is not as it must be."""
+    """Run round ``number`` of ``column``. Raises RoundFailedError if any check fails."""
     place = place_of(column, settings.stack, settings.veth)
     with tempfile.TemporaryDirectory(prefix="sfloop-demo-") as name:
         directory = Path(name)
@@ -172,7 +172,7 @@ def _exchange_command(seed: int, settings: Settings, place: Place, directory: Pa
 
 
 def _ready(exchange: _Process) -> dict[str, Any]:
-    """The line with which the exchange says that it is ready, and where."""
+    """Read the line with which the exchange reports that it is ready, and its addresses."""
     stdout = exchange.popen.stdout
     assert stdout is not None
     readable, _, _ = select.select([stdout], [], [], READY_SECONDS)
@@ -207,7 +207,7 @@ def _outcome(column: Column, number: int, directory: Path, problems: list[str], 
     elif "exchange" in results:
         problems += [f"exchange: {problem}" for problem in results["exchange"]["problems"]]
     elif not problems:
-        problems = ["a side of the round left no result"]
+        problems = ["neither process of the round left a result"]
     if problems:
         raise RoundFailedError(problems)
     return RoundResult(column.name, number, results["exchange"], results["client"])

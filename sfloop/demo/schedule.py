@@ -1,4 +1,4 @@
-"""When the simulator sends its packets: steady spells, bursts and quiet spells, the same for every loop."""
+"""The times of the simulator's packets: steady spells, bursts and quiet spells, the same for every loop."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 NS_PER_SECOND = 1_000_000_000
 
 STEADY_GAP = 450e-6
-"""Mean seconds between two packets of a steady spell; the gaps are distributed exponentially."""
+"""Mean seconds between two packets of a steady spell. The gaps have an exponential distribution."""
 STEADY_SPELL = (0.10, 0.40)
 """Shortest and longest steady spell, in seconds."""
 BURSTS_PER_SECOND = 10.0
-"""How many bursts there are in a second of steady spell, on average."""
+"""Mean number of bursts in a second of steady spell."""
 BURST_PACKETS = (8, 32)
-"""Fewest and most packets of a burst; they leave back to back."""
+"""Fewest and most packets of a burst. They are sent back to back."""
 QUIET_SPELL = (0.03, 0.12)
-"""Shortest and longest quiet spell, in seconds: no packets but heartbeats."""
+"""Shortest and longest quiet spell, in seconds. Only heartbeats are sent."""
 MESSAGES_PER_PACKET = (1, 1, 1, 1, 1, 2, 2, 2, 3, 4)
-"""What the number of messages in a packet is drawn from."""
+"""The number of messages in a packet is drawn from these."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One packet to be: ``due`` ns after the start, with ``count`` messages."""
+    """A planned packet: ``due`` ns after the start, with ``count`` messages."""
 
     due: int
     count: int
 
 
 def schedule(seed: int, seconds: float) -> list[Slot]:
-    """The packets of ``seconds`` seconds, in the order in which they are due."""
+    """The packets of ``seconds`` seconds, in the order of their times."""
     rng = random.Random(f"schedule {seed}")
     slots: list[Slot] = []
     now = 0.0
@@ -48,9 +48,9 @@ def schedule(seed: int, seconds: float) -> list[Slot]:
 
 
 def losses(seed: int, packets: int, rate: float) -> set[int]:
-    """Which of ``packets`` packets are to be lost on purpose, each with probability ``rate``.
+    """The packets to lose on purpose, each with probability ``rate``.
 
-    Now and then a loss takes the next packets along, as real ones do, so that gaps of several packets occur too.
+    Some losses include the next packets, as real losses do, so that longer gaps occur, too.
     """
     rng = random.Random(f"losses {seed}")
     lost: set[int] = set()

@@ -1,7 +1,7 @@
-"""Everything that a simulated session will send, prepared before it begins so that sending costs little.
+"""A plan of a simulated session, made before it begins so that sending costs little.
 
-Both sources, the synthetic order flow and a recorded one, end up as the same thing: packets with their times, the books
-as they must be at the end, and the orders that the client must send on the way.
+Both sources, the synthetic order flow and a recording, give the same result: packets with their times, the expected
+final books, and the orders that the client must send.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .schedule import NS_PER_SECOND, Slot, losses, schedule
 from .trigger import ExpectedOrder, expected_order
 
 OPENING_GAP = NS_PER_SECOND // 2_000
-"""ns between two packets of the opening, which are filled to the brim."""
+"""ns between two packets of the opening, which are full."""
 
 
 @dataclass
 class Packet:
-    """One downstream packet. Its messages' timestamps are written into ``data`` when it is sent."""
+    """One downstream packet. The timestamps of its messages are written into ``data`` when it is sent."""
 
     due: int
     """ns after the start of the session."""
@@ -33,7 +33,7 @@ class Packet:
     messages: list[tuple[int, int]]
     """(offset in ``data``, length) of each message."""
     lost: bool = False
-    """Whether the simulator is to lose the packet on purpose."""
+    """Whether the simulator loses the packet on purpose."""
     orders: list[ExpectedOrder] = field(default_factory=list)
 
     @property
@@ -44,19 +44,19 @@ class Packet:
 
 @dataclass
 class SessionPlan:
-    """A session, ready to be sent."""
+    """A session that is ready to be sent."""
 
     session: bytes
     packets: list[Packet]
     books: ReferenceBooks
     counts: Counter[str]
-    """Messages by type letter."""
+    """Type letter → number of messages."""
     warm_up: int
-    """How many messages come before those whose latency counts."""
+    """Number of messages before the measurement begins."""
 
     @property
     def next_sequence(self) -> int:
-        """The number after the last message's."""
+        """The number after that of the last message."""
         return self.packets[-1].next_sequence
 
     def orders(self) -> Iterator[ExpectedOrder]:
@@ -66,7 +66,7 @@ class SessionPlan:
 
 
 def synthetic(seed: int, slots: list[Slot]) -> tuple[list[bytes], list[bytes]]:
-    """(opening, trading) messages of a made-up session: as many of the latter as ``slots`` have room for."""
+    """(opening, trading) messages of an invented session. ``slots`` decide the number of trading messages."""
     flow = OrderFlow(seed)
     opening = [message.encode() for message in flow.opening()]
     closing = list(flow.closing())
@@ -76,9 +76,9 @@ def synthetic(seed: int, slots: list[Slot]) -> tuple[list[bytes], list[bytes]]:
 
 
 def recorded(path: Path, slots: list[Slot]) -> tuple[list[bytes], list[bytes]]:
-    """(opening, trading) messages from a BinaryFILE: what comes before its first order, and what follows.
+    """(opening, trading) messages of a BinaryFILE: those before its first order, and the rest.
 
-    Raises OSError or ValueError when the file cannot be read, has a message that ITCH 5.0 does not, or has no order.
+    Raises OSError or ValueError if the file cannot be read, has a message unknown to ITCH 5.0, or has no order.
     """
     opening: list[bytes] = []
     messages = binaryfile.read(path)
@@ -93,10 +93,10 @@ def recorded(path: Path, slots: list[Slot]) -> tuple[list[bytes], list[bytes]]:
 def prepare(
     session: str, seed: int, seconds: float, warm_up: float, loss: float, recording: Path | None = None
 ) -> SessionPlan:
-    """The plan of a session of ``warm_up`` + ``seconds`` seconds, the same for the same arguments.
+    """Plan a session of ``warm_up`` + ``seconds`` seconds. The same arguments give the same plan.
 
-    ``loss`` is the probability with which a packet is lost on purpose; ``recording`` is a BinaryFILE to send instead of
-    synthetic messages. Raises what :func:`recorded` does.
+    ``loss`` is the probability with which a packet is lost on purpose. ``recording`` is a BinaryFILE to send instead of
+    synthetic messages. Raises the errors of :func:`recorded`.
     """
     slots = schedule(seed, warm_up + seconds)
     opening, trading = recorded(recording, slots) if recording else synthetic(seed, slots)
@@ -131,7 +131,7 @@ def _packet(session: bytes, due: int, sequence: int, block: list[bytes]) -> Pack
 
 
 def _fill(session: bytes, messages: Iterable[bytes]) -> Iterator[Packet]:
-    """Packets with as many messages as a frame holds."""
+    """Packets with as many messages as fit into a frame."""
     block: list[bytes] = []
     size, sequence, due = moldudp64.HEADER.size, 1, OPENING_GAP
     for message in messages:
@@ -146,7 +146,7 @@ def _fill(session: bytes, messages: Iterable[bytes]) -> Iterator[Packet]:
 
 
 def _foresee(packets: list[Packet]) -> tuple[ReferenceBooks, Counter[str]]:
-    """Apply every message to the reference books, noting the orders that the client must send."""
+    """Apply every message to the reference books, and note the orders that the client must send."""
     books = ReferenceBooks()
     counts: Counter[str] = Counter()
     for packet in packets:

@@ -1,7 +1,7 @@
-"""SoupBinTCP packets: the framing under OUCH, as the exchange writes and reads them.
+"""SoupBinTCP packets, the framing under OUCH.
 
-Source: Nasdaq's "SoupBinTCP 3.00" specification. Every packet is a big-endian length of two bytes (which counts what
-follows it), a type letter and a payload. Numbers inside the login packets are ASCII digits, padded on the left.
+Source: Nasdaq's "SoupBinTCP 3.00" specification. Every packet has a big-endian length of two bytes (of the rest of the
+packet), a type letter and a payload. Numbers in login packets are ASCII digits, padded on the left.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ LOGOUT_REQUEST = b"O"
 NOT_AUTHORIZED = b"A"
 """Login Rejected: invalid user name or password."""
 SESSION_NOT_AVAILABLE = b"S"
-"""Login Rejected: the session asked for does not exist."""
+"""Login Rejected: the requested session does not exist."""
 
 HEARTBEAT_SECONDS = 1.0
-"""Either side sends a heartbeat when it has sent nothing else for this long."""
+"""Either peer sends a heartbeat after so much time without another packet."""
 
 MAX_PAYLOAD = 0xFFFF - 1
 
 
 def encode(packet_type: bytes, payload: bytes = b"") -> bytes:
-    """One packet.
+    """Encode one packet.
 
     Raises ValueError for a payload of more than 65,534 bytes.
     """
@@ -45,7 +45,7 @@ def encode(packet_type: bytes, payload: bytes = b"") -> bytes:
 
 
 class Deframer:
-    """Cuts a TCP byte stream, which arrives in pieces of any size, into packets."""
+    """Splits a TCP byte stream, which arrives in pieces of any size, into packets."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -74,7 +74,8 @@ class Deframer:
 
 @dataclass(frozen=True)
 class Login:
-    """The payload of a Login Request. An empty ``session`` asks for the current one; ``sequence`` 0 for no replay."""
+    """The payload of a Login Request. An empty ``session`` requests the current one; ``sequence`` 0 requests no
+    replay."""
 
     username: str
     password: str
@@ -82,7 +83,7 @@ class Login:
     sequence: int
 
     def encode(self) -> bytes:
-        """The packet, framed."""
+        """The complete packet."""
         payload = f"{self.username:<6}{self.password:<10}{self.session:>10}{self.sequence:>20}".encode(
             "ascii", "strict"
         )
@@ -92,9 +93,9 @@ class Login:
 
     @classmethod
     def decode(cls, payload: bytes) -> Login:
-        """The login in ``payload``.
+        """Decode the payload of a Login Request.
 
-        Raises ValueError for a wrong length or a sequence number that is not one.
+        Raises ValueError for a wrong length or a wrong sequence number.
         """
         if len(payload) != 46 or not payload.isascii():
             raise ValueError(f"a SoupBinTCP Login Request has 46 bytes of ASCII, not {payload!r}")
@@ -106,10 +107,10 @@ class Login:
 
 
 def encode_login_accepted(session: str, sequence: int) -> bytes:
-    """The Login Accepted packet, framed; ``sequence`` is the number of the next sequenced message."""
+    """The complete Login Accepted packet. ``sequence`` is the number of the next sequenced message."""
     return encode(LOGIN_ACCEPTED, f"{session:>10}{sequence:>20}".encode("ascii"))
 
 
 def encode_login_rejected(reason: bytes) -> bytes:
-    """The Login Rejected packet, framed."""
+    """The complete Login Rejected packet."""
     return encode(LOGIN_REJECTED, reason)

@@ -1,4 +1,4 @@
-"""What the rounds of one loop come to: merged latencies, and how much the rounds differ."""
+"""The result of all rounds of a loop: merged latencies, and the spread of the rounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Latency:
     """A latency over all rounds of a loop. All times are in ns."""
 
     histogram: Histogram
-    """Of all rounds together."""
+    """All rounds merged."""
     medians: tuple[int, ...]
     """The p50 of each round that has values."""
 
@@ -31,7 +31,7 @@ class Latency:
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """p50, p90, p99, p99.9 and the maximum; empty when there are no values."""
+        """p50, p90, p99, p99.9 and the maximum; empty without values."""
         if not self.count:
             return ()
         found = self.histogram.get_percentile_to_value_dict(list(PERCENTILES))
@@ -39,15 +39,15 @@ class Latency:
 
     @property
     def median(self) -> float:
-        """The median over the rounds of the rounds' p50."""
+        """The median of the rounds' p50."""
         return statistics.median(self.medians)
 
     def to_json(self) -> dict[str, Any]:
-        """Figures in ns, and the histogram itself."""
+        """The figures in ns, and the histogram."""
         names = [f"p{percentile:g}" for percentile in PERCENTILES] + ["max"]
         return {
             "count": self.count,
-            **dict(zip(names, self.columns, strict=False)),  # none when there are no values
+            **dict(zip(names, self.columns, strict=False)),  # empty without values
             "p50_by_round": list(self.medians),
             "histogram": histogram.to_text(self.histogram),
         }
@@ -60,7 +60,7 @@ class LoopSummary:
     loop: str
     rounds: tuple[RoundResult, ...]
     latencies: dict[str, Latency]
-    """By :data:`WIRE` and :data:`TICK`."""
+    """:data:`WIRE` and :data:`TICK` → latency."""
 
     def total(self, side: str, name: str) -> int:
         """The sum over the rounds of a count of the ``exchange`` or the ``client``."""
@@ -68,7 +68,7 @@ class LoopSummary:
 
     @property
     def messages_per_second(self) -> float:
-        """Messages of the feed by second of its length."""
+        """Messages of the feed per second."""
         return self.total("client", "messages") / sum(float(result.client["seconds"]) for result in self.rounds)
 
     @property
@@ -77,7 +77,7 @@ class LoopSummary:
         return statistics.mean(float(result.client["cpu"]) for result in self.rounds)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, each round's figures included."""
+        """All figures, also those of each round."""
         return {
             "loop": self.loop,
             "messages_per_second": self.messages_per_second,
@@ -88,7 +88,7 @@ class LoopSummary:
 
 
 def summarize(loop: str, results: Sequence[RoundResult]) -> LoopSummary:
-    """The rounds of ``loop`` among ``results``, merged."""
+    """Merge the rounds of ``loop`` among ``results``."""
     rounds = tuple(result for result in results if result.loop == loop)
     texts = {
         WIRE: [result.client["wire_to_callback"] for result in rounds],
@@ -98,7 +98,7 @@ def summarize(loop: str, results: Sequence[RoundResult]) -> LoopSummary:
 
 
 def latency(texts: Sequence[str]) -> Latency:
-    """The latency whose rounds' histograms are ``texts``."""
+    """Merge the histograms of all rounds."""
     histograms = [histogram.from_text(text) for text in texts]
     medians = tuple(h.get_value_at_percentile(50.0) for h in histograms if h.total_count)
     return Latency(histogram.merge(histograms), medians)

@@ -1,4 +1,4 @@
-"""The demo's tables, for a terminal."""
+"""The demo's tables for a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LATENCY_HEADINGS = (*(f"p{percentile:g}" for percentile in PERCENTILES), "max", 
 COUNT_HEADINGS = ("messages/s", "gaps closed", "re-sent", "orders", "CPU", "final book")
 
 LATE_NS = 1_000_000
-"""Packets that leave so late were held up: a burst, in which each waits for those before it, takes less."""
+"""A packet that leaves later than this was delayed. In a burst, packets wait for earlier ones, but less than this."""
 
 
 def latency_table(name: str, summaries: Sequence[LoopSummary]) -> Table:
@@ -57,7 +57,7 @@ def latency_cells(summary: LoopSummary, name: str) -> list[str]:
 
 
 def count_table(summaries: Sequence[LoopSummary]) -> Table:
-    """What each loop's client received, recovered and sent."""
+    """The messages that each loop's client received, recovered and sent."""
     table = _table("Messages, gaps and orders", COUNT_HEADINGS)
     for summary in summaries:
         table.add_row(Text(summary.loop), *count_cells(summary), style=STYLES.get(summary.loop, ""))
@@ -65,7 +65,7 @@ def count_table(summaries: Sequence[LoopSummary]) -> Table:
 
 
 def count_cells(summary: LoopSummary) -> list[str]:
-    """The cells of one loop's line in a table of counts. Only rounds that were verified get this far."""
+    """The cells of one loop's line in a table of counts. Contains verified rounds only."""
     gaps = summary.total("client", "gaps")
     return [
         f"{summary.messages_per_second:,.0f}",
@@ -78,12 +78,12 @@ def count_cells(summary: LoopSummary) -> list[str]:
 
 
 def _networks(present: set[str]) -> list[tuple[str, list[str]]]:
-    """(text, names of the columns that it is about) on every network but the loopback."""
+    """(text, names of its columns) for every network but the loopback."""
     texts = {
-        "shm": "market data and retransmissions over a wire in shared memory, with sfloop's tcpip stack at both ends; "
-        "orders too, by its TCP; tick-to-trade has in it the turns of a loop by which the simulator looks for them.",
-        "veth": "two network namespaces joined by a veth pair, the simulator on the kernel's sockets in one and the "
-        "client in the other. sfloop af_xdp has market data and orders by its tcpip stack, past the kernel.",
+        "shm": "market data, retransmissions and orders over a shared-memory wire, with sfloop's tcpip stack at both "
+        "ends. Tick-to-trade includes the turns of the simulator's loop.",
+        "veth": "two network namespaces joined by a veth pair: the simulator on the kernel's sockets in one, the "
+        "client in the other. On sfloop af_xdp the tcpip stack carries market data and orders, past the kernel.",
     }
     columns = [column for column in BYPASS_COLUMNS if column.name in present]
     found = [(text, [c.name for c in columns if c.network == network]) for network, text in texts.items()]
@@ -91,35 +91,35 @@ def _networks(present: set[str]) -> list[tuple[str, list[str]]]:
 
 
 def notes(summaries: Sequence[LoopSummary]) -> list[str]:
-    """What a reader of the figures should know besides."""
+    """Further facts for a reader of the figures."""
     present = {summary.loop for summary in summaries}
     lines = [f"{', '.join(names)}: {text}" for text, names in _networks(present)]
     for summary in summaries:
         unplanned = summary.total("exchange", "messages_lost_unplanned")
         if unplanned:
             lines.append(
-                f"{summary.loop}: {unplanned:,} messages beyond those lost on purpose did not arrive at first "
-                f"(a socket buffer that was full, most likely); all were recovered."
+                f"{summary.loop}: {unplanned:,} messages were lost in addition to those lost on purpose "
+                f"(most likely a socket buffer was full); all were recovered."
             )
         negative = summary.total("client", "negative_latencies")
         if negative:
             lines.append(
-                f"{summary.loop}: {negative:,} messages arrived before they were sent by the wall clock, which must "
+                f"{summary.loop}: {negative:,} messages arrived before they were sent, by the wall clock, which must "
                 f"have been set back meanwhile."
             )
     lateness = latency_of([result.exchange["lateness"] for summary in summaries for result in summary.rounds])
     late = lateness.histogram.get_value_at_percentile(99.0)
     if late > LATE_NS:
         lines.append(
-            f"One in a hundred packets left the simulator more than {microseconds(late)} µs late: other programs want "
-            f"its CPU, and most likely the client's too. On a machine that is busy these figures are mostly noise."
+            f"One in a hundred packets left the simulator more than {microseconds(late)} µs late: other programs use "
+            f"its CPU, and most likely the client's, too. On a busy machine these figures are mostly noise."
         )
     untimed = sum(summary.total("exchange", "orders_untimed") for summary in summaries)
     if untimed:
         lines.append(
-            f"{untimed:,} orders answer messages of the warm-up, or messages that were lost or came behind a gap; "
-            f"their times are left out of tick-to-trade."
+            f"{untimed:,} orders answer messages of the warm-up, or messages that were lost or followed a gap; "
+            f"tick-to-trade does not include their times."
         )
     reasons = {result.exchange["unicast_because"] for summary in summaries for result in summary.rounds} - {None}
-    lines += [f"The feed went by unicast instead of multicast: {reason}." for reason in sorted(reasons)]
+    lines += [f"The feed used unicast instead of multicast: {reason}." for reason in sorted(reasons)]
     return lines

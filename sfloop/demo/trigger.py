@@ -1,8 +1,8 @@
-"""The trading rule of the demo, as the simulator foresees it: which messages must make the client send which order.
+"""The trading rule of the demo, in the simulator: which messages make the client send which order.
 
-The rule (the client in ``examples/`` has its own code for it): on a Trade message of at least ``TRIGGER_SHARES``
-shares, join the heavier side of that stock's book at once. When the best bid has at least as many shares as the best
-offer, buy at the offer; otherwise sell at the bid; 100 shares, immediate or cancel. No order when a side is empty.
+The client in ``examples/`` has its own code for the rule: on a Trade message of at least ``TRIGGER_SHARES`` shares,
+join the heavier side of that stock's book at once. If the best bid has at least as many shares as the best offer, buy
+at the offer, else sell at the bid; 100 shares, immediate or cancel. No order if a side is empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ORDER_SHARES = 100
 
 @dataclass(frozen=True)
 class ExpectedOrder:
-    """The order that the client must send on the message with number ``sequence``."""
+    """The order that the client must send because of message ``sequence``."""
 
     sequence: int
     side: str
@@ -27,12 +27,12 @@ class ExpectedOrder:
 
     @property
     def token(self) -> str:
-        """The order's OUCH token, which says what the order answers."""
+        """The order's OUCH token, which contains the number of its trigger message."""
         return f"T{self.sequence:013d}"
 
 
 def expected_order(sequence: int, message: itch.ItchMessage, books: ReferenceBooks) -> ExpectedOrder | None:
-    """The order that ``message`` must cause, given the books as they stand after it; None if it must cause none."""
+    """The order that ``message`` must cause, given the books after it; None if it causes none."""
     if not isinstance(message, itch.Trade) or message.shares < TRIGGER_SHARES:
         return None
     bid, ask = books.best(message.stock_locate, "B"), books.best(message.stock_locate, "S")

@@ -1,4 +1,4 @@
-"""Whether a client saw what the exchange sent: all of it, in order, and once."""
+"""Checks that a client received everything that the exchange sent, in order and once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 from .columns import Column
 
 KERNEL_SHARE = 0.02
-"""What may come by the kernel where a driver should have it: the first datagrams of a flow, and answers to requests."""
+"""The share of packets that may come by the kernel instead of a driver: the first datagrams of a flow, and answers to
+requests."""
 
 
 def verify(loop: str, exchange: dict[str, Any], client: dict[str, Any]) -> list[str]:
-    """What is wrong in the two sides' results of one round, in plain words; nothing if all is well."""
+    """The faults in both results of one round, as text; empty if there are none."""
     problems = [f"exchange: {problem}" for problem in exchange["problems"]]
     if client["loop"].partition(".")[0] != loop:
-        problems.append(f"the client was to run on {loop} and ran on {client['loop']}")
+        problems.append(f"the client ran on {client['loop']} instead of {loop}")
     if client["messages"] != exchange["messages"]:
         problems.append(f"{exchange['messages']} messages were sent, the client saw {client['messages']}")
     for letter in sorted(exchange["messages_by_type"].keys() | client["messages_by_type"].keys()):
@@ -34,15 +35,16 @@ def verify(loop: str, exchange: dict[str, Any], client: dict[str, Any]) -> list[
         )
     if client["orders_executed"] != exchange["orders_expected"]:
         problems.append(
-            f"{exchange['orders_expected']} orders were to be executed, the client heard of {client['orders_executed']}"
+            f"{exchange['orders_expected']} orders must be executed, the client saw {client['orders_executed']}"
         )
     return problems
 
 
 def verify_bypass(column: Column, exchange: dict[str, Any], client: dict[str, Any], by_kernel: int) -> list[str]:
-    """Whether market data went by the driver that the column is about, rather than, unseen, by the kernel.
+    """Check that the column's driver carried the market data, and not the kernel.
 
-    ``by_kernel`` is how many UDP datagrams programs in the client's network namespace received from the kernel.
+    ``by_kernel`` is the number of UDP datagrams that programs in the client's network namespace received from the
+    kernel.
     """
     problems = []
     if column.driver == "shm":
@@ -56,5 +58,5 @@ def verify_bypass(column: Column, exchange: dict[str, Any], client: dict[str, An
     elif column.driver is not None:
         packets = exchange["packets_sent"]
         if by_kernel > packets * KERNEL_SHARE:
-            problems.append(f"{by_kernel} of {packets} packets reached the client by the kernel's sockets")
+            problems.append(f"{by_kernel} of {packets} packets reached the client through the kernel's sockets")
     return problems

@@ -1,8 +1,8 @@
-"""The simulator's side of a wire in shared memory, with sockets on it that are used as plain ones are: without a turn
-of an event loop between a call and its effect.
+"""The simulator's end of a shared-memory wire, with sockets that are used like plain ones: a call takes effect at once,
+without a turn of an event loop.
 
-The wire belongs to an sfloop loop on the tcpip stack. What is sent goes out within the call; what has arrived is
-fetched by single turns of that loop.
+The wire belongs to an sfloop loop on the tcpip stack. A call that sends does so before it returns. A call that receives
+runs single turns of that loop.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Any, cast
 import sfloop
 
 EXCHANGE_ADDRESS, CLIENT_ADDRESS = "127.77.0.1", "127.77.0.2"
-"""Addresses of the two sides: of the loopback block, where any can be bound, so that the kernel can keep the ports."""
+"""Addresses of the two ends. They are in the loopback block, where every address can be bound, so that the kernel can
+reserve the ports."""
 
 Address = tuple[str, int]
 
 
 class Wire:
-    """One side of the wire ``name``, which the client opens from its side.
+    """One end of the wire ``name``. The client opens the other end.
 
-    Raises OSError when the tcpip stack or its shm driver cannot be had.
+    Raises OSError if the tcpip stack or its shm driver cannot be used.
     """
 
     def __init__(self, name: str, address: str = EXCHANGE_ADDRESS) -> None:
-        # No CPU: one that the environment names is for the client.
+        # Pin no CPU, because a CPU in the environment is meant for the client.
         self._loop = sfloop.new_event_loop(
             stack="tcpip", driver="shm", interface=f"{name}@{address}", fallback="error", cpu=None
         )
         self._address = address
 
     def socket(self, group: str | None = None) -> WireSocket:
-        """A UDP socket on a free port. With ``group`` it sends to that multicast group, to the port of the same
-        number."""
+        """A UDP socket on a free port. With ``group`` it sends to that multicast group, to the same port number."""
         kernel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         kernel.setblocking(False)
-        # A group's datagrams go over the wire when its address is that of the interface they are to leave by.
+        # A group's datagrams go over the wire if the multicast interface has the wire's address.
         kernel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(self._address))
         kernel.bind((self._address, 0))
         opened = self._loop.create_datagram_endpoint(lambda: WireSocket(self), sock=kernel)
@@ -55,22 +55,22 @@ class Wire:
         return listener
 
     def turn(self) -> None:
-        """Hand what has arrived to the sockets."""
+        """Run one turn, which passes received data to the sockets."""
         self._loop.call_soon(self._loop.stop)
         self._loop.run_forever()
 
     def frames(self) -> dict[str, int]:
-        """How many frames went over the wire, ``sent`` and ``received``."""
+        """The numbers of frames ``sent`` and ``received`` on the wire."""
         driver = cast("dict[str, Any]", self._loop.stats()["stacks"]["tcpip"]["driver"])
         return {"sent": int(driver["tx_frames"]), "received": int(driver["rx_frames"])}
 
     def close(self) -> None:
-        self.turn()  # in which transports that were closed end
+        self.turn()  # ends transports that were closed
         self._loop.close()
 
 
 class WireSocket(asyncio.DatagramProtocol):
-    """What the simulator needs of a non-blocking UDP socket."""
+    """The part of a non-blocking UDP socket that the simulator needs."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -84,7 +84,7 @@ class WireSocket(asyncio.DatagramProtocol):
         self._arrived.append((data, addr))
 
     def connect(self, peer: Address) -> None:
-        """Where :meth:`send` sends to. Datagrams of others are received nevertheless."""
+        """Set the destination of :meth:`send`. Datagrams of others are still received."""
         self._peer = peer
 
     def getsockname(self) -> Address:
@@ -102,7 +102,7 @@ class WireSocket(asyncio.DatagramProtocol):
         self._transport.sendto(data, peer)
 
     def recvfrom(self, size: int) -> tuple[bytes, Address]:
-        """The next datagram and its sender. Raises BlockingIOError when there is none."""
+        """The next datagram and its sender. Raises BlockingIOError if there is none."""
         if not self._arrived:
             self._wire.turn()
             if not self._arrived:
@@ -115,7 +115,7 @@ class WireSocket(asyncio.DatagramProtocol):
 
 
 class WireListener:
-    """What the simulator needs of a non-blocking, listening TCP socket."""
+    """The part of a non-blocking listening TCP socket that the simulator needs."""
 
     server: asyncio.AbstractServer
 
@@ -127,17 +127,17 @@ class WireListener:
         return WireStream(self._wire, self)
 
     def setblocking(self, flag: bool) -> None:
-        """It never blocks."""
+        """Does nothing, because the socket never blocks."""
 
     def getsockname(self) -> Address:
         return cast("Address", cast("Any", self.server).sockets[0].getsockname())
 
     def accept(self) -> tuple[WireStream, Address]:
-        """The next connection and its peer. Raises BlockingIOError when there is none."""
+        """The next connection and its peer. Raises BlockingIOError if there is none."""
         if not self.accepted:
             self._wire.turn()
             if not self.accepted:
-                raise BlockingIOError("nobody has connected")
+                raise BlockingIOError("no connection has arrived")
         stream = self.accepted.popleft()
         return stream, stream.getpeername()
 
@@ -146,7 +146,7 @@ class WireListener:
 
 
 class WireStream(asyncio.Protocol):
-    """What the simulator needs of a non-blocking, connected TCP socket."""
+    """The part of a non-blocking connected TCP socket that the simulator needs."""
 
     def __init__(self, wire: Wire, listener: WireListener) -> None:
         self._wire, self._listener = wire, listener
@@ -167,7 +167,7 @@ class WireStream(asyncio.Protocol):
         self._ended = True
 
     def setblocking(self, flag: bool) -> None:
-        """It never blocks."""
+        """Does nothing, because the socket never blocks."""
 
     def setsockopt(self, level: int, name: int, value: int) -> None:
         self._transport.get_extra_info("socket").setsockopt(level, name, value)
@@ -176,7 +176,7 @@ class WireStream(asyncio.Protocol):
         return cast("Address", self._transport.get_extra_info("peername"))
 
     def recv(self, size: int) -> bytes:
-        """What has arrived; empty at the end. Raises BlockingIOError when nothing has."""
+        """Received data; empty at the end. Raises BlockingIOError if nothing has arrived."""
         if not self._arrived:
             self._wire.turn()
             if not self._arrived and not self._ended:
@@ -186,7 +186,7 @@ class WireStream(asyncio.Protocol):
         return data
 
     def send(self, data: bytes | bytearray) -> int:
-        """Sends or keeps all of it. Raises ConnectionError when the connection has ended."""
+        """Send or buffer all of the data. Raises ConnectionError if the connection has ended."""
         if self._transport.is_closing():
             raise ConnectionResetError("the connection has ended")
         self._transport.write(data)

@@ -1,4 +1,4 @@
-"""``sfloop ping``: round trips by ICMP, UDP or TCP, over whatever stack and driver a loop can have."""
+"""``sfloop ping``: measures round trips by ICMP, UDP or TCP, on any stack and driver of a loop."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ from sfloop.ping.serve import LOOPBACK, address_of, serve
 if TYPE_CHECKING:
     from sfloop.loop import Loop
 
-#: The port of both sides unless they are told another.
+#: The default port of both ends.
 PORT: Final = 7007
 _LARGEST: Final = 65_000
-#: Options of the loop that the command takes; their names and values are those of `sfloop run`.
+#: Options of the loop that the command takes. Their names and values are those of `sfloop run`.
 _OPTIONS: Final = ("stack", "driver", "interface", "spin", "cpu", "fallback")
 
 _PROBES: Final[dict[str, Callable[[probes.Series], Coroutine[Any, Any, Outcome]]]] = {
@@ -38,7 +38,7 @@ _PROBES: Final[dict[str, Callable[[probes.Series], Coroutine[Any, Any, Outcome]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status: 0 when there were replies, 1 when there were none."""
+    """Run the command. Returns the exit status: 0 if there were replies, else 1."""
     parser = _parser()
     parsed = parser.parse_args(argv)
     try:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if parsed.serve:
         return _serve(parser, parsed, options)
     if parsed.host is None:
-        parser.error("whom to ping? give a host, or --serve")
+        parser.error("no host given: name a host to ping, or give --serve")
     if not HEADER <= parsed.size <= _LARGEST:
         parser.error(f"--size={parsed.size}: must be from {HEADER} to {_LARGEST} bytes")
     if parsed.count < 1 or parsed.warmup < 0 or parsed.interval < 0 or parsed.timeout <= 0:
@@ -62,7 +62,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         for name in _OPTIONS
         if getattr(parsed, name) is not None
     }
-    # A figure for a stack must not be another's: nothing is fallen back to unless that was asked for.
+    # Never fall back silently, because a figure must belong to the stack that was asked for.
     return Options.resolve(**{"fallback": "error", **given})
 
 
@@ -75,10 +75,10 @@ def _ping(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options: 
     if by_frames:
         if options.stack == "tcpdirect" or options.driver == "shm" or options.interface is None:
             parser.error(
-                "--protocol icmp past the kernel needs --interface and a frame driver that can sniff (packet, ef_vi): "
-                "TCPDirect has no ICMP, and at the end of a wire in shared memory nobody answers it; use udp or tcp"
+                "--protocol icmp on a bypass stack needs --interface and a frame driver that sniffs (packet, ef_vi), "
+                "because TCPDirect and the shm driver have no ICMP. Use --protocol udp or tcp"
             )
-        # The endpoint has a driver of its own; the loop needs none.
+        # The endpoint has a frame driver of its own, so the loop needs none.
         options = Options.resolve(stack="kernel", spin=options.spin, cpu=options.cpu)
     try:
         series = _series(parsed, asked, protocol)
@@ -111,7 +111,7 @@ def _series(parsed: argparse.Namespace, options: Options, protocol: str) -> prob
     kind = socket.SOCK_STREAM if protocol.startswith("tcp") else socket.SOCK_DGRAM
     port = 0 if protocol == "icmp" else parsed.port
     found = socket.getaddrinfo(parsed.host, port, family, kind)[0]
-    # A wire in shared memory is no interface of the kernel's, which would choose another source.
+    # Name the source, because a shared-memory wire is not a network interface and the kernel would choose another one.
     source = (wire_of(options)[1], 0) if options.driver == "shm" else None
     return probes.Series(
         found[0], found[4], source, parsed.count, parsed.interval, parsed.size, parsed.timeout, parsed.warmup
@@ -143,7 +143,7 @@ def _serve(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options:
         parser.error(str(error))
 
     def ready(address: str, port: int) -> None:
-        print(f"echoing what comes to {address}:{port} by UDP and TCP, {loop.describe()['stack']} stack", flush=True)
+        print(f"echoing UDP and TCP at {address}:{port} on the {loop.describe()['stack']} stack", flush=True)
 
     try:
         loop.run_until_complete(serve(host, parsed.port, ready))
@@ -155,7 +155,8 @@ def _serve(parser: argparse.ArgumentParser, parsed: argparse.Namespace, options:
 
 
 def _own_address(options: Options) -> str:
-    """Where to listen when no address was given: an echo for everybody must be asked for."""
+    """The default address to listen at. It is not the wildcard address, because an open echo service must be asked
+    for."""
     if options.driver == "shm":
         return wire_of(options)[1]
     return LOOPBACK if options.interface is None else address_of(options.interface)
@@ -165,29 +166,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sfloop ping",
         usage="sfloop ping HOST [options]\n       sfloop ping --serve [HOST] [options]",
-        description="Round trips to a host, one after the other, timed in the program: percentiles and a histogram.",
+        description="Measure round trips to a host, one at a time, in the program: percentiles and a histogram.",
         epilog=dedent("""\
-            icmp is answered by any host's kernel; udp and tcp want `sfloop ping --serve`, or another echo, at the
-            other side; tcp-connect times handshakes with any open port. The exit status is 1 when nothing came
-            back."""),
+            Any host's kernel answers icmp. For udp and tcp run `sfloop ping --serve`, or another echo server, on
+            the host. tcp-connect measures handshakes with any open port. The exit status is 1 if there was no
+            reply."""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
     listening = f"with --serve, the address to listen on (default: that of --interface, or {LOOPBACK})"
-    add("host", nargs="?", metavar="HOST", help=f"whom to ping; {listening}")
-    add("--serve", action="store_true", help="be the other side: echo UDP and TCP until interrupted")
+    add("host", nargs="?", metavar="HOST", help=f"the host to ping; {listening}")
+    add("--serve", action="store_true", help="be the server: echo UDP and TCP until interrupted")
     add("--protocol", choices=list(_PROBES), help="default: icmp, or udp with --stack or --driver")
     add("--port", type=int, default=PORT, help=f"the port of udp and tcp (default: {PORT})")
     family = parser.add_mutually_exclusive_group()
     family.add_argument("-4", dest="family", action="store_const", const="4", help="IPv4 only")
     family.add_argument("-6", dest="family", action="store_const", const="6", help="IPv6 only")
     add("--count", type=int, default=1000, metavar="N", help="round trips (default: 1000)")
-    add("--warmup", type=int, default=100, metavar="N", help="round trips before them that do not count (default: 100)")
-    add("--interval", type=float, default=0.0, metavar="S", help="seconds between two (default: 0, at once)")
-    add("--size", type=int, default=64, metavar="BYTES", help="of a message, without headers (default: 64)")
-    add("--timeout", type=float, default=1.0, metavar="S", help="seconds after which one is lost (default: 1)")
+    add("--warmup", type=int, default=100, metavar="N", help="uncounted round trips before them (default: 100)")
+    add("--interval", type=float, default=0.0, metavar="S", help="seconds between two messages (default: 0)")
+    add("--size", type=int, default=64, metavar="BYTES", help="size of a message without headers (default: 64)")
+    add("--timeout", type=float, default=1.0, metavar="S", help="seconds after which a message is lost (default: 1)")
     add("--json", action="store_true", help="as JSON, for programs")
     for name in _OPTIONS:
-        add(f"--{name}", metavar=name.upper(), help="of the loop, as for `sfloop run`")
+        add(f"--{name}", metavar=name.upper(), help="option of the loop, as in `sfloop run`")
     return parser

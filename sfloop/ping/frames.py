@@ -1,5 +1,5 @@
-"""ICMP echo by Ethernet frames: the requests leave by a frame driver, and the replies are read off the interface. The
-kernel's ICMP is not in between; the other host's answers. IPv4 only."""
+"""ICMP echo by Ethernet frames: a frame driver sends the requests and receives copies of the replies. This host's
+kernel does not take part; the other host's kernel answers. IPv4 only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESOLVE_S: Final = 2.0
 
 
 class _Probe(EthernetProtocol):
-    """Takes the replies to us out of all the frames of the interface."""
+    """Selects the replies to this host among all frames of the interface."""
 
     rounds: Rounds
 
@@ -36,19 +36,19 @@ class _Probe(EthernetProtocol):
         self._identifier = identifier
 
     def frame_received(self, frame: bytes, timestamp: int) -> None:
-        # Without options, as Linux answers; protocol 1 is ICMP; from the target to us.
+        # IPv4 without options, as Linux answers; protocol 1 is ICMP; from the target to this host.
         if frame[12:15] != b"\x08\x00\x45" or frame[23] != 1 or frame[26:34] != self._addresses:
             return
         length = int.from_bytes(frame[16:18], "big")
-        payload = icmp.reply(socket.AF_INET, self._identifier, frame[_HEADERS : 14 + length])  # less the padding
+        payload = icmp.reply(socket.AF_INET, self._identifier, frame[_HEADERS : 14 + length])  # without padding
         if payload is not None:
             self.rounds.reply(payload)
 
 
 async def icmp_by_frames(series: Series, interface: str, driver: DriverOption | None) -> Outcome:
-    """ICMP echo requests over a frame driver that can sniff (packet, ef_vi).
+    """Send ICMP echo requests through a frame driver that can sniff (packet, ef_vi).
 
-    :raises OSError: the driver cannot, or the host's MAC address is not to be had.
+    :raises OSError: the driver cannot be opened, or the host's MAC address is unknown.
     """
     loop: Any = asyncio.get_running_loop()
     target = str(series.address[0])
@@ -76,21 +76,21 @@ async def _open(loop: Loop, interface: str, driver: DriverOption | None, factory
 
 
 def _ipv4_header(source: str, target: str, length: int) -> bytes:
-    """RFC 791: no options, don't fragment, TTL 64, protocol ICMP."""
+    """An IPv4 header (RFC 791): no options, don't fragment, TTL 64, protocol ICMP."""
     addresses = socket.inet_aton(source) + socket.inet_aton(target)
     header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, 1, 0) + addresses
     return header[:10] + struct.pack(">H", icmp.checksum(header)) + header[12:]
 
 
 def _source(target: str) -> str:
-    """The address from which the kernel would send."""
+    """The source address that the kernel would use."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         asked.connect((target, _DISCARD))
         return str(asked.getsockname()[0])
 
 
 async def _neighbour(target: str, interface: str) -> bytes:
-    """The MAC address of the next hop, which the kernel resolves when something is sent there."""
+    """The MAC address of the next hop. A datagram makes the kernel resolve it."""
     hop = _next_hop(target, interface, Path("/proc/net/route").read_text())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         asked.sendto(b"", (target, _DISCARD))
@@ -102,14 +102,14 @@ async def _neighbour(target: str, interface: str) -> bytes:
             if (address, device) == (hop, interface) and int(flags, 16) & 2:
                 return bytes.fromhex(hardware.replace(":", ""))
         if asyncio.get_running_loop().time() > deadline:
-            raise OSError(errno.EHOSTUNREACH, f"nobody at {hop} on {interface} answers ARP")
+            raise OSError(errno.EHOSTUNREACH, f"{hop} does not answer ARP on {interface}")
         await asyncio.sleep(0.01)
 
 
 def _next_hop(target: str, interface: str, routes: str) -> str:
     """The gateway to a target on an interface, or the target itself.
 
-    :raises OSError: the interface has no route there.
+    :raises OSError: the interface has no route to the target.
     """
     wanted = int.from_bytes(socket.inet_aton(target), "little")
     found: tuple[int, str] | None = None
@@ -120,5 +120,5 @@ def _next_hop(target: str, interface: str, routes: str) -> str:
             hop = int(gateway, 16)
             found = mask, socket.inet_ntoa(hop.to_bytes(4, "little")) if hop else target
     if found is None:
-        raise OSError(errno.ENETUNREACH, f"no route to {target} by {interface}")
+        raise OSError(errno.ENETUNREACH, f"no route to {target} through {interface}")
     return found[1]

@@ -14,8 +14,8 @@ _REPLY: Final = {socket.AF_INET: 0, socket.AF_INET6: 129}
 
 @dataclass
 class EchoSocket:
-    """A connected socket for echo requests: the kernel's ping socket where this user may have one
-    (``net.ipv4.ping_group_range``), else a raw one, which needs CAP_NET_RAW."""
+    """A connected socket for echo requests. It is the kernel's ping socket if this user may open one
+    (``net.ipv4.ping_group_range``), else a raw socket, which needs CAP_NET_RAW."""
 
     sock: socket.socket
     family: socket.AddressFamily
@@ -24,7 +24,7 @@ class EchoSocket:
 
     @classmethod
     def open(cls, family: socket.AddressFamily, address: tuple[object, ...]) -> EchoSocket:
-        """:raises PermissionError: neither kind is to be had."""
+        """:raises PermissionError: this user may open neither kind."""
         protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
         for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
             try:
@@ -46,10 +46,10 @@ class EchoSocket:
         self.sock.send(request(self.family, self.identifier, payload))
 
     def receive(self) -> bytes | None:
-        """The payload of an echo reply to us; None when it was something else."""
+        """The payload of an echo reply to us, or None if another message arrived."""
         try:
             data = self.sock.recv(65_536)
-        except OSError:  # nothing there after all, or an ICMP error: the timeout counts it
+        except OSError:  # nothing to read, or an ICMP error, which the timeout counts
             return None
         if self.raw and self.family == socket.AF_INET:
             data = data[(data[0] & 15) * 4 :]
@@ -57,15 +57,15 @@ class EchoSocket:
 
 
 def request(family: int, identifier: int, payload: bytes) -> bytes:
-    """An echo request. The sequence number is the low 16 bits of the payload's, which has the whole of it."""
+    """An echo request. Its sequence number is the low 16 bits of the payload's number."""
     sequence = int.from_bytes(payload[6:8], "big")
     message = struct.pack(">BBHHH", _REQUEST[socket.AddressFamily(family)], 0, 0, identifier, sequence) + payload
-    # The kernel fills in ICMPv6's, which covers addresses.
+    # The kernel fills in the checksum of ICMPv6, which covers the addresses.
     return message[:2] + struct.pack(">H", checksum(message)) + message[4:] if family == socket.AF_INET else message
 
 
 def reply(family: int, identifier: int | None, message: bytes) -> bytes | None:
-    """The payload of an echo reply; None for any other message, or one with another identifier (None: any)."""
+    """The payload of an echo reply; None if it is another message or has another identifier. identifier None: any."""
     if len(message) < 8 or message[0] != _REPLY[socket.AddressFamily(family)] or message[1] != 0:
         return None
     if identifier is not None and struct.unpack_from(">H", message, 4)[0] != identifier:

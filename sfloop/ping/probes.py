@@ -1,6 +1,6 @@
-"""How a round trip is made: each probe is a coroutine that runs a series over the running loop and returns its outcome.
+"""Probes: each is a coroutine that makes a series of round trips on the running loop and returns its outcome.
 
-They use the loop as any program does. What carries them, kernel or bypass, is the loop's affair.
+They use the loop like any program. The loop decides whether the kernel or a bypass stack carries them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from sfloop.ping.icmp import EchoSocket
 from sfloop.ping.rounds import Outcome, Rounds
 
 Address = tuple[Any, ...]
-#: Seconds for the one connection of a series of messages.
+#: Seconds to wait for the connection of a series.
 _CONNECT_TIMEOUT: Final = 10
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is asked for."""
+    """The parameters of a series."""
 
     family: socket.AddressFamily
     address: Address
-    #: The local address to send from; None: the kernel's choice.
+    #: The local address to send from; None: the kernel chooses.
     source: Address | None
     count: int
     interval: float
@@ -44,7 +44,7 @@ class Series:
 
 @contextmanager
 def _interruptible(rounds: Rounds) -> Iterator[None]:
-    """Ctrl-C ends the series, and what there is of it is reported."""
+    """In this block Ctrl-C ends the series, so that its part is reported."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, rounds.finish)
     try:
@@ -67,11 +67,11 @@ class _UdpProbe(asyncio.DatagramProtocol):
         self.rounds.reply(data)
 
     def error_received(self, exc: Exception) -> None:
-        self.rounds.finish(f"{exc} (is `sfloop ping --serve` running there?)")
+        self.rounds.finish(f"{exc} (start `sfloop ping --serve` there)")
 
 
 async def udp(series: Series) -> Outcome:
-    """UDP datagrams, to something that sends them back."""
+    """Measure UDP datagrams with an echo server."""
     loop = asyncio.get_running_loop()
     transport, probe = await loop.create_datagram_endpoint(
         _UdpProbe, local_addr=series.source, remote_addr=series.address, family=series.family
@@ -100,17 +100,17 @@ class _TcpProbe(asyncio.Protocol):
         self.rounds.reply(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.rounds.finish(f"the connection was lost: {exc or 'the other side has closed it'}")
+        self.rounds.finish(f"the connection was lost: {exc or 'the peer closed it'}")
 
 
 async def tcp(series: Series) -> Outcome:
-    """Messages on one TCP connection, to something that sends them back."""
+    """Measure messages on one TCP connection with an echo server."""
     loop = asyncio.get_running_loop()
     connecting = loop.create_connection(
         lambda: _TcpProbe(series.size),
         series.address[0], series.address[1], family=series.family, local_addr=series.source,
     )  # fmt: skip
-    # A neighbour that is unknown yet costs a SYN, and a second until the next.
+    # Wait longer, because a SYN to an unresolved neighbour may be lost, and the next one follows after a second.
     transport, probe = await asyncio.wait_for(connecting, max(series.timeout, _CONNECT_TIMEOUT))
     try:
         probe.rounds = series.rounds(transport.write)
@@ -121,7 +121,7 @@ async def tcp(series: Series) -> Outcome:
 
 
 async def tcp_connect(series: Series) -> Outcome:
-    """TCP connections, from asking for one to ``connection_made``: the time of a handshake. Needs any open port."""
+    """Measure TCP handshakes: from ``create_connection`` to ``connection_made``. Works with any open port."""
     loop = asyncio.get_running_loop()
     outcome = Outcome()
     interrupted = loop.create_future()
@@ -154,7 +154,7 @@ async def tcp_connect(series: Series) -> Outcome:
 
 
 async def icmp(series: Series) -> Outcome:
-    """ICMP echo requests by the kernel's sockets: answered by the other host's kernel."""
+    """Measure ICMP echo requests through the kernel's sockets. The other host's kernel answers."""
     loop = asyncio.get_running_loop()
     echo = EchoSocket.open(series.family, series.address)
     try:

@@ -1,4 +1,4 @@
-"""Percentiles and a histogram of round trips, for people and for programs."""
+"""Percentiles and a histogram of round trips, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROWS: Final = 20
 
 
 def statistics(times: Sequence[int]) -> dict[str, float]:
-    """``min``, ``p50``, ``p90``, ``p99``, ``p999``, ``max``, ``mean`` and ``stddev`` in ns; nothing of nothing."""
+    """``min``, ``p50``, ``p90``, ``p99``, ``p999``, ``max``, ``mean`` and ``stddev`` in ns; empty without times."""
     if not times:
         return {}
     ordered = sorted(times)
@@ -22,7 +22,7 @@ def statistics(times: Sequence[int]) -> dict[str, float]:
     spread = math.sqrt(sum((value - mean) ** 2 for value in ordered) / len(ordered))
     return {
         "min": ordered[0],
-        # The nearest rank: a value that was seen.
+        # Nearest rank, so the percentile is a measured value.
         **{name: ordered[max(math.ceil(len(ordered) * at / 100) - 1, 0)] for name, at in PERCENTILES.items()},
         "max": ordered[-1],
         "mean": round(mean, 1),
@@ -31,8 +31,8 @@ def statistics(times: Sequence[int]) -> dict[str, float]:
 
 
 def histogram(times: Sequence[int]) -> list[tuple[int, int, int]]:
-    """(from, to, count), in ns, the upper end excluded. The rows are equally wide between the least value and the 90th
-    percentile, in steps of 1, 2 or 5 times a power of ten; above, each is twice as wide as the one before."""
+    """List (from, to, count) in ns; `to` is exclusive. Rows from the minimum to the 90th percentile have the same
+    width: 1, 2 or 5 times a power of ten. Above that, each row is twice as wide as the one before."""
     if not times:
         return []
     stats = statistics(times)
@@ -62,7 +62,7 @@ def _step(least: float) -> int:
 
 
 def as_json(about: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """The document: what was asked for, then ``sent``, ``received``, ``lost``, ``late``, ``error``, ``rtt_ns`` (by
+    """The JSON document: the parameters, then ``sent``, ``received``, ``lost``, ``late``, ``error``, ``rtt_ns`` (by
     statistic), ``histogram`` ([from_ns, to_ns, count])."""
     return {
         "format": 1,
@@ -78,7 +78,7 @@ def as_json(about: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
 
 
 def lines(about: dict[str, Any], outcome: Outcome) -> list[str]:
-    """The report for people."""
+    """The report as lines of text."""
     carried = f"{about['carried_by']} stack"
     path = about["stack"] + (f" over {about['driver']}" if about["driver"] else "")
     shown = [f"{about['target']} by {about['protocol']}, {about['size']} bytes, {path}, carried by the {carried}"]

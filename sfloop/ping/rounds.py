@@ -1,6 +1,6 @@
-"""Round trips, one at a time: send, wait for the same bytes, note the time, send the next.
+"""Round trips, one at a time: send a message, wait for the same bytes, note the time, send the next.
 
-What is timed is what a program would see: from before the call that sends to the callback that has the reply.
+The time is the program's: from before the call that sends to the callback that has the reply.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-#: Every message starts with its number.
+#: Bytes of the message's number, with which it begins.
 HEADER: Final = 8
 
 
 @dataclass
 class Outcome:
-    """What a series of round trips came to."""
+    """The result of a series of round trips."""
 
-    #: Of each reply, in ns, in the order in which they came.
+    #: Round trip times in ns, in the order of the replies.
     times: array[int] = field(default_factory=lambda: array("Q"))
     sent: int = 0
-    #: Replies to messages that had been given up, or had been answered already.
+    #: Replies to messages that were given up or already answered.
     late: int = 0
-    #: The network stack that carried it: an address that is not reached through the interface goes by the kernel's.
+    #: The stack that carried the series. The kernel carries it if the interface does not lead to the address.
     stack: str = "kernel"
-    #: Why the series ended before its time.
+    #: Why the series ended early, or None.
     error: str | None = None
 
     @property
@@ -36,10 +36,10 @@ class Outcome:
 
 
 class Rounds:
-    """A series. The first `warmup` round trips are made and not counted.
+    """A series. The first `warmup` round trips are not counted.
 
-    :param interval: seconds from a reply to the next message; 0: at once.
-    :param timeout: seconds after which a message is given up for lost.
+    :param interval: seconds between a reply and the next message; 0: none.
+    :param timeout: seconds after which a message is lost.
     :param size: bytes of a message, 8 or more.
     """
 
@@ -61,13 +61,13 @@ class Rounds:
         self._padding = bytes(number & 0xFF for number in range(size - HEADER))
         self._number = 0
         self._message = b""
-        self._sent_ns = 0  # 0: nothing is under way
+        self._sent_ns = 0  # 0: no message is awaited
         self._watch: asyncio.TimerHandle | None = None
         self.outcome = Outcome()
         self.done: asyncio.Future[Outcome] = self._loop.create_future()
 
     def start(self) -> None:
-        # Not a timer for each message: setting it would be part of what is timed.
+        # One timer for the whole series, because a timer for each message would add to its time.
         self._look_after()
         self._next()
 
@@ -89,7 +89,7 @@ class Rounds:
             self.finish(str(error))
 
     def reply(self, data: bytes) -> None:
-        """A reply has come."""
+        """Called with a reply."""
         now = time.monotonic_ns()
         if not self._sent_ns or data != self._message:
             self.outcome.late += 1
@@ -112,11 +112,11 @@ class Rounds:
             self._watch = self._loop.call_later(self._timeout / 4, self._look_after)
 
     def finish(self, error: str | None = None) -> None:
-        """End the series, if it has not ended."""
+        """End the series, unless it has ended."""
         if self._watch is not None:
             self._watch.cancel()
         if not self.done.done():
             self.outcome.error = error
             if self._sent_ns and error is None and self._number > self._warmup:
-                self.outcome.sent -= 1  # under way when it was interrupted: not lost
+                self.outcome.sent -= 1  # it was interrupted while a message was awaited, which is not lost
             self.done.set_result(self.outcome)

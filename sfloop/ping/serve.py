@@ -1,4 +1,4 @@
-"""The other side: what comes by UDP or TCP goes back."""
+"""The server: sends UDP and TCP data back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-#: The address to listen on when neither an address nor an interface is given.
+#: The address to listen at if neither an address nor an interface is given.
 LOOPBACK: Final = "127.0.0.1"
 _SIOCGIFADDR: Final = 0x8915  # <linux/sockios.h>
 _IFREQ: Final = struct.Struct(
@@ -19,9 +19,9 @@ _IFREQ: Final = struct.Struct(
 
 
 def address_of(interface: str) -> str:
-    """An interface's IPv4 address; its first, if it has several.
+    """The first IPv4 address of an interface.
 
-    :raises OSError: there is no such interface, or it has none.
+    :raises OSError: the interface does not exist, or it has no IPv4 address.
     """
     request = _IFREQ.pack(interface.encode(), b"", b"")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -30,7 +30,7 @@ def address_of(interface: str) -> str:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"interface {interface!r} has no IPv4 address ({error.strerror}): give the address to listen on",
+                f"interface {interface!r} has no IPv4 address ({error.strerror}); give the address to listen on",
             ) from None
     return socket.inet_ntoa(_IFREQ.unpack(reply)[2])
 
@@ -56,9 +56,9 @@ class _TcpEcho(asyncio.Protocol):
 
 
 async def serve(host: str, port: int, ready: Callable[[str, int], object]) -> None:
-    """Echo on a UDP and a TCP port of the same number until SIGINT or SIGTERM.
+    """Echo on a UDP port and the same TCP port until SIGINT or SIGTERM.
 
-    :param ready: called with the address and the port (the system's choice when 0 was asked for).
+    :param ready: called with the address and the port, which the system chooses if port is 0.
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()

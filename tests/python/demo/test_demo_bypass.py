@@ -54,7 +54,7 @@ def test_over_shared_memory(tmp_path: Path) -> None:
     # Each order is a segment, and comes by the wire too.
     assert only["exchange"]["frames"]["received"] >= only["exchange"]["requests"] + only["exchange"]["orders_received"]
     for text in (done.stdout, (tmp_path / "out.html").read_text()):
-        assert "over a wire in shared memory" in " ".join(text.split())
+        assert "over a shared-memory wire" in " ".join(text.split())
 
 
 @pytest.mark.skipif(netns.unavailable() is not None, reason=str(netns.unavailable()))

@@ -107,7 +107,7 @@ WRONG_CLIENTS = {
     ),
     "wrong order": (
         "market_data_client.py", "ORDER_SHARES = 100", "ORDER_SHARES = 200",
-        r"order T\d{13} should be \(side, shares,",
+        r"order T\d{13} must have \(side, shares,",
     ),
     "no order": (
         "market_data_client.py", "TRIGGER_SHARES = 300", "TRIGGER_SHARES = 301",
@@ -143,7 +143,7 @@ def test_machine_without_multicast_on_loopback(tmp_path: Path) -> None:
     done = run_demo(tmp_path, "--loops", "asyncio", path=tmp_path / "site")
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
-    assert "The feed went by unicast instead of multicast: sending to 239.255.42.99 through the loopback" in said
+    assert "The feed used unicast instead of multicast: sending to 239.255.42.99 through the loopback" in said
     assert "Protocol not available" in said
 
 
@@ -189,7 +189,7 @@ def test_loop_that_was_not_asked_for_makes_it_fail(tmp_path: Path) -> None:
     )
     done = run_demo(tmp_path, "--loops", "asyncio", "--client", str(client))
     assert done.returncode == 1
-    assert "the client was to run on asyncio and ran on other.asyncio" in done.stdout
+    assert "the client ran on other.asyncio instead of asyncio" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_loop_that_was_not_asked_for_makes_it_fail(tmp_path: Path) -> None:
         ),
         (["--loops", "sfloop,sfloop"], 2, "each once, separated by commas"),
         (["--stack", "tpcip"], 2, "invalid choice: 'tpcip'"),
-        (["--stack", "kernel", "--loops", "sfloop-shm"], 1, "nothing of what was asked for can be run here"),
+        (["--stack", "kernel", "--loops", "sfloop-shm"], 1, "none of the columns can run here"),
         (["--rounds", "0"], 2, "'0' is not a whole number greater than zero"),
         (["--seconds", "soon"], 2, "'soon' is not a number greater than zero"),
         (["--loss", "1.5"], 2, "'1.5' is not a probability, a number from 0 to 1"),
         (["--itch", "absent.gz"], 2, "absent.gz"),
-        (["--html", "no/such/page.html"], 2, "there is no directory"),
+        (["--html", "no/such/page.html"], 2, "does not exist"),
         (["--client", "absent.py"], 2, "absent.py"),
     ],
 )

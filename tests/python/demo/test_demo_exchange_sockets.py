@@ -130,7 +130,7 @@ def test_answer_holds_what_fits_a_packet_and_no_more_than_there_is(
     ("request_packet", "problem"),
     [
         (b"short", "request packet has 20 bytes, not 5"),
-        (moldudp64.encode_request(b"OTHER     ", 1, 1), "which is not this one"),
+        (moldudp64.encode_request(b"OTHER     ", 1, 1), "but this is b'TEST"),
         (moldudp64.encode_request(b"TEST      ", 0, 1), "request for 1 messages from 0 on; there are 1 to"),
         (moldudp64.encode_request(b"TEST      ", 10**6, 1), "from 1000000 on"),
         (moldudp64.encode_request(b"TEST      ", 1, 0), "request for 0 messages"),

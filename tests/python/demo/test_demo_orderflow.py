@@ -101,11 +101,11 @@ def test_books_reject_what_contradicts_them() -> None:
     books = ReferenceBooks()
     add = itch.AddOrder(1, 0, 0, 5, "B", 100, "ZVZZT", 10_000)
     books.apply(add)
-    with pytest.raises(ValueError, match="order 5 is in the book already"):
+    with pytest.raises(ValueError, match="order 5 is already in the book"):
         books.apply(add)
-    with pytest.raises(ValueError, match="order 6 is in no book"):
+    with pytest.raises(ValueError, match="order 6 is not in any book"):
         books.apply(itch.OrderDelete(1, 0, 0, 6))
-    with pytest.raises(ValueError, match="order 5 has 100 shares, 101 are to come off"):
+    with pytest.raises(ValueError, match="order 5 has 100 shares, but 101 are removed"):
         books.apply(itch.OrderExecuted(1, 0, 0, 5, 101, 1))
     assert books.levels() == {1: {("B", 10_000): (100, 1)}}
     books.apply(itch.OrderReplace(1, 0, 0, 5, 7, 30, 10_100))

@@ -45,8 +45,8 @@ def test_verify_accepts_what_is_right() -> None:
         ("client", {"messages": 29}, "30 messages were sent, the client saw 29"),
         ("client", {"messages_by_type": {"A": 20, "X": 10}}, "10 messages of type D were sent, the client saw 0"),
         ("client", {"recovered": 2}, "3 messages were lost on purpose, and only 2 recovered"),
-        ("client", {"orders_executed": 1}, "2 orders were to be executed, the client heard of 1"),
-        ("client", {"loop": "uvloop.Loop"}, "the client was to run on asyncio and ran on uvloop.Loop"),
+        ("client", {"orders_executed": 1}, "2 orders must be executed, the client saw 1"),
+        ("client", {"loop": "uvloop.Loop"}, "the client ran on uvloop.Loop instead of asyncio"),
         ("exchange", {"orders_missing": 1}, "1 of 2 orders that the feed should have triggered never came"),
         ("exchange", {"problems": ["smoke"]}, "exchange: smoke"),
     ],
@@ -72,7 +72,7 @@ def test_market_data_must_go_over_the_wire() -> None:
 def test_market_data_must_go_by_the_driver() -> None:
     assert verify_bypass(AF_XDP, EXCHANGE, CLIENT_RESULT, 2) == []
     (problem,) = verify_bypass(AF_XDP, EXCHANGE, CLIENT_RESULT, 3)
-    assert problem == "3 of 100 packets reached the client by the kernel's sockets"
+    assert problem == "3 of 100 packets reached the client through the kernel's sockets"
     assert verify_bypass(UVLOOP_VETH, EXCHANGE, CLIENT_RESULT, 100) == []
 
 
@@ -170,7 +170,7 @@ def test_notes_say_what_is_out_of_the_ordinary() -> None:
     result.rounds[0].exchange["lateness"] = histogram.to_text(histogram.of([4_000_000]))
     text = "\n".join(terminal.notes([result]))
     for words in (
-        "4 messages beyond those lost on purpose",
+        "4 messages were lost in addition to those lost on purpose",
         "2 messages arrived before",
         "1 orders answer",
         "multicast is off",
@@ -181,10 +181,10 @@ def test_notes_say_what_is_out_of_the_ordinary() -> None:
 
 def test_notes_say_what_networks_there_were() -> None:
     everything = terminal.notes([summary(column.name, [[1_000]]) for column in COLUMNS])
-    assert everything[0].startswith("sfloop shm: market data and retransmissions over a wire in shared memory")
+    assert everything[0].startswith("sfloop shm: market data, retransmissions and orders over a shared-memory wire")
     assert everything[1].startswith("uvloop veth, sfloop af_xdp: two network namespaces joined by a veth pair")
-    assert "orders too, by its TCP" in everything[0]
-    assert "market data and orders by its tcpip stack" in everything[1]
+    assert "Tick-to-trade includes" in everything[0]
+    assert "the tcpip stack carries market data and orders" in everything[1]
     for names in (["sfloop"], []):
         assert "wire" not in "".join(terminal.notes([summary(name, [[1_000]]) for name in ["uvloop", *names]]))
 

@@ -252,7 +252,14 @@ CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
     ("xdp", features(known=False), "unseen", "older than 6.3", None, None),
     ("xdp", lambda m: setattr(m, "xdp", unseen("netlink is not to be had")), "unseen", "not to be had", None, None),
     ("vlan-tags", driver("flags", {"rx-vlan-hw-parse": True}), "fail", "removes VLAN tags", None, "rxvlan off"),
-    ("vlan-tags", both(virtual_nic, device("bridge")), "warn", "af_xdp refuses the interface and packet is used", None, None),
+    (
+        "vlan-tags",
+        both(virtual_nic, device("bridge")),
+        "warn",
+        "af_xdp refuses the interface and packet is used",
+        None,
+        None,
+    ),
     ("vlan-tags", both(virtual_nic, device("veth")), "warn", "the kernel removes VLAN tags", None, None),
     ("vlan-tags", refuse(0x37, errno.EPERM), "unseen", "run as root", None, None),
     (

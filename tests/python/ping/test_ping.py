@@ -48,7 +48,7 @@ def listening(*arguments: str, prefix: list[str] | None = None) -> Iterator[tupl
     ) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
-        match = re.match(r"echoing what comes to ([\d.]+):(\d+) by UDP and TCP", said)
+        match = re.match(r"echoing UDP and TCP at ([\d.]+):(\d+) on", said)
         assert match, said
         try:
             yield match[1], int(match[2])
@@ -168,13 +168,13 @@ def test_report_for_people() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ([], "whom to ping"),
+        ([], "no host given"),
         (["127.0.0.1", "--size", "7"], "--size=7: must be from 8"),
         (["127.0.0.1", "--count", "0"], "--count must be 1 or more"),
         (["127.0.0.1", "--spin", "sometimes"], "--spin='sometimes'"),
         (["127.0.0.1", "--interface", "nosuch0"], "'nosuch0': no such device"),
         (["127.0.0.1", "--driver", "dpdk", "--protocol", "udp"], "'dpdk' cannot be used"),
-        (["127.77.0.2", "--driver", "shm", "--interface", "w@127.77.0.1", "--protocol", "icmp"], "use udp or tcp"),
+        (["127.77.0.2", "--driver", "shm", "--interface", "w@127.77.0.1", "--protocol", "icmp"], "Use --protocol udp or tcp"),
         (["127.0.0.1", "--driver", "packet", "--protocol", "icmp"], "needs --interface"),
         (["no.such.host.invalid"], "no.such.host.invalid|Name or service|name resolution"),
     ],
@@ -309,7 +309,7 @@ def test_the_next_hop() -> None:
     )
     assert frames._next_hop("192.168.1.7", "eth0", routes) == "192.168.1.7"
     assert frames._next_hop("10.0.0.1", "eth0", routes) == "192.168.1.1"
-    with pytest.raises(OSError, match=r"no route to 10\.0\.0\.1 by eth1"):
+    with pytest.raises(OSError, match=r"no route to 10\.0\.0\.1 through eth1"):
         frames._next_hop("10.0.0.1", "eth1", routes)
 
 
