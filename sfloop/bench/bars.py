@@ -1,4 +1,4 @@
-"""The bars: what sfloop has to reach in each case, as data, and whether it did."""
+"""The bars: the figures that sfloop has to reach in each case, as data, and the verdicts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from sfloop.bench.loops import AGAINST, C_SERVERS, COMBINED, OWN
 from sfloop.bench.model import CaseResult
 
-#: What a figure is held against: a named contender, the best of a group by its median, or the limit itself.
+#: The figure that sfloop's is compared with: a contender's, the best of a group by its median, or the limit itself.
 Against = Literal[
     "uvloop",
     "uvloop+aiofastnet",
@@ -22,13 +22,13 @@ Against = Literal[
     "best C server",
     "nothing",
 ]
-#: How an own figure is compared with the limit.
+#: The relation between sfloop's figure and the limit.
 Relation = Literal["<=", ">="]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """`metric` of sfloop, divided by that of `against`, stands in `relation` to `limit`."""
+    """`metric` of sfloop, divided by that of `against`, must be in `relation` to `limit`."""
 
     case: str
     metric: str
@@ -38,9 +38,9 @@ class Bar:
 
     @property
     def by_peer(self) -> bool:
-        """Whether it depends on another loop's figure, which is not the same share of the limit on every machine.
+        """Whether the bar depends on another loop's figure, whose relation to the limit differs between machines.
 
-        The other bars are judged by a C server on the same machine, or ask for a fixed figure.
+        The other bars use a C server on the same machine, or a fixed figure.
         """
         return self.against in ("uvloop", "best peer", *COMBINED)
 
@@ -84,7 +84,8 @@ BARS: tuple[Bar, ...] = (
     *_round_trips(("tcp-af_xdp-64", "tcp-af_xdp-1k"), 0.40),
     Bar("tcp-af_xdp-64", "times_kernel", "<=", 1.0, "nothing"),
     Bar("tcp-af_xdp-1k", "times_kernel", "<=", 1.0, "nothing"),
-    # AF_PACKET is the kernel's way in without its sockets: a system call for each frame sent, as the kernel stack has.
+    # AF_PACKET uses the kernel's receive path without its sockets, but each frame sent is a system call, as on the
+    # kernel stack.
     *_round_trips(("udp-packet", "tcp-packet-64"), 0.45, p99=False),
     Bar("tcp-packet-64", "times_kernel", "<=", 1.0, "nothing"),
     Bar("tcp-shm-64", "p50", "<=", 0.15, "uvloop"),
@@ -129,7 +130,8 @@ BARS: tuple[Bar, ...] = (
     *(Bar(case, "p99", "<=", 0.5, "uvloop+aiofastnet") for case in ("tls-64", "tls-1k")),
     *(Bar(case, "per_second", ">=", 1.5, "uvloop") for case in ("tls-64k", "tls-100-connections")),
     *(Bar(case, "per_second", ">=", 1.1, "uvloop+aiofastnet") for case in ("tls-64k", "tls-100-connections")),
-    # Of what a receiver could do. The source is the limit: to seal and to send costs more than to receive and to open.
+    # The share of what a receiver could do. The source is the limit, because sealing and sending costs more than
+    # receiving and opening.
     Bar("tls-bulk", "ceiling", ">=", 1.5, "uvloop"),
     Bar("tls-bulk", "ceiling", ">=", 1.1, "uvloop+aiofastnet"),
     Bar("tls-af_xdp-1k", "times_records", "<=", 1.3, "nothing"),
@@ -140,12 +142,12 @@ BARS: tuple[Bar, ...] = (
     *(Bar(f"ws-{program}{tls}", "p50", "<=", 1.0, "best peer") for program in _WEBSOCKETS for tls in ("", "-tls")),
     Bar("http-aiohttp", "per_second", ">=", 1.1, "uvloop"),
     Bar("http-uvicorn", "per_second", ">=", 1.1, "uvloop"),
-    # One call a message, and what strace's own start and end add to 2,000 of them.
+    # One call per message, plus the calls that strace's own start and end add to 2,000 messages.
     Bar("syscalls-tcp", "recv", "<=", 1.05, "nothing"),
     Bar("syscalls-tcp", "send", "<=", 1.05, "nothing"),
     Bar("syscalls-tcp", "poll", "<=", 1.05, "nothing"),
     Bar("syscalls-tcp", "other", "<=", 0.05, "nothing"),
-    # Batched: a burst of 16 is received, and answered, in a few calls.
+    # In batches: a few calls receive and answer a burst of 16.
     Bar("syscalls-udp", "recv", "<=", 0.25, "nothing"),
     Bar("syscalls-udp", "poll", "<=", 0.25, "nothing"),
 )
@@ -153,27 +155,27 @@ BARS: tuple[Bar, ...] = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How sfloop stands against one bar."""
+    """sfloop's result against one bar."""
 
     bar: Bar
     verdict: Literal["met", "missed", "not measured"]
-    #: The median figure of sfloop, and of what it was held against.
+    #: The median figures of sfloop and of its rival.
     own: float | None = None
     other: float | None = None
-    #: Whom it was held against in the end.
+    #: The contender that it was compared with.
     rival: str | None = None
-    #: The median over the rounds of own ÷ other within one round, and the extremes; for "nothing", own itself.
+    #: The median over the rounds of own ÷ other within a round, and the extremes; for "nothing", own itself.
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
-    #: Why it was not measured, or failed.
+    #: Why it was not measured, or why it failed.
     reason: str | None = None
-    #: The figures come from a case in which the machine was too noisy to judge.
+    #: The machine was too noisy in this case to judge the figure.
     noisy: bool = False
 
 
 def _rival(bar: Bar, result: CaseResult) -> str | None:
-    """The contender a bar is held against, or None when it was not measured."""
+    """The contender that a bar is compared with, or None if it was not measured."""
     if bar.against in ("uvloop", *COMBINED) or bar.against in C_SERVERS:
         return bar.against if result.values(bar.against, bar.metric) else None
     in_group = [
@@ -189,7 +191,7 @@ def _rival(bar: Bar, result: CaseResult) -> str | None:
 
 
 def _not_measured(bar: Bar, result: CaseResult | None) -> Outcome | None:
-    """The outcome when there is nothing to compare; a failed case of ours is a missed bar."""
+    """The outcome if there is nothing to compare. If sfloop failed in the case, the bar is missed."""
     if result is None:
         return Outcome(bar, "not measured", reason="the case was not run")
     if result.skipped is not None:
@@ -202,9 +204,9 @@ def _not_measured(bar: Bar, result: CaseResult | None) -> Outcome | None:
 
 
 def judge(bar: Bar, result: CaseResult | None, noisy: bool = False) -> Outcome:
-    """Holds a result against a bar.
+    """Compare a result with a bar.
 
-    Ratios are taken within each round, where both ran next to each other, and their median counts.
+    The ratio is taken within each round, in which both ran next to each other. The median of the ratios counts.
     """
     nothing = _not_measured(bar, result)
     if nothing is not None or result is None:
@@ -229,5 +231,5 @@ def judge(bar: Bar, result: CaseResult | None, noisy: bool = False) -> Outcome:
 
 
 def judge_all(results: Mapping[str, CaseResult], noisy: Mapping[str, bool]) -> list[Outcome]:
-    """Holds all results against all bars of the cases that were run."""
+    """Compare all results with all bars of the cases that were run."""
     return [judge(bar, results[bar.case], noisy.get(bar.case, False)) for bar in BARS if bar.case in results]

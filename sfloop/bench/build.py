@@ -1,4 +1,4 @@
-"""Compiles the C programs of the bench, once for each state of their sources, into the user's cache directory."""
+"""Compiles the C programs of the bench into the user's cache directory, once for each version of their sources."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sfloop.bench.errors import BenchError
 SOURCES = Path(__file__).parent / "c"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 
-#: Linked alone, as a preload library.
+#: Compiled separately, as a preload library.
 GAP_SOURCE = "gap.c"
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Where the compiled programs are."""
+    """Paths of the compiled programs."""
 
     sfbench: Path
     gap_library: Path
@@ -31,7 +31,7 @@ class Programs:
 def cache_directory() -> Path:
     """``$XDG_CACHE_HOME/sfloop``, by default ``~/.cache/sfloop`` (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification has relative paths ignored.
+    # The specification says to ignore relative paths.
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "sfloop"
 
 
@@ -40,8 +40,8 @@ def _compiler() -> str:
     found = shutil.which(name)
     if found is None:
         raise BenchError(
-            f'the bench compiles its load generator with a C compiler, but "{name}" was not found; '
-            "install one (Debian: apt-get install gcc libc6-dev), or name yours in the variable CC"
+            f'the bench compiles its load generator with a C compiler, but "{name}" was not found: '
+            "install one (Debian: apt-get install gcc libc6-dev), or set CC to your compiler"
         )
     return found
 
@@ -60,7 +60,7 @@ def _run(command: list[str]) -> None:
 
 
 def programs() -> Programs:
-    """The compiled programs, compiled now when they are not yet. Raises BenchError when that cannot be done."""
+    """The compiled programs. Compiles them if necessary. Raises BenchError if that fails."""
     compiler = _compiler()
     directory = cache_directory() / f"bench-{_fingerprint(compiler)}"
     built = Programs(directory / "sfbench", directory / "libsfgap.so")
@@ -72,7 +72,7 @@ def programs() -> Programs:
     except OSError as error:
         raise BenchError(
             f"the bench keeps its compiled programs in {directory.parent}, which cannot be written ({error.strerror}); "
-            "name another directory in the variable XDG_CACHE_HOME"
+            "set XDG_CACHE_HOME to another directory"
         ) from error
     try:
         sources = [str(path) for path in sorted(SOURCES.glob("*.c")) if path.name != GAP_SOURCE]
@@ -96,7 +96,7 @@ def programs() -> Programs:
 
 
 def _publish(scratch: Path, directory: Path) -> None:
-    """Renames the finished directory into place, so that a bench started at the same time never sees half of it."""
+    """Rename the finished directory into place, so that another bench never sees an incomplete one."""
     try:
         scratch.rename(directory)
     except OSError:

@@ -1,4 +1,4 @@
-"""Another build of sfloop, in another virtual environment, to be measured beside this one (``--against``)."""
+"""Another build of sfloop, in another virtual environment, for comparison with this one (``--against``)."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from typing import Any
 
 from sfloop.bench.errors import BenchError
 
-#: Runs this checkout's programs over the sfloop of the interpreter that is given this file.
+#: Runs this checkout's programs on the sfloop of the interpreter that executes this file.
 BOOTSTRAP = Path(__file__).with_name("elsewhere.py")
-#: Seconds that the other interpreter may take to import sfloop: an editable build compiles what has changed.
+#: Seconds that the other interpreter may take to import sfloop, because an editable build compiles its changes first.
 IMPORT_LIMIT = 600.0
 
 
 @dataclass(frozen=True)
 class Build:
-    """An sfloop outside this process: where it is, and which one it is."""
+    """An sfloop outside this process: its location and version."""
 
-    #: The virtual environment, as it was named, and its interpreter.
+    #: The virtual environment, as given, and its interpreter.
     folder: str
     python: str
-    #: The version of sfloop, its commit if it is in a checkout, and the folder of the package.
+    #: sfloop's version, its commit if it is in a checkout, and the package's folder.
     version: str
     commit: str
     package: str
-    #: How its Python differs from this one; "" when it does not.
+    #: The difference between its Python and this one; "" if there is none.
     other_python: str
 
     @property
     def command(self) -> list[str]:
-        """What starts a program of this checkout's bench over that sfloop; the arguments of ``serve`` follow."""
+        """The command that runs a program of this checkout's bench on that sfloop. The arguments of ``serve``
+        follow."""
         return [self.python, str(BOOTSTRAP)]
 
     @property
     def ef_vi_simulator(self) -> Path:
-        """The ef_vi driver over its simulator, built by `make bench` in that checkout; it may not be there."""
+        """The ef_vi driver for the simulator, which `make bench` builds in that checkout. The file may be missing."""
         return Path(self.package).parent / "build" / f"{Path(self.folder).resolve().name}.ef_vi.so"
 
 
 def commit_of(package: str | Path) -> str:
-    """The commit of the checkout that a package is in, with ``-dirty`` when it has changes; "" outside a checkout."""
+    """The commit of a package's checkout, with ``-dirty`` if it has changes; "" outside a checkout."""
     command = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    # A package that was installed into an environment inside some checkout is not of that checkout's commit.
+    # A package that is installed in an environment inside a checkout does not belong to the checkout's commit.
     return "" if done.returncode or "site-packages" in Path(package).parts else done.stdout.strip()
 
 
@@ -76,12 +77,12 @@ def _ask(python: Path, option: str) -> dict[str, Any]:
 
 
 def find(folder: Path) -> Build:
-    """The build in a virtual environment. Raises BenchError when there is none, with the reason."""
+    """The build in a virtual environment. Raises BenchError with the reason if there is none."""
     option = f'--against is "{folder}"'
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise BenchError(f"{option}, which {what}; name a virtual environment, such as /path/to/checkout/.venv")
-    # Not resolved: an environment's interpreter is a link, and knows its environment by where the link is.
+    # Do not resolve the link, because an environment's interpreter finds its environment by the link's path.
     python = folder.absolute() / "bin" / "python"
     if not python.exists():
         raise BenchError(

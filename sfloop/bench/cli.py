@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 ROUNDS, SECONDS, WARMUP = 5, 0.2, 0.1
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.15
-#: Two builds are compared by an interval, which narrows with the rounds; six are needed for its level.
+#: Two builds are compared by an interval, which narrows with more rounds. Its level needs at least six rounds.
 COMPARED_ROUNDS, COMPARED_QUICK_ROUNDS = 15, 7
 
 FAILED, SLOWER, INTERRUPTED = 1, 3, 130
 
-#: Package to be imported, and what it is for.
+#: Package → its purpose.
 NEEDED = {"rich": "the tables", "hdrh": "the latency histograms"}
 NEEDED_FOR_HTML = {"matplotlib": "the plots of --html"}
 
@@ -40,9 +40,9 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``sfloop bench``."""
     options = argparse.ArgumentParser(
         prog="sfloop bench",
-        description="Measures sfloop side by side with the other event loops installed here and with servers in C.",
+        description="Measure sfloop side by side with the other installed event loops and with servers in C.",
     )
-    options.add_argument("--list", action="store_true", help="list the cases and the loops, and measure nothing")
+    options.add_argument("--list", action="store_true", help="list the cases and the loops; measure nothing")
     options.add_argument("--cases", metavar="A,B", help="only these cases (default: all)")
     options.add_argument(
         "--loops",
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--fail-slower",
         action="store_true",
-        help=f"with --against: exit with status {SLOWER} when this build is slower in some figure",
+        help=f"with --against: exit with status {SLOWER} if this build is slower in a figure",
     )
     options.add_argument(
         "--rounds",
@@ -92,28 +92,24 @@ def parser() -> argparse.ArgumentParser:
 def _require(packages: dict[str, str]) -> None:
     missing = [f"{name} (for {what})" for name, what in packages.items() if importlib.util.find_spec(name) is None]
     if missing:
-        raise BenchError(
-            f"not installed: {', '.join(missing)}; pip install 'sfloop[bench]' brings what the bench needs"
-        )
+        raise BenchError(f"not installed: {', '.join(missing)}; run pip install 'sfloop[bench]'")
 
 
 def _check_output(option: str, path: Path | None) -> None:
-    """Better now than after ten minutes of measuring."""
+    """Check the path of an output file before the measurement, which takes minutes."""
     if path is None:
         return
     directory = path.parent
     if path.is_dir():
-        raise BenchError(f'{option} is "{path}", which is a directory; the name of a file is needed')
+        raise BenchError(f'{option} is "{path}", which is a directory; name a file')
     if not directory.is_dir() or not os.access(directory, os.W_OK):
-        raise BenchError(
-            f'{option} is "{path}", but nothing can be written into "{directory}"; name a directory that can be'
-        )
+        raise BenchError(f'{option} is "{path}", but "{directory}" is not a writable directory; name one that is')
 
 
 def _names(option: str, text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise BenchError(f'{option} is "{text}"; names with commas between them are needed; --list shows them')
+        raise BenchError(f'{option} is "{text}"; give names with commas between them; --list shows them')
     return names
 
 
@@ -121,7 +117,7 @@ def _contenders(options: argparse.Namespace) -> tuple[list[Contender], dict[str,
     from sfloop.bench import builds, loops
 
     if options.fail_slower and options.against is None:
-        raise BenchError("--fail-slower is given without --against; name the build to compare with")
+        raise BenchError("--fail-slower needs --against; name the build to compare with")
     if options.against is None and options.loops is None:
         usable, missing = loops.installed()
         return [*usable, *loops.references()], missing
@@ -133,7 +129,7 @@ def _contenders(options: argparse.Namespace) -> tuple[list[Contender], dict[str,
         own = next((place for place, contender in enumerate(contenders) if contender.name == loops.OWN), None)
         if own is None:
             raise BenchError(f"--loops leaves out {loops.OWN}, which --against compares with another build; add it")
-        # Next to this build, so that as little time as can be lies between the two.
+        # Place it next to this build, so that little time passes between the two.
         contenders.insert(own + 1, loops.other_build(builds.find(options.against)))
     return contenders, {}
 
@@ -196,7 +192,7 @@ def _introduce(console: Console, build: Build) -> None:
         soft_wrap=True,
     )
     if build.other_python:
-        console.print(f"[bold yellow]{build.other_python}: the ratios have the difference of both in them.[/]")
+        console.print(f"[bold yellow]{build.other_python}: the ratios include the difference between the Pythons.[/]")
 
 
 def _header(console: Console, run: Run, cases: Sequence[Case], missing: dict[str, str]) -> None:
@@ -226,7 +222,7 @@ def _header(console: Console, run: Run, cases: Sequence[Case], missing: dict[str
 
 
 def _measure(console: Console, run: Run, cases: Sequence[Case]) -> None:
-    """Runs the cases, printing each when it is done. The line of progress is written between measurements only."""
+    """Run the cases and print each result. Progress is printed between measurements only."""
     from sfloop.bench import report
     from sfloop.bench.rounds import rounds_of, run_case
 
@@ -249,7 +245,7 @@ def _finish(console: Console, run: Run, options: argparse.Namespace, started: st
 
     outcomes: list[Outcome] = []
     noisy = {name: verdict.noisy for name, verdict in run.verdicts().items()}
-    # Two builds alone have nobody to be held against.
+    # Two builds without other contenders have no rival for the bars.
     alone = options.against is not None and options.loops is None
     if not alone and any(contender.name == OWN for contender in run.contenders):
         outcomes = bars.judge_all(run.results, noisy)
@@ -270,13 +266,13 @@ def _finish(console: Console, run: Run, options: argparse.Namespace, started: st
 
 
 def _status_of_builds(console: Console, comparisons: Sequence[Comparison]) -> int:
-    """What --fail-slower makes of a comparison. One that compared nothing must not pass for a good one."""
+    """The exit status of --fail-slower. A comparison that compared nothing is a failure."""
     from sfloop.bench import compare
 
     if compare.slower(comparisons):
         return SLOWER
     if all(each.verdict == "not compared" for each in comparisons if each.judged):
-        console.print("--fail-slower: there is no figure to tell it by", highlight=False)
+        console.print("--fail-slower: no figure was compared", highlight=False)
         return FAILED
     return 0
 
@@ -287,7 +283,7 @@ def bench(options: argparse.Namespace) -> int:
 
     from sfloop.bench.loops import OWN
 
-    # Off a terminal, a table is as wide as it needs to be.
+    # Without a terminal, a table may be as wide as it needs.
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -302,15 +298,15 @@ def bench(options: argparse.Namespace) -> int:
     _header(console, run, cases, missing)
     started, begin = datetime.datetime.now().astimezone().isoformat(timespec="seconds"), time.monotonic()
     status = 0
-    # Told to end, the bench still stops its servers, removes its namespaces and shows what it has.
+    # On SIGTERM the bench still stops its servers, removes its namespaces and shows its results.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _measure(console, run, cases)
     except KeyboardInterrupt:
-        console.print("\nInterrupted; this is what was measured until then.")
+        console.print("\nInterrupted. These are the results so far.")
         status = INTERRUPTED
     finally:
-        # Whatever ends a run, what it has measured is not lost.
+        # Show the results, whatever has ended the run.
         comparisons = _finish(console, run, options, started)
     console.print(f"{(time.monotonic() - begin) / 60:.1f} minutes", highlight=False)
     failed = any(OWN in result.failures for result in run.results.values())

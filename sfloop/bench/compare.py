@@ -1,9 +1,9 @@
-"""This build against another: the ratio of each figure, its interval, and whether it is slower.
+"""Comparison of this build with another: the ratio of each figure, its interval, and a verdict.
 
 The ratio is taken within each round, in which both builds ran next to each other. The median of the ratios counts. Its
-interval is the one of order statistics (David and Nagaraja, Order Statistics, section 7.1): the j-th lowest and the
-j-th highest ratio enclose the median with a probability that the binomial distribution gives, for any distribution of
-the ratios.
+interval is that of order statistics (David and Nagaraja, Order Statistics, section 7.1): the j-th lowest and the j-th
+highest ratio enclose the median with a probability that the binomial distribution gives, for any distribution of the
+ratios.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Literal
 from sfloop.bench.loops import AGAINST, OWN
 from sfloop.bench.model import CaseResult, Metric
 
-#: The level that an interval reaches if there are rounds enough: six or more.
+#: The level that an interval reaches with six rounds or more.
 LEVEL = 0.95
-#: A ratio beyond this counts as a difference.
+#: A larger ratio counts as a difference.
 TOLERANCE = 1.03
 
 Verdict = Literal["slower", "faster", "same", "undecided", "not compared"]
@@ -27,7 +27,7 @@ Verdict = Literal["slower", "faster", "same", "undecided", "not compared"]
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the median lies, with the probability `level`."""
+    """An interval that contains the median with the probability `level`."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class Comparison:
     case: str
     metric: str
     verdict: Verdict
-    #: Whether the exit status may depend on it.
+    #: Whether the exit status depends on it.
     judged: bool
     #: Rounds in which both builds have the figure.
     rounds: int = 0
@@ -49,7 +49,7 @@ class Comparison:
     interval: Interval | None = None
     #: Why it was not compared.
     reason: str = ""
-    #: The figure comes from a case in which the machine was too noisy to judge.
+    #: The machine was too noisy in this case to judge the figure.
     noisy: bool = False
 
 
@@ -59,7 +59,8 @@ def _coverage(count: int, rank: int) -> float:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The narrowest interval of two order statistics whose level is at least LEVEL; else the lowest and the highest."""
+    """The narrowest interval of two order statistics whose level is at least LEVEL; else from the lowest to the highest
+    value."""
     ordered = sorted(values)
     rank = 1
     while 2 * (rank + 1) <= len(ordered) and _coverage(len(ordered), rank + 1) >= LEVEL:
@@ -68,9 +69,9 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def ratios(result: CaseResult, key: str) -> list[float]:
-    """This build's figure over the other's, for each round that has both. Two zeros are equal.
+    """This build's figure divided by the other's, for each round that has both. Two zeros have the ratio 1.
 
-    A figure that is not positive beside one that is not zero has no ratio; such a round is left out.
+    A round is left out if one figure is not positive and the figures are not both 0.
     """
     found = []
     for own, other in zip(result.samples.get(OWN, ()), result.samples.get(AGAINST, ()), strict=False):
@@ -85,7 +86,7 @@ def ratios(result: CaseResult, key: str) -> list[float]:
 
 
 def _verdict(metric: Metric, around: Interval) -> Verdict:
-    # In the direction in which more is worse.
+    # Turn the interval so that a higher ratio is worse.
     low, high = (around.low, around.high) if metric.better == "lower" else (1 / around.high, 1 / around.low)
     if low > TOLERANCE:
         return "slower"
@@ -95,7 +96,7 @@ def _verdict(metric: Metric, around: Interval) -> Verdict:
 
 
 def compare(result: CaseResult, metric: Metric, noisy: bool = False) -> Comparison:
-    """Holds one figure of this build against the other build's."""
+    """Compare one figure of this build with the other build's."""
     case, judged = result.case.name, metric.judged
     for name in (OWN, AGAINST):
         if name in result.failures:
@@ -116,14 +117,14 @@ def compare(result: CaseResult, metric: Metric, noisy: bool = False) -> Comparis
 
 
 def compare_case(result: CaseResult, noisy: bool = False) -> list[Comparison]:
-    """All figures of a case; none when it was not run, or cannot have the other build as a contender."""
+    """Compare all figures of a case. Empty if it was not run, or if the other build is not a contender in it."""
     if result.skipped is not None or not {OWN, AGAINST} <= result.samples.keys() | result.failures.keys():
         return []
     return [compare(result, metric, noisy) for metric in result.case.metrics]
 
 
 def compare_all(results: Mapping[str, CaseResult], noisy: Mapping[str, bool]) -> list[Comparison]:
-    """All figures of all cases."""
+    """Compare all figures of all cases."""
     return [each for name, result in results.items() for each in compare_case(result, noisy.get(name, False))]
 
 

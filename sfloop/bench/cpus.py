@@ -1,4 +1,4 @@
-"""Which two CPUs the server and the load generator run on, and what the machine is."""
+"""The CPUs of the server and of the load generator, and facts about the machine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class CpuPair:
 
     server: int
     load: int
-    #: Whether both are threads of one core: they then slow each other down.
+    #: Whether both are threads of one core, which slow each other down.
     siblings: bool = False
 
 
 def _cpu_list(text: str) -> set[int]:
-    """Reads the kernel's list format, such as ``0-3,8``."""
+    """Parse a list in the kernel's format, such as ``0-3,8``."""
     cpus: set[int] = set()
     for part in text.strip().split(","):
         if part:
@@ -39,26 +39,27 @@ def _siblings(cpu: int) -> set[int]:
 
 
 def choose(wanted: str | None = None) -> CpuPair:
-    """The first allowed CPU for the server, and the next one that is not on the same core for the load.
+    """Choose the first allowed CPU for the server, and the next one on another core for the load.
 
-    `wanted` names both instead, as ``"0,1"``. Raises BenchError when there are no two CPUs to run on.
+    :param wanted: both CPUs instead, as ``"0,1"``.
+    :raises BenchError: there are no two CPUs to run on.
     """
     allowed = sorted(os.sched_getaffinity(0))
     if wanted is not None:
         try:
             server, load = (int(part) for part in wanted.split(","))
         except ValueError:
-            raise BenchError(f'--cpus is "{wanted}"; two CPU numbers are needed, such as "0,1"') from None
+            raise BenchError(f'--cpus is "{wanted}"; give two CPU numbers, such as "0,1"') from None
         if server == load or not {server, load} <= set(allowed):
             raise BenchError(
-                f"--cpus is {wanted}; two different CPUs out of those allowed to this process are needed: "
+                f"--cpus is {wanted}; give two different CPUs of those allowed to this process: "
                 f"{', '.join(map(str, allowed))}"
             )
         return CpuPair(server, load, load in _siblings(server))
     if len(allowed) < 2:
         raise BenchError(
-            f"the server and the load generator need a CPU each, but this process may run on CPU {allowed[0]} only; "
-            "give it two (taskset, docker --cpuset-cpus)"
+            f"the server and the load generator need one CPU each, but this process may run on CPU {allowed[0]} only; "
+            "allow two (taskset, docker --cpuset-cpus)"
         )
     server = allowed[0]
     others = [cpu for cpu in allowed[1:] if cpu not in _siblings(server)]
@@ -81,7 +82,7 @@ def _virtual_machine() -> bool:
 
 
 def machine() -> dict[str, str | int | bool]:
-    """What a reader has to know of the machine to judge a result."""
+    """The facts about the machine that a reader needs to judge a result."""
     return {
         "cpu": _cpu_model(),
         "cpus": os.cpu_count() or 0,

@@ -1,7 +1,7 @@
-"""Runs in another build's interpreter, by its path: this checkout's sfloop.bench over that build's sfloop.
+"""Runs this checkout's sfloop.bench on another build's sfloop, in that build's interpreter.
 
 ``VENV/bin/python .../sfloop/bench/elsewhere.py --loop sfloop --program udp.echo``, with the options of
-:mod:`sfloop.bench.serve`; ``--describe`` says which sfloop it is. So both builds run the same programs.
+:mod:`sfloop.bench.serve`. ``--describe`` prints which sfloop it is. So both builds run the same programs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    del sys.path[0]  # this file's folder, whose modules have names of the standard library
+    del sys.path[0]  # this folder has modules with names of the standard library
 
 import importlib.abc
 import importlib.machinery
@@ -24,9 +24,9 @@ PACKAGE = "sfloop.bench"
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds sfloop.bench and what is in it here, wherever the rest of sfloop is.
+    """Finds sfloop.bench and its modules here, wherever the rest of sfloop is.
 
-    An editable build has a finder of its own for all of sfloop, so this one has to come first.
+    It has to be the first finder, because an editable build has its own finder for all of sfloop.
     """
 
     def find_spec(
@@ -40,14 +40,14 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def prepare() -> None:
-    """From now on sfloop.bench is this checkout's. PYTHONPATH, which is the other interpreter's, names no module."""
+    """Make sfloop.bench this checkout's from now on. Ignore PYTHONPATH, which is meant for the other interpreter."""
     given = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) not in given]
     sys.meta_path.insert(0, Finder())
 
 
 def describe() -> dict[str, str]:
-    """Which sfloop this interpreter has, after one of its loops was made and closed."""
+    """Describe this interpreter's sfloop, after making and closing a loop."""
     import sfloop
 
     sfloop.new_event_loop().close()
@@ -56,7 +56,7 @@ def describe() -> dict[str, str]:
 
 
 def main(argv: list[str]) -> int:
-    """Runs a program of the bench, or says which sfloop it would run on."""
+    """Run a program of the bench, or describe the sfloop that it would run on."""
     prepare()
     if argv == ["--describe"]:
         print(json.dumps(describe()))

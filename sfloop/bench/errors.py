@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class BenchError(Exception):
-    """The bench cannot be run as asked; the text says what was given, what is allowed and what to do."""
+    """The bench cannot run as asked. The text says what was given, what is allowed and what to do."""
 
 
 class ContenderFailed(Exception):
-    """One contender did not get through one case; the others go on, and the report says so."""
+    """A contender failed in a case. The others go on, and the report mentions it."""

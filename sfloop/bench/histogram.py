@@ -1,6 +1,6 @@
-"""Latency histograms: what the C programs write, merged and read by HdrHistogram.
+"""Latency histograms of the C programs, merged and read with HdrHistogram.
 
-Three significant digits over 1 ns to 68 s: every percentile is exact to one part in a thousand.
+Three significant digits from 1 ns to 68 s, so every percentile is exact to one part in a thousand.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ SIGNIFICANT_DIGITS = 3
 
 _SUB_BITS = 11
 _HALF = 1 << (_SUB_BITS - 1)
-#: Slots of `struct sfb_histogram` (c/histogram.h).
+#: Number of slots in `struct sfb_histogram` (c/histogram.h).
 SLOTS = (36 - _SUB_BITS + 2) * _HALF
 
 Buckets = list[tuple[int, int]]
 
 
 def slot_value(slot: int) -> int:
-    """The lowest value, in ns, that falls into a slot of `struct sfb_histogram`."""
+    """The lowest value of a slot of `struct sfb_histogram`, in ns."""
     if slot < 2 * _HALF:
         return slot
     bucket = slot // _HALF - 1
@@ -37,7 +37,7 @@ class Histogram:
 
     @classmethod
     def from_buckets(cls, buckets: Iterable[Sequence[int]]) -> Histogram:
-        """From the ``[[value, count], ...]`` that the C programs write."""
+        """Convert the ``[[value, count], ...]`` of the C programs."""
         histogram = cls()
         for value, count in buckets:
             histogram.record(value, count)
@@ -45,7 +45,7 @@ class Histogram:
 
     @classmethod
     def from_values(cls, values: Iterable[int]) -> Histogram:
-        """From single latencies in ns."""
+        """Count single latencies in ns."""
         histogram = cls()
         for value in values:
             histogram.record(value)
@@ -53,27 +53,28 @@ class Histogram:
 
     @classmethod
     def from_memory(cls, image: bytes) -> Histogram:
-        """From the memory image of a `struct sfb_histogram`."""
+        """Convert the memory image of a `struct sfb_histogram`."""
         _, *counts = struct.unpack_from(f"={SLOTS + 1}Q", image)
         return cls.from_buckets((slot_value(slot), count) for slot, count in enumerate(counts) if count)
 
     def record(self, value: int, count: int = 1) -> None:
-        """Adds a latency in ns, `count` times. What is above 68 s counts as 68 s."""
+        """Add a latency in ns, `count` times. Values above 68 s count as 68 s."""
         self._counts.record_value(min(max(value, 0), HIGHEST_NS), count)
 
     def merge(self, other: Histogram) -> None:
-        """Adds what the other has counted."""
+        """Add the counts of the other histogram."""
         self._counts.add(other._counts)
 
     def percentile(self, percent: float) -> float:
-        """The latency in ns that `percent` per cent of all do not exceed. Raises ValueError when nothing is counted."""
+        """The latency in ns that `percent` per cent of all do not exceed. Raises ValueError if the histogram is
+        empty."""
         if not self.count:
             raise ValueError("the histogram is empty: it has no percentiles")
         return float(self._counts.get_value_at_percentile(percent))
 
     @property
     def count(self) -> int:
-        """How many latencies were recorded."""
+        """The number of recorded latencies."""
         return int(self._counts.get_total_count())
 
     @property
@@ -82,8 +83,8 @@ class Histogram:
         return float(self._counts.get_max_value())
 
     def buckets(self) -> Buckets:
-        """The buckets in use, as ``(lowest value in ns, count)``."""
-        # The package's own iterator takes a fifth of a second.
+        """The non-empty buckets as ``(lowest value in ns, count)``."""
+        # Not by the package's own iterator, which takes a fifth of a second.
         return [(slot_value(slot), int(count)) for slot, count in enumerate(self._counts.counts) if count]
 
     def summary(self) -> dict[str, float]:

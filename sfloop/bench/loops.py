@@ -1,4 +1,4 @@
-"""The event loops that can be measured: which are installed, in what version, and how to make one."""
+"""The event loops that can be measured: which are installed, their versions, and how to make one."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pathlib import Path
 from sfloop.bench.builds import Build
 
 OWN = "sfloop"
-#: Another build of sfloop, which ``--against`` names.
+#: Another build of sfloop, given by ``--against``.
 AGAINST = "against"
 
-#: Loops that replace another loop's transports: "LOOP+aiofastnet". They are measured where a case is about transports.
+#: A package that replaces another loop's transports: "LOOP+aiofastnet". It is measured in cases about transports.
 ADD_ON = "aiofastnet"
 COMBINED = (f"uvloop+{ADD_ON}", f"{OWN}+{ADD_ON}")
 
-#: Loops looked for when none are named, in the order they are shown. Each but asyncio is a package of that name.
+#: The loops to look for by default, in the order of the report. Each but asyncio is a package of that name.
 KNOWN = (OWN, "uvloop", "rloop", "zuvloop", "rsloop", "blazio", "asyncio", *COMBINED)
 
-#: The packages that the known loops come from, and the condition that some of them have.
+#: Package of a known loop → its condition, if it has one.
 PEERS = {
     "uvloop": "",
     "rloop": "",
@@ -36,19 +36,19 @@ PEERS = {
     ADD_ON: "",
 }
 
-#: Names the file in which `make bench` keeps, by package, the reason why a peer could not be installed.
+#: Environment variable: a file in which `make bench` stores, by package, why a peer could not be installed.
 MISSING_PEERS = "SFLOOP_BENCH_MISSING_PEERS"
 
-#: The C reference servers: the least that a server can do on the same system calls.
+#: The C reference servers: the least work for a server with the same system calls.
 REFERENCES = {
     "c-spin": "C server, epoll_wait never sleeps",
     "c-block": "C server, blocks in epoll_wait",
 }
 
-#: The same past the kernel, in the cases where sfloop goes past it too.
+#: C servers past the kernel, in cases in which sfloop goes past it.
 BYPASSING = {"c-af_xdp": "C server on AF_XDP, never sleeps"}
 
-#: The C servers without epoll, in the cases of one connection on loopback: the least that Linux's sockets allow.
+#: C servers without epoll, in cases with one connection on loopback: the least work with Linux's sockets.
 BARE = {"c-spin-recv": "C server that spins on recv or recvfrom, without epoll"}
 
 #: All C servers.
@@ -57,12 +57,12 @@ C_SERVERS = REFERENCES | BARE | BYPASSING
 
 @dataclass(frozen=True)
 class Contender:
-    """One thing under measurement: an event loop or a C reference server."""
+    """A contender: an event loop or a C reference server."""
 
     name: str
     version: str
     is_loop: bool
-    #: The build of sfloop that it is, if it is not the one that runs the bench.
+    #: The build of sfloop, unless it is the one that runs the bench.
     build: Build | None = None
 
     @property
@@ -77,20 +77,21 @@ class Contender:
 
     @property
     def loop(self) -> str:
-        """What its programs are told to run on."""
+        """The loop's name for its programs."""
         return OWN if self.is_sfloop else self.name
 
 
 class LoopNotUsable(Exception):
-    """A loop was named that this Python cannot use; the text says which and what to do."""
+    """This Python cannot use a loop that was named. The text says which loop, and what to do."""
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes a new loop of the given name: asyncio's own, or that of the module of this name.
+    """A function that makes a loop of this name: asyncio's own, or that of the module of this name.
 
-    A module is used by its ``new_event_loop``, or else by its ``EventLoopPolicy`` or its ``Loop``.
-    "LOOP+aiofastnet" is that loop with the transports of aiofastnet.
-    Raises LoopNotUsable when there is no such module or it offers none of these.
+    A module is used by its ``new_event_loop``, else by its ``EventLoopPolicy``, else by its ``Loop``. "LOOP+aiofastnet"
+    is that loop with the transports of aiofastnet.
+
+    Raises LoopNotUsable if the module does not exist or has none of these.
     """
     base, plus, add_on = name.partition("+")
     if plus:
@@ -111,14 +112,14 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
         loop_class: Callable[[], asyncio.AbstractEventLoop] = module.Loop
         return loop_class
     raise LoopNotUsable(
-        f'the module "{name}" is no event loop: it has none of new_event_loop, EventLoopPolicy and Loop; '
+        f'the module "{name}" is not an event loop: it has none of new_event_loop, EventLoopPolicy and Loop; '
         f"known loops are {', '.join(KNOWN)}"
     )
 
 
 def _combined(base: str, add_on: str) -> Callable[[], asyncio.AbstractEventLoop]:
     if add_on != ADD_ON:
-        raise LoopNotUsable(f'"+{add_on}" is no known add-on of a loop; "{base}+{ADD_ON}" is one')
+        raise LoopNotUsable(f'"+{add_on}" is not a known add-on of a loop; use "{base}+{ADD_ON}"')
     make = loop_factory(base)
     try:
         import aiofastnet  # type: ignore[import-not-found, unused-ignore]
@@ -126,7 +127,7 @@ def _combined(base: str, add_on: str) -> Callable[[], asyncio.AbstractEventLoop]
         raise LoopNotUsable(f"{add_on} cannot be imported ({error}); try: pip install {add_on}") from error
 
     def patched() -> asyncio.AbstractEventLoop:
-        # Not aiofastnet.loop_factory(), which makes the loop the thread's current one.
+        # Not aiofastnet.loop_factory(), because that makes the loop the thread's current one.
         loop: asyncio.AbstractEventLoop = aiofastnet.patch_loop(make())
         return loop
 
@@ -146,7 +147,7 @@ def version_of(name: str) -> str:
 
 
 def _not_installed(package: str) -> str:
-    """The reason why a package is not here, as far as it is known."""
+    """Why a package is not installed, as far as that is known."""
     try:
         reasons = json.loads(Path(os.environ[MISSING_PEERS]).read_text())
     except (KeyError, OSError, ValueError):
@@ -156,19 +157,19 @@ def _not_installed(package: str) -> str:
 
 
 def _why_not(name: str) -> str | None:
-    """Why a known loop is left out, or None when it can make a loop."""
+    """Why a known loop is left out, or None if it can make a loop."""
     for package in name.split("+"):
         if package != "asyncio" and importlib.util.find_spec(package) is None:
             return _not_installed(package) if package == name else f"{package} is {_not_installed(package)}"
     try:
         loop_factory(name)().close()
-    except Exception as error:  # a broken peer is left out with its reason; it must not end the bench
+    except Exception as error:  # leave out a broken peer with its reason; it must not end the bench
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def installed() -> tuple[list[Contender], dict[str, str]]:
-    """The known loops that work here, and for the others the reason why they do not."""
+    """(known loops that work here, name → reason of the others)."""
     usable, missing = [], {}
     for name in KNOWN:
         reason = _why_not(name)
@@ -180,7 +181,7 @@ def installed() -> tuple[list[Contender], dict[str, str]]:
 
 
 def chosen(names: list[str]) -> list[Contender]:
-    """The contenders of the given names. Raises LoopNotUsable for a name that is neither a loop nor a reference."""
+    """The contenders of these names. Raises LoopNotUsable for a name that is neither a loop nor a reference."""
     contenders = []
     for name in dict.fromkeys(names):
         if name in C_SERVERS:
@@ -198,7 +199,7 @@ def chosen(names: list[str]) -> list[Contender]:
 
 
 def other_build(build: Build) -> Contender:
-    """The contender that another build of sfloop is."""
+    """The contender for another build of sfloop."""
     return Contender(AGAINST, f"{build.version} {build.commit}".strip(), is_loop=True, build=build)
 
 

@@ -1,4 +1,4 @@
-"""What a case, a metric and a result are."""
+"""The types of a case, a metric and a result."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Metric:
     title: str
     unit: Unit
     better: Literal["lower", "higher"]
-    #: Whether it depends on how fast the machine is just then. A count of calls or of bytes does not.
+    #: Whether the figure depends on the machine's speed. Counts of calls or bytes do not.
     timed: bool = True
-    #: Whether two builds are judged by it. The rarest latencies are not: one event decides them.
+    #: Whether it decides which of two builds is slower. The rarest latencies do not, because one event changes them.
     judged: bool = True
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a case's traffic runs: the prefixes that put server and load there, and the server's address."""
+    """The place of a case's traffic: the command prefixes of server and load, and the server's address."""
 
     host: str = "127.0.0.1"
     server_prefix: tuple[str, ...] = ()
     load_prefix: tuple[str, ...] = ()
-    #: Of a relay between the two, where there is one.
+    #: The prefix of a relay between the two, if there is one.
     relay_prefix: tuple[str, ...] = ()
 
 
@@ -51,7 +51,7 @@ def loopback() -> Iterator[Place]:
 
 @dataclass
 class Sample:
-    """What one contender did in one round."""
+    """The figures of one contender in one round."""
 
     values: dict[str, float]
     disturbance: Disturbance
@@ -59,13 +59,13 @@ class Sample:
 
 
 def always_available() -> str | None:
-    """No reason to leave a case out."""
+    """A case that every machine can run."""
     return None
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that is measured, on every contender, in rounds. The first metric is what noise is judged by."""
+    """One measurement, made on every contender in rounds. Its first metric is used to judge noise."""
 
     name: str
     title: str
@@ -75,14 +75,14 @@ class Case:
     references: tuple[str, ...] = ()
     #: The only contenders that can be measured; None: every loop, and the references.
     only: tuple[str, ...] | None = None
-    #: Transports of streams are measured, so that loops with an add-on that replaces these take part.
+    #: The case measures transports of streams, so loops with an add-on that replaces these take part.
     streams: bool = False
-    #: Rounds are cut to so many, for a case that takes long or whose figure does not vary.
+    #: The most rounds, for a case that takes long or whose figure does not vary.
     most_rounds: int = 99
-    #: Seconds that one contender takes in one round: so many, and so many times --seconds.
+    #: Seconds that a contender takes in a round: `fixed_seconds` + `scaled_seconds` × --seconds.
     fixed_seconds: float = 0.2
     scaled_seconds: float = 1.0
-    #: Why the case cannot run on this machine, in one line that says what to do; None when it can.
+    #: Why the case cannot run on this machine, in one line that says what to do; None: it can.
     unavailable: Callable[[], str | None] = always_available
     place: Callable[[], AbstractContextManager[Place]] = loopback
 
@@ -98,25 +98,25 @@ class Spread:
 
 @dataclass
 class CaseResult:
-    """What all contenders did in all rounds of a case."""
+    """The samples of all contenders in all rounds of a case."""
 
     case: Case
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    #: Why the case was not run, if it was not.
+    #: Why the case was not run, or None.
     skipped: str | None = None
 
     def values(self, contender: str, key: str) -> list[float]:
-        """One metric of one contender, by round. Empty when it was not measured."""
+        """One metric of one contender, by round; empty if it was not measured."""
         return [sample.values[key] for sample in self.samples.get(contender, []) if key in sample.values]
 
     def spread(self, contender: str, key: str) -> Spread | None:
-        """Median and extremes of one metric of one contender; None when it was not measured."""
+        """Median and extremes of one metric of one contender; None if it was not measured."""
         values = self.values(contender, key)
         return Spread(statistics.median(values), min(values), max(values)) if values else None
 
     def histogram(self, contender: str) -> Histogram | None:
-        """The latencies of all rounds together; None when the case has none."""
+        """The latencies of all rounds; None if the case has none."""
         merged: Histogram | None = None
         for sample in self.samples.get(contender, []):
             if sample.histogram is not None:

@@ -25,7 +25,7 @@ __all__ = [
 
 @contextmanager
 def veth_pair() -> Iterator[Place]:
-    """Makes both namespaces and the pair, and removes them at the end."""
+    """Make two namespaces and a veth pair, and remove them at the end."""
     with ExitStack() as stack:
         try:
             pair = stack.enter_context(netns.veth_pair("sfb"))
@@ -34,13 +34,13 @@ def veth_pair() -> Iterator[Place]:
         yield Place(SERVER_ADDRESS, pair.server_prefix, pair.load_prefix)
 
 
-#: The interfaces of the relay that :func:`relayed_pair` leaves room for.
+#: The interfaces of the relay in :func:`relayed_pair`.
 RELAY_INTERFACES = ("relay0", "relay1")
 
 
 @contextmanager
 def relayed_pair() -> Iterator[Place]:
-    """Two hosts with a place for a relay between them. Every segment is one frame: nobody cuts or merges on the way."""
+    """Two hosts with a relay's namespace between them. Every segment is one frame, because all offloads are off."""
     with ExitStack() as stack:
         try:
             pair, relay, ends = stack.enter_context(netns.relayed_pair("sfb"))
@@ -60,6 +60,6 @@ def _ethtool(command: list[str]) -> None:
 
 
 def receive_frames(place: Place) -> None:
-    """Has the server's side take frames that were never sent from a socket, whether an XDP program is attached there or
-    not: its kernel's own way in is as short as a NIC's. Raises BenchError when ethtool cannot."""
+    """Let the server's interface process frames that were not sent from a socket, with or without an XDP program, so
+    that its kernel's receive path is as short as with a NIC. Raises BenchError if ethtool fails."""
     _ethtool([*place.server_prefix, "ethtool", "-K", INTERFACE, "gro", "on"])

@@ -1,13 +1,12 @@
-"""When the machine was too noisy to judge a case by its figures.
+"""Decides whether the machine was too noisy to judge a case.
 
-Three things are looked at, each with its limit:
+Three figures are checked against limits:
 
-- *Interruptions.* The load generator has its CPU to itself and never sleeps. Each involuntary context switch
-  is another program, or the kernel's own threads, taking that CPU away, and falsifies what is under way.
-- *Steal.* Time in which the hypervisor ran somebody else on one of the two CPUs (``/proc/stat``).
-- *Unsteadiness.* How far the rounds of a reference that is not ours (the spinning C server, else uvloop, else
-  asyncio) lie apart, as a share of their median. With five rounds or more, the one that is farthest off is left out:
-  a median of five is not moved by it.
+- *Interruptions.* The load generator has a CPU to itself and never sleeps. Each involuntary context switch means that
+  another program or a kernel thread took that CPU, which falsifies the current measurement.
+- *Steal.* Time in which the hypervisor gave one of the two CPUs to another machine (``/proc/stat``).
+- *Unsteadiness.* The spread of the rounds of a reference (the spinning C server, else uvloop, else asyncio), as a share
+  of their median. With five rounds or more, the farthest one is left out, because it does not move the median.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Involuntary switches per second of the load generator; the kernel's own threads make a few.
+#: Involuntary switches per second of the load generator. Kernel threads cause a few.
 MOST_INTERRUPTIONS = 20.0
 MOST_STEAL = 0.02
 MOST_UNSTEADINESS = 0.15
@@ -25,18 +24,18 @@ MOST_UNSTEADINESS = 0.15
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What disturbed one measurement."""
+    """The disturbances of one measurement."""
 
-    #: Involuntary context switches per second of the program that held the clock.
+    #: Involuntary context switches per second of the program that measured.
     interruptions: float
-    #: Clock ticks stolen from the two CPUs, and clock ticks in all.
+    #: Clock ticks stolen from the two CPUs, and all clock ticks.
     stolen_ticks: int
     ticks: int
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a case can be judged, and what was seen."""
+    """Whether a case can be judged, and the figures."""
 
     noisy: bool
     text: str
@@ -46,7 +45,7 @@ class Verdict:
 
 
 class CpuTicks:
-    """Counts the ticks of some CPUs, and those stolen from them, since it was made (``/proc/stat``, man 5 proc)."""
+    """Counts the ticks of some CPUs, and stolen ticks, since it was made (``/proc/stat``, man 5 proc)."""
 
     def __init__(self, cpus: Sequence[int]) -> None:
         self._names = {f"cpu{cpu}" for cpu in cpus}
@@ -64,13 +63,13 @@ class CpuTicks:
         return stolen, ticks
 
     def since(self) -> tuple[int, int]:
-        """Ticks stolen and ticks in all."""
+        """(stolen ticks, all ticks)."""
         stolen, ticks = self._read()
         return stolen - self._stolen, ticks - self._ticks
 
 
 def unsteadiness(rounds: Sequence[float]) -> float | None:
-    """How far the rounds lie apart, as a share of their median; None for fewer than three rounds."""
+    """The spread of the rounds as a share of their median; None for fewer than three rounds."""
     if len(rounds) < 3:
         return None
     middle = statistics.median(rounds)
@@ -81,7 +80,7 @@ def unsteadiness(rounds: Sequence[float]) -> float | None:
 
 
 def judge(disturbances: Sequence[Disturbance], reference: str | None, rounds: Sequence[float]) -> Verdict:
-    """Judges a case by all of its measurements and by the rounds of its reference."""
+    """Judge a case by all of its measurements and by the rounds of its reference."""
     interruptions = statistics.median(d.interruptions for d in disturbances) if disturbances else 0.0
     ticks = sum(d.ticks for d in disturbances)
     steal = sum(d.stolen_ticks for d in disturbances) / ticks if ticks else 0.0

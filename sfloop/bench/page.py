@@ -1,4 +1,4 @@
-"""The HTML page of a run: one file that needs nothing else."""
+"""The HTML page of a run, complete in one file."""
 
 from __future__ import annotations
 
@@ -128,5 +128,5 @@ In the plots, all rounds are taken together, and both axes are logarithmic.</p>
 
 
 def write(path: Path, run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], started: str) -> None:
-    """Writes the page to a file."""
+    """Write the page to a file."""
     path.write_text(render(run, outcomes, comparisons, started))

@@ -1,4 +1,4 @@
-"""The pictures of the HTML page, as SVG text."""
+"""The plots of the HTML page, as SVG text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart with any colour vision.
+# Okabe and Ito's palette, which readers with any colour vision can tell apart.
 COLOURS = {
     OWN: "#D55E00",
     AGAINST: "#882255",
@@ -33,7 +33,7 @@ COLOURS = {
     "uvloop+aiofastnet": "#0072B2",
     "sfloop+aiofastnet": "#D55E00",
 }
-#: A log axis has no zero: less than this, in ns, is drawn as this.
+#: A log axis has no zero, so smaller values, in ns, are drawn as this value.
 LEAST_NS = 10
 OTHER_COLOUR = "#8C6D31"
 DASHES = {
@@ -56,7 +56,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def svg(figure: Figure) -> str:
-    """The picture as an SVG element to be put into a page."""
+    """The plot as an SVG element for a page."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     document = text.getvalue()
@@ -64,7 +64,7 @@ def svg(figure: Figure) -> str:
 
 
 def percentile_line(histogram: Histogram) -> tuple[list[float], list[float]]:
-    """The points of a percentile plot: 1 ÷ (1 − q) and the latency in ns at q, where a latency begins."""
+    """The points of a percentile plot: 1 ÷ (1 − q), and the latency in ns at which q begins."""
     total, seen = histogram.count, 0
     tail, latency = [], []
     for value, count in histogram.buckets():
@@ -75,7 +75,7 @@ def percentile_line(histogram: Histogram) -> tuple[list[float], list[float]]:
 
 
 def percentile_plot(result: CaseResult, contenders: Sequence[str]) -> Figure:
-    """Latency over percentile, both on log axes: what is far right happens rarely, and is what hurts."""
+    """Latency over percentile, both on log axes, so that rare high latencies are visible at the right."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     figure, axes = _figure(4.2)
@@ -122,7 +122,7 @@ def _percent(tail: float) -> str:
 
 
 def bar_chart(result: CaseResult, contenders: Sequence[str]) -> Figure:
-    """The case's first metric: the median of each contender as a bar, the extremes of the rounds as a line."""
+    """The case's first metric: a bar for the median of each contender, and a line for the extremes of the rounds."""
     metric = result.case.metrics[0]
     names = [name for name in contenders if result.values(name, metric.key)]
     figure, axes = _figure(0.8 + 0.42 * len(names))
@@ -150,7 +150,7 @@ def bar_chart(result: CaseResult, contenders: Sequence[str]) -> Figure:
 
 
 def picture(result: CaseResult, contenders: Sequence[str]) -> Figure | None:
-    """The picture that suits a case; None when nothing was measured."""
+    """The plot for a case; None if nothing was measured."""
     if not result.samples:
         return None
     if any(result.histogram(name) is not None for name in contenders):

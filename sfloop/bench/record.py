@@ -1,4 +1,4 @@
-"""A run as JSON: every figure of every round, the merged histograms, the noise seen and the bars."""
+"""A run as JSON: every figure of every round, the merged histograms, the noise and the bars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sfloop.bench.cpus import machine
 from sfloop.bench.model import CaseResult
 from sfloop.bench.rounds import Run
 
-#: Raised when a reader of older files could misread a newer one.
+#: Increased when a reader of older files would misread a newer one.
 SCHEMA = 1
 
 
@@ -37,7 +37,7 @@ def _case(result: CaseResult) -> dict[str, Any]:
 
 
 def document(run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], started: str) -> dict[str, Any]:
-    """The whole run as plain data. `started` is an ISO 8601 time; latencies and histograms are in ns."""
+    """The run as plain data. `started` is an ISO 8601 time. Latencies and histograms are in ns."""
     settings = run.settings
     return {
         "schema": SCHEMA,
@@ -60,5 +60,5 @@ def document(run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Compar
 
 
 def write(path: Path, run: Run, outcomes: Sequence[Outcome], comparisons: Sequence[Comparison], started: str) -> None:
-    """Writes the run to a file."""
+    """Write the run to a file."""
     path.write_text(json.dumps(document(run, outcomes, comparisons, started)) + "\n")

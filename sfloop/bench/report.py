@@ -23,7 +23,7 @@ _STYLES = {"met": "green", "missed": "bold red", "not measured": "yellow"}
 
 
 def times_peer(result: CaseResult, contender: str) -> float | None:
-    """The case's first metric as a multiple of uvloop's: the median over the rounds; None without both."""
+    """The case's first metric as a multiple of uvloop's: the median over the rounds; None if one is missing."""
     key = result.case.metrics[0].key
     pairs = zip(result.values(contender, key), result.values(PEER, key), strict=False)
     ratios = [own / peer for own, peer in pairs if peer]
@@ -79,13 +79,13 @@ def _times(ratio: float) -> str:
 
 
 def level_text(comparison: Comparison) -> str:
-    """The level of the interval, and the rounds that it comes from."""
+    """The level of the interval, and the number of its rounds."""
     around = comparison.interval
     return f"{around.level:.1%} of {comparison.rounds} rounds" if around else "–"
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Slower or not, with what has to be said of it."""
+    """The verdict of a comparison, with remarks."""
     text = f"{comparison.verdict}: {comparison.reason}" if comparison.reason else comparison.verdict
     text += "" if comparison.judged or comparison.verdict == "not compared" else " (not judged)"
     return f"{text}; the machine was noisy" if comparison.noisy else text
@@ -110,7 +110,7 @@ def builds_table(comparisons: Sequence[Comparison], results: dict[str, CaseResul
 
 
 def builds_summary(comparisons: Sequence[Comparison]) -> str:
-    """In how many figures this build is slower, in one line."""
+    """One line: the number of figures in which this build is slower."""
     compared = [each for each in comparisons if each.judged and each.verdict != "not compared"]
     found = slower(compared)
     cases = ", ".join(dict.fromkeys(each.case for each in found))
@@ -119,7 +119,7 @@ def builds_summary(comparisons: Sequence[Comparison]) -> str:
 
 
 def print_case(console: Console, result: CaseResult, contenders: Sequence[Contender], verdict: Verdict | None) -> None:
-    """One case: its table and whether it can be judged, or why it was not run."""
+    """Print one case: its table and whether it can be judged, or why it was not run."""
     if result.skipped is not None:
         console.print(f"[bold]{result.case.name}[/]: not run: {escape(result.skipped)}\n", soft_wrap=True)
         return
@@ -132,7 +132,7 @@ def print_case(console: Console, result: CaseResult, contenders: Sequence[Conten
 
 
 def measured(outcome: Outcome, unit: Unit) -> str:
-    """What was measured against a bar, as text."""
+    """The measured figure for a bar, as text."""
     if outcome.ratio is None or outcome.low is None or outcome.high is None:
         return outcome.reason or ""
     if outcome.bar.against == "nothing":
@@ -142,17 +142,17 @@ def measured(outcome: Outcome, unit: Unit) -> str:
 
 
 def unit_of(outcome: Outcome, result: CaseResult) -> Unit:
-    """The unit of the metric that a bar is about."""
+    """The unit of a bar's metric."""
     return next(metric.unit for metric in result.case.metrics if metric.key == outcome.bar.metric)
 
 
 def verdict_text(outcome: Outcome) -> str:
-    """Met or missed, with the word of caution when the machine was noisy."""
+    """The verdict, with a caution if the machine was noisy."""
     return f"{outcome.verdict}, but too noisy to judge" if outcome.noisy else outcome.verdict
 
 
 def bars_table(outcomes: Sequence[Outcome], results: dict[str, CaseResult]) -> Table:
-    """Every bar of the cases that were run, and how sfloop stands."""
+    """Every bar of the cases that were run, with sfloop's result."""
     table = Table(title="The bars", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("case", "figure", "bar", "sfloop: median of rounds (min – max)", ""):
         table.add_column(column)
@@ -176,7 +176,7 @@ def _counted(outcomes: Sequence[Outcome]) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """How many bars were met, missed and not measured, in one line. Those that depend on a peer are counted apart."""
+    """One line: the numbers of bars met, missed and not measured. Bars that depend on a peer are counted separately."""
     own = [outcome for outcome in outcomes if not outcome.bar.by_peer]
     peers = [outcome for outcome in outcomes if outcome.bar.by_peer]
     noisy = sum(outcome.noisy for outcome in outcomes)

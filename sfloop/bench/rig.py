@@ -1,4 +1,4 @@
-"""What a case works with: one contender's server in a process of its own, and the load generator on the other CPU."""
+"""The tools of a case: the contender's server in a process of its own, and the load generator on the other CPU."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from sfloop.bench.model import Place, Sample
 from sfloop.bench.noise import CpuTicks, Disturbance
 from sfloop.bench.serve import Program, program_name
 
-#: The commands of sfbench that do without epoll what these do with it.
+#: Commands of sfbench → the same without epoll.
 WITHOUT_EPOLL = {"serve-tcp": "spin-tcp", "serve-udp": "spin-udp", "serve-sink": "spin-sink"}
-#: Seconds that a server may take to say where it listens.
+#: Seconds that a server may take until it reports its port.
 START_LIMIT = 30.0
-#: Seconds that a program may take beyond the time it was asked to run.
+#: Seconds that a program may take beyond its running time.
 GRACE = 30.0
 
 
@@ -44,7 +44,7 @@ class Settings:
 
 
 def program_command(contender: Contender, program: Program, parameters: Mapping[str, Any]) -> list[str]:
-    """The command line that runs a program on a loop. For another build of sfloop it names that build's Python."""
+    """The command that runs a program on a loop. Another build of sfloop runs with its own Python."""
     start = [sys.executable, "-m", "sfloop.bench.serve"] if contender.build is None else contender.build.command
     given = ["--program", program_name(program), "--parameters", json.dumps(parameters)]
     return [*start, "--loop", contender.loop, *given]
@@ -54,7 +54,7 @@ class Server:
     """A running server process."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
-        # A file and not a pipe: a server that writes many warnings must not block on them.
+        # A file and not a pipe, because a server that writes many warnings must not block.
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command,
@@ -71,7 +71,7 @@ class Server:
         return self._process.pid
 
     def line(self, limit: float) -> dict[str, Any]:
-        """The next JSON object the server says. Raises ContenderFailed when it ends, or says none in `limit` s."""
+        """The server's next JSON object. Raises ContenderFailed if the server ends, or writes none within `limit` s."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + limit
         while b"\n" not in self._unread:
@@ -87,22 +87,22 @@ class Server:
         return message
 
     def _last_words(self) -> str:
-        """The last line of standard error, which for a Python program is the exception."""
+        """The last line of standard error. For a Python program it is the exception."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 
     def failure(self, what: str) -> ContenderFailed:
-        """An error that also says what the server has written to standard error."""
+        """An error that includes the last line of the server's standard error."""
         return ContenderFailed(what + self._last_words())
 
     def resident_bytes(self) -> int:
-        """Resident memory of the process."""
+        """Resident memory of the process in bytes."""
         with open(f"/proc/{self.pid}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> None:
-        """Kills the server. Its programs have nothing to save."""
+        """Kill the server. Its programs have nothing to save."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdout is not None
@@ -112,7 +112,7 @@ class Server:
 
 @dataclass
 class Load:
-    """What the load generator measured."""
+    """The result of the load generator."""
 
     raw: dict[str, Any]
     disturbance: Disturbance
@@ -125,7 +125,7 @@ class Load:
 
     @property
     def latencies(self) -> Histogram:
-        """What was recorded. Raises ContenderFailed when not a single message was answered in the time."""
+        """The recorded latencies. Raises ContenderFailed if no message was answered."""
         if self.histogram is None or not self.histogram.count:
             raise ContenderFailed(f"not one message was answered within {self.raw['seconds']:.2f} s of measurement")
         return self.histogram
@@ -143,7 +143,7 @@ class Load:
 
 @dataclass
 class Rig:
-    """Starts servers and loads for one case at one place."""
+    """Starts the servers and loads of a case at its place."""
 
     settings: Settings
     place: Place = field(default_factory=Place)
@@ -158,7 +158,7 @@ class Rig:
         environment: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
     ) -> Iterator[Server]:
-        """The contender's server, on the server's CPU: a program of sfloop.bench.programs, or a command of sfbench."""
+        """The contender's server on the server's CPU: a program of sfloop.bench.programs, or a command of sfbench."""
         cpu = self.settings.cpus.server
         given = dict(parameters or {})
         if contender.is_loop:
@@ -186,7 +186,8 @@ class Rig:
         return line
 
     def load(self, server: Server, command: str, port: int, **options: object) -> Load:
-        """Runs a load on the load generator's CPU. Raises ContenderFailed when the server answers wrongly or not."""
+        """Run a load on the load generator's CPU. Raises ContenderFailed if the server answers wrongly or not at
+        all."""
         options.setdefault("seconds", self.settings.seconds)
         options.setdefault("warmup", self.settings.warmup)
         limit = self.settings.seconds + self.settings.warmup + GRACE
@@ -206,17 +207,17 @@ class Rig:
         return Load(raw, self.disturbance(raw, ticks), self._histogram(raw))
 
     def own(self, server: Server, ticks: CpuTicks, seconds: float) -> Load:
-        """What a program measured itself, which takes it `seconds` and is its next line."""
+        """Read the result of a program that measures itself for `seconds`. It is the program's next line."""
         raw = server.line(seconds + GRACE)
         return Load(raw, self.disturbance(raw, ticks), self._histogram(raw))
 
     def ticks(self) -> CpuTicks:
-        """Starts to count the ticks of both CPUs."""
+        """Start to count the ticks of both CPUs."""
         return CpuTicks((self.settings.cpus.server, self.settings.cpus.load))
 
     @staticmethod
     def disturbance(raw: Mapping[str, Any], ticks: CpuTicks) -> Disturbance:
-        """What disturbed a measurement that has just ended."""
+        """The disturbances of a measurement that has just ended."""
         seconds = float(raw.get("seconds", 0.0)) or 1.0
         stolen, total = ticks.since()
         return Disturbance(float(raw.get("involuntary_switches", 0)) / seconds, stolen, total)

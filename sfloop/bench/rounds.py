@@ -1,4 +1,4 @@
-"""The rounds: every contender once in each, in an order that rotates from round to round."""
+"""The rounds: each contender runs once in each, in an order that rotates from round to round."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from sfloop.bench.model import Case, CaseResult
 from sfloop.bench.noise import Verdict
 from sfloop.bench.rig import Rig, Settings
 
-#: Told what is about to be measured: case, round (from 0), contender.
+#: Called before each measurement with case, round (from 0), contender.
 Progress = Callable[[Case, int, Contender], None]
 
 
 @dataclass
 class Run:
-    """All that a run of the bench has measured so far."""
+    """All results of a run of the bench so far."""
 
     settings: Settings
     contenders: list[Contender]
     results: dict[str, CaseResult] = field(default_factory=dict)
 
     def verdicts(self) -> dict[str, Verdict]:
-        """Of each case that was measured and depends on the machine's speed, whether the machine was quiet enough."""
+        """Case → whether the machine was quiet enough, for measured cases that depend on the machine's speed."""
         return {
             name: judge_noise(result)
             for name, result in self.results.items()
@@ -34,13 +34,13 @@ class Run:
 
 
 def rotated(contenders: Sequence[Contender], turn: int) -> list[Contender]:
-    """The contenders in the order of a round: each is first in one round, second in another, and so on."""
+    """The contenders in the order of a round. Each is first in one round, second in another, and so on."""
     start = turn % len(contenders) if contenders else 0
     return [*contenders[start:], *contenders[:start]]
 
 
 def taking_part(case: Case, contenders: Sequence[Contender]) -> list[Contender]:
-    """The contenders that a case can measure: those it is about, or else all loops, and the C servers that it has."""
+    """The contenders that a case can measure: those that it names, or else all loops, and its C servers."""
     return [contender for contender in contenders if _takes_part(case, contender)]
 
 
@@ -53,12 +53,12 @@ def _takes_part(case: Case, contender: Contender) -> bool:
 
 
 def rounds_of(case: Case, settings: Settings) -> int:
-    """How many rounds a case gets."""
+    """The number of a case's rounds."""
     return min(settings.rounds, case.most_rounds)
 
 
 def estimate(cases: Sequence[Case], contenders: Sequence[Contender], settings: Settings) -> float:
-    """About how many seconds a run will take."""
+    """The approximate duration of a run in seconds."""
     total = 0.0
     for case in cases:
         once = case.fixed_seconds + case.scaled_seconds * (settings.seconds + settings.warmup)
@@ -67,20 +67,21 @@ def estimate(cases: Sequence[Case], contenders: Sequence[Contender], settings: S
 
 
 def judge_noise(result: CaseResult) -> Verdict:
-    """Judges by all measurements, and by the rounds of a reference that is not ours."""
+    """Judge noise by all measurements, and by the rounds of a reference other than sfloop."""
     disturbances = [sample.disturbance for samples in result.samples.values() for sample in samples]
     key = result.case.metrics[0].key
     for reference in (*REFERENCES, "uvloop", "asyncio"):
         rounds = result.values(reference, key)
         if rounds:
             return noise.judge(disturbances, reference, rounds)
-    others = [name for name in result.samples if name != OWN]  # another build of sfloop is better than none
+    # Another build of sfloop, if there is no better reference.
+    others = [name for name in result.samples if name != OWN]
     reference = others[0] if others else OWN
     return noise.judge(disturbances, reference, result.values(reference, key))
 
 
 def run_case(case: Case, contenders: Sequence[Contender], settings: Settings, progress: Progress) -> CaseResult:
-    """Measures one case. A contender that fails once is left out from then on, and its failure is kept."""
+    """Measure one case. A contender that fails once is left out from then on, and its failure is kept."""
     result = CaseResult(case)
     result.skipped = case.unavailable()
     if result.skipped is not None:

@@ -1,7 +1,7 @@
 """One contender's server, or one microbenchmark: ``python -m sfloop.bench.serve --loop uvloop --program tcp.protocol``.
 
-The programs are plain asyncio and the same for every loop. A program says on its standard output where it listens
-(``{"port": 4711}``), and later what it measured itself, if it does; both are one JSON object a line.
+The programs are plain asyncio, and the same for every loop. A program prints its port to standard output (``{"port":
+4711}``), and later its measurements, if it makes any. Each is one JSON object on a line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROGRAMS = "sfloop.bench.programs"
 
 
 def say(message: Mapping[str, Any]) -> None:
-    """Writes one line for the bench to read."""
+    """Write one line for the bench."""
     print(json.dumps(message), flush=True)
 
 
@@ -44,7 +44,7 @@ def program_of(name: str) -> Program:
 
 
 def _run(factory: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, None]) -> None:
-    """What asyncio.Runner does with a loop_factory; Python 3.10 has neither."""
+    """Like asyncio.Runner with a loop_factory, which Python 3.10 does not have."""
     loop = factory()
     try:
         asyncio.set_event_loop(loop)
@@ -55,16 +55,17 @@ def _run(factory: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a program on a loop until it ends or is killed."""
+    """Run a program on a loop until it ends or is killed."""
     parser = argparse.ArgumentParser(
         prog="sfloop.bench.serve", description=__doc__.splitlines()[0] if __doc__ else None
     )
     parser.add_argument("--loop", required=True, help="asyncio, or the module of an event loop")
     parser.add_argument("--program", required=True, help="module.function in sfloop.bench.programs")
-    parser.add_argument("--parameters", type=json.loads, default={}, metavar="JSON", help="what the program is given")
+    parser.add_argument("--parameters", type=json.loads, default={}, metavar="JSON", help="parameters of the program")
     parser.add_argument("--cpu", type=int, help="the CPU to run on")
     options = parser.parse_args(argv)
-    # A bench that is killed must not leave servers behind that spin for ever (prctl(2), PR_SET_PDEATHSIG is 1).
+    # Die with the bench, because a killed bench must not leave servers that spin for ever (prctl(2): PR_SET_PDEATHSIG
+    # is 1).
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if options.cpu is not None:
         os.sched_setaffinity(0, {options.cpu})

@@ -1,4 +1,4 @@
-"""What a sender did in the span in which a receiver counted."""
+"""A sender's counts in the span in which a receiver counted."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """What a sender had done at a time, in ns of the system's monotonic clock."""
+    """A sender's counts at a time, in ns of the system's monotonic clock."""
 
     ns: float
     sent: float
-    #: How often it could not send, because the receiver's window was full.
+    #: Number of attempts that failed because the receiver's window was full.
     waited: float
 
 
 def at(history: Sequence[Sequence[float]], ns: float) -> Point:
-    """A sender's counts at a time, by the straight line between the points of its history next to it.
+    """A sender's counts at a time, interpolated linearly between the points of its history.
 
-    Before the first point and after the last, the counts are those of that point.
+    Before the first point and after the last one, the counts are those of that point.
     """
     before = Point(*history[0])
     for each in history:
@@ -36,6 +36,6 @@ def at(history: Sequence[Sequence[float]], ns: float) -> Point:
 
 
 def between(history: Sequence[Sequence[float]], begin: float, end: float) -> Point:
-    """What a sender did between two times; ``ns`` is the time between them."""
+    """A sender's counts between two times. ``ns`` is the time between them."""
     first, last = at(history, begin), at(history, end)
     return Point(end - begin, last.sent - first.sent, last.waited - first.waited)

@@ -1,4 +1,4 @@
-"""How figures are written for people."""
+"""Figures as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMES: tuple[tuple[float, float, str], ...] = ((1e3, 1.0, "ns"), (1e6, 1e3, "µ
 
 
 def _time_scale(ns: float) -> tuple[float, str]:
-    """The unit that suits a time, and how many ns it has."""
+    """A suitable unit for a time, and its length in ns."""
     return next((divisor, unit) for limit, divisor, unit in _TIMES if abs(ns) < limit)
 
 
@@ -25,7 +25,7 @@ def _in_unit(ns: float, divisor: float) -> str:
 
 
 def duration(ns: float) -> str:
-    """A time given in ns, in the unit that suits it."""
+    """A time in ns as text, in a suitable unit."""
     divisor, unit = _time_scale(ns)
     return f"{_in_unit(ns, divisor)} {unit}"
 
@@ -44,13 +44,13 @@ def figure(value: float, unit: Unit) -> str:
 
 
 def spread(value: Spread, unit: Unit) -> str:
-    """The median, and the extremes in brackets where there is more than one round, all in the median's unit."""
+    """The median, followed by the extremes in brackets if there is more than one round, all in the median's unit."""
     text = figure(value.median, unit)
     return text if value.low == value.high else f"{text} ({extremes(value, unit)})"
 
 
 def extremes(value: Spread, unit: Unit) -> str:
-    """The lowest and the highest of the rounds, in the unit that the median is written in."""
+    """The lowest and the highest of the rounds, in the median's unit."""
     if unit in ("ns", "ms"):
         factor = 1e6 if unit == "ms" else 1.0
         divisor, _ = _time_scale(value.median * factor)
@@ -61,7 +61,7 @@ def extremes(value: Spread, unit: Unit) -> str:
 
 
 def condition(bar: Bar, unit: Unit) -> str:
-    """What a bar asks for."""
+    """The condition of a bar as text."""
     sign = "≤" if bar.relation == "<=" else "≥"
     if bar.against == "nothing":
         return f"{sign} {figure(bar.limit, unit)}"

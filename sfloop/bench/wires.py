@@ -1,4 +1,4 @@
-"""Wires in shared memory for the programs that are measured."""
+"""Shared-memory wires for the programs under measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def new_wire() -> Iterator[str]:
-    """The name of a wire for this bench. Programs that are killed do not remove it: it is removed at the end."""
+    """The name of a wire for this bench. Programs that are killed do not remove it, so it is removed at the end."""
     wire = f"bench{os.getpid()}"
     try:
         yield wire

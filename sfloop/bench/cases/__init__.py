@@ -6,7 +6,7 @@ from sfloop.bench.cases import bulk, bypass, bypass_tcp, echo, http, idle, micro
 from sfloop.bench.errors import BenchError
 from sfloop.bench.model import Case
 
-#: All cases, in the order they are run and shown.
+#: All cases, in the order in which they are run and shown.
 CASES: tuple[Case, ...] = (
     *echo.CASES,
     *tls.CASES,
@@ -24,7 +24,7 @@ CASES: tuple[Case, ...] = (
 
 
 def find(names: list[str]) -> list[Case]:
-    """The cases of the given names. Raises BenchError for a name that no case has."""
+    """The cases of these names. Raises BenchError for an unknown name."""
     known = {case.name: case for case in CASES}
     unknown = [name for name in names if name not in known]
     if unknown:

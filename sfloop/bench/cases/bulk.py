@@ -1,9 +1,8 @@
-"""Bulk TCP one way: how many bytes a contender receives, or gets through, and whose limit that is.
+"""Bulk TCP in one direction: how many bytes a contender receives or sends, and whose limit that is.
 
-A figure of a receiver says something about it only where the source is faster. So the cases also show the share of the
-receiver's turns that found something, the share of the time that it was busy, what it would do if it were busy all the
-time, and how busy the source was, or how often it had to wait. Busy is CPU time without that of the turns that found
-nothing.
+A receiver's figure describes the receiver only if the source is faster. So the cases also show the share of the
+receiver's turns that found something, the share of time in which it was busy, its figure if it were busy all the time,
+and how busy the source was or how often it had to wait. Busy is CPU time without that of turns that found nothing.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ from sfloop.bench.programs import stream
 from sfloop.bench.rig import GRACE, START_LIMIT, Load, Rig, Server, program_command
 from sfloop.bench.wires import new_wire
 
-#: Seconds for which a lossy path is measured: a few hundred losses.
+#: Seconds of measurement on a lossy path, which give a few hundred losses.
 LOSSY_SECONDS = 1.0
-#: Seconds that the replaying source goes on beyond what the receiver counts, for both starts.
+#: Seconds that the replaying source runs longer than the receiver counts, for the start of both.
 MARGIN = 0.5
 
-#: What loads a contender, where it is a program on a loop.
+#: The load of a contender, if it is a program on a loop.
 THIS_BUILD, ASYNCIO = Contender(OWN, "", is_loop=True), Contender("asyncio", "", is_loop=True)
 
 _MEGABITS = Metric("mbit", "Mbit/s", "per_s", "higher")
-#: What the receiver would do if it had something to do all the time: per second in which it had.
+#: The receiver's figure if it were busy all the time: per second of busy time.
 _CEILING = Metric("ceiling", "Mbit/s at full load", "per_s", "higher", judged=False)
 _FOUND = Metric("found", "turns that found something", "ratio", "lower", judged=False)
 _BUSY = Metric("busy", "receiver busy", "ratio", "lower", judged=False)
 _SOURCE_BUSY = Metric("source_busy", "source busy", "ratio", "lower", judged=False)
 _SOURCE_WAITED = Metric("source_waited", "source's tries at a full window", "ratio", "higher", judged=False)
-#: What is known of a receiver alone.
+#: Figures of a receiver alone.
 RECEIVED = (_MEGABITS, _CEILING, _FOUND, _BUSY)
 
-#: Each time the source has stood still for 20 ms: a frame was lost, or the receiver did not run.
+#: Times that the source stood still for 20 ms, because a frame was lost or the receiver did not run.
 _RESENT = Metric("resent", "times sent again", "count", "lower", judged=False)
 
 
@@ -64,9 +63,10 @@ def received(load: Load, **more: float) -> Sample:
 def _bulk(
     rig: Rig, contender: Contender, server_side: Mapping[str, str], load_side: Mapping[str, str], host: str
 ) -> Sample:
-    """What arrives at the contender's sink. The source is sfloop's, on the stack of `load_side`.
+    """Bytes that arrive at the contender's sink. The source is sfloop's, on the stack of `load_side`.
 
-    On the kernel's sockets it is this build's for every contender. Over a wire both ends are of the contender's build.
+    On the kernel's sockets the source is this build's for every contender. On a wire both ends are the contender's
+    build.
     """
     settings = rig.settings
     timing = {"seconds": settings.seconds, "warmup": settings.warmup}
@@ -98,8 +98,8 @@ def _bulk_over_af_xdp(rig: Rig, contender: Contender) -> Sample:
 
 
 def _lossy(rig: Rig, contender: Contender) -> Sample:
-    """What the contender's source gets through to a sink on the kernel's sockets, by CUBIC, over a path that loses 1 %
-    of the frames in either direction and takes 0.5 ms for each way."""
+    """Bytes that the contender's source delivers to a sink on the kernel's sockets, with CUBIC, on a path that loses 1
+    % of the frames in each direction and delays each by 0.5 ms."""
     environment = AF_XDP if contender.is_sfloop else {}
     place, cpu = rig.place, str(rig.settings.cpus.load)
     asked = {"seconds": LOSSY_SECONDS, "warmup": rig.settings.warmup}
@@ -126,8 +126,8 @@ def _lossy(rig: Rig, contender: Contender) -> Sample:
 
 
 def _replayed(rig: Rig, contender: Contender) -> Sample:
-    """What arrives at the contender's sink from a source that replays frames: sfloop's on AF_XDP, all others' on the
-    kernel's sockets."""
+    """Bytes that arrive at the contender's sink from a source that replays frames. sfloop's sink is on AF_XDP, all
+    others' on the kernel's sockets."""
     settings = rig.settings
     timing = {"seconds": settings.seconds, "warmup": settings.warmup}
     environment = AF_XDP if contender.is_sfloop else {}

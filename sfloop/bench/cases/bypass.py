@@ -1,7 +1,7 @@
-"""UDP past the kernel: sfloop on its tcpip stack, everything else on the kernel's sockets over the same wire.
+"""UDP past the kernel: sfloop on its tcpip stack, everything else on the kernel's sockets on the same veth pair.
 
-Over shared memory there is no wire that the others could share: they are measured over loopback, by the C load
-generator; sfloop's load generator is an sfloop program too, so that its figure has the cost of two of its loops in it.
+The others cannot use a shared-memory wire, so the C load generator measures them over loopback. sfloop's load there is
+an sfloop program, too, so its figure includes the cost of two sfloop loops.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AF_XDP, PACKET = (
     {"SFLOOP_DRIVER": driver, "SFLOOP_INTERFACE": netns.INTERFACE, "SFLOOP_FALLBACK": "error"}
     for driver in ("af_xdp", "packet")
 )
-# 239.255.0.0/16 is for use within one site (RFC 2365, section 6.1).
+# 239.255.0.0/16 is for use within a site (RFC 2365, section 6.1).
 _GROUP = "239.255.26.4"
 
 
@@ -51,7 +51,7 @@ def packet_unavailable() -> str | None:
 def cannot_feed() -> str | None:
     release = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
     if release < (5, 18):
-        return f"the feed is sent as XDP frames, which takes Linux 5.18; this is {os.uname().release}"
+        return f"the feed is sent as XDP frames, which needs Linux 5.18; this is {os.uname().release}"
     missing = "the feed needs the command ethtool, which is missing: apt-get install ethtool"
     return af_xdp_unavailable() or (None if shutil.which("ethtool") else missing)
 
@@ -74,7 +74,7 @@ def _feed(program: Program, rig: Rig, contender: Contender) -> Sample:
         return replace(rig, place=to_group).load_command("feed", port, interface=netns.INTERFACE, seconds=seconds)
 
     to_group = replace(rig.place, host=_GROUP)
-    # What a protocol of batches is worth is a question about sfloop: the others run the plain one.
+    # Only sfloop runs the protocol of batches, because the others do not have it. They run the plain one.
     chosen = program if contender.is_sfloop else udp.flood
     return measure_delivery(rig, contender, sender, chosen, {"group": _GROUP}, _environment(contender))
 
@@ -86,12 +86,12 @@ def frame_taking_veth_pair() -> Iterator[Place]:
         yield place
 
 
-#: The addresses of the server's and the load's side of a wire in shared memory.
+#: The addresses of the server and of the load on a shared-memory wire.
 SIDES = ("127.77.0.1", "127.77.0.2")
 
 
 def sides_of(wire: str) -> list[dict[str, str]]:
-    """The environments of the programs at its two sides."""
+    """The environments of the programs at both ends."""
     return [
         {"SFLOOP_DRIVER": "shm", "SFLOOP_INTERFACE": f"{wire}@{address}", "SFLOOP_FALLBACK": "error"}
         for address in SIDES
@@ -100,7 +100,7 @@ def sides_of(wire: str) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Programs:
-    """What serves, what loads it, and what the load and the server are given beside their addresses and times."""
+    """A server and a load program, and their parameters besides addresses and times."""
 
     serves: Program
     loads: Program
@@ -118,9 +118,9 @@ def between_programs(
     sides: list[dict[str, str]],
     addresses: tuple[str, str] = SIDES,
 ) -> Load:
-    """Runs a server and a load generator that are both the contender's, in the environments of `sides`.
+    """Run a server and a load generator of the contender, in the environments of `sides`.
 
-    Returns what the second measures.
+    Returns the measurement of the load generator.
     """
     settings = rig.settings
     parameters = {"host": addresses[0], **programs.to_server}
@@ -145,18 +145,18 @@ def _over_shm(rig: Rig, contender: Contender) -> Sample:
         return between_programs(rig, contender, UDP_ECHO, sides_of(wire)).sample()
 
 
-# Names sfloop's ef_vi driver as built against the simulator of its API (tests/sim/ef_vi), which `make bench` does.
+# Environment variable: sfloop's ef_vi driver, built by `make bench` with the simulator of its API (tests/sim/ef_vi).
 _SIMULATOR = "SFLOOP_BENCH_EF_VI_SIMULATOR"
 
 
 def _no_simulator() -> str | None:
     if not os.environ.get(_SIMULATOR):
-        return "the simulator of ef_vi's API is not built: run it as `make bench`, in a checkout"
+        return "the simulator of ef_vi's API is not built: run `make bench` in a checkout"
     return netns.unavailable()
 
 
 def _simulated_driver(contender: Contender) -> str:
-    """The driver is compiled against its build's own headers: another build needs the one from its own checkout."""
+    """The simulated driver of a build. It is compiled with the build's own headers, so another build needs its own."""
     if contender.build is None:
         return os.environ[_SIMULATOR]
     library = contender.build.ef_vi_simulator
@@ -171,8 +171,8 @@ TCP_ECHO = Programs(tcp.protocol, stream.ping, {"size": 64})
 
 
 def _over_ef_vi(programs: Programs) -> Callable[[Rig, Contender], Sample]:
-    """Frames go through shared memory, as in udp-shm; neighbours and routes are those of the veth pair beside it. The
-    shm driver itself is measured right before."""
+    """Frames use shared memory, as in udp-shm. Neighbours and routes are those of the veth pair beside it. The shm
+    driver itself is measured right before."""
 
     def measure(rig: Rig, contender: Contender) -> Sample:
         library = _simulated_driver(contender)
@@ -190,7 +190,7 @@ def _over_ef_vi(programs: Programs) -> Callable[[Rig, Contender], Sample]:
 
 
 def _cost(rig: Rig, contender: Contender) -> Sample:
-    """Over shared memory, and where AF_XDP is to be had, of its driver with nothing to do."""
+    """Over shared memory. Also an idle turn of the AF_XDP driver, if it can be used."""
     given = {"seconds": rig.settings.seconds / 2, "size": 64}
     ticks = rig.ticks()
     with rig.server(contender, cost.stack, parameters=given) as server:
@@ -243,7 +243,7 @@ CASES = (
             _FLOOD,
             functools.partial(_feed, program),
             ("c-spin",),
-            # The others have neither batches nor views, and have been seen without in the first case.
+            # The other loops have neither batches nor views; the first case measures them.
             only=(OWN, "uvloop") if suffix else None,
             fixed_seconds=0.5,
             unavailable=cannot_feed,

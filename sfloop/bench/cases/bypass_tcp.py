@@ -1,8 +1,8 @@
 """TCP past the kernel: sfloop on its tcpip stack, everything else on the kernel's sockets.
 
-Over AF_XDP and AF_PACKET all serve the same C load generator, which is on the kernel's sockets at the other end of a
-veth pair. Over shared memory sfloop's load is an sfloop program too, so that its figure has the cost of two of its
-loops in it; the others are measured over loopback, by the C load generator.
+Over AF_XDP and AF_PACKET all contenders serve the same C load generator, which uses the kernel's sockets at the other
+end of a veth pair. Over shared memory sfloop's load is an sfloop program, too, so its figure includes the cost of two
+sfloop loops. The C load generator measures the others over loopback.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sfloop.bench.wires import new_wire
 
 IDLE_CONNECTIONS = 10_000
 
-#: Beside sfloop past the kernel: uvloop, and the transports that aiofastnet gives it.
+#: The rivals of sfloop past the kernel: uvloop, also with aiofastnet's transports.
 RIVALS = (OWN, "uvloop", f"uvloop+{ADD_ON}")
 
 Measure = Callable[[Rig, Contender], Sample]
@@ -57,7 +57,7 @@ def _over(driver: Mapping[str, str], size: int) -> Measure:
 def _over_shm(size: int, connections: int) -> Measure:
     def measure(rig: Rig, contender: Contender) -> Sample:
         if contender.is_sfloop:
-            every = 1 if connections == 1 else 16  # where it is the rate that counts, the clock is read less
+            every = 1 if connections == 1 else 16  # read the clock less often if the rate counts
             given = {"size": size, "connections": connections, "every": every}
             programs = Programs(tcp.protocol, stream.ping, given)
             with new_wire() as wire:

@@ -25,7 +25,7 @@ def _echo(program: Program, size: int, connections: int = 1, **parameters: int) 
 
 
 def _latency(name: str, title: str, program: Program, size: int, **parameters: int) -> Case:
-    # aiofastnet's sock_* methods are not measured: they are those of a loop without transports.
+    # Do not measure the sock_* methods with aiofastnet, because it replaces transports only.
     streams = program is not tcp.sock
     measure = _echo(program, size, **parameters)
     return Case(name, title, ROUND_TRIP, measure, (*ECHO_REFERENCES, *BARE), streams=streams)

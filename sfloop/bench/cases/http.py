@@ -1,4 +1,4 @@
-"""HTTP requests per second with two servers that run on any loop."""
+"""HTTP requests per second of two servers that run on any loop."""
 
 from __future__ import annotations
 

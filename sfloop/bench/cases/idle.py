@@ -1,4 +1,4 @@
-"""10,000 idle connections beside one that is active: what they cost it, and what each weighs."""
+"""10,000 idle connections beside an active one: their effect on it, and their memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sfloop.bench.programs import tcp
 from sfloop.bench.rig import START_LIMIT, Rig
 
 CONNECTIONS = 10_000
-#: Descriptors that each side needs beside them.
+#: Descriptors that each process needs in addition.
 SPARE = 100
 OPEN_LIMIT = 60.0
 
 
 def unavailable() -> str | None:
-    """Why so many connections cannot be opened here; None when they can."""
+    """Why so many connections cannot be opened here; None: they can."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and most < CONNECTIONS + SPARE:
         return f"{CONNECTIONS} connections need as many descriptors, but {most} are allowed: ulimit -Hn 20000"

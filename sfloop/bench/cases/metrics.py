@@ -1,4 +1,4 @@
-"""The metrics that several cases have. RTT, round trip time: from sending a message to having its whole answer."""
+"""Metrics of several cases. RTT, round trip time: from sending a message until all of its answer has arrived."""
 
 from __future__ import annotations
 

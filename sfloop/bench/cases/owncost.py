@@ -1,9 +1,9 @@
-"""What the loop itself takes for one message, from receive over data_received and write to the next poll.
+"""The loop's own time for one message: receive, data_received, write, until the next poll.
 
-Two independent figures. The first is measured inside the server, between its system calls, by a preload library
-(c/gap.c): the time its libc calls leave over, per message. The second is seen from outside: the median round trip less
-that of the spinning C server measured right beside it. The first is the loop's own work and nothing else; the second
-also has whatever the loop makes the kernel do beyond what the C server does.
+Two independent figures. The first is measured inside the server by a preload library (c/gap.c): the time between its
+libc calls, per message. The second is measured from outside: the median round trip minus that of the spinning C server,
+measured right after it. The first one is the loop's own work only. The second one includes work that the loop makes the
+kernel do in addition to that of the C server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sfloop.bench.programs import tcp
 from sfloop.bench.rig import START_LIMIT, Rig
 
 _SPINNING = Contender("c-spin", "", is_loop=False)
-#: Fewer messages than this were seen between the calls: the loop does not call libc, so the figure is left out.
+#: If the library has seen a smaller share of messages, the loop does not call libc, so the figure is left out.
 LEAST_SHARE = 0.5
 
 

@@ -1,7 +1,7 @@
-"""System calls per echo, seen by strace while a fixed number of messages goes through.
+"""System calls per echo, counted by strace for a fixed number of messages.
 
-A spinning server polls also while it has nothing to do. Such a poll finds nothing, and says nothing about what a
-message costs; it is counted apart. `strace -c` could not tell the two, so every call is traced with its result.
+A spinning server also polls while it has nothing to do. Such a poll finds nothing and is no cost of a message, so it is
+counted separately. `strace -c` cannot distinguish the two, so every call is traced with its result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POLL = {"epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", 
 
 
 def unavailable() -> str | None:
-    """Why calls cannot be counted here; None when they can."""
+    """Why calls cannot be counted here; None: they can."""
     if shutil.which("strace") is None:
         return "counting system calls needs strace: apt-get install strace"
     return None
@@ -43,9 +43,9 @@ _CALL = re.compile(r"^(?:\d+ +)?(?:<\.\.\. )?(\w+)[( ].*\) += (-?\d+)")
 
 
 def parse(trace: Iterable[str]) -> Counter[str]:
-    """Counts receive, send, poll, empty poll and other calls in the lines that strace writes.
+    """Count receive, send, poll, empty poll and other calls in strace's output.
 
-    A call that another thread's interrupts takes two lines; the second one, which has the result, is counted.
+    A call that a call of another thread interrupts has two lines. The second one, which has the result, is counted.
     """
     counts: Counter[str] = Counter()
     for line in trace:
@@ -62,10 +62,10 @@ def parse(trace: Iterable[str]) -> Counter[str]:
 
 @contextmanager
 def _tracing(server: Server, output: Path, cpu: int) -> Iterator[None]:
-    """Traces the server's calls, those of all its threads, while the block runs.
+    """In this block, trace the calls of all threads of the server.
 
-    strace shares the server's CPU, of which only one of both can make use. The load must keep its own: it then answers
-    well before the traced server comes back from its last call, as a busy client does.
+    strace runs on the server's CPU, because only one of the two can run at a time. The load keeps its own CPU, so that
+    it answers well before the traced server returns from its last call, like a busy client.
     """
     command = ["strace", "-f", "-o", str(output), "-p", str(server.pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
@@ -77,7 +77,7 @@ def _tracing(server: Server, output: Path, cpu: int) -> Iterator[None]:
         try:
             yield
         finally:
-            tracer.terminate()  # not SIGINT, which a program in the background may have to ignore
+            tracer.terminate()  # not SIGINT, which a program in the background may ignore
             tracer.communicate(timeout=GRACE)
 
 
@@ -88,7 +88,7 @@ def _count(program: Program, reference: str, command: str, burst: int) -> Callab
     def measure(rig: Rig, contender: Contender) -> Sample:
         with rig.server(contender, program, reference) as server, tempfile.TemporaryDirectory() as directory:
             port = server.line(START_LIMIT)["port"]
-            # Caches, and what a loop learns about its load, are warm before anything is counted.
+            # Warm up caches, and the loop's knowledge of its load, before the count.
             rig.load(server, command, port, messages=exchanges, warmup=0, **options)
             output = Path(directory, "strace")
             with _tracing(server, output, rig.settings.cpus.server):

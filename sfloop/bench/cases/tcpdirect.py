@@ -1,8 +1,8 @@
-"""TCPDirect: both ends on one loop, against the same library without a loop.
+"""TCPDirect: both ends on one loop, compared with the same library without a loop.
 
-Over the library that SFLOOP_TCPDIRECT_LIBRARY names, with its software NIC in loopback mode (ZF_ATTR), or over sfloop's
-simulator of it. The other loops run the same program over the kernel's loopback. c-spin is C against the library
-itself. Nothing is pinned: the software NIC is a thread of the process, which spins and would be on the same CPU.
+sfloop uses the library in SFLOOP_TCPDIRECT_LIBRARY with its software NIC in loopback mode (ZF_ATTR), or sfloop's
+simulator of it. The other loops run the same program over the kernel's loopback. c-spin is C with the library itself.
+Nothing is pinned, because the software NIC is a spinning thread of the process and would share the CPU.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from sfloop.bench.serve import Program
 from sfloop.bench.wires import new_wire
 
 LIBRARY = "SFLOOP_TCPDIRECT_LIBRARY"
-# sfloop's simulator of it (tests/sim/tcpdirect), which `make bench` builds.
+# Environment variable: sfloop's simulator of the library (tests/sim/tcpdirect), which `make bench` builds.
 SIMULATOR = "SFLOOP_BENCH_TCPDIRECT_SIMULATOR"
 INTERFACE = "lo"
 _STACK = {"SFLOOP_STACK": "tcpdirect", "SFLOOP_INTERFACE": INTERFACE, "SFLOOP_FALLBACK": "error"}
 
 
 def unavailable() -> str | None:
-    """Why there is nothing to measure; None when there is."""
+    """Why there is nothing to measure; None: there is."""
     if LIBRARY not in os.environ:
-        return f"name TCPDirect's library in {LIBRARY}, and its software NIC in ZF_ATTR (emu=2;interface={INTERFACE})"
+        return f"set {LIBRARY} to TCPDirect's library, and ZF_ATTR to its software NIC (emu=2;interface={INTERFACE})"
     if not os.path.exists(os.environ[LIBRARY]):
-        return f"{LIBRARY} names {os.environ[LIBRARY]}, which is not there"
+        return f"{LIBRARY} names {os.environ[LIBRARY]}, which does not exist"
     if f"interface={INTERFACE}" not in os.environ.get("ZF_ATTR", ""):
-        return f"ZF_ATTR has to name a NIC that brings back what is sent: emu=2;interface={INTERFACE}"
+        return f"ZF_ATTR must name a NIC in loopback mode: emu=2;interface={INTERFACE}"
     return None
 
 
 def no_simulator() -> str | None:
-    """Why there is nothing to measure over the simulator; None when there is."""
+    """Why there is nothing to measure with the simulator; None: there is."""
     if not os.path.exists(os.environ.get(SIMULATOR, "")):
-        return "the simulator of TCPDirect's library is not built: run it as `make bench`, in a checkout"
+        return "the simulator of TCPDirect's library is not built: run `make bench` in a checkout"
     return None
 
 
@@ -86,7 +86,7 @@ def _pair(program: Program, rig: Rig, contender: Contender) -> Sample:
     if not contender.is_loop:
         return _c(rig, f"zf-{program.__name__}", "--size", "64").sample()
     sample = _round_trips(rig, contender, program)
-    if contender.is_sfloop:  # against the library right beside it: two messages make a round trip
+    if contender.is_sfloop:  # against the library, measured right after it; a round trip has two messages
         over = sample.values["p50"] - _c(rig, f"zf-{program.__name__}", "--size", "64").latencies.percentile(50)
         sample.values.update({"over_c": over, "share": over / 2})
     return sample
@@ -101,7 +101,7 @@ def _udp(rig: Rig, contender: Contender) -> Sample:
 
 
 def _simulated(program: Program, by_shm: Program) -> Callable[[Rig, Contender], Sample]:
-    """The tcpip stack over shared memory, with both its ends on one loop too, is measured right before."""
+    """Measure the tcpip stack over shared memory, also with both ends on one loop, right before."""
 
     def measure(rig: Rig, contender: Contender) -> Sample:
         over = {**_STACK, LIBRARY: os.environ[SIMULATOR], "ZF_ATTR": ""}

@@ -1,7 +1,7 @@
 """TLS: echo on the kernel's sockets and past them, bulk, handshakes, idle connections, and WebSockets.
 
-The certificate is made anew for each measurement. The loads are C and check it. Over shared memory the load is a
-program of the contender's, as in the plain cases.
+Each measurement makes a new certificate. The loads are in C and check it. Over shared memory the load is a program of
+the contender, as in the plain cases.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from sfloop.bench.wires import new_wire
 
 IDLE_CONNECTIONS = 500
 OPEN_LIMIT = 60.0
-#: Who is measured where the question is not about every loop.
+#: The contenders of cases that do not need every loop.
 LOOPS = (OWN, "uvloop", "asyncio", *COMBINED)
-#: The C reference servers, on the same command as the load's other end.
+#: The C reference servers, which are commands of the same program as the load.
 ECHO_REFERENCES = tuple(REFERENCES)
 
 Measure = Callable[[Rig, Contender], Sample]
@@ -40,7 +40,7 @@ Environment = Mapping[str, str]
 
 
 def unavailable() -> str | None:
-    """Why there is no certificate; None when there is one."""
+    """Why no certificate can be made; None: one can."""
     if importlib.util.find_spec("trustme") is None:
         return "TLS needs a certificate made by trustme: pip install trustme"
     return None
@@ -57,7 +57,7 @@ def _needs(package: str) -> Callable[[], str | None]:
 
 @contextmanager
 def certificates(*hosts: str) -> Iterator[tuple[str, str]]:
-    """The files of a server's certificate and key, and of the authority that has signed it."""
+    """Files of a server's certificate and key, and of the authority that has signed it."""
     import trustme  # type: ignore[import-not-found, unused-ignore]
 
     authority = trustme.CA()
@@ -98,7 +98,8 @@ def _plain(rig: Rig, contender: Contender, size: int, environment: Environment) 
 
 
 def _records_alone(rig: Rig, certificate: str, size: int) -> float:
-    """ns that OpenSSL alone takes for an echo's two records, sealed by one end and opened by the other, in memory."""
+    """ns that OpenSSL alone takes for the two records of an echo: sealed by one end and opened by the other, in
+    memory."""
     settings = rig.settings
     command = [str(settings.programs.sfbench), "tls-records", "--certificate", certificate, "--size", str(size)]
     command += ["--seconds", str(settings.seconds), "--warmup", str(settings.warmup), "--cpu", str(settings.cpus.load)]
@@ -110,7 +111,7 @@ def _records_alone(rig: Rig, certificate: str, size: int) -> float:
 
 
 def _with_parts(sample: Sample, plain: float, records: float) -> Sample:
-    """Adds to an echo's figures those of its parts, measured right before."""
+    """Add the figures of an echo's parts, measured right before."""
     sample.values |= {"plain": plain, "records": records, "times_records": (sample.values["p50"] - plain) / records}
     return sample
 
@@ -138,7 +139,7 @@ def _over_shm(rig: Rig, contender: Contender) -> Sample:
 
 
 def _bulk(rig: Rig, contender: Contender) -> Sample:
-    """What arrives at the contender's sink from a source in C."""
+    """Bytes that arrive at the contender's sink from a source in C."""
     settings = rig.settings
     timing = {"seconds": settings.seconds, "warmup": settings.warmup}
     ticks = rig.ticks()

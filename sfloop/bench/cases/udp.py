@@ -1,4 +1,4 @@
-"""UDP: echo over loopback and over a veth pair, and a flood of small datagrams."""
+"""UDP: echo over loopback and a veth pair, and a flood of small datagrams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sfloop.bench.programs import udp
 from sfloop.bench.rig import GRACE, START_LIMIT, Rig
 from sfloop.bench.serve import Program
 
-#: Seconds that the flood goes on beyond what the server counts, for its start and its warm-up.
+#: Seconds that the flood lasts longer than the server counts, for its start and warm-up.
 MARGIN = 0.3
 
 
@@ -30,7 +30,7 @@ def measure_echo(
 
 
 def measure_flood(rig: Rig, contender: Contender) -> Sample:
-    """Datagrams of 64 B delivered while more are sent than can be."""
+    """Datagrams of 64 B that are delivered while more are sent than the receiver can handle."""
 
     def sender(port: int, seconds: float) -> list[str]:
         return rig.load_command("flood", port, size=64, seconds=seconds)
@@ -46,7 +46,7 @@ def measure_delivery(
     parameters: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Sample:
-    """Datagrams delivered while `sender`, a command made for a port and a time in seconds, sends."""
+    """Datagrams that are delivered while `sender` sends. It makes a command for a port and a time in seconds."""
     seconds, warmup = rig.settings.seconds, rig.settings.warmup
     given = {"seconds": seconds, "warmup": warmup, **(parameters or {})}
     with rig.server(contender, program, "serve-flood", given, environment) as server:
@@ -61,10 +61,11 @@ def measure_delivery(
                 sending.kill()
     if sending.returncode:
         raise ContenderFailed(f"the flood ended with status {sending.returncode}")
-    # The sender begins before the receiver counts, and goes on after it: what it sent then is left out.
+    # The sender starts before the receiver counts and stops after it. Leave out datagrams that it sent outside that
+    # span.
     sent = spans.between(json.loads(output)["history"], received.raw["begin"], received.raw["end"])
     values = {"per_second": received.per_second, "sent_per_second": sent.sent / sent.ns * 1e9}
-    # The receiver is what counts, by its own clock. The sender's own kernel interrupts it, to deliver what it sends.
+    # Use the receiver's disturbances, because the sender is interrupted by its own kernel work.
     return Sample(values, received.disturbance)
 
 

@@ -1,1 +1,1 @@
-"""The programs under measurement: plain asyncio, none of which knows what loop it runs on."""
+"""The programs under measurement: plain asyncio, independent of the loop."""

@@ -1,4 +1,4 @@
-"""What ten thousand connections of the tcpip stack that have nothing to do take of a turn and of memory."""
+"""The cost of ten thousand idle connections of the tcpip stack: time of a turn, and memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sfloop.native.cores.core import measure_idle
 from sfloop.native.cores.stackstream import StackListener, StackStream
 
 _CLIENT, _SERVER = "127.77.0.1", "127.77.0.2"
-#: Connections that are opened at a time.
+#: Connections that are opened at once.
 _BATCH = 100
-#: Seconds after which an idle connection has given its buffers back.
+#: Seconds after which an idle connection has freed its buffers.
 _UNTIL_IDLE = 2.5
 
 
@@ -45,7 +45,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def _allocated() -> int:
-    """Bytes that malloc has given out. Small Python objects are not among them: CPython gets their memory by itself."""
+    """Bytes that malloc has allocated. Small Python objects are not included, because CPython has its own allocator."""
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = _Mallinfo2
     found = mallinfo2()
@@ -53,7 +53,7 @@ def _allocated() -> int:
 
 
 class _Pair:
-    """Both ends of a wire, in one thread, and streams between them that no transport uses."""
+    """Both ends of a wire in one thread, and streams between them without transports."""
 
     def __init__(self) -> None:
         wire = f"idle{os.getpid()}"
@@ -66,7 +66,7 @@ class _Pair:
         self.port = listening.getsockname()[1]
         self._listeners = stackstream.listen(self.server, listening.fileno(), 4096, self._accept)
         listening.close()
-        for _ in range(3):  # each side looks for the other once in a millisecond
+        for _ in range(3):  # each end looks for the other once in a millisecond
             time.sleep(0.002)
             self.turn()
 
@@ -105,7 +105,7 @@ class _Pair:
 
 def _measure(parameters: Mapping[str, Any]) -> dict[str, float]:
     pair = _Pair()
-    pair.open(_BATCH)  # whatever is allocated once is allocated now
+    pair.open(_BATCH)  # so that memory that is allocated once is allocated before the measurement
     alone, before, opened = measure_idle(pair.client, parameters["seconds"]), _allocated(), len(pair.streams)
     while len(pair.streams) < 2 * parameters["connections"]:
         pair.open(_BATCH)
@@ -122,6 +122,6 @@ def _measure(parameters: Mapping[str, Any]) -> dict[str, float]:
 async def idle(parameters: Mapping[str, Any]) -> None:
     """ns of an empty turn with few connections and with ``connections``, and bytes of native memory for each."""
     begin = time.perf_counter()
-    # In a thread no loop is running, so that both ends can be run there, one after the other.
+    # No loop is running in a new thread, so both ends can be run there in turn.
     found = await asyncio.to_thread(_measure, parameters)
     say({**found, "seconds": time.perf_counter() - begin})

@@ -1,4 +1,4 @@
-"""What sfloop's own stack takes without Python and without a network, all on this program's CPU."""
+"""The cost of sfloop's own stack without Python and without a network, all on this program's CPU."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _involuntary_switches() -> int:
 
 
 async def stack(parameters: Mapping[str, Any]) -> None:
-    """ns for a datagram sent and received over a wire in shared memory, and for a turn in which nothing arrives."""
+    """ns for a datagram sent and received over a shared-memory wire, and for an idle turn."""
     wire, seconds = f"cost{os.getpid()}", parameters["seconds"]
     loops = [
         sfloop.Loop(sfloop.Options(driver="shm", interface=f"{wire}@{address}", fallback="error"))
         for address in (_SENDER, _RECEIVER)
     ]
-    # In a thread no loop is running, so that both can be run there, one after the other. Measured is here: the loop of
-    # this program stands still meanwhile.
+    # No loop is running in a new thread, so both loops can be run there in turn. The measurement is made here, while
+    # this program's own loop stands still.
     sender, receiver = await asyncio.to_thread(_open, *loops)
     switches, begin = _involuntary_switches(), time.perf_counter()
     sent, received = measure_datagrams(sender._core, receiver._core, parameters["size"], seconds)
@@ -56,7 +56,7 @@ def _close(loops: Sequence[sfloop.Loop], transports: Sequence[Any]) -> None:
 
 
 async def idle(parameters: Mapping[str, Any]) -> None:
-    """ns for a turn in which nothing arrives, on whatever driver this program was given."""
+    """ns for an idle turn, with the driver that this program was given."""
     switches = _involuntary_switches()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, sfloop.Loop)
@@ -65,7 +65,7 @@ async def idle(parameters: Mapping[str, Any]) -> None:
 
 
 async def segments(parameters: Mapping[str, Any]) -> None:
-    """ns for a TCP segment sent and received over a wire in shared memory, its ACKs with it."""
+    """ns for a TCP segment sent and received over a shared-memory wire, including ACKs."""
     wire = f"cost{os.getpid()}"
     loops = [
         sfloop.Loop(sfloop.Options(driver="shm", interface=f"{wire}@{address}", fallback="error"))
@@ -80,7 +80,7 @@ async def segments(parameters: Mapping[str, Any]) -> None:
 
 
 class _Accepted(asyncio.Protocol):
-    """Keeps the transport of the connection that was accepted."""
+    """Keeps the transport of the accepted connection."""
 
     transport: asyncio.BaseTransport | None = None
 
@@ -89,7 +89,7 @@ class _Accepted(asyncio.Protocol):
 
 
 def _connect(from_loop: sfloop.Loop, to_loop: sfloop.Loop) -> tuple[Any, Any]:
-    """A connection between two loops of one thread, which run by turns until it is there."""
+    """A connection between two loops of one thread, which run in turn until it is established."""
     accepted = _Accepted()
     server = to_loop.run_until_complete(to_loop.create_server(lambda: accepted, _RECEIVER, 0))
     address = server.sockets[0].getsockname()

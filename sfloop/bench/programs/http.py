@@ -1,4 +1,4 @@
-"""HTTP servers: a handler of a few bytes on aiohttp, and the same as an ASGI application on uvicorn."""
+"""HTTP servers with a short answer: an aiohttp handler, and an ASGI application on uvicorn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def aiohttp(parameters: Mapping[str, Any]) -> None:
 
 
 async def uvicorn(parameters: Mapping[str, Any]) -> None:
-    """uvicorn, with httptools where it is installed."""
+    """uvicorn, with httptools if it is installed."""
     from uvicorn import Config, Server  # type: ignore[import-not-found, unused-ignore]
 
     async def application(

@@ -1,4 +1,4 @@
-"""Microbenchmarks of the loop alone. Each measures itself and says what it found; latencies are in ns."""
+"""Microbenchmarks of the loop alone. Each measures itself and prints its result. Latencies are in ns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sfloop.bench.serve import say
 
 
 def _involuntary_switches() -> int:
-    """Of this thread (man 5 proc)."""
+    """Involuntary context switches of this thread (man 5 proc)."""
     with open("/proc/thread-self/status") as status:
         for line in status:
             if line.startswith("nonvoluntary_ctxt_switches"):
@@ -24,7 +24,7 @@ def _involuntary_switches() -> int:
 
 
 async def _rate(burst: Callable[[], Coroutine[Any, Any, int]], parameters: Mapping[str, Any]) -> None:
-    """Repeats a burst for the warm-up, then for the time of measurement, and says how much it did per second."""
+    """Repeat a burst during the warm-up and the measurement, and print its rate per second."""
     end_of_warmup = time.perf_counter() + parameters["warmup"]
     while time.perf_counter() < end_of_warmup:
         await burst()
@@ -61,7 +61,7 @@ async def call_soon_chain(parameters: Mapping[str, Any]) -> None:
 
 
 async def call_soon_batch(parameters: Mapping[str, Any]) -> None:
-    """A thousand callbacks are scheduled, then run in one turn."""
+    """Schedule a thousand callbacks, then run them in one turn."""
     loop = asyncio.get_running_loop()
     length = 1000
 
@@ -80,7 +80,7 @@ async def call_soon_batch(parameters: Mapping[str, Any]) -> None:
 
 
 async def task_await(parameters: Mapping[str, Any]) -> None:
-    """A task is created and awaited, one after the other."""
+    """Create and await tasks, one after the other."""
     loop = asyncio.get_running_loop()
     length = 500
 
@@ -96,13 +96,13 @@ async def task_await(parameters: Mapping[str, Any]) -> None:
 
 
 async def loops_made(parameters: Mapping[str, Any]) -> None:
-    """CPU time of making `count` loops. Each runs a coroutine that does nothing and is closed, as by asyncio.run().
+    """CPU time of making `count` loops. Each runs an empty coroutine and is closed, as by asyncio.run().
 
-    That happens in the main thread, between two steps of the loop that this program runs on.
+    This runs in the main thread, between two steps of the program's own loop.
     """
     outer, task = asyncio.get_running_loop(), asyncio.current_task()
     factory = type(outer)
-    current: Any = asyncio.tasks  # typeshed does not know how a task is left
+    current: Any = asyncio.tasks  # typeshed does not declare _leave_task()
     count = parameters["count"]
 
     async def nothing() -> None:
@@ -120,7 +120,7 @@ async def loops_made(parameters: Mapping[str, Any]) -> None:
     current._leave_task(outer, task)
     asyncio._set_running_loop(None)
     try:
-        one()  # what the first one loads does not count
+        one()  # do not count what the first one loads
         switches, wall, begin = _involuntary_switches(), time.perf_counter(), time.process_time()
         for _ in range(count):
             one()
@@ -138,10 +138,9 @@ async def loops_made(parameters: Mapping[str, Any]) -> None:
 
 
 async def timers(parameters: Mapping[str, Any]) -> None:
-    """Sets `count` timers of 1 to 20 ms, cancels every other, runs the rest; CPU time of the three together.
+    """Set `count` timers of 1 to 20 ms, cancel every other one, run the rest. Measures the CPU time of these three.
 
-    Between cancelling and running the loop is kept from turning until all are due, so that neither sleeping nor
-    spinning while waiting for them is counted.
+    After the cancellation the loop stands still until all timers are due, so that neither sleeping nor spinning counts.
     """
     loop = asyncio.get_running_loop()
     count = parameters["count"]
@@ -162,7 +161,7 @@ async def timers(parameters: Mapping[str, Any]) -> None:
     for handle in handles[::2]:
         handle.cancel()
     set_and_cancelled = time.process_time() - begin
-    time.sleep(0.025)  # not asyncio's: the loop has to stand still
+    time.sleep(0.025)  # not asyncio.sleep(), because the loop must stand still
     begin = time.process_time()
     await done
     run = time.process_time() - begin
@@ -176,7 +175,7 @@ async def timers(parameters: Mapping[str, Any]) -> None:
 
 
 async def sleep(parameters: Mapping[str, Any]) -> None:
-    """asyncio.sleep(delay): how late it returns, and how often early. Both by the clock before the call."""
+    """asyncio.sleep(delay): lateness, and how often it returns early. Both by the clock read before the call."""
     delay = parameters["delay"]
     delay_ns = round(delay * 1e9)
     late, early, earliest = Histogram(), 0, 0
@@ -203,7 +202,8 @@ async def sleep(parameters: Mapping[str, Any]) -> None:
 
 
 async def threadsafe(parameters: Mapping[str, Any]) -> None:
-    """Another thread, on the other CPU, calls call_soon_threadsafe at irregular times: ns from call to callback."""
+    """Another thread, on the other CPU, calls call_soon_threadsafe at irregular times: ns from the call to the
+    callback."""
     loop = asyncio.get_running_loop()
     latency = Histogram()
     finished: asyncio.Future[None] = loop.create_future()

@@ -1,4 +1,4 @@
-"""Both ends of a ping-pong on one loop: a round trip over a stack that talks to itself, and the loop in it."""
+"""Both ends of a ping-pong on one loop: a round trip over a stack to itself, including the loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Echo(asyncio.Protocol):
 
 
 class Ping(asyncio.Protocol):
-    """Sends a message, and the next when all of it has come back."""
+    """Sends a message, and the next one when all of it has come back."""
 
     def __init__(self, size: int) -> None:
         self.payload = bytes(size)
@@ -40,7 +40,7 @@ class Ping(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def start(self) -> None:
-        """The first message, or the next."""
+        """Send the first or the next message."""
         self.missing = len(self.payload)
         self.sent = time.perf_counter_ns()
         self.transport.write(self.payload)
@@ -75,7 +75,7 @@ async def _measure(client: Ping | DatagramPing, parameters: Mapping[str, Any]) -
 
 
 async def tcp(parameters: Mapping[str, Any]) -> None:
-    """Round trips of a stream whose both ends are this loop's."""
+    """Round trips of a stream with both ends on this loop."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Echo, parameters["host"], 0)
     _, client = await loop.create_connection(lambda: Ping(parameters["size"]), *server.sockets[0].getsockname())
@@ -85,7 +85,7 @@ async def tcp(parameters: Mapping[str, Any]) -> None:
 
 
 async def udp(parameters: Mapping[str, Any]) -> None:
-    """The same of datagrams."""
+    """Round trips of datagrams with both ends on this loop."""
     loop = asyncio.get_running_loop()
     echo, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=(parameters["host"], 0))
     mine = (parameters["from"], 0) if "from" in parameters else None
@@ -98,7 +98,7 @@ async def udp(parameters: Mapping[str, Any]) -> None:
 
 
 def _by_shared_memory(wire: str, host: str, other: str) -> None:
-    """From now on the running loop has both ends of the wire, each on a tcpip stack of its own."""
+    """Give the running loop both ends of the wire, each on a tcpip stack of its own."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, sfloop.Loop)
     for address in (other, host):
@@ -110,19 +110,19 @@ _OTHER = "127.0.0.2"
 
 
 async def tcp_by_shm(parameters: Mapping[str, Any]) -> None:
-    """The stream, by the tcpip stack over shared memory."""
+    """The stream, on the tcpip stack over shared memory."""
     _by_shared_memory(parameters["wire"], parameters["host"], _OTHER)
     await tcp(parameters)
 
 
 async def udp_by_shm(parameters: Mapping[str, Any]) -> None:
-    """The datagrams, by the tcpip stack over shared memory."""
+    """The datagrams, on the tcpip stack over shared memory."""
     _by_shared_memory(parameters["wire"], parameters["host"], _OTHER)
     await udp({**parameters, "from": _OTHER})
 
 
 async def idle(parameters: Mapping[str, Any]) -> None:
-    """ns that the bypass stack of this loop takes in a turn in which nothing arrives."""
+    """ns of an idle turn of this loop's bypass stack."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, sfloop.Loop)
     endpoint, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=(parameters["host"], 0))

@@ -132,8 +132,8 @@ def _turns() -> tuple[int, int]:
 
 
 async def _idle_turn() -> float:
-    """Seconds of CPU time that a turn takes in which nothing is found, as it is without disturbance. 0 for a loop that
-    does not count its turns."""
+    """Seconds of CPU time of a turn that finds nothing: the least of several measurements. 0 if the loop does not count
+    turns."""
     took = []
     for _ in range(5):
         (_, before), begin = _turns(), time.thread_time()
@@ -144,7 +144,7 @@ async def _idle_turn() -> float:
 
 
 async def _count(seconds: float, idle_turn: float) -> dict[str, float]:
-    """What the sinks get in a span, and how busy this loop is in it: its CPU time less that of its empty turns."""
+    """Bytes that the sinks receive in a span, and how busy this loop is: its CPU time minus that of its empty turns."""
     switches = _involuntary_switches()
     before, total, cpu, begin = _turns(), Sink.total, time.thread_time(), time.monotonic_ns()
     await asyncio.sleep(seconds)
@@ -163,7 +163,7 @@ async def _count(seconds: float, idle_turn: float) -> dict[str, float]:
 
 
 async def sink(parameters: Mapping[str, Any]) -> None:
-    """Serves sinks; after the first bytes and a warm-up, counts those of `seconds`. A `certificate` makes it TLS."""
+    """Serve sinks. After the first bytes and a warm-up, count the bytes of `seconds`. A `certificate` means TLS."""
     loop = asyncio.get_running_loop()
     idle_turn = await _idle_turn()
     context = server_context(parameters) if "certificate" in parameters else None
@@ -177,7 +177,7 @@ async def sink(parameters: Mapping[str, Any]) -> None:
 
 
 async def serve_source(parameters: Mapping[str, Any]) -> None:
-    """Serves sources, with the congestion control of the given name."""
+    """Serve sources, with the congestion control of this name."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Source, parameters["host"], 0, start_serving=False)
     for sock in server.sockets:
@@ -188,7 +188,7 @@ async def serve_source(parameters: Mapping[str, Any]) -> None:
 
 
 async def drain(parameters: Mapping[str, Any]) -> None:
-    """Connects to a source and counts what arrives in `seconds`, after a warm-up."""
+    """Connect to a source and count the bytes of `seconds`, after a warm-up."""
     loop = asyncio.get_running_loop()
     await loop.create_connection(Sink, *parameters["server"])
     say({"connections": 1})
@@ -199,7 +199,7 @@ async def drain(parameters: Mapping[str, Any]) -> None:
 
 
 async def source(parameters: Mapping[str, Any]) -> None:
-    """Writes to a sink until it is killed; after a warm-up, says what its loop does in `seconds`."""
+    """Write to a sink until killed. After a warm-up, print how busy the loop is in `seconds`."""
     loop = asyncio.get_running_loop()
     idle_turn = await _idle_turn()
     await loop.create_connection(Source, *parameters["server"])

@@ -1,4 +1,4 @@
-"""TCP echo servers in the ways that asyncio offers: protocol, buffered protocol, streams, socket methods, TLS."""
+"""TCP echo servers with each of asyncio's interfaces: protocol, buffered protocol, streams, socket methods, TLS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READ_SIZE = 256 * 1024
 
 
 class Echo(asyncio.Protocol):
-    """Writes back what it is given."""
+    """Sends received data back."""
 
     transport: asyncio.Transport
 
@@ -27,7 +27,7 @@ class Echo(asyncio.Protocol):
 
 
 class BufferedEcho(asyncio.BufferedProtocol):
-    """Reads into its own buffer and writes from it. A buffer that a write still holds is left to the transport."""
+    """Receives into its own buffer and writes from it. If a write still holds the buffer, it takes a new one."""
 
     transport: asyncio.Transport
 
@@ -68,7 +68,7 @@ async def buffered(parameters: Mapping[str, Any]) -> None:
 
 
 def server_context(parameters: Mapping[str, Any]) -> ssl.SSLContext:
-    """The context of a server with the certificate that it was given."""
+    """The context of a server with the certificate in the parameters."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(parameters["certificate"])
     return context
@@ -98,7 +98,7 @@ async def streams(parameters: Mapping[str, Any]) -> None:
 
 
 async def sock(parameters: Mapping[str, Any]) -> None:
-    """Echo by loop.sock_recv and loop.sock_sendall. ``receive``: the most that a call asks for, in bytes."""
+    """Echo by loop.sock_recv and loop.sock_sendall. ``receive``: the size passed to sock_recv, in bytes."""
     loop = asyncio.get_running_loop()
     most = parameters.get("receive", 65536)
 

@@ -1,4 +1,4 @@
-"""UDP by asyncio.DatagramProtocol: an echo server, and a counter of what arrives."""
+"""UDP with asyncio.DatagramProtocol: an echo server, and a counter of datagrams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sfloop.udp import BatchProtocol
 
 
 class Echo(asyncio.DatagramProtocol):
-    """Sends back what it is given."""
+    """Sends received datagrams back."""
 
     transport: asyncio.DatagramTransport
 
@@ -40,7 +40,7 @@ class Counter(asyncio.DatagramProtocol):
 
 
 class BatchCounter(BatchProtocol):
-    """Counts datagrams by the batch."""
+    """Counts datagrams in batches."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -53,13 +53,13 @@ class BatchCounter(BatchProtocol):
 
 
 class ViewCounter(BatchCounter):
-    """The same, of views instead of copies."""
+    """Counts datagrams in batches of views instead of copies."""
 
     zero_copy = True
 
 
 class Ping(asyncio.DatagramProtocol):
-    """Sends a datagram, and the next when it has come back. Times are ns."""
+    """Sends a datagram, and the next one when it has come back. Times are in ns."""
 
     transport: asyncio.DatagramTransport
 
@@ -110,18 +110,18 @@ async def echo(parameters: Mapping[str, Any]) -> None:
 
 
 async def flood(parameters: Mapping[str, Any]) -> None:
-    """Waits for the first datagram, of a multicast group if one is given, warms up, then counts those delivered in
+    """Wait for the first datagram, of a multicast group if one is given, warm up, then count the datagrams of
     `seconds`."""
     await _flood(parameters, Counter)
 
 
 async def flood_batch(parameters: Mapping[str, Any]) -> None:
-    """The same with a protocol that takes whole batches."""
+    """Like flood(), with a protocol that takes batches."""
     await _flood(parameters, BatchCounter)
 
 
 async def flood_zero_copy(parameters: Mapping[str, Any]) -> None:
-    """The same with one that takes views."""
+    """Like flood(), with a protocol that takes views."""
     await _flood(parameters, ViewCounter)
 
 
@@ -145,7 +145,7 @@ async def _flood(parameters: Mapping[str, Any], kind: type[Counter] | type[Batch
     await asyncio.sleep(parameters["seconds"])
     end, after = time.monotonic_ns(), counter.count
     switches = _involuntary_switches() - switches
-    # The sender tells by the span, which is of the system's clock, what it sent meanwhile.
+    # The span, by the system's clock, tells the sender's count in the same time.
     span = {"begin": begin, "end": end, "seconds": (end - begin) / 1e9}
     say({"count": after - before, **span, "involuntary_switches": switches})
     transport.close()

@@ -29,14 +29,14 @@ def errors_of(argv: list[str], capsys: pytest.CaptureFixture[str], status: int =
         (["--seconds", "0"], "--seconds is 0; 0.01 to 3600 is allowed"),
         (["--seconds", "nan"], "--seconds is nan; 0.01 to 3600 is allowed"),
         (["--cases", "tcp"], "--cases: there is no case 'tcp'; the cases are tcp-protocol-64, "),
-        (["--cases", ","], '--cases is ","; names with commas between them are needed'),
+        (["--cases", ","], '--cases is ","; give names with commas between them'),
         (["--loops", "nosuchloop"], '--loops: the loop "nosuchloop" cannot be imported'),
-        (["--loops", ""], '--loops is ""; names with commas between them are needed'),
-        (["--cpus", "0"], '--cpus is "0"; two CPU numbers are needed, such as "0,1"'),
-        (["--cpus", "0,0"], "--cpus is 0,0; two different CPUs"),
+        (["--loops", ""], '--loops is ""; give names with commas between them'),
+        (["--cpus", "0"], '--cpus is "0"; give two CPU numbers, such as "0,1"'),
+        (["--cpus", "0,0"], "--cpus is 0,0; give two different CPUs"),
         (["--cpus", "0,9999"], "out of those allowed to this process"),
-        (["--json", "/nonexistent/x.json"], "nothing can be written into"),
-        (["--html", "/"], "which is a directory; the name of a file is needed"),
+        (["--json", "/nonexistent/x.json"], "is not a writable directory"),
+        (["--html", "/"], "which is a directory; name a file"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
@@ -64,7 +64,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_one_cpu_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {3})
-    with pytest.raises(BenchError, match="may run on CPU 3 only; give it two"):
+    with pytest.raises(BenchError, match="may run on CPU 3 only; allow two"):
         cpus.choose()
 
 
@@ -80,14 +80,14 @@ def test_the_load_gets_another_core(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "nosuchcompiler")
-    with pytest.raises(BenchError, match='"nosuchcompiler" was not found; install one'):
+    with pytest.raises(BenchError, match='"nosuchcompiler" was not found: install one'):
         build.programs()
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(BenchError, match="name another directory in the variable XDG_CACHE_HOME"):
+    with pytest.raises(BenchError, match="set XDG_CACHE_HOME to another directory"):
         build.programs()
 
 

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.timeout(120)
 def test_without_a_library_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ZF_ATTR", raising=False)
     monkeypatch.delenv(tcpdirect.LIBRARY, raising=False)
-    assert "name TCPDirect's library in SFLOOP_TCPDIRECT_LIBRARY" in (tcpdirect.unavailable() or "")
+    assert "set SFLOOP_TCPDIRECT_LIBRARY to TCPDirect's library" in (tcpdirect.unavailable() or "")
     monkeypatch.setenv(tcpdirect.LIBRARY, "/nonexistent/libonload_zf.so")
     assert "is not there" in (tcpdirect.unavailable() or "")
     monkeypatch.setenv(tcpdirect.LIBRARY, zf.library())
-    assert "ZF_ATTR has to name a NIC" in (tcpdirect.unavailable() or "")
+    assert "ZF_ATTR must name a NIC" in (tcpdirect.unavailable() or "")
     monkeypatch.setenv("ZF_ATTR", "interface=lo")
     assert tcpdirect.unavailable() is None
 

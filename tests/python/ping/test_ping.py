@@ -174,7 +174,10 @@ def test_report_for_people() -> None:
         (["127.0.0.1", "--spin", "sometimes"], "--spin='sometimes'"),
         (["127.0.0.1", "--interface", "nosuch0"], "'nosuch0': no such device"),
         (["127.0.0.1", "--driver", "dpdk", "--protocol", "udp"], "'dpdk' cannot be used"),
-        (["127.77.0.2", "--driver", "shm", "--interface", "w@127.77.0.1", "--protocol", "icmp"], "Use --protocol udp or tcp"),
+        (
+            ["127.77.0.2", "--driver", "shm", "--interface", "w@127.77.0.1", "--protocol", "icmp"],
+            "Use --protocol udp or tcp",
+        ),
         (["127.0.0.1", "--driver", "packet", "--protocol", "icmp"], "needs --interface"),
         (["no.such.host.invalid"], "no.such.host.invalid|Name or service|name resolution"),
     ],
