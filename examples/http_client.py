@@ -1,11 +1,11 @@
-"""Fetches a URL again and again over one connection and prints how long the replies take.
+"""Fetch a URL repeatedly over one connection, and print how long the replies take.
 
     python examples/http_client.py http://127.0.0.1:8080/ --requests 1000
     sfloop run examples/http_client.py http://127.0.0.1:8080/ --requests 1000
     sfloop run --stack onload examples/http_client.py http://198.18.7.2:8080/
 
-An aiohttp program like any other; it does not know of sfloop. Needs aiohttp. Its client makes its sockets itself, so
-that they are the kernel's on every stack but Onload, which accelerates those too.
+A plain aiohttp program that does not know sfloop. Needs aiohttp. Its client makes its sockets itself, so the kernel
+serves them on every stack except Onload, which accelerates them, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import aiohttp
 
 
 async def fetch(url: str, requests: int) -> list[int]:
-    """The times of `requests` replies, from the request to the end of the body, in ns."""
+    """The times of `requests` replies in ns, from the request to the end of the body."""
     times = []
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         for _ in range(requests):

@@ -1,9 +1,9 @@
-"""A market-data client: follows a Nasdaq-like feed, keeps order books and trades on what it sees.
+"""A market-data client: follows a Nasdaq-like feed, keeps order books and sends orders.
 
-It joins a MoldUDP64 multicast feed of TotalView-ITCH 5.0 messages, has lost messages sent again, keeps the price levels
-of every stock, and on a large trade sends an OUCH order through a SoupBinTCP connection, from within the callback that
-brought the message: no queue, no task and no turn of the loop lies between the two. It is plain asyncio and runs on any
-of its event loops. The exchange that it speaks to here is ``python -m sfloop.demo.exchange``.
+It joins a MoldUDP64 multicast feed of TotalView-ITCH 5.0 messages, requests lost messages again, and keeps the price
+levels of every stock. After a large trade it sends an OUCH order on a SoupBinTCP connection, from the callback that
+received the message, so no queue, task or turn of the loop is in between. It is plain asyncio and runs on any of its
+event loops. The exchange for it is ``python -m sfloop.demo.exchange``.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ TRIGGER_SHARES = 300
 ORDER_SHARES = 100
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Bytes of socket buffer to ask for, so that bursts do not overflow it; the kernel grants up to net.core.rmem_max."""
+"""The socket buffer to request, in bytes, so that bursts fit. The kernel grants at most net.core.rmem_max."""
 SILENCE_SECONDS = 5.0
-"""A feed from which not even a heartbeat came for this long counts as dead."""
+"""A feed without even a heartbeat for this long counts as dead."""
 FINISH_SECONDS = 3.0
 """How long to wait for the last executions, and for the server to close the connection."""
 
 
 class Client(asyncio.DatagramProtocol):
-    """The feed's protocol, and what is done with its messages."""
+    """The feed's protocol, and the actions on its messages."""
 
     def __init__(self, warm_up: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -90,7 +90,7 @@ class Client(asyncio.DatagramProtocol):
             self.finished.set_result(None)
 
     def watch(self) -> None:
-        """Fail when the feed falls silent."""
+        """Fail if the feed is silent."""
         if self.finished.done():
             return
         if time.time_ns() - self._last_received > SILENCE_SECONDS * 1e9:
@@ -102,12 +102,12 @@ class Client(asyncio.DatagramProtocol):
         self.watch()
 
     def feed_seconds(self) -> float:
-        """From the first packet to the last."""
+        """Seconds from the first packet to the last."""
         return (self._last_received - self._first_received) / 1e9
 
 
 def feed_socket(address: tuple[str, int], interface: str) -> socket.socket:
-    """A UDP socket that receives what is sent to ``address``; a multicast group is joined on ``interface``."""
+    """A UDP socket for datagrams to ``address``. Joins the group on ``interface`` if it is a multicast address."""
     host, port = address
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
@@ -121,17 +121,17 @@ def feed_socket(address: tuple[str, int], interface: str) -> socket.socket:
 
 
 async def wait_for_executions(orders: OrderSession) -> None:
-    """Until every order is executed or rejected, or time is up."""
+    """Wait until every order is executed or rejected, or time is up."""
     deadline = time.monotonic() + FINISH_SECONDS
     while orders.executed + orders.rejected < orders.sent and time.monotonic() < deadline:
         await asyncio.sleep(0.005)
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Follow the feed to its end. Returns what was seen; raises FeedError or OrderEntryError when it went wrong."""
+    """Follow the feed to its end and return the results. Raises FeedError or OrderEntryError if it fails."""
     loop = asyncio.get_running_loop()
     client = Client(arguments.warm_up)
-    # From the interface of the feed: the request server is reached by the network that the feed comes from.
+    # Send requests from the feed's interface, because the request server is on the feed's network.
     await loop.create_datagram_endpoint(
         lambda: client.requests, local_addr=(arguments.interface, 0), remote_addr=arguments.requests
     )
@@ -141,8 +141,8 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     orders = client.orders
     try:
-        # A collection in the wrong moment costs more than everything else: what is there by now stays, and what comes
-        # is freed by its reference count.
+        # Disable the garbage collector, because a collection at a bad time costs more than all other work. Existing
+        # objects stay; new ones are freed by their reference count.
         gc.collect()
         gc.freeze()
         gc.disable()

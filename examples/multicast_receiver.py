@@ -1,10 +1,10 @@
-"""Receives a multicast group and prints, once a second, how many datagrams and bytes came, and how many were lost.
+"""Receive a multicast group, and print once a second how many datagrams and bytes arrived, and how many were lost.
 
     sfloop run examples/multicast_receiver.py 239.192.1.1 26400 --interface eth0
     python examples/multicast_receiver.py 239.192.1.1 26400 --interface eth0 --send 1000
 
-Plain asyncio but for the socket, which `sfloop.multicast` opens. With --send it also sends so many datagrams a second
-to the group, each with a sequence number in its first eight bytes: the loss counted is that of this sequence.
+Plain asyncio, except for the socket, which `sfloop.multicast` opens. With --send N it also sends N datagrams a second
+to the group. The first eight bytes of each are a sequence number, from which losses are counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEQUENCE = struct.Struct("!Q")
 
 
 class Feed(asyncio.DatagramProtocol):
-    """Counts what arrives."""
+    """Counts datagrams."""
 
     def __init__(self) -> None:
         self.datagrams = self.bytes = self.lost = 0
@@ -40,7 +40,7 @@ class Feed(asyncio.DatagramProtocol):
 
 
 async def send(sock: socket.socket, rate: float) -> None:
-    """Send numbered datagrams to the group, `rate` a second."""
+    """Send numbered datagrams to the group, `rate` per second."""
     loop = asyncio.get_running_loop()
     due = loop.time()
     sequence = 0
@@ -52,7 +52,7 @@ async def send(sock: socket.socket, rate: float) -> None:
 
 
 def open_sender(group: str, port: int, interface: str | None) -> socket.socket:
-    """A socket that sends to an IPv4 group on an interface, not beyond this host and its network."""
+    """A socket that sends to an IPv4 group on an interface, with a TTL of 1."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     if interface is not None:
         # struct ip_mreqn: the interface by its index
@@ -85,11 +85,11 @@ async def main(options: argparse.Namespace) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Receive a multicast group and count what comes.")
+    parser = argparse.ArgumentParser(description="Receive a multicast group and count its datagrams.")
     parser.add_argument("group", help="the group's address")
     parser.add_argument("port", type=int, help="the UDP port")
-    parser.add_argument("--interface", help="where to receive: an interface's name, or one of its own addresses")
-    parser.add_argument("--source", help="receive only what this address sends")
+    parser.add_argument("--interface", help="the interface: its name, or one of its own addresses")
+    parser.add_argument("--source", help="receive only datagrams from this address")
     parser.add_argument("--seconds", type=int, default=10, help="how long (default: %(default)s)")
     parser.add_argument("--send", type=float, default=0, metavar="RATE", help="also send RATE datagrams a second")
     return parser.parse_args()

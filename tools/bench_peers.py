@@ -1,7 +1,7 @@
-"""Installs the event loops that the bench measures beside sfloop, each by itself, and notes which cannot be had.
+"""Install the event loops that the bench measures beside sfloop, one by one, and record which cannot be installed.
 
-``python tools/bench_peers.py FILE`` writes a JSON object to FILE: package → reason, of each peer that is not installed.
-Only wheels are taken: to build a peer needs compilers of other languages.
+``python tools/bench_peers.py FILE`` writes a JSON object to FILE: package → reason, for each peer that is missing. Only
+wheels are installed, because to build a peer needs compilers of other languages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PIP = (sys.executable, "-m", "pip", "install", "--quiet", "--only-binary", ":all
 
 
 def reason_of(errors: str) -> str:
-    """What pip's standard error says about a package that it did not install."""
+    """pip's reason for not installing a package, from its standard error."""
     if "No matching distribution found" in errors:
         version = ".".join(platform.python_version_tuple()[:2])
         return f"PyPI has no wheel of it for CPython {version} on {platform.machine()}"
@@ -28,7 +28,7 @@ def reason_of(errors: str) -> str:
 
 
 def main(file: str) -> int:
-    """Installs what can be had and writes the reasons for the rest; a missing peer is no error."""
+    """Install the available peers and write the reasons for the others. A missing peer is not an error."""
     missing = {}
     for package in PEERS:
         if importlib.util.find_spec(package) is not None:

@@ -1,6 +1,6 @@
-"""``python tools/check_layers.py [ROOT]``: hold the source to the layers of docs/architecture.md.
+"""``python tools/check_layers.py [ROOT]``: check the source against the layers of docs/architecture.md.
 
-Exit status 1, and one line for each breach, when something uses what its layer may not.
+Prints one line for each breach. The exit status is 1 if there is one.
 """
 
 from __future__ import annotations

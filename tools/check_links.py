@@ -1,6 +1,6 @@
-"""``python tools/check_links.py [ROOT]``: relative links of the documentation lead to a file and a heading.
+"""``python tools/check_links.py [ROOT]``: check that relative links of the documentation lead to a file and a heading.
 
-Exit status 1, and one line for each link that leads nowhere. Links to the web are not looked at.
+Prints one line for each broken link. The exit status is 1 if there is one. Links to the web are not checked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-#: Folders of which nothing is in the repository.
+#: Folders that are not in the repository.
 SKIPPED = frozenset({"build", "dist", "node_modules", "__pycache__"})
 
 _FENCE = re.compile(r"^ *(```|~~~)")
@@ -32,7 +32,7 @@ def pages(root: Path) -> Iterator[Path]:
 
 
 def prose(text: str) -> Iterator[tuple[int, str]]:
-    """The lines outside of fenced blocks, numbered from 1."""
+    """The lines outside fenced blocks, numbered from 1."""
     fence = ""
     for number, line in enumerate(text.splitlines(), 1):
         mark = _FENCE.match(line)
@@ -51,7 +51,7 @@ def links(text: str) -> Iterator[tuple[int, str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """The names that links may end in, as GitHub makes them of headings."""
+    """The anchors of a page: GitHub's names of its headings, and explicit ones."""
     seen: Counter[str] = Counter()
     names = set()
     for _, line in prose(text):
@@ -67,7 +67,7 @@ def anchors(text: str) -> set[str]:
 
 
 def breach(root: Path, page: Path, target: str) -> str | None:
-    """Why the link leads nowhere, or None."""
+    """Why the link is broken, or None."""
     if _ELSEWHERE.match(target):
         return None
     file, _, anchor = target.partition("#")
@@ -84,7 +84,7 @@ def breach(root: Path, page: Path, target: str) -> str | None:
 
 
 def breaches(root: Path) -> Iterator[str]:
-    """One line for each link that leads nowhere."""
+    """One line for each broken link."""
     root = root.resolve()
     for page in pages(root):
         for line, target in links(page.read_text(encoding="utf-8")):
@@ -94,7 +94,7 @@ def breaches(root: Path) -> Iterator[str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the breaches of the repository that is named, or of the one that this file is in."""
+    """Print the broken links of the given repository, by default of this one."""
     root = Path(argv[0]) if argv else Path(__file__).parents[1]
     found = list(breaches(root))
     for line in found:

@@ -1,6 +1,6 @@
-"""``python tools/extra.py EXTRA``: the requirements of one of the package's extras, one a line.
+"""``python tools/extra.py EXTRA``: the requirements of one of the package's extras, one per line.
 
-Those of another extra that it names are in their place.
+If an extra names another one, the requirements of that one are inserted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def requirements(extra: str) -> list[str]:
-    """The requirements that pyproject.toml lists under an extra.
+    """The requirements of an extra in pyproject.toml.
 
-    :raises LookupError: there is no such extra.
+    :raises LookupError: the extra does not exist.
     """
-    # Not with tomllib, which Python 3.10 does not have: this runs before anything is installed.
+    # Not with tomllib, which Python 3.10 does not have, because this runs before anything is installed.
     table = PYPROJECT.read_text().split("[project.optional-dependencies]")[1].split("\n[")[0]
     found = re.search(rf"^{re.escape(extra)} = \[(.*?)\]$", table, re.MULTILINE | re.DOTALL)
     if found is None:

@@ -1,6 +1,6 @@
 """``python tools/write_counters.py [--check]``: write docs/counters.md from the texts in tools/reference.
 
-With ``--check`` nothing is written; the exit status is 1 when the page is not what would be written.
+``--check`` writes nothing. The exit status is 1 if the page is out of date.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "counters.md"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the page, or checks it."""
+    """Write the page, or check it."""
     if list(argv) not in ([], ["--check"]):
         print("write_counters: --check is the only option", file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
-"""``python tools/write_drawings.py [--check]``: write the drawings of docs/images that tools/reference describes.
+"""``python tools/write_drawings.py [--check]``: write the drawings in docs/images that tools/reference describes.
 
-With ``--check`` nothing is written; the exit status is 1 when a drawing is not what would be written.
+``--check`` writes nothing. The exit status is 1 if a drawing is out of date.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Writes the drawings, or checks them."""
+    """Write the drawings, or check them."""
     if list(argv) not in ([], ["--check"]):
         print("write_drawings: --check is the only option", file=sys.stderr)
         return 2

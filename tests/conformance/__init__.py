@@ -1,8 +1,8 @@
 """CPython's own event-loop tests, run on the loop under test.
 
-``forkserver`` runs any ``unittest`` test in a process of its own with a time limit; ``cpython`` says which of the
-interpreter's tests are event-loop tests and makes them use the loop under test; ``exceptions`` is the one list of
-tests that may fail, each with its reason.
+``forkserver`` runs any ``unittest`` test in a process of its own with a time limit. ``cpython`` selects the
+interpreter's event-loop tests and makes them use the loop under test. ``exceptions`` is the only list of tests that may
+fail, each with its reason.
 """
 
 from __future__ import annotations

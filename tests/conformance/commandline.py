@@ -1,4 +1,4 @@
-"""The command line that every suite shares: run its tests, or those chosen, and report."""
+"""The command line of all suites: run all tests or some, and report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .forkserver.report import failure_lines, summary_lines
 from .forkserver.suite import SuiteError
 from .loops import LOOPS
 
-#: Two processes keep two cores busy; more would only make timing tests fail.
+#: Two processes keep two cores busy. More would only make timing tests fail.
 DEFAULT_JOBS = min(2, os.cpu_count() or 1)
 
 
@@ -31,7 +31,8 @@ def build_parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, title: str, start: Callable[[], Server], exceptions: Sequence[Expected]) -> int:
-    """List or run. Returns the exit status: 0 when every test did what is expected, 1 otherwise, 2 unusable."""
+    """List or run the tests. Returns the exit status: 0 if every test did what was expected, 1 if not, 2 if the suite
+    cannot run."""
     try:
         server = start()
     except SuiteError as error:

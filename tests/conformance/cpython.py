@@ -21,7 +21,7 @@ from .forkserver.suite import Suite, SuiteError
 
 PACKAGE = "test.test_asyncio"
 
-#: Modules outside ``test.test_asyncio`` whose tests run coroutines on a loop; the names differ between versions.
+#: Modules outside ``test.test_asyncio`` whose tests run coroutines on a loop. The names differ between versions.
 OTHER_MODULES = (
     ("test.test_asyncgen",),
     ("test.test_contextlib_async",),
@@ -38,9 +38,9 @@ They are part of CPython, but some builds leave them out. To install them:
 
 
 class CPythonSuite(Suite):
-    """The event-loop tests of the running interpreter, on the loop of the name given.
+    """The event-loop tests of the running interpreter, on the loop of this name.
 
-    ``quick`` takes only the tests of the loop itself. Ids are ``module.Class.method`` without the package.
+    ``quick`` selects only tests of the loop itself. Ids are ``module.Class.method`` without the package.
     """
 
     time_limit = 30.0
@@ -80,7 +80,7 @@ class CPythonSuite(Suite):
     def started(self, test_id: str) -> None:
         assert self._creations is not None
         self._creations.reset()
-        asyncio.set_event_loop(None)  # a few tests rely on an earlier test having called it
+        asyncio.set_event_loop(None)  # a few tests rely on a call by an earlier test
 
     def finished(self, outcome: Outcome) -> Outcome:
         assert self._creations is not None
@@ -107,14 +107,14 @@ def _modules() -> Iterator[types.ModuleType]:
         try:
             yield _import(f"{PACKAGE}.{name}")
         except unittest.SkipTest:
-            continue  # "Windows only"; the names of these modules say so
+            continue  # "Windows only", which the names of these modules say
     for alternatives in OTHER_MODULES:
         yield _import_first(alternatives)
 
 
 def _import(name: str) -> types.ModuleType:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # CPython's tests use what they test
+        warnings.simplefilter("ignore", DeprecationWarning)  # CPython's tests use deprecated functions to test them
         return importlib.import_module(name)
 
 
@@ -128,9 +128,9 @@ def _import_first(names: tuple[str, ...]) -> types.ModuleType:
 
 
 def _share_ids(modules: list[types.ModuleType]) -> None:
-    """Make ``id_prefix`` importable: one namespace with every test module, so that ids are short and alike."""
+    """Make ``id_prefix`` importable: a namespace with every test module, so that ids are short and uniform."""
     namespace = types.ModuleType(CPythonSuite.id_prefix.rstrip("."))
-    # Python 3.15 formats the traceback of a failed import below it, and asks for its spec.
+    # Python 3.15 formats the traceback of a failed import below it, which needs its spec.
     namespace.__spec__ = importlib.machinery.ModuleSpec(namespace.__name__, None, is_package=True)
     sys.modules[namespace.__name__] = namespace
     for module in modules:

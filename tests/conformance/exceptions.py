@@ -1,6 +1,7 @@
-"""The tests of CPython's that the loop under test may fail, each with its reason. Strict: one that passes is an error.
+"""The tests of CPython's that the loop under test may fail, each with its reason. Strict: a test that passes is an
+error.
 
-The only acceptable reason is that the test looks inside asyncio's selector loop instead of at what a loop does.
+The only acceptable reason is that a test looks inside asyncio's selector loop instead of at a loop's behaviour.
 """
 
 from __future__ import annotations

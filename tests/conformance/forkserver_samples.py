@@ -1,4 +1,4 @@
-"""Tests that end in every possible way, for the tests of the fork server itself."""
+"""Tests that end in every possible way, for tests of the fork server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-#: Where a sample leaves the id of a process that it started.
+#: Environment variable: a file for the id of a process that a sample starts.
 PID_FILE_VARIABLE = "FORKSERVER_SAMPLES_PID_FILE"
 
 
@@ -43,7 +43,7 @@ class Samples(unittest.TestCase):
         time.sleep(600)
 
     def test_hangs_in_native_code(self) -> None:
-        ctypes.PyDLL(None).sleep(600)  # with the GIL held
+        ctypes.PyDLL(None).sleep(600)  # holds the GIL
 
     def test_crashes(self) -> None:
         ctypes.string_at(0)
@@ -56,7 +56,7 @@ class Samples(unittest.TestCase):
 
     def test_leaves_a_process_running(self) -> None:
         process = subprocess.Popen(["sleep", "600"])
-        process.returncode = 0  # no ResourceWarning: leaving it is the point
+        process.returncode = 0  # suppress the ResourceWarning, because the process is left on purpose
         with open(os.environ[PID_FILE_VARIABLE], "w") as file:
             file.write(str(process.pid))
 

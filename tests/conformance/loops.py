@@ -1,4 +1,4 @@
-"""The loops that the suites run on, and how asyncio is made to use one of them everywhere."""
+"""The loops for the suites, and how asyncio is made to use one of them everywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from .forkserver.suite import SuiteError
 
-#: name -> (module, what to do when it is missing)
+#: name → (module, what to do if it is missing)
 LOOPS = {
     "asyncio": ("asyncio", ""),
     "uvloop": ("uvloop", "pip install uvloop"),
@@ -23,7 +23,7 @@ LOOPS = {
 }
 
 
-#: asyncio's default policy; None where Python has no event loop policies, from 3.16.
+#: asyncio's default policy; None if Python has no event loop policies, from 3.16 on.
 DEFAULT_POLICY: Any = vars(asyncio.unix_events).get("_UnixDefaultEventLoopPolicy")
 
 
@@ -33,12 +33,12 @@ class Target:
 
     name: str
     loop_class: type[asyncio.AbstractEventLoop]
-    policy_class: Any  # None where there are none
+    policy_class: Any  # None: this Python has no policies
     uses_child_watchers: bool = True
 
 
 def target(name: str) -> Target:
-    """The loop of that name. Raises SuiteError when its package cannot be imported."""
+    """The loop of this name. Raises SuiteError if its package cannot be imported."""
     if name not in LOOPS:
         raise SuiteError(f"loop {name!r} is not known; choose one of {', '.join(LOOPS)}")
     module_name, remedy = LOOPS[name]
@@ -49,13 +49,13 @@ def target(name: str) -> Target:
     if name == "asyncio":
         return Target(name, asyncio.SelectorEventLoop, DEFAULT_POLICY)
     if name == "uvloop":
-        module.Loop._default_executor = None  # the tests' base class reads it, and uvloop hides its own
+        module.Loop._default_executor = None  # the tests' base class reads it, but uvloop hides its own
     policy = None if DEFAULT_POLICY is None else module.EventLoopPolicy
     return Target(name, module.Loop, policy, uses_child_watchers=name != "uvloop")
 
 
 class Creations:
-    """Counts the loops made in this process: those under test and, separately, asyncio's own."""
+    """Counts the loops made in this process: loops under test and, separately, asyncio's own."""
 
     def __init__(self, loop_class: type[asyncio.AbstractEventLoop]) -> None:
         self.under_test = 0
@@ -74,7 +74,7 @@ class Creations:
         self.under_test += 1
 
     def _look_for_foreign(self, loop: object) -> None:
-        # Test doubles derived from asyncio's classes inside a test module are the test's business.
+        # Ignore test doubles that a test module derives from asyncio's classes.
         if not isinstance(loop, self._loop_class) and type(loop).__module__.startswith("asyncio."):
             self.foreign.append(type(loop).__qualname__)
 
@@ -91,7 +91,7 @@ class Creations:
 
 
 def substitute(chosen: Target) -> Creations:
-    """Make every way in which asyncio's tests get a loop give the loop under test, and count what is made.
+    """Make every way in which asyncio's tests get a loop return the loop under test, and count the loops.
 
     The default policy is patched as well as replaced, because many tests reset the policy to the default one.
     """
@@ -116,14 +116,16 @@ def substitute(chosen: Target) -> Creations:
 
 @contextlib.contextmanager
 def _deprecated_policies() -> Iterator[None]:
-    """Event loop policies are deprecated from Python 3.14, and the suites make errors of warnings."""
+    """Ignore deprecation warnings of event loop policies (from Python 3.14 on), because the suites turn warnings into
+    errors."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*(p|P)olicy")
         yield
 
 
 def _check(chosen: Target) -> None:
-    """Every way of getting a loop must give exactly the loop under test, or nothing that follows means anything."""
+    """Check that every way of getting a loop returns the loop under test, because the results would mean nothing
+    otherwise."""
     ways: dict[str, Any] = {
         "asyncio.new_event_loop": asyncio.new_event_loop,
         "asyncio.SelectorEventLoop": asyncio.SelectorEventLoop,

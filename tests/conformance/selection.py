@@ -1,7 +1,7 @@
-"""Which of CPython's tests are event-loop tests, and why the others are left out.
+"""Which of CPython's tests are event-loop tests, and why others are left out.
 
-Every test class of ``test.test_asyncio`` has to be in one of the tables below, so that a class that a new CPython
-version brings is an error here, not a hole.
+Every test class of ``test.test_asyncio`` must be in one of the tables below, so a class that a new CPython adds is an
+error here and not a gap.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ LIBRARY = (
     "test_async_case.*",
 )
 
-#: What is left out, and why.
+#: Class → why it is left out.
 EXCLUDED = {
     "test_*.*Proactor*": "Windows",
     "test_windows_*.*": "Windows",
@@ -106,8 +106,8 @@ EXCLUDED = {
     "test_asyncgen.*": "tests of the language, without a loop",
 }
 
-#: Single tests of the classes that are run, left out because asyncio's own selector loop fails them too when it has a
-#: real selector in place of the mock that the class gives to BaseEventLoop. Last, one that would only hang.
+#: Single tests of the classes above that are left out, because asyncio's own selector loop fails them, too, when it has
+#: a real selector in place of the mock that the class gives to BaseEventLoop. The last one would only hang.
 EXCLUDED_TESTS = {
     "test_base_events.BaseEventLoopTests.test__*": "looks at the arguments of calls to the mock selector",
     "test_base_events.BaseEventLoopTests.test_run_forever_pre_stopped": "looks at calls to the mock selector",
@@ -134,7 +134,7 @@ class Choice:
 
 
 def choose(class_name: str) -> Choice | None:
-    """What to do with ``module.Class``; None when no table names it."""
+    """What to do with ``module.Class``; None if no table has it."""
     if _matches(class_name, LOOP):
         return Choice(run=True, quick=True)
     if _matches(class_name, LIBRARY):
@@ -145,7 +145,7 @@ def choose(class_name: str) -> Choice | None:
 
 
 def is_excluded(test_id: str) -> bool:
-    """Whether this one test of a class that is run is left out."""
+    """Whether this test of a selected class is left out."""
     return _matches(test_id, EXCLUDED_TESTS)
 
 

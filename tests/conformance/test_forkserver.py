@@ -1,4 +1,4 @@
-"""The fork server reports each way in which a test can end as what it is."""
+"""The fork server reports each way in which a test can end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SamplesSuite(cpython.CPythonSuite):
 
 
 def run_samples(loop: str, names: list[str]) -> dict[str, Outcome]:
-    """Run samples in a forked process, because the suite changes asyncio and the fork server wants one thread."""
+    """Run samples in a forked process, because the suite changes asyncio and the fork server needs a single thread."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -138,7 +138,7 @@ class TestExpectations:
 
 
 def test_substituting_where_python_has_no_policies() -> None:
-    """Python 3.16: the names are taken away first."""
+    """As on Python 3.16: remove the names first."""
     code = """
 import asyncio, asyncio.events, asyncio.unix_events
 for module in asyncio.events, asyncio.unix_events, asyncio:

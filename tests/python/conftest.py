@@ -1,7 +1,7 @@
-"""Every test that asks for `loop_kind` (or `loop`, `run`) runs on CPython's own loop and on sfloop, with equal asserts.
+"""Tests with the fixture `loop_kind`, `loop` or `run` run on CPython's own loop and on sfloop, with the same asserts.
 
-At teardown of each such test: no descriptor and no native object more than before it, nothing reported to the loop's
-exception handler or logged as an error that the test did not expect, no ResourceWarning, no unraisable exception.
+The end of each such test checks that no descriptor and no native object has leaked, that nothing unexpected went to the
+loop's exception handler or was logged as an error, and that there was no ResourceWarning and no unraisable exception.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sfloop.testing.leaks import snapshot
 
 T = TypeVar("T")
 FAILED = pytest.StashKey[bool]()
-LIMIT = 30  # seconds for one test
-BY_THE_STACK = ("tcp", "udp")  # folders of tests that can do without the kernel's TCP and UDP
+LIMIT = 30  # seconds per test
+BY_THE_STACK = ("tcp", "udp")  # folders of tests that also run without the kernel's TCP and UDP
 STRICT = (
     "error::ResourceWarning",
     "error::RuntimeWarning",
@@ -51,9 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _unignore_signals() -> None:
-    """Programs that the tests start inherit what is ignored: with ``nohup``, or from a script's background, Ctrl-C.
+    """Reset ignored signals, because programs that tests start inherit them: ``nohup`` or a script's background ignores
+    Ctrl-C.
 
-    SIGHUP stays ignored here, because ``nohup`` is to protect the whole run. Tests that send it set the default.
+    SIGHUP stays ignored, because ``nohup`` protects the whole run. Tests that send it set the default.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,13 +82,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LIMIT))
-        own = list(item.iter_markers("filterwarnings"))  # the first marker has the last word
+        own = list(item.iter_markers("filterwarnings"))  # the first marker has precedence
         for warning in STRICT:
             item.add_marker(pytest.mark.filterwarnings(warning), append=False)
         for mark in own:
             item.add_marker(pytest.mark.filterwarnings(*mark.args), append=False)
     gc.collect()
-    gc.freeze()  # the collections at each test's end need not look at pytest itself
+    gc.freeze()  # collections after each test need not scan pytest's objects
 
 
 @pytest.hookimpl(wrapper=True)
@@ -100,7 +101,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session", autouse=True)
 def _remove_wires() -> Iterator[None]:
-    """Programs that a test kills do not remove their wires in shared memory. Ours are named by this process."""
+    """Remove wires in shared memory of killed programs. Their names contain this process's id."""
     yield
     ours = re.compile(rf"(?<!\d){os.getpid()}(?!\d)")
     for left in Path("/dev/shm").glob(f"sfloop-{os.getuid()}-*"):
@@ -110,7 +111,8 @@ def _remove_wires() -> Iterator[None]:
 
 @pytest.fixture
 def asyncio_log() -> Iterator[LogLines]:
-    """What the asyncio logger logs from INFO upwards. An entry of level ERROR left at the end fails the test."""
+    """The asyncio logger's entries from INFO upwards. An entry of level ERROR that is left at the end fails the
+    test."""
     handler = LogLines()
     logger = logging.getLogger("asyncio")
     propagate = logger.propagate
@@ -126,14 +128,14 @@ def asyncio_log() -> Iterator[LogLines]:
 
 @pytest.fixture
 def loop_kind(request: pytest.FixtureRequest, asyncio_log: LogLines) -> Iterator[str]:
-    """The name of the loop under test; around it the leak counters are compared."""
+    """The name of the loop under test. Compares the leak counters before and after the test."""
     kind: str = request.param
     before = snapshot()
     yield kind
     asyncio.set_event_loop(None)
     if request.node.stash.get(FAILED, False):
-        return  # the failure's traceback keeps everything alive
-    if request.node.funcargs is not None:  # pytest has dropped them when the run is interrupted
+        return  # the failure's traceback keeps all objects alive
+    if request.node.funcargs is not None:  # pytest has dropped them if the run was interrupted
         request.node.funcargs.clear()
     if leaked := leaks.check(before):
         pytest.fail("leaked:\n" + "\n".join(leaked))
@@ -141,7 +143,7 @@ def loop_kind(request: pytest.FixtureRequest, asyncio_log: LogLines) -> Iterator
 
 @pytest.fixture
 def contexts() -> Iterator[Contexts]:
-    """What was given to call_exception_handler of `loop`."""
+    """The contexts that call_exception_handler of `loop` received."""
     found = Contexts()
     yield found
     unexpected = [str(context) for context in found]

@@ -1,4 +1,4 @@
-"""Other projects' own test suites, run on the loop under test.
+"""Test suites of other projects, run on the loop under test.
 
-Their source distributions are taken from PyPI when the tests run; nothing of theirs is kept here.
+Their source distributions are downloaded from PyPI when the tests run. The repository does not contain them.
 """

@@ -1,4 +1,4 @@
-"""pytest-asyncio's hook for choosing loops, used in the way its documentation has it, for test_pytest_asyncio.py."""
+"""pytest-asyncio's hook for selecting loops, used as its documentation says, for test_pytest_asyncio.py."""
 
 from __future__ import annotations
 

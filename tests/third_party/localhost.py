@@ -1,6 +1,7 @@
 """Tests of IPv6 that bind to ``localhost``, on a machine whose hosts file gives that name no IPv6 address.
 
-In a mount namespace of their own, which root can make, they get a hosts file that has one; nothing changes outside.
+They run in a mount namespace of their own, which needs root, with a hosts file that has such an address. Nothing
+changes outside.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ def is_ipv6() -> bool:
 
 
 def command_prefix() -> list[str]:
-    """What to put before a command so that ``localhost`` is ``::1`` too; nothing where that is so, or cannot be."""
+    """The words before a command that make ``localhost`` also ``::1``. Empty if it already is, or if that is not
+    possible."""
     if is_ipv6() or not _namespaces_work():
         return []
-    with tempfile.NamedTemporaryFile("w", prefix="hosts-", delete=False) as hosts:  # removed by the command
+    with tempfile.NamedTemporaryFile("w", prefix="hosts-", delete=False) as hosts:  # the command removes it
         hosts.write(HOSTS.read_text() + "\n::1 localhost\n")
     os.chmod(hosts.name, 0o644)
     return ["unshare", "--mount", "sh", "-c", _IN_NAMESPACE, hosts.name]

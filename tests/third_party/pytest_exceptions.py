@@ -1,4 +1,4 @@
-"""Which tests of anyio's and pytest-asyncio's suites the loop under test may fail, each with its reason. Strict."""
+"""Tests of anyio's and pytest-asyncio's suites that the loop under test may fail, each with its reason. Strict."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Another project's pytest suite on the loop under test, with the interface of a fork server.
 
-The suite runs in pytest-xdist's workers with a time limit for each test that ends the worker, so that a hang or a
-crash costs one test. A test that fails on the loop under test is run again on asyncio's own: where that fails too,
-the machine or the suite is the cause, which the outcome then says.
+The suite runs in pytest-xdist's workers. A time limit for each test ends its worker, so a hang or a crash costs one
+test. A test that fails on the loop under test runs again on asyncio's own. If it fails there, too, the cause is the
+machine or the suite, and the outcome says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .sdist import unpacked
 
 HERE = Path(__file__).parent
 
-#: The share of a suite that may fail on asyncio's own loop before the run is called broken.
+#: If a larger share of a suite fails on asyncio's own loop, the run is broken.
 MOST_ON_ASYNCIO = 0.03
 
 
@@ -33,9 +33,9 @@ MOST_ON_ASYNCIO = 0.03
 class Project:
     """How to run one project's suite.
 
-    ``source`` is where its package lies in the source distribution; ``excluded`` is a regular expression for test ids
-    that are not run; ``needs`` maps modules that the suite imports to the packages they are in; ``plugins`` are
-    modules of pytest plugins for the suite and for every pytest that it starts; no others are loaded.
+    ``source`` is the location of its package in the source distribution. ``excluded`` is a regular expression for test
+    ids that are not run. ``needs`` maps modules that the suite imports to their packages. ``plugins`` are modules of
+    pytest plugins for the suite and for every pytest that it starts; no others are loaded.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Project:
 
 
 class PytestRun:
-    """Lists a project's tests and runs those asked for."""
+    """Lists and runs a project's tests."""
 
     def __init__(self, project: Project, loop: str, *, jobs: int) -> None:
         self._project = project
@@ -69,7 +69,7 @@ class PytestRun:
         return list(json.loads(lines[0])["tests"])
 
     def run(self, test_ids: Iterable[str]) -> Iterator[Outcome]:
-        """Run the tests named and yield their outcomes as they end; failures come last, after the look at asyncio."""
+        """Run these tests and yield their outcomes as they end. Failures come last, after the run on asyncio."""
         failed: list[Outcome] = []
         for outcome in self._outcomes(self._loop, test_ids):
             if outcome.status.is_failure and self._loop != "asyncio":
@@ -129,7 +129,7 @@ class PytestRun:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))},
             "PYTHONPATH": os.pathsep.join(str(path) for path in paths),
-            "PYTHONDONTWRITEBYTECODE": "1",  # the unpacked source is shared between Python versions
+            "PYTHONDONTWRITEBYTECODE": "1",  # several Python versions share the unpacked source
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTEST_PLUGINS": ",".join(("loop_under_test", *self._project.plugins)),
             "SFLOOP_TEST_LOOP": loop,

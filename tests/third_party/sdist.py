@@ -1,4 +1,4 @@
-"""Source distributions from PyPI, by pip, kept in a cache and checked against pinned hashes."""
+"""Source distributions from PyPI: downloaded by pip, cached, and checked against pinned hashes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Without a network, put {file} (sha256 {sha256}) into a directory and set {variab
 
 
 def unpacked(name: str) -> Path:
-    """The directory of the project's unpacked source distribution, downloaded if it is not there yet.
+    """The directory of the project's unpacked source distribution. Downloads it if it is missing.
 
-    It is looked for in ``$SFLOOP_TEST_SDISTS`` and then in the cache, ``$XDG_CACHE_HOME/sfloop/sdists``. Raises
-    SuiteError when it is in neither and PyPI cannot be reached, or when the file's hash is not the pinned one.
+    It is looked for in ``$SFLOOP_TEST_SDISTS``, then in the cache, ``$XDG_CACHE_HOME/sfloop/sdists``. Raises SuiteError
+    if it is in neither and PyPI cannot be reached, or if the file's hash differs from the pinned one.
     """
     version, sha256 = _pin(name)
     file = f"{name.replace('-', '_')}-{version}.tar.gz"
@@ -75,7 +75,7 @@ def _cached(name: str, version: str, file: str, sha256: str) -> Path:
 def _download(name: str, version: str, file: str, sha256: str, directory: Path) -> None:
     requirements = directory / "requirements.txt"
     requirements.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
-    # --no-binary for this project only: pip prepares its metadata, and the build requirements may come as wheels.
+    # --no-binary for this project only, because pip prepares its metadata and the build requirements may be wheels.
     arguments = ["download", "--no-deps", f"--no-binary={name}", "--require-hashes", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", *arguments, "-r", str(requirements), "-d", str(directory)]
     try:
@@ -105,13 +105,13 @@ def _verify(archive: Path, sha256: str) -> None:
 
 
 def _unpack(archive: Path, directory: Path) -> None:
-    """Unpack into place in one step, so that two runs at a time do not see each other's half."""
+    """Unpack and rename in one step, so that two runs at a time never see an incomplete directory."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         with tarfile.open(archive) as tar:
             if hasattr(tarfile, "data_filter"):
                 tar.extractall(scratch, filter="data")
-            else:  # Python 3.10 and 3.11 before their security releases; the hash above is what is trusted
+            else:  # Python 3.10 and 3.11 before their security releases; the hash above ensures safety
                 tar.extractall(scratch)
         (top,) = Path(scratch).iterdir()
         try:

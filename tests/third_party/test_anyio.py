@@ -32,7 +32,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 class Echo:
-    """Sends back what comes on one connection; ``ended`` is set when the peer has closed it."""
+    """Sends received data back on one connection. ``ended`` is set when the peer has closed it."""
 
     def __init__(self) -> None:
         self.ended = anyio.Event()
@@ -141,7 +141,8 @@ async def test_deadline_is_kept() -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "sfloop"])
 def test_a_run_with_a_thread_leaves_no_loop(loop: str) -> None:
-    """anyio's test_asyncio_run_does_not_leak_event_loop, which does not wait for the thread: that has the loop too."""
+    """anyio's test_asyncio_run_does_not_leak_event_loop, which does not wait for the thread, although it refers to the
+    loop."""
 
     async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
         await anyio.to_thread.run_sync(threading.get_ident)

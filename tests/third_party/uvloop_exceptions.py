@@ -1,8 +1,8 @@
-"""What of uvloop's own suite is not run, and which of its tests the loop under test may fail, each with its reason.
+"""The parts of uvloop's suite that are not run, and the tests that the loop under test may fail, each with its reason.
 
-Strict: an exception that passes is an error. The only acceptable reasons are that a test is about libuv, Cython or a
-private name of uvloop's, or that it asserts that uvloop behaves unlike asyncio, whose behaviour is the one promised
-here; asyncio's own loop fails each of those as well.
+Strict: an exception that passes is an error. There are two acceptable reasons. A test may be about libuv, Cython or a
+private name of uvloop's. Or it may assert that uvloop behaves unlike asyncio, although sfloop promises asyncio's
+behaviour; asyncio's own loop fails each of these, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from conformance.forkserver.expectations import Expected
 from conformance.forkserver.outcome import Status
 
-#: Modules that are not about an event loop, or that cannot be imported without uvloop's extension module.
+#: Modules that are not about an event loop, or that need uvloop's extension module.
 LEFT_OUT = {
     "test_fs_event": "libuv's file system events, which asyncio does not have",
     "test_libuv_api": "pointers to libuv's structures",

@@ -1,4 +1,4 @@
-"""uvloop's own test suite as a suite for the fork server: every test of its UV classes, none of its AIO ones."""
+"""uvloop's own test suite for the fork server: every test of its UV classes, none of its AIO classes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .uvloop_exceptions import EXCEPTIONS, LEFT_OUT
 HERE = Path(__file__).parent
 SDIST_VARIABLE = "UVLOOP_SDIST"
 
-#: Modules that uvloop's tests use, and the packages they are in; without them they would skip themselves.
+#: Module that uvloop's tests use → its package. Without it the tests would skip themselves.
 NEEDED = {"aiohttp": "aiohttp", "psutil": "psutil", "OpenSSL": "pyOpenSSL"}
 
 
 def server(loop: str, *, jobs: int) -> tuple[list[str], dict[str, str]]:
-    """The interpreter's arguments for this suite's fork server, and the variables it needs.
+    """The interpreter's arguments for this suite's fork server, and its environment variables.
 
-    The variables make the shim ``uvloop``; the tests' own subprocesses inherit them. Raises SuiteError when the source
-    distribution cannot be had.
+    The variables make the shim ``uvloop``. The tests' own subprocesses inherit them. Raises SuiteError if the source
+    distribution is not available.
     """
     paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     if loop != "uvloop":
@@ -45,7 +45,7 @@ def server(loop: str, *, jobs: int) -> tuple[list[str], dict[str, str]]:
 
 
 class UvloopSuite(Suite):
-    """The tests that uvloop's suite runs on uvloop, on the loop of the name given. ``uvloop`` needs no shim."""
+    """The tests that uvloop's suite runs on uvloop, on the loop of this name. The loop ``uvloop`` needs no shim."""
 
     time_limit = 60.0
     id_prefix = "uvloop_tests."
@@ -57,7 +57,7 @@ class UvloopSuite(Suite):
 
     def load(self) -> list[str]:
         _check_needed()
-        # A process of forkserver, CPython's default from 3.14, could not import the package that is made here.
+        # A process of forkserver, CPython's default from 3.14 on, could not import the package that is made here.
         multiprocessing.set_start_method("fork", force=True)
         self._creations = loops.substitute(loops.target(self._loop))
         directory = Path(os.environ[SDIST_VARIABLE]) / "tests"
@@ -78,7 +78,7 @@ class UvloopSuite(Suite):
                         yield f"{module.__name__.removeprefix(self.id_prefix)}.{name}.{method}"
 
     def time_limit_of(self, test_id: str) -> float:
-        """Less for a test that is expected to fail: nothing is learned from waiting long for it."""
+        """A shorter limit for a test that is expected to fail, because a long wait for it has no use."""
         expected = self._expectations.find(test_id)
         if expected is None:
             return self.time_limit

@@ -1,1 +1,1 @@
-"""Who may include whom: the rules of docs/architecture.md, and the programs that hold the source to them."""
+"""The include rules of docs/architecture.md, and the programs that check the source against them."""

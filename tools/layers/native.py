@@ -1,4 +1,4 @@
-"""The layers of the native code: what C includes, what Cython includes and cimports."""
+"""The layers of the native code: the includes of C, and the includes and cimports of Cython."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from layers.rules import C_LAYERS, CYTHON_HEADERS, SEAM_HEADERS, Breach
 _INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 _EXTERN = re.compile(r"""^\s*cdef\s+extern\s+from\s+["']([^"']+)["']""")
 _CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\b|cimport\s+([\w.]+(?:\s*,\s*[\w.]+)*))")
-#: What Cython brings itself, and the one package of ours that has .pxd files.
+#: Packages that any Cython module may cimport: Cython's own, and our only one with .pxd files.
 _FREE_CIMPORTS = ("cython", "cpython", "libc", "posix", "sfloop.native")
 
 
 def breaches(root: Path) -> Iterator[Breach]:
-    """Every breach under ``root``/sfloop/native."""
+    """Every breach in ``root``/sfloop/native."""
     native = root / "sfloop" / "native"
     for path in sorted(native.rglob("*")):
         if not path.is_file():
@@ -68,9 +68,11 @@ def _of_cython(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breac
 
 
 def _layers_of_header(header: str, *, quoted: bool, includer: Path, native: Path) -> frozenset[str]:
-    """The names by which a rule may allow a header of ours: the seam's own name, or its folder and its path.
+    """The names by which a rule may allow one of our headers: a seam's own name, or the folder and path of another
+    header.
 
-    Empty for the headers of the system, the vendors and Python."""
+    Empty for headers of the system, the vendors and Python.
+    """
     parts = PurePosixPath(header).parts
     if parts[0] == "sf":
         return frozenset({parts[-1]})
@@ -91,7 +93,7 @@ def _names(inside: PurePosixPath) -> frozenset[str]:
 
 
 def _folder_of(inside: PurePosixPath) -> str | None:
-    """The longest folder of C_LAYERS that a file below sfloop/native is in."""
+    """The longest folder of C_LAYERS that contains a file of sfloop/native."""
     for folder in inside.parents:
         if folder.as_posix() in C_LAYERS:
             return folder.as_posix()

@@ -1,4 +1,4 @@
-"""The layers of the Python code: what modules import at run time."""
+"""The layers of the Python code: imports of modules at run time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PYX_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+import\b|import\s+([\w.]+))"
 
 
 def breaches(root: Path) -> Iterator[Breach]:
-    """Every breach under ``root``/sfloop."""
+    """Every breach in ``root``/sfloop."""
     package = root / "sfloop"
     for path in sorted([*package.rglob("*.py"), *package.rglob("*.pyx")]):
         relative = PurePosixPath(path.relative_to(root).as_posix())
@@ -35,7 +35,7 @@ def breaches(root: Path) -> Iterator[Breach]:
 
 
 def _imports(path: Path, module: str) -> Iterator[tuple[int, str]]:
-    """Line and full name of each module of sfloop that is imported, at whatever depth, but for type checking."""
+    """(line, full name) of each import of an sfloop module, at any depth, except for type checking."""
     if path.suffix == ".pyx":
         for number, text in enumerate(path.read_text().splitlines(), 1):
             found = _PYX_IMPORT.match(text)
@@ -65,8 +65,8 @@ def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
 
 
 def _submodule(path: Path, module: str, source: str, name: str) -> str:
-    """``from package import name`` imports a module when the package has one of that name, but for ``backends``: that
-    is the public function, which hides the module."""
+    """``from package import name`` imports a module if the package has one of that name. ``backends`` is an exception,
+    because the public function hides the module."""
     if (source, name) == ("sfloop", "backends"):
         return source
     root = path.parents[len(module.split(".")) - (0 if path.name == "__init__.py" else 1)]

@@ -1,6 +1,6 @@
-"""The layers of the source, and for each the layers it may use.
+"""The layers of the source, and the layers that each may use.
 
-A layer may always use itself. What is not listed is not allowed, so that a new folder has to be given its place here.
+A layer may always use itself. Everything else that is not listed is forbidden, so a new folder needs a place here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 @dataclass(frozen=True)
 class Breach:
-    """One line of source that uses what its layer may not."""
+    """One line of source that breaks a rule."""
 
     path: PurePosixPath
     line: int
@@ -21,13 +21,14 @@ class Breach:
         return f"{self.path}:{self.line}: {self.what}"
 
 
-#: The parts of our own stack. They work on one struct sf_tcpip and call each other, all but the loss recovery.
+#: The parts of our own stack. All of them work on one struct sf_tcpip and may call each other, except the loss
+#: recovery.
 _TCPIP = frozenset({"tcpip", "tcpip/net", "tcpip/sharing", "tcpip/udp", "tcpip/tcp", "tcpip/tcp/loss"})
 _OF_TCPIP = frozenset({"base.h", "driver.h", "storage", "wire"}) | _TCPIP
 _OF_A_DRIVER = frozenset({"base.h", "driver.h", "storage", "drivers", "drivers/kernel"})
 
-#: Folder under sfloop/native → what its C may include: a header of include/sf, all headers of another folder, or one
-#: of them, by its path. The longest folder that a file is in decides.
+#: Folder in sfloop/native → what its C may include: a header of include/sf, all headers of a folder, or one header by
+#: its path. The longest folder that contains a file decides.
 C_LAYERS: dict[str, frozenset[str]] = {
     "wire": frozenset({"base.h"}),
     "storage": frozenset({"base.h"}),
@@ -43,7 +44,7 @@ C_LAYERS: dict[str, frozenset[str]] = {
     "tcpip/sharing": _OF_TCPIP,
     "tcpip/udp": _OF_TCPIP,
     "tcpip/tcp": _OF_TCPIP,
-    # Pure: it sends nothing, reads no clock and knows no socket.
+    # Pure: no sending, no clock, no socket.
     "tcpip/tcp/loss": frozenset({"base.h", "wire/tcp.h"}),
     "libraries": frozenset({"base.h"}),
     "stacks/kernel": frozenset({"base.h", "stack.h", "storage"}),
@@ -53,7 +54,7 @@ C_LAYERS: dict[str, frozenset[str]] = {
     "engine": frozenset({"base.h", "stack.h", "engine.h", "storage"}),
 }
 
-#: Header of include/sf → the others of them that it may include. The seams do not see past each other.
+#: Header of include/sf → the headers of include/sf that it may include. The two seams do not include each other.
 SEAM_HEADERS: dict[str, frozenset[str]] = {
     "base.h": frozenset(),
     "driver.h": frozenset({"base.h"}),
@@ -61,14 +62,14 @@ SEAM_HEADERS: dict[str, frozenset[str]] = {
     "engine.h": frozenset({"base.h", "stack.h"}),
 }
 
-#: The headers that Cython may declare (`cdef extern from`); the system's and Python's own are free.
+#: The headers that Cython may declare (`cdef extern from`). Those of the system and of Python are always allowed.
 CYTHON_HEADERS = frozenset({"base.h", "driver.h", "stack.h", "engine.h", "engine/stack_cost.h", "libraries/openssl.h"})
 
-#: The most lines that a file may have, by the end of its name. No file is excepted.
+#: The most lines of a file, by its suffix. There are no exceptions.
 MOST_LINES = {".c": 600, ".h": 600, ".pyx": 1000, ".pxd": 1000, ".pxi": 1000, ".py": 400}
 
-#: Layer of Python modules → the layers it may import at run time. Imports for type checkers only are free: a transport
-#: may say in its annotations that it belongs to a Loop.
+#: Layer of Python modules → the layers that it may import at run time. Imports for type checkers are not limited, so a
+#: transport may mention Loop in annotations.
 PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "native": frozenset(),
     "options": frozenset({"native"}),
@@ -80,9 +81,9 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "pythons": frozenset(),
     "running": frozenset({"loop", "options"}),
     "testing": frozenset({"backends", "loop", "mixins", "native", "options", "running", "transports"}),
-    # The names of the public API, from wherever they are.
+    # The names of the public API, wherever they are defined.
     "package": frozenset({"additions", "backends", "loop", "options", "running"}),
-    # Programs that use the loop as any program does.
+    # Programs that use the loop like any program.
     "bench": frozenset({"additions", "native", "package", "testing"}),
     "demo": frozenset({"additions", "package", "testing"}),
     "doctor": frozenset({"native"}),
@@ -90,7 +91,7 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "commands": frozenset({"backends", "bench", "demo", "doctor", "options", "package", "ping", "running"}),
 }
 
-#: Module, or package with everything in it → its layer. The longest that fits decides.
+#: Module, or package with all its modules → its layer. The longest match decides.
 PYTHON_MODULES: dict[str, str] = {
     "sfloop": "package",
     "sfloop.native": "native",
@@ -116,9 +117,9 @@ PYTHON_MODULES: dict[str, str] = {
 
 
 def python_layer(module: str) -> str | None:
-    """The layer of a module; None for a module of sfloop that PYTHON_MODULES does not place.
+    """The layer of a module; None if PYTHON_MODULES has none for a module of sfloop.
 
-    The package's own entry is for ``sfloop`` itself, and does not take in whatever is new inside it.
+    The entry ``sfloop`` is for the package itself, and does not match new modules in it.
     """
     parts = module.split(".")
     for length in range(len(parts), 1, -1):

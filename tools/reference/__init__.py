@@ -1,1 +1,1 @@
-"""The reference of the counters: its text, and the page that is made of it."""
+"""The reference of the counters: its texts, and the page made from them."""

@@ -1,4 +1,4 @@
-"""Boxes and arrows as SVG: what the drawings of docs/ are made with."""
+"""Boxes and arrows as SVG, for the drawings in docs/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 
 @dataclass(frozen=True)
 class Style:
-    """The colours of a box; ``dashed`` for what is no state or no part of ours."""
+    """The colours of a box. ``dashed`` marks a box that is not a state, or not a part of sfloop."""
 
     fill: str
     edge: str

@@ -1,4 +1,4 @@
-"""The pieces of the reference: counters, and the sections that they are shown in."""
+"""The parts of the reference: counters and sections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Counter:
-    """One counter: its ``name``, what it ``counts``, what a rising one ``tells``, and what to ``do`` then."""
+    """One counter: its ``name``, what it ``counts``, what a rising value ``tells``, and what to ``do`` then."""
 
     name: str
     counts: str
@@ -17,7 +17,7 @@ class Counter:
 
 @dataclass(frozen=True)
 class Section:
-    """Counters that are found at one place. ``where`` is the expression that reaches them."""
+    """Counters in one place. ``where`` is the expression that returns them."""
 
     title: str
     where: str

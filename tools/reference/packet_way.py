@@ -1,4 +1,4 @@
-"""The way of a TCP segment through sfloop, in and out, as a drawing. docs/packet-way.md explains its numbers."""
+"""The way of a TCP segment through sfloop, in and out, as a drawing. docs/packet-way.md explains the numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 from reference import drawing
 from reference.drawing import Point, Style
 
-#: The steps, in the order in which a segment goes them. The drawing and the page have the same numbers.
+#: The steps of a segment, in order. The drawing and the page have the same numbers.
 IN = (
     "the frame is in the NIC queue or ring",
     "rx_burst lends up to 64 frames",
@@ -42,7 +42,7 @@ _LAYERS = (
     (4, 9, ("tcpip stack", "and wire formats", "C"), "#e9f5e4", "#3f7d2c"),
     (10, 11, ("Frame driver", "C"), "#fdf3dc", "#b7791f"),
 )
-#: Which row each step is in, counted from the top. Gaps between layers are added.
+#: The row of each step, counted from the top without the gaps between layers.
 _ROWS_IN = (11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 _ROWS_OUT = (0, 1, 4, 5, 6, 7, 8, 10, 11)
 _GAP = 26

@@ -1,6 +1,6 @@
-"""The states of a TCP connection, what leads from one to another, and the drawing of both.
+"""The states of a TCP connection, their transitions, and a drawing of both.
 
-A test holds the transitions to the C code: to each assignment of a connection's state, and to the function it is in.
+A test compares the transitions with the C code: each assignment of a connection's state, and its function.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from reference.drawing import Point, Style
 
 @dataclass(frozen=True)
 class Transition:
-    """``before`` and ``after`` are names of enum sf_tcp_state, or of a record that stands for a state.
+    """``before`` and ``after`` are names of enum sf_tcp_state, or of a record that represents a state.
 
     ``function`` is the C function that makes the change.
     """
@@ -24,7 +24,7 @@ class Transition:
     function: str
 
 
-#: Records of their own that stand for a state of RFC 9293.
+#: Records that represent a state of RFC 9293.
 RECORDS = {"LISTEN": "struct sf_tcp_listener", "HALF_OPEN": "struct sf_tcp_half"}
 
 TRANSITIONS = (
@@ -71,7 +71,7 @@ _AT: dict[str, Point] = {
 }
 _NOTE = {"RESOLVING": "not in RFC 9293", "TIME_WAIT": "a record of 96 bytes", "SYN_RECEIVED": "simultaneous open"}
 _RECORD_NOTE = {"LISTEN": "a listener", "HALF_OPEN": "SYN-RECEIVED, a record"}
-#: Of each arrow: the points between which it runs, where its label is, and how the label is anchored.
+#: For each arrow: its points, the position of its label, and the label's anchor.
 _ARROWS: dict[tuple[str, str], tuple[tuple[Point, ...], Point, str]] = {
     ("CLOSED", "RESOLVING"): (((355, 40), (140, 40), (140, 88)), (250, 34), "middle"),
     ("RESOLVING", "SYN_SENT"): (((140, 132), (140, 198)), (148, 162), "start"),
@@ -92,7 +92,7 @@ _ARROWS: dict[tuple[str, str], tuple[tuple[Point, ...], Point, str]] = {
 
 
 def states() -> set[str]:
-    """The states of the drawing that are states of the code."""
+    """The states in the drawing that are states in the code."""
     return {name for name in _AT if name != "END" and name not in RECORDS}
 
 

@@ -1,4 +1,4 @@
-"""Counters of the tcpip stack but for TCP's: frames in, datagrams, the kernel beside it, refusals."""
+"""Counters of the tcpip stack except TCP's: received frames, datagrams, the kernel beside it, refusals."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""One process per test: forked from a parent that has imported everything, killed at a time limit.
+"""One process per test, forked from a parent that has imported everything, and killed at a time limit.
 
-A test that hangs or crashes the interpreter therefore costs one outcome and hides nothing, and a test pays some
-milliseconds for its process instead of an interpreter start.
+So a test that hangs or crashes the interpreter costs one outcome and hides nothing. Each test costs some milliseconds
+for a process instead of an interpreter start.
 """

@@ -1,4 +1,4 @@
-"""The test's own process: run one ``unittest`` test and leave its outcome in a file."""
+"""The test's own process: runs one ``unittest`` test and stores its outcome in a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, types.TracebackType | None]
 
 
 class _Recorder(unittest.TestResult):
-    """Keeps the worst thing that happened to the one test (sub-tests and class set-up included)."""
+    """Stores the worst event of one test, including sub-tests and class set-up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,31 +72,31 @@ def run_child(suite: Suite, test_id: str, directory: Path) -> NoReturn:
         part.write_text(outcome.to_json())
         part.rename(directory / OUTCOME_FILE)
         code = 0
-    except BaseException:  # whatever it is, the parent has to hear of it through the output file
+    except BaseException:  # whatever it is, the output file must tell the parent
         traceback.print_exc()
         sys.stderr.flush()
     finally:
-        # No interpreter teardown: threads that a failed test left running must not hold the process.
+        # Skip the interpreter's teardown, because threads of a failed test must not keep the process alive.
         os._exit(code)
 
 
 def _isolate(time_limit: float, directory: Path) -> None:
-    os.setpgid(0, 0)  # the parent kills the group, and with it the processes that the test started
+    os.setpgid(0, 0)  # the parent kills the group, including processes that the test started
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     output = os.open(directory / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
-    # Line by line, so that what a killed test printed is there to read.
+    # Line buffered, so that the output of a killed test can be read.
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
-    # What was started with nohup, or from a script's background, ignores some of them.
+    # Some signals are ignored if the run was started with nohup or in a script's background.
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     work = directory / "work"
     work.mkdir()
-    os.chdir(work)  # test.support.TESTFN is a relative name that every forked process shares
+    os.chdir(work)  # test.support.TESTFN is a relative name, which all forked processes share
     tempfile.tempdir = str(work)
     random.seed()
     faulthandler.enable()
@@ -104,7 +104,7 @@ def _isolate(time_limit: float, directory: Path) -> None:
 
 
 def _run(suite: Suite, test_id: str) -> Outcome:
-    # Loading by name imports nothing new: the parent has the modules. A suite brings class and module set-up along.
+    # This imports nothing new, because the parent has the modules. A suite includes class and module set-up.
     test = unittest.defaultTestLoader.loadTestsFromName(suite.id_prefix + test_id)
     result = _Recorder()
     gc.collect()

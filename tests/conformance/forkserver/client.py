@@ -1,4 +1,4 @@
-"""Start a fork server and take its outcomes, in order or by test id."""
+"""Starts a fork server and returns its outcomes, in order or by test id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .suite import SuiteError
 
 
 class Server(Protocol):
-    """What lists tests and runs those asked for: a fork server, or another project's pytest."""
+    """An object that lists and runs tests: a fork server, or another project's pytest."""
 
     tests: list[str]
 
@@ -27,8 +27,8 @@ class Server(Protocol):
 class ForkServer:
     """A fork server process for one suite and one loop.
 
-    ``command`` is the argument list that ends in ``serve``'s options; ``environment`` is added to this process's own.
-    Raises SuiteError, with the server's own words, when the suite cannot run here.
+    ``command`` is the argument list before ``serve``'s options. ``environment`` is added to this process's own. Raises
+    SuiteError with the server's message if the suite cannot run here.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -55,7 +55,7 @@ class ForkServer:
         return list(answer["tests"])
 
     def run(self, test_ids: Iterable[str]) -> Iterator[Outcome]:
-        """Run the tests named and yield their outcomes as they end, which is not the order given."""
+        """Run these tests and yield their outcomes as they end, which is another order."""
         stdin = _pipe(self._process.stdin)
         stdin.write("".join(f"{test_id}\n" for test_id in test_ids))
         stdin.close()
@@ -65,7 +65,7 @@ class ForkServer:
             raise RuntimeError(f"the fork server exited with status {status}; its errors are above")
 
     def close(self) -> None:
-        """End the server; it kills the tests that are still running."""
+        """End the server. It kills tests that are still running."""
         if self._process.poll() is None:
             self._process.terminate()
         self._process.wait()
@@ -79,12 +79,12 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-#: Seconds without any outcome after which a server is given up. Each test has a limit, so this is for the server.
+#: Seconds without any outcome after which the server has failed. Each test has a limit, so this is for the server.
 SILENCE_LIMIT = 300.0
 
 
 class Background:
-    """Runs tests in a fork server while the caller asks for one outcome after another."""
+    """Runs tests in a fork server while the caller requests one outcome after another."""
 
     def __init__(self, server: Server, test_ids: Sequence[str]) -> None:
         self._server = server
@@ -101,7 +101,7 @@ class Background:
                 with self._arrived:
                     self._outcomes[outcome.test_id] = outcome
                     self._arrived.notify_all()
-        except BaseException as error:  # handed to whoever waits
+        except BaseException as error:  # wait_for() raises it
             self._failure = error
         finally:
             with self._arrived:
@@ -109,9 +109,9 @@ class Background:
                 self._arrived.notify_all()
 
     def wait_for(self, test_id: str) -> Outcome:
-        """The outcome of one test, as soon as it is there.
+        """Wait for the outcome of one test.
 
-        Raises RuntimeError when the server ended without it, or TimeoutError when it says nothing for too long.
+        Raises RuntimeError if the server ended without it, and TimeoutError if the server is silent for too long.
         """
         with self._arrived:
             while test_id not in self._outcomes and not self._done:

@@ -1,4 +1,4 @@
-"""Tests that may fail, each with its reason, and the strict verdict over them."""
+"""Tests that may fail, each with its reason, and the strict verdict on them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from .outcome import Outcome, Status
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """A test that is expected not to pass.
+    """A test that is expected to fail.
 
-    ``pattern`` is a glob over test ids; the Python versions that it applies to go from ``since`` to just below
-    ``before``. An exception is strict: where it applies the test has to fail (``status`` says how, any failure when
-    None), or the run fails.
+    ``pattern`` is a glob for test ids. It applies to Python versions from ``since`` to just below ``before``. An
+    exception is strict: the test must fail (with ``status``, or in any way if it is None), or the run fails.
     """
 
     pattern: str
@@ -34,7 +33,7 @@ class Expected:
 
 
 class Kind(enum.Enum):
-    """What an outcome means for the run."""
+    """The meaning of an outcome for the run."""
 
     OK = "passed"
     EXPECTED = "expected failures"
@@ -68,7 +67,7 @@ class Expectations:
         return next((e for e in self._exceptions if e.applies(test_id, self._version)), None)
 
     def judge(self, outcome: Outcome) -> Verdict:
-        """Weigh an outcome against the exceptions."""
+        """Compare an outcome with the exceptions."""
         if outcome.status is Status.SKIP:
             return Verdict(Kind.SKIPPED, outcome)
         expected = self.find(outcome.test_id)
@@ -84,6 +83,6 @@ class Expectations:
         return Verdict(Kind.FAILED, outcome, expected)
 
     def unused(self, test_ids: Sequence[str]) -> list[Expected]:
-        """Exceptions for this version that match no test: a renamed test, or a typing error."""
+        """Exceptions for this version that match no test, because of a renamed test or a typing error."""
         applying = (e for e in self._exceptions if e.applies_to(self._version))
         return [e for e in applying if not any(e.applies(test_id, self._version) for test_id in test_ids)]

@@ -1,4 +1,4 @@
-"""What became of one test."""
+"""The outcome of one test."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class Status(str, enum.Enum):
     """How a test ended."""
 
     PASS = "pass"
-    FAIL = "fail"  # an assertion did not hold, or descriptors were left open
-    ERROR = "error"  # any other exception, or the harness found the run invalid
+    FAIL = "fail"  # an assertion failed, or descriptors were left open
+    ERROR = "error"  # any other exception, or the harness rejected the run
     HANG = "hang"  # killed at the time limit
     CRASH = "crash"  # the process died before it could report
-    SKIP = "skip"  # the test itself asked to be skipped
-    ASYNCIO_FAILS = "asyncio-fails"  # failed, and asyncio's own loop fails it on this machine as well
-    NO_LOOP = "no-loop"  # the test never created an event loop, so it says nothing about the loop under test
+    SKIP = "skip"  # the test skipped itself
+    ASYNCIO_FAILS = "asyncio-fails"  # failed, and asyncio's own loop fails it on this machine, too
+    NO_LOOP = "no-loop"  # the test made no event loop, so it says nothing about the loop under test
 
     @property
     def is_failure(self) -> bool:
@@ -31,7 +31,7 @@ FAILURES = frozenset({Status.FAIL, Status.ERROR, Status.HANG, Status.CRASH})
 class Outcome:
     """The result of one test.
 
-    ``detail`` is the traceback, skip reason or captured output; ``seconds`` is wall-clock time.
+    ``detail`` is the traceback, skip reason or captured output. ``seconds`` is wall-clock time.
     """
 
     test_id: str

@@ -1,4 +1,4 @@
-"""The fork server: a few test processes at a time, each with a time limit."""
+"""The fork server's pool: a few test processes at a time, each with a time limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .child import OUTCOME_FILE, OUTPUT_FILE, run_child
 from .outcome import Outcome, Status
 from .suite import Suite
 
-OUTPUT_TAIL = 16_000  # characters of a test's output that are kept when it fails
+OUTPUT_TAIL = 16_000  # characters of a failed test's output that are kept
 
 
 @dataclasses.dataclass
@@ -36,7 +36,7 @@ class _Running:
 
 
 class Pool:
-    """Runs a suite's tests, ``jobs`` at a time. The process must be single-threaded, as it forks."""
+    """Runs a suite's tests, ``jobs`` at a time. The process must be single-threaded, because it forks."""
 
     def __init__(self, suite: Suite, jobs: int, report: Callable[[Outcome], None]) -> None:
         self._suite = suite
@@ -48,7 +48,7 @@ class Pool:
         self._count = 0
 
     def run(self, test_ids: Iterable[str]) -> None:
-        """Run the tests and report each outcome as it comes; on any exception kill what is running."""
+        """Run the tests and report each outcome when it arrives. Kills the running tests on any exception."""
         try:
             for test_id in test_ids:
                 while len(self._running) >= self._jobs:
@@ -73,7 +73,7 @@ class Pool:
         if pid == 0:
             run_child(self._suite, test_id, directory)
         try:
-            os.setpgid(pid, pid)  # also done by the child: whoever comes first, the group exists before a kill
+            os.setpgid(pid, pid)  # the child does this, too, so that the group exists before a kill whichever is first
         except (PermissionError, ProcessLookupError):
             pass
         limit = self._suite.time_limit_of(test_id)
@@ -100,7 +100,7 @@ class Pool:
             pass
 
     def _reap(self, running: _Running) -> None:
-        # The leader stays a zombie until waitpid, so its group id cannot have gone to another process.
+        # The leader is a zombie until waitpid(), so no other process can have its group id.
         self._kill(running)
         _, wait_status = os.waitpid(running.pid, 0)
         self._selector.unregister(running.pidfd)

@@ -1,4 +1,4 @@
-"""A fork server suite as pytest tests: one pytest test for each test id, with the outcomes coming from one run."""
+"""A fork server suite as pytest tests: one pytest test for each test id, with the outcomes of one run."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SUMMARY_PLUGIN = "fork-server-summary"
 
 
 def loop_under_test() -> str:
-    """``SFLOOP_TEST_LOOP``: asyncio, uvloop or, when it is not set, sfloop."""
+    """``SFLOOP_TEST_LOOP``: asyncio, uvloop, or sfloop (the default)."""
     return os.environ.get(LOOP_VARIABLE, "sfloop")
 
 
 def quick() -> bool:
-    """``SFLOOP_TEST_QUICK``: only the tests of the loop itself, for the secondary Python versions."""
+    """``SFLOOP_TEST_QUICK``: only tests of the loop itself, for the secondary Python versions."""
     return os.environ.get(QUICK_VARIABLE, "") not in ("", "0")
 
 
 class PytestSuite:
-    """One suite, its command and its exceptions, for the pytest module that holds its test function.
+    """One suite, its command and its exceptions, for the pytest module with its test function.
 
-    ``start`` starts the server; it is called when pytest collects the module.
+    ``start`` starts the server. It is called when pytest collects the module.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PytestSuite:
         self._verdicts: list[Verdict] = []
 
     def test_ids(self) -> list[str]:
-        """Start the server and return what it has. Fails the collection when the suite cannot run."""
+        """Start the server and return its tests. Fails the collection if the suite cannot run."""
         if self._server is None:
             try:
                 self._server = self._start()
@@ -59,14 +59,14 @@ class PytestSuite:
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Make one pytest test of each test id."""
         if "test_id" in metafunc.fixturenames:
-            # The server has its own limit for each test; pytest-timeout would count the wait for the others too.
+            # The server has its own limit for each test. pytest-timeout would include the wait for other tests.
             marks = [pytest.mark.timeout(0)] if metafunc.config.pluginmanager.has_plugin("timeout") else []
             tests = [pytest.param(test_id, id=test_id, marks=marks) for test_id in self.test_ids()]
             metafunc.parametrize("test_id", tests)
 
     @contextmanager
     def running(self, request: pytest.FixtureRequest) -> Iterator[Background]:
-        """Run those of the suite's tests that pytest has selected, in the background, until the block ends."""
+        """In this block, run the tests that pytest has selected, in the background."""
         assert self._server is not None
         _summary_of(request.config).add(self._title, self._verdicts)
         selected = [
@@ -81,7 +81,7 @@ class PytestSuite:
             background.close()
 
     def check(self, background: Background, test_id: str) -> None:
-        """Turn the outcome of one test into pytest's."""
+        """Convert the outcome of one test to pytest's."""
         verdict = self._expectations.judge(background.wait_for(test_id))
         self._verdicts.append(verdict)
         if verdict.is_bad:
@@ -92,7 +92,7 @@ class PytestSuite:
             pytest.skip(" ".join(verdict.outcome.detail.split()))
 
     def check_exceptions(self) -> None:
-        """Every exception has to name a test that exists."""
+        """Check that every exception names an existing test."""
         if quick():
             pytest.skip("the quick subset does not have every test that the exceptions name")
         unused = [e.pattern for e in self._expectations.unused(self.test_ids())]
@@ -112,7 +112,7 @@ def _summary_of(config: pytest.Config) -> _Summary:
 
 
 class _Summary:
-    """Prints each suite's totals at the end of the pytest run."""
+    """Prints the totals of each suite at the end of the pytest run."""
 
     def __init__(self) -> None:
         self._suites: list[tuple[str, list[Verdict]]] = []

@@ -1,4 +1,4 @@
-"""The printed result of a run: every failure, every exception and skip with its reason, and the totals."""
+"""The printed result of a run: every failure, every exception and skip with its reason, and totals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REASON_WIDTH = 150
 
 
 def summary_lines(title: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """The closing summary: exceptions and skips grouped by reason, then one line of totals."""
+    """The summary: exceptions and skips grouped by reason, then one line of totals."""
     yield from _grouped("expected failures", _by_reason(verdicts, Kind.EXPECTED))
     yield from _grouped("skipped by the suite itself", _by_reason(verdicts, Kind.SKIPPED))
     yield from _grouped("failed by asyncio's own loop on this machine too", _by_reason(verdicts, Kind.ASYNCIO_FAILS))
@@ -23,7 +23,7 @@ def summary_lines(title: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 
 def totals_line(title: str, verdicts: Sequence[Verdict]) -> str:
-    """One line: how many tests, and how they ended."""
+    """One line: the number of tests, and how they ended."""
     kinds = Counter(v.kind for v in verdicts)
     ways = Counter(v.outcome.status.value for v in verdicts if v.kind is Kind.FAILED)
     parts = [f"{kinds[kind]} {kind.value}" for kind in Kind if kinds[kind] or kind in (Kind.OK, Kind.FAILED)]

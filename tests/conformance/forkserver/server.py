@@ -1,7 +1,7 @@
-"""The command that a client starts: list a suite's tests, then run those named on standard input.
+"""The command that a client starts: lists a suite's tests, then runs those named on standard input.
 
-Standard output carries one JSON document a line: first ``{"tests": [...]}`` or ``{"unusable": "why"}``, then one
-outcome for each test.
+Standard output has one JSON document per line: first ``{"tests": [...]}`` or ``{"unusable": "why"}``, then one outcome
+for each test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .suite import Suite, SuiteError
 
 
 def serve(suite: Suite, *, jobs: int) -> int:
-    """Load the suite, say which tests it has, and run the ids given as lines on standard input."""
+    """Load the suite, list its tests, and run the ids from standard input, one per line."""
     answers = _claim_stdout()
     try:
         tests = suite.load()
@@ -26,8 +26,8 @@ def serve(suite: Suite, *, jobs: int) -> int:
         print(json.dumps({"unusable": str(error)}), file=answers, flush=True)
         return 2
     print(json.dumps({"tests": tests}), file=answers, flush=True)
-    # Each test's process collects garbage before and after its test: that need not look at, and thereby copy, all that
-    # the suite imported.
+    # Each test's process collects garbage before and after its test. Freeze the suite's objects, so that it need not
+    # scan and thereby copy them.
     gc.collect()
     gc.freeze()
     wanted = [line.strip() for line in sys.stdin if line.strip()]
@@ -40,7 +40,7 @@ def serve(suite: Suite, *, jobs: int) -> int:
 
 
 def _claim_stdout() -> TextIO:
-    """Keep standard output for answers; whatever test modules print goes to standard error."""
+    """Reserve standard output for answers. Output of test modules goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     null = os.open(os.devnull, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The contract between the fork server and the suites that it runs."""
+"""The interface between the fork server and its suites."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .outcome import Outcome
 
 
 class SuiteError(Exception):
-    """The suite cannot run here; the message says what is missing and what to do."""
+    """The suite cannot run here. The message says what is missing and what to do."""
 
 
 class Suite(abc.ABC):
@@ -18,23 +18,23 @@ class Suite(abc.ABC):
     time_limit: float = 60.0
 
     def time_limit_of(self, test_id: str) -> float:
-        """The limit of one test, for a suite that knows better."""
+        """The limit of one test. A suite may override it."""
         return self.time_limit
 
     @abc.abstractmethod
     def load(self) -> list[str]:
-        """Import the test modules, point them at the loop under test and return the tests' ids.
+        """Import the test modules, make them use the loop under test, and return the tests' ids.
 
-        An id is what ``unittest.TestLoader.loadTestsFromName`` takes, without ``id_prefix``. Called once, in the
-        fork server, before any test. Raises SuiteError when the suite is not installed or the loop cannot be made.
+        An id is the argument of ``unittest.TestLoader.loadTestsFromName`` without ``id_prefix``. Called once, in the
+        fork server, before any test. Raises SuiteError if the suite is not installed or the loop cannot be made.
         """
 
-    #: What to put before an id to get an importable name, such as ``test.test_asyncio.``.
+    #: The prefix that makes an id an importable name, such as ``test.test_asyncio.``.
     id_prefix: str = ""
 
     def started(self, test_id: str) -> None:
         """Called in the test's own process, before the test."""
 
     def finished(self, outcome: Outcome) -> Outcome:
-        """Called in the test's own process, after the test; may turn the outcome into another one."""
+        """Called in the test's own process, after the test. May change the outcome."""
         return outcome

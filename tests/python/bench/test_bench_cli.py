@@ -34,7 +34,7 @@ def errors_of(argv: list[str], capsys: pytest.CaptureFixture[str], status: int =
         (["--loops", ""], '--loops is ""; give names with commas between them'),
         (["--cpus", "0"], '--cpus is "0"; give two CPU numbers, such as "0,1"'),
         (["--cpus", "0,0"], "--cpus is 0,0; give two different CPUs"),
-        (["--cpus", "0,9999"], "out of those allowed to this process"),
+        (["--cpus", "0,9999"], "CPUs of those allowed to this process"),
         (["--json", "/nonexistent/x.json"], "is not a writable directory"),
         (["--html", "/"], "which is a directory; name a file"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),

@@ -1,1 +1,1 @@
-"""What the tests of tests/python share: loops by name, recording protocols, leak counters, child programs."""
+"""Shared parts of the tests in tests/python: loops by name, recording protocols, leak counters, child programs."""

@@ -1,8 +1,8 @@
-"""Programs that run on asyncio's own loop and on sfloop, and what random ones are made of.
+"""Programs that run on asyncio's own loop and on sfloop, and the parts of random programs.
 
-Only what asyncio itself determines is compared. That leaves out which of several descriptors that are ready is served
-first, and in which turn a transport's data arrives: a test of sockets therefore does several things in one callback,
-and then lets the loop turn until nothing happens any more.
+The tests compare only results that asyncio determines. It does not determine which of several ready descriptors is
+served first, nor the turn in which a transport's data arrives. So a test of sockets does several things in one
+callback, and then turns the loop until nothing happens any more.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ COMMON = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-QUIET_TURNS = 12  # turns without anything new after which nothing is to come
+QUIET_TURNS = 12  # after so many turns without news, nothing more will come
 
 PAIRS = 3
 END = st.integers(0, 2 * PAIRS - 1)
 
 
 def both(program: Callable[[asyncio.AbstractEventLoop], Any]) -> None:
-    """Runs the program on a new loop of each kind; what it returns must be equal."""
+    """Run the program on a new loop of each kind. The results must be equal."""
     outcomes = []
     for kind in ("asyncio", "sfloop"):
         loop = loops.new_loop(kind)

@@ -1,4 +1,4 @@
-"""Capabilities of this thread: to do without some for a while, as a program that has given up its privileges."""
+"""Capabilities of this thread: drop some for a while, like a program that has dropped its privileges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _call(function: str, sets: ctypes.Array[_Sets]) -> None:
 
 @contextmanager
 def none_effective() -> Iterator[None]:
-    """None are effective in this thread; those that are permitted come back at the end."""
+    """In this block no capability is effective in this thread. The permitted ones come back at the end."""
     sets = (_Sets * 2)()
     _call("capget", sets)
     before = [half.effective for half in sets]

@@ -1,4 +1,4 @@
-"""Connected pairs: a server's protocol and a client's on loopback, or a protocol facing a plain blocking socket."""
+"""Connected pairs: a server's and a client's protocol on loopback, or a protocol and a plain socket as its peer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ D = TypeVar("D", bound=DatagramRecorder)
 
 
 async def finished(*protocols: Recorder) -> None:
-    """Aborts the transports that are open and waits for each connection_lost."""
+    """Abort the open transports and wait for each connection_lost()."""
     for protocol in protocols:
         if protocol.made.done() and not protocol.lost.done():
             protocol.transport.abort()
@@ -30,7 +30,8 @@ async def finished(*protocols: Recorder) -> None:
 
 @contextlib.asynccontextmanager
 async def tcp_pair(server_protocol: Callable[[], S], client_protocol: Callable[[], C]) -> AsyncIterator[tuple[S, C]]:
-    """(server side, client side) of one TCP connection on 127.0.0.1; both ends are gone when the block is left."""
+    """(server's protocol, client's protocol) of a TCP connection on 127.0.0.1. Both are closed at the end of the
+    block."""
     loop = asyncio.get_running_loop()
     made: list[S] = []
 
@@ -53,13 +54,13 @@ async def tcp_pair(server_protocol: Callable[[], S], client_protocol: Callable[[
 
 
 def small_buffers(sock: Any, size: int = 4096) -> None:
-    """Makes a connection fill up soon."""
+    """Use small buffers, so that the connection fills up soon."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def reset_on_close(sock: Any) -> None:
-    """close() of this socket sends RST instead of FIN (SO_LINGER with zero seconds)."""
+    """Let close() of this socket send RST instead of FIN (SO_LINGER with zero seconds)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -67,7 +68,7 @@ def reset_on_close(sock: Any) -> None:
 async def facing_socket(
     protocol: Callable[[], C], *, receive_buffer: int | None = None
 ) -> AsyncIterator[tuple[C, socket.socket]]:
-    """A client protocol on the loop and, as its TCP peer, a plain non-blocking socket that nobody reads for it."""
+    """A client protocol on the loop and its TCP peer, a plain non-blocking socket that nothing reads."""
     loop = asyncio.get_running_loop()
     with socket.socket() as listener:
         if receive_buffer is not None:
@@ -85,7 +86,7 @@ async def facing_socket(
 
 
 def read_all_available(sock: socket.socket) -> bytes:
-    """What a non-blocking socket has now."""
+    """Read all data that a non-blocking socket has now."""
     data = b""
     while True:
         try:
@@ -98,7 +99,7 @@ def read_all_available(sock: socket.socket) -> bytes:
 
 
 def at_eof(sock: socket.socket) -> bool:
-    """Whether the peer of a non-blocking socket has sent FIN and all before it has been read."""
+    """Whether the peer has sent FIN and all data before it has been read."""
     try:
         return sock.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
@@ -106,8 +107,8 @@ def at_eof(sock: socket.socket) -> bool:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that nobody has on any address. It lies below those that the kernel gives out by itself: a test that runs
-    beside this one takes its ports from those."""
+    """A port that is free on all addresses. It is below the kernel's ephemeral ports, which tests that run at the same
+    time use."""
     given_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for port in random.sample(range(given_out // 2, given_out), 100):
         with socket.socket(socket.AF_INET6, kind) as sock:
@@ -120,7 +121,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 @contextlib.asynccontextmanager
 async def udp(protocol: Callable[[], D], **options: Any) -> AsyncIterator[D]:
-    """A datagram endpoint, closed when the block is left. Without options it is bound to 127.0.0.1, any port."""
+    """A datagram endpoint, closed at the end of the block. Without options it is bound to a free port of 127.0.0.1."""
     if not options:
         options = {"local_addr": ("127.0.0.1", 0)}
     transport, made = await asyncio.get_running_loop().create_datagram_endpoint(protocol, **options)
@@ -133,5 +134,5 @@ async def udp(protocol: Callable[[], D], **options: Any) -> AsyncIterator[D]:
 
 
 def address_of(protocol: DatagramRecorder) -> Any:
-    """The address an endpoint is bound to."""
+    """The local address of an endpoint."""
     return protocol.transport.get_extra_info("sockname")

@@ -11,10 +11,10 @@ from typing import Any
 
 @contextmanager
 def unclosed() -> Iterator[list[str]]:
-    """The texts of the warnings about transports that were collected without having been closed."""
+    """The texts of warnings about transports that were collected without being closed."""
     texts: list[str] = []
 
-    def show(message: Any, *_: Any) -> None:  # what catch_warnings() itself records would keep the transport
+    def show(message: Any, *_: Any) -> None:  # the list of catch_warnings() would keep the transport alive
         if "unclosed transport" in str(message):
             texts.append(str(message))
 

@@ -1,4 +1,4 @@
-"""Rules made without the programs that usually make them: nf_tables by netlink, legacy iptables by setsockopt()."""
+"""Firewall rules made without nft and iptables: nf_tables by netlink, legacy iptables by setsockopt()."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ TRACKED = expression("ct", number(1, 1), number(2, 0))  # ct state, into registe
 
 
 def nft(*messages: Message) -> None:
-    """A batch of messages, in this thread's namespace."""
+    """Send a batch of messages in this thread's namespace."""
 
     def message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
         return struct.pack("=IHHII", 16 + len(payload), kind, flags, sequence, 0) + payload
@@ -111,7 +111,7 @@ _HOOKS = (INPUT, FORWARD, OUTPUT)
 
 
 def entry(verdict_: int, incoming: str | None = None, inverted: bool = False, match: str | None = None) -> bytes:
-    """An entry with a standard target, for what comes in by an interface; with an empty match of a name, if any."""
+    """An entry with a standard target for an incoming interface, optionally with an empty match of this name."""
     name, mask = b"", b""
     if incoming is not None:
         name = incoming.encode() + b"\0"
@@ -123,7 +123,7 @@ def entry(verdict_: int, incoming: str | None = None, inverted: bool = False, ma
 
 
 def error_entry(name: str) -> bytes:
-    """What begins a user's chain, and ends a table."""
+    """The entry that begins a user's chain and ends a table."""
     target = struct.pack("=H29sB30s2x", 64, b"ERROR", 0, name.encode())
     return bytes(84) + struct.pack("=IHHI16x", 0, _ENTRY, _ENTRY + 64, 0) + target
 
@@ -134,7 +134,7 @@ RETURN, DROPPED, ACCEPTED = -5, -1, -2
 def legacy(
     rules: Sequence[bytes] = (), policy: int = ACCEPTED, user: Sequence[bytes] | None = None
 ) -> tuple[list[int], list[int], int, bytes]:
-    """A table filter: rules and policy of INPUT, and a user's chain, whose first entry is at `user_chain()`."""
+    """A table filter: rules and policy of INPUT, and a user's chain whose first entry is at `user_chain()`."""
     data, first, last = b"", [0] * 5, [0] * 5
     count = 0
     for hook in _HOOKS:
@@ -151,7 +151,7 @@ def legacy(
 
 
 def user_chain(rules_bytes: int) -> int:
-    """Where the user's chain begins in a table whose INPUT has rules of so many bytes."""
+    """The offset of the user's chain in a table whose INPUT has rules of this size."""
     return rules_bytes + 3 * len(entry(ACCEPTED)) + len(error_entry("USER"))
 
 
@@ -159,11 +159,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def load_legacy(made: tuple[list[int], list[int], int, bytes]) -> None:
-    """Puts a table filter in place, in this thread's namespace."""
+    """Load a table filter in this thread's namespace."""
     first, last, count, data = made
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         info, length = ctypes.create_string_buffer(b"filter", 84), ctypes.c_uint(84)
-        if _libc.getsockopt(asking.fileno(), 0, _INFO, info, ctypes.byref(length)) < 0:  # which makes the table
+        if _libc.getsockopt(asking.fileno(), 0, _INFO, info, ctypes.byref(length)) < 0:  # this creates the table
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         before = struct.unpack_from("=I", info.raw, 32 + 4 + 20 + 20)[0]
         counters = ctypes.create_string_buffer(16 * before)

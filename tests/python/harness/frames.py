@@ -1,4 +1,4 @@
-"""Ethernet frames as a test wants them, right or wrong."""
+"""Ethernet frames for tests, correct or wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def udp_frame(
     version: int = 4,
     header_length: int | None = None,
 ) -> bytes:
-    """`macs`: destination and source. The UDP checksum is the right one if none is given."""
+    """`macs`: destination and source. Without a checksum, the UDP checksum is correct."""
     addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
     length = 8 + len(payload)
     ports = struct.pack("!HHH", source[1], destination[1], length)
@@ -49,8 +49,8 @@ def udp_datagram(
     length: int | None = None,
     udp_checksum: int | None = None,
 ) -> bytes:
-    """A UDP header and its payload; `addresses` and `ports`: source and destination. If no checksum is given, it is the
-    right one of the bytes that the length names."""
+    """A UDP header and its payload. `addresses` and `ports`: source and destination. Without a checksum, it is correct
+    for the bytes that the length covers."""
     said = 8 + len(payload) if length is None else length
     start = struct.pack("!HHH", *ports, said)
     if udp_checksum is None:
@@ -73,7 +73,7 @@ def tcp_segment(
     urgent: int = 0,
     damage: int = 0,
 ) -> bytes:
-    """A TCP segment. `words`: its header's length, where it is not the real one; `damage` is added to the checksum."""
+    """A TCP segment. `words`: its header length, if it is wrong. `damage` is added to the checksum."""
     words = 5 + len(options) // 4 if words is None else words
     fields = (*ports, sequence, acknowledged, words << 4 | reserved, flags, 65_535)
     start, end = struct.pack("!HHIIBBH", *fields), struct.pack("!H", urgent) + options + payload
@@ -96,7 +96,7 @@ def ipv4_packet(
     total: int | None = None,
     damage: int = 0,
 ) -> bytes:
-    """An IPv4 packet. `words`: its header's length and `total` the packet's, where they are not the real ones."""
+    """An IPv4 packet. `words`: its header length, and `total`: its length, if they are wrong."""
     words = 5 + len(options) // 4 if words is None else words
     total = 20 + len(options) + len(payload) if total is None else total
     start = struct.pack("!BBHHHBB", version << 4 | words, tos, total, 1, fragment, ttl, protocol)
@@ -109,7 +109,7 @@ def ipv4_packet(
 def ethernet(
     macs: tuple[bytes, bytes], packet: bytes, *, tags: tuple[tuple[int, int], ...] = (), kind: int = 0x800
 ) -> bytes:
-    """A frame, filled up to Ethernet's least length. `tags`: types and tag control information, the outermost first."""
+    """A frame, padded to Ethernet's minimum length. `tags`: types and tag control information, outermost first."""
     vlan = b"".join(struct.pack("!HH", *tag) for tag in tags)
     return (b"".join(macs) + vlan + struct.pack("!H", kind) + packet).ljust(60, b"\xa5")
 

@@ -1,4 +1,4 @@
-"""Leak counters, as sfloop.testing has them, for a process whose own objects are many: pytest's."""
+"""The leak counters of sfloop.testing, for pytest's process, which has many objects of its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sfloop.testing.leaks import Snapshot, leaked_since
 
 
 def check(before: Snapshot) -> list[str]:
-    """What has leaked since the snapshot, a line each."""
+    """The leaks since the snapshot, one line each."""
     leaked = leaked_since(before)
     if not leaked:
-        gc.freeze()  # what is alive belongs to pytest: the next collections need not look at it
+        gc.freeze()  # these objects are pytest's, so later collections need not scan them
     return leaked

@@ -1,4 +1,4 @@
-"""sfloop.testing's two network namespaces joined by a veth pair. A test's driver has the near end as a rule."""
+"""sfloop.testing's two network namespaces joined by a veth pair. Tests usually open a driver on the near end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ETHTOOL_STSO = 0x1F
 
 @functools.cache
 def unavailable() -> str | None:
-    """Why these tests cannot run here, in one line; None when they can."""
+    """Why these tests cannot run here, in one line; None: they can."""
     if shutil.which("ip") is None:
         return "the command ip is missing (iproute2)"
     if os.geteuid() != 0:
@@ -41,7 +41,7 @@ def unavailable() -> str | None:
 
 
 def drain(made: socket.socket) -> list[bytes]:
-    """What has arrived, without waiting."""
+    """Read all data that has arrived, without waiting."""
     made.setblocking(False)
     taken = []
     with suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""Event loops by name, so that one test runs on CPython's own loop, on sfloop, and on sfloop with its tcpip stack."""
+"""Event loops by name, so that a test runs on CPython's own loop, on sfloop, and on sfloop with its tcpip stack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KINDS = ("asyncio", "sfloop", "tcpip", "tcpdirect")
 
 
 def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
-    """A new loop of the kind named; options (spin=, cpu=, ...) are sfloop's and refused for asyncio."""
+    """A new loop of this kind. Options (spin=, cpu=, ...) are sfloop's; asyncio refuses them."""
     if kind == "asyncio":
         if options:
             raise TypeError(f"asyncio's own loop takes no options: {options}")
@@ -26,12 +26,12 @@ def new_loop(kind: str, **options: Any) -> asyncio.AbstractEventLoop:
     if kind == "tcpdirect":
         from harness import zf
 
-        return zf.new_loop(fallback="kernel", **options)  # what is beyond 64 zockets is the kernel's
+        return zf.new_loop(fallback="kernel", **options)  # the kernel serves connections beyond 64 zockets
     raise ValueError(f"no such loop: {kind!r}; choose one of {', '.join(KINDS)}")
 
 
 def drain(loop: asyncio.AbstractEventLoop, turns: int = 10) -> None:
-    """Cancels what is left and turns the loop until closing transports have called connection_lost."""
+    """Cancel remaining tasks, and turn the loop until closing transports have called connection_lost()."""
     if loop.is_closed():
         return
     tasks = asyncio.all_tasks(loop)
@@ -50,7 +50,7 @@ def drain(loop: asyncio.AbstractEventLoop, turns: int = 10) -> None:
 
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
-    """Drains the loop and closes it."""
+    """Drain the loop and close it."""
     try:
         drain(loop)
     finally:
@@ -58,13 +58,13 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def turns(n: int = 3) -> None:
-    """Lets the loop make n turns."""
+    """Let the loop make n turns."""
     for _ in range(n):
         await asyncio.sleep(0)
 
 
 async def until(condition: Any, limit: float = 10.0) -> None:
-    """Turns the loop until condition() is true; TimeoutError, with the condition's source, after limit seconds."""
+    """Turn the loop until condition() is true. Raises TimeoutError with the condition's source after limit seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     while not condition():

@@ -1,4 +1,4 @@
-"""What a loop reports beside its results: the asyncio log and the contexts of call_exception_handler."""
+"""The reports of a loop besides its results: the asyncio log, and contexts of call_exception_handler."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Run(Protocol):
-    """The `run` fixture: run(coroutine) is its result on the loop under test."""
+    """The `run` fixture: run(coroutine) returns its result on the loop under test."""
 
     def __call__(self, main: Awaitable[T], /) -> T: ...
 
 
 class LogLines(logging.Handler):
-    """Keeps formatted text, not records: a record's traceback would keep the test's objects alive."""
+    """Stores formatted text and not records, because a record's traceback would keep the test's objects alive."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -27,10 +27,10 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
-        record.exc_info = None  # its text is kept in exc_text; pytest's own handlers keep the record
+        record.exc_info = None  # exc_text has its text, and pytest's own handlers keep the record
 
     def take(self, text: str) -> str:
-        """Removes and returns the first entry with this text; fails when there is none."""
+        """Remove and return the first entry with this text. Fails if there is none."""
         for i, line in enumerate(self.lines):
             if text in line:
                 return self.lines.pop(i)
@@ -38,10 +38,10 @@ class LogLines(logging.Handler):
 
 
 class Contexts(list[dict[str, Any]]):
-    """Contexts given to call_exception_handler. One that no test has taken fails the test."""
+    """Contexts passed to call_exception_handler. A context that no test has taken fails the test."""
 
     def take(self, message: str | None = None) -> dict[str, Any]:
-        """Removes and returns the first context, whose message must start with the one given."""
+        """Remove and return the first context. Its message must begin with this text."""
         if not self:
             pytest.fail("call_exception_handler was not called")
         context = self.pop(0)

@@ -1,4 +1,4 @@
-"""Frames that are wrong, or only rare: by name, as functions of the receiver's port. Each carries its name."""
+"""Wrong or rare frames, by name, as functions of the receiver's port. The payload is the name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SYN, FIN, RST, PSH, ACK, URG = 2, 1, 4, 8, 16, 32
 
 
 class Station:
-    """Who sends and who receives: MAC addresses, and the receiver's IP address."""
+    """MAC addresses of sender and receiver, and the receiver's IP address."""
 
     def __init__(self, near: bytes, far: bytes) -> None:
         self.macs = (near, far)
@@ -121,7 +121,7 @@ class Station:
         ]
 
     def addresses(self) -> list[tuple[str, Frame]]:
-        """Sources and destinations, each in the frame that suits it."""
+        """Source and destination addresses, each in a matching frame."""
         sources = ["0.0.0.0", "0.0.0.1", NEAR, "127.0.0.1", "127.9.9.9", "224.0.0.1", GROUP]
         sources += ["255.255.255.255", "240.0.0.1", "198.18.7.99", "10.9.9.9"]
         where = {"NEAR": (NEAR, self.macs[0]), "all": ("255.255.255.255", ALL), "the subnet": ("198.18.7.255", ALL)}
@@ -136,7 +136,7 @@ class Station:
         return [*cases, self.udp("to a group that nobody joined", to=NOBODYS_GROUP, mac=group_mac(NOBODYS_GROUP))]
 
     def stations(self) -> list[tuple[str, Frame]]:
-        """MAC addresses that do not suit the destination, and VLAN tags."""
+        """MAC addresses that do not match the destination, and VLAN tags."""
         udp, own = self.udp, self.macs[0]
         tags = {
             "a tag without a VLAN": ((0x8100, 0x6000),),
@@ -158,7 +158,7 @@ class Station:
         ]
 
     def tcp(self, number: int, client: str, segment: dict[str, Any], ip: dict[str, Any]) -> Frame:
-        """A segment from a port of its own, by which its answer is known."""
+        """A segment from a port of its own, which identifies the answer."""
         to, mac = ip.pop("to", NEAR), ip.pop("mac", self.macs[0])
 
         def make(receiver: int) -> bytes:
@@ -172,7 +172,7 @@ class Station:
 
 
 def tcp_cases() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """What differs from a plain SYN in the segment, and in the packet."""
+    """The differences from a plain SYN, in the segment and in the packet."""
     mss = b"\2\4\5\xb4"
     options = {
         "MSS 0": b"\2\4\0\0",

@@ -1,4 +1,4 @@
-"""Programs in processes of their own: a test's main loop must survive what they do to theirs."""
+"""Programs in separate processes, because the test's own loop must survive their actions."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ kind = sys.argv[1]
 
 
 def command(kind: str, body: str, *args: str) -> list[str]:
-    """The command line of a Python program that has `kind`, new_loop and asyncio at hand."""
+    """The command line of a Python program with `kind`, new_loop and asyncio in its namespace."""
     return [sys.executable, "-X", "faulthandler", "-c", PREAMBLE + textwrap.dedent(body), kind, *args]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment, with the test harness importable."""
+    """This process's environment, with a path to the test harness."""
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **extra}
 
 
 def start(kind: str, body: str, *args: str, **extra: str) -> subprocess.Popen[str]:
-    """Starts the program with pipes on stdin, stdout and stderr."""
+    """Start the program with pipes for stdin, stdout and stderr."""
     return subprocess.Popen(
         command(kind, body, *args),
         stdin=subprocess.PIPE,
@@ -37,12 +37,12 @@ def start(kind: str, body: str, *args: str, **extra: str) -> subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
         env=environment(**extra),
-        cwd=TESTS,  # not the repository's root, whose sfloop folder is not the one that was built
+        cwd=TESTS,  # not the repository's root, because its sfloop folder is not the built one
     )
 
 
 def finish(process: subprocess.Popen[str], limit: float = 20.0) -> tuple[str, str]:
-    """(stdout, stderr) of a program that must end by itself within `limit` seconds."""
+    """(stdout, stderr) of a program that must end within `limit` seconds."""
     try:
         return process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -52,7 +52,7 @@ def finish(process: subprocess.Popen[str], limit: float = 20.0) -> tuple[str, st
 
 
 def run(kind: str, body: str, *args: str, limit: float = 20.0, **extra: str) -> str:
-    """Runs the program to its end, which must be a clean exit, and returns its stdout."""
+    """Run the program to its end, which must be a clean exit, and return its stdout."""
     process = start(kind, body, *args, **extra)
     out, err = finish(process, limit)
     assert process.returncode == 0, f"exit status {process.returncode}\nstdout: {out}\nstderr: {err}"

@@ -15,7 +15,7 @@ variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", defau
 
 
 def operations(nested: st.SearchStrategy[list[Operation]]) -> st.SearchStrategy[Operation]:
-    """What a callback may do. `nested` is what callbacks that it schedules do."""
+    """The possible actions of a callback. `nested`: actions of the callbacks that it schedules."""
     return st.one_of(
         st.tuples(st.just("soon"), nested),
         st.tuples(st.just("threadsafe"), nested),
@@ -40,7 +40,7 @@ SCHEDULES = st.recursive(
 
 
 class Scheduling:
-    """Runs scheduling operations on a loop, each callback with a number, in the order in which they were scheduled."""
+    """Runs scheduling operations on a loop. Each callback has a number, in the order of scheduling."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -49,8 +49,8 @@ class Scheduling:
         self.futures: list[asyncio.Future[None]] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.numbers = 0
-        # Timers are set for times that are past, all in the order of their times in the next turn; no two are equal, as
-        # asyncio's heap does not say which of two equal ones is first.
+        # Timers are set for past times, so all run in the next turn in the order of their times. No two times are
+        # equal, because asyncio's heap does not order equal times.
         self.past = loop.time() - 1000
         loop.set_exception_handler(lambda _, context: self.note("handler", repr(context["exception"])))
 
@@ -140,7 +140,8 @@ class Scheduling:
         self.loop.stop()
 
     def run(self, program: list[Operation]) -> Trace:
-        """Performs the program in a callback, and runs the loop until nothing is left, however often it is stopped."""
+        """Run the program in a callback, and run the loop until nothing is left, even if it is stopped several
+        times."""
         context = contextvars.copy_context()
         self.loop.call_soon(self.callback(program), context=context)
         quiet = 0
@@ -149,5 +150,5 @@ class Scheduling:
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
             quiet = quiet + 1 if len(self.trace) == before else 0
-        # A stop() that the program calls ends the run in the same turn on both loops, so the turns can be compared too.
+        # If the program calls stop(), the run ends in the same turn on both loops, so compare the turns, too.
         return self.trace

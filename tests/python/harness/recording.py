@@ -1,4 +1,4 @@
-"""Protocols that write down every callback, so that two loops can be compared by what their programs saw."""
+"""Protocols that record every callback, so that tests can compare two loops."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 
 class Recorder(asyncio.Protocol):
-    """A stream protocol: `calls` names the callbacks in order, `data` is what was received.
+    """A stream protocol. `calls` has the names of callbacks in order, `data` the received bytes.
 
-    The futures made, eof and lost are done when their callback has run; lost's result is connection_lost's argument.
+    The futures made, eof and lost are done once their callback has run. The result of lost is connection_lost's
+    argument.
     """
 
     transport: asyncio.Transport
@@ -53,11 +54,11 @@ class Recorder(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         self.calls.append("connection_lost")
         self.writable.set()
-        self.lost.set_result(exc)  # InvalidStateError when called twice
+        self.lost.set_result(exc)  # raises InvalidStateError if called twice
 
 
 class Echo(Recorder):
-    """Writes back what it receives, pausing its own reading while its write buffer is over the mark."""
+    """Sends received data back. Pauses reading while its write buffer is above the high mark."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -73,7 +74,7 @@ class Echo(Recorder):
 
 
 class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
-    """The same with a buffer of its own, of `size` bytes."""
+    """A Recorder with a buffer of `size` bytes."""
 
     def __init__(self, size: int = 4096) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
 
 
 class DatagramRecorder(asyncio.DatagramProtocol):
-    """A datagram protocol: what was received from whom, errors, calls."""
+    """A datagram protocol that records datagrams with their senders, errors, and calls."""
 
     transport: asyncio.DatagramTransport
 
@@ -126,7 +127,7 @@ class DatagramRecorder(asyncio.DatagramProtocol):
 
 
 class DatagramEcho(DatagramRecorder):
-    """Sends each datagram back to where it came from."""
+    """Sends each datagram back to its sender."""
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         super().datagram_received(data, addr)

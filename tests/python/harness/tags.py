@@ -1,4 +1,4 @@
-"""VLAN tags that are not in the frame, as a VLAN device over a veth pair sends them, or a NIC hands them on."""
+"""VLAN tags outside the frame, as a VLAN device over a veth pair sends them, or as a NIC passes them on."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _load(mark: int, tci: int) -> int:
 
 @contextmanager
 def tagged_aside(side: Side, mark: int, tci: int, interface: str = INTERFACE) -> Iterator[None]:
-    """Frames of sockets with that SO_MARK leave the side with a tag that is kept beside the frame."""
+    """In this block, frames of sockets with this SO_MARK leave with a tag that is kept outside the frame."""
     program = _load(mark, tci)
     try:
         with side.entered():

@@ -1,4 +1,4 @@
-"""TLS connections for the tests: both ends of one, and a stream that is upgraded."""
+"""TLS connections for tests: both ends of a connection, and a stream that is upgraded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def tls_pair(
 
 
 async def upgrade(writer: Any, context: ssl.SSLContext, **options: Any) -> None:
-    """As StreamWriter.start_tls(), which is new in Python 3.11."""
+    """Like StreamWriter.start_tls(), which is new in Python 3.11."""
     loop = asyncio.get_running_loop()
     protocol = writer.transport.get_protocol()
     transport = await loop.start_tls(writer.transport, protocol, context, **options)

@@ -1,4 +1,4 @@
-"""A TLS peer over memory BIOs: the test decides which bytes of it leave, and when."""
+"""A TLS peer over memory BIOs. The test decides which of its bytes are sent, and when."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness.recording import Recorder
 
 
 class TLSPeer(Recorder):
-    """`plain` is what was decrypted, `ended` whether close_notify has come, `failure` what OpenSSL has raised.
+    """`plain`: decrypted data. `ended`: close_notify has arrived. `failure`: the error that OpenSSL has raised.
 
-    Without `automatic` nothing is answered: the test calls go_on().
+    Without `automatic` the peer does not answer until the test calls go_on().
     """
 
     def __init__(self, context: ssl.SSLContext, server_side: bool = False, automatic: bool = True) -> None:
@@ -41,7 +41,7 @@ class TLSPeer(Recorder):
             self.go_on()
 
     def go_on(self) -> None:
-        """Handshake, or decrypt what there is, and send what that gives."""
+        """Go on with the handshake, or decrypt available data, and send OpenSSL's output."""
         try:
             if not self.ready:
                 self.tls.do_handshake()
@@ -58,7 +58,7 @@ class TLSPeer(Recorder):
         self.send(self.outgoing.read())
 
     def send(self, data: bytes) -> None:
-        """These bytes, as they are."""
+        """Send these bytes unchanged."""
         if data and not self.lost.done():
             self.transport.write(data)
 
@@ -68,7 +68,7 @@ class TLSPeer(Recorder):
         return self.outgoing.read()
 
     def notice(self) -> bytes:
-        """close_notify."""
+        """The close_notify alert."""
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
         return self.outgoing.read()
@@ -85,7 +85,7 @@ async def facing_peer(
     automatic: bool = True,
     **options: Any,
 ) -> AsyncIterator[tuple[TLSPeer, Recorder]]:
-    """(peer, the protocol under test), connected; `serves`: the protocol under test is the server."""
+    """(peer, protocol under test), connected. `serves`: the protocol under test is the server."""
     loop: Any = asyncio.get_running_loop()
     made: list[Recorder] = []
 

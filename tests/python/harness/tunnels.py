@@ -1,4 +1,4 @@
-"""A tunnel over the link: a device that has XDP in generic mode alone, and whose frames have their VLAN tags inside."""
+"""A tunnel over the link: a device with XDP in generic mode only, whose frames contain their VLAN tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OUTER_NEAR, OUTER_FAR = "198.18.8.1", "198.18.8.2"
 
 
 def put_tunnel(link: Link) -> str:
-    """Both ends' addresses move to a vxlan device, whose name this returns."""
+    """Move the addresses of both ends to a vxlan device, and return its name."""
     for side, local, remote in ((link.near, OUTER_NEAR, OUTER_FAR), (link.far, OUTER_FAR, OUTER_NEAR)):
         side.ip("address", "flush", "dev", INTERFACE)
         side.ip("address", "add", f"{local}/24", "dev", INTERFACE)

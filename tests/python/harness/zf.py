@@ -1,6 +1,6 @@
-"""TCPDirect's library for the tests: our simulator of it, or the one that SFLOOP_TCPDIRECT_LIBRARY names.
+"""TCPDirect's library for the tests: our simulator of it, or the library in SFLOOP_TCPDIRECT_LIBRARY.
 
-The vendor's needs to be told what to run on: a NIC by SFLOOP_TEST_TCPDIRECT_INTERFACE, or its software NIC by ZF_ATTR
+The vendor's library needs an interface: a NIC in SFLOOP_TEST_TCPDIRECT_INTERFACE, or its software NIC in ZF_ATTR
 (``emu=2;interface=lo``).
 """
 
@@ -19,20 +19,20 @@ ROOT = Path(__file__).resolve().parents[3]
 VARIABLE = "SFLOOP_TCPDIRECT_LIBRARY"
 INTERFACE_VARIABLE = "SFLOOP_TEST_TCPDIRECT_INTERFACE"
 
-#: Where plain sockets of a test are that face the loop's: an address that is not the stack's.
+#: The address of a test's plain sockets that are peers of the loop's; it is not the stack's.
 KERNEL_HOST = "127.0.1.1"
 
 _given = os.environ.get(VARIABLE)
 
 
 def is_simulator() -> bool:
-    """Whether the library is ours."""
+    """Whether the library is our simulator."""
     return _given is None or "zfsim" in _given
 
 
 @functools.cache
 def library() -> str:
-    """The library's path. The simulator is built when it is first asked for."""
+    """The library's path. Builds the simulator on first use."""
     if _given is not None:
         return _given
     build = ROOT / "build" / Path(sys.prefix).name
@@ -45,7 +45,7 @@ def library() -> str:
 
 
 def interface() -> str:
-    """The interface that the tests' stacks are on."""
+    """The interface of the tests' stacks."""
     return os.environ.get(INTERFACE_VARIABLE, "lo")
 
 
@@ -60,7 +60,7 @@ def new_loop(**options: Any) -> Any:
     return loop
 
 
-#: Folders of tests/python whose tests run on the TCPDirect stack, too.
+#: Folders of tests/python whose tests also run on the TCPDirect stack.
 FOLDERS = ("tcp", "udp")
 
 _FD = "a connection past the kernel has no descriptor"
@@ -69,7 +69,7 @@ _QUEUE = "a zfur holds 64 datagrams and drops what is beyond"
 _ICMP = "TCPDirect does not see ICMP errors"
 _KERNELS = "says nothing of TCPDirect: IPv6 and AF_UNIX are the kernel's"
 
-#: Of those, the tests that do not: test, or module, → why. docs/solarflare.md has the same for users.
+#: Tests in these folders that do not: test or module → reason. docs/solarflare.md has the same list for users.
 EXCEPT = {
     "test_offsets_and_counts": _FD,
     "test_extra_information": _FD,
@@ -97,7 +97,7 @@ EXCEPT = {
 _NO_RST = "nothing answers a SYN to a port that nobody listens at"
 _FRAGMENT = "the first fragment arrives as a datagram of its own; a NIC leaves fragments to the kernel"
 
-#: Those that the vendor's software NIC (emu=2) cannot do, beyond these.
+#: Further tests that the vendor's software NIC (emu=2) cannot pass.
 EMULATOR = {
     "test_refused": _NO_RST,
     "test_all_addresses_refused": _NO_RST,

@@ -1,4 +1,4 @@
-"""A pytest plugin: skip, with the reason, what cannot work because ``localhost`` has no IPv6 address here."""
+"""A pytest plugin: skips tests that cannot work because ``localhost`` has no IPv6 address here, and says so."""
 
 from __future__ import annotations
 

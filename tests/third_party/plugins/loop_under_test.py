@@ -1,6 +1,6 @@
 """A pytest plugin for other projects' suites: every loop that asyncio makes is the loop under test.
 
-``SFLOOP_TEST_LOOP`` names the loop. A test that gets hold of asyncio's own loop all the same fails.
+``SFLOOP_TEST_LOOP`` names the loop. A test that still gets asyncio's own loop fails.
 """
 
 from __future__ import annotations

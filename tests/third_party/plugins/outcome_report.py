@@ -1,6 +1,6 @@
-"""A pytest plugin for other projects' suites: choose tests by id, and write one outcome line for each.
+"""A pytest plugin for other projects' suites: selects tests by id, and writes one outcome line for each.
 
-``OUTCOME_FD`` is the descriptor to write to; ``OUTCOME_SELECTION``, when set, names a file with the ids to run;
+``OUTCOME_FD`` is the descriptor to write to. ``OUTCOME_SELECTION``, if set, names a file with the ids to run.
 ``OUTCOME_EXCLUDED`` is a regular expression for ids that are not run. With ``--collect-only`` the ids are written.
 """
 
@@ -18,7 +18,7 @@ _RANK = [Status.PASS, Status.SKIP, Status.FAIL, Status.ERROR, Status.CRASH]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # in pytest-xdist's workers the controller does the reporting
+    if not hasattr(config, "workerinput"):  # in pytest-xdist's workers the controller reports
         config.pluginmanager.register(_Reporter(int(os.environ["OUTCOME_FD"])), "outcome-reporter")
 
 
