@@ -1,11 +1,11 @@
-"""Market data and order entry on one loop, on a Solarflare NIC by TCPDirect; the same code on any asyncio loop.
+"""Market data and order entry on one loop, on a Solarflare NIC by TCPDirect. The same code runs on any asyncio loop.
 
     sfloop run --stack tcpdirect --interface enp1s0f0 --cpu 3 examples/solarflare_trading.py \
         --group 239.192.1.1:26400 --interface enp1s0f0 --gateway 10.1.1.7:9000
 
-Each datagram of the feed that carries the wanted text sends an order. The order's round trip, from the datagram to the
-gateway's answer, is printed when the program ends. With ``--exchange`` it plays the other side: it feeds a datagram a
-millisecond and acknowledges orders.
+The program sends an order for each datagram of the feed that carries the wanted text, and prints the orders' round
+trips, from the datagram to the gateway's answer, when it ends. With ``--exchange`` it is the exchange: it sends a
+datagram each millisecond and acknowledges orders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sfloop
 
 
 class Gateway(asyncio.Protocol):
-    """The order connection: one line an order, one line an answer."""
+    """The order connection: one line for each order, one line for each answer."""
 
     def __init__(self) -> None:
         self.sent: list[int] = []
@@ -32,7 +32,7 @@ class Gateway(asyncio.Protocol):
         self.transport = transport
 
     def order(self, text: bytes, since: int) -> None:
-        """Send an order; `since` (ns) is when its reason was seen."""
+        """Send an order; `since` (ns) is the time at which its datagram arrived."""
         if self.transport is not None and not self.transport.is_closing():
             self.sent.append(since)
             self.transport.write(text + b"\n")
@@ -47,7 +47,7 @@ class Gateway(asyncio.Protocol):
 
 
 class Feed(asyncio.DatagramProtocol):
-    """The market data: what has the wanted text in it is traded on."""
+    """The market data: each datagram with the wanted text sends an order."""
 
     def __init__(self, gateway: Gateway, wanted: bytes) -> None:
         self.gateway = gateway
@@ -62,7 +62,7 @@ class Feed(asyncio.DatagramProtocol):
 
 
 async def trade(arguments: argparse.Namespace, stop: asyncio.Event) -> None:
-    """Both connections, until the program is stopped."""
+    """Open both connections and keep them until the program is stopped."""
     loop = asyncio.get_running_loop()
     (host, port), (group, feed_port) = arguments.gateway, arguments.group
     _, gateway = await loop.create_connection(Gateway, host, port)
@@ -80,7 +80,7 @@ async def trade(arguments: argparse.Namespace, stop: asyncio.Event) -> None:
 
 
 class Exchange(asyncio.Protocol):
-    """The gateway's side: each order is acknowledged."""
+    """The gateway's side: acknowledges each order."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -91,10 +91,10 @@ class Exchange(asyncio.Protocol):
 
 
 async def exchange(arguments: argparse.Namespace, stop: asyncio.Event) -> None:
-    """The other side, until the program is stopped."""
+    """Feed and acknowledge until the program is stopped."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Exchange, *arguments.gateway)
-    local = (arguments.address, 0) if arguments.address else None  # a group is reached by the interface of the source
+    local = (arguments.address, 0) if arguments.address else None  # the source's interface sends the group's datagrams
     transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local, arguments.group)
     while not stop.is_set():
         transport.sendto(b"TICK 100.25 x 300")
@@ -109,15 +109,21 @@ def _address(text: str) -> tuple[str, int]:
 
 
 async def main() -> None:
-    """Reads the command line, and runs one side until SIGINT or SIGTERM."""
+    """Read the command line, and run one side until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--group", type=_address, default=("239.192.1.1", 26400), help="of the feed, address:port")
-    parser.add_argument("--gateway", type=_address, default=("127.0.0.1", 9000), help="for orders, address:port")
-    parser.add_argument("--interface", help="on which the feed is received")
-    parser.add_argument("--wanted", default="TICK", help="what a datagram has to contain to be traded on")
-    parser.add_argument("--address", help="with --exchange: the feed's source, which says by which interface it goes")
-    parser.add_argument("--exchange", action="store_true", help="be the other side")
-    parser.add_argument("--seconds", type=float, help="stop by itself")
+    parser.add_argument(
+        "--group", type=_address, default=("239.192.1.1", 26400), help="the feed's multicast group, address:port"
+    )
+    parser.add_argument(
+        "--gateway", type=_address, default=("127.0.0.1", 9000), help="the server for orders, address:port"
+    )
+    parser.add_argument("--interface", help="the interface that receives the feed")
+    parser.add_argument(
+        "--wanted", default="TICK", help="send an order for a datagram with this text (default: %(default)s)"
+    )
+    parser.add_argument("--address", help="with --exchange: the feed's source address, which selects the interface")
+    parser.add_argument("--exchange", action="store_true", help="be the exchange: send the feed, acknowledge orders")
+    parser.add_argument("--seconds", type=float, help="stop after this time (default: at SIGINT or SIGTERM)")
     arguments = parser.parse_args()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,11 +1,11 @@
-"""Follows a feed of JSON messages over a websocket and prints how old they are when the program has them.
+"""Follows a feed of JSON messages over a websocket and prints their ages when they reach the program.
 
     python examples/websocket_ticker.py ws://127.0.0.1:8765/ --messages 1000
     sfloop run examples/websocket_ticker.py ws://127.0.0.1:8765/ --messages 1000
     sfloop run --driver af_xdp --interface enp1s0f0 examples/websocket_ticker.py ws://198.18.7.2:8765/
 
-A program of the `websockets` package like any other; it does not know of sfloop. Each message is an object with a time
-of CLOCK_REALTIME in ns under "sent_ns", so both ends have to share a clock. Needs websockets 13 or later.
+The program uses the `websockets` package, 13 or later, and does not import sfloop. Each message is an object with the
+time at which it was sent, CLOCK_REALTIME in ns, under "sent_ns". Both ends have to share a clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 
 async def follow(url: str, messages: int) -> list[int]:
-    """The ages of the first `messages` messages, in ns."""
+    """Return the ages of the first `messages` messages, in ns."""
     ages: list[int] = []
     async with connect(url) as feed:
         await feed.send(json.dumps({"subscribe": "prices"}))

@@ -1,8 +1,8 @@
-"""The receiving side of MoldUDP64 1.00: every message once and in order, with lost ones asked for again.
+"""The receiving side of MoldUDP64 1.00: each message once and in order; lost messages are requested again.
 
 A packet is a session (10 bytes), the sequence number of its first message (8), a message count (2) and the messages,
-each behind its length (2). Count 0 is a heartbeat, 0xFFFF the end of the session; both tell the next sequence number.
-A request for lost messages has the same header, with the count of messages wanted.
+each after its length (2). Count 0 is a heartbeat, 0xFFFF the end of the session; both carry the next sequence number. A
+request for lost messages has the same header, with the count of messages wanted.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ LENGTH = Struct(">H")
 END_OF_SESSION = 0xFFFF
 
 RETRY_SECONDS = 0.02
-"""How long to wait for the answer to a request before asking again."""
+"""Time to wait for the answer to a request before the request is repeated."""
 MAX_TRIES = 50
-"""After so many requests without progress the gap counts as unrecoverable."""
+"""Requests without progress after which a gap counts as unrecoverable."""
 
 
 class FeedError(Exception):
-    """The feed cannot be followed any further: a malformed packet, another session, or a gap that does not close."""
+    """The feed cannot be followed further: a malformed packet, another session, or a gap that does not close."""
 
 
 class Receiver:
-    """Puts packets from the multicast feed and from the request server together into one gapless sequence.
+    """Merges packets of the multicast feed and of the request server into one sequence without gaps.
 
     ``on_message(sequence, packet, offset, length)`` is called for each message in turn, ``request(packet)`` sends a
-    request packet, ``on_end()`` is called once, when the session has ended and nothing of it is missing, and
+    request packet, ``on_end()`` is called once, after the session has ended and every message of it has arrived, and
     ``on_error(error)`` when a gap could not be closed.
     """
 
@@ -61,9 +61,10 @@ class Receiver:
         self._expected_at_last_try = 0
 
     def packet(self, packet: bytes, recovered: bool = False) -> int:
-        """Take a packet, ``recovered`` when the request server sent it. Returns how many of its messages were new.
+        """Take a packet and return how many of its messages were new.
 
-        Raises FeedError for a malformed packet or one of another session.
+        :param recovered: the request server sent the packet.
+        :raises FeedError: the packet is malformed, or of another session.
         """
         size = len(packet)
         if size < HEADER.size:
@@ -108,7 +109,7 @@ class Receiver:
         return new
 
     def close(self) -> None:
-        """Stop asking for what is missing."""
+        """Stop requesting missing messages."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -133,7 +134,7 @@ class Receiver:
             self._on_message(number, *self._held.pop(number))
 
     def _gap(self, first: int, end: int) -> None:
-        """Messages ``first`` to ``end`` - 1 should have come before what just came."""
+        """Request messages ``first`` to ``end`` - 1, which a later packet has overtaken."""
         self.gaps += 1
         self.announced = end
         self._ask(first, end - first)
@@ -147,7 +148,8 @@ class Receiver:
         self._request(HEADER.pack(self.session, first, min(count, END_OF_SESSION - 1)))
 
     def _ask_for_rest(self, first: int) -> None:
-        """An answer ended before message ``first``: if that is still missing, the answer was cut to fit a packet."""
+        """Request message ``first`` again if it is still missing, because an answer that ended before it was cut to fit
+        a packet."""
         for start, count in self.missing():
             if start == first:
                 self._ask(start, count)
@@ -175,7 +177,7 @@ class Receiver:
 
 
 class RequestProtocol(asyncio.DatagramProtocol):
-    """The UDP socket to the request server; ``on_packet(data)`` takes its answers."""
+    """The UDP socket to the request server; ``on_packet(data)`` is called with each answer."""
 
     def __init__(self, on_packet: Callable[[bytes], None]) -> None:
         self._on_packet = on_packet
@@ -192,7 +194,7 @@ class RequestProtocol(asyncio.DatagramProtocol):
         self._on_packet(data)
 
     def error_received(self, exc: Exception) -> None:
-        """Nothing to do: the request that was lost is repeated by the receiver's timer."""
+        """Do nothing, because the receiver's timer repeats a lost request."""
 
     def close(self) -> None:
         if self._transport is not None:

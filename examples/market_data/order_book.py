@@ -1,7 +1,7 @@
 """Order books by price level, built from NASDAQ TotalView-ITCH 5.0 messages.
 
-Only the messages that change a book, name a stock or report a trade are decoded; the others are counted. Messages are
-decoded where they lie in the packet, with no copy made.
+Only messages that change a book, name a stock or report a trade are decoded; the others are counted. Messages are
+decoded in place in the packet, without a copy.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable
 from struct import Struct
 
-# After the type letter come stock locate (2 bytes), tracking number (2) and timestamp (6): TotalView-ITCH 5.0, "Message
-# Formats". What is not needed is skipped ("x").
+# Stock locate (2 bytes), tracking number (2) and timestamp (6) follow the type letter: TotalView-ITCH 5.0, "Message
+# Formats". Unused fields are skipped ("x").
 STOCK_DIRECTORY = Struct(">xH8x8s")
 ADD_ORDER = Struct(">xH8xQcI8sI")
 ORDER_EXECUTED = Struct(">11xQI")
@@ -55,7 +55,8 @@ class Book:
             self.best_ask = price
 
     def reduce(self, order: Order, shares: int) -> None:
-        """Take ``shares`` off an order; an order without shares leaves its level, a level without orders the book."""
+        """Take ``shares`` off an order. An order without shares leaves its level, a level without orders leaves the
+        book."""
         price = order.price
         levels = self.bids if order.is_bid else self.asks
         level = levels[price]
@@ -74,7 +75,8 @@ class Book:
             self.best_ask = min(levels, default=None)
 
     def digest(self) -> str:
-        """SHA-256 of one line ``side price shares orders`` per level, best bid to worst, then best ask to worst."""
+        """Return the SHA-256 of one line ``side price shares orders`` for each level, best bid to worst, then best ask
+        to worst."""
         bids, asks = sorted(self.bids.items(), reverse=True), sorted(self.asks.items())
         lines = [f"B {price} {shares} {orders}\n" for price, (shares, orders) in bids]
         lines += [f"S {price} {shares} {orders}\n" for price, (shares, orders) in asks]
@@ -118,7 +120,8 @@ class Market:
     def message(self, sequence: int, packet: bytes, offset: int, length: int) -> None:
         """Take message ``sequence``, which lies in ``packet`` at ``offset``.
 
-        Raises ValueError for a message that ITCH 5.0 does not have, KeyError for an order that is in no book.
+        :raises ValueError: ITCH 5.0 does not have this message.
+        :raises KeyError: the message names an order that is in no book.
         """
         kind = packet[offset] if length else 0
         if length != self._sizes[kind] or not length:
@@ -129,11 +132,11 @@ class Market:
             handler(sequence, packet, offset)
 
     def counts(self) -> dict[str, int]:
-        """How many messages of each type there were."""
+        """Return the number of messages of each type."""
         return {chr(kind): count for kind, count in enumerate(self._counts) if count}
 
     def digests(self) -> dict[str, str]:
-        """The digest of every book that has orders, by stock."""
+        """Return the digest of each book that has orders, by stock."""
         books = sorted(self.books.values(), key=lambda book: book.stock)
         return {book.stock: book.digest() for book in books if book.bids or book.asks}
 

@@ -23,13 +23,13 @@ IMMEDIATE_OR_CANCEL = 0
 
 
 class OrderEntryError(Exception):
-    """The order session cannot go on: login rejected, connection lost, or nonsense received."""
+    """The order session cannot go on: login rejected, connection lost, or a malformed packet received."""
 
 
 class OrderSession(asyncio.Protocol):
     """A SoupBinTCP session. Await ``logged_in`` before the first order; ``closed`` is done when the session is over.
 
-    ``on_error(error)`` is called when the connection goes away before ``log_out``.
+    ``on_error(error)`` is called when the connection is lost before ``log_out``.
     """
 
     def __init__(self, username: str, password: str, session: str, on_error: Callable[[Exception], None]) -> None:
@@ -71,7 +71,7 @@ class OrderSession(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        # asyncio's transports set this by themselves; an order must not depend on it.
+        # Set TCP_NODELAY here although asyncio's transports set it, because each order must leave at once on any loop.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._last_received = self._loop.time()
         self._send(b"L", self._login)

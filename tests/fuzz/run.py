@@ -44,11 +44,14 @@ ENVIRONMENT = {
 
 
 class Failed(Exception):
-    """Something is missing, or does not compile."""
+    """A tool or source is missing, or does not compile."""
 
 
 def run(command: list[str], **options: object) -> int:
-    """The exit status of a command, which is shown when it could not be started."""
+    """Run a command; return its exit status.
+
+    :raises Failed: the command could not be started.
+    """
     try:
         return subprocess.run(command, env=ENVIRONMENT, check=False, **options).returncode  # type: ignore[call-overload]
     except OSError as error:
@@ -56,7 +59,7 @@ def run(command: list[str], **options: object) -> int:
 
 
 def build(compiler: list[str], sanitizers: str, sources: list[Path], program: Path) -> bool:
-    """Compiles, two files at a time; false, and the compiler's complaint shown, if that fails."""
+    """Compile two files at a time; return False after the compiler's error was printed."""
     command = [*compiler, *FLAGS, f"-fsanitize={sanitizers}", "-I", str(NATIVE / "include"), "-I", str(NATIVE)]
     folder = program.with_suffix(".objects")
     folder.mkdir()
@@ -72,12 +75,13 @@ def build(compiler: list[str], sanitizers: str, sources: list[Path], program: Pa
 
 
 def core_sources(target: str) -> list[Path]:
-    """What of the C core a target runs."""
+    """Return the sources of the C core that a target runs."""
     return [path for pattern in TARGETS[target] for path in sorted(NATIVE.glob(pattern))]
 
 
 def has_libfuzzer(clang: str, scratch: Path) -> bool:
-    """Debian's clang is there without its run-time libraries unless those are installed too."""
+    """Return whether clang links libFuzzer. Debian's clang lacks its run-time libraries unless they are installed
+    separately."""
     source = scratch / "empty.c"
     source.write_text("int LLVMFuzzerTestOneInput(const char *d, long n) { return d == 0 && n < 0; }\n")
     command = [clang, f"-fsanitize=fuzzer,{SANITIZERS}", str(source), "-o", str(scratch / "empty")]
@@ -85,7 +89,7 @@ def has_libfuzzer(clang: str, scratch: Path) -> bool:
 
 
 def choose_engine(wanted: str, scratch: Path) -> tuple[str, list[str]]:
-    """The engine's name and its compiler."""
+    """Return the engine's name and its compiler."""
     clang = shutil.which(os.environ.get("CLANG", "clang"))
     if wanted != "mutation" and clang and has_libfuzzer(clang, scratch):
         return "libfuzzer", [clang]
@@ -95,7 +99,7 @@ def choose_engine(wanted: str, scratch: Path) -> tuple[str, list[str]]:
 
 
 def write_seeds(compiler: list[str], target: str, scratch: Path) -> Path:
-    """The folder with what is begun with: frames that the emitters make, states of a connection."""
+    """Return the folder of the seeds: frames that the emitters make, and states of a connection."""
     program, corpus = scratch / "seeds", scratch / "corpus"
     corpus.mkdir()
     sources = [HERE / f"seeds_{target}.c", *core_sources("wire")]
@@ -105,7 +109,7 @@ def write_seeds(compiler: list[str], target: str, scratch: Path) -> Path:
 
 
 def command_line(engine: str, program: Path, options: argparse.Namespace, corpus: Path, failures: Path) -> list[str]:
-    """What runs the fuzzer for the time and the seed asked for."""
+    """Return the command that runs the fuzzer for the given time and seed."""
     if engine == "mutation":
         return [str(program), str(options.seconds), str(options.seed), str(corpus), f"{failures}/failure"]
     limits = [f"-max_total_time={options.seconds}", f"-seed={options.seed}", "-max_len=4096", "-timeout=5"]
@@ -115,7 +119,7 @@ def command_line(engine: str, program: Path, options: argparse.Namespace, corpus
 
 
 def fuzz(target: str, options: argparse.Namespace, scratch: Path) -> int:
-    """Builds, runs, and says what was found."""
+    """Build, run, and print the findings."""
     engine, compiler = choose_engine(options.engine, scratch)
     program = scratch / "fuzz"
     sources = [HERE / f"fuzz_{target}.c", *core_sources(target)] + [HERE / "mutate.c"] * (engine == "mutation")
@@ -146,7 +150,7 @@ def fuzz(target: str, options: argparse.Namespace, scratch: Path) -> int:
 
 
 def main() -> int:
-    """Reads the command line, and works in a folder that is removed afterwards."""
+    """Read the command line, and work in a folder that is removed afterwards."""
     parser = argparse.ArgumentParser(description="Fuzz what takes frames from others.")
     parser.add_argument("--target", choices=[*TARGETS], help="one of them (all)")
     parser.add_argument("--seconds", type=int, default=10, help="how long (10)")

@@ -69,7 +69,7 @@ class Process:
         return Path(f"{self.log}.err").read_text()
 
     def end(self) -> None:
-        """By the end of its input, and at once if that does not help."""
+        """End the program by closing its input, or kill it when that does not help."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -99,7 +99,7 @@ def dropped_by(side: Side) -> dict[str, int]:
 
 @contextmanager
 def containers(link: Link) -> Iterator[tuple[Side, Side]]:
-    """The namespaces of a routed container, and of a macvlan container that has no device yet."""
+    """Yield the namespaces of a routed container, and of a macvlan container that has no device yet."""
     with ExitStack() as stack:
         sides = []
         for name, address in (("box", programs.CONTAINER), ("station", programs.STATION)):
@@ -133,7 +133,7 @@ def containers(link: Link) -> Iterator[tuple[Side, Side]]:
 
 
 class Scene:
-    """Everything on one driver."""
+    """The programs, links and containers of a run on one driver."""
 
     def __init__(self, driver: str, link: Link, routed: Side, station: Side, folder: Path, seed: int) -> None:
         self.driver, self.link, self.routed, self.station, self.folder = driver, link, routed, station, folder
@@ -142,7 +142,7 @@ class Scene:
         self.lives: list[Life] = []
         self.numbers: Counter[str] = Counter()
         self.up, self.over = threading.Event(), threading.Event()
-        self.macvlan = (0, 0)  # from when until when it was there
+        self.macvlan = (0, 0)  # (start, end) of the device's life
         self.running: list[Process] = []
         self.failures: list[BaseException] = []
 
@@ -152,7 +152,7 @@ class Scene:
         return made
 
     def life(self, kind: str, second: bool, seconds: float, fork_after: float = 0) -> None:
-        """One life of a sfloop program, to its end."""
+        """Run a sfloop program from its start to its end."""
         self.numbers[kind] += 1
         name = f"{kind}-{self.numbers[kind]}"
         where = {"namespace": self.link.near.namespace, "driver": self.past}
@@ -164,7 +164,7 @@ class Scene:
             if not second:
                 self.up.set()
             self.over.wait(seconds)
-        else:  # at any moment of its start
+        else:  # kill it at any moment of its start
             time.sleep(self.random.uniform(0, 0.6))
         ends = time.monotonic_ns()
         if not second:
@@ -190,7 +190,7 @@ class Scene:
                 self.life("other", True, self.random.uniform(0.5, 2))
 
     def macvlan_comes_and_goes(self, seconds: float) -> None:
-        """The device is there for the second third of the time."""
+        """Keep the device during the second third of the time."""
         if self.over.wait(seconds / 3):
             return
         add = ["link", "add", "link", INTERFACE, "name", "box0", "address", STATION_MAC]
@@ -266,7 +266,7 @@ class Scene:
 
     @staticmethod
     def wait_for_children(path: Path) -> None:
-        """They end by themselves, after seconds."""
+        """Wait for the forked children, which end by themselves after seconds."""
         for entry in records.read(path):
             end = time.monotonic() + 5
             while entry.stream == records.FORKED and Path(f"/proc/{entry.number}").exists() and time.monotonic() < end:
@@ -274,7 +274,7 @@ class Scene:
 
 
 def run(driver: str, rounds: int, seconds: float, seed: int, keep: bool) -> bool:
-    """One scene; whether all was right."""
+    """Run one scene; return whether it had no fault."""
     folder = Path(tempfile.mkdtemp(prefix=f"sfloop-beside-{driver}-"))
     right = False
     try:

@@ -44,7 +44,7 @@ CONTAINER, STATION = "172.31.9.2", "198.18.7.9"
 FEED_PORT, OUR_PORT, PLAIN_PORT, ALL_PORT, SHARED_PORT = 7001, 7002, 7003, 7004, 7005
 TCP_PORT, PLAIN_TCP_PORT, SHARED_TCP_PORT = 7010, 7011, 7012
 TICK = 0.004
-IN_FLIGHT = 0.15  # seconds that a receiver goes on before it closes
+IN_FLIGHT = 0.15  # seconds for which a receiver goes on before it closes
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3  # as tcpdump: a socket of one protocol comes after a macvlan device, which takes its frames
 BUFFER = 8 << 20
@@ -72,7 +72,7 @@ WHERE = {  # where a receiver binds, and the group that it joins
 
 
 def receiver(stream: int) -> socket.socket:
-    """A UDP socket in this thread's namespace."""
+    """Return a UDP socket in this thread's namespace."""
     address, port, group = WHERE[stream]
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
@@ -119,7 +119,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 def send(log: str, namespace: str) -> None:
-    """A datagram of each stream at each tick. The shared port's come from several ports."""
+    """Send a datagram of each stream at each tick. The shared port's datagrams come from several source ports."""
     record = Log(log)
     side = Side(namespace, FAR)
     with side.entered():
@@ -139,7 +139,7 @@ def send(log: str, namespace: str) -> None:
 
 
 def connect(log: str, namespace: str) -> None:
-    """Connections, one after the other, to each server: a line for each with its times and its error."""
+    """Connect to each server, one connection after the other, and log a line with the times and the error of each."""
     servers = {
         "container": (CONTAINER, TCP_PORT),
         "macvlan": (STATION, TCP_PORT),
@@ -178,7 +178,8 @@ def connect(log: str, namespace: str) -> None:
 
 
 def plain(log: str, streams: dict[str, str], servers: dict[str, list[Any]]) -> None:
-    """Plain sockets in several namespaces: `streams` has the namespace of each, `servers` those of (address, port)."""
+    """Receive on plain sockets in several namespaces: `streams` maps streams to namespaces, `servers` namespaces to
+    (address, port)."""
     record = Log(log)
 
     async def main() -> None:
@@ -200,7 +201,7 @@ def plain(log: str, streams: dict[str, str], servers: dict[str, list[Any]]) -> N
 
 
 def join(log: str, namespace: str) -> None:
-    """Joins a group, or a broadcast's receivers, for a moment; the whole time."""
+    """Join a group, or bind for a broadcast, for a moment, again and again."""
     record = Log(log)
     print("ready", flush=True)
     while not input_ended():
@@ -221,7 +222,7 @@ def join(log: str, namespace: str) -> None:
 
 
 def capture(log: str, namespace: str) -> None:
-    """The datagrams that an AF_PACKET socket sees coming in."""
+    """Log the incoming datagrams that an AF_PACKET socket sees."""
     record = Log(log)
     with Side(namespace, NEAR).entered():
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
@@ -274,7 +275,7 @@ def fork_child(record: Log) -> None:
 
 
 def program(log: str, namespace: str, driver: str, second: bool, fork_after: float) -> None:
-    """sfloop's program; the second one has only what it shares, and takes leave before it ends."""
+    """Run sfloop's program. The second one opens only what it shares, and stops receiving before it ends."""
     import sfloop
 
     record = Log(log)
@@ -303,7 +304,7 @@ async def serve(loop: Any, record: Log, second: bool, fork_after: float) -> None
 
 
 async def keep_stats(loop: Any, path: str) -> None:
-    """For the search after a fault: the loop's counters and flows as they were a moment before the end."""
+    """Keep the loop's counters and flows of the last moment before the end, for the search after a fault."""
     with open(path, "w") as file:
         while True:
             described = loop.describe()

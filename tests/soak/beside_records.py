@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 class Log:
-    """Entries in shared memory of a file: a process that is killed has written what it has received."""
+    """Entries in the shared memory of a file, because a killed process must leave a record of what it received."""
 
     def __init__(self, path: str) -> None:
         self.file = open(path, "w+b")
@@ -66,7 +66,7 @@ def read(path: Path) -> list[Entry]:
 
 
 class Sent:
-    """When each number was sent: all streams have the same numbers."""
+    """The time at which each number was sent: all streams have the same numbers."""
 
     def __init__(self, path: Path) -> None:
         self.times = array("Q", [entry.time for entry in read(path)])
@@ -86,7 +86,7 @@ class Fault(NamedTuple):
 
 
 def ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    """Neighbouring numbers as (first, count)."""
+    """Return runs of neighbouring numbers as (first, count)."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and number == sum(found[-1]):
@@ -97,7 +97,7 @@ def ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def compare(receiver: str, stream: int, got: list[int], first: int, end: int) -> list[Fault]:
-    """The faults of a receiver that has to get the numbers from `first` to before `end`, and none twice."""
+    """Return the faults of a receiver that must get each number from `first` to before `end` once."""
     counts = Counter(got)
     missing = [number for number in range(first, end) if number not in counts]
     twice = sorted(number for number, count in counts.items() if count > 1)

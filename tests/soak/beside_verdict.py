@@ -1,4 +1,4 @@
-"""Reads the logs of a scene: who has lost a datagram, or got one twice, and which connections have failed."""
+"""Reads the logs of a scene: which receivers lost a datagram or got one twice, and which connections failed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from beside_records import (
 )
 
 MS = 1_000_000
-MARGIN = 250 * MS  # what was sent in this time before a kill may have been on its way
+MARGIN = 250 * MS  # a datagram sent within this time before a kill may have been on its way
 STARVED = 250  # numbers, a second
-SLOW = 800 * MS  # a connection that lasts longer has sent a segment again
+SLOW = 800 * MS  # a connection that lasts longer has retransmitted a segment
 
 
 class Life(NamedTuple):
-    """Of a sfloop program: when it was started, when its end was asked for, when it had ended."""
+    """The times of a sfloop program: when it was started, when its end was asked for, when it had ended."""
 
     name: str
     log: Path
@@ -86,7 +86,7 @@ class Verdict:
         entries = read(self.folder / "joining")
         for entry in [*entries, Entry(JOINED, 0, 0)]:
             if entry.stream == JOINED:
-                if end:  # the last one is whole
+                if end:  # only a stay that ended is compared
                     first, after = self.sent.first_after(joined), self.sent.first_after(end)
                     self.expect("joining", stream, got, first, after)
                 joined, stream, end, got = entry.time, entry.number, 0, []
@@ -98,7 +98,7 @@ class Verdict:
                 self.events.append((entry.time, f"joining {'joins' if entry.stream == JOINED else 'leaves'}"))
 
     def check_life(self, life: Life) -> None:
-        """Between the first datagram of each stream and the end."""
+        """Compare the datagrams between the first of each stream and the end."""
         entries = read(life.log) if life.log.exists() else []
         marks = {entry.stream: entry for entry in entries if entry.stream >= READY}
         if READY in marks:
@@ -118,7 +118,7 @@ class Verdict:
                 self.faults.append(Fault(life.name, stream, "nothing received", end, 0))
 
     def check_shared_port(self) -> None:
-        """Each datagram at one of those who share, unless one of them was just ending, or nobody was there."""
+        """Require each datagram at one of the sharing programs, unless one of them was ending or none was there."""
         twice = sorted(number for number, count in self.shared.items() if count > 1)
         self.faults += [Fault("sharing", SHARED, "twice", number, 1) for number in twice]
         self.received[f"sharing: {STREAMS[SHARED]}"] += sum(self.shared.values())
@@ -128,7 +128,8 @@ class Verdict:
                 self.faults.append(Fault("sharing", SHARED, "missing", number, 1))
 
     def excused(self, others: bool, margin: int) -> list[tuple[int, int]]:
-        """The times without sfloop's program. With `others`, also those when a program that shares its port ended."""
+        """Return the times without sfloop's program. With `others`, add those when a program that shares its port
+        ended."""
         times, gone_at = [], 0
         for life in (life for life in self.lives if not life.second):
             if life.name in self.ready:
@@ -142,7 +143,7 @@ class Verdict:
     # ---- connections ----
 
     def check_connections(self) -> list[str]:
-        """Counts the connections, by server; returns the failures that nothing excuses."""
+        """Count the connections by server; return the failures without an excuse."""
         wrong = []
         self.connections: dict[str, Counter[str]] = defaultdict(Counter)
         for line in (self.folder / "clients").read_text().splitlines():

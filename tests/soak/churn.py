@@ -23,7 +23,7 @@ Script = Callable[[Endpoint, Endpoint, bytes, bytes], Awaitable[None]]
 
 
 async def both_ways(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
-    """Both send at once and half-close; each closes when it has the other's EOF."""
+    """Both send at once and half-close; each closes after the other's EOF."""
 
     async def half(side: Endpoint, data: bytes) -> None:
         await side.send(data)
@@ -37,7 +37,7 @@ async def both_ways(client: Endpoint, server: Endpoint, up: bytes, down: bytes) 
 
 
 async def half_closed(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
-    """The answer is sent after the question's EOF."""
+    """The server answers after the client's EOF."""
     await client.send(up)
     client.transport.write_eof()
     await server.eof
@@ -49,7 +49,7 @@ async def half_closed(client: Endpoint, server: Endpoint, up: bytes, down: bytes
 
 
 async def closed_with_data_buffered(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
-    """close() sends what is buffered."""
+    """close() sends the buffered bytes."""
     server.transport.write(down)
     await asyncio.gather(server.closed(), client.eof)
     client.must_have_received(down)
@@ -64,7 +64,7 @@ async def cut(client: Endpoint, server: Endpoint, up: bytes, down: bytes, end: C
     if not ending.lost.done():
         end(ending)
     await ending.lost
-    # The other learns of it: by an error, or by EOF and then by closing.
+    # The peer learns of it by an error, or by EOF, after which it closes.
     await other.ended()
     await asyncio.gather(other.closed(), sending)
     client.must_have_received_a_beginning(down)
@@ -72,12 +72,12 @@ async def cut(client: Endpoint, server: Endpoint, up: bytes, down: bytes, end: C
 
 
 async def reset(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
-    """RST in the middle."""
+    """Send RST in the middle."""
     await cut(client, server, up, down, Endpoint.reset)
 
 
 async def aborted(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
-    """abort() in the middle, with data unread on either side."""
+    """Call abort() in the middle, with unread data on either side."""
     await cut(client, server, up, down, lambda side: side.transport.abort())
 
 
@@ -117,7 +117,7 @@ class Churn:
         return endpoint
 
     async def connection(self, port: int) -> None:
-        """One connection from beginning to end."""
+        """Run one connection from beginning to end."""
         loop = asyncio.get_running_loop()
         self.number += 1
         number, script = self.number, self.random.choice(SCRIPTS)
@@ -125,7 +125,7 @@ class Churn:
         up, down = (self.random.randbytes(self.random.randint(0, size)) for _ in range(2))
         client = self.endpoint()
         family = "tcp" if self.random.random() < 0.7 else "unix"
-        async with self.connecting:  # one at a time, so that what is accepted next is its other side
+        async with self.connecting:  # one at a time, so that the next accepted connection is this one
             if family == "tcp":
                 await loop.create_connection(lambda: client, "127.0.0.1", port)
             else:
@@ -143,7 +143,7 @@ class Churn:
         self.done[script.__name__] += 1
 
     async def connection_given_up(self, port: int) -> None:
-        """A connection attempt that is cancelled somewhere on its way, to a listener that accepts nothing."""
+        """Cancel a connection attempt at a random moment, to a listener that accepts nothing."""
         loop = asyncio.get_running_loop()
         attempt = asyncio.ensure_future(loop.create_connection(self.endpoint, "127.0.0.1", port))
         for _ in range(self.random.randrange(4)):
@@ -157,7 +157,7 @@ class Churn:
         self.done["given_up"] += 1
 
     async def run(self, seconds: float) -> None:
-        """Churns for so long."""
+        """Churn for `seconds`."""
         loop = asyncio.get_running_loop()
         self.queue: asyncio.Queue[Endpoint] = asyncio.Queue()
         self.connecting = asyncio.Lock()
@@ -178,7 +178,7 @@ class Churn:
                 await self.connection(port)
 
         async def quitter() -> None:
-            for _ in range(90):  # its listener's backlog takes a hundred
+            for _ in range(90):  # the listener's backlog is a hundred
                 if loop.time() > end:
                     break
                 await self.connection_given_up(deaf_port)
@@ -192,7 +192,7 @@ class Churn:
             for task in clients:
                 task.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
-            for endpoint in list(self.open):  # after a failure; else those whose connection was given up
+            for endpoint in list(self.open):  # after a failure, and the ends of cancelled attempts
                 if endpoint.made.done():
                     endpoint.transport.abort()
             deaf.close()
@@ -204,7 +204,7 @@ class Churn:
 
 
 def run(spin: str | float, seconds: float, seed: str) -> Counter[str]:
-    """Churns on a loop of its own; how many connections each script has had.
+    """Churn on a loop of its own; return the number of connections of each script.
 
     :raises Failure: bytes were lost or changed, a connection hangs, or a protocol was called in the wrong order.
     """

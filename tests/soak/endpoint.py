@@ -1,4 +1,4 @@
-"""One end of a connection of the churn: what it received, and every promise of asyncio that it can check itself."""
+"""One end of a connection of the churn: it records received bytes and checks asyncio's promises on its callbacks."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Endpoint(asyncio.Protocol):
     # ---- what a script does with it ----
 
     async def send(self, data: bytes) -> None:
-        """Writes all of it in pieces, as the flow control lets it; less if the connection is lost."""
+        """Write all of `data` in pieces, as the flow control allows; stop when the connection is lost."""
         view, position = memoryview(data), 0
         while position < len(data) and not self.transport.is_closing():
             await self.writable.wait()
@@ -105,18 +105,18 @@ class Endpoint(asyncio.Protocol):
                 await asyncio.sleep(self.random.choice((0, 1e-5, 1e-3)))
 
     def reset(self) -> None:
-        """Ends the connection with RST, not FIN (TCP; on AF_UNIX with what a close does)."""
+        """End the connection with RST instead of FIN (TCP), or with an ordinary close (AF_UNIX)."""
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     async def ended(self) -> None:
-        """Waits until the other side has sent EOF or the connection is lost."""
+        """Wait until the peer has sent EOF or the connection is lost."""
         either: list[asyncio.Future[Any]] = [self.eof, self.lost]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
     async def closed(self) -> None:
-        """Closes, and waits for connection_lost."""
+        """Close, and wait for connection_lost."""
         self.transport.close()
         await asyncio.shield(self.lost)
 
@@ -130,7 +130,7 @@ class Endpoint(asyncio.Protocol):
 
 
 class BufferedEndpoint(Endpoint, asyncio.BufferedProtocol):
-    """The same with a buffer of its own."""
+    """An Endpoint that receives into its own buffer."""
 
     def __init__(self, problems: list[str], seed: str) -> None:
         super().__init__(problems, seed)

@@ -33,7 +33,7 @@ from harness.frames import ethernet, ipv4_packet, tcp_segment  # noqa: E402
 from harness.link import INTERFACE, NEAR, Link, Side, made_link, unavailable  # noqa: E402
 
 DRIVERS = ("af_xdp", "packet", "kernel")
-GHOST = "198.18.7.99"  # nobody answers for it, and so nobody resets what the server sends it
+GHOST = "198.18.7.99"  # no host has it, so no host resets the server's answers to it
 GHOST_PORT = 4000
 STRANGER_MAC = b"\x02\0\0\0\x77\x01"
 SYN, ACK = 2, 16
@@ -45,7 +45,7 @@ WARM_UP = 0.3  # seconds of a round that are not counted
 
 
 def serve(namespace: str, driver: str, cpu: int) -> None:
-    """Echoes until its input ends, then says what it has counted."""
+    """Echo until the input ends, then print the counters."""
     import asyncio
 
     import sfloop
@@ -90,7 +90,7 @@ def running_server(namespace: str, driver: str, cpu: int) -> Iterator[subprocess
 
 
 class Flood:
-    """Frames at a rate, sent when it is time."""
+    """Frames sent at a fixed rate."""
 
     def __init__(self, raw: socket.socket, frame: bytes, rate: float) -> None:
         self.raw, self.frame, self.interval = raw, frame, int(1e9 / rate)
@@ -125,7 +125,7 @@ class Load:
         self.socks[fd].sendall(MESSAGE)
 
     def receive(self, fd: int) -> bool:
-        """Whether the whole echo is there."""
+        """Read; return whether the whole echo has arrived."""
         data = self.socks[fd].recv(len(MESSAGE))
         at = len(MESSAGE) - self.missing[fd]
         if not data or data != MESSAGE[at : at + len(data)]:
@@ -134,7 +134,7 @@ class Load:
         return not self.missing[fd]
 
     def round(self, flood: Flood, seconds: float) -> list[int]:
-        """The times of all echoes, in ns."""
+        """Return the times of all echoes, in ns."""
         now = time.perf_counter_ns()
         counted, end = now + int(WARM_UP * 1e9), now + int((WARM_UP + seconds) * 1e9)
         times: list[int] = []
@@ -166,7 +166,7 @@ def p99(times: list[int]) -> float:
 
 
 def measure(driver: str, options: argparse.Namespace, cpu: int) -> float:
-    """The median ratio of a driver."""
+    """Return the median ratio of a driver."""
     ratios, floods = [], 0
     with ExitStack() as stack:
         link = stack.enter_context(made_link())

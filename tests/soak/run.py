@@ -1,4 +1,4 @@
-"""The soak test: wake-ups, timers and I/O against arming and disarming, and connection churn, for as long as you like.
+"""The soak test: wake-ups, timers and I/O against arming and disarming, and connection churn.
 
     python tests/soak/run.py --seconds 600
     python tests/soak/run.py --quick                  # about 20 s, every spin mode
@@ -36,7 +36,7 @@ CHURN_SHARE = 0.3  # of the time
 
 
 def spin_mode(text: str) -> str | float:
-    """A spin mode of the command line."""
+    """Return a spin mode of the command line."""
     try:
         return Options(spin=float(text) if text[:1].isdigit() else text).spin
     except ValueError as error:
@@ -44,7 +44,7 @@ def spin_mode(text: str) -> str | float:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0, help="how long to run, in all (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=None, help="repeat the run that printed this seed")
@@ -57,31 +57,31 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 class Leaks:
-    """Descriptors and native objects that are there after a part and were not before it."""
+    """Descriptors and native objects that a part left behind."""
 
     def __init__(self) -> None:
         self.before = self.count()
 
     @staticmethod
     def count() -> dict[str, int]:
-        """What there is now."""
+        """Return the present numbers."""
         for _ in range(2):
             gc.collect()
         return {"descriptors": len(os.listdir("/proc/self/fd")), **live_objects()}
 
     def check(self) -> None:
-        """:raises Failure: there is more than before."""
+        """:raises Failure: there are more than before."""
         for _ in range(20):
             now = self.count()
             leaked = {name: n - self.before[name] for name, n in now.items() if n > self.before[name]}
             if not leaked:
                 return
-            time.sleep(0.05)  # threads that are ending
+            time.sleep(0.05)  # for threads that are ending
         raise Failure(f"leaked: {leaked}")
 
 
 class Soak:
-    """Runs parts, one after the other, up to the first that fails; `failure` says how."""
+    """Runs parts, one after the other, up to the first that fails; `failure` is its message."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -90,7 +90,7 @@ class Soak:
         sys.unraisablehook = lambda event: self.unraisable.append(f"{event.exc_value!r} in {event.object!r}")
 
     def part(self, label: str, limit: float, body: Callable[[], T]) -> T | None:
-        """Runs one part. If it takes more than `limit` seconds, the process is ended with a traceback."""
+        """Run one part. After `limit` seconds, end the process with a traceback."""
         faulthandler.dump_traceback_later(limit, exit=True)
         leaks = Leaks()
         try:
@@ -111,7 +111,7 @@ class Soak:
             faulthandler.cancel_dump_traceback_later()
 
     def waking(self, spin: str | float, names: tuple[str, ...], seconds: float, seed: str) -> None:
-        """One set of stressors on one spin mode."""
+        """Run one set of stressors in one spin mode."""
         label = f"spin={spin} {'+'.join(names)}"
         done = self.part(label, seconds + 60, lambda: waking.run(spin, names, seconds, seed))
         if done is not None:
@@ -120,7 +120,7 @@ class Soak:
             print(f"{label}: {answered} answered; {counted}", flush=True)
 
     def churning(self, spin: str | float, seconds: float, seed: str) -> None:
-        """Connection churn on one spin mode."""
+        """Run the connection churn in one spin mode."""
         label = f"spin={spin} churn"
         done: Any = self.part(label, seconds + churn.PATIENCE + 60, lambda: churn.run(spin, seconds, seed))
         if done is not None:
@@ -128,7 +128,7 @@ class Soak:
 
 
 def main(arguments: list[str]) -> int:
-    """The command. The exit status."""
+    """Run the command; return the exit status."""
     options = parse(arguments)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     modes = options.mode or MODES
@@ -138,7 +138,7 @@ def main(arguments: list[str]) -> int:
     soak = Soak(seed)
     began = time.monotonic()
     generator = random.Random(seed)
-    # Rounds of up to two minutes, so that a long run mixes the modes well.
+    # Rounds last up to two minutes, because a long run must mix the modes.
     rounds = max(1, round(total / 120))
     for number in range(rounds):
         for spin in modes:

@@ -1,7 +1,7 @@
-"""What keeps waking a loop: threads, an executor, timers, sockets, signals.
+"""Sources of wake-ups for a loop: threads, an executor, timers, sockets, signals.
 
-Each waits for its own answer, so that the loop goes idle, arms and falls asleep between two of them, and a wake-up that
-is missed leaves everything standing still.
+Each waits for its own answer, so the loop goes idle, arms and sleeps between two wake-ups, and a missed wake-up stops
+the stressor.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Stressor:
         self._around = spin * 1e-6 if isinstance(spin, (int, float)) else 5e-6
 
     def pause(self) -> None:
-        """Waits a moment: often too short for time.sleep, so most are busy, while the loop runs without the GIL."""
+        """Wait a moment. Most waits are busy ones, because they are too short for time.sleep; the loop runs
+        meanwhile."""
         kind = self.random.random()
         if kind < 0.6:
             end = time.perf_counter() + self.random.random() * 3 * self._around
@@ -64,19 +65,19 @@ class Stressor:
         raise NotImplementedError
 
     def end(self) -> None:
-        """Called from another thread while the loop runs: no new wake-ups; returns when all are answered."""
+        """Stop the wake-ups, and return when all are answered. Called from another thread while the loop runs."""
         self.ending.set()
         for thread in self._threads:
             thread.join()
 
     def wait_for_task(self, task: asyncio.Task[None]) -> None:
-        """In another thread than the loop's: returns when the task has ended or the run has failed."""
+        """Return when the task has ended or the run has failed. Called from another thread than the loop's."""
         ended = asyncio.run_coroutine_threadsafe(asyncio.wait([task]), self.loop)
         while not self.watchdog.failed.is_set() and not ended.done():
             concurrent.futures.wait([ended], 0.2)
 
     def clean_up(self) -> None:
-        """Called in the loop's thread when it has stopped."""
+        """Clean up in the loop's thread after the loop has stopped."""
 
 
 class Threads(Stressor):
@@ -124,7 +125,7 @@ class Executor(Stressor):
 
 
 class Timers(Stressor):
-    """Timers that set the next one, some cancelled before they are due, none early."""
+    """Timers that each set the next one. Some are cancelled before they are due; none may be early."""
 
     name = "timers"
     task: asyncio.Task[None]

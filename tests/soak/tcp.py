@@ -40,7 +40,7 @@ import sfloop  # noqa: E402
 from sfloop.testing.leaks import snapshot  # noqa: E402
 
 DRIVERS = ("kernel", "af_xdp", "packet")
-SETTLE = 25.0  # seconds for what lingers to come to its end
+SETTLE = 25.0  # seconds for lingering connections to end
 TIME_WAIT = 1.0
 #: States of /proc/net/tcp that need an answer of the peer's: all but FIN_WAIT2, TIME_WAIT and LISTEN.
 WAITING = {
@@ -64,7 +64,7 @@ NEVER = (
 
 @contextmanager
 def made_loop(ways: TwoWays, driver: str, contexts: list[str]) -> Iterator[Any]:
-    """A loop on the near side, in this thread's namespace for the time."""
+    """Make a loop on the near side, in this thread's namespace while the context lasts."""
     options: dict[str, Any] = {"stack": "kernel"}
     if driver != "kernel":
         options = {"driver": driver, "interface": INTERFACE, "fallback": "error", "tcp": {"time_wait": TIME_WAIT}}
@@ -79,7 +79,7 @@ def made_loop(ways: TwoWays, driver: str, contexts: list[str]) -> Iterator[Any]:
 
 
 def far_sockets(ways: TwoWays) -> list[str]:
-    """The far host's sockets that wait for an answer."""
+    """Return the far host's sockets that wait for an answer."""
     with ways.far.entered():
         lines = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
     fields = [line.split() for line in lines]
@@ -96,7 +96,7 @@ def left_over(loop: Any, ways: TwoWays) -> list[str]:
 
 
 async def settled(loop: Any, ways: TwoWays) -> list[str]:
-    """What is left when everything has had its time."""
+    """Return the leftovers after lingering connections have had time to end."""
     end = loop.time() + SETTLE
     while (found := left_over(loop, ways)) and loop.time() < end:
         await asyncio.sleep(0.1)
@@ -104,7 +104,7 @@ async def settled(loop: Any, ways: TwoWays) -> list[str]:
 
 
 def play(driver: str, ways: TwoWays, seconds: float, seed: str) -> list[str]:
-    """One run; its faults."""
+    """Run once; return the faults."""
     for side in (ways.near, ways.far):
         set_ipv4(side, "ip_local_port_range", "10000 65000")
         set_ipv4(side, "tcp_tw_reuse", "1")
@@ -138,7 +138,7 @@ def play(driver: str, ways: TwoWays, seconds: float, seed: str) -> list[str]:
 
 
 def run(driver: str, seconds: float, seed: str) -> bool:
-    """One driver; whether all was right."""
+    """Run one driver; return whether it had no fault."""
     with two_ways() as ways:
         faults = play(driver, ways, seconds, seed)
     for fault in faults[:20]:

@@ -1,4 +1,4 @@
-"""What happens to the network while connections come and go: neighbours, routes and addresses of both hosts."""
+"""Changes of the network while connections come and go: neighbours, routes and addresses of both hosts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable
 from harness.link import INTERFACE, NEAR, Side
 from two_ways import TwoWays
 
-MOVING = "198.18.7.11"  # the near side has it most of the time
-NEW = "198.18.7.{}"  # what it is replaced by
+MOVING = "198.18.7.11"  # an address of the near side, which is missing at times
+NEW = "198.18.7.{}"  # addresses that replace MOVING
 FIRST_NEW, LAST_NEW = 20, 250
-LONGEST = 0.4  # seconds that a route is another one, or an address is missing
+LONGEST = 0.4  # seconds that a route is moved, or an address is missing
 
 
 class Changes:
-    """Makes one change at a time and takes it back. To be called in any thread, by one thread at a time.
+    """Makes one change at a time and takes it back. Any thread may call it, but one at a time.
 
-    :param seed: draws the changes and how long they last.
+    :param seed: selects the changes and their durations.
     """
 
     def __init__(self, ways: TwoWays, seed: str) -> None:
@@ -27,7 +27,7 @@ class Changes:
         self.random = random.Random(seed)
         self.made: Counter[str] = Counter()
         self.newest = MOVING
-        self.outages: list[tuple[float, float]] = []  # when an address was missing
+        self.outages: list[tuple[float, float]] = []  # (start, end) of each time without an address
         self.address("add", MOVING, 32)
         self.kinds: tuple[Callable[[], None], ...] = (
             self.neighbours_deleted,
@@ -40,7 +40,7 @@ class Changes:
         )
 
     def one(self) -> None:
-        """One change, and back."""
+        """Make one change and take it back."""
         kind = self.random.choice(self.kinds)
         kind()
         self.made[kind.__name__] += 1
@@ -52,7 +52,8 @@ class Changes:
         self.ways.near.ip("address", verb, f"{address}/{prefix}", "dev", INTERFACE)
 
     def was_missing(self, since: float) -> bool:
-        """Whether an address was missing since then. A second later the neighbour may still be unknown."""
+        """Return whether an address was missing since then, or until a second before, because the neighbour may still
+        be unknown."""
         return any(since < end + 1 for _, end in self.outages[-20:])
 
     # ---- the changes ----
@@ -81,7 +82,7 @@ class Changes:
         self.ways.move_far_back()
 
     def address_replaced(self) -> None:
-        """By one that stays when the old one comes back. The old one's connections stand still meanwhile."""
+        """Replace MOVING by an address that stays when MOVING returns. MOVING's connections stand still meanwhile."""
         number = FIRST_NEW + self.made["address_replaced"] % (LAST_NEW - FIRST_NEW)
 
         def replace() -> None:
@@ -94,7 +95,7 @@ class Changes:
         self.without(MOVING, 32)
 
     def first_address_deleted(self) -> None:
-        """With it go the route to the peer and all neighbours."""
+        """Delete the near side's first address, and with it the route to the peer and all neighbours."""
         self.without(NEAR, 24)
 
     def without(self, address: str, prefix: int, meanwhile: Callable[[], None] | None = None) -> None:

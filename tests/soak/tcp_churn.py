@@ -1,4 +1,4 @@
-"""Connections between sfloop's program and a host of the kernel's, opened and closed by either side in every way.
+"""Connections between sfloop's program and a kernel host, opened and closed by either side in every way.
 
 Both ends are in one program, on one loop: the far ends are sockets of another network namespace, which stay with the
 kernel. So each script knows what both ends have to see.
@@ -33,7 +33,7 @@ IN_USE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)  # by a connection that lingers
 
 
 class Kept(Endpoint):
-    """Asks whether the peer is there, since a reset may be lost when an address is missing."""
+    """Sends keepalive probes, because a reset may be lost while an address is missing."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -44,11 +44,11 @@ class Kept(Endpoint):
 
 
 class BufferedKept(Kept, BufferedEndpoint):
-    """The same with a buffer of its own."""
+    """A Kept that receives into its own buffer."""
 
 
 async def simultaneous(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
-    """Both close at once, with data under way in one direction."""
+    """Both ends close at once, with data under way in one direction."""
     sender, receiver = client.random.sample((client, server), 2)
     data = up if sender is client else down
     await sender.send(data)
@@ -72,7 +72,7 @@ async def echoed(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> 
 
 
 def state_of(end: Endpoint) -> str:
-    """For the search after a fault."""
+    """Return the state of an end, for the search after a fault."""
     sock = end.transport.get_extra_info("socket")
     try:
         state = f"state {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]}"
@@ -103,7 +103,7 @@ async def received(side: Endpoint, count: int) -> None:
 
 
 async def linger(client: Endpoint, server: Endpoint, up: bytes, down: bytes) -> None:
-    """SO_LINGER with a time loses nothing. The kernel's close() would wait, and the loop with it."""
+    """SO_LINGER with a time loses nothing. The kernel's close() would block the loop."""
     first, second = client.random.sample((client, server), 2)
     data = up if first is client else down
     if first.transport.get_extra_info("stack") == "tcpip":
@@ -141,7 +141,7 @@ class Connections:
         return made
 
     def accept(self) -> Endpoint:
-        """A server's end, which arrival() hands to the client's script."""
+        """Return a server's end, which arrival() hands to the client's script."""
         made = self.endpoint()
 
         def arrived(_: object) -> None:
@@ -149,7 +149,7 @@ class Connections:
             if name is None:  # it was reset before it was accepted
                 return
             future = self.arrival(name)
-            if future.done():  # of a client that has failed
+            if future.done():  # its client has failed
                 future = self.arrived[name] = asyncio.get_running_loop().create_future()
             future.set_result(made)
 
@@ -165,7 +165,7 @@ class Connections:
 
     @contextmanager
     def port(self, side: str) -> Iterator[int]:
-        """The port that was free last, or none in particular."""
+        """Yield the port that was freed last, or 0 for any port."""
         if not self.free[side] or self.random.random() < 0.2:
             yield 0
             return
@@ -176,7 +176,7 @@ class Connections:
             self.free[side].append(port)
 
     async def connect(self, side: str, client: Endpoint, port: int) -> None:
-        """From a side's port to the other side's server."""
+        """Connect from a side's port to the other side's server."""
         loop = asyncio.get_running_loop()
         near = self.random.choice((NEAR, MOVING, self.changes.newest))
         if side == "near":
@@ -194,7 +194,7 @@ class Connections:
         await loop.create_connection(lambda: client, sock=sock)
 
     async def connected(self, side: str, port: int) -> tuple[Endpoint, Endpoint] | None:
-        """Both ends of a new connection; None where it failed because an address was missing."""
+        """Return both ends of a new connection, or None when it failed because an address was missing."""
         began, client = time.monotonic(), self.endpoint()
         try:
             await asyncio.wait_for(self.connect(side, client, port), PATIENCE)
@@ -203,7 +203,7 @@ class Connections:
             if port and error.errno in IN_USE:
                 self.done["port_in_use"] += 1
                 return await self.connected(side, 0)
-            # The far host's kernel finds no neighbour where its questions fall into several changes of the near one.
+            # The far host's kernel finds no neighbour when its ARP requests fall into several changes of the near host.
             if self.changes.was_missing(began) or (side == "far" and error.errno == errno.EHOSTUNREACH):
                 self.done["not_connected"] += 1
                 return None
@@ -225,7 +225,7 @@ class Connections:
         return client, server
 
     async def connection(self) -> None:
-        """One connection from beginning to end."""
+        """Run one connection from beginning to end."""
         began = time.monotonic()
         self.number += 1
         number, script, side = self.number, self.random.choice(SCRIPTS), self.random.choice(("near", "far"))
@@ -247,7 +247,7 @@ class Connections:
         self.slowest = max(self.slowest, (time.monotonic() - began, what))
 
     async def given_up(self) -> None:
-        """A connection attempt that is cancelled somewhere on its way."""
+        """Cancel a connection attempt at a random moment."""
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         attempt = asyncio.ensure_future(loop.create_connection(asyncio.Protocol, FAR, self.ports["quiet"]))
@@ -267,7 +267,7 @@ class Connections:
         self.done["given_up"] += 1
 
     async def refused(self) -> None:
-        """Nobody listens there."""
+        """Connect to a port without a listener."""
         loop = asyncio.get_running_loop()
         began = time.monotonic()
         try:
@@ -281,7 +281,7 @@ class Connections:
     # ---- all of them ----
 
     async def serve(self) -> list[asyncio.AbstractServer]:
-        """Servers on both sides. Those that give up connect to one that keeps nothing."""
+        """Start servers on both sides. Cancelled attempts connect to one that keeps nothing."""
         loop = asyncio.get_running_loop()
         servers = [await loop.create_server(self.accept, "0.0.0.0", 0, backlog=1000)]
         self.ports = {"near": servers[0].sockets[0].getsockname()[1]}
@@ -294,7 +294,7 @@ class Connections:
         return servers
 
     async def run(self, seconds: float) -> None:
-        """Churns for so long.
+        """Churn for `seconds`.
 
         :raises Failure: bytes were lost or changed, a connection hangs or fails, or a callback came in the wrong order.
         """

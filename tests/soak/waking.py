@@ -14,7 +14,7 @@ from watchdog import Failure, Watchdog
 
 import sfloop
 
-# Alone first: what is awake for another reason hides a wake-up that was missed.
+# Alone first, because a loop that is awake for another reason hides a missed wake-up.
 ALONE = [(name,) for name in stressors.ALL]
 TOGETHER = [
     ("threads", "threads"),
@@ -27,14 +27,14 @@ TOGETHER = [
 
 
 def combinations(generator: random.Random, quick: bool) -> list[tuple[str, ...]]:
-    """The sets of stressors to run, in the order of one round."""
+    """Return the sets of stressors to run, in the order of one round."""
     if quick:
         return [*ALONE, tuple(stressors.ALL)]
     return [*ALONE, *generator.sample(TOGETHER, len(TOGETHER))]
 
 
 def check_counters(spin: str | float, stats: dict[str, Any], answered: int, alone: bool) -> None:
-    """Whether the loop did what its mode says: a run that never slept would have tested nothing."""
+    """Check that the loop spun and slept as its mode says, because a run that never slept would have tested nothing."""
     if spin == "always":
         if stats["sleeps"]:
             raise Failure(f"spin='always' slept {stats['sleeps']} times")
@@ -50,7 +50,7 @@ def check_counters(spin: str | float, stats: dict[str, Any], answered: int, alon
 
 
 def give_up(loop: asyncio.AbstractEventLoop) -> None:
-    """After a failure: lets the loop be closed without more complaints than the one that counts."""
+    """Let the loop be closed after a failure without further error messages."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
@@ -60,9 +60,9 @@ def give_up(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def run(spin: str | float, names: tuple[str, ...], seconds: float, seed: str) -> tuple[int, dict[str, Any]]:
-    """Runs the stressors named for so long. The number of answered wake-ups, and loop.stats() at the end.
+    """Run the named stressors for `seconds`; return the number of answered wake-ups, and loop.stats() at the end.
 
-    :raises Failure: something was not called back in time, or twice, or early.
+    :raises Failure: a callback was late, doubled or early.
     """
     loop = sfloop.new_event_loop(spin=spin)
     label = f"spin={spin} {'+'.join(names)}"

@@ -1,4 +1,4 @@
-"""What must happen soon, and a thread that notices when it does not."""
+"""Events that must happen soon, and a thread that reports those that do not."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TICK = 0.05  # seconds between two looks
 
 
 class Failure(Exception):
-    """Something that must not happen has happened; its text says what."""
+    """A fault of the run; its text names it."""
 
 
 class Expectation:
-    """Something that must happen within LIMIT seconds: wait() for it in one thread, met() in another."""
+    """An event that must happen within LIMIT seconds: wait() for it in one thread, met() in another."""
 
     __slots__ = ("_book", "_key", "_lock", "born", "what")
 
@@ -31,13 +31,13 @@ class Expectation:
         book[key] = self
 
     def met(self) -> None:
-        """It has happened. To be called once."""
+        """Report the event. To be called once."""
         if self._book.pop(self._key, None) is None:
             raise Failure(f"happened twice: {self.what}")
         self._lock.release()
 
     def wait(self, failed: threading.Event) -> bool:
-        """Blocks the calling thread until it has happened (True) or the watchdog has failed (False)."""
+        """Block the calling thread until the event (True) or until the watchdog has failed (False)."""
         while not self._lock.acquire(timeout=0.2):
             if failed.is_set():
                 return False
@@ -74,11 +74,11 @@ class Watchdog:
         self._thread.join()
 
     def expect(self, what: str) -> Expectation:
-        """Something has to happen from now on within LIMIT seconds."""
+        """Return an event that must happen within LIMIT seconds from now."""
         return Expectation(what, self._pending, next(self._keys), self.clock)
 
     def fail(self, message: str) -> None:
-        """Notes a failure, from any thread, and ends the run."""
+        """Note a failure, from any thread, and end the run."""
         self.failures.append(message)
         if not self.failed.is_set():
             self.failed.set()
