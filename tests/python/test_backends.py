@@ -1,4 +1,4 @@
-"""The choice of a stack, over every combination of what is there, what is not, and what is there but broken."""
+"""The choice of a stack, for every combination of present, missing and broken backends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sfloop.backends import StackChoice, select_stack
 from sfloop.backends import available as module
 from sfloop.options.options import Options
 
-#: What "auto" tries on an interface that was named, in this order.
+#: The backends that "auto" tries on a named interface, in this order.
 ORDER = [("tcpdirect", None), ("tcpip", "ef_vi"), ("tcpip", "af_xdp"), ("tcpip", "packet")]
 #: Of these, what may be attached to a Solarflare NIC that nobody named.
 UNASKED = ORDER[:2]
@@ -53,7 +53,7 @@ def choose(machine: Machine, monkeypatch: pytest.MonkeyPatch, nics: list[str], *
 
 
 def check_reasons(choice: StackChoice, machine: Machine, tried: list[tuple[str, str | None]]) -> None:
-    """Whatever was tried and not taken says why; what was not reached says nothing."""
+    """Each backend that was tried and not taken has its reason; each that was not reached has none."""
     for stack, driver in tried:
         if (stack, driver) == (choice.name, choice.driver):
             break

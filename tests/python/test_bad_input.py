@@ -36,7 +36,7 @@ async def waiting_recv(loop: Any) -> None:
         await loop.sock_recv(a, 1)
 
 
-# What asyncio's own Python code leaves behind here is left to the garbage collector.
+# The garbage collector frees the objects that asyncio's own Python code leaves here.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("method", CLOSED_LOOP)
 def test_a_closed_loop(loop_kind: str, method: str) -> None:

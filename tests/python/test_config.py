@@ -452,7 +452,8 @@ def test_backends_lists_every_name_once() -> None:
 
 
 def test_the_choice_keeps_nothing_alive() -> None:
-    """What was refused on the way has left no exception whose frames hold the opener, and that the loop."""
+    """No exception of a refused backend stays alive, because its frames would hold the opener, and the opener the
+    loop."""
 
     class Opener:
         def __call__(self, stack: str, driver: str | None, interface: str | None) -> None:

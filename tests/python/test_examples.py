@@ -49,7 +49,7 @@ WEBSOCKET_SERVER = """
 """
 
 PORT = 18080
-# The program, its server, its arguments, and what it prints.
+# The program, its server, its arguments, and its output.
 PROGRAMS = {
     "http_client": (HTTP_SERVER, "http", ["--requests", "30"], r"30 replies, median \d+\.\d µs, p99 \d+\.\d µs\n"),
     "websocket_ticker": (WEBSOCKET_SERVER, "ws", ["--messages", "30"], r"30 messages, median age \d+\.\d µs, .*\n"),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CHECKER = ROOT / "tools" / "check_layers.py"
 
-#: A tree in which everything is where it should be, with a file of every layer.
+#: A tree in which every file is in its place, with a file of every layer.
 LAWFUL = {
     "sfloop/native/include/sf/base.h": "#include <stdint.h>\n",
     "sfloop/native/include/sf/driver.h": '#include "sf/base.h"\n',

@@ -274,8 +274,8 @@ print(type(asyncio.run(main())).__name__, type(asyncio.new_event_loop()).__modul
     assert python(code, "-W", "ignore::ResourceWarning") == "Loop sfloop.loop"
 
 
-# What asyncio.get_event_loop() does where no loop is running and none was set: each Python has its own way, and a
-# program that relied on it under asyncio must find the same under the policy (uvloop #702).
+# asyncio.get_event_loop() without a running loop and with none set differs between versions of Python. A
+# program that relies on it under asyncio must find the same under the policy (uvloop #702).
 GET_EVENT_LOOP = """
 import asyncio, sys, threading, warnings
 {policy}

@@ -36,7 +36,7 @@ class End(asyncio.Protocol):
 
     def step(self, what: str) -> None:
         steps = self.trace.setdefault(self.name, [])
-        if (what, seen.get()) not in steps:  # data_received is called as often as the sizes of the pieces have it
+        if (what, seen.get()) not in steps:  # the number of data_received calls depends on the sizes of the pieces
             steps.append((what, seen.get()))
         seen.set(f"{self.name}: {what}")
 
@@ -104,7 +104,7 @@ async def one_connection(
 def compare(program: Callable[[asyncio.AbstractEventLoop, dict[str, Trace]], Awaitable[None]]) -> None:
     def traced(loop: asyncio.AbstractEventLoop) -> dict[str, Trace]:
         trace: dict[str, Trace] = {}
-        # In a context of its own, as the loop's: what it sets must not be seen by the second loop.
+        # In its own context, as the loop's, because the second loop must not see its variables.
         contextvars.copy_context().run(loop.run_until_complete, asyncio.wait_for(program(loop, trace), 20))
         return trace
 

@@ -94,8 +94,8 @@ def test_watched_descriptors(batches: list[list[Operation]]) -> None:
 @COMMON
 @given(SCHEDULES)
 def test_one_watched_descriptor_among_callbacks(program: list[Operation]) -> None:
-    """With one descriptor, readable once, asyncio determines when its reader runs: after what was ready when it polled,
-    and before what is scheduled from there on and the timers that are due."""
+    """With one descriptor, readable once, asyncio determines when its reader runs: after the callbacks that were ready
+    when it polled, and before later callbacks and due timers."""
 
     def with_reader(loop: asyncio.AbstractEventLoop) -> Trace:
         ours, theirs = socket.socketpair()

@@ -22,7 +22,7 @@ def test_scheduling(program: list[Operation]) -> None:
 @settings(COMMON, max_examples=25)
 @given(st.lists(st.integers(-20, 20), max_size=30, unique=True), st.lists(st.integers(0, 29), max_size=10))
 def test_timers_a_little_ahead(delays: list[int], cancelled: list[int]) -> None:
-    """Up to 2 ms ahead, a tenth of a millisecond apart: they run in the order of their times, at whichever turn."""
+    """Timers up to 2 ms ahead, a tenth of a millisecond apart, run in the order of their times, in any iteration."""
 
     def program(loop: asyncio.AbstractEventLoop) -> Trace:
         trace: Trace = []
@@ -52,7 +52,7 @@ def test_timers_a_little_ahead(delays: list[int], cancelled: list[int]) -> None:
     )
 )
 def test_timers_of_equal_times(timers: list[tuple[int, bool]]) -> None:
-    """Which of two equal ones is first asyncio leaves open; that each is called once, and all in order, it does not."""
+    """asyncio leaves the order of equal timers open; each is called once, and all in the order of their times."""
 
     def program(loop: asyncio.AbstractEventLoop) -> Trace:
         groups: list[list[int]] = []

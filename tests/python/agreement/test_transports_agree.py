@@ -16,7 +16,7 @@ WRITELINES_PAUSES = not ((3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= 
 SIZES = [1, 10, 1000, 70_000, 300_000]
 DEEDS = st.one_of(
     st.tuples(st.just("write"), END, st.sampled_from([0, *SIZES])),
-    # Nothing empty: from Python 3.12 on asyncio keeps an empty piece in its buffer for good.
+    # No empty pieces, because asyncio keeps an empty piece in its buffer for good from Python 3.12 on.
     st.tuples(st.just("writelines"), END, st.lists(st.sampled_from(SIZES), min_size=1, max_size=3))
     if WRITELINES_PAUSES
     else st.nothing(),
@@ -36,7 +36,7 @@ BATCHES = st.lists(st.lists(DEEDS, min_size=1, max_size=5), min_size=1, max_size
 
 
 class End(asyncio.Protocol):
-    """One end of a socketpair: writes down what happens to it. Data that comes in pieces is one piece."""
+    """One end of a socketpair: it records its callbacks. Data that arrives in pieces is recorded as one piece."""
 
     transport: asyncio.Transport
 
@@ -72,7 +72,7 @@ class End(asyncio.Protocol):
 
 
 class NextEnd(End):
-    """What set_protocol() puts in its place; it writes to the same trace."""
+    """The protocol that set_protocol() sets; it writes to the same trace."""
 
     def __init__(self, before: End) -> None:
         super().__init__()
@@ -81,8 +81,8 @@ class NextEnd(End):
 
 
 def apart(trace: Trace) -> tuple[Trace, Trace]:
-    """What an end was told of its writing, and all else: how the one stands to the other depends on which end
-    is served first, when both have much to write."""
+    """Split a trace into the callbacks of writing and all others, because their order depends on which end is served
+    first when both have much to write."""
     flow: Trace = []
     rest: Trace = []
     for entry in trace:
@@ -96,7 +96,7 @@ def apart(trace: Trace) -> tuple[Trace, Trace]:
 
 
 class Pairs:
-    """Socketpairs with a transport at each end, and the deeds done to them."""
+    """Socketpairs with a transport at each end, and the operations on them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -112,14 +112,14 @@ class Pairs:
                 self.traces.append(end.trace)
 
     def do(self, deed: str, n: int, *args: Any) -> None:
-        """Writes the deed's result or exception into the trace of its end."""
+        """Record the operation's result or exception in the trace of its end."""
         end = self.ends[n]
         if end.lost and deed in ("abort", "write", "writelines"):
             return  # after a close() that had to drain the buffer, asyncio fails here in its own internals
         try:
             result = getattr(self, "do_" + deed)(n, end, *args)
         except Exception as exc:
-            # Before Python 3.12 writelines() is a write(), and says so.
+            # Before Python 3.12 writelines() calls write(), and the message names write().
             result = f"{type(exc).__name__}: {exc}".replace("writelines()", "write()")
         if result is not None:
             end.trace.append(f"{deed} {result}")
@@ -176,7 +176,7 @@ class Pairs:
             quiet = quiet + 1 if self.size() == before else 0
 
     async def run(self, batches: list[list[Operation]]) -> list[tuple[Trace, Trace]]:
-        """Does each batch within one callback, lets the dust settle, and at last closes everything."""
+        """Run each batch within one callback, wait until all is quiet, and close everything at the end."""
         await self.open()
         for batch in batches:
             for deed in batch:

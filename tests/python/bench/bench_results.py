@@ -1,4 +1,4 @@
-"""Case results made by hand."""
+"""Hand-made case results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ QUIET = Disturbance(interruptions=3.0, stolen_ticks=0, ticks=100)
 
 
 def result(case: str, **rounds: Sequence[dict[str, float]]) -> CaseResult:
-    """The result of a case: by contender, the values of each round. An underscore in a name stands for a hyphen."""
+    """Return the result of a case: the values of each round by contender. An underscore in a name stands for a
+    hyphen."""
     made = CaseResult(find([case])[0])
     for name, values in rounds.items():
         made.samples[name.replace("_", "-")] = [Sample(dict(each), QUIET) for each in values]
@@ -21,7 +22,7 @@ def result(case: str, **rounds: Sequence[dict[str, float]]) -> CaseResult:
 
 
 def bar(case: str, metric: str, against: str) -> Bar:
-    """The project's own bar of this description."""
+    """Return the project's own bar with this description."""
     from sfloop.bench.bars import BARS
 
     (found,) = [b for b in BARS if (b.case, b.metric, b.against) == (case, metric, against)]

@@ -1,4 +1,4 @@
-"""What the tests of the bench share: its compiled programs, and results made by hand."""
+"""The compiled programs of the bench, and hand-made results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sfloop.bench import build
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> build.Programs:
-    """The C programs, compiled anew from their sources, with warnings as errors."""
+    """The C programs, compiled from their sources with warnings as errors."""
     patch = pytest.MonkeyPatch()
     with patch.context() as context:
         context.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -1,4 +1,5 @@
-"""Another build as a contender: ratios, intervals and verdicts, how the build is found, and runs against stand-ins."""
+"""Another build as a contender: ratios, intervals and verdicts, the search for the build, and runs against
+stand-ins."""
 
 from __future__ import annotations
 
@@ -167,10 +168,11 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, capsys: pytest.Capt
 
 
 def environment(folder: Path, **sources: str) -> Path:
-    """A virtual environment with a package sfloop of these sources, and with what else this environment has."""
+    """Return a virtual environment with a package sfloop of these sources, and with this environment's other
+    packages."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     package = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    lent = package / "lent.pth"  # the .pth files in there are not read: it lends its packages, and not its sfloop
+    lent = package / "lent.pth"  # the .pth files of a .pth folder are not read, so this environment's sfloop stays out
     lent.write_text(sysconfig.get_path("purelib") + "\n")
     for name, source in sources.items():
         path = package / "sfloop" / Path(*name.split("_in_")[::-1]).with_suffix(".py")

@@ -1,4 +1,4 @@
-"""The bars: they are about cases that exist, and are judged as they say."""
+"""The bars name existing cases, and are judged as they say."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_only_the_bars_that_compare_with_another_loop_depend_on_a_peer() -> None
 def test_a_case_with_a_c_server_is_judged_by_it() -> None:
     by_c = {each.case for each in BARS if each.against in C_SERVERS or each.against == "best C server"}
     echoes = {case.name for case in CASES if "c-spin" in case.references and case.place is loopback}
-    # These compare with the C server within their own figures, count calls, or are about something else than its echo.
+    # These cases compare with the C server in their own figures, count calls, or measure something else than its echo.
     others = {"udp-shm", "idle-10k", "own-cost", "syscalls-tcp", "syscalls-udp"}
-    # These are held against other loops: in C, OpenSSL takes nearly all of their time.
+    # These are compared with other loops, because OpenSSL takes nearly all of their time in C.
     others |= {"tls-64k", "tls-100-connections", "tls-handshakes", "tls-idle"}
     assert echoes - by_c <= {*others, "tcp-tcpdirect", "udp-tcpdirect", "idle-tcpdirect"}
 

@@ -1,4 +1,4 @@
-"""Cases that do more than start an echo: each against something whose figures are known."""
+"""Cases beyond an echo, each against a program with known figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings(programs: Programs) -> Settings:
 
 
 def loop_module(directory: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> Contender:
-    """A loop of one's own that servers can be told to use."""
+    """Write a module with a loop that servers can be told to use."""
     (directory / "testloop.py").write_text(textwrap.dedent(body))
     monkeypatch.setenv("PYTHONPATH", str(directory), prepend=":")
     return Contender("testloop", "", is_loop=True)
@@ -126,7 +126,7 @@ def test_system_calls_of_the_c_server(settings: Settings, name: str) -> None:
 
 def test_the_flood_is_counted_where_it_arrives(settings: Settings) -> None:
     values = find(["udp-flood"])[0].measure(Rig(settings), ASYNCIO).values
-    # What was under way when the receiver began to count is a socket's buffer at most.
+    # At most a socket's buffer was under way when the receiver began to count.
     assert 100 < values["per_second"] <= values["sent_per_second"] + 2_000 / settings.seconds
 
 
@@ -153,7 +153,7 @@ def test_past_the_kernel_beside_a_c_server_there(settings: Settings) -> None:
     assert not result.failures
     for name in ("sfloop", "asyncio", "c-spin"):
         delivered, sent = (result.values(name, key)[0] for key in ("per_second", "sent_per_second"))
-        # A receiver that stood still before it counted finds what its ring holds: 65,536 frames, and a little more.
+        # A receiver that was stopped before it counted finds the frames of its ring: 65,536, and a few more.
         assert 100 < delivered < min(20e6, sent + 70_000 / settings.seconds)
 
 
@@ -189,12 +189,12 @@ def test_the_wire_of_two_killed_programs_is_removed(settings: Settings) -> None:
     assert not list(Path("/dev/shm").glob(f"sfloop-*-bench{os.getpid()}*"))
 
 
-#: The packages that the WebSocket servers are of.
+#: The packages of the WebSocket servers.
 WEBSOCKETS = ("picows", "websockets", "aiohttp")
 
 
 def test_the_cost_of_the_stack_is_that_of_the_stack_alone(settings: Settings) -> None:
-    """Nobody else has one. A datagram costs more than a poll that finds nothing, and less than a system call."""
+    """The case has no other contender. A datagram costs more than an empty poll, and less than a system call."""
     case = find(["stack-cost"])[0]
     result = run_case(case, [OWN, ASYNCIO, SPIN], settings, lambda *_: None)
     assert not result.failures
@@ -216,7 +216,7 @@ def test_timers_threads_and_idle_connections(settings: Settings) -> None:
     assert woken.histogram.count > 10
     assert idle.unavailable() is None
     values = idle.measure(Rig(settings), ASYNCIO).values
-    # A transport, a protocol and a socket object; the kernel's memory is not resident memory of the process.
+    # A transport, a protocol and a socket object; the kernel's memory is not in the process's resident memory.
     assert 500 < values["bytes_per_connection"] < 50_000
     assert values["times_alone"] > 0
 
@@ -255,7 +255,7 @@ def test_tls_bulk_idle_and_over_shared_memory(settings: Settings, monkeypatch: p
     assert bulk.values("sfloop", "mbit")[0] > 1
     assert 1_000 < idle.values("sfloop", "bytes_per_connection")[0] < 500_000
     assert 500 < shm.values("sfloop", "records")[0] < 1e6
-    # An echo takes longer than its records, and these are part of it.
+    # An echo takes longer than its records, which are part of it.
     assert shm.values("sfloop", "p50")[0] > shm.values("sfloop", "records")[0]
 
 

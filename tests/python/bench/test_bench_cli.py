@@ -1,4 +1,4 @@
-"""The command line: what it lists, what it refuses, and a small run from end to end."""
+"""The command line: its lists, its refusals, and a small run from end to end."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ SMOKE_CASES = ["tcp-protocol-1k", "udp-loopback", "call-soon-chain", "sleep-500u
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, object], str]:
-    """Status, JSON and page of a small run."""
+    """The status, JSON and page of a small run."""
     directory = tmp_path_factory.mktemp("bench")
     files = ["--json", str(directory / "run.json"), "--html", str(directory / "run.html")]
     loops = "sfloop,uvloop,asyncio,c-spin"
@@ -149,7 +149,7 @@ def test_a_small_run_measures_plausible_figures(smoke: tuple[int, dict, str]) ->
     assert set(run["cases"]["call-soon-chain"]["contenders"]) == {"sfloop", "uvloop", "asyncio"}
     sleeping = run["cases"]["sleep-500us"]["contenders"]
     assert [values["early"] for values in sleeping["asyncio"]["rounds"]] == [0, 0]
-    # libuv rounds half a millisecond to nothing (peers.md): the bench has to see it.
+    # libuv rounds half a millisecond to zero (peers.md), and the bench has to see it.
     assert all(values["early"] > 0 for values in sleeping["uvloop"]["rounds"])
 
 
@@ -178,7 +178,7 @@ def test_a_small_run_judges_its_bars(smoke: tuple[int, dict, str]) -> None:  # t
 def test_the_page_needs_nothing_else(smoke: tuple[int, dict, str]) -> None:  # type: ignore[type-arg]
     _, run, page = smoke
     assert page.count("<svg") == len(SMOKE_CASES)
-    # Namespaces are names, not addresses to load from.
+    # Names of namespaces are not addresses to load from.
     loaded = re.findall(r"(?:src|href)=\"(?!#)([^\"]*)\"", page)
     assert loaded == []
     for text in ("c-spin", "99.9 %", "met", "RTT p50"):

@@ -22,7 +22,7 @@ latencies = st.lists(st.integers(0, HIGHEST_NS), min_size=1, max_size=300)
 
 
 def nearest_rank(values: list[int], percent: float) -> int:
-    """The smallest value that at least `percent` per cent of all do not exceed."""
+    """Return the smallest value that at least `percent` per cent of all values do not exceed."""
     ordered = sorted(values)
     rank = max(1, -(-len(ordered) * int(percent * 1000) // 100_000))
     return ordered[rank - 1]

@@ -26,7 +26,7 @@ def load(programs: Programs, command: str, port: int, *options: object) -> subpr
 
 @contextmanager
 def tcp_server(handler: Handler) -> Iterator[int]:
-    """Serves every connection in a thread of its own; the port."""
+    """Serve each connection in its own thread; yield the port."""
 
     def serve(connection: socket.socket) -> None:
         with connection:
@@ -56,7 +56,7 @@ def tcp_server(handler: Handler) -> Iterator[int]:
 
 @contextmanager
 def udp_server(answer: Callable[[bytes, int], list[bytes]]) -> Iterator[int]:
-    """Answers the n-th datagram with the datagrams that `answer` makes of it; the port."""
+    """Answer the n-th datagram with the datagrams that `answer` makes of it; yield the port."""
 
     def serve() -> None:
         count = 0

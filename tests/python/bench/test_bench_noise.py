@@ -1,4 +1,4 @@
-"""When a machine is called too noisy."""
+"""Conditions that make a machine too noisy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make bench`: the Python it takes, and the peers it installs."""
+"""`make bench`: its choice of a Python, and the peers it installs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIND_PYTHON = ROOT / "tools" / "find_python.sh"
 
 
 def interpreter(path: Path, version: tuple[int, int]) -> None:
-    """A program that answers find_python.sh's questions as a Python of the version would."""
+    """Write a program that answers find_python.sh's questions as a Python of this version would."""
     path.parent.mkdir(parents=True)
     path.write_text(
         f"""#!/bin/sh

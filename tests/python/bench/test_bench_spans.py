@@ -1,4 +1,4 @@
-"""What a sender did in a span: by its history."""
+"""A sender's work in a span, from its history."""
 
 from __future__ import annotations
 

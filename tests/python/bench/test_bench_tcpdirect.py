@@ -1,4 +1,4 @@
-"""The cases of TCPDirect, over our simulator of its library."""
+"""The cases of TCPDirect, over the project's simulator of its library."""
 
 from __future__ import annotations
 

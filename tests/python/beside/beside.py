@@ -39,7 +39,7 @@ class Program:
         return found
 
     def flow(self, protocol: str, address: str, port: int) -> dict[str, Any]:
-        """Who brings what comes for the address and the port."""
+        """Return the flow of the address and the port: it names the stack that receives their packets."""
         return next(
             flow
             for flow in self.loop.describe()["flows"]
@@ -51,7 +51,7 @@ class Program:
 
 
 class Inbox(asyncio.DatagramProtocol):
-    """Keeps what it receives."""
+    """Keeps the datagrams it receives."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
@@ -61,7 +61,7 @@ class Inbox(asyncio.DatagramProtocol):
 
 
 async def arrived(got: list[bytes], count: int, limit: float = 3.0) -> list[bytes]:
-    """What has come when `count` have, or when the time is over; and nothing more comes for a moment."""
+    """Return the datagrams received when `count` have arrived or the time is over, and a moment later."""
     end = time.monotonic() + limit
     while len(got) < count and time.monotonic() < end:
         await asyncio.sleep(0.005)
@@ -74,7 +74,7 @@ def membership(group: str, interface: str) -> bytes:
 
 
 def feed_socket(side: Any, bind: str, port: int, *groups: str) -> socket.socket:
-    """A plain socket as any program makes one: SO_REUSEADDR, bound, joined."""
+    """Return a plain socket as any program makes one: SO_REUSEADDR, bound, joined."""
     made: socket.socket = side.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -102,7 +102,7 @@ def opened(link: Link, driver: str, **options: Any) -> Iterator[Program]:
 
 
 def until(holds: Callable[[], bool], limit: float = 5.0) -> bool:
-    """Waits, outside the loop, until something holds."""
+    """Wait, outside the loop, until `holds` is true."""
     end = time.monotonic() + limit
     while not holds():
         if time.monotonic() > end:

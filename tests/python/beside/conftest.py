@@ -18,7 +18,7 @@ def link() -> Iterator[Link]:
 
 @pytest.fixture(params=("kernel", *DRIVERS))
 def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
-    """On the kernel's stack, which is the control, and past it."""
+    """A program on the kernel's stack, which is the control, and one past it."""
     made = Program(link, request.param)
     yield made
     made.close()
@@ -26,7 +26,7 @@ def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
 
 @pytest.fixture(params=DRIVERS)
 def past(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
-    """Past the kernel alone."""
+    """A program past the kernel alone."""
     made = Program(link, request.param)
     yield made
     made.close()

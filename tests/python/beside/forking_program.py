@@ -52,7 +52,7 @@ def wait_forever() -> None:
 
 
 def fork(work: Callable[[], Any] = wait_forever) -> int:
-    """A child that does the work and lives on."""
+    """Return a child that does the work and lives on."""
     child = os.fork()
     if child == 0:
         for descriptor in range(3):
@@ -76,7 +76,7 @@ def fork_grandchild() -> int:
 
 
 async def kernel_echo() -> None:
-    """UDP on a loop of the child's own."""
+    """Serve UDP on a loop of the child's own."""
     loop = asyncio.get_running_loop()
     one, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
     done = loop.create_future()
@@ -97,7 +97,7 @@ def use_own_loop() -> None:
 
 
 def look_at_inherited(loop: Any) -> None:
-    """Whatever the child asks of its copy of the loop: it has no driver."""
+    """Ask the child's copy of the loop for everything: it has no driver."""
     assert loop.describe()["driver"] is None
     loop.stats()
     use_own_loop()
@@ -123,7 +123,7 @@ async def fork_by(how: str, loop: Any) -> int:
 
 
 async def serve_udp(loop: Any, protocol: Any, address: str) -> Any:
-    """At a port that others may bind to as well, because a child that lives on has the socket, too."""
+    """Serve at a port that others may bind to as well, because a child that lives on has the socket, too."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((address, PORT))
@@ -142,7 +142,7 @@ async def main(loop: Any, address: str, how: str) -> None:
 
 
 def fork_outside(loop: Any) -> int:
-    """The loop does not run. The child closes it, and uses its own."""
+    """Fork while the loop does not run. The child closes the loop and uses its own."""
 
     def close_inherited() -> None:
         loop.close()
@@ -152,7 +152,7 @@ def fork_outside(loop: Any) -> int:
 
 
 async def many(interface: str) -> None:
-    """Several drivers in one process: a loop with a traced one, and endpoints for raw frames."""
+    """Open several drivers in one process: a loop with a traced one, and endpoints for raw frames."""
     loop: Any = asyncio.get_running_loop()
     await serve_udp(loop, Echo, "0.0.0.0")
     for port in (5903, 5904):

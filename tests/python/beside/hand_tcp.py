@@ -1,4 +1,4 @@
-"""A TCP peer by hand, at an address that no kernel answers for: segments arrive whole, in fragments, or not at all."""
+"""A TCP peer made by the test, at an address without a kernel: segments arrive whole, in fragments, or not at all."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class HandPeer:
         link.near.ip("neigh", "replace", GHOST, "lladdr", link.far.mac().hex(":"), "dev", INTERFACE)
 
     def packet(self, flags: int, payload: bytes = b"") -> bytes:
-        """TCP's part of a packet to (us, the port)."""
+        """Return the TCP segment of a packet to (us, the port)."""
         addresses = socket.inet_aton(GHOST) + socket.inet_aton(self.us)
         header = struct.pack("!HHIIBBHHH", self.port, self.to[1], self.seq, self.ack, 0x50, flags, 0xFFFF, 0, 0)
         total = checksum(addresses + struct.pack("!HH", 6, len(header) + len(payload)) + header + payload)
         return header[:16] + struct.pack("!H", total) + header[18:] + payload
 
     def send(self, flags: int, payload: bytes = b"", cuts: tuple[tuple[int, int], ...] = ()) -> None:
-        """Whole, or the fragments from and to these bytes, in this order."""
+        """Send a segment whole, or as the fragments of these (from, to) bytes, in this order."""
         packet = self.packet(flags, payload)
         self.ident += 1
         for start, end in cuts or ((0, len(packet)),):
@@ -52,7 +52,7 @@ class HandPeer:
             self.raw.send(self.macs + b"\x08\x00" + header + piece)
 
     def receive(self, patience: float = 2) -> Segment | None:
-        """The next segment to us."""
+        """Return the next segment to us."""
         end = time.monotonic() + patience
         while (left := end - time.monotonic()) > 0:
             self.raw.settimeout(left)
@@ -78,7 +78,7 @@ class HandPeer:
         self.send(ACK)
 
     def read(self, size: int) -> bytes:
-        """So many bytes, which are acknowledged."""
+        """Return `size` received bytes and acknowledge them."""
         got = b""
         while len(got) < size:
             segment = self.receive()
@@ -91,7 +91,7 @@ class HandPeer:
 
 
 def exchange(peer: HandPeer, data: bytes) -> None:
-    """The peer sends it again, as any TCP does, until its echo comes."""
+    """Send the data and retransmit it, as any TCP does, until its echo comes."""
     for _ in range(8):
         peer.send(ACK, data)
         while segment := peer.receive(0.4):

@@ -47,7 +47,7 @@ def near_loop(link: Link, driver: str, **options: Any) -> Iterator[NearLoop]:
 
 
 def bound(address: str = "", port: int = 0, *, multicast_all: bool = True) -> socket.socket:
-    """A UDP socket of this thread's namespace."""
+    """Return a UDP socket of this thread's namespace."""
     sock = socket.socket(type=socket.SOCK_DGRAM)
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, int(multicast_all))
@@ -56,7 +56,7 @@ def bound(address: str = "", port: int = 0, *, multicast_all: bool = True) -> so
 
 
 def waiting(sock: socket.socket) -> list[tuple[bytes, Any]]:
-    """The datagrams that a socket has, with their senders."""
+    """Return a socket's datagrams with their senders."""
     received = []
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Devices that stand on a veth pair's near end, and a cable between two tap devices."""
+"""Devices on a veth pair's near end, and a cable between two tap devices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Device(NamedTuple):
 
 
 def add(side: Side, name: str, *arguments: str) -> None:
-    """Adds a device; skips the test where this kernel has no such kind."""
+    """Add a device; skip the test on a kernel without this kind."""
     command = ["ip", "-n", side.namespace, "link", "add", "name", name, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and ("Unknown device type" in done.stderr or "not supported" in done.stderr):
@@ -44,7 +44,7 @@ def settle(side: Side, name: str, address: str) -> None:
 
 
 def move_address(link: Link, name: str) -> Device:
-    """The device takes over the address that the veth had."""
+    """Move the veth's address to the device."""
     link.near.ip("address", "flush", "dev", INTERFACE)
     settle(link.near, name, NEAR)
     return Device(name, NEAR, FAR)
@@ -98,7 +98,7 @@ def dummy(link: Link, stack: ExitStack) -> Device:
 
 
 def open_tun(side: Side, name: str, flags: int) -> int:
-    """The descriptor through which a program reads and writes the device's frames, or packets."""
+    """Return the descriptor through which a program reads and writes the device's frames or packets."""
     with side.entered():
         descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags | IFF_NO_PI))
@@ -107,7 +107,7 @@ def open_tun(side: Side, name: str, flags: int) -> int:
 
 @contextmanager
 def cable(one: int, other: int) -> Iterator[None]:
-    """Carries frames between two tap devices."""
+    """Carry frames between two tap devices."""
     stop_reader, stop_writer = os.pipe()
 
     def carry() -> None:

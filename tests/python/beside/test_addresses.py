@@ -15,7 +15,7 @@ from near_loop import Inbox, NearLoop, bound, near_loop, waiting
 
 
 class Receivers:
-    """A transport of the stack's and a socket of the kernel's, both bound to any address."""
+    """A transport of the stack and a socket of the kernel, both bound to any address."""
 
     def __init__(self, near: NearLoop, control: socket.socket, transport: Any, inbox: Inbox) -> None:
         self.near, self.control, self.transport, self.inbox = near, control, transport, inbox
@@ -23,7 +23,8 @@ class Receivers:
         self.ports = transport.get_extra_info("sockname")[1], control.getsockname()[1]
 
     async def take(self, *addresses: str, mac: bytes | None = None) -> tuple[set[bytes], set[bytes], int]:
-        """What each has received of a datagram to each address, and how many frames the driver has brought."""
+        """Send a datagram to each address; return those that each has received, and the number of frames from the
+        driver."""
         before = self.near.frames()
         self.inbox.received.clear()
         with self.near.link.far.raw() as raw:
@@ -67,7 +68,7 @@ def run_with_receivers(link: Link, driver: str, main: Any) -> None:
 
 
 async def agreed(both: Receivers, *addresses: str, mac: bytes | None = None) -> tuple[set[bytes], int]:
-    """What both receive, once the stack has heard of the last change."""
+    """Return the datagrams that both receive once the stack has heard of the last change."""
     for _ in range(50):
         stack, kernel, frames = await both.take(*addresses, mac=mac)
         if stack == kernel:
@@ -160,7 +161,7 @@ def test_broadcast_addresses_follow(link: Link, driver: str) -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_nothing_comes_from_an_address_of_this_host(link: Link, driver: str) -> None:
-    """Also of another interface, and of one that came after the loop; accept_local allows it."""
+    """Addresses of another interface count too, and those of one that came after the loop; accept_local allows them."""
     sources = ["10.10.0.1", "10.11.0.1"]
     link.near.ip("link", "add", "other0", "type", "veth", "peer", "name", "other1")
     link.near.ip("address", "add", "10.10.0.1/24", "dev", "other0")

@@ -1,4 +1,4 @@
-"""A feed that goes on while the program does not look: the ring holds what comes; what it cannot hold is counted."""
+"""A feed that goes on while the program does not read: the ring holds its frames, and lost ones are counted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Feed(asyncio.DatagramProtocol):
 
 
 async def pause(loop: sfloop.Loop, sock: socket.socket, count: int) -> tuple[list[int], dict[str, Any]]:
-    """What of a feed arrives that is sent while a callback takes long, and what the stack has counted."""
+    """Send a feed while a callback takes long; return the numbers that arrive, and the stack's counters."""
     made = multicast.open_socket(GROUP, PORT, interface=NEAR, rcvbuf=64 << 20)
     transport, feed = await loop.create_datagram_endpoint(Feed, sock=made)
     sock.sendto(b"%08d" % 0, (GROUP, PORT))

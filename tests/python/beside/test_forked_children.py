@@ -91,7 +91,7 @@ def kinds_of_sockets(child: int) -> set[str]:
 
 
 def held_by(child: int) -> list[str]:
-    """What the child has of the driver's."""
+    """Return the child's open descriptors of the driver."""
     names = []
     for name in os.listdir(f"/proc/{child}/fd"):
         with suppress(FileNotFoundError):  # closed meanwhile
@@ -102,7 +102,7 @@ def held_by(child: int) -> list[str]:
 
 
 def until(holds: Callable[[], Any], limit: float = 5.0) -> float:
-    """Waits, and returns how long it took."""
+    """Wait until `holds` is true, and return how long it took."""
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < limit
@@ -119,7 +119,7 @@ def check_holds_nothing(child: int) -> None:
 
 
 def ask(sock: socket.socket, address: tuple[str, int], payload: bytes) -> bool:
-    """Whether the echo answers, within some attempts: a datagram may be lost while the address is resolved."""
+    """Return whether the echo answers within some attempts. A datagram may be lost while the address is resolved."""
     for _ in range(5):
         sock.sendto(payload, address)
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""What the host forwards, what is for containers, and what is sent to its other interfaces' addresses."""
+"""Packets that the host forwards, packets for containers, and packets to the addresses of its other interfaces."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def echo(side: Side) -> Iterator[None]:
 
 
 def ask(side: Side, address: str) -> list[str]:
-    """Who answers there, by TCP and by UDP."""
+    """Return the answers of the servers at the address, by TCP and by UDP."""
     answers = []
     with side.socket(socket.SOCK_STREAM) as made:
         try:
@@ -160,7 +160,7 @@ def test_an_address_of_another_interface(program: Program) -> None:
 
 
 def test_a_container_is_a_client(program: Program) -> None:
-    """Of a server outside; and its answers come by the interface that sfloop has."""
+    """The container connects to a server outside; its answers come by sfloop's interface."""
     link = program.link
     with container(link, CONTAINER) as box, served(program), link.far.socket(socket.SOCK_STREAM) as listener:
         listener.bind((FAR, TCP_PORT))

@@ -68,7 +68,7 @@ def test_segments_that_a_router_has_cut(ways: TwoWays, host: Host, behind: Side,
 
 
 def serve(host: Host, act: Callable[[HandPeer], bytes]) -> bytes:
-    """What `act` has got from an echo of ours."""
+    """Return `act`'s result with a peer of an echo of ours."""
 
     ended = asyncio.Event()
 
@@ -101,7 +101,7 @@ def serve(host: Host, act: Callable[[HandPeer], bytes]) -> bytes:
 
 
 def send_until_read(peer: HandPeer, payload: bytes, cuts: tuple[tuple[int, int], ...]) -> bytes:
-    """As a peer does whose first try is not answered."""
+    """Retransmit as a peer does whose first attempt is not answered."""
     for _ in range(2):
         peer.send(ACK, payload, cuts)
         answer = peer.receive(0.3)
@@ -137,7 +137,7 @@ def test_fragments_out_of_order_and_lost_ones(host: Host) -> None:
 
 
 def test_a_reset_that_was_right_is_sent(host: Host) -> None:
-    """Of a connection that is not ours, though its port is: the peer learns that there is none."""
+    """The connection is not ours, though its port is: the RST tells the peer that there is no such connection."""
 
     def act(peer: HandPeer) -> bytes:
         seq, ack = peer.seq, peer.ack

@@ -86,7 +86,7 @@ class Pair:
     async def agreed(
         self, sources: list[str], groups: tuple[str, ...] = (GROUP,), *, within: float = 0.8
     ) -> set[bytes]:
-        """What both receive, once they are of one mind: after 100 ms, and what a busy machine adds."""
+        """Return the datagrams that both receive, once they agree: after 100 ms, and later on a busy machine."""
         began = self.near.loop.time()
         while True:
             stack, kernel = await self.received(sources, groups)
@@ -222,8 +222,8 @@ def test_more_sources_than_64(link: Link, driver: str) -> None:
 @pytest.mark.parametrize("spin", ["never", "adaptive"])
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_joins_and_leaves_are_seen_soon(link: Link, driver: str, spin: str, alone: bool) -> None:
-    """By the program's own socket, of which the loop is not told: within 100 ms and what it takes to see it here. Where
-    another program is a member too, the kernel does not tell of it."""
+    """The program's own socket joins without a call to the loop: seen within 100 ms and the time of this check. When
+    another program is a member too, the kernel does not report it."""
     with link.near.entered():
         other = bound(port=1234)
         if not alone:

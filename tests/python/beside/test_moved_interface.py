@@ -68,7 +68,7 @@ async def gone(loop: Any, limit: float = 5.0) -> None:
 
 
 async def refused(loop: Any) -> bool:
-    """Whether a new socket is refused by the stack, as it refuses all when its driver is dead."""
+    """Return whether the stack refuses a new socket, as it refuses all when its driver is dead."""
     transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("0.0.0.0", 0))
     name = transport.get_extra_info("stack")
     transport.close()

@@ -1,4 +1,4 @@
-"""Neighbour entries come and go while the program sends: what it sends meanwhile waits for ARP, and is not lost."""
+"""Neighbour entries come and go while the program sends: its packets wait for ARP and are not lost."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def station(link: Link) -> Station:
 
 
 async def both(near: NearLoop, address: str, frames: dict[str, Frame]) -> tuple[set[Any], set[Any]]:
-    """What a socket of the kernel's and a transport of the stack's receive; each is sent all frames."""
+    """Send all frames to each; return those that a kernel socket and a transport of the stack receive."""
     membership = socket.inet_aton(GROUP) + socket.inet_aton(NEAR)
     with bound(address) as control, near.link.far.raw() as raw:
         control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -99,7 +99,7 @@ def test_datagrams_by_a_wire(link: Link, station: Station) -> None:
 
 
 def answers_of(received: list[bytes]) -> dict[int, set[tuple[Any, ...]]]:
-    """By the port that was answered: flags, what is acknowledged, options."""
+    """Return the answers by the port they answer: flags, acknowledgement, options."""
     answers: dict[int, set[tuple[Any, ...]]] = {}
     for frame in received:
         if frame[12:14] != b"\x08\0" or frame[23] != 6 or frame[30:34] != socket.inet_aton(CLIENT):

@@ -1,4 +1,5 @@
-"""Whoever received a datagram before a program of sfloop's came still receives it, and the program receives its own."""
+"""Sockets that received a datagram before a program of sfloop started still receive it, and the program receives its
+own."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def _send(program: Program, to: str, tag: str, port: int = PORT) -> list[bytes]:
 @pytest.mark.parametrize("ours", [GROUP, ""])
 @pytest.mark.parametrize("theirs", [GROUP, ""])
 def test_members_of_one_group(program: Program, ours: str, theirs: str) -> None:
-    """A group that another socket has joined too, whatever address each is bound to, and whoever came first."""
+    """Another socket has joined the group too: it may be bound to either address, and join first or last."""
     near = program.link.near
     before = feed_socket(near, theirs, PORT, GROUP)
 
@@ -54,7 +55,7 @@ def test_members_of_one_group(program: Program, ours: str, theirs: str) -> None:
 
 
 def test_a_socket_that_comes_later(program: Program) -> None:
-    """It is bound and joined while the loop does not look, and receives every datagram that is sent from then on."""
+    """The socket is bound and joined while the loop does not look, and receives every later datagram."""
     near = program.link.near
 
     async def main() -> None:

@@ -1,4 +1,5 @@
-"""What docs/beside.md says is passed by is passed by, and the doctor finds it; on the kernel stack all of it holds."""
+"""The rules that docs/beside.md calls passed by are passed by, and the doctor finds them; on the kernel stack all
+hold."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def joined() -> Iterator[Link]:
 
 
 class Echo(asyncio.DatagramProtocol):
-    """Sends back what it is given, and counts it."""
+    """Echoes and counts datagrams."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -98,7 +99,7 @@ def nft_or_skip(*messages: fw.Message) -> None:
 
 
 def found() -> dict[str, str]:
-    """What the doctor says: check → reason, where it warns."""
+    """Return the doctor's warnings: check → reason."""
     machine = Machine(interface=INTERFACE)
     checks = (passed_by.check_rules, passed_by.check_reverse_path)
     return {each.check: each.reason for check in checks for each in check(machine) if each.status == "warn"}

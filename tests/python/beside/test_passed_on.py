@@ -219,7 +219,7 @@ def test_a_worker_on_asyncio(link: Link, driver: str) -> None:
 
 
 def test_a_udp_socket(program: Program) -> None:
-    """The other process reads what the loop does not."""
+    """The other process reads the datagrams that the loop does not."""
     link = program.link
     code = "import socket, sys, time; made = socket.socket(fileno=int(sys.argv[1])); time.sleep(60)"
 

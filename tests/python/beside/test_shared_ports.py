@@ -38,7 +38,7 @@ class Tag(asyncio.Protocol):
 
 
 def ask(link: Link, count: int, port: int = PORT) -> Counter[str]:
-    """Who answered how many connections, by clients on the far side."""
+    """Return the number of connections that each server answered, by clients on the far side."""
     found: Counter[str] = Counter()
 
     def work() -> None:

@@ -40,14 +40,14 @@ class TwoWays:
                 set_ipv4(side, f"conf/{name}/rp_filter", "0")
 
     def move_near(self) -> None:
-        """What the near side sends leaves by the second link."""
+        """Send the near side's packets by the second link."""
         self.near.ip("route", "add", self.far.address, "via", "198.18.8.2", "dev", SECOND, "src", self.near.address)
 
     def move_near_back(self) -> None:
         self.near.ip("route", "del", self.far.address, "dev", SECOND)
 
     def move_far(self) -> None:
-        """What the far side sends comes by the second link."""
+        """Send the far side's packets by the second link."""
         self.far.ip("route", "add", self.near.address, "via", "198.18.8.1", "dev", SECOND, "src", self.far.address)
 
     def move_far_back(self) -> None:
@@ -117,8 +117,8 @@ async def exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes, moves: dict[int, Move]
 ) -> bytes:
     """
-    Sends `data` in chunks, one for each that has come, and makes moves with some of them under way. Returns the hash of
-    what has come.
+    Send `data` in chunks, one for each received one, and make moves with some of them under way. Return the hash of the
+    received data.
     """
     loop = asyncio.get_running_loop()
     found = hashlib.sha256()

@@ -25,7 +25,7 @@ class Timer:
 
 
 class Clock:
-    """What the receiver uses of a loop, with time that moves only when told to."""
+    """The methods of a loop that the receiver uses, with a clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -46,7 +46,7 @@ class Clock:
 
 
 class Following:
-    """A receiver and what it did."""
+    """A receiver and its records."""
 
     def __init__(self) -> None:
         self.clock = Clock()

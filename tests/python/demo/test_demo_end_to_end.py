@@ -1,4 +1,4 @@
-"""The whole demo: exchange and client as processes, on each loop; and the ways in which it must fail."""
+"""The whole demo, with exchange and client as processes, on each loop; and the faults that must make it fail."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_replay_of_a_recording(tmp_path: Path) -> None:
 
 
 def client_with(directory: Path, file: str, old: str, new: str) -> Path:
-    """A copy of the client in which one line is another."""
+    """Return a copy of the client in which one line is replaced."""
     original = locate_client().parent
     (directory / "market_data").mkdir()
     for path in [original / "market_data_client.py", *(original / "market_data").glob("*.py")]:

@@ -20,7 +20,7 @@ EXPECTED = ExpectedOrder(42, "B", "ZVZZT", 100_000)
 
 
 class Wire:
-    """A transport that keeps what is written to it."""
+    """A transport that keeps the data written to it."""
 
     def __init__(self) -> None:
         self.written = b""

@@ -1,4 +1,4 @@
-"""What the demo makes of the results: verification, merging, sentences, tables, page."""
+"""The demo's treatment of results: verification, merging, sentences, tables, page."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_a_transport_of_a_family_that_only_the_socket_module_knows(run: Run, loo
 
 
 def sockname(sock: socket.socket) -> bytes:
-    """As the kernel gives it."""
+    """Return the socket's address in the kernel's form."""
     libc = ctypes.CDLL(None, use_errno=True)
     space, length = ctypes.create_string_buffer(128), ctypes.c_uint32(128)
     assert libc.getsockname(sock.fileno(), space, ctypes.byref(length)) == 0

@@ -1,4 +1,4 @@
-"""What sock_recv and sock_recvfrom are asked for, and what they allocate for it: what has come, not what could have."""
+"""sock_recv and sock_recvfrom allocate for the data that has arrived, not for the size asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages about the C code say what it has: the states of TCP, the RFCs, the names of functions."""
+"""Pages about the C code agree with it: the states of TCP, the RFCs, the names of functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The maps list what is in their folders, the options' page names the options that there are, and versions agree."""
+"""The maps list the files of their folders, the options' page lists all options, and versions agree."""
 
 from __future__ import annotations
 

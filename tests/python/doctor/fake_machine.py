@@ -1,6 +1,6 @@
-"""A machine made up for the doctor: files under a directory, a NIC's driver that answers ioctls, a process.
+"""A simulated machine for the doctor: files under a directory, a NIC's driver that answers ioctls, a process.
 
-As built it is tuned as it should be, with a Solarflare NIC, so that every check passes; a test spoils what it is about.
+It is built well tuned, with a Solarflare NIC, so every check passes; each test spoils one part.
 """
 
 from __future__ import annotations

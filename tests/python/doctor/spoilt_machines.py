@@ -1,4 +1,4 @@
-"""What is spoilt on a tuned machine, and what the doctor has to say of it."""
+"""Spoilt parts of a tuned machine, and the doctor's answers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def both(*spoils: Spoil) -> Spoil:
     return lambda m: [spoil(m) for spoil in spoils]
 
 
-# Check, what is spoilt, the status, the reason, the cost in µs (the upper end), and the command.
+# Check, the spoilt part, the status, the reason, the cost in µs (the upper end), and the command.
 CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
     (
         "tls",

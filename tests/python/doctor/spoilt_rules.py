@@ -1,4 +1,4 @@
-"""Machines with rules that sfloop passes by, and what the doctor has to say of them."""
+"""Machines with rules that sfloop passes by, and the doctor's answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def traffic_control(filters: int, programs: int) -> Spoil:
     return lambda m: setattr(m, "traffic_control", lambda _: (filters, programs))
 
 
-# Check, what is spoilt, the status, the reason, the cost in µs (the upper end), and the command.
+# Check, the spoilt part, the status, the reason, the cost in µs (the upper end), and the command.
 CASES: list[tuple[str, Spoil, str, str, float | None, str | None]] = [
     (
         "firewall",

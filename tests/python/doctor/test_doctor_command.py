@@ -71,7 +71,7 @@ def test_cpu_lists() -> None:
 
 
 def test_on_this_machine() -> None:
-    """Within two seconds, without a change, whoever runs it and wherever."""
+    """The command ends within two seconds and changes nothing, for every user and on every machine."""
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "sfloop", "doctor", "--interface", "lo", "--json"], capture_output=True, text=True
@@ -93,7 +93,7 @@ def test_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], error: 
     assert error in capsys.readouterr().err
 
 
-# ---- the real thing: what the kernel answers on the loopback interface ----
+# ---- the kernel's answers on the loopback interface ----
 
 
 def test_features_agree_with_the_program_ethtool() -> None:

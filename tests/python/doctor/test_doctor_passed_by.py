@@ -1,4 +1,4 @@
-"""What sfloop passes by, as the doctor finds it: rules that a namespace really has, and tables made up by the byte."""
+"""The doctor's findings of rules that sfloop passes by: rules of a real namespace, and tables built from bytes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_rules_of_other_interfaces_are_left_out(near: Side) -> None:
 
 
 def test_jumps_are_followed(near: Side) -> None:
-    """What firewalld, ufw and Docker make: a base chain that only jumps."""
+    """firewalld, ufw and Docker make a base chain that only jumps."""
     nft_or_skip(
         fw.table(fw.IP, "t"),
         fw.chain(fw.IP, "t", "base", fw.INPUT),

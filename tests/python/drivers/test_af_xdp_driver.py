@@ -1,4 +1,5 @@
-"""The af_xdp driver against the kernel at the other end of a veth pair: what it takes, what it leaves, how it ends."""
+"""The af_xdp driver against the kernel at the other end of a veth pair: frames it takes, frames it leaves, and its
+end."""
 
 from __future__ import annotations
 
@@ -111,7 +112,7 @@ def test_a_flood_is_dropped_and_counted_and_then_all_is_well(
             assert until(lambda: tool.numbers("stats")["rx_frames"] == stats["rx_frames"] + number + 1)  # noqa: B023
 
 
-# ---- what is left to the kernel ----
+# ---- left to the kernel ----
 
 
 def ping(link: Link) -> bool:
@@ -197,7 +198,7 @@ def test_frames_that_are_not_right_stay_with_the_kernel(open_driver: Opener, lin
             raw.send(frame)
         assert echoes(peer, b"after")
         assert tool.numbers("counts")["frames"] == 1
-        # Cut off behind the ports, it is the driver's: whoever reads frames has to check their lengths.
+        # A frame cut off after the ports is the driver's, so a reader of frames has to check their lengths.
         raw.send(good[:40])
         randomly = random.Random(7)
         for _ in range(500):
@@ -207,7 +208,7 @@ def test_frames_that_are_not_right_stay_with_the_kernel(open_driver: Opener, lin
     assert tool.numbers("counts")["other"] >= 1
 
 
-# ---- what is taken ----
+# ---- taken ----
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -268,7 +269,7 @@ def test_one_receive_queue_of_several(open_driver: Opener, link: Link) -> None:
         for _ in range(40):
             with link.far.udp() as sender:
                 sender.sendto(b"by some queue", (NEAR, PORT))
-        # What comes by the other queue is the kernel's.
+        # Frames of the other queue are the kernel's.
         kernels = []
         assert until(lambda: kernels.extend(drain(beside)) or tool.numbers("counts")["frames"] + len(kernels) == 40)
         assert tool.numbers("counts")["frames"] > 0

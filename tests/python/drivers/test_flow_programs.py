@@ -53,7 +53,7 @@ class Bench:
         return data[:12] + tag + data[12:]
 
     def takes(self, frame: bytes) -> bool:
-        """Whether the driver takes the frame; one that it surely takes goes after it."""
+        """Return whether the driver takes the frame; a frame that it surely takes is sent after it."""
         before = self.taken
         self.raw.send(frame)
         self.raw.send(self.frame())
@@ -325,7 +325,7 @@ def test_renewing(bench: Bench) -> None:
 
 @pytest.mark.parametrize("watched", ["", ",watched=0"])
 def test_a_flow_of_the_kernels(bench: Bench, watched: str) -> None:
-    """It is left to the kernel, although its port is ours."""
+    """The flow is left to the kernel, although its port is ours."""
     exact = f"{FLOW}:{FAR}:777"
     bench.tool.do(f"renew {FLOW}{watched}")
     bench.tool.do(f"add {exact},kernel")

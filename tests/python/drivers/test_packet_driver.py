@@ -62,7 +62,7 @@ def flow_frame(link: Link, payload: bytes, tag: bytes = b"", fragment: int = 0) 
 
 
 def without(*capabilities: int) -> Callable[[], None]:
-    """For a child process: what it runs will not have these, though it is root."""
+    """Return a function for a child process that drops these capabilities, although the process is root."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def drop() -> None:
@@ -170,7 +170,7 @@ def test_two_drivers_share_an_interface(link: Link, open_driver: Opener) -> None
     assert first.numbers("stats")["rx_frames"] == second.numbers("stats")["rx_frames"] == 1
 
 
-# ---- what the kernel keeps, and what it does not get ----
+# ---- frames that the kernel keeps, and frames that it does not get ----
 
 
 def test_kernel_does_not_answer_for_a_flow(link: Link, open_driver: Opener) -> None:
@@ -262,7 +262,8 @@ def test_segmentation_offload_is_left_to_the_kernel(link: Link, open_driver: Ope
 
 
 def test_multicast(link: Link, open_driver: Opener) -> None:
-    """What comes in goes to the driver; what this machine sends to a group of its own stays within the kernel."""
+    """Incoming datagrams go to the driver; datagrams that this machine sends to its own group stay within the
+    kernel."""
     membership = socket.inet_aton(GROUP) + socket.inet_aton(NEAR)
     tool = open_driver("packet", "--count", "--flow", f"udp:{GROUP}:{PORT}")
     with link.near.udp(PORT, GROUP) as member, link.far.udp() as far, link.near.udp() as near:

@@ -17,7 +17,7 @@ from tool import OpenError, Tool
 
 PORT = 5300
 UNSEEN = "VLAN tags unseen"
-#: Devices that stand on the near end, and get what it has received.
+#: Devices on the near end, which get the frames it received.
 ABOVE = ("macvlan", "bridge")
 
 pytestmark = pytest.mark.timeout(60)
@@ -42,7 +42,7 @@ def frame(macs: tuple[bytes, bytes], vlan: int | None) -> bytes:
 
 
 def taken(tool: Tool, wanted: int) -> int:
-    """The frames that the driver has got, once it has got so many, or after a while."""
+    """Return the number of frames that the driver got, once there are `wanted` or after a second."""
     end = time.monotonic() + 1
     while (frames := tool.numbers("counts")["frames"]) < wanted and time.monotonic() < end:
         time.sleep(0.005)
@@ -52,7 +52,7 @@ def taken(tool: Tool, wanted: int) -> int:
 
 @pytest.mark.parametrize("kind", ABOVE)
 def test_generic_mode_is_not_chosen_where_tags_are_unseen(link: Link, open_driver: Opener, kind: str) -> None:
-    """The packet driver sees them, and is what the loop takes next."""
+    """The packet driver sees the tags, and the loop chooses it next."""
     name = put(link, kind)
     with pytest.raises(OpenError) as caught:
         open_driver("af_xdp", interface=name)

@@ -33,7 +33,7 @@ def compile_tool(folder: Path, driver: str) -> Path:
 
 
 class OpenError(Exception):
-    """What a driver's open function said."""
+    """The error of a driver's open function."""
 
     def __init__(self, errno: int, message: str) -> None:
         super().__init__(errno, message)

@@ -32,7 +32,7 @@ def build(directory: Path, *flags: str) -> Path:
 
 @dataclass
 class Ran:
-    """A program that has ended: its exit status, what it wrote, and what the simulator was asked for."""
+    """A program that has ended: its exit status, its output, and the calls that the simulator counted."""
 
     status: int
     out: str

@@ -17,7 +17,7 @@ DESCRIBE = """
     print(json.dumps(asyncio.run(main())))
 """
 
-# Both ends of a connection, echoed with pauses in which the loop may sleep. NIC is an address that is accelerated.
+# Both ends of a connection echo with pauses in which the loop may sleep. NIC is an accelerated address.
 ECHO = """
     class Echo(asyncio.Protocol):
         def connection_made(self, transport):

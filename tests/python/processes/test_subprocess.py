@@ -425,7 +425,7 @@ def test_wait_ends_with_the_process_though_nobody_reads_its_output(run: Run) -> 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's own process wakes wait() at once")
 def test_nothing_is_left_to_be_called_after_wait(loop: asyncio.AbstractEventLoop) -> None:
-    """Where the pipes end with the process, connection_lost() comes before wait() returns."""
+    """When the pipes end with the process, connection_lost() comes before wait() returns."""
 
     async def main() -> Any:
         process = await asyncio.create_subprocess_shell(

@@ -60,7 +60,7 @@ WAYS = [take_away, nested_asyncio, nested_same_kind, another_librarys]
 
 @pytest.fixture
 def no_descriptors_left(loop_kind: str) -> Iterator[None]:
-    """What a test has put into the wake-up descriptor's place, a pipe's end, is closed."""
+    """Close a pipe's end that a test has set as the wake-up descriptor."""
     yield
     fd = signal.set_wakeup_fd(-1)
     if fd >= 0:
@@ -308,5 +308,5 @@ print(subprocess.run([sys.executable, "-c", code, kind], stdout=subprocess.PIPE,
 
 
 def test_a_program_whose_ctrl_c_is_ignored(loop_kind: str) -> None:
-    """As nohup and a script's background have it: it stays ignored until the program asks for it."""
+    """SIGINT stays ignored, as under nohup or in a script's background, until the program asks for it."""
     assert programs.run(loop_kind, IGNORED).split("\n")[:3] == ["ignored True", "handled", "interrupted"]

@@ -114,7 +114,7 @@ def test_a_clock_by_a_subclass(loop_kind: str) -> None:
 
 
 def test_a_clock_by_the_class(loop_kind: str) -> None:
-    """It is seen when the loop is run."""
+    """A clock of the class is seen when the loop is run."""
     loop = new_loop(loop_kind)
     clock, ran = Clock(), []
     with mock.patch.object(type(loop), "time", clock):

@@ -1,4 +1,4 @@
-"""What Python 3.14 shows of running tasks: call graphs, and `python -m asyncio ps` and `pstree` from outside."""
+"""Python 3.14's introspection of running tasks: call graphs, and `python -m asyncio ps` and `pstree` from outside."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ finally:
 
 
 def shown(kind: str, factory: str) -> dict[str, str]:
-    """What the program says of itself, and asyncio's commands of the program, without what differs in each run."""
+    """Return the program's output and that of asyncio's commands about it, without the parts that differ in each
+    run."""
     process = programs.start(kind, PROGRAM, factory)
     assert process.stdout is not None
     lines = list(iter(process.stdout.readline, "ready\n"))

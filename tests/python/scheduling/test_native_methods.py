@@ -1,4 +1,4 @@
-"""The methods that the loop has natively take what asyncio's take, and leave to others what is theirs."""
+"""The loop's native methods take the arguments that asyncio's take, and leave other objects to asyncio's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What call_soon_threadsafe() returns from Python 3.14: another thread's cancel() waits for a running callback."""
+"""The handle of call_soon_threadsafe() from Python 3.14 on: another thread's cancel() waits for a running callback."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_the_wait(loop_kind: str) -> None:
 
 
 def test_storm_of_cancels(loop_kind: str, in_thread: InThread) -> None:
-    """Whatever the moment: a callback whose cancel() has returned does not run any more."""
+    """A callback does not run any more once its cancel() has returned, at every moment."""
     loop = new_loop(loop_kind)
     switched = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

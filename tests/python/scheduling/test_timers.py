@@ -36,7 +36,8 @@ def test_timers_of_equal_time_run_in_the_order_of_scheduling(loop: asyncio.Abstr
 
 def test_a_timer_is_never_early(loop: asyncio.AbstractEventLoop) -> None:
     generator = random.Random(11)
-    resolution = time.get_clock_info("monotonic").resolution  # asyncio runs what is due within the clock's resolution
+    # Asyncio runs a timer that is due within the clock's resolution.
+    resolution = time.get_clock_info("monotonic").resolution
     early: list[float] = []
     waiting = 3000
 
@@ -183,7 +184,7 @@ def test_cancel_after_the_call_is_harmless(loop: asyncio.AbstractEventLoop) -> N
 
 
 def test_cancelled_timers_do_not_pile_up(loop: asyncio.AbstractEventLoop) -> None:
-    """As with a read timeout that is set and cancelled for every message: memory must not grow with the count."""
+    """A read timeout is set and cancelled for every message: memory must not grow with the count."""
 
     def churn(n: int) -> None:
         for _ in range(n):

@@ -39,7 +39,7 @@ print(json.dumps({"ticks": ticks, "worst": worst, "sleeps": stats["sleeps"], "co
 
 
 def test_an_adaptive_loop_gives_way_to_a_busy_program(loop_kind: str) -> None:
-    """The neighbour on the CPU is no loop: adaptive must notice by what it does not get."""
+    """The neighbour on the CPU is no loop: adaptive mode must notice it by the CPU time that it does not get."""
     cpu = max(os.sched_getaffinity(0))
     busy = subprocess.Popen(
         [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"], env=dict(os.environ)

@@ -184,7 +184,7 @@ def test_a_cpu_that_does_not_exist(loop_kind: str, bad: Any, error: type[Excepti
 
 @pytest.mark.skipif(len(ALL) < 2, reason="a process that may run on no CPU cannot be made")
 def test_a_cpu_that_this_process_may_not_use(loop_kind: str) -> None:
-    """It is told when the loop runs; the loop can be closed, and the thread is where it was."""
+    """The error comes when the loop runs; the loop can be closed, and the thread keeps its CPUs."""
     out = programs.run(
         "sfloop",
         """

@@ -30,7 +30,7 @@ def loop() -> Iterator[sfloop.Loop]:
 
 
 class Echo(asyncio.Protocol, asyncio.DatagramProtocol):
-    """Sends back what it gets; `act` is called with each message before."""
+    """Echoes messages; `act` is called with each message before."""
 
     transport: Any
 

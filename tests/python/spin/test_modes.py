@@ -1,4 +1,4 @@
-"""The spin modes: every loop works in each of them, and loop.stats() tells what it did in between."""
+"""The spin modes: every loop works in each of them, and loop.stats() counts its spinning and sleeping."""
 
 from __future__ import annotations
 

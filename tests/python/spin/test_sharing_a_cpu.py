@@ -38,7 +38,7 @@ print(ticks, stats["sleeps"], stats["contentions"], time.process_time(), flush=T
 
 
 class Outcome:
-    """What one program of LOOP counted."""
+    """The counts of one program of LOOP."""
 
     def __init__(self, line: str) -> None:
         ticks, sleeps, contentions, cpu = line.split()

@@ -27,14 +27,14 @@ def near(name: str, request: pytest.FixtureRequest) -> Iterator[sfloop.Loop]:
 
 @pytest.fixture
 def far(name: str, near: sfloop.Loop) -> Iterator[Callable[[Any], Any]]:
-    """Runs coroutines on the loop of the other side."""
+    """Run coroutines on the far side's loop."""
     with wire.running_in_thread(wire.open_side(name, wire.FAR)) as run:
         yield run
 
 
 @pytest.fixture
 def far_echo(far: Callable[[Any], Any]) -> tuple[str, int]:
-    """The address of a UDP echo at the other side."""
+    """The address of a UDP echo on the far side."""
 
     async def serve() -> Any:
         loop = asyncio.get_running_loop()

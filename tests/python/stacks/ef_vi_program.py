@@ -84,7 +84,7 @@ async def ask_tcp(peer: str) -> bool:
 
 
 async def listen_to_group(loop: Any, own: str) -> list[str]:
-    """What comes for the group while the kernel on the other side sends to it too: each datagram once."""
+    """Return the group's datagrams, each once, while the peer's kernel sends to the group too."""
     transport, inbox = await loop.create_datagram_endpoint(Inbox, local_addr=("0.0.0.0", GROUP_PORT))
     sfloop.multicast.join(transport.get_extra_info("socket"), GROUP, interface=own)
     print("joined", flush=True)
@@ -174,7 +174,7 @@ class Frames(EthernetProtocol):
 
 
 async def raw(own: str, peer: str) -> None:
-    """Frames to itself are not answered; what is sent has its number and time."""
+    """Frames to itself are not answered; each sent frame has its number and time."""
     loop: Any = asyncio.get_running_loop()
     interface = sys.argv[2]
     transport, frames = await loop.create_ethernet_endpoint(

@@ -64,7 +64,7 @@ def test_every_form_goes_by_the_wire(near: sfloop.Loop, far_echo: tuple[str, int
 
 
 def test_one_socket_sends_anywhere(near: sfloop.Loop, far_echo: tuple[str, int]) -> None:
-    """By the wire to its other side, by the kernel to everybody else, in one order for each."""
+    """Send to the far side by the wire, to all others by the kernel, in order for each."""
 
     async def main() -> None:
         transport, inbox = await near.create_datagram_endpoint(wire.Inbox, local_addr=(wire.NEAR, 0))
@@ -128,7 +128,7 @@ class Paced(wire.Inbox):
 
 
 def test_flow_control(near: sfloop.Loop, name: str) -> None:
-    """The other side is there and does not read: the wire fills up, then the transport's buffer. Nothing is lost."""
+    """The far side is open and does not read: the wire fills up, then the transport's buffer. Nothing is lost."""
     other = wire.open_side(name, wire.FAR)
     receiver, inbox = other.run_until_complete(other.create_datagram_endpoint(wire.Inbox, local_addr=(wire.FAR, 0)))
     address = receiver.get_extra_info("sockname")
@@ -136,7 +136,7 @@ def test_flow_control(near: sfloop.Loop, name: str) -> None:
     async def fill() -> tuple[Any, Paced, int]:
         transport, paced = await near.create_datagram_endpoint(Paced, local_addr=(wire.NEAR, 0), remote_addr=address)
         transport.set_write_buffer_limits(high=20_000, low=5_000)  # type: ignore[attr-defined]
-        await asyncio.sleep(0.01)  # the other side is looked for every millisecond
+        await asyncio.sleep(0.01)  # the wire looks for its far side every millisecond
         sent = 0
         while not paced.calls:
             transport.sendto(sent.to_bytes(4, "big") * 100)

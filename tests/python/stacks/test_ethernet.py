@@ -455,7 +455,7 @@ def test_sniffing_takes_nothing_away(on_link: OnLink) -> None:
             assert is_recent(await frames.udp(b"for both"))
             raw.send(HEADER + b"for somebody else" + bytes(60))
             await frames.udp(b"for somebody else" + bytes(60))
-            kernel.sendto(b"from here", (FAR, made.getsockname()[1]))  # not what the interface sends
+            kernel.sendto(b"from here", (FAR, made.getsockname()[1]))  # sniffed frames are received ones only
             assert made.recv(100) == b"from here"
         transport.close()
 

@@ -71,7 +71,7 @@ def a_signal(handler: Any) -> Iterator[list[float]]:
 
 
 def test_a_handler_that_raises_ends_the_wait() -> None:
-    """As Ctrl-C does: at once, and the loop is closed all the same."""
+    """The handler ends the wait at once, as Ctrl-C does, and the loop is closed all the same."""
     seen: list[float] = []
 
     def handler(*_: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_handler_that_returns_does_not() -> None:
 
 
 def test_handlers_of_the_loop_are_gone_by_then() -> None:
-    """A signal does what it does by default, since the loop calls nobody any more."""
+    """A signal has its default action, because the loop calls no handlers any more."""
     with unanswered(0.2) as loop:
         loop.add_signal_handler(signal.SIGUSR2, print)
         during: list[Any] = []

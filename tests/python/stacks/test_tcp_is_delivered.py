@@ -1,4 +1,4 @@
-"""What was written arrives although the program ends: loop.close(), asyncio.run(), the end of the process."""
+"""Written data arrives although the program ends: loop.close(), asyncio.run(), the end of the process."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_loop_close_delivers(near: sfloop.Loop, far: Far, size: int, late: float
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 @pytest.mark.parametrize("close", [True, False])
 def test_several_connections(near: sfloop.Loop, far: Far, close: bool) -> None:
-    """Also those that the program has not closed."""
+    """Data of connections that the program has not closed arrives too."""
     arrivals = Arrivals()
     near.options.__dict__["linger"] = 3.0
     left = near.run_until_complete(leave(far_server(far, arrivals), 400_000, 5, close))
@@ -104,7 +104,7 @@ def test_several_connections(near: sfloop.Loop, far: Far, close: bool) -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_a_reader_later_than_the_loop(near: sfloop.Loop, far: Far) -> None:
-    """It finds all of it, and the end, although nobody is at the other side any more."""
+    """The reader finds all data and EOF, although the peer's loop is gone."""
     arrivals = Arrivals(late=0.5)
     near.run_until_complete(leave(far_server(far, arrivals), 50_000))
     near.close()

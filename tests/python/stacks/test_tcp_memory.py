@@ -75,7 +75,7 @@ def test_unread_connections_go_on_when_they_are_read(near: sfloop.Loop, far: Cal
 
 
 def test_a_write_that_finds_no_memory_waits_without_trying(near: sfloop.Loop, far: Callable[[Any], Any]) -> None:
-    """The other side does not read: our buffers fill the memory, and nobody is said to be writable."""
+    """The peer does not read: our buffers fill the memory, and no socket is reported as writable."""
     unread: list[Lazy] = []
 
     async def listen() -> Any:

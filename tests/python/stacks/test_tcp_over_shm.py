@@ -28,7 +28,7 @@ Far = Callable[[Any], Any]
 
 
 def far_server(far: Far, serve: Any = wire.serve_echo, host: Any = wire.FAR, **options: Any) -> tuple[str, int]:
-    """The address of a stream server at the other side."""
+    """Return the address of a stream server on the far side."""
 
     async def start() -> Any:
         server = await asyncio.start_server(serve, host, 0, **options)
@@ -144,7 +144,7 @@ def test_connect_is_cancelled(near: sfloop.Loop) -> None:
             await asyncio.wait_for(asyncio.open_connection(wire.FAR, 9), 0.05)
         assert near.stats()["sockets"] == before
 
-    # Nobody is at the other side of the wire: a kernel would answer for the address, which is loopback's.
+    # The far side of the wire is silent, because a kernel would answer for the address, which is loopback's.
     with wire.silent_far_side(near):
         near.run_until_complete(main())
 
@@ -311,7 +311,8 @@ def test_reset_by_the_peer(near: sfloop.Loop, far: Far) -> None:
 
 
 def test_what_was_written_before_the_end_of_the_program_arrives(name: str) -> None:
-    """Nobody waits for the transport to be closed: closing the loop sees to it, as the kernel would."""
+    """The program does not wait for the transport to be closed: closing the loop delivers the data, as the kernel
+    would."""
     got: list[bytes] = []
     with wire.running_in_thread(wire.open_side(name, wire.FAR)) as far:
 
@@ -449,7 +450,7 @@ def test_the_other_side_dies(near: sfloop.Loop, name: str) -> None:
     with wire.running_in_thread(wire.open_side(name, wire.FAR)) as far:
         address = far_server(far)
         reader, writer = near.run_until_complete(asyncio.wait_for(asyncio.open_connection(*address), 10))
-    # Its loop is closed, and what it had open was reset.
+    # The far loop is closed, so its open connections were reset.
     with pytest.raises((ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError)):
         near.run_until_complete(asyncio.wait_for(reader.readexactly(1), 10))
     writer.transport.abort()

@@ -35,7 +35,7 @@ def echo(conn: socket.socket) -> None:
 
 
 def echoes(sock: socket.socket, size: int) -> bool:
-    """What is sent comes back."""
+    """Send random data; return whether the echo is the same."""
     data = random.Random(size).randbytes(size)
     sender = threading.Thread(target=sock.sendall, args=(data,))
     sender.start()
@@ -69,7 +69,7 @@ async def read_bulk(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 async def there_and_back(loop: sfloop.Loop, address: Any, mebibytes: int) -> dict[str, Any]:
-    """A bulk in both directions at once, by hash; what is known of the connection before it ends."""
+    """Send data in both directions at once and compare hashes; return the connection's information before its end."""
     reader, writer = await asyncio.open_connection(*address)
     assert writer.get_extra_info("socket").fileno() == -1
     sending = asyncio.ensure_future(write_bulk(writer, mebibytes))

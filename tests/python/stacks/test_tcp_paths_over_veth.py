@@ -71,7 +71,7 @@ def deafen_to_icmp() -> None:
 
 
 async def upload(loop: sfloop.Loop, address: Any, data: bytes) -> dict[str, Any]:
-    """Sends it, and returns what the connection is like before its end."""
+    """Send `data`, and return the connection's information before its end."""
     reader, writer = await asyncio.open_connection(*address)
     assert writer.get_extra_info("socket").fileno() == -1
     writer.write(data)
@@ -117,7 +117,7 @@ def test_a_narrow_path_that_nobody_speaks_of(program: Program) -> None:
 
 
 def test_privileges_given_up_after_the_loop_was_made(program: Program) -> None:
-    """What is needed of them is there by then: connections out and in, ICMP, neighbours, filters that come and go."""
+    """All that needs privileges exists by then: connections out and in, ICMP, neighbours, filters that come and go."""
     data = random.Random(3).randbytes(300_000)
     got: list[bytes] = []
 

@@ -18,7 +18,7 @@ COUNT = 200
 
 
 def exchange(name: str, **options: Any) -> int:
-    """Sends numbered datagrams to an echo at the other side and counts the echoes. The options are the near side's."""
+    """Send numbered datagrams to an echo on the far side and count the echoes. The options are the near side's."""
     near = wire.open_side(name, wire.NEAR, **options)
 
     async def serve() -> Any:

@@ -23,12 +23,12 @@ def new_name() -> str:
 
 
 def open_side(name: str, address: str, **options: Any) -> sfloop.Loop:
-    options.setdefault("linger", 0.1)  # at a test's end nobody runs the other side, to acknowledge a FIN
+    options.setdefault("linger", 0.1)  # at a test's end no loop runs on the far side to acknowledge a FIN
     return sfloop.Loop(sfloop.Options(driver="shm", interface=f"{name}@{address}", fallback="error", **options))
 
 
 async def serve_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """What a stream server does with its connections, if a test wants nothing else."""
+    """The default handler of a stream server: an echo."""
     while data := await reader.read(1 << 16):
         writer.write(data)
         await writer.drain()
@@ -112,7 +112,7 @@ class Flow(asyncio.Protocol):
 
 @contextmanager
 def silent_far_side(near: sfloop.Loop) -> Iterator[None]:
-    """The other side of near's wire is there but never looks at it, so that what is sent to it gets no answer."""
+    """The wire's far side is open but never reads, so nothing that is sent to it is answered."""
     name = str(near.options.interface).partition("@")[0]
     other = open_side(name, FAR)
     try:

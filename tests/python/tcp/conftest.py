@@ -11,8 +11,8 @@ import trustme
 
 from sfloop.native.cores import tls_session
 
-#: What has the records in the tests over TLS: the best that this Python has, the methods of its objects called by C,
-#: and those called by Python, as in TLS within TLS.
+#: The TLS engines of the tests: the best one of this Python, its objects' methods called from C,
+#: and its objects' methods called from Python, as in TLS within TLS.
 ENGINES = ("", "memory-bio", "python")
 #: Tests about the choice itself, and files of tests of it.
 OF_ONE_ENGINE = {"test_the_engine_is_native_unless_it_is_asked_not_to_be", "test_who_has_the_records"}
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _Nobody:
-    """Nothing is one of these."""
+    """A class without instances."""
 
 
 @pytest.fixture(autouse=True)  # for pytest_generate_tests

@@ -1,4 +1,4 @@
-"""close and abort: what is flushed, and connection_lost exactly once."""
+"""close and abort: the flushed data, and connection_lost exactly once."""
 
 from __future__ import annotations
 

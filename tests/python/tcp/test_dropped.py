@@ -95,7 +95,7 @@ def receive(peer: socket.socket, count: int) -> None:
 
 @pytest.mark.sfloop_only("asyncio's transport is a cycle by itself")
 def test_the_last_reference_frees_it(run: Run) -> None:
-    """Where there is no cycle of the program's, the collector is not needed."""
+    """The collector is not needed when the program makes no cycle."""
 
     async def main() -> None:
         with socket.create_server((KERNEL_HOST, 0)) as listener:
@@ -297,7 +297,7 @@ def test_a_finalizer_ends_the_transport(run: Run, end: str, late: bool) -> None:
 
 
 def test_after_the_loop_is_closed(loop_kind: str) -> None:
-    """What the loop held it lets go."""
+    """The loop releases its objects."""
     from harness.loops import new_loop
 
     loop = new_loop(loop_kind)

@@ -139,7 +139,7 @@ def test_in_pause_writing(loop: asyncio.AbstractEventLoop, exception: type[BaseE
 @pytest.mark.parametrize("exception", EXITS)
 @pytest.mark.parametrize("end", ["close", "write_eof", "write"])
 def test_in_resume_writing(loop: asyncio.AbstractEventLoop, end: str, exception: type[BaseException]) -> None:
-    """It is called where everything is written out, and the connection is closed or shut down next."""
+    """resume_writing() is called after all data is written, and the connection is closed or shut down next."""
 
     async def main() -> None:
         async with writing(leaving(Leaving, "resume_writing", exception)) as (server, client):
@@ -216,7 +216,7 @@ def test_in_a_servers_factory(loop: asyncio.AbstractEventLoop, exception: type[B
 def test_other_base_exceptions_end_the_connection(
     loop: asyncio.AbstractEventLoop, contexts: Contexts, exception: type[BaseException]
 ) -> None:
-    """As any error of data_received() does."""
+    """The exception is treated as any error of data_received()."""
 
     async def main() -> None:
         async with tcp_pair(leaving(Leaving, "data_received", exception), Recorder) as (server, client):

@@ -1,4 +1,4 @@
-"""Protocol callbacks that raise, at every stage: what is reported, and what becomes of the connection."""
+"""Protocol callbacks that raise at every stage: the report, and the state of the connection afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FailingLost(Recorder):
 
 
 def test_connection_made(run: Run, contexts: Contexts) -> None:
-    """It is a callback of the loop: reported, and the connection goes on."""
+    """connection_made() is a callback of the loop: its exception is reported, and the connection goes on."""
 
     async def main() -> None:
         async with tcp_pair(Recorder, FailingMade) as (server, client):

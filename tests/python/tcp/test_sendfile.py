@@ -299,7 +299,7 @@ class SlowReader(Recorder):
 @pytest.mark.sfloop_only("asyncio's protocol hears resume_writing() without pause_writing(), or the reverse")
 @pytest.mark.parametrize("paused_before", [False, True])
 def test_the_protocol_knows_whether_it_may_write_after_the_fall_back(run: Run, paused_before: bool) -> None:
-    """The calls are balanced, and say how the transport stands when its protocol has it back."""
+    """The calls are balanced, and match the transport's state when its protocol is set again."""
     size = 4 * 16384  # asyncio's pieces: the last one fills the buffer
 
     async def main() -> None:

@@ -18,7 +18,7 @@ WAITS = sys.version_info >= (3, 12)  # before, wait_closed() of a closed server 
 
 
 class Service:
-    """A protocol factory that keeps what it made."""
+    """A protocol factory that keeps its protocols."""
 
     def __init__(self, protocol: type[Recorder] = Recorder) -> None:
         self.protocol = protocol

@@ -61,7 +61,7 @@ def test_orderly_close(run: Run, server_context: ssl.SSLContext, client_context:
             assert await server.lost is None
             assert await client.lost is None
             assert server.data == b"last"
-            # Whether close_notify calls eof_received differs between versions of Python.
+            # close_notify calls eof_received in some versions of Python only.
             assert [c for c in server.calls if c != "eof_received"] == [
                 "connection_made",
                 "data_received",

@@ -104,7 +104,7 @@ def test_plaintext_before_the_handshake_is_no_part_of_what_is_encrypted(
         await asyncio.sleep(0.01)
 
     run(main())
-    contexts.clear()  # asyncio reports what has failed in a handshake
+    contexts.clear()  # asyncio reports a failed handshake
 
 
 def test_start_tls_after_the_end_of_the_peer(run: Run, contexts: Contexts, client_context: ssl.SSLContext) -> None:

@@ -1,4 +1,4 @@
-"""How TLS connections end: what is delivered before, what the peer is told, and how long it takes."""
+"""The end of TLS connections: the data delivered before it, the message to the peer, and its duration."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def test_alerts(run: Run, contexts: Contexts, server_context: ssl.SSLContext, cl
 def test_ending_at_every_step(
     run: Run, contexts: Contexts, server_context: ssl.SSLContext, client_context: ssl.SSLContext, how: str, turns: int
 ) -> None:
-    """The client ends after so many turns of the loop: before, within and after the handshake."""
+    """The client ends after `turns` turns of the loop: before, within and after the handshake."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()

@@ -36,7 +36,7 @@ def test_write_limits_count_the_whole_stack(
                 written += 1000
                 assert written < 100_000_000
             size = transport.get_write_buffer_size()
-            assert 100_000 < size < 110_000  # what the next write() adds, at most
+            assert 100_000 < size < 110_000  # at most one write() above the limit
             below: Any = transport._ssl_protocol._transport  # type: ignore[attr-defined]
             assert size == below.get_write_buffer_size()
             peer.transport.resume_reading()
@@ -73,7 +73,7 @@ def test_a_high_mark_of_zero(run: Run, server_context: ssl.SSLContext, client_co
 def test_a_pause_bounds_memory(
     run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, kind: type[Recorder]
 ) -> None:
-    """What is not read stays in the socket, encrypted, so that the peer is told to wait."""
+    """Unread data stays in the socket, encrypted, so that the peer has to wait."""
 
     async def main() -> None:
         async with facing_peer(server_context, client_context, kind) as (peer, own):

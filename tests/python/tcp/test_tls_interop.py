@@ -96,7 +96,7 @@ def test_s_client(run: Run, server_context: ssl.SSLContext, version: str) -> Non
 def test_s_server(
     run: Run, authority: trustme.CA, client_context: ssl.SSLContext, tmp_path: Path, version: str
 ) -> None:
-    """It sends records of its own size, and turns what it reads around."""
+    """The server sends records of its own size, and reverses each line it reads."""
     pem = tmp_path / "server.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
     port = free_port()

@@ -1,4 +1,4 @@
-"""Ciphertext that OpenSSL reads from where it came: what is left of it when others' code runs is not lost."""
+"""OpenSSL reads ciphertext in place: the rest of it is not lost when other code runs meanwhile."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ async def _pause_and_drop(own: Recorder) -> weakref.ref[Any]:
 def test_a_paused_transport_that_the_program_drops(
     run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext
 ) -> None:
-    """As over TCP: it is collected with a ResourceWarning, and its socket is closed."""
+    """The transport is collected with a ResourceWarning, and its socket is closed, as over TCP."""
 
     async def main() -> None:
         async with facing_peer(server_context, client_context) as (peer, own):

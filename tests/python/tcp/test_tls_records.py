@@ -1,4 +1,4 @@
-"""TLS records that go natively: what arrives, whatever its cut, and what is left to asyncio's TLS protocol."""
+"""TLS records in native code: received data, however it is cut, and the records left to asyncio's TLS protocol."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_ending_within_a_delivery(
 def test_callbacks_and_the_key_log(
     run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    """What calls Python out of OpenSSL, also while records go natively."""
+    """OpenSSL calls Python callbacks also while records go natively."""
     names: list[Any] = []
     messages: list[Any] = []
     server_context.sni_callback = lambda tls, name, context: names.append((type(tls), name))

@@ -1,4 +1,4 @@
-"""loop.sendfile() over TLS: what is sent, from where, and where the file stands afterwards."""
+"""loop.sendfile() over TLS: the data sent, its offset, and the file's position afterwards."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_every_way_in(run: Run, contexts_of: Any, tmp_path: Path, way: Any, vers
 
 
 def programs_ask(transport: Any, context: ssl.SSLContext, is_client: bool, version: ssl.TLSVersion) -> None:
-    """What aiohttp, asyncpg, websockets and others look at."""
+    """Check the attributes that aiohttp, asyncpg, websockets and others read."""
     assert isinstance(transport, asyncio.Transport)
     assert isinstance(transport, asyncio.sslproto._SSLProtocolTransport)
     assert "SSL" in type(transport).__name__
@@ -195,7 +195,7 @@ def test_stream_writers(run: Run, server_context: ssl.SSLContext, client_context
 
 @pytest.mark.sfloop_only("asyncio's upgrade in Python 3.10 cannot be upgraded", when=sys.version_info < (3, 11))
 def test_tls_within_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
-    """As through an HTTPS proxy."""
+    """TLS within TLS, as through an HTTPS proxy."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What a stream transport says of itself: types, extra information, repr, options set on its socket."""
+"""A stream transport's properties: types, extra information, repr, options set on its socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What write and writelines take, and when they take no more."""
+"""The arguments that write and writelines take, and the states in which they take none."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_write_after_write_eof_is_refused(run: Run) -> None:
 
 
 def test_a_write_while_closing_with_unsent_data(run: Run) -> None:
-    """close() flushes; what is written after it while the flush goes on is appended, as asyncio does."""
+    """close() flushes; data written during the flush is appended, as asyncio does."""
 
     async def main() -> None:
         async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):

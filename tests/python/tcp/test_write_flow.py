@@ -12,7 +12,7 @@ from harness.recording import Recorder
 
 
 async def fill(protocol: Recorder) -> int:
-    """Writes until the kernel takes no more; returns what the transport then holds."""
+    """Write until the kernel takes no more; return the size of the transport's buffer."""
     for _ in range(10):  # the kernel moves bytes on to the peer for a moment after a write
         while not protocol.transport.get_write_buffer_size():
             protocol.transport.write(bytes(50_000))

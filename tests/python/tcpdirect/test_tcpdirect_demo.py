@@ -1,4 +1,4 @@
-"""The demo's client, unchanged, with ``--stack tcpdirect``: market data and orders from an exchange at the other side
+"""The demo's client, unchanged, with ``--stack tcpdirect``: market data and orders from an exchange at the far side
 of the simulator's wire."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The example of market data and orders, unchanged, with ``--stack tcpdirect``: the exchange is the same program on the
-tcpip stack at the other side of the simulator's wire."""
+tcpip stack at the far side of the simulator's wire."""
 
 from __future__ import annotations
 

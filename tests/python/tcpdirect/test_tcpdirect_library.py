@@ -1,4 +1,4 @@
-"""Opening the library: what it is told, what it is asked, and what is said when something is missing."""
+"""Opening the library: the calls made, and the error when something is missing."""
 
 from __future__ import annotations
 

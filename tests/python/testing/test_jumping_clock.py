@@ -101,7 +101,7 @@ def test_time_stands_still_while_the_program_runs(loop: asyncio.AbstractEventLoo
 
 @pytest.mark.usefixtures("at_once")
 def test_a_server_and_its_client_in_one_loop(loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
-    """What is under way between them comes before any jump."""
+    """Data under way between the two arrives before any jump."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):

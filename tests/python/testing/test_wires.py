@@ -22,7 +22,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def exchange(address: str, size: int) -> tuple[bytes, float]:
-    """What comes back from an echo server, and how long that takes by the loop's clock."""
+    """Return the answer of an echo server, and its delay by the loop's clock."""
     reader, writer = await asyncio.open_connection(address, PORT)
     assert writer.get_extra_info("socket").fileno() == -1  # no kernel in between
     began = asyncio.get_running_loop().time()

@@ -126,7 +126,7 @@ def test_views_end_with_the_callback(run: Run, contexts: Contexts) -> None:
 
 @pytest.mark.sfloop_only("asyncio's datagrams are bytes")
 def test_a_view_of_a_view_that_is_kept(loop: asyncio.AbstractEventLoop, run: Run, contexts: Contexts) -> None:
-    """It is reported, and what it shows stays memory, even when the loop is closed."""
+    """The view is reported, and its memory stays valid, even after the loop is closed."""
     kept: list[memoryview] = []
 
     class Keeping(udp.BatchProtocol):

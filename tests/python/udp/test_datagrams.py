@@ -210,7 +210,7 @@ def test_closing(run: Run, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["close", "abort"])
 def test_closing_within_datagram_received(run: Run, way: str) -> None:
-    """What is still in the socket, or in the batch just received, is not delivered any more."""
+    """Datagrams that are still in the socket, or in the batch just received, are not delivered any more."""
 
     class Closing(DatagramRecorder):
         def datagram_received(self, data: bytes, addr: Any) -> None:

@@ -139,7 +139,7 @@ def test_no_address_on_an_unconnected_endpoint(run: Run, contexts: Contexts) -> 
 
 @pytest.mark.parametrize("address", [("127.0.0.1", 70_000), ("127.0.0.1", -1), ("127.0.0.1", "x"), "127.0.0.1", 5])
 def test_addresses_that_are_none(run: Run, contexts: Contexts, address: Any) -> None:
-    """What asyncio makes of them is a fatal error with a report; a raise is as good; silence is not."""
+    """asyncio reports a fatal error for them. An exception is accepted too; silence is not."""
 
     async def main() -> None:
         async with udp(DatagramRecorder) as client:

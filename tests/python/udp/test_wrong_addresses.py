@@ -94,8 +94,8 @@ def test_addresses_that_are_right_in_other_types(run: Run) -> None:
 
 
 class Port(int):
-    """As an IntEnum's."""
+    """An int of a subclass, as an IntEnum's."""
 
 
 class Pair(tuple[Any, ...]):
-    """As a NamedTuple's."""
+    """A tuple of a subclass, as a NamedTuple's."""

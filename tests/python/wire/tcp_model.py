@@ -1,4 +1,4 @@
-"""TCP segments once more, in plain Python, straight from RFC 9293, 7323 and 2018: what the C code is compared with."""
+"""A model of TCP segments in plain Python, from RFC 9293, 7323 and 2018, for comparison with the C code."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def tcp(tmp_path_factory: pytest.TempPathFactory) -> Tcp:
 
 
 def agreed(tcp: Tcp, data: bytes, s: Segment, *, good: bool = False, partial: bool = False) -> Segment | str:
-    """What both say about an IP packet's payload, whatever lies in memory behind it."""
+    """Return the result of both for an IP packet's payload, for any memory after it."""
     try:
         expected: Segment | str = parse_segment(data, s.src_addr, s.dst_addr, good=good, partial=partial)
     except Refused as refused:

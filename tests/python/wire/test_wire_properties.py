@@ -58,7 +58,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Wire:
 
 
 def agreed(wire: Wire, frame: bytes, *, good: bool, partial: bool) -> Datagram | str:
-    """What both say about a frame."""
+    """Return the result of both for a frame."""
     try:
         expected: Datagram | str = parse(frame, good=good, partial=partial)
     except Refused as refused:

@@ -1,6 +1,6 @@
-"""The wire formats once more, in plain Python and straight from the RFCs: what the C code is compared with.
+"""A model of the wire formats in plain Python, from the RFCs, for comparison with the C code.
 
-It shares nothing with that: numbers are in host byte order, sums are of 16-bit words one at a time.
+It shares nothing with the C code: numbers are in host byte order, sums add one 16-bit word at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def ones_complement_sum(data: bytes) -> int:
 
 
 def checksum(data: bytes) -> int:
-    """What goes into a checksum field."""
+    """Return the value of a checksum field."""
     return ~ones_complement_sum(data) & 0xFFFF
 
 
