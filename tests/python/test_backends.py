@@ -19,7 +19,7 @@ from sfloop.options.options import Options
 
 #: The backends that "auto" tries on a named interface, in this order.
 ORDER = [("tcpdirect", None), ("tcpip", "ef_vi"), ("tcpip", "af_xdp"), ("tcpip", "packet")]
-#: Of these, what may be attached to a Solarflare NIC that nobody named.
+#: Those of them that may be attached to a Solarflare NIC without a named interface.
 UNASKED = ORDER[:2]
 STATES = ("present", "absent", "broken")
 Machine = dict[tuple[str, "str | None"], str]
@@ -31,7 +31,7 @@ def machines() -> Iterator[Machine]:
 
 
 def choose(machine: Machine, monkeypatch: pytest.MonkeyPatch, nics: list[str], **options: Any) -> StackChoice:
-    """The choice on such a machine: "absent" is not available, "broken" is available and fails when it is opened."""
+    """Return the choice on such a machine: "absent" is not available, "broken" is available and fails to open."""
     state_of = {driver or stack: state for (stack, driver), state in machine.items()}
 
     def entry_on(entry: Any) -> Any:
@@ -63,7 +63,7 @@ def check_reasons(choice: StackChoice, machine: Machine, tried: list[tuple[str, 
 
 def test_auto_on_a_named_interface_takes_the_first_that_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     for machine in machines():
-        for fallback in ("kernel", "warn", "error"):  # auto falls back to nothing: the kernel is one of its choices
+        for fallback in ("kernel", "warn", "error"):  # auto has no fallback, because the kernel is one of its choices
             choice = choose(machine, monkeypatch, [], interface="lo", fallback=fallback)
             expected = next((candidate for candidate in ORDER if machine[candidate] == "present"), ("kernel", None))
             assert (choice.name, choice.driver) == expected, machine

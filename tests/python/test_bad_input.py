@@ -1,4 +1,4 @@
-"""Arguments that are wrong, and objects used after their end: asyncio's own exception or a clear one, never a crash."""
+"""Wrong arguments, and objects used after their end: asyncio's own exception or a clear one, never a crash."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def waiting_recv(loop: Any) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("method", CLOSED_LOOP)
 def test_a_closed_loop(loop_kind: str, method: str) -> None:
-    """The coroutine is run by another loop: it finds its own closed."""
+    """Another loop runs the coroutine, which finds its own loop closed."""
     loop, other = new_loop(loop_kind), new_loop(loop_kind)
     loop.close()
     with pytest.raises((RuntimeError, OSError)):
@@ -108,7 +108,7 @@ def test_a_datagram_transport_whose_loop_is_closed(loop_kind: str) -> None:
 
 @pytest.mark.sfloop_only("asyncio's transport is left half closed")
 def test_a_descriptor_closed_under_a_stream_transport(run: Run, contexts: Contexts) -> None:
-    """A bug of the program; the transport fails with EBADF or ends, and does not touch whatever comes to the number."""
+    """A bug of the program: the transport fails with EBADF or ends, and does not touch the number's next file."""
 
     async def main() -> None:
         async with facing_socket(Recorder) as (protocol, peer):
@@ -132,7 +132,7 @@ def test_a_descriptor_closed_under_a_stream_transport(run: Run, contexts: Contex
 
 @pytest.mark.parametrize("protocol", [None, object(), 5, "text"])
 def test_protocols_that_are_none(run: Run, contexts: Contexts, protocol: Any) -> None:
-    """Found out when the first callback is due: reported, not a crash."""
+    """Found when the first callback is due: reported, not a crash."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ def test_set_protocol_to_something_else(run: Run, contexts: Contexts) -> None:
 
 
 def test_writing_to_another_loops_transport(loop_kind: str, loop: asyncio.AbstractEventLoop) -> None:
-    """Not thread-safe and not recommended, but in one thread it works: the bytes go out at once."""
+    """Not thread-safe and not recommended, but in one thread it works: the bytes are sent at once."""
     other: Any = new_loop(loop_kind)
     a, b = socket.socketpair()
     b.setblocking(False)
@@ -216,7 +216,7 @@ def test_calls_without_arguments(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_a_context_that_is_none_of_contextvars(loop: asyncio.AbstractEventLoop, contexts: Contexts) -> None:
-    """asyncio finds out when it calls: reported. An early TypeError is as good."""
+    """asyncio finds it at the call and reports it. An early TypeError is accepted too."""
     any_loop: Any = loop
     try:
         any_loop.call_soon(print, context="not a context")

@@ -1,4 +1,4 @@
-"""The sfloop command, above all that `sfloop run` runs a program as the interpreter itself does."""
+"""The sfloop command: `sfloop run` must run a program as the interpreter itself does."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sfloop_run(*arguments: str, cwd: Path | None = None, **environ: str) -> Ran:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A directory with a program in every shape that Python runs: app.py, a package, a zip file."""
+    """A directory with a program in every form that Python runs: app.py, a package, a zip file."""
     source = textwrap.dedent(
         """\
         import asyncio, atexit, os, sys, signal
@@ -102,7 +102,7 @@ def test_a_program_sees_what_python_shows_it(program: Path, shape: list[str], ac
 
 
 def test_how_programs_end(program: Path) -> None:
-    """The comparison above could agree on something wrong."""
+    """Check the ends themselves, because the comparison above could agree on a wrong one."""
     assert sfloop_run("app.py", cwd=program).status == 0
     assert sfloop_run("app.py", "exit", cwd=program).status == 7
     raised = sfloop_run("app.py", "raise", cwd=program)
@@ -216,7 +216,7 @@ if __name__ == "__main__":
 
 
 def test_child_processes(tmp_path: Path) -> None:
-    """A forked child has the loop and the options, a spawned one the options: it is a new interpreter."""
+    """A forked child has the loop and the options; a spawned child has the options, because it is a new interpreter."""
     (tmp_path / "children.py").write_text(CHILDREN)
     ran = sfloop_run("--spin", "33", "children.py", cwd=tmp_path)
     assert ran.out.split("\n")[:2] == ["fork sfloop.loop 33", "spawn asyncio.unix_events 33"], ran.err

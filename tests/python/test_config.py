@@ -1,4 +1,4 @@
-"""Options: what they accept, what their errors say, and which source wins."""
+"""Options: accepted values, error messages, and the precedence of sources."""
 
 from __future__ import annotations
 

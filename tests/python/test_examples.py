@@ -94,7 +94,7 @@ def test_kernel_sockets(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_past_the_kernel(tmp_path: Path, name: str) -> None:
-    """Client and server on two ends of a wire in shared memory: TCP is sfloop's own where the client lets it."""
+    """Client and server are on two ends of a wire in shared memory: TCP is sfloop's own when the client permits it."""
     wire = f"example{os.getpid()}"
 
     def side(address: str) -> list[str]:
@@ -105,5 +105,5 @@ def test_past_the_kernel(tmp_path: Path, name: str) -> None:
     trace = tmp_path / "frames"
     frames = trace.read_text().splitlines() if trace.exists() else []
     carried = sum(f"127.77.0.2:{PORT}" in frame for frame in frames)
-    # aiohttp's client makes and connects its sockets itself, and hands them over (sock=): those are the kernel's.
+    # aiohttp's client makes and connects its sockets itself and passes them on (sock=): those are the kernel's.
     assert carried > 30 if name != "http_client" else carried == 0

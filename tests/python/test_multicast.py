@@ -142,7 +142,7 @@ def test_source_specific(run: Run, sender: socket.socket, interface: str) -> Non
 
 @pytest.mark.skipif(not (NAMESPACE[0] and shutil.which("ip")), reason="needs unshare (util-linux) and ip (iproute2)")
 def test_ipv6(loop_kind: str) -> None:
-    """In a network namespace, because the loopback interface has no route for IPv6 groups by default."""
+    """In a network namespace, because the loopback interface has no default route for IPv6 groups."""
     if subprocess.run([*NAMESPACE, "true"], capture_output=True, timeout=60, check=False).returncode != 0:
         pytest.skip("this system lets its users make no network namespaces")
     route = "ip link set lo up && ip -6 route add local ff00::/8 dev lo table local"

@@ -1,4 +1,4 @@
-"""The ways to a loop: Policy, run, Runner, new_event_loop, install, and what ``import sfloop`` itself does."""
+"""The ways to get a loop: Policy, run, Runner, new_event_loop, install, and the effects of ``import sfloop`` itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def made_with(monkeypatch: pytest.MonkeyPatch) -> list[sfloop.Options]:
-    """The options of each loop that is made."""
+    """The options of each new loop."""
     made: list[sfloop.Options] = []
     make = runner_module.make_loop
 
@@ -59,7 +59,7 @@ async def running_loop() -> asyncio.AbstractEventLoop:
 
 
 def python(code: str, *flags: str, **environ: str) -> str:
-    """The output of a program run by another interpreter, where every warning is an error."""
+    """Return the output of a program run by another interpreter, with warnings as errors."""
     done = subprocess.run(
         [sys.executable, "-W", "error", *flags, "-c", code],
         capture_output=True,

@@ -1,4 +1,5 @@
-"""The versions of Python that sfloop is tested on: every place names the same ones, and a newer one is warned of."""
+"""The versions of Python that sfloop is tested on: every place names the same ones, and a newer one causes a
+warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's tests reach the client's modules as the client itself does: through its own directory."""
+"""The demo's tests import the client's modules as the client itself does, from its own directory."""
 
 from __future__ import annotations
 

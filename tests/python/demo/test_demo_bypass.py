@@ -29,7 +29,7 @@ def run_demo(directory: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> 
 
 
 def the_rounds(directory: Path) -> dict[str, dict[str, Any]]:
-    """The only round of each column."""
+    """Return the only round of each column."""
     document = json.loads((directory / "out.json").read_text())
     return {result["loop"]: result["rounds"][0] for result in document["loops"]}
 
@@ -51,7 +51,7 @@ def test_over_shared_memory(tmp_path: Path) -> None:
     assert only["client"]["loop"].startswith("sfloop.")
     assert only["exchange"]["frames"]["sent"] >= only["exchange"]["packets_sent"]
     assert only["exchange"]["requests"] > 10
-    # Each order is a segment, and comes by the wire too.
+    # Each order is a segment, and arrives by the wire too.
     assert only["exchange"]["frames"]["received"] >= only["exchange"]["requests"] + only["exchange"]["orders_received"]
     for text in (done.stdout, (tmp_path / "out.html").read_text()):
         assert "over a shared-memory wire" in " ".join(text.split())
@@ -92,7 +92,7 @@ def test_without_privileges_af_xdp_is_left_out_and_said_so(tmp_path: Path) -> No
 def test_market_data_that_goes_by_the_kernel_unseen_makes_it_fail(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import socket\nsocket.IP_MULTICAST_IF = socket.IP_TOS\n")
-    # The exchange does not name the wire's address for its group any more: all goes, unseen, by the kernel's loopback.
+    # The exchange's group no longer has the wire's address, so all datagrams go unseen by the kernel's loopback.
     prefix = ("env", f"PYTHONPATH={tmp_path / 'site'}{os.pathsep}{Path(sfloop.__file__).resolve().parents[1]}")
     done = run_demo(tmp_path, "--loops", "sfloop-shm", prefix=prefix)
     assert done.returncode == 1, done.stdout + done.stderr

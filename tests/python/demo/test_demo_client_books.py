@@ -16,7 +16,7 @@ from sfloop.demo.orderflow import OrderFlow
 
 
 def take(market: Market, sequence: int, message: itch.ItchMessage) -> None:
-    """Hand a message over as it lies in a packet, in the middle of other bytes."""
+    """Hand a message over in place, in the middle of other bytes."""
     wire = message.encode()
     market.message(sequence, b"\xee" * 7 + wire + b"\xee" * 7, 7, len(wire))
 

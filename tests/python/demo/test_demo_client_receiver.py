@@ -97,7 +97,7 @@ def test_without_loss() -> None:
 def test_gap_is_asked_for_at_once_and_closed() -> None:
     following = Following()
     following.feed(1)
-    assert following.feed(4, 2) == 2  # new, though it has to wait
+    assert following.feed(4, 2) == 2  # new, although it has to wait
     assert following.delivered == in_order(2)
     assert following.requests == [(2, 2)]
     assert following.feed(2, 2, recovered=True) == 2

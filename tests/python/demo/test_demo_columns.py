@@ -1,4 +1,4 @@
-"""Which columns the demo shows, and where their rounds run."""
+"""The demo's choice of columns, and the places where their rounds run."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_trial_of_af_xdp_that_breaks_is_no_reason_to_leave_it_out() -> None:
 
 
 def test_a_trial_of_af_xdp_tells_why_not() -> None:
-    # In front of the trial's own command, this program runs in its stead.
+    # This program runs instead of the trial's own command, because it is put before it.
     assert columns.probe_af_xdp([sys.executable, "-c", "print('\"no such device\"')"], {}) == "no such device"
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def run_demo(directory: Path, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """``sfloop demo`` in ``directory``, one round of 0.7 s unless told otherwise; ``path`` comes first on sys.path."""
+    """Run ``sfloop demo`` in ``directory``, one round of 0.7 s by default; ``path`` comes first on sys.path."""
     command = [sys.executable, "-m", "sfloop.demo", "--rounds", "1", "--seconds", "0.7", *arguments]
     root = os.pathsep.join(str(part) for part in (path, Path(binaryfile.__file__).resolve().parents[2]) if part)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SFLOOP_")}

@@ -17,7 +17,7 @@ IDS = [message.TYPE.decode() for _, message in SAMPLES]
 
 
 def messages_of(cls: type[FixedLayout]) -> st.SearchStrategy[FixedLayout]:
-    """Any message of a class, its fields drawn from all that their wire types can hold."""
+    """Messages of a class with any values that their wire types can hold."""
     fields: list[st.SearchStrategy[Any]] = []
     for _, kind in cls._fields:
         if isinstance(kind, Alpha):

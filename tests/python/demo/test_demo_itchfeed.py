@@ -1,4 +1,4 @@
-"""An independent decoder, the itchfeed package, reads the simulator's messages as the simulator means them."""
+"""An independent decoder, the itchfeed package, reads the simulator's messages with the same values."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def test_client_reports_a_connection_that_goes_away() -> None:
         session.data_received(soupbintcp.encode_login_accepted("S1", 1))
         session.connection_lost(ConnectionResetError("reset"))
         assert [str(error) for error in errors] == ["the server closed the order connection (reset)"]
-        session.log_out()  # so that the loss at the test's end is one that was asked for
+        session.log_out()  # so that the connection's loss at the test's end is no error
 
     with_session(steps)
 

@@ -77,7 +77,7 @@ def test_market_data_must_go_by_the_driver() -> None:
 
 
 def summary(loop: str, wire: list[list[int]], tick: list[list[int]] | None = None) -> LoopSummary:
-    """A loop whose rounds have these latencies, in ns."""
+    """Return a loop's summary with rounds of these latencies, in ns."""
     results = []
     for number, values in enumerate(wire):
         client = {**CLIENT_RESULT, "wire_to_callback": histogram.to_text(histogram.of(values))}

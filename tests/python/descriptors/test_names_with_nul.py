@@ -1,4 +1,4 @@
-"""Hosts, services and paths with a NUL. CPython's loop drops what follows it, and reaches what stands before."""
+"""Hosts, services and paths with a NUL. CPython's loop cuts them at the NUL and uses the part before it."""
 
 from __future__ import annotations
 

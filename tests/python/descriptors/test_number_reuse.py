@@ -1,6 +1,6 @@
-"""A descriptor is closed while something waits for it, and its number is used again.
+"""A descriptor is closed while a call waits for it, and its number is used again.
 
-A call that waited for the old file takes nothing of the new one, and a callback is not run for it. Its cancellation
+A call that waited for the old file takes no data of the new one, and a callback is not run for it. Its cancellation
 changes nothing for the new owner. The old call waits for ever, as on asyncio, or fails.
 """
 
@@ -31,7 +31,7 @@ def non_blocking(*socks: socket.socket) -> None:
 
 
 def moved(sock: socket.socket, number: int) -> socket.socket:
-    """The same socket under the free descriptor `number`."""
+    """Return the same socket under the free descriptor `number`."""
     at = sock.detach()
     if at != number:
         os.dup2(at, number, inheritable=False)
@@ -49,7 +49,7 @@ def new_pair(number: int, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket
     return moved(a, number), b
 
 
-# ---- what waits for the old file: (its socket, its task or None, what else is to be closed) ----
+# ---- waits for the old file: (its socket, its task or None, further objects to close) ----
 
 Old = tuple[socket.socket, "asyncio.Future[Any] | None", list[socket.socket]]
 
@@ -171,7 +171,7 @@ if sys.version_info >= (3, 11):
     OLD += [old_recvfrom, old_recvfrom_into, old_sendto]
 
 
-# ---- the new owner of the number: it has to get HELLO, which its peer sends ----
+# ---- the new owner of the number: it has to get HELLO from its peer ----
 
 New = Callable[[Loop, int], Awaitable[None]]
 
@@ -182,7 +182,7 @@ async def new_recv(loop: Loop, number: int) -> None:
     await asyncio.sleep(0.002)
     b.send(HELLO)
     assert await asyncio.wait_for(reading, 5) == HELLO
-    b.send(HELLO)  # with nobody waiting
+    b.send(HELLO)  # no call waits for it
     await asyncio.sleep(0.002)
     assert await asyncio.wait_for(loop.sock_recv(a, 100), 5) == HELLO
     a.close()
@@ -318,7 +318,7 @@ async def new_eventfd(loop: Loop, number: int) -> None:
 
 
 async def new_and_not_the_loops(loop: Loop, number: int) -> None:
-    """A file that the loop never hears of."""
+    """Open a file that the loop never hears of."""
     a, b = new_pair(number)
     b.send(HELLO)
     await asyncio.sleep(0.005)
@@ -378,7 +378,7 @@ def test_the_new_owner_is_left_alone(run: Run, old: Callable[[Loop], Old], turn:
 
 
 def test_a_call_on_a_socket_that_lives_on_as_a_duplicate_fails(run: Run) -> None:
-    """The kernel reports the old file by its duplicate, when the number is another file's."""
+    """The kernel reports the old file by its duplicate after the number has become another file's."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -406,7 +406,7 @@ def test_a_call_on_a_socket_that_lives_on_as_a_duplicate_fails(run: Run) -> None
 
 
 def test_a_set_made_anew_does_not_watch_the_new_owner(run: Run) -> None:
-    """A duplicate keeps a file open whose descriptor was closed: the loop sets up its epoll set again, by number."""
+    """A duplicate keeps a file open after its descriptor was closed: the loop makes its epoll set again, by number."""
 
     async def main() -> None:
         loop: Loop = asyncio.get_running_loop()
@@ -445,7 +445,7 @@ def test_a_cancelled_accept_loses_no_connection(run: Run) -> None:
             accepting = asyncio.ensure_future(loop.sock_accept(listener))
             await asyncio.sleep(0.001)
             with socket.create_connection(listener.getsockname()):
-                accepting.cancel()  # the connection is there, but no turn has passed
+                accepting.cancel()  # the connection has arrived, but no iteration has run
                 with pytest.raises(asyncio.CancelledError):
                     await accepting
                 connection, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)

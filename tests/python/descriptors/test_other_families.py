@@ -1,4 +1,4 @@
-"""Addresses of every family are the socket module's own."""
+"""Addresses of every family have the socket module's form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.loops import until
 from harness.observed import Run
 from harness.recording import DatagramRecorder
 
-EXPERIMENTAL = 0x88B5  # an Ethernet type for local experiments: nobody else sends it
+EXPERIMENTAL = 0x88B5  # an Ethernet type for local experiments, which no other program sends
 DUMP_LINKS = struct.pack("=LHHLL", 16 + 4, 18, 0x301, 1, 0) + bytes(4)  # RTM_GETLINK
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="a packet socket needs CAP_NET_RAW")
 
@@ -116,7 +116,7 @@ def test_sock_recvfrom(run: Run, tmp_path: Path) -> None:
 
 
 class OfAnotherFamily(socket.socket):
-    """Stands for a socket of a family that this machine may not have: its addresses are made by recvfrom() alone."""
+    """Replaces a socket of a family that this machine may not have: its addresses are those of recvfrom() alone."""
 
     @property
     def family(self) -> int:  # type: ignore[override]

@@ -64,7 +64,7 @@ KINDS = {"socketpair": socket_pair, "tcp": tcp_pair, "pipe": pipe, "terminal": t
 
 @pytest.fixture(params=KINDS)
 def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int, str]]:
-    """(a descriptor to write to, the one where it can be read, the kind), of each kind."""
+    """Yield (descriptor to write to, descriptor to read from, kind) of each kind."""
     with KINDS[request.param]() as (w, r):
         yield w, r, request.param
 
@@ -101,7 +101,7 @@ def test_writer(run: Run, ends: tuple[int, int, str]) -> None:
             count += 1
 
         loop.add_writer(w, writable)
-        await until(lambda: count >= 3)  # for as long as it can be written
+        await until(lambda: count >= 3)  # called as long as it is writable
         filled = 0
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -109,7 +109,7 @@ def test_writer(run: Run, ends: tuple[int, int, str]) -> None:
         await asyncio.sleep(0.005)
         before = count
         await asyncio.sleep(0.01)
-        if ends[2] != "terminal":  # which may say that it is writable and refuse all the same
+        if ends[2] != "terminal":  # a terminal may report that it is writable and refuse all the same
             assert count <= before + 1, "called while it cannot be written"
         while filled > 0:
             filled -= len(os.read(r, 100_000))
@@ -140,7 +140,7 @@ def test_eventfd(run: Run) -> None:
 
 
 def test_an_epoll_descriptor(run: Run) -> None:
-    """Event loops inside event loops, as some libraries have them."""
+    """An event loop inside an event loop, as some libraries have it."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -318,7 +318,7 @@ def test_end_of_file_is_readable(run: Run) -> None:
 
 
 def test_a_pipe_without_reader_is_writable(run: Run) -> None:
-    """EPOLLERR must reach a writer, who learns of the error by writing."""
+    """EPOLLERR must reach a writer, because it learns of the error by writing."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -366,7 +366,7 @@ def test_a_number_used_again_after_removal(run: Run) -> None:
 
 @pytest.mark.sfloop_only("asyncio's selector takes the new descriptor for the old one and fails or stays deaf")
 def test_a_descriptor_closed_without_removal(run: Run) -> None:
-    """The kernel forgets it silently; when its number is used again, adding it must work."""
+    """The kernel forgets it silently. When its number is used again, adding it must work."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

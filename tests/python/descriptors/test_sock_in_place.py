@@ -1,4 +1,5 @@
-"""A task whose next message is always there already is served where it stands, and gives way to everything else."""
+"""A task whose next message has always arrived already is served without suspension, and gives way to all other
+work."""
 
 from __future__ import annotations
 
@@ -101,7 +102,7 @@ def test_two_such_tasks_alternate(run: Run, pairs: Any) -> None:
 
 
 def test_nothing_comes(run: Run, pairs: Any) -> None:
-    """The wait in place ends, and the task is suspended and cancelled as ever."""
+    """The wait in place ends, and the task is suspended and cancelled as usual."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -118,7 +119,7 @@ def test_nothing_comes(run: Run, pairs: Any) -> None:
 
 
 def test_stop_is_obeyed(loop: asyncio.AbstractEventLoop, pairs: Any) -> None:
-    """A task that stops the loop goes no further than its next wait."""
+    """A task that stops the loop runs only to its next wait."""
     a, b = pairs()
     received: list[bytes] = []
 

@@ -1,6 +1,6 @@
 """loop.sock_recv on descriptors that are closed, reused, duplicated, shared or dropped between two calls.
 
-sfloop leaves a descriptor in the kernel's set when a wait is over, so each of these could meet what was left behind.
+sfloop leaves a descriptor in the kernel's set after a wait, so each of these could meet a stale entry.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_a_transport_of_the_same_number_next(run: Run) -> None:
         assert reused.fileno() == number
         reused.setblocking(False)
         transport, protocol = await loop.create_connection(Recorder, sock=reused)
-        del b, a  # what was kept of the first socket goes while the transport uses its number
+        del b, a  # the first socket's record is dropped while the transport uses its number
         gc.collect()
         other.send(b"still there")
         await settle()
@@ -229,7 +229,7 @@ def test_a_cancelled_call_takes_no_data(run: Run, calls: str) -> None:
             reading = asyncio.ensure_future(begin())
             await asyncio.sleep(0)
             a.send(b"kept")
-            reading.cancel()  # the data has come, but no turn has passed
+            reading.cancel()  # the data has arrived, but no iteration has run
             with pytest.raises(asyncio.CancelledError):
                 await reading
             await settle()
@@ -316,7 +316,7 @@ def test_sizes_of_nothing(run: Run) -> None:
 
 
 def test_sendall_of_wide_items(run: Run) -> None:
-    """Counted in bytes, whatever the items are."""
+    """The data is counted in bytes, for items of any size."""
     import array
 
     data = array.array("Q", range(200_000))

@@ -137,7 +137,7 @@ def test_a_cancelled_recvfrom_takes_no_data(run: Run) -> None:
             reading = asyncio.ensure_future(loop.sock_recvfrom(b, 100))
             await asyncio.sleep(0)
             a.send(b"kept")
-            reading.cancel()  # the data has come, but no turn has passed
+            reading.cancel()  # the data has arrived, but no iteration has run
             with pytest.raises(asyncio.CancelledError):
                 await reading
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""docs/counters.md is made of the texts in tools/reference, and names exactly the counters that loops have."""
+"""docs/counters.md is generated from the texts in tools/reference, and names exactly the loops' counters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from reference import drivers, loop, page, tcp, tcpip  # noqa: E402
 
 STACK = loop.STACK.names
-#: Attributes of TCPDirect that docs/solarflare.md names. They are the library's, which checks them.
+#: Attributes of TCPDirect that docs/solarflare.md names. The library checks them.
 ATTRIBUTES = {"rx_ring_max", "rx_timestamping", "tcp_delayed_ack"}
 
 

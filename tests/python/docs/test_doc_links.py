@@ -1,4 +1,4 @@
-"""Links of the documentation: each leads somewhere, and the check finds those that do not."""
+"""Links of the documentation: each has a target, and the check finds those that have none."""
 
 from __future__ import annotations
 

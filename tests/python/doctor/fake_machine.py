@@ -77,7 +77,7 @@ TUNED = {
 
 
 class FakeDriver(Ethtool):
-    """A NIC's driver, at the level of the ioctl: it takes and returns the structures of <linux/ethtool.h>."""
+    """A NIC's driver at the ioctl's level: it takes and returns the structures of <linux/ethtool.h>."""
 
     def __init__(self) -> None:
         self.info = ("sfc", "5.3.18", "8.5.2.1002 rx1 tx1", "0000:01:00.0")
@@ -123,7 +123,7 @@ class FakeDriver(Ethtool):
 
 
 class FakeMachine(Machine):
-    """A Machine whose parts a test sets. `denied` are files that may not be read."""
+    """A Machine whose parts a test sets. `denied` holds files that may not be read."""
 
     denied: set[str]
     driver: FakeDriver
@@ -195,7 +195,7 @@ def unseen(text: str) -> Any:
 
 
 def of(findings: list[Finding], check: str, subject: str | None = None) -> Finding:
-    """The one finding of a check, about a subject where there are several."""
+    """Return the only finding of a check, or of its subject when there are several."""
     found = [f for f in findings if f.check == check and subject in (None, f.subject)]
     assert len(found) == 1, found
     return found[0]

@@ -37,7 +37,7 @@ def device(kind: str) -> Spoil:
 
 
 def tls_engine(name: str, refusal: str) -> Spoil:
-    """Every engine before the one that is named is refused."""
+    """Refuse every engine before the named one."""
     engines = {
         "native": "OpenSSL 3.5.0",
         "memory-bio": "OpenSSL 3.5.0, by Python's ssl module",

@@ -1,4 +1,4 @@
-"""Each of the doctor's checks on machines made up for it: pass, warn, fail, and what cannot be seen."""
+"""Each of the doctor's checks on simulated machines: pass, warn, fail and unseen."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_matches(text: str, pattern: str) -> None:
 
 
 def test_every_check_is_seen_to_pass_and_not_to(machine: FakeMachine) -> None:
-    """The table above leaves none out: whatever a tuned machine passes is also seen to warn, fail or be unseen."""
+    """The table above is complete: each check that a tuned machine passes is also seen to warn, fail or be unseen."""
     passed = {finding.check for finding in examine(machine)}
     spoilt = {check for check, _, status, *_ in [*CASES, *RULE_CASES] if status != "pass"}
     assert passed - spoilt == {"container", "libraries"}  # the latter have tests of their own
@@ -111,7 +111,7 @@ def test_virtual_devices_whose_vlan_tags_are_seen(machine: FakeMachine, xdp: Xdp
 
 
 def test_interrupts_of_a_device_on_a_bus(machine: FakeMachine) -> None:
-    """virtio's interrupts have the name of the device behind the interface."""
+    """virtio's interrupts have the name of the device under the interface."""
     machine.remove(f"/sys/class/net/{NIC}/device")
     machine.set("/sys/devices/virtio0/numa_node", "1")
     machine.point(f"/sys/class/net/{NIC}/device", str(machine.path("/sys/devices/virtio0")))
@@ -132,12 +132,12 @@ def test_a_cpu_that_may_not_be_used(machine: FakeMachine) -> None:
 
 
 def test_an_empty_machine_is_unseen_and_nothing_raises(tmp_path: Path) -> None:
-    """A container that hides all of /proc and /sys."""
+    """A container hides all of /proc and /sys."""
     machine = tuned(tmp_path / "tuned")
     machine.root = tmp_path / "empty"
     machine.root.mkdir()
     findings = list(examine(machine))
-    # Without a device there is no NIC whose interrupts could be looked for.
+    # Without a device there is no NIC, so its interrupts are not checked.
     assert set(CHECKS) - {"irq-affinity"} <= {finding.check for finding in findings}
     missing = {finding.check for finding in findings if finding.status == "unseen"}
     assert {"capabilities", "hugepages", "memlock", "clock", "c-states", "governor", "smt", "busy-poll"} <= missing

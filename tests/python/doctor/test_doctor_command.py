@@ -1,4 +1,4 @@
-"""`sfloop doctor` as it is typed: the report, the JSON, the exit status, and the real machine that it runs on."""
+"""`sfloop doctor` on the command line: the report, the JSON, the exit status, and the real machine."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from sfloop.doctor.rules import Chain
 
 @pytest.fixture
 def near() -> Iterator[Side]:
-    """A namespace of its own with one end of a link, which this thread is in."""
+    """Enter a new namespace with one end of a link."""
     reason = link.unavailable()
     if reason is not None:
         pytest.skip(reason)
@@ -152,7 +152,7 @@ def test_many_rules_come_in_several_messages(near: Side) -> None:
 
 
 def reading(made: tuple[list[int], list[int], int, bytes]) -> iptables.Read:
-    """A kernel that has this table."""
+    """Return a kernel that has this table."""
 
     def read(table: str, option: int, size: int) -> bytes:
         first, last, count, data = made
@@ -258,7 +258,7 @@ def test_filters_and_programs_on_the_way_in(near: Side) -> None:
 
 
 def test_programs_of_tcx_are_counted(near: Side) -> None:
-    """The driver packet attaches one."""
+    """The packet driver attaches one."""
     loop = sfloop.Loop(sfloop.Options(driver="packet", interface=INTERFACE, fallback="error"))
     try:
         assert tc.ingress(INTERFACE)[1] >= 1

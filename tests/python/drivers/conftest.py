@@ -17,7 +17,7 @@ Programs = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def driver_tool(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    """The program with one driver in it, compiled when it is first asked for."""
+    """The program with one driver in it, compiled on first use."""
     folder = tmp_path_factory.mktemp("driver_tool")
     return cache(lambda driver: compile_tool(folder, driver))
 
@@ -33,7 +33,7 @@ def link(request: pytest.FixtureRequest) -> Iterator[Link]:
 
 @pytest.fixture
 def open_driver(driver_tool: Programs, link: Link) -> Iterator[Opener]:
-    """Opens a driver by name on the near end; it has ended properly when the test is over."""
+    """Open a driver by name on the near end; check at the test's end that it ended properly."""
     tools: list[Tool] = []
 
     def open_(driver: str, *arguments: str, **options: Any) -> Tool:

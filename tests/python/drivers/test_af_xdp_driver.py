@@ -512,7 +512,7 @@ def memory_to_raise() -> None:
 
 
 def drop_capabilities(*capabilities: int) -> None:
-    """For a program that is about to be executed."""
+    """Drop capabilities in a process that is about to be executed."""
     for capability in capabilities:
         assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
@@ -523,7 +523,7 @@ def some_memory() -> None:
 
 
 def open_in(driver_tool: Programs, link: Link, before: Callable[[], None], *arguments: str) -> Tool:
-    """`ip netns exec` needs the capabilities that are to be missing: the process begins inside."""
+    """Start the process inside the namespace, because `ip netns exec` needs the capabilities that are to be missing."""
     with link.near.entered():
         return Tool(driver_tool("af_xdp"), link.near, "af_xdp", *arguments, before=before, inside=True)
 

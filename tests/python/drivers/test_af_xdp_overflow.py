@@ -1,4 +1,5 @@
-"""Datagrams that arrive while nobody looks: the sockets take the first of them, the overflow the others."""
+"""Datagrams that arrive while the program does not read: the sockets take the first of them, the overflow the
+others."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ def seen(tool: Tool) -> int:
 
 
 def burst(tool: Tool, peer: socket.socket, sent: list[bytes]) -> None:
-    """Sends all of it while the driver's process is stopped, and expects the echoes in order."""
+    """Send all payloads while the driver's process is stopped, and expect the echoes in order."""
     with stopped(tool):
         for payload in sent:
             peer.send(payload)
@@ -65,7 +66,7 @@ def test_a_pause_loses_nothing_and_keeps_the_order(
 ) -> None:
     tool = open_driver("af_xdp", "--mode", mode, "--flow", FLOW, "--tx-frames", "16384", *waiting)
     assert "2048 + 16384 frames of 2048 bytes" in tool.mode and "overflow of 128 MiB" in tool.mode
-    for number in (3, 10_000, 1, 5000):  # and after the overflow has been read, the sockets take over again
+    for number in (3, 10_000, 1, 5000):  # after the overflow has been read, the sockets take over again
         burst(tool, peer, payloads(number, 1472))
     stats, counts = tool.numbers("stats"), tool.numbers("counts")
     assert stats["rx_dropped"] == stats["rx_invalid"] == 0
@@ -108,7 +109,7 @@ def test_what_finds_no_room_is_counted(open_driver: Opener, peer: socket.socket,
     assert until(lambda: seen(tool) == 60_000)
     kept = tool.numbers("stats")["rx_frames"] - HOT // 2 - 1
     assert size // SMALLEST - 1 <= kept <= size // SMALLEST + 8  # the sockets' share may be a few more
-    for number in range(1000):  # all of it has been read, and there is room again
+    for number in range(1000):  # all of them have been read, and there is room again
         peer.send(struct.pack("!I", number))
     assert until(lambda: seen(tool) == 61_000)
     assert tool.numbers("stats")["rx_frames"] == kept + HOT // 2 + 1 + 1000

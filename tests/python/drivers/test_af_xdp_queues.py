@@ -27,7 +27,7 @@ def set_queues(side: Side, count: int) -> int:
 
 
 def set_both(link: Link, count: int) -> None:
-    for side in (link.near, link.far):  # the receiver first: a program on it has to see every queue that is sent to
+    for side in (link.near, link.far):  # the receiver first, because its program has to see every queue
         assert set_queues(side, count) == 0
 
 
@@ -47,7 +47,7 @@ def queues(tool: Tool) -> int:
 
 
 def echoes(link: Link) -> int:
-    """How many of the senders, whose queues differ, get their datagram back."""
+    """Return how many of the senders, whose queues differ, get their datagram back."""
     count = 0
     for number in range(SENDERS):
         with link.far.udp() as sender:
@@ -110,7 +110,7 @@ def test_frames_of_queues_without_a_socket_are_the_kernels(driver_tool: Programs
 @pytest.mark.parametrize("link", [{"queues": 4}], indirect=True)
 @pytest.mark.parametrize("mode", MODES)
 def test_fewer_queues_lose_nothing(open_driver: Opener, link: Link, mode: str) -> None:
-    """Linux refuses to take away a queue that has a socket; others may not."""
+    """Linux refuses to remove a queue with an AF_XDP socket. Other queues may be removed."""
     tool = open_driver("af_xdp", "--mode", mode, "--flow", FLOW)
     assert queues(tool) == 4
     set_queues(link.far, 1)

@@ -1,4 +1,4 @@
-"""Which frames the eBPF programs of af_xdp and packet take, and which they leave to the kernel."""
+"""Frames that the eBPF programs of af_xdp and packet take, and frames that they leave to the kernel."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_broadcasts(bench: Bench) -> None:
     assert not bench.takes(bench.frame(BROADCAST_MAC, to="255.255.255.255"))
     bench.tool.do(f"add udp:255.255.255.255:{PORT}")
     assert bench.takes(bench.frame(BROADCAST_MAC, to="255.255.255.255"))
-    bench.tool.do(f"add udp:{DIRECTED}:{PORT}")  # nothing says that it is a broadcast address
+    bench.tool.do(f"add udp:{DIRECTED}:{PORT}")  # without ",broadcast" it is an ordinary address
     assert not bench.takes(bench.frame(BROADCAST_MAC, to=DIRECTED))
     bench.tool.do(f"del udp:{DIRECTED}:{PORT}")
     bench.tool.do(f"add udp:{DIRECTED}:{PORT},broadcast")
@@ -202,7 +202,7 @@ def test_tags_beside_the_frame(bench: Bench) -> None:
 
 
 def send_marked(bench: Bench, frame: bytes, mark: int) -> tuple[int, int]:
-    """Frames that the driver and the kernel have got."""
+    """Return the numbers of frames that the driver and the kernel got."""
     before = bench.taken
     with bench.link.near.socket(socket.SOCK_RAW, socket.htons(0x0800), socket.AF_PACKET) as kernel:
         kernel.bind((INTERFACE, 0x0800))
@@ -213,7 +213,7 @@ def send_marked(bench: Bench, frame: bytes, mark: int) -> tuple[int, int]:
 
 
 def as_a_nic() -> None:
-    """For a program that is about to be executed: the interface looks like a NIC's."""
+    """Make the interface look like a NIC's to a process that is about to be executed."""
     own_mounts()
     assert libc.mount(b"tmpfs", b"/sys/class/net", b"tmpfs", 0, None) == 0
     os.makedirs(f"/sys/class/net/{INTERFACE}/device")
@@ -230,7 +230,7 @@ def open_as_a_nic(driver_tool: Programs, link: Link, mode: str) -> Tool:
 
 
 def test_a_nic_that_hides_tags(driver_tool: Programs, link: Link) -> None:
-    open_as_a_nic(driver_tool, link, "native").close()  # it tells the program
+    open_as_a_nic(driver_tool, link, "native").close()  # the open function reports the program
     with pytest.raises(OpenError) as caught:
         open_as_a_nic(driver_tool, link, "skb")
     assert caught.value.errno == errno.EOPNOTSUPP

@@ -50,12 +50,12 @@ def wait_for(numbers: Callable[[], dict[str, int]], name: str, least: int) -> di
 
 
 def counts(tool: Tool, least: int) -> dict[str, int]:
-    """The tool's counts once that many frames have arrived."""
+    """Return the tool's counts once `least` frames have arrived."""
     return wait_for(lambda: tool.numbers("counts"), "frames", least)
 
 
 def flow_frame(link: Link, payload: bytes, tag: bytes = b"", fragment: int = 0) -> bytes:
-    """A datagram from the far side to the flow, with tags before it."""
+    """Return a datagram from the far side to the flow, with tags before it."""
     macs = (link.near.mac(), link.far.mac())
     data = udp_frame(macs, (FAR, 7000), (NEAR, PORT), payload, fragment=fragment)
     return data[:12] + tag + data[12:]
@@ -214,7 +214,7 @@ def test_kernel_goes_on(link: Link, open_driver: Opener) -> None:
             ping(link)
             assert echoed(made, b"flow") == b"flow"
     taken = tool.numbers("counts")
-    assert taken["frames"] == taken["returned"] == 2  # nothing else has come into the ring
+    assert taken["frames"] == taken["returned"] == 2  # no other frame has come into the ring
 
 
 def ping(link: Link) -> None:
@@ -251,7 +251,7 @@ def test_fragments_reach_the_kernel(link: Link, open_driver: Opener) -> None:
 
 
 def test_segmentation_offload_is_left_to_the_kernel(link: Link, open_driver: Opener) -> None:
-    """Five datagrams that come as one frame, which is not even long, are not taken for one datagram."""
+    """Five datagrams that arrive as one frame of ordinary length are not taken for one datagram."""
     tool = open_driver("packet", "--count", "--flow", FLOW)
     with link.near.udp(PORT) as kernel, link.far.udp() as made:
         made.setsockopt(SOL_UDP, UDP_SEGMENT, 100)
@@ -301,7 +301,7 @@ def test_filter_errors(open_driver: Opener) -> None:
 
 
 def test_filters_change_under_traffic(link: Link, open_driver: Opener) -> None:
-    """Each datagram reaches the driver or the kernel: they see the map at moments a little apart."""
+    """Each datagram reaches the driver or the kernel: they read the map at slightly different moments."""
     tool = open_driver("packet", "--count")
     changes, sent, stop = 300, 0, threading.Event()
     with link.near.udp(PORT) as kernel, link.far.udp() as made:
@@ -376,7 +376,7 @@ def test_frame_that_has_become_too_long_to_send(link: Link, open_driver: Opener)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rubbish_does_no_harm(link: Link, open_driver: Opener, seed: int) -> None:
-    """Frames of the flow cut off anywhere, with any byte wrong, and fragments of it."""
+    """Frames of the flow, cut off anywhere, with any byte wrong, and fragments of it."""
     chance = random.Random(seed)
     tool = open_driver("packet", "--flow", FLOW)
     tags = (b"", struct.pack(">HH", 0x8100, 5), struct.pack(">HHHH", 0x88A8, 5, 0x8100, 6))
@@ -476,7 +476,7 @@ def test_sleep_uses_no_processor(link: Link, open_driver: Opener, event: str) ->
 
 
 def processor_time(pid: int) -> int:
-    """The processor time of a process so far, in hundredths of a second."""
+    """Return the processor time of a process so far, in hundredths of a second."""
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return int(fields[11]) + int(fields[12])
@@ -500,7 +500,8 @@ def test_privileges_dropped(link: Link, open_driver: Opener) -> None:
 
 
 def open_without(driver_tool: Programs, link: Link, *missing: int, mode: str = "auto") -> Tool:
-    """CAP_SYS_ADMIN includes some others and goes with them; `ip netns exec` needs it: the process begins inside."""
+    """Start the process inside the namespace, because `ip netns exec` needs CAP_SYS_ADMIN, which includes some
+    others."""
     arguments = ("--mode", mode, "--flow", FLOW)
     with link.near.entered():
         before = without(CAP_SYS_ADMIN, *missing)

@@ -1,4 +1,4 @@
-"""VLAN tags that the kernel has taken out of a frame before the interface gets it: XDP programs do not see them."""
+"""VLAN tags that the kernel removes from a frame before the interface receives it: XDP programs do not see them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def put(link: Link, kind: str) -> str:
-    """A device of that kind on the near end, with its address."""
+    """Make a device of `kind` on the near end, with its address; return its name."""
     if kind == "macvlan":
         link.near.ip("link", "add", "link", INTERFACE, "name", "above0", "type", kind, "mode", "bridge")
     else:
@@ -77,7 +77,7 @@ def test_a_mode_that_was_named_says_what_it_does_not_see(link: Link, open_driver
     assert UNSEEN in tool.mode
     with link.far.raw() as raw:
         raw.send(frame((link.near.mac(name), link.far.mac()), 10))
-        assert taken(tool, 1) == 1  # the kernel has taken the tag out, so nothing else is possible in this mode
+        assert taken(tool, 1) == 1  # the kernel has removed the tag, so the driver cannot see it in this mode
 
 
 def test_a_veth_pair_tells_in_native_mode(link: Link, open_driver: Opener) -> None:
@@ -85,7 +85,7 @@ def test_a_veth_pair_tells_in_native_mode(link: Link, open_driver: Opener) -> No
 
 
 def test_a_veth_pair_in_generic_mode(link: Link, open_driver: Opener) -> None:
-    """The peer's tags may be outside the frame: an offload of the near end does not put them in."""
+    """The peer's tags may be outside the frame, and an offload setting of the near end does not put them in."""
     assert UNSEEN in open_driver("af_xdp", "--mode", "skb").mode
 
 

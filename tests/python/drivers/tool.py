@@ -1,4 +1,4 @@
-"""tests/native/driver_tool.c: compiled once, run in a namespace, talked to by lines."""
+"""tests/native/driver_tool.c: compiled once, run in a namespace, controlled by lines of text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 10.0
 
 
 def compile_tool(folder: Path, driver: str) -> Path:
-    """The program with that driver linked, checked by the address and undefined behaviour sanitizers."""
+    """Compile the program with this driver, with the address and undefined behaviour sanitizers."""
     program = folder / f"driver_tool_{driver}"
     command = [
         *shlex.split(os.environ.get("CC", "cc")),
@@ -42,7 +42,7 @@ class OpenError(Exception):
 
 
 class Tool:
-    """A driver_tool that runs."""
+    """A running driver_tool."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Tool:
         inside: bool = False,
     ) -> None:
         """`before` runs in the process that becomes the program; `inside`: it is in the namespace already."""
-        # The leak check at the end attaches to its own process, which one that has changed its user may not do.
+        # The leak check at the end attaches to its own process, and a process that changed its user may not do that.
         environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
         environment["ASAN_OPTIONS"] = f"detect_leaks={0 if before else 1}"
         enter = [] if inside else ["ip", "netns", "exec", side.namespace]
@@ -95,18 +95,18 @@ class Tool:
         return self.read_line()
 
     def numbers(self, command: str) -> dict[str, int]:
-        """The numbers that `caps`, `stats` or `counts` answers."""
+        """Return the numbers that `caps`, `stats` or `counts` answers."""
         pairs = (pair.split("=", 1) for pair in self.ask(command).split(" ") if "=" in pair)
         return {name: int(value) for name, value in pairs if value.isdigit()}
 
     def do(self, command: str) -> str:
-        """A command that has to succeed; what stands after its ok."""
+        """Run a command that has to succeed; return the text after its ok."""
         answer = self.ask(command)
         assert answer.startswith("ok"), f"{command}: {answer}"
         return answer[3:]
 
     def fill(self, flow: str, ports: range) -> None:
-        """Adds a flow for each of the ports, which end its name. Many commands are under way at a time."""
+        """Add a flow for each port; the ports end the flow's name. Many commands are under way at a time."""
         assert self.process.stdin is not None
         for start in range(0, len(ports), 50):
             chosen = ports[start : start + 50]

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 SIMULATOR = Path(__file__).resolve().parents[2] / "sim" / "onload"
-#: What keeps the wrapper from looking for a driver, as it does with Onload's own.
+#: This setting keeps the wrapper from looking for a driver, as it does with Onload's own.
 NO_DRIVER_CHECK = {"ONLOAD_DRIVERCHECK": "false"}
 
 
 def build(directory: Path, *flags: str) -> Path:
-    """The simulator's library."""
+    """Build the simulator's library."""
     library = directory / "libonload.so"
     source = SIMULATOR / "onload_sim.c"
     compiler = os.environ.get("CC", "cc")
@@ -38,7 +38,7 @@ class Ran:
     out: str
     err: str
     asked: Counter[str] = field(default_factory=Counter)
-    #: Of epoll calls: with no timeout or blocking, and with the thread's epoll spinning on or off.
+    #: epoll calls by kind: without a timeout or blocking, with the thread's epoll spinning on or off.
     calls: Counter[str] = field(default_factory=Counter)
 
     @property

@@ -132,7 +132,7 @@ def test_where_it_cannot_be_had(tmp_path: Path, fault: str, fallback: str) -> No
         assert succeeded(ran).printed["stack"] == "kernel"
         assert ran.printed["fell_back"]
         assert ("RuntimeWarning" in ran.err) == (fallback == "warn")
-    # A wrapper that preloads nothing is tried once, not for ever.
+    # A wrapper that preloads nothing is tried only once.
     assert ran.asked["wrapper profile=latency"] == (1 if fault == "no library" else 0)
 
 
@@ -145,8 +145,8 @@ def assert_matches(text: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("spin", ["always", "adaptive", "never", "200"])
 def test_messages_arrive_however_the_loop_waits(tmp_path: Path, library: Path, spin: str) -> None:
-    """A sleep that Onload did not see would miss them: the simulator, as Onload, tells the kernel of accelerated
-    sockets only in calls of its own."""
+    """A sleep outside Onload would miss the messages: the simulator, like Onload, tells the kernel of accelerated
+    sockets only in its own calls."""
     ran = succeeded(run(tmp_path, library, "--stack", "onload", "--spin", spin, body=[ECHO, RUN]))
     assert ran.calls["blocking_spinning"] == 0  # Onload never spins for the loop
     if spin == "always":
@@ -175,7 +175,7 @@ def test_each_descriptor_says_whether_it_is_accelerated(tmp_path: Path, library:
     assert shown["datagrams"]["stack"] == "sfloop1"
     descriptors = shown["describe"]["onload"]["descriptors"]
     assert {str(shown["fd"]), str(shown["listener"])} <= set(descriptors)
-    assert len(descriptors) == 5  # two ends of a connection, a listener, two UDP sockets; none of the loop's own
+    assert len(descriptors) == 5  # two ends of a connection, a listener, two UDP sockets, and none of the loop's own
     assert all(descriptor["accelerated"] for descriptor in descriptors.values())
 
     body = [ECHO, RUN.replace("main()", "main('127.0.0.1')")]

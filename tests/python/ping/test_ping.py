@@ -1,4 +1,4 @@
-"""`sfloop ping`: its round trips on every path that can be had here, its figures, and what goes wrong."""
+"""`sfloop ping`: its round trips on every path of this machine, its figures, and its errors."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def ping(*arguments: str, prefix: list[str] | None = None) -> subprocess.Complet
 
 @contextmanager
 def serving(*arguments: str, prefix: list[str] | None = None) -> Iterator[int]:
-    """The echo side; its port."""
+    """Start the echo side; yield its port."""
     with listening(*arguments, prefix=prefix) as (_, port):
         yield port
 
 
 @contextmanager
 def listening(*arguments: str, prefix: list[str] | None = None) -> Iterator[tuple[str, int]]:
-    """The echo side; where it says that it listens."""
+    """Start the echo side; yield the address that it prints."""
     with subprocess.Popen(
         [*(prefix or []), *COMMAND, "--serve", "--port", "0", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -81,7 +81,7 @@ def test_kernel_sockets() -> None:
 
 
 def test_serve_listens_on_loopback_unless_it_is_told() -> None:
-    """An echo for everybody is a reflector: it must be asked for."""
+    """An open echo is a reflector, so the user must ask for it."""
     with listening() as (address, port):
         assert address == "127.0.0.1"
         check(ping("127.0.0.1", "--port", str(port), "--protocol", "udp", *FEW), "kernel")
@@ -162,7 +162,7 @@ def test_report_for_people() -> None:
     assert all("█" in row for row in rows)
 
 
-# ---- what goes wrong ----
+# ---- errors ----
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_nobody_echoes() -> None:
 def series(
     answer: Callable[[Rounds, bytes, int], object], *, count: int, timeout: float = 0.02, warmup: int = 0
 ) -> Outcome:
-    """A series whose messages go to `answer`, with the number of the message."""
+    """Run a series whose messages go to `answer`, with the message's number."""
 
     async def main() -> Outcome:
         sent = 0

@@ -14,7 +14,7 @@ EXITS = [KeyboardInterrupt, SystemExit]
 
 
 class Leaving:
-    """Notes each callback; raises in the first of that name."""
+    """Records each callback, and raises in the first one of this name."""
 
     def __init__(self, callback: str, exception: type[BaseException]) -> None:
         self.leaves_in, self.exception = callback, exception

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from harness import programs
 
-# What a child runs: its own loop, a connection through it, and a clean exit.
+# The child runs its own loop, opens a connection, and exits cleanly.
 CHILD = """
 def child_work():
     loop = new_loop(kind)
@@ -272,7 +272,7 @@ print("done")
 """
 )
 
-# CPython warns of forking a process that has threads; an executor's idle thread is one.
+# CPython warns about a fork in a process with threads, and an executor's idle thread is one.
 QUIET = "ignore::DeprecationWarning"
 
 

@@ -1,4 +1,4 @@
-"""The tests of Ctrl-C themselves, started by what ignores it: nohup, a script's background, some CI runners."""
+"""Run the tests of Ctrl-C under a parent that ignores SIGINT: nohup, a script's background, some CI runners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipe transports: the context of their callbacks, and everything that may happen at and after their end."""
+"""Pipe transports: the context of their callbacks, and all events at and after their end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ where: ContextVar[str] = ContextVar("where", default="nowhere")
 
 
 class Pipe(asyncio.Protocol):
-    """Writes down each callback with the value that `where` has in it."""
+    """Records each callback with the value of `where` in its context."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -55,14 +55,14 @@ class Pipe(asyncio.Protocol):
 
 
 async def reader(factory: Callable[[], Pipe] = Pipe) -> tuple[Pipe, int]:
-    """A protocol at the read end; the descriptor of the write end."""
+    """Return a protocol at the read end, and the descriptor of the write end."""
     r, w = os.pipe()
     _, protocol = await asyncio.get_running_loop().connect_read_pipe(factory, open(r, "rb", 0))
     return protocol, w
 
 
 async def writer(factory: Callable[[], Pipe] = Pipe) -> tuple[Pipe, int]:
-    """A protocol at the write end; the descriptor of the read end."""
+    """Return a protocol at the write end, and the descriptor of the read end."""
     r, w = os.pipe()
     os.set_blocking(r, False)
     _, protocol = await asyncio.get_running_loop().connect_write_pipe(factory, open(w, "wb", 0))
@@ -329,7 +329,7 @@ def test_a_protocol_that_raises_goes_on_reading(run: Run, contexts: Contexts) ->
 
 
 def test_a_transport_that_outlives_its_loop() -> None:
-    """A subprocess's does, when a program ends without having waited for it."""
+    """A subprocess's transport outlives its loop when a program ends without waiting for it."""
     import sfloop
 
     loop = sfloop.new_event_loop()

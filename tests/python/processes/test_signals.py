@@ -21,7 +21,7 @@ InThread = Callable[[Callable[[], Any]], threading.Thread]
 
 
 def signal_after(seconds: float) -> None:
-    """SIGUSR1 to this process."""
+    """Send SIGUSR1 to this process."""
     time.sleep(seconds)
     os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -73,7 +73,7 @@ def test_an_idle_loop_sees_a_signal(loop: asyncio.AbstractEventLoop, in_thread: 
 def test_a_plain_signal_handler_runs_while_the_loop_is_idle(
     loop: asyncio.AbstractEventLoop, in_thread: InThread
 ) -> None:
-    """A handler of the signal module, of which the loop knows nothing."""
+    """A handler of the signal module, unknown to the loop."""
     seen: list[float] = []
 
     def handler(signum: int, frame: Any) -> None:
@@ -235,7 +235,7 @@ def test_ctrl_c_by_spin(loop_kind: str, spin: str, after: float) -> None:
 
 
 def interrupt(program: subprocess.Popen[str], after: float) -> None:
-    """SIGINT, that many seconds after main has begun."""
+    """Send SIGINT `after` seconds after main has begun."""
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n", programs.finish(program)
     time.sleep(after)

@@ -112,7 +112,7 @@ def test_signals(run: Run, method: str, number: signal.Signals) -> None:
 
 
 def wait_for_end(pid: int) -> None:
-    """Waits for a child process while the loop stands still. A thread of asyncio's may reap it meanwhile."""
+    """Wait for a child process while the loop does not run. A thread of asyncio's may reap it meanwhile."""
     with contextlib.suppress(ChildProcessError):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 

@@ -1,4 +1,4 @@
-"""Signals while somebody else has the wake-up descriptor, has taken it away, or has filled it."""
+"""Signals while other code owns the wake-up descriptor, has removed it, or has filled it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ InThread = Callable[[Callable[[], Any]], threading.Thread]
 
 
 def inside(work: Callable[[asyncio.AbstractEventLoop], None], kind: str = "asyncio") -> None:
-    """Has a loop of its own within a callback of the running one, as libraries do."""
+    """Run a new loop within a callback of the running one, as libraries do."""
     outer = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
@@ -74,7 +74,7 @@ def no_descriptors_left(loop_kind: str) -> Iterator[None]:
 def test_a_waiting_loop_sees_a_signal_at_once(
     loop_kind: str, no_descriptors_left: None, in_thread: InThread, way: Callable[[str], None], spin: str
 ) -> None:
-    """Python's handler of a plain signal, of which the loop knows nothing, runs within a millisecond."""
+    """Python's handler of a plain signal, unknown to the loop, runs within a millisecond."""
     loop: Any = new_loop(loop_kind, spin=spin)
     sent: list[float] = []
     took: list[float] = []
@@ -211,7 +211,7 @@ def test_a_loop_in_another_thread_has_its_handlers_called(loop_kind: str) -> Non
 @pytest.mark.sfloop_only("asyncio resets the signal and takes the descriptor away")
 @pytest.mark.parametrize("first_closed", ["inner", "outer"])
 def test_two_loops_with_a_handler_for_one_signal(loop_kind: str, first_closed: str) -> None:
-    """The newest handler is in force. When it is gone, the one before is."""
+    """The newest handler is in force. When it is removed, the previous one is."""
     seen: list[str] = []
 
     def handler(name: str) -> None:
@@ -235,7 +235,7 @@ def test_two_loops_with_a_handler_for_one_signal(loop_kind: str, first_closed: s
 
 @pytest.mark.sfloop_only("asyncio sets its descriptor only with a handler")
 def test_the_descriptor_of_a_closed_loop_is_not_put_back(loop_kind: str) -> None:
-    """Its number may be a file of the program's by now, which must not be written to."""
+    """Its number may by now be a file of the program, and a signal must not write to that."""
     first, second = new_loop(loop_kind), new_loop(loop_kind)
     first.add_signal_handler(signal.SIGUSR1, print)
     second.call_soon(first.close)

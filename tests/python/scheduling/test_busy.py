@@ -1,4 +1,4 @@
-"""A loop that is never idle asks the kernel rarely. What it must see at once does not wait for that."""
+"""A loop that is never idle polls the kernel rarely, and still sees urgent events at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that a program, as a rule a test, puts in the place of loop.time()."""
+"""Clocks that replace loop.time(), usually set by a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions in callbacks: the exception handler, and what passes through the loop."""
+"""Exceptions in callbacks: the exception handler, and the exceptions that leave the loop."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_handler_can_be_taken_back(loop_kind: str, asyncio_log: LogLines) ->
 def test_exit_requests_pass_through_and_nothing_is_lost(
     loop: asyncio.AbstractEventLoop, method: str, exception: type[BaseException]
 ) -> None:
-    """The loop can go on after KeyboardInterrupt or SystemExit left it in the middle of a turn."""
+    """The loop can run again after KeyboardInterrupt or SystemExit left it in the middle of an iteration."""
     import socket
 
     seen: list[int] = []

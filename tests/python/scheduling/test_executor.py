@@ -92,7 +92,7 @@ def test_shutdown_waits_for_the_threads(loop_kind: str) -> None:
 
 
 def test_closing_while_a_thread_works(loop_kind: str) -> None:
-    """The thread's result comes to a closed loop: it is dropped, without a traceback from the thread."""
+    """The thread's result reaches a closed loop: it is dropped, without a traceback from the thread."""
     loop = new_loop(loop_kind)
     done = threading.Event()
     future = loop.run_in_executor(None, done.wait, 5)

@@ -125,7 +125,7 @@ def test_a_cycle_through_a_handle_is_collected(loop: asyncio.AbstractEventLoop) 
 
 
 def test_a_program_may_make_handles_of_its_own(loop: asyncio.AbstractEventLoop) -> None:
-    """Libraries that bring their own scheduling construct asyncio.Handle and TimerHandle directly."""
+    """Libraries with their own scheduling construct asyncio.Handle and TimerHandle directly."""
     seen: list[str] = []
     handle = asyncio.Handle(seen.append, ("own",), loop)
     loop.call_soon(handle._run)
@@ -146,7 +146,7 @@ def test_get_context_of_a_handle(loop: asyncio.AbstractEventLoop) -> None:
 
 @pytest.mark.parametrize("kind", ["soon", "later", "itself"])
 def test_a_long_chain_of_handles_ends(loop: asyncio.AbstractEventLoop, kind: str) -> None:
-    """Each handle is the only owner of the one before. Ending them one within the other took the whole C stack."""
+    """Each handle is the only owner of the previous one. Recursive deallocation overflowed the C stack."""
     handle: asyncio.Handle = loop.call_soon(named_callback)
     for _ in range(300_000):
         if kind == "soon":

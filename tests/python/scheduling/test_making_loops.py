@@ -1,6 +1,6 @@
-"""Making a loop starts no process, whatever is asked of it and whatever is missing here.
+"""No loop starts a process when it is made, for any option and any missing backend.
 
-The kernel watches: a seccomp filter kills the program at the system call by which a process begins.
+A seccomp filter kills the program at the system call that would start a process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Runs within runs, by nest_asyncio and nest_asyncio2: in programs of their own, because these patch all of asyncio."""
+"""Nested runs, by nest_asyncio and nest_asyncio2. Each test is a separate program, because these patch all of
+asyncio."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from harness import programs
 
-#: nest_asyncio2 alone knows Python 3.14.
+#: Only nest_asyncio2 supports Python 3.14.
 PATCHES = ["nest_asyncio2"] if sys.version_info >= (3, 14) else ["nest_asyncio", "nest_asyncio2"]
 
 HEAD = """

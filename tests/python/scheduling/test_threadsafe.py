@@ -163,14 +163,14 @@ print("closed")
 
 @pytest.mark.parametrize("mode", ["debug", "not debug"])
 def test_threads_that_go_on_while_the_loop_closes(loop_kind: str, mode: str) -> None:
-    """Each call schedules or raises RuntimeError; nothing crashes, whatever the moment. In debug mode, and before
-    Python 3.12 whenever the collector starts, threads are switched in the middle of the call."""
+    """Each call schedules or raises RuntimeError and nothing crashes, at every moment. In debug mode, and before Python
+    3.12 whenever the collector starts, threads are switched in the middle of the call."""
     assert programs.run(loop_kind, CLOSING, mode) == "closed\n"
 
 
 @pytest.mark.sfloop_only("asyncio misses a signal that comes just before it sleeps, unless add_signal_handler was used")
 def test_from_a_python_signal_handler(loop: asyncio.AbstractEventLoop, in_thread: InThread) -> None:
-    """A handler of the signal module runs in the loop's thread, between any two instructions of it."""
+    """A handler of the signal module runs in the loop's thread, between any two of its instructions."""
     seen: list[int] = []
     total = 200
 

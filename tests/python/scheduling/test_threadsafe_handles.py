@@ -21,7 +21,7 @@ LONG = 0.1  # seconds; a callback that takes so long cannot be over when a waiti
 
 
 class Callback:
-    """Tells when it runs, and takes a while. `during` is called meanwhile."""
+    """Records that it runs, and takes a while. `during` is called meanwhile."""
 
     def __init__(self, during: Callable[[], object] = lambda: None) -> None:
         self.started, self.ended = threading.Event(), threading.Event()
@@ -36,7 +36,7 @@ class Callback:
 
 @pytest.fixture(params=[False, True], ids=["", "debug"])
 def any_loop(loop: asyncio.AbstractEventLoop, request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
-    """The loop, in debug mode and not. Debug mode has handles of asyncio's."""
+    """The loop, in debug mode and not. In debug mode the handles are asyncio's."""
     loop.set_debug(request.param)
     loop.slow_callback_duration = 10  # type: ignore[attr-defined]
     return loop
@@ -180,7 +180,7 @@ def test_run_by_hand(loop: Any) -> None:
 
 
 def test_ctrl_c_ends_the_wait(loop_kind: str) -> None:
-    """cancel() in the main thread, of a callback that a loop in another thread runs, can be interrupted."""
+    """cancel() in the main thread can be interrupted while it waits for a callback of a loop in another thread."""
     from harness import programs
 
     body = """

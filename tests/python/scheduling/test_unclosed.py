@@ -80,7 +80,7 @@ def test_a_closed_loop_needs_no_collector(loop_kind: str, what: str) -> None:
 
 
 def test_a_subclass_may_override_methods(loop_kind: str) -> None:
-    """Programs that instrument their loop subclass it."""
+    """Programs subclass the loop to instrument it."""
     base: type[asyncio.AbstractEventLoop]
     if loop_kind == "asyncio":
         base = asyncio.SelectorEventLoop

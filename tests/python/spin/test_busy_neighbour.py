@@ -1,4 +1,4 @@
-"""An adaptive loop on a CPU that a program wants which is no loop at all."""
+"""An adaptive loop shares its CPU with a busy program that runs no loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""cpu=: the loop's thread is on that CPU while it runs, and nothing else is."""
+"""cpu=: the loop's thread is on that CPU while it runs, and no other thread is moved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOW = "import os; print(*sorted(os.sched_getaffinity(0)))"
 
 
 def affinity() -> set[int]:
-    """Of the calling thread."""
+    """Return the calling thread's affinity."""
     return os.sched_getaffinity(0)
 
 
@@ -141,7 +141,7 @@ def test_a_loop_in_a_thread_pins_that_thread_only(pinned: sfloop.Loop, in_thread
 
 
 def test_a_thread_started_by_a_pinned_loop_may_have_a_pinned_loop_itself(pinned: sfloop.Loop) -> None:
-    """A plain thread inherits the one CPU; the loop it makes must be able to choose another all the same."""
+    """A plain thread inherits the one CPU; a loop made in it must be able to choose another."""
     other = min(ALL)
     seen: list[set[int]] = []
 

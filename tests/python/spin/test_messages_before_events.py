@@ -89,7 +89,7 @@ async def endpoint(kind: str, sock: socket.socket, factory: Callable[[], Echo] =
 
 
 def without_events(loop: sfloop.Loop) -> int:
-    """Messages that came without an event of their own."""
+    """Return the number of messages that arrived without an event of their own."""
     counts = loop.stats()["stacks"]["kernel"]
     return int(counts["rx_messages"] - counts["events"])
 
@@ -184,7 +184,7 @@ def test_an_icmp_error_is_told(loop: sfloop.Loop) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interrupt_loses_no_message(loop: sfloop.Loop, kind: str) -> None:
-    """Ctrl-C at any moment of a message's way: each is delivered once, though the callback may be cut short."""
+    """Ctrl-C comes at any moment: each message is delivered once, although the callback may be cut short."""
 
     def work() -> None:
         source = random.Random(11)
@@ -227,7 +227,7 @@ def test_an_interrupt_loses_no_message(loop: sfloop.Loop, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_others_are_served_beside_it(loop: sfloop.Loop, kind: str) -> None:
-    """Timers, other sockets and other threads' callbacks come in time while one socket always has a message."""
+    """Timers, other sockets and other threads' callbacks run in time while one socket always has a message."""
 
     async def main() -> None:
         with connected(kind) as (near, far), connected("tcp") as (other_near, other_far):

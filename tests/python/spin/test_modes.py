@@ -30,14 +30,14 @@ def spin(request: pytest.FixtureRequest) -> str | float:
 
 @pytest.fixture
 def spinning(loop_kind: str, spin: str | float) -> Iterator[sfloop.Loop]:
-    """A loop of that mode."""
+    """A loop of this mode."""
     loop = sfloop.new_event_loop(spin=spin)
     yield loop
     loops.close(loop)
 
 
 def idle(loop: asyncio.AbstractEventLoop, in_thread: InThread, seconds: float) -> None:
-    """Runs the loop with nothing to do and no timer to wait for."""
+    """Run the loop without work and without a timer."""
     in_thread(lambda: (time.sleep(seconds), loop.call_soon_threadsafe(loop.stop)))
     loop.run_forever()
 
@@ -76,7 +76,7 @@ def test_idling(spinning: sfloop.Loop, spin: str | float, in_thread: InThread) -
 
 
 def test_the_number_is_microseconds(loop_kind: str, in_thread: InThread) -> None:
-    """A long spin sees the wake-up in memory, a short one has fallen asleep before it."""
+    """A long spin sees the wake-up in memory; a short one has fallen asleep before it."""
     for spin, spun in ((30_000_000, True), (1, False)):
         loop = sfloop.new_event_loop(spin=spin)
         idle(loop, in_thread, 0.05)
@@ -153,7 +153,7 @@ def test_a_wait_for_a_watched_descriptor(spinning: sfloop.Loop, in_thread: InThr
 
 
 def test_a_loop_that_is_never_idle_polls(spinning: sfloop.Loop) -> None:
-    """Callbacks that schedule the next one do not keep I/O and timers out."""
+    """Callbacks that schedule the next one do not delay I/O and timers."""
     ours, theirs = socket.socketpair()
     seen: set[str] = set()
     turns = 0

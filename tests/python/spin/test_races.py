@@ -1,4 +1,4 @@
-"""A timer that is due and a thread's wake-up, at the same time."""
+"""A due timer and a thread's wake-up at the same time."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Outcome:
 
 
 def together(*spins: str, seconds: float = 0.7) -> list[Outcome]:
-    """Runs a loop of each mode, in a process of its own, all on one CPU and at the same time."""
+    """Run a loop of each mode, each in its own process, all on one CPU at the same time."""
     cpu = str(max(os.sched_getaffinity(0)))
     running: list[subprocess.Popen[str]] = [programs.start("sfloop", LOOP, spin, str(seconds), cpu) for spin in spins]
     for process in running:
@@ -68,7 +68,7 @@ def together(*spins: str, seconds: float = 0.7) -> list[Outcome]:
 def test_both_make_progress(loop_kind: str, spin: str) -> None:
     first, second = together(spin, spin)
     for outcome in (first, second):
-        # Of about 300 that fit in. Two that spin get slices of some milliseconds each.
+        # About 300 would fit. Two spinning loops get slices of some milliseconds each.
         assert outcome.ticks >= 10, vars(outcome)
 
 
@@ -88,7 +88,7 @@ def test_an_adaptive_loop_makes_way_for_one_that_always_spins(loop_kind: str) ->
 
 
 def test_loops_of_one_process_that_are_more_than_its_cpus(loop_kind: str) -> None:
-    """Counted, not measured: adaptive ones know of each other."""
+    """Adaptive loops of one process count each other instead of measuring."""
     out = programs.run(
         "sfloop",
         """

@@ -1,4 +1,4 @@
-"""A loop that spins lets the threads of its process run, and hears them in every mode."""
+"""A spinning loop lets the threads of its process run, and sees their wake-ups in every mode."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spinning(request: pytest.FixtureRequest, loop_kind: str) -> Iterator[sfloop.
 
 
 def count_for(seconds: float) -> int:
-    """Pure Python work; how much of it was done."""
+    """Count in pure Python; return the count."""
     n, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
         n += 1
@@ -45,12 +45,12 @@ def test_a_thread_makes_progress_while_the_loop_is_idle(spinning: sfloop.Loop, i
 
     in_thread(work)
     spinning.run_forever()
-    # Spinning with the GIL would leave it nothing. A twentieth of its speed alone leaves room for a noisy machine.
+    # A loop that spins with the GIL would leave the thread nothing. The low limit leaves room for a noisy machine.
     assert beside[0] > 3 * alone / 20
 
 
 def test_threads_make_progress_while_the_loop_is_busy(spinning: sfloop.Loop, in_thread: InThread) -> None:
-    """A loop that is never idle lets go of the GIL too."""
+    """A loop that is never idle releases the GIL too."""
     counted: list[int] = []
     stopping = threading.Event()
 
@@ -81,7 +81,8 @@ def test_the_executor(spinning: sfloop.Loop) -> None:
 
 @pytest.mark.parametrize("pause", [0.0, 0.00002, 0.02])
 def test_each_wake_up_arrives(spinning: sfloop.Loop, in_thread: InThread, pause: float) -> None:
-    """One at a time, with the loop idle, arming or asleep in between, and no timer that would hide a missed one."""
+    """One wake-up at a time, with the loop idle, arming or asleep in between, and no timer that would hide a missed
+    one."""
     rounds = 10 if pause > 0.01 else 30
     answered, missed = threading.Event(), []
 
@@ -138,7 +139,7 @@ def test_a_wake_up_before_the_loop_runs_is_kept(spinning: sfloop.Loop) -> None:
 
 
 def test_a_signal_is_handled_while_the_loop_is_idle(spinning: sfloop.Loop, in_thread: InThread) -> None:
-    """No byte code of the main thread runs meanwhile, so that the loop itself has to look."""
+    """The loop itself has to look for signals, because the main thread runs no bytecode meanwhile."""
     main = threading.main_thread().ident
     assert main is not None
     rounds, handled, missed = 10, threading.Event(), []

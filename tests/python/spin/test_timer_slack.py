@@ -1,4 +1,4 @@
-"""The precision that a sleeping loop asks the kernel for is not inherited by the program's threads and processes."""
+"""The program's threads and processes do not inherit the timer slack that a sleeping loop sets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_threads_and_processes_have_their_own(spin: str) -> None:
 
 
 def test_timers_are_precise_all_the_same() -> None:
-    """Without it a sleep ends some 50 us late."""
+    """With the default slack a sleep ends some 50 µs late."""
 
     async def main() -> float:
         late = []

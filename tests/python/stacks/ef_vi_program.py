@@ -122,7 +122,7 @@ def datagram(hwaddr: bytes, own: str, payload: bytes) -> bytes:
 
 
 async def flood(own: str, peer: str) -> None:
-    """Sends each line of the input to the group, past the kernel."""
+    """Send each line of the input to the group, past the kernel."""
     loop: Any = asyncio.get_running_loop()
     transport, _ = await loop.create_ethernet_endpoint(EthernetProtocol, sys.argv[2], driver="ef_vi")
     print("ready", flush=True)
@@ -132,7 +132,7 @@ async def flood(own: str, peer: str) -> None:
 
 
 async def inject(own: str, peer: str) -> None:
-    """Sends each line of the input, a frame in hexadecimal."""
+    """Send each line of the input, a frame in hexadecimal."""
     loop: Any = asyncio.get_running_loop()
     transport, _ = await loop.create_ethernet_endpoint(EthernetProtocol, sys.argv[2], driver="ef_vi")
     print("ready", flush=True)
@@ -144,7 +144,7 @@ async def inject(own: str, peer: str) -> None:
 
 
 async def receive(own: str, peer: str) -> None:
-    """Says its port, and, when the last one has come, every payload with its sender."""
+    """Print the port, and, after the last datagram, every payload with its sender."""
     loop: Any = asyncio.get_running_loop()
     got: list[tuple[str, Any]] = []
 

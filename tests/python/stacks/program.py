@@ -1,4 +1,4 @@
-"""A loop with a frame driver on the near end of a veth pair, and servers of the kernel's for it to connect to."""
+"""A loop with a frame driver on the near end of a veth pair, and kernel servers for it to connect to."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Program:
 
 @contextmanager
 def kernel_server(side: Side, serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
-    """A server on the kernel's sockets of a side; a thread for each connection."""
+    """Run a server on a side's kernel sockets, with a thread for each connection."""
     listener = side.socket(socket.SOCK_STREAM)
     listener.bind((side.address, 0))
     listener.listen(128)

@@ -1,5 +1,5 @@
-"""Programs on the ef_vi driver, over the simulator of its API (tests/sim/ef_vi): the frames go through shared memory
-between two namespaces, and everything of the kernel's (addresses, neighbours, joins) through a veth pair beside it."""
+"""Programs on the ef_vi driver, over the simulator of its API (tests/sim/ef_vi): frames go through shared memory
+between two namespaces, and the kernel's part (addresses, neighbours, joins) through a veth pair beside it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(simulator: Path, link: Link) -> Iterator[Start]:
-    """Starts the program in a side's namespace, on a simulated NIC of that kind."""
+    """Start the program in a side's namespace, on a simulated NIC of this kind."""
     running: list[subprocess.Popen[str]] = []
     name = wire.new_name()
 
@@ -106,7 +106,7 @@ def test_udp_and_tcp(link: Link, start: Start, nic: str, spin: str) -> None:
 
 
 def test_a_group_comes_once(link: Link, start: Start, simulator: Path) -> None:
-    """The NIC brings it, and the kernel, which is on the veth pair, has its copies too."""
+    """The NIC delivers the group's datagrams, and the kernel on the veth pair has its copies too."""
     listener = start(link.near, "group", "arch=ef10")
     assert line(listener) == "joined"
     raw = start(link.far, "flood", "arch=ef10")
@@ -138,10 +138,10 @@ def test_sent_frames_have_times(link: Link, start: Start, nic: str) -> None:
 
 @pytest.mark.parametrize("nic", ["arch=ef10", "arch=efct"])
 def test_odd_frames(link: Link, start: Start, nic: str) -> None:
-    """Of the same frames, the stack takes those by the NIC that the kernel takes by the veth pair."""
+    """The stack takes by the NIC the same frames that the kernel takes by the veth pair."""
     station = Station(link.near.mac(), link.far.mac())
     cases = [*station.headers(), *station.ip_options(), *station.lengths()]
-    # A NIC may verify the sum of all that the packet has, whatever UDP's length says.
+    # A NIC may verify the checksum of the whole packet and ignore UDP's length.
     frames = [make for name, make in cases if name not in ("UDP length 8", "UDP length 12")]
     frames.append(station.udp("the last one")[1])
     receiver = start(link.near, "receive", nic)

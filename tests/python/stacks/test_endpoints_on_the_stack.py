@@ -54,7 +54,8 @@ def test_every_form_goes_by_the_wire(near: sfloop.Loop, far_echo: tuple[str, int
             transport.sendto(b"%d" % i, far_echo if named or i % 2 else None)
             assert await inbox.get() == (b"%d" % i, far_echo)
         after = near.stats()["stacks"]["tcpip"]["driver"]
-        # Bound to any address, the first to a destination may have the kernel's choice of a source, which is another.
+        # When bound to any address, the first datagram to a destination may leave from another source, the kernel's
+        # choice.
         assert after["rx_frames"] - driver["rx_frames"] >= (0 if form == "any" else 5)
         assert transport.get_extra_info("peername") == (None if named else far_echo)
         assert transport.get_extra_info("sockname")[1] > 0

@@ -24,7 +24,7 @@ HEADER = bytes(range(12)) + struct.pack("!H", 0x88B5)  # a type for experiments 
 
 
 class Frames(EthernetProtocol):
-    """Keeps what comes."""
+    """Keeps received frames."""
 
     def __init__(self) -> None:
         self.received: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
@@ -49,7 +49,7 @@ class Frames(EthernetProtocol):
         return await asyncio.wait_for(self.received.get(), 5)
 
     async def udp(self, payload: bytes) -> int:
-        """The timestamp of the frame that ends with a UDP payload; others are passed over."""
+        """Return the timestamp of the frame that ends with a UDP payload; skip others."""
         while True:
             frame, timestamp = await self.get()
             if frame.endswith(payload):
@@ -72,7 +72,7 @@ def run(loop: sfloop.Loop, main: Coroutine[Any, Any, Any]) -> Any:
 async def pair(
     loop: sfloop.Loop, protocol: Any = Frames
 ) -> tuple[sfloop.transports.ethernet.EthernetTransport, Any, Any, Any]:
-    """Both sides of a wire, on one loop."""
+    """Open both sides of a wire on one loop."""
     name = wire.new_name()
     near, near_protocol = await loop.create_ethernet_endpoint(Frames, f"{name}@{wire.NEAR}")
     far, far_protocol = await loop.create_ethernet_endpoint(protocol, f"{name}@{wire.FAR}")
@@ -370,7 +370,7 @@ def test_what_is_no_flow(arguments: Any, words: str) -> None:
         Flow(*arguments)
 
 
-# ---- an interface of the kernel's ----
+# ---- an interface of the kernel ----
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Exceptions out of the callbacks of an Ethernet protocol: no frame is lost or delivered twice."""
+"""Exceptions from the callbacks of an Ethernet protocol: no frame is lost or delivered twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sfloop
 
 
 class Leaving(Frames):
-    """Raises with the frames that end with these numbers."""
+    """Raises at the frames that end with these numbers."""
 
     leaves_at: frozenset[int] = frozenset()
     exception: type[BaseException] = KeyboardInterrupt
@@ -33,7 +33,7 @@ class Leaving(Frames):
 @pytest.mark.parametrize("leaves_at", [{3}, {19}, {3, 19}, set(range(20))], ids=str)
 @pytest.mark.parametrize("by_handler", [False, True])
 def test_exit_requests_in_a_burst(leaves_at: set[int], exception: type[BaseException], by_handler: bool) -> None:
-    """Raised by the callback, or by the exception handler that is told of an error in it."""
+    """The callback raises it, or the exception handler that is called with an error of the callback."""
     raised = ZeroDivisionError if by_handler else exception
     protocol = type("Protocol", (Leaving,), {"leaves_at": frozenset(leaves_at), "exception": raised})
     loop = sfloop.new_event_loop(stack="kernel")

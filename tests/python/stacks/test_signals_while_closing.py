@@ -1,4 +1,4 @@
-"""Signals while loop.close() waits for a peer to take what closed connections have sent."""
+"""Signals while loop.close() waits for a peer to acknowledge the data of closed connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import sfloop
 
 @contextmanager
 def unanswered(linger: float) -> Iterator[sfloop.Loop]:
-    """A loop with a closed connection whose peer acknowledges nothing any more."""
+    """A loop with a closed connection whose peer has stopped acknowledging."""
     name, blocked, go_on = wire.new_name(), threading.Event(), threading.Event()
     near = wire.open_side(name, wire.NEAR, linger=linger)
 
@@ -52,7 +52,7 @@ def unanswered(linger: float) -> Iterator[sfloop.Loop]:
 
 @contextmanager
 def a_signal(handler: Any) -> Iterator[list[float]]:
-    """Sends SIGUSR1 when the block has run for 50 ms. Yields a list, and appends when that was."""
+    """Send SIGUSR1 after the block has run for 50 ms. Yields a list and appends the time of the signal."""
     sent: list[float] = []
 
     def kill() -> None:
@@ -82,7 +82,7 @@ def test_a_handler_that_raises_ends_the_wait() -> None:
         with a_signal(handler) as sent, pytest.raises(KeyboardInterrupt):
             loop.close()
         assert loop.is_closed() and loop.stats() == {}
-        assert seen[0] - sent[0] < 0.2  # half a millisecond where the machine is not busy
+        assert seen[0] - sent[0] < 0.2  # half a millisecond on an idle machine
 
 
 def test_a_handler_that_returns_does_not() -> None:

@@ -40,7 +40,7 @@ def ending(how: str, address: tuple[str, int], size: int, count: int, **environm
 
 
 class Arrivals:
-    """A stream server's handler that counts what each connection brings: its bytes, or the error behind them."""
+    """A stream server's handler that records each connection's bytes, or its error."""
 
     def __init__(self, late: float = 0, pause: float = 0) -> None:
         self.late, self.pause = late, pause
@@ -155,7 +155,7 @@ def test_the_process_ends(name: str, how: str) -> None:
 @pytest.mark.parametrize("how", ["close", "exit"])
 @pytest.mark.parametrize("driver", ["af_xdp", "packet"])
 def test_the_process_ends_on_veth(link: Link, driver: str, how: str, late: float) -> None:
-    """The peer is the kernel, and a late reader its window's end for a while."""
+    """The peer is the kernel; a late reader's window stays closed for a while."""
     with link.far.socket(socket.SOCK_STREAM) as listener, contextlib.ExitStack() as stack:
         listener.bind((FAR, 0))
         listener.listen()

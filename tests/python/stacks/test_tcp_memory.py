@@ -1,4 +1,5 @@
-"""The limit of all TCP buffers together, on transports: what was refused goes on, and costs nothing while it waits."""
+"""The limit of all TCP buffers together, on transports: a refused write goes on later, and costs nothing while it
+waits."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def near(name: str, request: pytest.FixtureRequest) -> Iterator[sfloop.Loop]:
 
 
 class Lazy(asyncio.Protocol):
-    """Does not read until it is told to."""
+    """Reads only when told to."""
 
     def __init__(self, made: list[Lazy]) -> None:
         self.made = made

@@ -63,7 +63,7 @@ def test_echo(near: sfloop.Loop, far: Far) -> None:
 
 
 def test_served_by_the_near_side_and_by_the_kernel_at_once(near: sfloop.Loop, far: Far) -> None:
-    """host=None listens on every address of the machine and on the wire's, as one Server."""
+    """host=None listens on every address of the machine and on the wire's, in one Server."""
 
     async def main() -> None:
         peers: list[Any] = []
@@ -226,7 +226,7 @@ def test_what_stats_says_of_a_connection(near: sfloop.Loop, far: Far) -> None:
 
 
 def test_back_pressure_down_to_the_window(near: sfloop.Loop, far: Far) -> None:
-    """A reader that pauses stops the sender, whatever that writes; nothing is lost."""
+    """A paused reader stops the sender, for any amount of data; nothing is lost."""
     received = []
 
     class Slow(asyncio.Protocol):
@@ -253,7 +253,7 @@ def test_back_pressure_down_to_the_window(near: sfloop.Loop, far: Far) -> None:
         payload = random.Random(1).randbytes(24 << 20)
         transport.write(payload)
         left = 0
-        while left != transport.get_write_buffer_size():  # until it stands still
+        while left != transport.get_write_buffer_size():  # until the buffer stops shrinking
             left = transport.get_write_buffer_size()
             await asyncio.sleep(0.2)
         assert left > 8 << 20
@@ -373,7 +373,7 @@ def test_tls(near: sfloop.Loop, far: Far, tls: tuple[ssl.SSLContext, ssl.SSLCont
 
 
 def test_happy_eyeballs_over_two_stacks(near: sfloop.Loop, far: Far) -> None:
-    """The first address answers to nobody; the second is the kernel's."""
+    """The first address does not answer; the second is the kernel's."""
 
     async def main() -> None:
         served = asyncio.Event()
@@ -427,7 +427,7 @@ def test_a_thousand_connections_opened_and_closed(near: sfloop.Loop, far: Far) -
 
 
 def test_no_privilege_is_needed(name: str) -> None:
-    """Neither of the sides has a capability, from before it is made on."""
+    """Neither side has a capability, from before it is made on."""
     with none_effective(), wire.running_in_thread(wire.open_side(name, wire.FAR)) as far:
         with pytest.raises(PermissionError):
             socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)

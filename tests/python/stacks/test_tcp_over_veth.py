@@ -104,7 +104,8 @@ def test_a_client_of_a_kernel_server(program: Program, offload: bool) -> None:
 
 
 def test_a_server_of_kernel_clients(program: Program) -> None:
-    """Two clients at once, by the interface; a third by loopback, which the kernel's half of the server takes."""
+    """Two clients at once connect by the interface; a third by loopback, where the kernel's half of the server accepts
+    it."""
 
     def talk(near_side: bool, address: tuple[str, int], size: int) -> None:
         side = program.link.near if near_side else program.link.far
@@ -145,7 +146,7 @@ def test_bulk_in_both_directions_by_hash(link: Link, mtu: int) -> None:
 
 
 def test_segments_that_the_kernel_has_merged(link: Link) -> None:
-    """A virtual peer's segments of up to 64 KiB reach a program in skb mode as they are: nothing has cut them."""
+    """A virtual peer's segments of up to 64 KiB reach a program in skb mode uncut."""
     program = Program(link, "af_xdp", "adaptive", interface=put_tunnel(link))
     mode = program.loop.describe()["driver"]["mode"]
     assert mode.startswith("skb, copy") and "merged segments" in mode
@@ -222,7 +223,7 @@ def test_an_unmodified_aiohttp_server_with_tls(program: Program) -> None:
 
 
 def test_a_window_of_zero_for_a_second(program: Program) -> None:
-    """The kernel's program does not read for a while; then everything arrives."""
+    """The kernel's program does not read for a while; then all data arrives."""
     read: list[bytes] = []
 
     def serve(conn: socket.socket) -> None:
@@ -309,7 +310,8 @@ def test_refused_reset_and_half_closed(program: Program) -> None:
 
 
 def test_connections_outlive_their_listener(program: Program) -> None:
-    """Their own filters take the place of its; its port is the kernel's again, and free when the last one has gone."""
+    """Their own filters replace the listener's; its port is the kernel's again, and free after the last connection's
+    end."""
     link, loop = program.link, program.loop
 
     def refused(port: int) -> bool:
@@ -353,7 +355,7 @@ def test_a_host_that_is_not_there(program: Program) -> None:
 
 
 def test_other_destinations_are_the_kernels(program: Program) -> None:
-    """Loopback, and an address behind another interface."""
+    """Loopback, and an address behind another interface, are reached by the kernel."""
 
     async def main() -> None:
         with program.link.near.socket(socket.SOCK_STREAM) as listener:
@@ -363,7 +365,7 @@ def test_other_destinations_are_the_kernels(program: Program) -> None:
             assert writer.get_extra_info("socket").fileno() >= 0
             writer.close()
             await writer.wait_closed()
-            # Our own address, too, is reached by loopback.
+            # Our own address is reached by loopback too.
             listener2 = await asyncio.start_server(lambda _, w: w.close(), NEAR, 0)
             _, writer = await asyncio.open_connection(*listener2.sockets[0].getsockname())
             assert writer.get_extra_info("socket").fileno() >= 0
@@ -375,7 +377,8 @@ def test_other_destinations_are_the_kernels(program: Program) -> None:
 
 
 def test_the_kernels_connections_go_on_beside_ours(program: Program) -> None:
-    """Another program's TCP between the same hosts, while ours runs; its segments are not taken, and get no RST."""
+    """Another program's TCP between the same hosts goes on while ours runs: its segments are not taken and get no
+    RST."""
 
     async def main(address: Any) -> None:
         with program.link.near.socket(socket.SOCK_STREAM) as theirs:

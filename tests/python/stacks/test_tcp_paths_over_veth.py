@@ -1,4 +1,4 @@
-"""TCP of the tcpip stack to hosts behind a router: ICMP errors, narrow paths, privileges that were given up."""
+"""TCP of the tcpip stack to hosts behind a router: ICMP errors, narrow paths, dropped privileges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MTU = 1200
 
 @contextmanager
 def router(link: Link) -> Iterator[Side]:
-    """The far side forwards to a third host, by a path that is narrow in its middle; to another network it does not."""
+    """The far side forwards to a third host by a path with a narrow middle, and not to another network."""
     host = Side(link.far.namespace.replace("far", "behind"), BEHIND)
     with ExitStack() as stack:
         ip("netns", "add", host.namespace)
@@ -52,7 +52,7 @@ def router(link: Link) -> Iterator[Side]:
 
 
 def answer_with_sum(conn: socket.socket) -> None:
-    """Of all that was sent."""
+    """Answer with the sum of all received bytes."""
     found = hashlib.sha256()
     while data := conn.recv(1 << 16):
         found.update(data)
@@ -60,7 +60,7 @@ def answer_with_sum(conn: socket.socket) -> None:
 
 
 def deafen_to_icmp() -> None:
-    """The stack's raw socket takes no message any more: a router on the way keeps them to itself."""
+    """Discard all messages to the stack's raw socket, as if a router on the way sent none."""
     found = 0
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as sock:
@@ -106,7 +106,7 @@ def test_a_narrow_path_is_learned(program: Program) -> None:
 
 @pytest.mark.timeout(60)
 def test_a_narrow_path_that_nobody_speaks_of(program: Program) -> None:
-    """Found by the loss of large segments (RFC 4821's case), which takes a few timeouts."""
+    """The path's MTU is found by the loss of large segments (RFC 4821's case), which takes a few timeouts."""
     data = random.Random(2).randbytes(200_000)
     with program.link.near.entered():
         deafen_to_icmp()

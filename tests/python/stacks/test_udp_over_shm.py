@@ -19,7 +19,7 @@ Far = Callable[[Any], Any]
 
 
 def frames(loop: sfloop.Loop) -> tuple[int, int]:
-    """Received from the wire and sent to it."""
+    """Return the frames received from the wire and those sent to it."""
     driver = loop.stats()["stacks"]["tcpip"]["driver"]
     return driver["rx_frames"], driver["tx_frames"]
 
@@ -276,7 +276,7 @@ def test_a_third_side_is_refused(near: sfloop.Loop, far: Far, name: str) -> None
 
 
 def test_a_pause_of_the_receiver_loses_nothing(near: sfloop.Loop, far: Far) -> None:
-    """The sender is told that the ring is full, and its transport keeps the rest."""
+    """The sender finds the ring full, and its transport keeps the rest."""
 
     async def send_all(address: Any) -> None:
         loop = asyncio.get_running_loop()

@@ -65,7 +65,7 @@ def test_a_client_of_a_kernel_echo(program: Program, offload: bool) -> None:
         received, sent = program.frames()
         fit = sum(size <= 1472 for size in SIZES)
         assert received >= fit
-        assert sent >= fit - 2  # the first went by the kernel, which had to ask for the address
+        assert sent >= fit - 2  # the first went by the kernel, which had to resolve the address
         transport.close()
 
     with kernel_echo(program.link) as address:
@@ -160,7 +160,7 @@ def damaged(frame: bytes, at: int) -> bytes:
 
 
 def test_wrong_checksums_are_dropped_and_counted(program: Program) -> None:
-    """Frames with all sums in full, as from another machine; the damage is one bit of the payload, or of the header."""
+    """Frames have complete checksums, as from another machine; one bit of the payload or of the header is wrong."""
 
     async def main() -> None:
         transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))
@@ -228,7 +228,7 @@ def test_another_hardware_address(program: Program) -> None:
 
 
 def test_a_route_that_goes_elsewhere(program: Program) -> None:
-    """A more particular route to nowhere is respected at once."""
+    """A more specific route to nowhere takes effect at once."""
 
     async def main(address: Any) -> None:
         transport, inbox = await program.loop.create_datagram_endpoint(wire.Inbox, local_addr=(NEAR, 0))

@@ -1,4 +1,4 @@
-"""The options pcap, trace and faults: drivers that stand on the driver."""
+"""The options pcap, trace and faults: drivers that wrap the driver."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_bad_values(option: str, value: Any, error: type[Exception]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # an error from Python 3.15
 def test_a_forked_child_leaves_the_wire_alone(name: str) -> None:
-    """Its loop is a copy, and falls back to its kernel sockets; the parent goes on."""
+    """The child's loop is a copy, which falls back to its kernel sockets; the parent goes on."""
     near = wire.open_side(name, wire.NEAR)
 
     async def serve() -> Any:

@@ -1,4 +1,4 @@
-"""Two loops joined by a wire in shared memory, one in the test's thread, the other in a thread of its own."""
+"""Two loops joined by a wire in shared memory, one in the test's thread, the other in its own thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sfloop
 
 NEAR, FAR = "127.77.0.1", "127.77.0.2"
 _numbers = itertools.count()
-open_transports: list[Any] = []  # that the far side's thread has to close
+open_transports: list[Any] = []  # the far side's thread has to close them
 open_servers: list[Any] = []
 
 
@@ -36,7 +36,7 @@ async def serve_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 async def served() -> None:
-    """Waits until the running loop's servers have noticed the end of their connections."""
+    """Wait until the running loop's servers have noticed the end of their connections."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         _, late = await asyncio.wait(others, timeout=5)
@@ -47,7 +47,7 @@ async def served() -> None:
 
 @contextmanager
 def running_in_thread(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    """Runs the loop in a thread. What is yielded runs a coroutine there and returns its result."""
+    """Run the loop in a thread. Yields a function that runs a coroutine there and returns its result."""
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -77,7 +77,7 @@ class Echo(asyncio.DatagramProtocol):
 
 
 class Inbox(asyncio.DatagramProtocol):
-    """Keeps what comes. `get()` waits for the next."""
+    """Keeps received datagrams. `get()` waits for the next."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
@@ -94,7 +94,7 @@ class Inbox(asyncio.DatagramProtocol):
 
 
 class Flow(asyncio.Protocol):
-    """Notes whether it is to pause writing, and its end."""
+    """Records whether to pause writing, and the end of the connection."""
 
     def __init__(self) -> None:
         self.paused = False

@@ -32,7 +32,7 @@ def refusal(**options: Any) -> OSError:
 
 
 def test_both_declarations_of_the_library_agree() -> None:
-    """The C table's and cffi's: name, result and arguments."""
+    """The C table and cffi's declarations have the same names, results and arguments."""
     macro = HEADER.read_text().partition("#define SF_ZF_FUNCTIONS(X)")[2].partition("\n\n")[0].replace("\\\n", " ")
     in_c = {name: (result, arguments) for result, name, arguments in re.findall(r"X\((.*?), (\w+), \((.*?)\)\)", macro)}
     declared = re.sub(r"\s+", " ", tcpdirect._CDEF)
@@ -162,7 +162,7 @@ def test_each_reason_why_the_library_does_not_begin() -> None:
 
 @pytest.mark.parametrize("fallback", ["error", "kernel"])
 def test_more_connections_than_there_are_zockets(fallback: str) -> None:
-    """Both ends of a connection are the loop's, and take one each."""
+    """Both ends of a connection are the loop's, and take one zocket each."""
     loop = zf.new_loop(fallback=fallback)
     writers: list[asyncio.StreamWriter] = []
 
