@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """CPython's own loop has no engines, and stacks have nothing to do with them."""
+    """CPython's own loop has no engines, and engines do not depend on stacks."""
 
     def is_one_too_many(item: pytest.Item) -> bool:
         chosen = getattr(item, "callspec", None)

@@ -48,7 +48,7 @@ def test_a_memoryview_into_part_of_a_buffer(run: Run) -> None:
 
 
 def test_the_buffer_is_not_held_after_the_read(run: Run) -> None:
-    """A bytearray whose buffer is exported cannot be resized: the transport must have let go of it."""
+    """A bytearray with an exported buffer cannot be resized, so the transport must have released it."""
 
     class Growing(BufferedRecorder):
         def buffer_updated(self, nbytes: int) -> None:

@@ -123,7 +123,7 @@ def test_unknown_host(run: Run) -> None:
 
 
 def resolving_to(*addresses: tuple[str, int]) -> Any:
-    """In place of the loop's name resolution: these addresses for any.name, and addresses as they are."""
+    """Replace the loop's name resolution: these addresses for any.name, and addresses as they are."""
 
     async def resolve(address: Any, **kwargs: Any) -> list[Any]:
         return [
@@ -136,7 +136,7 @@ def resolving_to(*addresses: tuple[str, int]) -> Any:
 
 @contextlib.asynccontextmanager
 async def black_hole() -> AsyncIterator[tuple[str, int]]:
-    """An address on loopback where connect() neither succeeds nor fails: a listener whose queue is full."""
+    """Yield a loopback address where connect() neither succeeds nor fails: a listener whose queue is full."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.9", 0))
         listener.listen(0)
@@ -204,7 +204,7 @@ def test_cancelling_a_connect_closes_the_socket(run: Run) -> None:
 
 
 def test_cancelling_at_every_moment(run: Run) -> None:
-    """After any number of turns: connected or cancelled, and nothing leaks (the fixture counts)."""
+    """After any number of iterations: connected or cancelled, without a leak (the fixture counts)."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -226,7 +226,7 @@ def test_cancelling_at_every_moment(run: Run) -> None:
     import warnings
 
     with warnings.catch_warnings():
-        # A connect that is cancelled after its transport was made leaves that transport to the garbage collector.
+        # The garbage collector closes the transport of a connect that is cancelled after the transport was made.
         warnings.simplefilter("ignore", ResourceWarning)
         run(main())
         gc.collect()
@@ -278,7 +278,7 @@ def test_connect_accepted_socket_wants_a_stream(run: Run) -> None:
 
 
 def test_a_socket_that_is_not_connected(run: Run) -> None:
-    """The transport is made; reading from it fails, and connection_lost says so."""
+    """The transport is made; reading from it fails, and connection_lost gets the error."""
 
     async def main() -> None:
         sock = socket.socket()

@@ -1,4 +1,4 @@
-"""Transports that the program drops without closing them. They live only while something can still happen to them."""
+"""Transports that the program drops without closing them. They live only while they still have an event to wait for."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def test_the_last_reference_frees_it(run: Run) -> None:
 
 
 def test_a_handler_that_forgets_to_close(run: Run) -> None:
-    """It has read to the end; the client waits for the server's end, and the server for the last connection."""
+    """The handler has read to the end; the client waits for the server's end, and the server for the last
+    connection."""
 
     async def main() -> None:
         async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,7 +148,7 @@ def test_a_handler_that_forgets_to_close(run: Run) -> None:
 @pytest.mark.sfloop_only("asyncio then watches the descriptor that has the number")
 @pytest.mark.parametrize("how", ["protocol", "weakref"])
 def test_a_resurrected_one_harms_nobody(run: Run, how: str) -> None:
-    """Its descriptor's number is another connection's by then."""
+    """By then the descriptor's number is another connection's."""
     saved: list[Any] = []
 
     class Saved(Holder):
@@ -193,7 +194,7 @@ def test_a_resurrected_one_harms_nobody(run: Run, how: str) -> None:
 
 @pytest.mark.sfloop_only("asyncio closes a descriptor that its selector thread may be polling")
 def test_one_that_another_thread_collects(run: Run) -> None:
-    """The loop's thread may be inside its stacks meanwhile."""
+    """The loop's thread may run its stacks meanwhile."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -265,8 +266,8 @@ def test_datagram_endpoints(run: Run) -> None:
 @pytest.mark.parametrize("late", [False, True], ids=["before its own", "after its own"])
 @pytest.mark.parametrize("end", ["close", "abort"])
 def test_a_finalizer_ends_the_transport(run: Run, end: str, late: bool) -> None:
-    """The collector has parted the transport from all that referred to it weakly by then. In which order it calls the
-    finalizers depends on the version of Python."""
+    """By then the collector has cleared the weak references to the transport. The order of its finalizers depends on
+    the version of Python."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

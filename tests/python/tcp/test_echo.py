@@ -1,4 +1,4 @@
-"""TCP: bytes go through whole and in order, small and large, both ways at once."""
+"""TCP: bytes arrive complete and in order, small and large, both ways at once."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_data_is_bytes(run: Run) -> None:
 
 
 def test_received_bytes_are_not_changed_by_what_comes_later(run: Run) -> None:
-    """A loop that lends its receive buffer would show here."""
+    """A loop that lends its receive buffer fails here."""
     kept: list[bytes] = []
 
     class Keeping(Recorder):

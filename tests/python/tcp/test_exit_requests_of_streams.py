@@ -1,6 +1,6 @@
-"""KeyboardInterrupt and SystemExit out of every callback of a stream protocol: the next run goes on.
+"""KeyboardInterrupt and SystemExit from every callback of a stream protocol: the next run goes on.
 
-Nothing is lost and nothing is delivered twice; a connection that closes comes to its end.
+No data is lost or delivered twice, and a closing connection reaches its end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXITS = [KeyboardInterrupt, SystemExit]
 
 
 class Leaving(Recorder):
-    """Raises once, when the callback named has done its work."""
+    """Raises once, after the named callback has done its work."""
 
     leaves_in = ""
     exception: type[BaseException] = KeyboardInterrupt
@@ -74,7 +74,7 @@ def leaving(base: type[Leaving], callback: str, exception: type[BaseException]) 
 
 
 def run_again(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None], exception: type[BaseException]) -> None:
-    """Runs the loop until main has ended. The exception leaves it once before."""
+    """Run the loop until main has ended. The exception leaves it once before."""
     task = loop.create_task(asyncio.wait_for(main, 20))
     with pytest.raises(exception):
         loop.run_until_complete(task)
@@ -113,7 +113,7 @@ def test_while_receiving(
 
 @contextlib.asynccontextmanager
 async def writing(protocol: Callable[[], Leaving]) -> AsyncIterator[tuple[Leaving, Recorder]]:
-    """(a server's side that has more to write than there is room for, a client that does not read yet)."""
+    """Yield (a server's side with more to write than there is room for, a client that does not read yet)."""
     async with tcp_pair(protocol, Recorder) as (server, client):
         client.transport.pause_reading()
         server.transport.set_write_buffer_limits(high=10_000)
@@ -125,7 +125,7 @@ async def writing(protocol: Callable[[], Leaving]) -> AsyncIterator[tuple[Leavin
 def test_in_pause_writing(loop: asyncio.AbstractEventLoop, exception: type[BaseException]) -> None:
     async def main() -> None:
         async with writing(leaving(Leaving, "pause_writing", exception)) as (server, client):
-            # Not from this task, which the exception would end.
+            # A callback writes, because the exception would end this task.
             asyncio.get_running_loop().call_soon(server.transport.write, bytes(10 * AMOUNT))
             await until(lambda: "pause_writing" in server.calls)
             client.transport.resume_reading()
@@ -185,7 +185,7 @@ def test_in_the_exception_handler(loop: asyncio.AbstractEventLoop, exception: ty
 @pytest.mark.sfloop_only("asyncio leaves the accepted socket to the garbage collector")
 @pytest.mark.parametrize("exception", EXITS)
 def test_in_a_servers_factory(loop: asyncio.AbstractEventLoop, exception: type[BaseException]) -> None:
-    """That connection is dropped, and those behind it in the queue are accepted."""
+    """That connection is dropped, and later ones in the queue are accepted."""
     served: list[Recorder] = []
     left: list[bool] = []
 

@@ -91,7 +91,7 @@ def test_connection_lost(run: Run, contexts: Contexts, way: str) -> None:
 
 
 def test_an_oserror_of_the_protocol_is_not_reported_but_closes(run: Run, contexts: Contexts) -> None:
-    """asyncio takes every OSError for a network error: it ends the connection without a report."""
+    """asyncio takes every OSError for a network error and ends the connection without a report."""
 
     class FailingWithOSError(Recorder):
         def data_received(self, data: bytes) -> None:
@@ -111,7 +111,7 @@ def test_an_oserror_of_the_protocol_is_not_reported_but_closes(run: Run, context
 def test_exit_requests_leave_the_loop(
     loop: asyncio.AbstractEventLoop, run: Run, contexts: Contexts, callback: str, exception: type[BaseException]
 ) -> None:
-    """They pass through run_forever, and the loop can go on with the connection afterwards."""
+    """The exceptions leave run_forever, and the loop can go on with the connection afterwards."""
     import socket
 
     class Leaving(Recorder):

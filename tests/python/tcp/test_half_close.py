@@ -1,4 +1,4 @@
-"""write_eof, eof_received and what each end may still do."""
+"""write_eof, eof_received, and the calls that each end may still make."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_both_ends_send_eof_and_keep_open(run: Run) -> None:
 
 
 def test_eof_with_unsent_data_flushes_before_closing(run: Run) -> None:
-    """eof_received() returned nothing: close(), and close() flushes."""
+    """eof_received() returned None, so the transport is closed, and close() flushes."""
 
     async def main() -> None:
         async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):

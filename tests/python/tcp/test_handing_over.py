@@ -1,4 +1,4 @@
-"""Sockets and pipes of calls that fail: whose they are, and that they are closed."""
+"""Sockets and pipes of calls that fail: their owner, and that they are closed."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def failing() -> Recorder:
 
 
 class NoProtocol:
-    """Has no connection_made(), so that no transport can be made for it."""
+    """Has no connection_made(), so no transport can be made for it."""
 
 
 @contextmanager
 def all_closed() -> Iterator[None]:
-    """Every descriptor that is opened here is closed here, and not by the collector."""
+    """Each descriptor opened here is closed here, and not by the collector."""
     gc.collect()
     before = set(os.listdir("/proc/self/fd"))
     with warnings.catch_warnings():

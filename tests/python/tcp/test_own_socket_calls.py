@@ -1,4 +1,4 @@
-"""Sockets of the program's own classes, which send and receive in their own way: the transport calls their methods."""
+"""Sockets of the program's own classes with their own send and receive methods: the transport calls these."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Counting(socket.socket):
 
 
 class Named(socket.socket):
-    """Replaces no call that sends or receives."""
+    """Replaces no method that sends or receives."""
 
     name = "ours"
 
 
 @contextlib.asynccontextmanager
 async def connected(kind: type[socket.socket], protocol: type[Any] = Recorder, **kwargs: Any) -> Any:
-    """(socket of the kind, its transport's protocol, the transport), connected to an echo server."""
+    """Return (socket of the class, its transport's protocol, the transport), connected to an echo server."""
     loop = asyncio.get_running_loop()
     server_side = {"ssl": kwargs.pop("server")} if "ssl" in kwargs else {}
     echoes: list[Echo] = []

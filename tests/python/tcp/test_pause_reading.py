@@ -165,7 +165,7 @@ def test_pause_and_resume_after_close_are_harmless(run: Run) -> None:
 
 
 def test_the_peer_is_held_back_while_paused(run: Run) -> None:
-    """Backpressure: an unread connection fills up instead of memory."""
+    """Backpressure: an unread connection fills its buffers, not memory."""
 
     async def main() -> None:
         async with facing_socket(Recorder) as (protocol, peer):

@@ -1,4 +1,4 @@
-"""Peers that reset the connection, at every stage of it."""
+"""Peers that reset the connection at every stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.recording import BufferedRecorder, Recorder
 
 
 def test_before_accept(run: Run) -> None:
-    """The connection is in the listen queue and dead; the server goes on."""
+    """The connection in the listen queue is dead; the server goes on."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -58,7 +58,7 @@ def test_while_reading(run: Run, factory: type[Recorder]) -> None:
 
 
 def test_while_idle_and_paused(run: Run) -> None:
-    """A paused transport learns of the reset when it reads again, or at once: both are right, hanging is not."""
+    """A paused transport learns of the reset at its next read or at once: both are right, hanging is not."""
 
     async def main() -> None:
         async with facing_socket(Recorder) as (protocol, peer):
@@ -189,7 +189,7 @@ def test_after_half_close(run: Run) -> None:
 
 @pytest.mark.sfloop_only("busy waiting is what this is about")
 def test_a_half_closed_connection_does_not_keep_the_loop_busy(loop: asyncio.AbstractEventLoop, run: Run) -> None:
-    """Level-triggered readiness would report end-of-file in every turn."""
+    """Level-triggered readiness would report EOF in every iteration."""
 
     async def main() -> None:
         async with facing_socket(lambda: Recorder(keep_open=True)) as (protocol, peer):
@@ -210,7 +210,7 @@ def test_a_half_closed_connection_does_not_keep_the_loop_busy(loop: asyncio.Abst
 
 
 def test_resets_by_our_own_abort_reach_the_peer(run: Run) -> None:
-    """abort() with SO_LINGER 0, as programs that must free the port at once do."""
+    """abort() with SO_LINGER 0, as in programs that must free the port at once."""
 
     async def main() -> None:
         async with facing_socket(Recorder) as (protocol, peer):

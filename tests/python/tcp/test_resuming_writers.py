@@ -1,4 +1,4 @@
-"""A protocol may write, close or lose its connection in resume_writing(), which a flush calls in its midst."""
+"""A protocol may write, close or lose its connection in resume_writing(), which is called in the middle of a flush."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.recording import DatagramRecorder, Recorder
 
 
 class Resumed(Recorder):
-    """Runs `then` in its first resume_writing(), when everything that was written has been sent."""
+    """Runs `then` in its first resume_writing(), when all written data has been sent."""
 
     then: Callable[[], object] | None = None
 
@@ -28,7 +28,7 @@ class Resumed(Recorder):
 
 
 async def resumed_with(protocol: Resumed, peer: socket.socket, then: Callable[[], object]) -> int:
-    """Fills the connection and drains it again; returns the bytes that the peer has read before `then` ran."""
+    """Fill the connection and drain it; return the number of bytes that the peer read before `then` ran."""
     small_buffers(protocol.transport.get_extra_info("socket"))
     protocol.transport.set_write_buffer_limits(high=1000, low=0)
     protocol.then = then

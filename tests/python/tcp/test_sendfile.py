@@ -102,7 +102,7 @@ def test_reading_goes_on_meanwhile_and_pausing_is_kept(run: Run, file: IO[bytes]
 
 
 class NoDescriptor(io.BytesIO):
-    """A file without a descriptor: the native path cannot be taken."""
+    """A file without a descriptor, which excludes the native path."""
 
 
 def test_fallback(run: Run) -> None:
@@ -172,7 +172,7 @@ def test_cancellation(run: Run, file: IO[bytes]) -> None:
 
 
 async def goes_on(protocol: Recorder, peer: Any) -> None:
-    """The connection reads and writes as before."""
+    """Check that the connection reads and writes as before."""
     assert protocol.transport.is_reading()
     peer.sendall(b"read")
     await until(lambda: protocol.data == b"read")

@@ -1,4 +1,4 @@
-"""Servers: start, serve_forever, close and what waits for what."""
+"""Servers: start, serve_forever, close and their waits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Service:
 
 
 async def served(server: Any, service: Service) -> tuple[Recorder, Recorder]:
-    """One more connection: (server side, client side)."""
+    """Open one more connection; return (server side, client side)."""
     loop = asyncio.get_running_loop()
     count = len(service.made)
     _, client = await loop.create_connection(Recorder, *server.sockets[0].getsockname())
@@ -235,7 +235,7 @@ def test_connections_in_the_listen_queue_are_dropped_by_close(run: Run) -> None:
 
 @pytest.mark.sfloop_only("asyncio fails an assertion and leaves the socket to the garbage collector")
 def test_close_from_within_the_factory(run: Run) -> None:
-    """The connection just accepted is served or dropped; either way nothing is left over."""
+    """The connection just accepted is served or dropped, and no object is left over."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from harness.recording import Echo, Recorder
 
 
 async def check(address: tuple[Any, ...]) -> None:
-    """An echo over a new connection to the server."""
+    """Echo over a new connection to the server."""
     _, client = await asyncio.get_running_loop().create_connection(Recorder, *address[:2])
     client.transport.write(b"x")
     await until(lambda: client.data == b"x")
@@ -143,7 +143,7 @@ def test_keep_alive(run: Run, keep_alive: bool | None) -> None:
 
 
 def test_backlog(run: Run) -> None:
-    """ss -l shows the backlog; TCP_INFO's tcpi_sacked is where the kernel keeps it for a listener."""
+    """ss -l shows the backlog; the kernel keeps a listener's in TCP_INFO's tcpi_sacked."""
 
     async def main() -> None:
         server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=7)

@@ -177,7 +177,7 @@ def test_a_server_survives_clients_that_do_not_speak_tls(
         await server.wait_closed()
 
     run(main())
-    contexts.clear()  # whether a failed handshake is reported depends on the version of Python
+    contexts.clear()  # some versions of Python report a failed handshake
 
 
 def test_handshake_timeout(run: Run, client_context: ssl.SSLContext) -> None:
@@ -199,7 +199,7 @@ def test_handshake_timeout(run: Run, client_context: ssl.SSLContext) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="ssl_shutdown_timeout is new in Python 3.11")
 def test_shutdown_timeout(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
-    """A peer that does not answer close_notify: the connection ends after the time given."""
+    """The peer does not answer close_notify: the connection ends after the given time."""
 
     async def main() -> None:
         async with tls_pair(server_context, client_context, ssl_shutdown_timeout=0.05) as (server, client):

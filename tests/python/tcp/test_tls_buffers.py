@@ -21,7 +21,7 @@ if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__
 
 
 class GluedClient(Recorder):
-    """A client whose first TLS record leaves in one piece with what comes before TLS."""
+    """A client whose first TLS record leaves in one piece with the bytes before TLS."""
 
     def __init__(self, context: ssl.SSLContext, before: bytes, request: bytes) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ def test_start_tls_after_the_end_of_the_peer(run: Run, contexts: Contexts, clien
 
 
 class OwnBuffer(Recorder, asyncio.BufferedProtocol):
-    """Gives the buffer that it was made with."""
+    """Returns the buffer that it was made with."""
 
     buffer: Any
 
@@ -184,7 +184,7 @@ def test_a_buffer_of_wide_items_over_tls(
 
 
 class Spoilt(OwnBuffer):
-    """Does something to its transport in a callback, once."""
+    """Does `what` to its transport in its callback `where`, once."""
 
     def __init__(self, what: str, where: str) -> None:
         super().__init__()

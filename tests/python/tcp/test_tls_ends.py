@@ -29,7 +29,7 @@ class Paused(Recorder):
 
 
 class PausedBuffer(BufferedRecorder):
-    """The same with a small buffer; pauses again whenever it was filled."""
+    """A Paused with a small buffer, which pauses again whenever the buffer was filled."""
 
     def __init__(self) -> None:
         super().__init__(1000)
@@ -45,7 +45,7 @@ class PausedBuffer(BufferedRecorder):
 
 
 def delivered(protocol: Recorder) -> list[str]:
-    """The calls without those of flow control."""
+    """Return the calls without those of flow control."""
     return [call for call in protocol.calls if call not in ("pause_writing", "resume_writing")]
 
 
@@ -107,7 +107,7 @@ def test_paused_within_the_delivery_before_the_end(
 
 
 def test_an_end_without_close_notify(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
-    """Truncation is told as asyncio tells it: as any end."""
+    """Truncation is reported as any end, as on asyncio."""
 
     async def main() -> None:
         for serves in True, False:
@@ -122,7 +122,7 @@ def test_an_end_without_close_notify(run: Run, server_context: ssl.SSLContext, c
 
 
 class Flood:
-    """Sends records as fast as the connection takes them, whatever is received."""
+    """Sends records as fast as the connection takes them, independent of received data."""
 
     def __init__(self, peer: Any) -> None:
         self.peer, self.sent = peer, 0
@@ -246,7 +246,7 @@ def test_an_answer_to_close_notify(run: Run, server_context: ssl.SSLContext, cli
 
 @pytest.mark.sfloop_only("asyncio sends no alert")
 def test_alerts(run: Run, contexts: Contexts, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
-    """The peer learns why its handshake, or its session, has failed."""
+    """The peer learns why its handshake or its session failed."""
 
     async def main() -> None:
         async with facing_peer(server_context, client_context) as (peer, own):

@@ -116,7 +116,7 @@ def test_the_commands_say_it() -> None:
 
 
 def test_no_engine_without_ssl_objects() -> None:
-    """A TLS protocol whose SSLObject is not of Python's class is left to asyncio whole."""
+    """A TLS protocol whose SSLObject is not of Python's class is left to asyncio."""
 
     class Other:
         _sslobj = object()

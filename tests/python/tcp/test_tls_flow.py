@@ -1,4 +1,4 @@
-"""Flow control over TLS: limits that count all that is buffered, pauses that bound memory, floods both ways."""
+"""Flow control over TLS: limits that count all buffered bytes, pauses that bound memory, floods both ways."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_pause_bounds_memory(
 
 
 class Random(Recorder):
-    """Pauses and resumes at random, and checks the order of what comes."""
+    """Pauses and resumes at random, and checks the order of received data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Random(Recorder):
 
 
 class RandomBuffer(BufferedRecorder, Random):
-    """The same, into a buffer smaller than a record."""
+    """A Random with a buffer smaller than a record."""
 
     def __init__(self) -> None:
         super().__init__(3000)

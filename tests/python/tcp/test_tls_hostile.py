@@ -27,7 +27,7 @@ FAILURES = int(os.environ.get("SFLOOP_TEST_FAILED_HANDSHAKES", "300"))
 
 
 class Says(Recorder):
-    """Sends bytes that are no TLS as soon as it is connected."""
+    """Sends bytes that are not TLS as soon as it is connected."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(keep_open=True)
@@ -164,7 +164,7 @@ def test_spoilt_records(
     client_context: ssl.SSLContext,
     kind: type[Recorder],
 ) -> None:
-    """One byte of the ciphertext is another: what came before it is delivered, nothing after it."""
+    """One byte of the ciphertext is changed: data before it is delivered, and no data after it."""
     chance = random.Random(2)
 
     async def one() -> None:
@@ -196,7 +196,7 @@ def test_spoilt_handshakes(
     server_context: ssl.SSLContext,
     client_context: ssl.SSLContext,
 ) -> None:
-    """Any byte of any flight is another, of either side: the connection ends, or it works."""
+    """Any byte of any flight of either side is changed: the connection ends, or it works."""
     chance = random.Random(3)
 
     class Spoils(TLSPeer):
@@ -297,7 +297,7 @@ def test_records_of_one_byte(
             peer.send(sealed)
             await until(lambda: len(own.data) == 5000)
             assert own.data == bytes(number & 255 for number in range(5000))
-            empty = peer.sealed(b"") * 10  # nothing in it, which OpenSSL does not even make
+            empty = peer.sealed(b"") * 10  # records without data, which OpenSSL itself never makes
             peer.send(empty + peer.sealed(b"end"))
             await until(lambda: own.data.endswith(b"end"))
 
@@ -315,7 +315,7 @@ def test_renegotiation_is_refused(
         async with facing_peer(server_context, client_context, Echo) as (peer, own):
             peer.send(peer.sealed(b"before"))
             await until(lambda: peer.plain == b"before")
-            # A handshake record that is not encrypted is what an attacker can insert.
+            # An attacker can insert a handshake record that is not encrypted.
             peer.send(b"\x16\x03\x03\x00\x04\x01\x00\x00\x00")
             assert isinstance(await own.lost, ssl.SSLError)
             assert own.data == b"before"

@@ -48,7 +48,7 @@ async def stop(program: asyncio.subprocess.Process) -> None:
 
 
 async def reads(program: asyncio.subprocess.Process, text: bytes) -> None:
-    """Waits until the program has shown this text."""
+    """Wait until the program has printed this text."""
     assert program.stdout is not None
     shown = b""
     while text not in shown:
@@ -59,7 +59,7 @@ async def reads(program: asyncio.subprocess.Process, text: bytes) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_s_client(run: Run, server_context: ssl.SSLContext, version: str) -> None:
-    """Its records, its answer to close_notify, and its renegotiation, which is refused, or key update."""
+    """The client's records, its answer to close_notify, and its renegotiation, which is refused, or key update."""
 
     async def main() -> None:
         made: list[Recorder] = []
@@ -77,7 +77,7 @@ def test_s_client(run: Run, server_context: ssl.SSLContext, version: str) -> Non
             await until(lambda: bool(made) and b"first line" in made[0].data)
             await reads(program, b"first line\n")
             program.stdin.write(b"K\n" if version == "-tls1_3" else b"R\n")
-            # The program ends the connection when it is refused. A close_notify before that would leave it waiting.
+            # The program ends the connection when it is refused, and an earlier close_notify would leave it waiting.
             await reads(program, b"KEYUPDATE" if version == "-tls1_3" else b"no renegotiation")
             if version == "-tls1_3":
                 program.stdin.write(b"second line\n")

@@ -20,7 +20,8 @@ DATA = bytes(number * 13 % 251 for number in range(100_000))
 
 
 class Sips(asyncio.BufferedProtocol, Recorder):
-    """Gives buffers of a few bytes, pauses now and then, and looks at the session while it holds unread records."""
+    """Returns buffers of a few bytes, pauses now and then, and reads the session's state while it holds unread
+    records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ def test_the_end_while_records_are_left(
 def test_a_callback_of_openssl_looks_at_the_session(
     run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext
 ) -> None:
-    """It runs within SSL_read() and SSL_write()."""
+    """The callback runs within SSL_read() and SSL_write()."""
     seen: list[Any] = []
 
     def look(connection: Any, *_: Any) -> None:

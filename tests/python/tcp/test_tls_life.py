@@ -1,4 +1,4 @@
-"""How long TLS connections live that nobody uses, and the memory that they take meanwhile."""
+"""The lifetime of unused TLS connections, and their memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__
 
 
 async def collected(reference: weakref.ref[Any]) -> None:
-    """Waits until the object is gone."""
+    """Wait until the object is collected."""
     for _ in range(500):
         gc.collect()
         if reference() is None:
@@ -50,7 +50,7 @@ async def _use(address: Any, context: ssl.SSLContext) -> weakref.ref[Any]:
 def test_streams_that_the_program_drops(
     run: Run, contexts: Contexts, server_context: ssl.SSLContext, client_context: ssl.SSLContext
 ) -> None:
-    """They are collected, and the server learns of the end."""
+    """Unused connections are collected, and the server learns of the end."""
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,13 +93,13 @@ def test_a_paused_transport_that_the_program_drops(
                 await collected(await _pause_and_drop(own))
             assert texts
             await until(lambda: "eof_received" in peer.calls or peer.lost.done())
-            own.made = own.lost  # there is nothing left that could be aborted
+            own.made = own.lost  # no transport is left to abort
 
     run(main())
 
 
 def _resident() -> int:
-    """Without what earlier tests have freed and malloc keeps."""
+    """Return the resident memory without freed memory of earlier tests that malloc keeps."""
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * 4096
@@ -122,7 +122,7 @@ def test_what_a_transport_says_of_itself(
 
 
 class Counts(asyncio.Protocol):
-    """Keeps nothing but the number of bytes."""
+    """Keeps only the number of bytes."""
 
     received = 0
     transport: Any = None
@@ -139,7 +139,8 @@ class Counts(asyncio.Protocol):
 
 @pytest.mark.skipif(tls_session.refused() is not None, reason="CPython's MemoryBIO keeps its memory")
 def test_memory_of_idle_connections(server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
-    """A second after their last large message, on the kernel's stack: others have memory for each connection."""
+    """Measured a second after their last large message, on the kernel's stack, because others have memory for each
+    connection."""
     count = 300
 
     async def main() -> None:

@@ -28,7 +28,7 @@ if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__
 
 
 class ByHand(Recorder):
-    """A TLS client over memory BIOs, so that a test can cut its ciphertext. `plain` is what was decrypted."""
+    """A TLS client over memory BIOs, whose ciphertext a test can cut. `plain` is the decrypted data."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class ByHand(Recorder):
         self.transport.write(self.outgoing.read())
 
     def sealed(self, data: bytes) -> bytes:
-        """The records of this data."""
+        """Return the records of this data."""
         self.tls.write(data)
         return self.outgoing.read()
 
@@ -329,7 +329,7 @@ def test_key_updates(run: Run, server_context: ssl.SSLContext) -> None:
         )
         assert client.stdin is not None and client.stdout is not None
         shown = b""
-        # K asks the peer for a key update too; k does not.
+        # K also asks the peer for a key update; k does not.
         for line, answer in (
             (b"before\n", b"before\n"),
             (b"K\n", b"KEYUPDATE"),

@@ -113,7 +113,7 @@ def test_ending_in_the_middle(
             with (tmp_path / "large").open("rb") as source:
                 task: asyncio.Task[Any] = asyncio.ensure_future(loop.sendfile(client.transport, source))
                 await asyncio.sleep(0.1)
-                # The peer reads nothing: what waits in this process is bounded.
+                # The peer reads nothing, and the bytes that wait in this process are bounded.
                 assert client.transport.get_write_buffer_size() < 5_000_000
                 assert not task.done()
                 if ending == "cancel":

@@ -1,4 +1,4 @@
-"""Every way into TLS, on every stack, and everything that programs ask of such a connection."""
+"""Every way into TLS, on every stack, and the attributes that programs read of such a connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if sys.version_info >= (3, 11):
 
 @pytest.fixture
 def contexts_of(authority: trustme.CA) -> Any:
-    """Makes (server's, client's) context of a version."""
+    """Return a function that makes (server's, client's) context of a version."""
 
     def make(version: ssl.TLSVersion) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
@@ -94,7 +94,7 @@ WAYS = [by_create, by_unix, by_accepted, by_start_tls]
 
 @contextlib.asynccontextmanager
 async def connected(way: Any, contexts: Any, folder: Path) -> AsyncIterator[tuple[Any, Any]]:
-    """(server's protocol, client's)."""
+    """Yield (server's protocol, client's protocol)."""
     made: list[Any] = []
 
     def factory() -> Any:
@@ -322,7 +322,7 @@ def test_sessions_are_resumed(
     async def main() -> None:
         for resumed in False, True:
             async with connected(by_create, (server, client), tmp_path) as (_, near):
-                near.transport.write(b"x")  # the tickets of TLS 1.3 have come when this has
+                near.transport.write(b"x")  # the tickets of TLS 1.3 have arrived before this byte
                 await until(lambda: near.data == b"x")
                 tls = near.transport.get_extra_info("ssl_object")
                 assert tls.session_reused is resumed
@@ -346,7 +346,7 @@ def test_post_handshake_authentication(run: Run, contexts_of: Any, authority: tr
             tls = far.transport.get_extra_info("ssl_object")
             assert not tls.getpeercert()
             tls.verify_client_post_handshake()
-            far.transport.write(b"y")  # takes the request along
+            far.transport.write(b"y")  # sends the request along
             await until(lambda: near.data == b"xy")
             near.transport.write(b"z")
             await until(lambda: near.data == b"xyz")
@@ -413,7 +413,7 @@ def test_wrong_arguments(run: Run, server_context: ssl.SSLContext, client_contex
 
 
 def test_upgrade_of_a_stream_by_hand(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
-    """start_tls() with a StreamReaderProtocol, as before Python 3.11: nothing that came with the greeting is lost."""
+    """start_tls() with a StreamReaderProtocol, as before Python 3.11: no data after the greeting is lost."""
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upgrade(writer, server_context, server_side=True)

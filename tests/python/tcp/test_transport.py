@@ -111,7 +111,7 @@ def test_a_closed_transport_lets_go_of_its_protocol(run: Run) -> None:
 
 
 def test_the_socket_can_be_duplicated(run: Run) -> None:
-    """Programs that hand a connection on: socket.dup of the transport's socket."""
+    """socket.dup of the transport's socket, as in programs that hand a connection on."""
 
     async def main() -> None:
         async with facing_socket(Recorder) as (protocol, peer):
@@ -146,7 +146,8 @@ def test_unix_socketpair(run: Run) -> None:
 
 
 class Borrowed(socket.socket):
-    """Another's descriptor. asyncio of Python 3.14.9 closes the socket of a connection that cannot be made."""
+    """A socket on a borrowed descriptor. asyncio of Python 3.14.9 closes the socket of a connection that cannot be
+    made."""
 
     def close(self) -> None:
         self.detach()

@@ -136,7 +136,7 @@ def test_memoryviews_of_wider_items(run: Run) -> None:
 
 @pytest.mark.sfloop_only("asyncio ends the connection with a BufferError and a report")
 def test_views_that_are_not_contiguous(run: Run) -> None:
-    """Either refused or sent right."""
+    """They are refused or sent right."""
 
     async def main() -> None:
         async with facing_socket(Recorder) as (protocol, peer):
@@ -220,7 +220,7 @@ def test_a_write_while_closing_with_unsent_data(run: Run) -> None:
 
 
 def test_write_from_within_data_received_goes_out_at_once(run: Run) -> None:
-    """Writes held back to the end of a turn would show as a wait."""
+    """Writes that wait for the end of an iteration would cause a delay here."""
     sizes: list[int] = []
 
     class Answering(Recorder):

@@ -164,7 +164,7 @@ def test_datagrams_and_socket_pairs_of_one_loop(loop: asyncio.AbstractEventLoop,
     loop.run_until_complete(main())
 
 
-# ---- what can happen from outside comes first ----
+# ---- events from outside come first ----
 
 
 def thread_that_calls(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> threading.Thread:
@@ -197,7 +197,7 @@ def test_threads_are_waited_for(loop: asyncio.AbstractEventLoop, clock: Clock, w
         event = asyncio.Event()
         kept = work(loop, event)
         await asyncio.wait_for(event.wait(), 10)
-        assert 0 <= loop.time() - 100 < 5  # what passes before the loop waits does not count
+        assert 0 <= loop.time() - 100 < 5  # time before the loop waits does not count
         return kept
 
     kept = loop.run_until_complete(main())
@@ -238,7 +238,7 @@ def test_child_processes_are_waited_for(loop: asyncio.AbstractEventLoop, clock: 
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, int]]:
-    """The address of a server in another process, which answers each line after 20 ms."""
+    """Yield the address of a server in another process, which answers each line after 20 ms."""
     program = """
 import socket, time
 with socket.create_server(("127.0.0.1", 0)) as server:

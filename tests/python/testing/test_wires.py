@@ -177,7 +177,7 @@ def test_a_loop_with_itself(faults: Faults | None) -> None:
 
 
 def test_without_the_clock_again() -> None:
-    """The stacks go on from where the clock has left them."""
+    """The stacks go on from the clock's last time."""
     loop = testing.WireLoop(faults=Faults(delay=0.01))
 
     async def main() -> None:

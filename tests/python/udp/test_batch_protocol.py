@@ -44,7 +44,7 @@ class Viewed(Batches):
 
 
 async def receive(protocol: Batches, payloads: list[bytes]) -> tuple[Any, Any]:
-    """Sends the payloads while the loop stands still, and waits until they have come."""
+    """Send the payloads while the loop does not run, and wait until they have arrived."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=("127.0.0.1", 0))
     with socket.socket(type=socket.SOCK_DGRAM) as sender:

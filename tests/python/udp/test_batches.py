@@ -1,4 +1,4 @@
-"""Datagrams that come in bulk: all of them, in order, each with its own address."""
+"""Datagrams that arrive in bulk: all of them, in order, each with its own address."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_large_ones(run: Run) -> None:
 
 
 def test_an_endless_stream_leaves_room_for_others(run: Run) -> None:
-    """An endpoint that answers itself must not keep timers and other connections waiting."""
+    """An endpoint that sends to itself must not keep timers and other connections waiting."""
 
     async def main() -> None:
         async with udp(DatagramEcho) as a, udp(DatagramEcho) as b:
@@ -104,8 +104,8 @@ def test_kept_datagrams_are_not_changed_by_later_ones(run: Run) -> None:
 
 @pytest.mark.parametrize("exception", [ZeroDivisionError, OSError])
 def test_a_failing_datagram_received_in_a_batch(run: Run, contexts: Contexts, exception: type[Exception]) -> None:
-    """Reported, and the datagrams after it are delivered. asyncio's report names its own read callback as the handle;
-    sfloop, which has none, names transport and protocol."""
+    """The error is reported, and later datagrams are delivered. asyncio's report names its own read callback as the
+    handle; sfloop, which has none, names transport and protocol."""
 
     class Failing(DatagramRecorder):
         def datagram_received(self, data: bytes, addr: Any) -> None:

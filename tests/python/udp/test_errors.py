@@ -59,7 +59,7 @@ def test_an_oversize_datagram(run: Run, connected: bool) -> None:
 
 
 def test_a_refused_datagram(run: Run) -> None:
-    """ICMP port unreachable comes to a connected endpoint as an error."""
+    """A connected endpoint gets ICMP port unreachable as an error."""
 
     async def main() -> None:
         async with udp(DatagramRecorder, remote_addr=("127.0.0.1", free_port(socket.SOCK_DGRAM))) as client:
@@ -86,7 +86,7 @@ def test_an_unconnected_endpoint_does_not_hear_of_refusals(run: Run) -> None:
 
 
 def test_datagrams_beside_refusals(run: Run) -> None:
-    """An endpoint whose peer comes up later."""
+    """The endpoint's peer starts later."""
 
     async def main() -> None:
         port = free_port(socket.SOCK_DGRAM)
@@ -122,7 +122,8 @@ def test_broadcast_without_permission(run: Run) -> None:
 
 
 def test_no_address_on_an_unconnected_endpoint(run: Run, contexts: Contexts) -> None:
-    """asyncio hands None to sendto: a TypeError that ends the transport. An OSError or a raise is as good."""
+    """asyncio passes None to sendto: a TypeError ends the transport. An OSError or an exception of the call is accepted
+    too."""
 
     async def main() -> None:
         async with udp(DatagramRecorder) as client:
@@ -211,7 +212,7 @@ def test_sending_after_close(run: Run, asyncio_log: LogLines) -> None:
 
 
 class SlowReceiver:
-    """An AF_UNIX datagram socket that nobody reads, whose queue of a few datagrams fills up at once."""
+    """An unread AF_UNIX datagram socket, whose queue of a few datagrams fills up at once."""
 
     def __init__(self, path: Path) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -1,4 +1,4 @@
-"""Exceptions out of every callback of a datagram protocol: no datagram is lost or comes twice."""
+"""Exceptions from every callback of a datagram protocol: no datagram is lost or doubled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADERS = pytest.mark.sfloop_only(
 def run_again(
     loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None], exception: type[BaseException], times: int = 1
 ) -> None:
-    """Runs the loop until main has ended. The exception leaves it that many times before."""
+    """Run the loop until main has ended. The exception leaves it that many times before."""
     task = loop.create_task(asyncio.wait_for(main, 20))
     for _ in range(times):
         with pytest.raises(exception):
@@ -34,7 +34,7 @@ def run_again(
 
 
 def leaving_at(numbers: set[int], exception: type[BaseException]) -> Callable[[], DatagramRecorder]:
-    """Raises with the datagrams that have these numbers, each time that they come."""
+    """Raises at the datagrams with these numbers, each time they arrive."""
 
     class Leaving(DatagramRecorder):
         def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -50,7 +50,7 @@ def leaving_at(numbers: set[int], exception: type[BaseException]) -> Callable[[]
 def test_in_datagram_received(
     loop: asyncio.AbstractEventLoop, numbers: set[int], exception: type[BaseException]
 ) -> None:
-    """At any place in a batch, also in the last datagram of those that were kept for later."""
+    """The exception comes at any place in a batch, also in the last of the datagrams kept for later."""
 
     async def main() -> None:
         async with udp(leaving_at(numbers, exception)) as server, udp(DatagramRecorder) as client:
@@ -107,7 +107,7 @@ def test_at_the_ends(loop: asyncio.AbstractEventLoop, callback: str, exception: 
 
 
 class Full:
-    """A protocol whose datagrams to an AF_UNIX socket that nobody reads wait in its transport."""
+    """A protocol whose datagrams to an unread AF_UNIX socket wait in its transport."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -143,7 +143,7 @@ def full(tmp_path: Path) -> Any:
 
 
 class Failing(DatagramRecorder):
-    """error_received() raises, each time that it is called."""
+    """error_received() raises at each call."""
 
     exception: type[BaseException] = ZeroDivisionError
 
@@ -158,7 +158,7 @@ class Failing(DatagramRecorder):
 def test_error_received_raises_for_a_datagram_that_waited(
     loop: asyncio.AbstractEventLoop, contexts: Contexts, full: Full, place: str, exception: type[BaseException]
 ) -> None:
-    """The datagram is dropped, the error is reported once, and those behind it are sent."""
+    """The datagram is dropped, the error is reported once, and later datagrams are sent."""
 
     async def main() -> None:
         async with udp(type("Protocol", (Failing,), {"exception": exception}), sock=full.sock) as client:

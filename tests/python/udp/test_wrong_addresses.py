@@ -1,4 +1,4 @@
-"""Addresses to send to that only look right: the socket module's errors, whatever was sent to before."""
+"""Destination addresses that only look right: the socket module's errors, for any earlier address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.recording import DatagramRecorder
 
 
 class Host(str):
-    """Equal to a plain str, and not one."""
+    """Equal to a plain str, but of another class."""
 
 
 def by_the_socket_module(host: str, address: Any) -> BaseException | None:
@@ -87,7 +87,7 @@ def test_addresses_that_are_right_in_other_types(run: Run) -> None:
                 client.transport.sendto(b"3", (host, Port(port)))
                 client.transport.sendto(b"4", Pair((host, port)))
             await until(lambda: len(server.received) == 8)
-            # In this order: a stack that is no kernel sends all of them by itself.
+            # In this order, because a stack other than the kernel sends all of them by itself.
             assert [data for data, _ in server.received] == [b"1", b"2", b"3", b"4"] * 2
 
     run(main())

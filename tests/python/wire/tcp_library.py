@@ -9,7 +9,7 @@ from tcp_model import Segment
 from wire_library import GOOD, PARTIAL, UNSURE, Piece, Tag, compile_wire, pieces_of
 
 HAS_MSS, HAS_WINDOW_SCALE, HAS_SACK_PERMITTED, HAS_TIMESTAMPS = 1, 2, 4, 8
-#: The Ethernet and the IP header that are in front of it.
+#: The Ethernet and the IP header before it.
 BEFORE = 34
 INLINE = """
 #include "wire/tcp.h"
@@ -95,7 +95,7 @@ class Tcp:
         unsure: bool = False,
         behind: bytes = b"",
     ) -> Segment | str:
-        """The segment, or the reason by its name. `behind`: what lies in memory after it."""
+        """Return the segment, or the reason by its name. `behind` is the memory after it."""
         buffer = (c.c_uint8 * (len(data) + len(behind) + 1)).from_buffer_copy(data + behind + b"\0")
         out = CSegment()
         addresses = (c.c_uint32.from_buffer_copy(src).value, c.c_uint32.from_buffer_copy(dst).value)
@@ -124,7 +124,7 @@ class Tcp:
         )
 
     def emit(self, s: Segment, cuts: list[int]) -> bytes:
-        """TCP's part of the frame, its payload given in pieces."""
+        """Return the frame's TCP segment; its payload is given in pieces."""
         template = (c.c_uint8 * 256)()
         peer = CPeer(ttl=64)
         peer.src_addr[:], peer.dst_addr[:] = s.src_addr, s.dst_addr

@@ -13,7 +13,7 @@ OPTIONS_MAX = 40
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment between two addresses. An option that is not there is None; SACK without ranges is no SACK."""
+    """A segment between two addresses. An absent option is None; SACK without ranges is no SACK."""
 
     src_addr: bytes
     dst_addr: bytes
@@ -31,7 +31,7 @@ class Segment:
     payload: bytes = b""
 
     def options(self) -> bytes:
-        """Laid out as RFC 7323, appendix A has it, ranges left out where there is no room for them."""
+        """Return the options in the layout of RFC 7323, appendix A, without the ranges that do not fit."""
         mss = b"" if self.mss is None else struct.pack("!BBH", 2, 4, self.mss)
         permitted = b"\4\2" if self.sack_permitted else b"\1\1"
         if self.timestamps is not None:
@@ -47,7 +47,7 @@ class Segment:
         return options
 
     def bytes(self, options: bytes | None = None) -> bytes:
-        """The header with its checksum, the options (or others instead of them), the payload."""
+        """Return the header with its checksum, the options (or others instead of them), and the payload."""
         options = self.options() if options is None else options
         offset = (20 + len(options)) // 4 << 4
         first = struct.pack(
@@ -59,7 +59,10 @@ class Segment:
 
 
 def parse_segment(data: bytes, src: bytes, dst: bytes, *, good: bool = False, partial: bool = False) -> Segment:
-    """The segment of an IP packet's payload; raises Refused."""
+    """Return the segment of an IP packet's payload.
+
+    :raises Refused: the segment is malformed.
+    """
     if len(data) < 20:
         raise Refused("tcp_short")
     src_port, dst_port, seq, ack, offset, flags, window, field, _ = struct.unpack("!HHIIBBHHH", data[:20])

@@ -37,7 +37,7 @@ segments = st.builds(
     sack=st.lists(st.tuples(numbers32, numbers32), max_size=4).map(tuple),
     payload=payloads,
 )
-#: Whole options of any kind, and bytes that are none.
+#: Whole options of any kind, and bytes that are no option.
 options = (
     st.lists(
         st.binary(min_size=0, max_size=34).flatmap(

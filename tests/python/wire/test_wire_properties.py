@@ -19,7 +19,7 @@ WIRE = settings.get_profile("wire")
 macs = st.binary(min_size=6, max_size=6)
 ports = st.integers(0, 0xFFFF)
 bytes_ = st.integers(0, 0xFF)
-#: Half of them of runs of ff and 00, which is where carries and the two zeros of ones' complement are.
+#: Half of them are runs of ff and 00, because carries and the two zeros of ones' complement occur there.
 payloads = st.binary(max_size=600) | st.lists(
     st.sampled_from([b"\0", b"\xff", b"\xff\xff", b"\x80"]), max_size=200
 ).map(b"".join)
@@ -40,7 +40,7 @@ datagrams = st.builds(
     payload=payloads,
 )
 sums = st.sampled_from(["full", "partial", "none"])
-#: One option with a length that holds: of the kinds that have rules, and of others.
+#: One option with a fitting length, of the kinds that have rules and of others.
 option = st.tuples(st.sampled_from([0, 1, 7, 68, 130, 131, 134, 137, 148, 200]), st.binary(max_size=14)).map(
     lambda kind_and_rest: bytes([kind_and_rest[0], len(kind_and_rest[1]) + 2]) + kind_and_rest[1]
 )

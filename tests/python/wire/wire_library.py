@@ -69,14 +69,17 @@ class Piece(c.Structure):
 
 
 def compile_wire(folder: Path, inline: str) -> c.CDLL:
-    """Compiles with $CC, and with `inline`, functions around those that are in headers; raises if that fails."""
+    """Compile with $CC, including `inline`, functions around those in headers.
+
+    :raises subprocess.CalledProcessError: the compiler failed.
+    """
     (folder / "inline.c").write_text(inline)
     sources = [str(folder / "inline.c"), *sorted(str(path) for path in (NATIVE / "wire").glob("*.c"))]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     include = ["-I", str(NATIVE / "include"), "-I", str(NATIVE)]
     library = folder / "libwire.so"
     compiler = shlex.split(os.environ.get("CC", "cc"))
-    # A sanitizer's run-time library that was preloaded into this interpreter is nothing for the compiler.
+    # A sanitizer's run-time library may be preloaded into this interpreter, and the compiler must not load it.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     subprocess.run([*compiler, *flags, *include, *sources, "-o", str(library)], check=True, env=environment)
     return c.CDLL(str(library))
@@ -104,11 +107,11 @@ class Wire:
         ]  # fmt: skip
 
     def sum(self, data: bytes) -> int:
-        """The ones' complement sum, in host byte order."""
+        """Return the ones' complement sum, in host byte order."""
         return int.from_bytes(bytes(c.c_uint16(self._c.sum_of(data, len(data)))), "big")
 
     def sum_of_pieces(self, pieces: list[bytes]) -> int:
-        """The same of pieces one behind the other."""
+        """Return the same sum of consecutive pieces."""
         total, offset = 0, 0
         for piece in pieces:
             total = self._c.sf_sum_piece(total, offset, piece, len(piece))
@@ -116,7 +119,7 @@ class Wire:
         return self.sum(total.to_bytes(8, sys.byteorder))
 
     def parse(self, frame: bytes, *, good: bool = False, partial: bool = False, unsure: bool = False) -> Datagram | str:
-        """The datagram, or the reason by its name."""
+        """Return the datagram, or the reason by its name."""
         buffer = (c.c_uint8 * len(frame)).from_buffer_copy(frame) if frame else (c.c_uint8 * 0)()
         out = UdpDatagram()
         flags = GOOD * good | PARTIAL * partial | UNSURE * unsure
@@ -142,7 +145,7 @@ class Wire:
     def emit(
         self, d: Datagram, id: int, *, dont_fragment: bool, sum: str, cuts: list[int], frame_cut: int | None = None
     ) -> bytes:
-        """The frame; its payload is cut into pieces, and with `frame_cut` the frame's memory too."""
+        """Return the frame. Its payload is cut into pieces, and with `frame_cut` the frame's memory too."""
         template = (c.c_uint8 * 256)()
         peer = self._peer(d, dont_fragment)
         assert self._c.sf_udp_template_init(c.addressof(template), c.byref(peer)) == 0
@@ -163,7 +166,7 @@ class Wire:
     def _peer(d: Datagram, dont_fragment: bool) -> Peer:
         peer = Peer(ttl=d.ttl, tos=d.tos, dont_fragment=dont_fragment, tags=len(d.tags))
         peer.src_mac[:], peer.dst_mac[:] = d.src_mac, d.dst_mac
-        # Addresses and ports are bytes as they go over the wire, whatever number the machine takes them for.
+        # Addresses and ports are bytes in network order, on any machine.
         peer.src_addr = c.c_uint32.from_buffer_copy(d.src_addr).value
         peer.dst_addr = c.c_uint32.from_buffer_copy(d.dst_addr).value
         peer.src_port = c.c_uint16.from_buffer_copy(d.src_port.to_bytes(2, "big")).value
@@ -174,7 +177,7 @@ class Wire:
 
 
 def pieces_of(base: int, length: int, cuts: list[int]) -> c.Array[Piece]:
-    """`length` bytes of memory, cut."""
+    """Return `length` bytes of memory, cut."""
     edges = [0, *sorted(min(cut, length) for cut in cuts), length]
     pairs = list(pairwise(edges))
     return (Piece * len(pairs))(*(Piece(base + start, end - start) for start, end in pairs))

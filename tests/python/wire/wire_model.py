@@ -16,11 +16,11 @@ UDP = 17
 
 
 class Refused(Exception):
-    """The reason, by the name that the C code has for it."""
+    """The reason for refusing a packet, by its name in the C code."""
 
 
 def ones_complement_sum(data: bytes) -> int:
-    """RFC 1071: 16-bit words, an odd last byte with a zero behind it, carries added at the low end."""
+    """RFC 1071: 16-bit words, an odd last byte padded with a zero, carries added at the low end."""
     total = sum(struct.unpack(f"!{len(data) // 2 + len(data) % 2}H", data + b"\0" * (len(data) % 2)))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
@@ -34,7 +34,7 @@ def checksum(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Datagram:
-    """A UDP datagram and the headers that it travels in."""
+    """A UDP datagram and its headers."""
 
     dst_mac: bytes
     src_mac: bytes
@@ -50,7 +50,7 @@ class Datagram:
     def frame(
         self, id: int, *, dont_fragment: bool, sum: str = "full", options: bytes = b"", padding: bytes = b""
     ) -> bytes:
-        """The frame (802.3, 802.1Q, RFC 791, RFC 768) with its UDP checksum full, partial or absent ("none")."""
+        """Return the frame (802.3, 802.1Q, RFC 791, RFC 768) with its UDP checksum full, partial or absent ("none")."""
         length = 8 + len(self.payload)
         ports = struct.pack("!HHH", self.src_port, self.dst_port, length)
         pseudo = self.src_addr + self.dst_addr + struct.pack("!BBH", 0, UDP, length)
@@ -76,7 +76,10 @@ class Datagram:
 
 
 def parse(frame: bytes, *, good: bool, partial: bool) -> Datagram:
-    """The datagram of a frame; raises Refused."""
+    """Return the datagram of a frame.
+
+    :raises Refused: the frame holds no acceptable UDP datagram.
+    """
     tags, at = _parse_tags(frame)
     packet = frame[at:]
     header, payload = _parse_ip(packet, good=good)

@@ -1,4 +1,4 @@
-"""Which IP options Linux takes a packet with (RFC 791, 3.1), written apart from the C code."""
+"""The IP options with which Linux accepts a packet (RFC 791, 3.1), written independently of the C code."""
 
 from __future__ import annotations
 
