@@ -1,4 +1,4 @@
-"""The interface's addresses come and go while sockets are open; a socket of the kernel's beside is the control."""
+"""The interface's addresses come and go while sockets are open; a kernel socket beside them is the control."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def change(link: Link, *lines: str) -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_more_addresses_than_a_few(link: Link, driver: str) -> None:
-    """Some were there before; all of them are served past the kernel."""
+    """Some addresses were there before; all of them are served past the kernel."""
     addresses = [f"198.18.{10 + i // 100}.{i % 100 + 1}" for i in range(150)]
     change(link, *(f"add {address}/32" for address in addresses[:100]))
 
@@ -125,7 +125,8 @@ def test_secondary_addresses_go_with_the_first_or_are_promoted(link: Link, drive
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_one_address_in_several_subnets_with_a_label_and_with_a_peer(link: Link, driver: str) -> None:
-    """Linux tells the same address with another prefix or another peer apart. It is there as long as one of them is."""
+    """Linux distinguishes the same address with another prefix or another peer. The address exists as long as one of
+    them does."""
     change(link, "add 10.6.0.1/24 label veth0:x", "add 10.6.0.1/32", "add 10.6.0.1 peer 10.6.9.9/32")
 
     async def main(both: Receivers) -> None:
@@ -143,7 +144,8 @@ def test_one_address_in_several_subnets_with_a_label_and_with_a_peer(link: Link,
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_broadcast_addresses_follow(link: Link, driver: str) -> None:
-    """The highest address of a subnet is one, given or not; the peer's subnet counts, and /31 has none."""
+    """The highest address of a subnet is a broadcast address, given or not; the peer's subnet counts, and /31 has
+    none."""
     everybody = b"\xff" * 6
     addresses = ["10.7.0.255", "10.7.0.127", "10.8.1.255", "10.9.0.1", "255.255.255.255"]
     change(link, "add 10.7.0.1/24 brd 10.7.0.127", "add 10.8.0.1 peer 10.8.1.1/24", "add 10.9.0.0/31")

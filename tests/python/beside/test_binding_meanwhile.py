@@ -16,7 +16,7 @@ from harness.link import NEAR, Side
 
 PORT, COUNT = 5981, 40_000
 SO_RCVBUFFORCE = 33
-# At an address where the loop's socket does not receive, so that the flow is the driver's again after a look.
+# The address is not the loop socket's, so the driver takes the flow again after it has looked at the socket.
 BINDER = f"""
 import socket
 while True:

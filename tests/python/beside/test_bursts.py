@@ -21,7 +21,7 @@ DRIVERS = ("af_xdp", "packet")
 
 @contextlib.contextmanager
 def near_loop(driver: str, **options: Any) -> Iterator[tuple[sfloop.Loop, socket.socket]]:
-    """A loop at the near end of a link, in whose namespace the thread is, and a socket that sends from the far end."""
+    """Enter the near end's namespace; yield a loop there, and a socket that sends from the far end."""
     reason = unavailable()
     if reason:
         pytest.skip(reason)

@@ -77,7 +77,7 @@ def forking(driver: str, interface: str, how: str, namespace: str | None = None)
 
 
 def kinds_of_sockets(child: int) -> set[str]:
-    """The protocols of the sockets that a process has open, by the tables of its namespace."""
+    """Return the protocols of a process's open sockets, from the tables of its namespace."""
     inodes = set()
     for name in os.listdir(f"/proc/{child}/fd"):
         with suppress(OSError):
@@ -111,7 +111,7 @@ def until(holds: Callable[[], Any], limit: float = 5.0) -> float:
 
 
 def check_holds_nothing(child: int) -> None:
-    """The parent may have answered for long before the child runs at all, and closes the first descriptor."""
+    """The parent may answer long before the child runs at all and closes the first descriptor."""
     with suppress(AssertionError):
         until(lambda: not held_by(child) and not kinds_of_sockets(child))
     assert held_by(child) == []
@@ -136,9 +136,9 @@ def check_parent_works(made: Forking, sock: socket.socket) -> None:
 
 
 def check_freed(made: Forking, link: Link, driver: str, client: socket.socket) -> None:
-    """After the parent's death: another program's socket has the port's datagrams, and a loop opens."""
+    """After the parent's death another program's socket receives the port's datagrams, and a new loop opens."""
     assert made.child_lives()
-    # The parent's own socket, which the child has inherited as from any program, is bound to any address.
+    # The parent's own socket, which the child inherits as from any program, is bound to any address.
     with link.near.socket() as plain:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         plain.bind((NEAR, PORT))

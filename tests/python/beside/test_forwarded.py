@@ -49,7 +49,7 @@ def container(link: Link, address: str) -> Iterator[Side]:
 
 @contextmanager
 def echo(side: Side) -> Iterator[None]:
-    """TCP and UDP servers at the ports that sfloop's program has as well."""
+    """Run TCP and UDP servers at the ports of sfloop's program."""
     tcp, udp = side.socket(socket.SOCK_STREAM), side.socket()
     tcp.bind((side.address, TCP_PORT))
     tcp.listen()
@@ -151,7 +151,8 @@ def test_a_container_keeps_its_service(program: Program, address: str) -> None:
 
 
 def test_an_address_of_another_interface(program: Program) -> None:
-    """A service address on lo (anycast, keepalived): the kernel's listening socket of the same server has it."""
+    """The address is a service address on lo (anycast, keepalived): the kernel's listening socket of the same server
+    serves it."""
     link = program.link
     link.near.ip("address", "add", f"{SERVICE}/32", "dev", "lo")
     link.far.ip("route", "add", f"{SERVICE}/32", "via", NEAR)
@@ -174,7 +175,7 @@ def test_a_container_is_a_client(program: Program) -> None:
 
 
 def test_a_group_reaches_another_station(past: Program) -> None:
-    """A macvlan device's member of a group gets the datagrams as before, and so does ours."""
+    """A macvlan device's member of a group gets its datagrams as before, and so does our member."""
     link, group = past.link, "239.1.1.1"
     with container(link, MACVLAN) as box, box.socket() as member:
         member.bind((group, UDP_PORT))

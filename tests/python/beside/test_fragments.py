@@ -1,4 +1,4 @@
-"""TCP segments that arrive as IP fragments: the kernel puts them together, and they are for the tcpip stack."""
+"""TCP segments that arrive as IP fragments: the kernel reassembles them for the tcpip stack."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def host(ways: TwoWays, request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def behind(ways: TwoWays) -> Iterator[Side]:
-    """A host behind a router that cuts what is larger than 1000 bytes, because its sender lets it."""
+    """A host behind a router that fragments packets above 1000 bytes, because the sender permits it."""
     host = Side(ways.far.namespace.replace("far", "behind"), BEHIND)
     with ExitStack() as stack:
         ip("netns", "add", host.namespace)
@@ -73,7 +73,7 @@ def serve(host: Host, act: Callable[[HandPeer], bytes]) -> bytes:
     ended = asyncio.Event()
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionResetError):  # which is how the peer ends it
+        with suppress(ConnectionResetError):  # the peer ends it with a reset
             while data := await reader.read(65536):
                 writer.write(data)
         writer.close()

@@ -1,4 +1,4 @@
-"""Connections that the kernel has begun at a server's port stay the kernel's when the driver takes the port (again)."""
+"""Connections that the kernel began at a server's port stay the kernel's when the driver takes the port (again)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.link import INTERFACE, NEAR, Link, Side
 from harness.tunnels import TUNNEL, put_tunnel
 
 PORT, PEER_PORT = 7840, 45000
-# A bind and nothing more: the driver leaves the port to the kernel for about a second.
+# This program only binds, so the driver leaves the port to the kernel for about a second.
 BINDER = f"""
 import socket, time
 while True:
@@ -62,7 +62,7 @@ async def leave_to_kernel(program: Program) -> None:
 
 @contextmanager
 def peer_at(link: Link, port: int = PEER_PORT) -> Iterator[HandPeer]:
-    """It resets its connection at the end."""
+    """Yield a peer, and reset its connection at the end."""
     peer = HandPeer(link, port)
     peer.to = (NEAR, PORT)
     try:
@@ -73,7 +73,7 @@ def peer_at(link: Link, port: int = PEER_PORT) -> Iterator[HandPeer]:
 
 
 def begin(peer: HandPeer) -> None:
-    """A connection is begun, and the peer's ACK is yet to come."""
+    """Begin a connection; the peer's ACK is yet to come."""
     peer.send(SYN)
     answer = peer.receive()
     assert answer
@@ -96,7 +96,8 @@ async def serving() -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("cookies", [0, ALWAYS], ids=["half open", "cookie"])
 def test_a_half_open_connection(past: Program, cookies: int) -> None:
-    """Its last ACK comes when the port is the driver's again. Of a cookie the kernel remembers nothing."""
+    """Its last ACK arrives after the driver has taken the port again. With a SYN cookie the kernel keeps no state of
+    it."""
     set_cookies(past.link.near, cookies)
 
     async def main() -> None:
@@ -116,7 +117,7 @@ def test_a_half_open_connection(past: Program, cookies: int) -> None:
 
 
 def test_an_established_connection(past: Program) -> None:
-    """New connections come by the driver beside it, and when it has ended, those from its peer's port too."""
+    """New connections arrive by the driver beside it, and after its end those from its peer's port too."""
 
     async def main() -> None:
         async with serving():
@@ -131,7 +132,7 @@ def test_an_established_connection(past: Program) -> None:
                     await asyncio.to_thread(other.connect, (NEAR, PORT))
                     await asyncio.to_thread(exchange, other, b"ours")
                     assert past.counters()["tcp_accepted"] == 1
-            await asyncio.sleep(0.5)  # the kernel's has ended
+            await asyncio.sleep(0.5)  # the kernel's connection has ended
             with peer_at(past.link) as again:
                 await asyncio.to_thread(again.connect, (NEAR, PORT))
                 await asyncio.to_thread(exchange, again, b"ours, too")
@@ -142,7 +143,7 @@ def test_an_established_connection(past: Program) -> None:
 
 
 def test_a_segment_for_nobody_is_reset(past: Program) -> None:
-    """Right after the port has come from the kernel, the kernel says so; later, the stack does."""
+    """The kernel resets it right after the port was the kernel's; later the stack does."""
 
     async def main() -> None:
         async with serving():
@@ -160,7 +161,7 @@ def test_a_segment_for_nobody_is_reset(past: Program) -> None:
 
 
 def test_a_syn_that_has_waited(past: Program) -> None:
-    """The loop stands still until the peer sends its SYN again, and another program binds the port meanwhile."""
+    """The loop does not run until the peer retransmits its SYN, and another program binds the port meanwhile."""
 
     async def main() -> None:
         async with serving():
@@ -189,7 +190,7 @@ def binding(side: Side) -> Iterator[None]:
 
 
 def ask(link: Link, until: float) -> Counter[str]:
-    """One connection after the other, with several messages each."""
+    """Open one connection after the other, with several messages each; count the answers."""
     found: Counter[str] = Counter()
     while time.monotonic() < until:
         try:

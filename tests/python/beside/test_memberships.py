@@ -1,4 +1,4 @@
-"""Which datagrams to groups a socket receives (ip_mc_sf_allow), by the stack and by the kernel."""
+"""The datagrams to groups that a socket receives (ip_mc_sf_allow), by the stack and by the kernel."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def by_request(option: int, source: str | None = None, group: str = GROUP) -> Ch
 
 
 class Pair:
-    """A transport of the stack's and a socket of the kernel's, bound alike but for the port."""
+    """A transport of the stack and a socket of the kernel, bound alike but for the port."""
 
     def __init__(
         self, near: NearLoop, control: socket.socket, sock: socket.socket, transport: Any, inbox: Inbox
@@ -59,7 +59,7 @@ class Pair:
         self.far_mac = near.link.far.mac()
 
     def both(self, *changes: Change) -> None:
-        """By the program's own socket, of which the loop is not told."""
+        """Apply the changes on the program's own socket, without a call to the loop."""
         for change in changes:
             change(self.control)
             change(self.sock)
@@ -154,7 +154,7 @@ def test_ways_of_joining(link: Link, driver: str, way: str, address: str) -> Non
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_an_interface_without_an_address(link: Link, driver: str) -> None:
-    """A port that only captures: groups are joined by its index."""
+    """The port only captures, and groups are joined by its index."""
     link.near.ip("address", "flush", "dev", INTERFACE)
 
     async def main(near: NearLoop) -> None:
@@ -173,7 +173,7 @@ def test_an_interface_without_an_address(link: Link, driver: str) -> None:
 @pytest.mark.parametrize("multicast_all", [True, False])
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_what_others_have_joined(link: Link, driver: str, multicast_all: bool) -> None:
-    """IP_MULTICAST_ALL: a socket that is no member receives what this host takes, by the filters of the members."""
+    """IP_MULTICAST_ALL: a socket that is no member receives the host's datagrams, through the members' filters."""
     with link.near.entered():
         other = bound(port=1234)
 

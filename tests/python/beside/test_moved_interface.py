@@ -1,4 +1,4 @@
-"""The loop's interface goes to another network namespace, or is deleted: nothing of the loop's goes with it."""
+"""The loop's interface moves to another network namespace, or is deleted: no object of the loop goes with it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def bring_up(side: Side) -> None:
 
 
 def programs_on(side: Side) -> str:
-    """The lines of `ip link` about programs on the interface, and those of `bpftool net`, where there is one."""
+    """Return the lines of `ip -d link` about XDP programs on the interface."""
     command = ["ip", "-n", side.namespace, "-d", "link", "show", "dev", INTERFACE]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return "\n".join(line for line in shown.splitlines() if "prog" in line or "xdp" in line)
 
 
 def echoes(link: Link, side: Side) -> bool:
-    """A plain socket on the interface, where it is now, has what comes for the loop's port."""
+    """Return whether a plain socket on the moved interface receives the datagrams for the loop's port."""
     with side.udp(PORT, NEAR) as plain, link.far.udp() as client:
         for i in range(5):
             client.sendto(b"%d" % i, (NEAR, PORT))
@@ -60,7 +60,7 @@ def echoes(link: Link, side: Side) -> bool:
 
 
 async def gone(loop: Any, limit: float = 5.0) -> None:
-    """Waits until sends go by the kernel: the stack does not use the driver any more."""
+    """Wait until sends go by the kernel, because the stack has stopped using the driver."""
     started = time.monotonic()
     while not await refused(loop):
         assert time.monotonic() - started < limit
@@ -99,7 +99,7 @@ async def serve_once(loop: Any, link: Link) -> Any:
 
 
 def run(loop: Any, main: Any) -> None:
-    """Runs to the end and closes the loop, with what was opened."""
+    """Run to the end, then close the opened transports and the loop."""
 
     async def close_all() -> None:
         while opened:
@@ -137,7 +137,7 @@ def test_moved(link: Link, driver: str, spin: str) -> None:
 
 @pytest.mark.parametrize("driver", ["af_xdp", "packet"])
 def test_another_of_the_same_name_and_index(link: Link, driver: str) -> None:
-    """A new interface that is called the same, and counted the same, is not ours: the kernel serves it."""
+    """A new interface of the same name and index is not ours: the kernel serves it."""
     loop = open_loop(link, driver, "adaptive")
     with link.near.entered():
         index = socket.if_nametoindex(INTERFACE)
@@ -174,7 +174,7 @@ def test_another_of_the_same_name_and_index(link: Link, driver: str) -> None:
 
 @pytest.mark.parametrize("driver", ["af_xdp", "packet"])
 def test_raw_frames(link: Link, driver: str) -> None:
-    """An endpoint for raw frames is closed at once, and its interface is free of it."""
+    """An endpoint for raw frames is closed at once, and releases its interface."""
     loop: Any = sfloop.Loop(sfloop.Options(stack="kernel"))
 
     class Frames(EthernetProtocol):

@@ -20,7 +20,7 @@ def forget(program: Program) -> None:
 async def answers(
     program: Program, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: socket.socket
 ) -> None:
-    """Requests and answers, each after the entry was deleted."""
+    """Send requests and answers, each after the entry was deleted."""
     loop = asyncio.get_running_loop()
     for i in range(ROUNDS):
         await loop.run_in_executor(None, forget, program)

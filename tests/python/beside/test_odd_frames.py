@@ -1,4 +1,4 @@
-"""Frames that are wrong, or only rare: the stack delivers what a socket of the kernel's receives of the same frames."""
+"""Wrong or rare frames: the stack delivers those that a kernel socket receives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from near_loop import NearLoop, bound, near_loop, waiting
 
 from sfloop.ethernet import EthernetProtocol
 
-ECE = 0x40  # the stack does without explicit congestion notification, which the kernel agrees to
+ECE = 0x40  # the kernel agrees to explicit congestion notification, and the stack does not support it
 CLIENT = "198.18.7.66"  # an address that no host has, so that no kernel answers the answers
 
 
@@ -75,7 +75,7 @@ def test_datagrams(link: Link, station: Station, driver: str, address: str) -> N
 
 
 def test_datagrams_by_a_wire(link: Link, station: Station) -> None:
-    """Over shm, where the frames come from another program of this host; the kernel's socket gets them by the link."""
+    """Over shm the frames come from another program of this host; the kernel's socket gets them by the link."""
     frames = dict([*station.headers(), *station.ip_options(), *station.lengths()])
     name = f"odd{os.getpid()}"
 

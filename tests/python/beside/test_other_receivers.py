@@ -75,13 +75,14 @@ def test_a_socket_that_comes_later(program: Program) -> None:
 
 
 def test_a_group_of_others_alone(program: Program) -> None:
-    """Another program's group, at the port of a socket of ours that is bound to any and has joined another group."""
+    """Another program's group arrives at the port of a socket of ours, which is bound to any and has joined another
+    group."""
     near = program.link.near
     plain = feed_socket(near, GROUP, PORT, GROUP)
 
     async def main() -> None:
         ours = feed_socket(near, "", PORT, OTHER_GROUP)
-        ours.setsockopt(socket.IPPROTO_IP, 49, 0)  # IP_MULTICAST_ALL: groups that it has joined itself alone
+        ours.setsockopt(socket.IPPROTO_IP, 49, 0)  # IP_MULTICAST_ALL: only groups that this socket joined
         transport, got = await _endpoint(program, ours)
         theirs, mine = _send(program, GROUP, "theirs"), _send(program, OTHER_GROUP, "mine")
         assert await arrived(got, COUNT) == mine
@@ -138,7 +139,7 @@ def test_the_socket_that_fits_best(program: Program) -> None:
 
 
 def test_a_port_that_two_programs_share(program: Program) -> None:
-    """SO_REUSEPORT: each datagram to one of the two, and both get some."""
+    """SO_REUSEPORT: each datagram reaches one of the two, and both get some."""
     near, far = program.link.near, program.link.far
 
     def shared() -> socket.socket:

@@ -26,7 +26,7 @@ COUNT = 5
 
 @pytest.fixture
 def joined() -> Iterator[Link]:
-    """Two namespaces; this thread is in the near one."""
+    """Yield two namespaces; this thread is in the near one."""
     reason = link.unavailable()
     if reason is not None:
         pytest.skip(reason)
@@ -51,7 +51,7 @@ class Echo(asyncio.DatagramProtocol):
 
 @contextmanager
 def echo(joined: Link, driver: str) -> Iterator[tuple[sfloop.Loop, Echo, socket.socket]]:
-    """A loop that serves, its protocol, and a socket at the far end. The way back is known to the loop."""
+    """Yield a loop that serves, its protocol, and a socket at the far end. The loop knows the route back."""
     chosen = (
         sfloop.Options(stack="kernel")
         if driver == "kernel"
@@ -74,7 +74,7 @@ def echo(joined: Link, driver: str) -> Iterator[tuple[sfloop.Loop, Echo, socket.
 
 
 def exchange(loop: sfloop.Loop, far: socket.socket, data: bytes, count: int = COUNT) -> int:
-    """Sends datagrams from the far end; how many answers come back within a moment."""
+    """Send datagrams from the far end; return how many answers come back within a moment."""
     for _ in range(count):
         far.sendto(data, (NEAR, PORT))
     answers: list[bytes] = []

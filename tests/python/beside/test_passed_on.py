@@ -1,4 +1,4 @@
-"""A socket that another process holds, too: it was inherited, or passed on. The kernel gives both their share."""
+"""A socket that another process holds too, inherited or passed on. The kernel gives both processes their share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from test_shared_ports import Tag, ask
 
 PORT = 7870
 
-# A plain program: it accepts, and says who it is.
+# This plain program accepts, and answers with its name.
 ACCEPTS = """
 import select, socket, sys
 listener = socket.socket(fileno=int(sys.argv[1]))
@@ -40,7 +40,7 @@ while True:
     made.close()
 """
 
-# The same, with a socket that comes by a UNIX socket.
+# The same program, with a socket received over a UNIX socket.
 RECEIVES = (
     """
 import socket, sys
@@ -124,7 +124,7 @@ async def comes(holds: Callable[[], bool], limit: float = 5.0) -> bool:
 
 
 async def check_left(program: Program, protocol: str, process: str) -> None:
-    """The kernel has the frames, and describe() says why."""
+    """The kernel has the frames, and describe() gives the reason."""
     if not program.loop.describe()["driver"]:
         await asyncio.sleep(0.2)
         return
@@ -141,7 +141,8 @@ async def check_taken(program: Program, protocol: str) -> None:
 
 @pytest.mark.parametrize("first", [False, True], ids=["later", "before"])
 def test_a_program_that_was_given_the_socket(program: Program, first: bool) -> None:
-    """It accepts as well, and alone while the loop does other things; and the loop has the port back when it ends."""
+    """The program accepts too, and alone while the loop is busy. The loop takes the port back after the program's
+    end."""
     link = program.link
 
     async def serve(sock: socket.socket) -> asyncio.Server:
@@ -165,7 +166,7 @@ def test_a_program_that_was_given_the_socket(program: Program, first: bool) -> N
 
 
 def test_a_program_that_gets_the_socket_by_a_message(program: Program) -> None:
-    """SCM_RIGHTS, to a process that has been there for long."""
+    """SCM_RIGHTS passes it to a process that started long before."""
     link = program.link
     ours, theirs = socket.socketpair()
 
@@ -188,7 +189,7 @@ def test_a_program_that_gets_the_socket_by_a_message(program: Program) -> None:
 
 @pytest.mark.parametrize("driver", ["kernel", *DRIVERS])
 def test_a_worker_on_asyncio(link: Link, driver: str) -> None:
-    """It goes on serving while sfloop's worker is stopped."""
+    """The asyncio worker goes on serving while sfloop's worker is stopped."""
     past = {"driver": driver, "interface": INTERFACE, "fallback": "error"}
     options = {"stack": "kernel"} if driver == "kernel" else past
     with link.near.entered():
@@ -244,7 +245,7 @@ def test_a_udp_socket(program: Program) -> None:
 
 
 def test_forked_helpers_cost_nothing(past: Program) -> None:
-    """The children of a ProcessPoolExecutor inherit the socket, and do not receive by it."""
+    """The children of a ProcessPoolExecutor inherit the socket, and do not receive from it."""
 
     async def main() -> None:
         sock = listening(past.link)
@@ -260,7 +261,7 @@ def test_forked_helpers_cost_nothing(past: Program) -> None:
 
 
 def test_a_master_that_serves_as_well(link: Link) -> None:
-    """The parent has the socket in an epoll set of its own, so it is more than a keeper."""
+    """The parent has the socket in its own epoll set, so it is not only a keeper."""
     code = """
 import asyncio, os, socket, sys
 import sfloop
@@ -305,7 +306,7 @@ sfloop.run(main(), driver="packet", interface=sys.argv[2], fallback="error", spi
 
 
 def test_flows_that_differ_in_their_peer(program: Program) -> None:
-    """Both are listed, and a connected socket's names its peer."""
+    """Both flows are listed, and the connected socket's flow names its peer."""
     link = program.link
     connected = feed_socket(link.near, NEAR, PORT)
     connected.connect((FAR, PORT))

@@ -1,4 +1,4 @@
-"""`ethtool -L` gives the interface more queues while a loop runs: its connections and its sockets go on."""
+"""`ethtool -L` gives the interface more queues while a loop runs: its connections and sockets go on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def set_queues(side: Side, count: int) -> None:
 
 @contextmanager
 def kernel_echo(side: Side) -> Iterator[int]:
-    """A TCP echo on kernel sockets, a thread for each connection."""
+    """Run a TCP echo on kernel sockets, with a thread for each connection; yield its port."""
     with side.socket(socket.SOCK_STREAM) as listener:
         listener.bind((FAR, 0))
         listener.listen(CONNECTIONS)

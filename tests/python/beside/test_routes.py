@@ -1,4 +1,4 @@
-"""Routes that are not symmetric, and routes that move while a connection is up, on the tcpip stack."""
+"""Asymmetric routes, and routes that move while a connection is up, on the tcpip stack."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_way_back_is_another_one_from_the_first_syn_on(ways: TwoWays, host: 
 
 
 def test_the_peers_answer_to_a_syn_comes_another_way(ways: TwoWays, host: Host) -> None:
-    """The first answer is lost; the SYN that is sent again a second later brings another."""
+    """The first answer is lost; the SYN retransmitted a second later brings another."""
     ways.move_far()
     host.run("client", {})
     counters = host.counters()
@@ -113,7 +113,7 @@ def test_a_connection_that_the_kernel_has_accepted_moves_to_the_interface(ways: 
 
 
 def test_datagrams_go_whichever_way_there_is(ways: TwoWays, host: Host) -> None:
-    """To and from a peer whose routes move."""
+    """Datagrams go to and come from a peer whose routes move."""
     got: list[bytes] = []
 
     class Protocol(asyncio.DatagramProtocol):

@@ -62,7 +62,7 @@ def ask(link: Link, count: int, port: int = PORT) -> Counter[str]:
 
 @contextmanager
 def plain_server(link: Link, name: bytes, reuse_port: bool = True) -> Iterator[None]:
-    """A server on the kernel's sockets of the near side, as another program has it."""
+    """Run a server on the near side's kernel sockets, as another program would."""
     listener = link.near.socket(socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
@@ -97,7 +97,7 @@ async def server(program: Program, name: bytes) -> asyncio.Server:
 
 
 def test_a_plain_program_shares_the_port(program: Program) -> None:
-    """Both are given some of the connections, none is reset; and when one ends, the other has all."""
+    """Both get some of the connections, none is reset, and after one has ended the other gets all."""
     link = program.link
 
     async def main() -> None:
@@ -115,7 +115,7 @@ def test_a_plain_program_shares_the_port(program: Program) -> None:
 
 
 def test_a_connection_goes_on_when_another_program_comes(past: Program) -> None:
-    """It came past the kernel, and stays there."""
+    """The connection came past the kernel, and stays there."""
     link = past.link
 
     async def main() -> None:
@@ -143,7 +143,7 @@ def test_a_connection_goes_on_when_another_program_comes(past: Program) -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_two_loops_share_the_port(link: Link, driver: str) -> None:
-    """On af_xdp the second one is on the kernel's stack, and says who has the interface's XDP program."""
+    """On af_xdp the second loop is on the kernel's stack, and names the owner of the interface's XDP program."""
     with opened(link, driver) as first, opened(link, driver, fallback="kernel") as second:
 
         async def main() -> asyncio.Server:
@@ -204,7 +204,7 @@ os.killpg(0, 9)
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_forked_workers_share_a_listening_socket(link: Link, driver: str) -> None:
-    """Each connection is served by one worker, and a second after they have started both get some."""
+    """Each connection is served by one worker, and a second after their start both get some."""
     with link.near.entered():
         process = subprocess.Popen(
             [sys.executable, "-c", PREFORK, driver, INTERFACE, str(PORT)],
@@ -232,7 +232,7 @@ def test_forked_workers_share_a_listening_socket(link: Link, driver: str) -> Non
 
 
 def test_an_inherited_listening_socket_goes_on_listening(past: Program) -> None:
-    """Its server closes while a connection lasts; the program that has passed the socket on still listens."""
+    """Its server closes while a connection lasts; the program that passed the socket on still listens."""
     link = past.link
     master = link.near.socket(socket.SOCK_STREAM)
     master.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -273,7 +273,7 @@ def test_an_inherited_listening_socket_goes_on_listening(past: Program) -> None:
 
 
 def test_the_port_stays_reserved_while_connections_last(past: Program) -> None:
-    """After its listener has closed, no program that does not share may bind to the port."""
+    """After the listener has closed, no program that does not share may bind to the port."""
     link = past.link
 
     async def main() -> None:
@@ -302,7 +302,7 @@ def test_the_port_stays_reserved_while_connections_last(past: Program) -> None:
 
 
 def test_an_old_server_drains_beside_a_new_one(link: Link) -> None:
-    """A graceful restart: the old server's connections go on. Only packet has two loops on an interface."""
+    """A graceful restart: the old server's connections go on. Only packet permits two loops on an interface."""
     with opened(link, "packet") as old, opened(link, "packet") as new:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

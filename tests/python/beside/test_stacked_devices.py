@@ -1,4 +1,4 @@
-"""Devices that stand on others: the stack works on them beside other programs, or is refused with what to use."""
+"""Devices on other devices: the stack works on them beside other programs, or its refusal names the alternative."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import sfloop
 
 DRIVERS = ("af_xdp", "packet")
 WORKING: list[Maker] = [stacked.veth, stacked.vlan, stacked.vxlan, stacked.tap]
-#: The kernel takes the VLAN tags out of their frames, which the packet driver sees alone.
+#: The kernel removes VLAN tags from their frames, and only the packet driver sees these.
 TAGS_OUT: list[Maker] = [stacked.bridge, stacked.macvlan, stacked.ipvlan]
 REFUSED = [
     (stacked.loopback, "loopback device: the kernel stack serves it"),
@@ -42,7 +42,7 @@ def open_loop(link: Link, device: Device, driver: str) -> sfloop.Loop:
 
 @contextmanager
 def kernel_echo(side: Side, address: str) -> Iterator[int]:
-    """UDP and TCP echoes of another program, at one port; ends when the test does."""
+    """Run another program's UDP and TCP echoes at one port until the test ends; yield the port."""
     stop = threading.Event()
     with side.udp(0, address) as datagrams, side.socket(socket.SOCK_STREAM) as listener:
         port: int = datagrams.getsockname()[1]
@@ -104,7 +104,7 @@ async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 def ask_datagrams(sock: socket.socket) -> None:
-    """Asks an echo with a connected kernel socket."""
+    """Ask an echo with a connected kernel socket."""
     for payload in PAYLOADS:
         for _ in range(5):
             sock.send(payload)
@@ -127,7 +127,7 @@ def ask_stream(sock: socket.socket) -> None:
 
 
 def ask(side: Side, address: str, port: int) -> None:
-    """Another program asks both echoes at the port."""
+    """Ask both echoes at the port, as another program."""
     with side.socket() as datagrams, side.socket(socket.SOCK_STREAM) as stream:
         datagrams.settimeout(1)
         datagrams.connect((address, port))
@@ -138,7 +138,7 @@ def ask(side: Side, address: str, port: int) -> None:
 
 
 async def client(loop: sfloop.Loop, device: Device, port: int) -> None:
-    """The stack's own sockets ask the peer's echoes."""
+    """Ask the peer's echoes with the stack's own sockets."""
     transport, inbox = await loop.create_datagram_endpoint(Inbox, remote_addr=(device.peer, port))
     for payload in PAYLOADS:
         for _ in range(10):
@@ -219,7 +219,7 @@ def test_the_driver_that_sees_vlan_tags_is_chosen(link: Link, make: Maker) -> No
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_an_interface_becomes_a_port_while_the_loop_runs(link: Link, driver: str) -> None:
-    """The kernel carries the loop's connections then."""
+    """From then on the kernel carries the loop's connections."""
     with ExitStack() as stack:
         loop = open_loop(link, stacked.veth(link, stack), driver)
         stack.callback(loop.close)

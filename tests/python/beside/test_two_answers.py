@@ -1,4 +1,4 @@
-"""One end of a connection for which the stack and the kernel both have a record, because its SYNs came by two links."""
+"""One end of a connection that both the stack and the kernel have a record of, because its SYNs came by two links."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def program(ways: TwoWays, request: pytest.FixtureRequest) -> Iterator[Program]:
 
 
 class TwoWayPeer(HandPeer):
-    """A peer whose frames come by the first link, or by the second one."""
+    """A peer whose frames come by the first link or by the second one."""
 
     def __init__(self, ways: TwoWays) -> None:
         super().__init__(ways.link, PEER_PORT)
@@ -40,13 +40,13 @@ class TwoWayPeer(HandPeer):
         self.second = (second, ways.near.mac(SECOND) + ways.far.mac(SECOND))
 
     def by_second(self, flags: int) -> None:
-        """A frame that the kernel gets."""
+        """Send a frame that the kernel gets."""
         self.raw, self.macs = self.second
         self.send(flags)
         self.raw, self.macs = self.first
 
     def begin(self, seq: int, second: bool) -> None:
-        """A SYN and its answer."""
+        """Send a SYN and receive its answer."""
         self.seq, self.ack = seq, 0
         if second:
             self.by_second(SYN)
@@ -94,7 +94,7 @@ async def talk(peer: HandPeer) -> None:
 
 
 async def next_with(peer: HandPeer, flag: int) -> Segment:
-    """The next segment to the peer that has the flag."""
+    """Return the next segment to the peer that has the flag."""
     while segment := await asyncio.to_thread(peer.receive):
         if segment.flags & flag:
             return segment
@@ -102,7 +102,7 @@ async def next_with(peer: HandPeer, flag: int) -> Segment:
 
 
 async def ended(peer: HandPeer) -> None:
-    """The server closes first, and then the peer."""
+    """End the connection, the server first and then the peer."""
     peer.send(ACK, b"end")
     peer.seq += len(b"end")
     peer.ack = (await next_with(peer, FIN)).seq + 1
@@ -166,7 +166,7 @@ def test_a_connection_that_the_peer_has_forgotten_stands_in_nobodys_way(ways: Tw
 
 
 def test_one_of_the_kernels_in_time_wait_speaks_for_no_later_one(ways: TwoWays, program: Program) -> None:
-    """The kernel would acknowledge its own numbers, and the peer would send again and again."""
+    """The kernel would acknowledge its own sequence numbers, and the peer would retransmit again and again."""
     stacks: list[str] = []
 
     async def main() -> None:
@@ -188,7 +188,7 @@ def test_one_of_the_kernels_in_time_wait_speaks_for_no_later_one(ways: TwoWays, 
                 await talk(peer)
                 peer.send(ACK, b"end")
                 peer.seq += len(b"end")
-                for _ in range(2):  # data after close() is answered with a reset; the first one seems to be lost
+                for _ in range(2):  # data after close() is answered with a reset; the first one seems lost
                     peer.send(ACK, b"more")
                     await next_with(peer, RST)
 
@@ -197,7 +197,8 @@ def test_one_of_the_kernels_in_time_wait_speaks_for_no_later_one(ways: TwoWays, 
 
 
 def test_a_connection_that_the_peer_remembers_stays(ways: TwoWays, program: Program) -> None:
-    """Somebody who knows neither side's numbers sends a SYN by the other link, and a segment by the first one."""
+    """An attacker who knows neither side's sequence numbers sends a SYN by the other link, and a segment by the first
+    one."""
     stacks: list[str] = []
 
     async def main() -> None:
@@ -223,13 +224,13 @@ def test_a_connection_that_the_peer_remembers_stays(ways: TwoWays, program: Prog
 
 
 def test_other_connections_stay_with_the_stack(ways: TwoWays, program: Program) -> None:
-    """While the kernel has a connection at the server's port whose segments come by the driver's link."""
+    """Meanwhile the kernel has a connection at the server's port whose segments come by the driver's link."""
     stacks: list[str] = []
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with serving(stacks):
-            for _ in range(24):  # a segment for nobody is the stack's affair then
+            for _ in range(24):  # the stack then answers a segment without a connection
                 await asyncio.sleep(0.1)
             with peer_of(ways) as peer:
                 await asyncio.to_thread(peer.begin, FIRST, True)

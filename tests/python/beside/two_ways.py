@@ -1,4 +1,4 @@
-"""Two hosts joined by two links, and a connection with bulk data both ways while routes move from one to the other."""
+"""Two hosts joined by two links, and a connection with bulk data both ways while routes move between the links."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TwoWays:
         for side, address in ((self.near, "198.18.8.1"), (self.far, "198.18.8.2")):
             side.ip("address", "add", f"{address}/24", "dev", SECOND)
             side.ip("link", "set", SECOND, "up")
-            for name in ("all", INTERFACE, SECOND):  # as for any host whose routes are not symmetric
+            for name in ("all", INTERFACE, SECOND):  # as for any host with asymmetric routes
                 set_ipv4(side, f"conf/{name}/rp_filter", "0")
 
     def move_near(self) -> None:
@@ -159,7 +159,7 @@ class Host:
         return found
 
     def run(self, role: str, moves: dict[int, Move], seed: int = 1) -> None:
-        """One connection, as client or as server, that carries everything unharmed."""
+        """Run one connection, as client or as server, and check that all data arrives unchanged."""
         ours, theirs = (random.Random(seed + i).randbytes(CHUNKS * CHUNK) for i in range(2))
         with self.ways.near.entered():
             main = self.connect if role == "client" else self.serve
