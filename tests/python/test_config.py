@@ -384,7 +384,7 @@ def test_kernel_by_name() -> None:
 @pytest.mark.parametrize(
     ("options", "stack", "why"),
     [
-        ({"stack": "tcpdirect"}, "tcpdirect", "libonload_zf.so.1 is not here"),
+        ({"stack": "tcpdirect"}, "tcpdirect", "libonload_zf.so.1 is missing"),
         ({"stack": "tcpip"}, "tcpip", "over ef_vi: not built.*over packet: "),
         ({"driver": "dpdk"}, "tcpip", "not built in this version"),
         ({"driver": "af_xdp"}, "tcpip", "no interface was named|this process lacks CAP_"),
@@ -400,7 +400,7 @@ def test_fallback(options: dict[str, Any], stack: str, why: str) -> None:
     wanted = next(iter(options.values()))
     with pytest.warns(RuntimeWarning, match=f"'{wanted}' cannot be used: ({why}).*kernel stack"):
         assert select_stack(Options(**options, fallback="warn")).name == "kernel"
-    with pytest.raises(OSError, match=rf"'{wanted}' cannot be used: ({why}).*available here are: 'kernel', 'tcpip'"):
+    with pytest.raises(OSError, match=rf"'{wanted}' cannot be used: ({why}).*available here are 'kernel', 'tcpip'"):
         select_stack(Options(**options, fallback="error"))
 
 

@@ -360,7 +360,7 @@ def test_errors(loop: sfloop.Loop, arguments: dict[str, Any], error: type[Except
     ("arguments", "words"),
     [
         (("icmp", ("10.0.0.1", 1)), "'udp' or 'tcp'"),
-        (("udp", ("10.0.0", 1)), "no IPv4 address"),
+        (("udp", ("10.0.0", 1)), "not an IPv4 address"),
         (("udp", ("10.0.0.1", 0)), "1 to 65535"),
         (("udp", ("10.0.0.1", 1), ("", 5)), "leave remote out"),
     ],

@@ -199,7 +199,7 @@ def test_refusals() -> None:
             Faults(**wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="driver: the loops of a wire do not take"), testing.wire(driver="packet"):
         pass
-    with pytest.raises(ValueError, match="no IPv4 address"), testing.wire(near_address="wrong"):
+    with pytest.raises(ValueError, match="not an IPv4 address"), testing.wire(near_address="wrong"):
         pass
     every = Faults(loss=0.123456789, duplicate=1, corrupt=1e-9, reorder=0.5, delay=(0, 10), rate=1e12, seed=10**18)
     with testing.wire(faults=every):  # every word is understood
