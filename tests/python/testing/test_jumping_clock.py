@@ -362,7 +362,7 @@ def test_refusals(loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
     with pytest.raises(TypeError, match="takes no clock"):
         Clock().attach(object())  # type: ignore[arg-type]
     for wrong in ({"start": math.nan}, {"patience": -1}, {"patience": math.nan}):
-        with pytest.raises(ValueError, match="must be finite seconds"):
+        with pytest.raises(ValueError, match="must be (finite )?seconds"):
             Clock(**wrong)
 
 
