@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import errno
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any
 
 from sfloop.backends import select_stack
-from sfloop.backends.interfaces import wire_of
+from sfloop.backends.opening import open_stack
 from sfloop.mixins.descriptors import TransportsByDescriptor, WatchedDescriptors, overrides_calls
 from sfloop.mixins.ending import deliver_at_exit
 from sfloop.mixins.onload import Acceleration
@@ -71,7 +70,7 @@ class Loop(Signals):
         self._open_engine(self._options.spin_mode, self._options.spin_ns)
         _loops.add(self)
         try:
-            self._stack_choice = select_stack(self._options, self._open_stack)
+            self._stack_choice = select_stack(self._options, self._take_stack)
         except BaseException:
             self._close_engine()
             raise
@@ -79,29 +78,8 @@ class Loop(Signals):
         self._note_own()
         self._transports = TransportsByDescriptor(self, self._transports)
 
-    def _open_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
-        if stack == "tcpdirect":
-            from sfloop.native.libraries import tcpdirect
-
-            overflow = self._options.fallback != "error"
-            self._library = tcpdirect.attach(self, interface or "", self._options.tcpdirect or {}, overflow)
-            return
-        if stack == "onload":
-            return  # Onload accelerates the kernel stack's own system calls
-        if stack != "tcpip" or driver is None:
-            raise OSError(errno.EOPNOTSUPP, "not built in this version of sfloop")
-        name, address = wire_of(self._options) if driver == "shm" else (interface or "", "0.0.0.0")
-        options = self._options
-        # In order from the wire upwards, so that the capture shows the frames after the faults.
-        wrappers = [("fault", options.faults), ("pcap", options.pcap), ("trace", options.trace)]
-        self._open_tcpip(
-            driver,
-            name,
-            int.from_bytes(socket.inet_aton(address), sys.byteorder),
-            [(wrapper, value) for wrapper, value in wrappers if value is not None],
-            dict(options.tcp or ()),
-            options.ring_frames,
-        )
+    def _take_stack(self, stack: str, driver: str | None, interface: str | None) -> None:
+        self._library = open_stack(self, self._options, stack, driver, interface)
 
     # ---- running ----
 
@@ -374,7 +352,7 @@ class Loop(Signals):
             "driver": driver,
             "library": self._library,
             "interface": choice.interface,
-            "flows": sharing.flows(self._filters()),
+            "flows": sharing.flows(self._flows()),
             "onload": self._acceleration.describe(self._descriptors()),
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),

@@ -1,22 +1,16 @@
-"""The network stacks, frame drivers and TLS engines of this build and machine, and the choice of a loop's stack."""
+"""Which network stacks, frame drivers and TLS engines this build and machine have."""
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import socket
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Final, Literal
 
-from sfloop.backends.interfaces import check_interface, wire_of
-from sfloop.options.options import DriverOption, Options
-
-__all__ = ["Backend", "StackChoice", "backends", "open_frame_driver", "select_stack"]
+__all__ = ["Backend", "Kind", "State", "backends", "state_of"]
 
 
 Kind = Literal["stack", "driver", "tls"]
@@ -35,36 +29,7 @@ class Backend:
     description: str
 
 
-@dataclass(frozen=True)
-class StackChoice:
-    """The stack that a loop takes."""
-
-    #: Name of the stack.
-    name: str
-    #: Stack → why it was taken or passed over. Holds at least the stack that was taken.
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    #: Whether the kernel stack replaces a stack or driver that was asked for.
-    fell_back: bool = False
-    #: The frame driver of the stack, or None.
-    driver: str | None = None
-    #: The interface that the stack accelerates. If no interface was asked for, only a Solarflare NIC's.
-    interface: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "reasons", MappingProxyType(dict(self.reasons)))
-
-
-# The stacks that "auto" tries on an interface that was named, best first. Onload is missing, because a preloaded
-# library accelerates the kernel's sockets there, and the start of the process decides that.
-_AUTO_ORDER: Final = ("tcpdirect", "tcpip", "kernel")
-# The drivers that serve a network interface of the kernel, best first.
-_DRIVER_ORDER: Final = ("ef_vi", "af_xdp", "packet")
-# What "auto" may attach to a Solarflare NIC if no interface was named: stacks that take only their own flows from the
-# kernel.
-_UNASKED: Final = (("tcpdirect", None), ("tcpip", "ef_vi"))
-
 _NOT_BUILT: Final = "not built in this version of sfloop"
-_NOTHING_NAMED: Final = "no interface was named: give interface= or set SFLOOP_INTERFACE"
 
 # <linux/capability.h>
 _CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_BPF": 39}
@@ -77,18 +42,22 @@ State = tuple[bool, str]
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row of the table below. A new stack or driver needs a row, a place in the orders above, and for a stack a line
-    in ``Loop._open_stack``."""
+    """A row of the table of what needs a look at this build and this machine before it can be used."""
 
     kind: Kind
     name: str
-    description: str
-    #: Examines this build and this machine; changes nothing.
+    #: Looks, and changes nothing.
     state: Callable[[], State]
+    #: Empty: the registry in C has it.
+    description: str = ""
 
 
 def _not_built() -> State:
     return False, _NOT_BUILT
+
+
+def _built() -> State:
+    return True, "part of this build"
 
 
 def _kernel_state() -> State:
@@ -175,25 +144,45 @@ def _tls_state(engine: str) -> State:
 
 
 _TABLE: Final = (
-    _Entry("stack", "kernel", "the system's own sockets, busy polled; any interface, no privileges", _kernel_state),
-    _Entry("stack", "tcpdirect", "TCPDirect (libonload_zf) on a Solarflare NIC", _tcpdirect_state),
-    _Entry("stack", "tcpip", "sfloop's own TCP/UDP/IPv4 over a frame driver", _tcpip_state),
-    _Entry("stack", "onload", "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC", _onload_state),
-    _Entry("driver", "shm", "a wire in shared memory between two processes; for tests and demos", _shm_state),
-    _Entry("driver", "af_xdp", "Linux AF_XDP sockets on one NIC queue", _af_xdp_state),
-    _Entry("driver", "packet", "Linux AF_PACKET rings on any interface", _packet_state),
-    _Entry("driver", "ef_vi", "a virtual interface of a Solarflare NIC, by Onload's ef_vi", _ef_vi_state),
-    _Entry("driver", "dpdk", "a DPDK poll-mode driver", _not_built),
-    _Entry("tls", "native", "TLS records by calls of Python's own OpenSSL", partial(_tls_state, "native")),
-    _Entry("tls", "memory-bio", "TLS records natively, by Python's ssl objects", partial(_tls_state, "memory-bio")),
-    _Entry("tls", "asyncio", "TLS records by asyncio.sslproto, in Python", partial(_tls_state, "asyncio")),
+    _Entry("stack", "kernel", _kernel_state),
+    _Entry("stack", "tcpdirect", _tcpdirect_state),
+    _Entry("stack", "tcpip", _tcpip_state),
+    _Entry(
+        "stack", "onload", _onload_state, "kernel sockets accelerated by Onload (libonload) on a Solarflare NIC"
+    ),  # not in the registry: its sockets are the kernel stack's
+    _Entry("driver", "shm", _shm_state),
+    _Entry("driver", "af_xdp", _af_xdp_state),
+    _Entry("driver", "packet", _packet_state),
+    # Not in the registry: a shared object that is loaded when it is asked for.
+    _Entry("driver", "ef_vi", _ef_vi_state, "a virtual interface of a Solarflare NIC, by Onload's ef_vi"),
+    _Entry("driver", "dpdk", _not_built, "a DPDK poll-mode driver"),
+    _Entry("tls", "native", partial(_tls_state, "native"), "TLS records by calls of Python's own OpenSSL"),
+    _Entry("tls", "memory-bio", partial(_tls_state, "memory-bio"), "TLS records natively, by Python's ssl objects"),
+    _Entry("tls", "asyncio", partial(_tls_state, "asyncio"), "TLS records by asyncio.sslproto, in Python"),
 )
+_KINDS: Final[tuple[Kind, ...]] = ("stack", "driver", "tls")
+
+
+def state_of(kind: Kind, name: str) -> State:
+    """Whether a stack, a driver or an engine can be used here, and why not. What has no row in the table works wherever
+    it was built."""
+    return next((entry.state for entry in _TABLE if (entry.kind, entry.name) == (kind, name)), _built)()
 
 
 def backends() -> tuple[Backend, ...]:
-    """List every stack, frame driver and TLS record engine, stacks first. Each says whether it is available in this
-    build on this machine and, if not, why. A loop uses the first TLS engine that is available."""
-    return tuple(Backend(entry.kind, entry.name, *entry.state(), entry.description) for entry in _TABLE)
+    """Every stack, frame driver and engine for TLS records that sfloop knows by name, stacks first, with whether it is
+    available in this build on this machine and, if it is not, why. Of the engines the first available one is used."""
+    from sfloop.native.cores.core import registered  # imports asyncio, which a look at the package does not need
+
+    built = registered()
+    rows = {(entry.kind, entry.name): entry for entry in _TABLE}
+    for kind in _KINDS:
+        for name in built.get(kind, {}):
+            rows.setdefault((kind, name), _Entry(kind, name, _built))
+    return tuple(
+        Backend(entry.kind, entry.name, *entry.state(), entry.description or built[entry.kind][entry.name])
+        for entry in sorted(rows.values(), key=lambda entry: _KINDS.index(entry.kind))
+    )
 
 
 def _missing_capabilities() -> list[str]:
@@ -202,184 +191,3 @@ def _missing_capabilities() -> list[str]:
     if effective >> _CAP_SYS_ADMIN & 1 and effective >> _CAPABILITIES["CAP_NET_ADMIN"] & 1:
         return [] if effective >> _CAPABILITIES["CAP_NET_RAW"] & 1 else ["CAP_NET_RAW"]
     return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
-
-
-# The choice if no interface was named and no Solarflare NIC is there. It is the same for every such loop. Most loops
-# are of this kind, so no library or driver is searched for them.
-_KERNEL_UNASKED: Final = StackChoice(
-    "kernel",
-    {"tcpdirect": _NOTHING_NAMED, "tcpip": _NOTHING_NAMED, "kernel": "taken: it works everywhere"},
-)
-
-#: Opens a stack on an interface over a driver (None: the stack has no driver). Raises OSError with the reason if it
-#: cannot.
-Opener = Callable[[str, "str | None", "str | None"], None]
-
-
-def select_stack(options: Options, open_stack: Opener | None = None) -> StackChoice:
-    """Choose the stack of a loop: the first candidate that `open_stack` can open.
-
-    ``stack="auto"`` takes the best stack that works on ``options.interface``. Without an interface it tries Solarflare
-    NICs that have their vendor's driver and library, and else takes the kernel stack.
-
-    If a stack or driver was asked for by name and cannot be opened, ``options.fallback`` decides: take the kernel
-    stack, silently or with a ``RuntimeWarning``, or raise. An interface that does not exist always raises, because it
-    is a misspelling.
-
-    :param options: resolved options.
-    :param open_stack: None: check only which stacks are available.
-    :raises OSError: the interface does not exist (``ENODEV``), or the stack or driver asked for cannot be used and
-        ``fallback`` is ``"error"``.
-    :raises ValueError: the driver cannot use an interface of this form.
-    """
-    check_interface(options)
-    candidates = _candidates(options)
-    if not candidates:
-        return _KERNEL_UNASKED
-    reasons: dict[str, str] = {}
-    # Keep error numbers and not exceptions. An exception would keep this frame, and with it the loop, alive until a
-    # garbage collection.
-    errnos: list[int] = []
-    states: dict[tuple[Kind, str], Callable[[], State]] = {(entry.kind, entry.name): entry.state for entry in _TABLE}
-    for stack, driver, interface in candidates:
-        if stack == "kernel":
-            break
-        try:
-            _check_available(states, stack, driver, interface)
-            if open_stack is not None:
-                open_stack(stack, driver, interface)
-        except OSError as error:
-            why = str(error.strerror or error)
-            if driver is not None and options.driver is None:
-                why = f"over {driver}: {why}"
-            if interface != options.interface:
-                why = f"on {interface}: {why}"
-            reasons[stack] = f"{reasons[stack]}; {why}" if stack in reasons else why
-            errnos.append(error.errno or errno.EOPNOTSUPP)
-            continue
-        taken = f"taken, over the driver {driver}" if driver else "taken"
-        reasons[stack] = taken if interface == options.interface else f"{taken}, on {interface}"
-        return StackChoice(stack, reasons, driver=driver, interface=interface)
-    if _asked_by_name(options):
-        return _fall_back(options, reasons, errnos)
-    asked = options.stack == "kernel"
-    reasons["kernel"] = "asked for by name; always available" if asked else "taken: it works everywhere"
-    return StackChoice("kernel", reasons)
-
-
-def _asked_by_name(options: Options) -> bool:
-    return options.driver is not None or options.stack not in ("auto", "kernel")
-
-
-def _candidates(options: Options) -> list[tuple[str, str | None, str | None]]:
-    """(stack, driver, interface) in the order in which they are tried. Empty: no interface was named, and no NIC may be
-    accelerated without being asked for."""
-    interface = options.interface
-    if options.driver is not None:
-        return [("tcpip", options.driver, interface)]
-    if options.stack == "tcpip":
-        return [("tcpip", driver, interface) for driver in _DRIVER_ORDER]
-    if options.stack != "auto":
-        return [(options.stack, None, interface)]
-    if interface is None:
-        nics = _solarflare_interfaces()
-        return [(stack, driver, nic) for stack, driver in _UNASKED for nic in nics]
-    order: list[tuple[str, str | None, str | None]] = []
-    for stack in _AUTO_ORDER:
-        drivers: tuple[str | None, ...] = _DRIVER_ORDER if stack == "tcpip" else (None,)
-        order += [(stack, driver, interface) for driver in drivers]
-    return order
-
-
-def _check_available(
-    states: Mapping[tuple[Kind, str], Callable[[], State]], stack: str, driver: str | None, interface: str | None
-) -> None:
-    named: tuple[tuple[Kind, str | None], ...] = (("stack", stack), ("driver", driver))
-    for kind, name in named:
-        available, reason = states[kind, name]() if name is not None else (True, "")
-        if not available:
-            raise OSError(errno.EOPNOTSUPP, reason)
-    if interface is None and stack in ("tcpip", "tcpdirect") and driver != "shm":
-        raise OSError(errno.ENODEV, _NOTHING_NAMED)
-
-
-# The kernel's drivers for the NICs that ef_vi, TCPDirect and Onload know: 5000 to X2 and X4, SN1000, X3.
-_SOLARFLARE_DRIVERS: Final = ("sfc", "sfc_ef100", "xilinx_efct")
-
-
-def _solarflare_interfaces(root: str = "/sys/class/net", drivers: str = "/sys/bus/pci/drivers") -> list[str]:
-    """The Solarflare NICs whose link is up and whose driver is the vendor's."""
-    found: list[str] = []
-    # Every loop with default options runs this, so check three directories first instead of each interface.
-    if not any(os.path.exists(f"{drivers}/{driver}") for driver in _SOLARFLARE_DRIVERS):
-        return found
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
-        driver = os.path.basename(os.path.realpath(os.path.join(root, name, "device", "driver")))
-        if driver in _SOLARFLARE_DRIVERS and _line(os.path.join(root, name, "operstate")) == "up":
-            found.append(name)
-    return found
-
-
-def _line(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.readline().strip()
-    except OSError:
-        return ""
-
-
-# The drivers that receive copies of all frames. af_xdp is missing, because it takes its frames from the kernel.
-_SNIFFERS: Final = ("ef_vi", "packet")
-
-
-def open_frame_driver(
-    driver: DriverOption | None, interface: str, sniff: bool, open_driver: Callable[[str, str, str], None]
-) -> None:
-    """Open a frame driver for raw frames: the driver that is named, or else the best one that works on the interface.
-
-    :param sniff: receive copies of all frames instead of taking frames from the kernel.
-    :param open_driver: called for each candidate until one call raises no OSError. Arguments: the driver's name, the
-        name of the interface or wire, and this end's address on a wire (``"0.0.0.0"`` for an interface).
-    :raises OSError: no driver works, or the interface does not exist.
-    :raises ValueError: the driver cannot use an interface of this form, or does not exist.
-    """
-    options = Options(interface=interface, driver=driver)
-    if driver is None and "@" in interface:
-        driver = "shm"
-        options = Options(interface=interface, driver=driver)
-    check_interface(options)
-    name, address = wire_of(options) if driver == "shm" else (interface, "0.0.0.0")
-    tried = (driver,) if driver is not None else _SNIFFERS if sniff else _DRIVER_ORDER
-    states = {entry.name: entry.state for entry in _TABLE if entry.kind == "driver"}
-    refusals: list[str] = []
-    number = errno.EOPNOTSUPP
-    for candidate in tried:
-        try:
-            available, reason = states[candidate]()
-            if not available:
-                raise OSError(errno.EOPNOTSUPP, reason)
-            open_driver(candidate, name, address)
-        except OSError as error:
-            refusals.append(f"{candidate}: {error.strerror or error}")
-            number = error.errno or number
-            continue
-        return
-    what = "copies of all its frames" if sniff else "frames"
-    raise OSError(number, f"interface={interface!r}: no driver can receive {what}: {'; '.join(refusals)}")
-
-
-def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> StackChoice:
-    kind, wanted = ("driver", options.driver) if options.driver is not None else ("stack", options.stack)
-    stack, why = next(iter(reasons.items()))
-    refusal = f"{kind}={wanted!r} cannot be used: {why}"
-    if options.fallback == "error":
-        available = ", ".join(repr(b.name) for b in backends() if b.kind == "stack" and b.available)
-        raise OSError(
-            errnos[0] if len(set(errnos)) == 1 else errno.EOPNOTSUPP,
-            f"{refusal}; the stacks available here are {available} (see `sfloop backends`). Use one of them, or set "
-            f"fallback to 'kernel' or 'warn' to take the kernel stack instead",
-        )
-    if options.fallback == "warn":
-        # The stack level skips sfloop's own frames: this function, select_stack, Loop.__init__.
-        warnings.warn(f"{refusal}; the loop runs on the kernel stack", RuntimeWarning, stacklevel=4)
-    return StackChoice("kernel", {stack: refusal, "kernel": f"taken instead of {kind}={wanted!r}"}, fell_back=True)

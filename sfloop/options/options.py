@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast, get_args
 
 from sfloop.options.affinity import check_cpu, cpu_range, pin_thread
 from sfloop.options.amounts import check_linger, check_ring
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DRIVERS", "FALLBACKS", "SPIN_MODES", "STACKS", "OptionKeywords", "Options", "pin_thread"]
 
+# The names of the registries in C, and "auto", "onload", "ef_vi" and "dpdk". This module does not load the native code,
+# so a test compares them.
 StackOption = Literal["auto", "kernel", "tcpdirect", "tcpip", "onload"]
 DriverOption = Literal["shm", "af_xdp", "packet", "ef_vi", "dpdk"]
 FallbackOption = Literal["kernel", "warn", "error"]
 TlsOption = Literal["auto", "asyncio"]
 SpinMode = Literal["adaptive", "always", "never", "for"]
 
-STACKS: Final = ("auto", "kernel", "tcpdirect", "tcpip", "onload")
-DRIVERS: Final = ("shm", "af_xdp", "packet", "ef_vi", "dpdk")
+STACKS: Final[tuple[str, ...]] = get_args(StackOption)
+DRIVERS: Final[tuple[str, ...]] = get_args(DriverOption)
 SPIN_MODES: Final = ("adaptive", "always", "never")
 FALLBACKS: Final = ("kernel", "warn", "error")
 TLS: Final = ("auto", "asyncio")

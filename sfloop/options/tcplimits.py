@@ -1,4 +1,4 @@
-"""The option ``tcp``: limits and timers of the tcpip stack's TCP (struct sf_tcp_limits in sf/stack.h)."""
+"""The option ``tcp``: limits and timers of the tcpip stack's TCP (stacks/tcpip/config.h, struct sf_tcp_limits)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["ALGORITHMS", "NAMES", "TcpLimits", "check_tcp"]
+__all__ = ["ALGORITHMS", "NAMES", "TcpLimits", "check_tcp", "in_nanoseconds"]
 
 #: (name, value) pairs in the order of the names. A tuple, because options are hashable.
 TcpLimits = tuple[tuple[str, "int | float | str"], ...]
@@ -51,6 +51,15 @@ def check_tcp(label: str, value: object) -> TcpLimits | None:
     else:
         raise TypeError(f"{label}={value!r}: must be a mapping of limits, text like 'time_wait=5', or None")
     return tuple((name, _check(label, name, given[name])) for name in sorted(given, key=str)) or None
+
+
+def in_nanoseconds(limits: TcpLimits | None) -> dict[str, int | str]:
+    """The limits as the stack in C takes them: a time is a whole number of nanoseconds, never a shorter time."""
+    return {name: math.ceil(float(value) * 1e9) if name in SECONDS else _exact(value) for name, value in limits or ()}
+
+
+def _exact(value: float | str) -> int | str:
+    return value if isinstance(value, str) else int(value)
 
 
 def _from_text(label: str, text: str) -> dict[str, object]:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sfloop.loop import Loop
 from sfloop.native.cores import core
 from sfloop.options.options import Options
+from sfloop.options.tcplimits import in_nanoseconds
 from sfloop.testing.clock import Clock
 from sfloop.testing.clockwork import clockwork_of
 from sfloop.testing.faults import Faults
 
 if TYPE_CHECKING:
+    from sfloop.native.cores.core import FrameDriver
     from sfloop.native.cores.stackstream import StackStream
 
 __all__ = ["Wire", "WireLoop", "wire"]
@@ -70,13 +72,13 @@ class WireLoop(Loop):
         self._faults = _of_both_ends(faults)
         super().__init__(_end_options(options, f"{_new_name()}@{self.THERE}"))
 
-    def _open_stack(self, *chosen: Any) -> None:
+    def _take_stack(self, *chosen: Any) -> None:
         name = str(self._options.interface).partition("@")[0]
         for address, faults in zip((self.THERE, self.HERE), self._faults, strict=True):
             wrappers = [("fault", faults.describe())] if faults is not None else []
             packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
-            limits = {**dict(self._options.tcp or ()), **(_SAME_EACH_TIME if faults is not None else {})}
-            self._open_tcpip("shm", name, packed, wrappers, limits)
+            limits = {**in_nanoseconds(self._options.tcp), **(_SAME_EACH_TIME if faults is not None else {})}
+            self._open_stack("tcpip", ("shm", name, packed, wrappers, 0), {"interface": name, **limits})
 
     async def _connect_by_stack(self, sock: socket.socket, address: tuple[str, int]) -> StackStream | None:
         # Only a listening socket of this loop is at the other end of the wire.
@@ -91,10 +93,8 @@ class _End(Loop):
 
     addresses_inside = frozenset[str]()
 
-    def _open_tcpip(
-        self, driver: str, interface: str, address: int, wrappers: list[Any], limits: dict[str, Any], ring: int = 0
-    ) -> None:
-        super()._open_tcpip(driver, interface, address, wrappers, {**limits, **_SAME_EACH_TIME}, ring)
+    def _open_stack(self, name: str, driver: FrameDriver | None, options: dict[str, int | str]) -> None:
+        super()._open_stack(name, driver, {**options, **_SAME_EACH_TIME})
 
 
 class Wire:

@@ -28,7 +28,7 @@ NATIVE = HERE.parents[1] / "sfloop" / "native"
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE=", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 SANITIZERS = "address,undefined"
 #: Target → the sources under sfloop/native that it runs.
-_STACK = ["wire/*.c", "storage/*.c", "tcpip/**/*.c", "stacks/tcpip/stack.c", "stacks/tcpip/stream.c"]
+_STACK = ["wire/*.c", "storage/*.c", "tcpip/**/*.c", "stacks/tcpip/[st]*.c"]
 TARGETS = {
     "wire": ["wire/*.c"],
     "tcp": _STACK,

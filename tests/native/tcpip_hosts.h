@@ -6,7 +6,7 @@
 #define SF_TEST_TCPIP_HOSTS_H
 
 #include "sf/driver.h"
-#include "sf/stack.h"
+#include "stacks/tcpip/config.h"
 
 #include "check.h"
 
@@ -88,7 +88,7 @@ static inline void end(void)
 static inline uint64_t counter(struct sf_stack *stack, const char *name)
 {
     struct sf_counter counters[128];
-    int n = sf_stack_tcpip_counters(stack, counters, 128);
+    int n = stack->ops->counters(stack, counters, 128);
 
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))

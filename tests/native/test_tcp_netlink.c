@@ -5,7 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
-#include "sf/stack.h"
+#include "stacks/tcpip/config.h"
 
 #include "check.h"
 
@@ -87,7 +87,7 @@ static void make_stack(void)
 static uint64_t counter(const char *name)
 {
     struct sf_counter counters[160];
-    int n = sf_stack_tcpip_counters(stack, counters, 160);
+    int n = stack->ops->counters(stack, counters, 160);
 
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))

@@ -5,7 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
-#include "sf/stack.h"
+#include "stacks/tcpip/config.h"
 
 #include "check.h"
 
@@ -172,7 +172,7 @@ static int poll_late(void)
 static uint64_t counter(const char *name)
 {
     struct sf_counter counters[128];
-    int n = sf_stack_tcpip_counters(stack, counters, 128);
+    int n = stack->ops->counters(stack, counters, 128);
 
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))

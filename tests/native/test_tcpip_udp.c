@@ -406,10 +406,10 @@ static void test_cork(void)
     sa = adopt(a, fd_a, 1);
     sb = adopt(b, fd_b, 2);
     receive(sb, out);
-    sf_stack_tcpip_cork(a, true);
+    a->ops->cork(a, true);
     CHECK(send_to(sa, "1", 1, name_of(fd_b)) == 1);
     CHECK(send_to(sa, "2", 1, name_of(fd_b)) == 1);
-    sf_stack_tcpip_cork(a, false);
+    a->ops->cork(a, false);
     CHECK(poll_now(b, events) == 1 && receive(sb, out) == 2);
     a->ops->release(sa);
     b->ops->release(sb);

@@ -49,22 +49,25 @@ static inline int zf_set(void *attr, const char *name, int64_t value)
 
 static inline struct sf_stack *make_tcpdirect(bool overflow)
 {
-    void *functions[128], *stack = NULL, *attr = NULL;
-    struct sf_tcpdirect_config config = {.functions = functions, .interface = "lo", .overflow = overflow};
-    char message[256];
+    const struct sf_stack_entry *entry = sf_stack_find("tcpdirect");
+    struct sf_stack_option options[128];
+    void *stack = NULL, *attr = NULL;
+    char message[SF_STACK_ERROR_SIZE];
     struct sf_stack *made;
-    int error = 0;
+    int error = 0, n = 0;
 
-    for (int i = 0; sf_tcpdirect_function(i); i++)
-        functions[i] = zf_function(sf_tcpdirect_function(i));
+    for (const char *name; (name = entry->option(n)) && strncmp(name, "zf", 2) == 0; n++)
+        options[n] = (struct sf_stack_option){.name = name, .number = (intptr_t)zf_function(name)};
     CHECK(((int (*)(void **))zf_function("zf_attr_alloc"))(&attr) == 0);
     CHECK(zf_set(attr, "reactor_spin_count", 1) == 0);
     CHECK(zf_set(attr, "tcp_timewait_ms", 200) == 0);
     CHECK(zf_set(attr, "tcp_finwait_ms", 1000) == 0);
     CHECK(((int (*)(void *, void **))zf_function("zf_stack_alloc"))(attr, &stack) == 0);
-    config.stack = stack;
-    config.attr = attr;
-    made = sf_stack_tcpdirect_create(&config, &error, message);
+    options[n++] = (struct sf_stack_option){.name = "stack", .number = (intptr_t)stack};
+    options[n++] = (struct sf_stack_option){.name = "attr", .number = (intptr_t)attr};
+    options[n++] = (struct sf_stack_option){.name = "interface", .text = "lo"};
+    options[n++] = (struct sf_stack_option){.name = "overflow", .number = overflow};
+    made = entry->create(NULL, options, n, &error, message);
     if (!made)
         fprintf(stderr, "%s\n", message);
     CHECK(made);
@@ -74,7 +77,7 @@ static inline struct sf_stack *make_tcpdirect(bool overflow)
 static inline uint64_t tcpdirect_counter(struct sf_stack *stack, const char *name)
 {
     struct sf_counter counters[64];
-    int n = sf_stack_tcpdirect_counters(stack, counters, 64);
+    int n = stack->ops->counters(stack, counters, 64);
 
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))

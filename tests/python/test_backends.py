@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from sfloop.backends import StackChoice, select_stack
-from sfloop.backends import available as module
+from sfloop.backends import StackChoice, available, select_stack, selection
 from sfloop.options.options import Options
 
 #: The backends that "auto" tries on a named interface, in this order.
@@ -45,8 +44,8 @@ def choose(machine: Machine, monkeypatch: pytest.MonkeyPatch, nics: list[str], *
 
     opened: list[tuple[str, str | None, str | None]] = []
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_TABLE", tuple(entry_on(entry) for entry in module._TABLE))
-        patch.setattr(module, "_solarflare_interfaces", lambda: nics)
+        patch.setattr(available, "_TABLE", tuple(entry_on(entry) for entry in available._TABLE))
+        patch.setattr(selection, "_solarflare_interfaces", lambda: nics)
         choice = select_stack(Options(**options), open_stack)
     assert opened == ([] if choice.name == "kernel" else [(choice.name, choice.driver, choice.interface)])
     return choice
@@ -141,6 +140,6 @@ def test_what_counts_as_a_solarflare_nic(tmp_path: Path) -> None:
     nic("enp2s0f0", "sfc", "up")
     nic("enp3s0", "xilinx_efct", "down")
     drivers = str(tmp_path / "drivers")
-    assert module._solarflare_interfaces(str(tmp_path / "net"), drivers) == ["enp2s0f0", "enp2s0f1"]
-    assert module._solarflare_interfaces(str(tmp_path / "nothing"), drivers) == []
-    assert module._solarflare_interfaces(str(tmp_path / "net"), str(tmp_path / "nothing")) == []
+    assert selection._solarflare_interfaces(str(tmp_path / "net"), drivers) == ["enp2s0f0", "enp2s0f1"]
+    assert selection._solarflare_interfaces(str(tmp_path / "nothing"), drivers) == []
+    assert selection._solarflare_interfaces(str(tmp_path / "net"), str(tmp_path / "nothing")) == []

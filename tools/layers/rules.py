@@ -47,9 +47,10 @@ C_LAYERS: dict[str, frozenset[str]] = {
     # Pure: no sending, no clock, no socket.
     "tcpip/tcp/loss": frozenset({"base.h", "wire/tcp.h"}),
     "libraries": frozenset({"base.h"}),
+    "stacks": frozenset({"base.h", "stack.h"}),
     "stacks/kernel": frozenset({"base.h", "stack.h", "storage"}),
-    "stacks/tcpip": frozenset({"base.h", "stack.h", "storage"}) | _TCPIP,
-    "stacks/tcpdirect": frozenset({"base.h", "stack.h", "storage", "libraries"}),
+    "stacks/tcpip": frozenset({"base.h", "stack.h", "stacks", "storage"}) | _TCPIP,
+    "stacks/tcpdirect": frozenset({"base.h", "stack.h", "stacks", "storage", "libraries"}),
     "stacks/ethernet": frozenset({"base.h", "driver.h", "stack.h", "storage"}),
     "engine": frozenset({"base.h", "stack.h", "engine.h", "storage"}),
 }

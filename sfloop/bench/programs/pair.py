@@ -103,7 +103,7 @@ def _by_shared_memory(wire: str, host: str, other: str) -> None:
     assert isinstance(loop, sfloop.Loop)
     for address in (other, host):
         packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
-        loop._open_tcpip("shm", wire, packed, [], {})
+        loop._open_stack("tcpip", ("shm", wire, packed, [], 0), {"interface": wire})
 
 
 _OTHER = "127.0.0.2"

@@ -119,13 +119,16 @@ def open_sockets(LoopCore loop):
 
 
 def use_test_clock(LoopCore loop):
-    """Switch the loop's tcpip stacks, and the faults of all drivers, to the test clock for good."""
+    """Has the loop's stacks that can, and the faults of all drivers, go by the test clock, for good."""
     global sf_fault_now
+    cdef sf_stack *stack
     cdef int i
     loop.check_open()
     sf_fault_now = sf_test_clock_now
     for i in range(loop.engine.n_stacks):
-        sf_stack_use_test_clock(loop.engine.stacks[i])
+        stack = loop.engine.stacks[i]
+        if stack.ops.use_test_clock != NULL:
+            stack.ops.use_test_clock(stack)
 
 
 def test_clock():

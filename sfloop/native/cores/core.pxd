@@ -10,7 +10,6 @@ cdef class LoopCore:
     cdef sf_engine *engine
     cdef PyObject **sinks     # by slot; borrowed references, see Sink; NULL: the slot is free
     cdef uint32_t n_sinks
-    cdef list drivers         # of the engine's bypass stacks, in order: pointers
     cdef uint32_t *transports # descriptor -> 1 + slot of the transport that uses it, or 0
     cdef int transports_size
     cdef sf_engine *condemned # a closed engine whose memory is still visible to a program

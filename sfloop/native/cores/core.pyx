@@ -18,7 +18,7 @@ from cpython.object cimport PyObject, PyTypeObject, traverseproc, visitproc, inq
 from cpython.ref cimport Py_INCREF, Py_DECREF
 from libc.errno cimport EAGAIN
 from libc.math cimport ceil
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 from libc.stdint cimport uint32_t
 
@@ -159,7 +159,6 @@ cdef class LoopCore:
         self.closed = True
         self.sinks = NULL
         self.n_sinks = 0
-        self.drivers = []
         self.transports = NULL
         self.transports_size = 0
 
@@ -227,80 +226,18 @@ cdef class LoopCore:
 
     # ---- bypass stacks ----
 
-    def _open_tcpip(self, str driver, str interface, uint32_t address, list wrappers, dict limits, uint32_t ring=0):
-        """Add the tcpip stack with a frame driver to the loop. Call this before any socket is made.
+    def _open_stack(self, str name, tuple driver, dict options):
+        """Gives the loop a stack by its name in the registry. Before any socket is made.
 
-        :param interface: the kernel's name of the interface, or the name of the shm wire.
-        :param address: this end's address on a shm wire, in network byte order; else 0.
-        :param wrappers: (name, file or description) of wrapper drivers, the lowest first.
-        :param limits: limits of TCP, by the names of struct sf_tcp_limits; times in seconds.
-        :param ring: frames of the receive ring, a power of two; 0: the driver chooses.
-        :raises OSError: the driver cannot be opened. The message is the driver's.
+        :param driver: the frame driver below the stack: (name, interface or wire, own address on the wire in network byte
+            order or 0, [(wrapper's name, its file or description), the lowest first], frames of the receive ring or 0).
+            None for a stack that needs no driver.
+        :param options: name → number or text; stack_options() has the names. Times are ns.
+        :raises StackLost: the stack took what the options hand over, and was destroyed with it.
+        :raises OSError: in the stack's or the driver's own words. What the options hand over is still the caller's.
         """
-        cdef sf_tcpip_config stack_config
-        cdef sf_driver *opened
-        cdef sf_stack *stack
-        cdef int error = 0
-        cdef char[512] message  # at least SF_DRIVER_ERROR_SIZE
-        cdef bytes name = os.fsencode(interface)
         self.check_open()
-        memset(&stack_config, 0, sizeof(stack_config))
-        message[0] = 0
-        opened = open_driver(driver, interface, address, wrappers, ring, None, False)
-        stack_config.driver = opened
-        stack_config.interface = name
-        algorithm = (<str>limits.get("congestion", "")).encode()
-        set_limits(&stack_config.tcp, limits)
-        if algorithm:
-            stack_config.tcp.congestion = algorithm
-        stack = sf_stack_tcpip_create(&stack_config, &error, message)
-        if stack == NULL:
-            opened.fast.control.close(opened)
-            raise OSError(-error, f"stack='tcpip': {(<bytes>message).decode(errors='replace')}")
-        error = sf_engine_add_stack(self.engine, stack)
-        if error < 0:
-            stack.ops.destroy(stack)
-            raise os_error(-error)
-        self.drivers.append(<size_t>opened)
-
-    def _open_tcpdirect(self, list functions, size_t zf_stack, size_t attr, str interface, uint32_t address, uint32_t emulated_bits,
-                        bint timestamps, bint overflow, uint32_t max_destinations):
-        """Add the TCPDirect stack to the loop. Call this before any socket is made. The loop then owns the zf_stack and
-        its attributes, unless this raises.
-
-        :param functions: addresses, in the order of tcpdirect_functions().
-        :param address: the address of an emulator, in network byte order; 0: the interface's.
-        :param emulated_bits: the length of an emulator's address prefix on loopback; 0: 24.
-        :param overflow: the kernel makes the connections beyond the library's limit.
-        """
-        cdef sf_tcpdirect_config config
-        cdef sf_stack *stack
-        cdef int error = 0
-        cdef char[512] message
-        cdef bytes name = os.fsencode(interface)
-        cdef void *table[128]
-        self.check_open()
-        memset(&config, 0, sizeof(config))
-        message[0] = 0
-        for i, function in enumerate(functions):
-            table[i] = <void *><size_t>function
-        config.functions = table
-        config.stack = <void *>zf_stack
-        config.attr = <void *>attr
-        config.interface = name
-        config.address = address
-        config.emulated_bits = emulated_bits
-        config.timestamps = timestamps
-        config.overflow = overflow
-        config.max_destinations = max_destinations
-        stack = sf_stack_tcpdirect_create(&config, &error, message)
-        if stack == NULL:
-            raise OSError(-error, f"stack='tcpdirect': {(<bytes>message).decode(errors='replace')}: {os.strerror(-error)}")
-        error = sf_engine_add_stack(self.engine, stack)
-        if error < 0:
-            stack.ops.destroy(stack)
-            raise RuntimeError(f"the engine has no room for another stack: {os.strerror(-error)}")
-        self.drivers.append(None)
+        open_stack(self, name, driver, options)
 
     cdef sf_driver *open_ethernet(self, Sink sink, str driver, str interface, uint32_t address, list wrappers, uint32_t ring,
                                   str mode, bint sniff, bint stamp_tx) except NULL:
@@ -341,31 +278,14 @@ cdef class LoopCore:
         if self.engine != NULL and not self.kept:
             sf_engine_remove_stack(self.engine, stack)
 
-    def _filters(self):
-        """List the filters of the tcpip stack: (protocol number, local address and port, peer's address and port,
-        reason why the kernel keeps the frames or None, the other socket's inode or 0, the other process or 0).
-        Addresses and ports are in network byte order."""
-        cdef Py_ssize_t i
-        for i, pointer in enumerate(self.drivers):
-            if pointer is not None and self.engine != NULL:
-                return list_filters(self.engine.stacks[<int>i])
-        return []
+    def _flows(self):
+        """Where the first stack that knows receives: (protocol's number, address and port in network byte order, the same of
+        the peer, why the kernel keeps the frames or None, the other socket's inode or 0, the other process or 0)."""
+        return [] if self.engine == NULL else first_flows(self.engine)
 
     def _driver_caps(self):
-        """List (driver's name, its mode, MTU in bytes, own and peer's address in network byte order) of each stack."""
-        cdef sf_driver_caps caps
-        cdef sf_driver *opened
-        cdef list found = []
-        if self.engine == NULL:
-            return found
-        for pointer in self.drivers:
-            if not pointer:  # TCPDirect's stack, or a forked child's, has no driver
-                continue
-            opened = <sf_driver *><size_t>pointer
-            opened.fast.control.caps(opened, &caps)
-            found.append(((<bytes>opened.fast.control.name).decode(), (<bytes>caps.mode).decode(errors="replace"), caps.mtu,
-                          caps.addr, caps.peer_addr))
-        return found
+        """(driver's name, what it chose, MTU in bytes, own and peer address in network byte order) of each stack."""
+        return [] if self.engine == NULL else driver_caps(self.engine)
 
     cdef int shut(self) except -1:
         self.closed = True
@@ -413,9 +333,7 @@ cdef class LoopCore:
         """Separate a forked child from the parent's kernel objects: epoll set, wake-up descriptor, drivers."""
         cdef sf_engine *e = self.engine if self.engine != NULL else self.condemned
         cdef int rc
-        for i, pointer in enumerate(self.drivers):
-            self.drivers[i] = None if pointer is None else 0
-        if self.runs_elsewhere():  # the child does not have that thread
+        if self.runs_elsewhere():  # that thread is not in this process
             self.thread = 0
         for sink in self.open_sinks():
             (<Sink>sink).lose_driver()

@@ -42,7 +42,7 @@ def measure_idle(LoopCore loop, seconds):
     return sf_measure_idle(loop.engine.stacks[0], to_ns(seconds))
 
 
-cdef dict stack_counters(sf_stack *stack):
+cdef dict common_counters(sf_stack *stack):
     cdef sf_stack_stats *s = &stack.stats
     return {
         "polls": s.polls,
@@ -57,21 +57,22 @@ cdef dict stack_counters(sf_stack *stack):
     }
 
 
-cdef dict tcpdirect_counters(sf_stack *stack):
-    cdef sf_counter[64] own
-    cdef int i
-    cdef dict counters = stack_counters(stack)
-    for i in range(sf_stack_tcpdirect_counters(stack, own, 64)):
-        counters[(<bytes>own[i].name).decode()] = own[i].value
-    return counters
+cdef sf_driver *driver_of(sf_stack *stack) noexcept:
+    """NULL: the stack has no driver, or none any more, in a forked child."""
+    return NULL if stack.ops.driver == NULL else stack.ops.driver(stack)
 
 
-cdef list list_filters(sf_stack *stack):
-    cdef sf_stack_filter[64] some
+cdef bint is_named(sf_stack *stack) noexcept:
+    """Whether the stack is one that a program may ask for by name. An Ethernet endpoint's is not."""
+    return sf_stack_find(stack.ops.name) != NULL
+
+
+cdef list list_flows(sf_stack *stack):
+    cdef sf_stack_flow[64] some
     cdef int first = 0, n = 64, i
     cdef list found = []
     while n == 64:
-        n = sf_stack_tcpip_filters(stack, first, some, 64)
+        n = stack.ops.flows(stack, first, some, 64)
         for i in range(n):
             why = None if some[i].why == NULL else (<bytes>some[i].why).decode()
             remote = (some[i].remote_addr, some[i].remote_port)
@@ -80,20 +81,33 @@ cdef list list_filters(sf_stack *stack):
     return found
 
 
-cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
-    cdef sf_counter[160] own
-    cdef sf_driver_stats d
+cdef list first_flows(sf_engine *e):
     cdef int i
-    cdef dict counters = stack_counters(stack)
-    for i in range(sf_stack_tcpip_counters(stack, own, 160)):
-        counters[(<bytes>own[i].name).decode()] = own[i].value
-    flows = list_filters(stack)
-    counters["flows"] = len(flows)
-    counters["flows_left_to_kernel"] = sum(why is not None for *_, why, _, _ in flows)
-    if opened == NULL:
-        return counters
+    for i in range(e.n_stacks):
+        if e.stacks[i].ops.flows != NULL:
+            return list_flows(e.stacks[i])
+    return []
+
+
+cdef list driver_caps(sf_engine *e):
+    cdef sf_driver_caps caps
+    cdef sf_driver *opened
+    cdef list found = []
+    cdef int i
+    for i in range(e.n_stacks):
+        opened = driver_of(e.stacks[i])
+        if opened == NULL:
+            continue
+        opened.fast.control.caps(opened, &caps)
+        found.append(((<bytes>opened.fast.control.name).decode(), (<bytes>caps.mode).decode(errors="replace"), caps.mtu,
+                      caps.addr, caps.peer_addr))
+    return found
+
+
+cdef dict driver_counters(sf_driver *opened):
+    cdef sf_driver_stats d
     opened.fast.control.stats(opened, &d)
-    counters["driver"] = {
+    return {
         "rx_frames": d.rx_frames,
         "rx_bytes": d.rx_bytes,
         "rx_dropped": d.rx_dropped,
@@ -105,17 +119,33 @@ cdef dict tcpip_counters(sf_stack *stack, sf_driver *opened):
         "tx_errors": d.tx_errors,
         "wakeups": d.wakeups,
     }
+
+
+cdef dict stack_counters(sf_stack *stack):
+    """Those of every stack, the stack's own, and what it says of its flows and its driver."""
+    cdef sf_counter[256] own
+    cdef sf_driver *opened = driver_of(stack)
+    cdef int i
+    cdef dict counters = common_counters(stack)
+    if stack.ops.counters != NULL:
+        for i in range(stack.ops.counters(stack, own, 256)):
+            counters[(<bytes>own[i].name).decode()] = own[i].value
+    if stack.ops.flows != NULL:
+        flows = list_flows(stack)
+        counters["flows"] = len(flows)
+        counters["flows_left_to_kernel"] = sum(why is not None for *_, why, _, _ in flows)
+    if opened != NULL:
+        counters["driver"] = driver_counters(opened)
     return counters
 
 
 cdef dict loop_counters(LoopCore loop):
     cdef sf_engine *e = loop.engine
     cdef dict stacks = {"kernel": stack_counters(e.kernel)}
-    for i, pointer in enumerate(loop.drivers):
-        if pointer is None:
-            stacks["tcpdirect"] = tcpdirect_counters(e.stacks[<int>i])
-        else:
-            stacks["tcpip"] = tcpip_counters(e.stacks[<int>i], <sf_driver *><size_t>pointer)
+    cdef int i
+    for i in range(e.n_stacks):
+        if is_named(e.stacks[i]):
+            stacks[(<bytes>e.stacks[i].ops.name).decode()] = stack_counters(e.stacks[i])
     return {
         "turns": e.stats.turns,
         "empty_turns": e.stats.empty_turns,

@@ -91,6 +91,20 @@ cdef extern from "sf/stack.h" nogil:
         uint64_t duplicate_acks
         uint64_t out_of_order
 
+    cdef struct sf_counter:
+        const char *name
+        uint64_t value
+
+    cdef struct sf_stack_flow:
+        uint32_t addr
+        uint16_t port
+        uint32_t remote_addr
+        uint16_t remote_port
+        unsigned char protocol
+        const char *why
+        uint32_t holder
+        int process
+
     cdef struct sf_stack_ops:
         const char *name
         sf_ns (*poll_at)(sf_stack *, sf_ns now)
@@ -121,70 +135,33 @@ cdef extern from "sf/stack.h" nogil:
         int (*want_timestamps)(sf_sock *, bint)
         void (*options_changed)(sf_sock *)
         int (*tx_stamps)(sf_sock *, sf_stamp *, int max)
+        int (*counters)(sf_stack *, sf_counter *, int max)
+        int (*flows)(sf_stack *, int first, sf_stack_flow *, int max)
+        sf_driver *(*driver)(sf_stack *)
+        void (*use_test_clock)(sf_stack *)
 
+    cdef struct sf_stack_option:
+        const char *name
+        const char *text
+        int64_t number
+
+    cdef struct sf_stack_entry:
+        const char *name
+        const char *description
+        bint over_driver
+        sf_stack *(*create)(sf_driver *, const sf_stack_option *, int n, int *error, char *message)
+        const char *(*option)(int i)
+
+    enum:
+        SF_STACK_ERROR_SIZE
+
+    const sf_stack_entry *sf_stack_find(const char *name)
+    const sf_stack_entry *sf_stack_at(int i)
     sf_stack *sf_stack_ethernet_create(sf_driver *, uint32_t slot, uint32_t generation, sf_sock **, int *error)
 
-    cdef struct sf_counter:
-        const char *name
-        uint64_t value
-
-    cdef struct sf_tcp_limits:
-        const char *congestion
-        uint32_t max_connections
-        uint32_t max_half_open
-        uint32_t max_time_wait
-        uint32_t send_buffer
-        uint32_t receive_buffer
-        uint64_t memory
-        sf_ns time_wait
-        sf_ns orphan_timeout
-        sf_ns user_timeout
-        sf_ns min_rto
-        sf_ns delayed_ack
-        uint32_t syn_retries
-        uint32_t retries
-        uint16_t mss
-        uint32_t first_sequence
-
-    cdef struct sf_tcpip_config:
-        sf_driver *driver
-        const char *interface
-        sf_tcp_limits tcp
-
-    sf_stack *sf_stack_tcpip_create(const sf_tcpip_config *, int *error, char *message)
-
-    cdef struct sf_stack_filter:
-        uint32_t addr
-        uint16_t port
-        uint32_t remote_addr
-        uint16_t remote_port
-        uint8_t protocol
-        const char *why
-        uint32_t holder
-        int process
-
-    int sf_stack_tcpip_filters(sf_stack *, int first, sf_stack_filter *, int max)
-    int sf_stack_tcpip_counters(sf_stack *, sf_counter *, int max)
     void sf_test_clock_set(sf_ns now)
     void sf_test_clock_go()
     sf_ns sf_test_clock_now()
-    void sf_stack_use_test_clock(sf_stack *)
-
-    cdef struct sf_tcpdirect_config:
-        void **functions
-        void *stack
-        void *attr
-        const char *interface
-        uint32_t address
-        uint32_t emulated_bits
-        bint timestamps
-        bint overflow
-        uint32_t max_destinations
-        sf_ns quiesce
-
-    const char *sf_tcpdirect_function(int i)
-    sf_stack *sf_stack_tcpdirect_create(const sf_tcpdirect_config *, int *error, char *message)
-    int sf_stack_tcpdirect_counters(sf_stack *, sf_counter *, int max)
 
 cdef extern from "sf/driver.h" nogil:
     int SF_DRIVER_ERROR_SIZE
@@ -247,6 +224,13 @@ cdef extern from "sf/driver.h" nogil:
 
     ctypedef sf_driver *(*sf_driver_open)(const sf_driver_config *, int *error, char *message)
     ctypedef sf_driver *(*sf_driver_wrap)(sf_driver *below, const sf_driver_config *, int *error, char *message)
+    cdef struct sf_driver_entry:
+        const char *name
+        const char *description
+        sf_driver_open open
+        sf_driver_wrap wrap
+
+    const sf_driver_entry *sf_driver_at(int i)
     sf_driver_open sf_driver_find(const char *name)
     int sf_driver_load(const char *name, const char *path, char *message)
     sf_driver_wrap sf_driver_find_wrapper(const char *name)

@@ -13,11 +13,31 @@ def load_driver(str name, str path):
         raise OSError(-rc, (<bytes>message).decode(errors="replace"))
 
 
-def tcpdirect_functions():
-    """The names of the functions of TCPDirect's library that the stack calls, in the order of its table."""
+def registered():
+    """What this build has, in the order of the registries in C: kind ("stack", "driver", "wrapper") → name → description."""
+    cdef dict found = {"stack": {}, "driver": {}, "wrapper": {}}
+    cdef const sf_stack_entry *stack = sf_stack_at(0)
+    cdef const sf_driver_entry *driver = sf_driver_at(0)
+    cdef int i = 0
+    while stack != NULL:
+        found["stack"][(<bytes>stack.name).decode()] = (<bytes>stack.description).decode()
+        i += 1
+        stack = sf_stack_at(i)
+    i = 0
+    while driver != NULL:
+        found["driver" if driver.open != NULL else "wrapper"][(<bytes>driver.name).decode()] = \
+            (<bytes>driver.description).decode()
+        i += 1
+        driver = sf_driver_at(i)
+    return found
+
+
+def stack_options(str name):
+    """The names of a stack's options, in its own order."""
+    cdef const sf_stack_entry *entry = sf_stack_find(name.encode())
     cdef list names = []
-    while sf_tcpdirect_function(<int>len(names)) != NULL:
-        names.append((<bytes>sf_tcpdirect_function(<int>len(names))).decode())
+    while entry != NULL and entry.option != NULL and entry.option(<int>len(names)) != NULL:
+        names.append((<bytes>entry.option(<int>len(names))).decode())
     return names
 
 
@@ -62,25 +82,71 @@ cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wr
     return opened
 
 
-cdef sf_ns seconds(dict limits, str name) except -1:
-    return <sf_ns>ceil(<double>limits.get(name, 0.0) * 1e9)
+class StackLost(OSError):
+    """The engine could not take a stack that had been made. The stack was destroyed, with what it had been given."""
 
 
-cdef int set_limits(sf_tcp_limits *out, dict limits) except -1:
-    """Copy the limits that are given. Others stay 0, which means the stack's default."""
-    out.max_connections = limits.get("max_connections", 0)
-    out.max_half_open = limits.get("max_half_open", 0)
-    out.max_time_wait = limits.get("max_time_wait", 0)
-    out.send_buffer = limits.get("send_buffer", 0)
-    out.receive_buffer = limits.get("receive_buffer", 0)
-    out.memory = limits.get("memory", 0)
-    out.syn_retries = limits.get("syn_retries", 0)
-    out.retries = limits.get("retries", 0)
-    out.mss = limits.get("mss", 0)
-    out.first_sequence = limits.get("first_sequence", 0)
-    out.time_wait = seconds(limits, "time_wait")
-    out.orphan_timeout = seconds(limits, "orphan_timeout")
-    out.user_timeout = seconds(limits, "user_timeout")
-    out.min_rto = seconds(limits, "min_rto")
-    out.delayed_ack = seconds(limits, "delayed_ack")
+cdef list fill_options(dict options, sf_stack_option *out):
+    """Returns the texts that `out` refers to."""
+    cdef list texts = []
+    cdef bytes text
+    cdef int i = 0
+    for name, value in options.items():
+        text = (<str>name).encode()
+        texts.append(text)
+        out[i].name = text
+        if isinstance(value, str):
+            text = os.fsencode(value)
+            texts.append(text)
+            out[i].text = text
+        elif isinstance(value, int):
+            out[i].number = value
+        else:
+            raise TypeError(f"{name}={value!r}: an option of a stack is an int or a str")
+        i += 1
+    return texts
+
+
+cdef sf_stack *create_stack(const sf_stack_entry *entry, sf_driver *opened, dict options) except NULL:
+    cdef sf_stack_option *given = <sf_stack_option *>calloc(len(options) + 1, sizeof(sf_stack_option))
+    cdef sf_stack *stack
+    cdef char[512] message  # at least SF_STACK_ERROR_SIZE
+    cdef int error = 0
+    if given == NULL:
+        raise MemoryError()
+    message[0] = 0
+    try:
+        texts = fill_options(options, given)
+        stack = entry.create(opened, given, <int>len(options), &error, message)
+    finally:
+        free(given)
+    if stack == NULL:
+        raise OSError(-error, f"stack={(<bytes>entry.name).decode()!r}: {(<bytes>message).decode(errors='replace')}")
+    return stack
+
+
+cdef int open_stack(LoopCore loop, str name, tuple driver, dict options) except -1:
+    """See LoopCore._open_stack()."""
+    cdef const sf_stack_entry *entry = sf_stack_find(name.encode())
+    cdef sf_driver *opened = NULL
+    cdef sf_stack *stack
+    cdef int error
+    if entry == NULL or entry.create == NULL:
+        raise OSError(errno_of.EOPNOTSUPP, "not built in this version of sfloop")
+    if entry.over_driver != (driver is not None):
+        needs = "needs a frame driver" if entry.over_driver else "has no frame driver"
+        raise OSError(errno_of.EOPNOTSUPP, f"stack={name!r}: the stack {needs}")
+    if driver is not None:
+        driver_name, interface, address, wrappers, ring = driver
+        opened = open_driver(driver_name, interface, address, wrappers, ring, None, False)
+    try:
+        stack = create_stack(entry, opened, options)
+    except BaseException:
+        if opened != NULL:
+            opened.fast.control.close(opened)
+        raise
+    error = sf_engine_add_stack(loop.engine, stack)
+    if error < 0:
+        stack.ops.destroy(stack)
+        raise StackLost(-error, os.strerror(-error))
     return 0

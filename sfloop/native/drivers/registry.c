@@ -1,5 +1,4 @@
-/* Which drivers this build has, by name, and those that were loaded from elsewhere. A driver's open function is declared here
- * and nowhere else. */
+/* Which drivers this build has, and those that were loaded from elsewhere. */
 #define _GNU_SOURCE
 #include "sf/driver.h"
 
@@ -11,44 +10,52 @@
 
 #define LOADED_MAX 8
 
-struct sf_driver *sf_driver_shm_open(const struct sf_driver_config *, int *error, char *message);
-struct sf_driver *sf_driver_af_xdp_open(const struct sf_driver_config *, int *error, char *message);
-struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *, int *error, char *message);
-/* Further drivers, one line each: declared here … */
+/* One line each: the name and a description. The open function is sf_driver_NAME_open in the driver's folder. */
+#define DRIVERS(X)                                                               \
+    X(shm, "a wire in shared memory between two processes; for tests and demos") \
+    X(af_xdp, "Linux AF_XDP sockets on one NIC queue")                           \
+    X(packet, "Linux AF_PACKET rings on any interface")
 
-struct sf_driver *sf_driver_pcap_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
-struct sf_driver *sf_driver_trace_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
-struct sf_driver *sf_driver_fault_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
+#define WRAPPERS(X)                                \
+    X(pcap, "writes frames to a file")             \
+    X(trace, "writes a line of text on each frame") \
+    X(fault, "loses, delays and changes frames")
 
-static const struct {
-    const char *name;
-    sf_driver_open open;
-} drivers[] = {
-    {"shm", sf_driver_shm_open},
-    {"af_xdp", sf_driver_af_xdp_open},
-    {"packet", sf_driver_packet_open},
-    /* … and listed here. */
-};
+#define DECLARE(name, description) \
+    struct sf_driver *sf_driver_##name##_open(const struct sf_driver_config *, int *error, char *message);
+#define DECLARE_WRAPPER(name, description) \
+    struct sf_driver *sf_driver_##name##_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
+DRIVERS(DECLARE)
+WRAPPERS(DECLARE_WRAPPER)
 
-static const struct {
-    const char *name;
-    sf_driver_wrap wrap;
-} wrappers[] = {
-    {"pcap", sf_driver_pcap_open},
-    {"trace", sf_driver_trace_open},
-    {"fault", sf_driver_fault_open},
-};
+#define LIST(name, description) {#name, description, sf_driver_##name##_open, NULL},
+#define LIST_WRAPPER(name, description) {#name, description, NULL, sf_driver_##name##_open},
+static const struct sf_driver_entry entries[] = {DRIVERS(LIST) WRAPPERS(LIST_WRAPPER)};
 
 static struct {
     char name[32];
     sf_driver_open open;
 } loaded[LOADED_MAX];
 
+const struct sf_driver_entry *sf_driver_at(int i)
+{
+    return i >= 0 && i < (int)(sizeof(entries) / sizeof(entries[0])) ? &entries[i] : NULL;
+}
+
+static const struct sf_driver_entry *find(const char *name)
+{
+    for (int i = 0; sf_driver_at(i); i++)
+        if (strcmp(sf_driver_at(i)->name, name) == 0)
+            return sf_driver_at(i);
+    return NULL;
+}
+
 sf_driver_open sf_driver_find(const char *name)
 {
-    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
-        if (strcmp(drivers[i].name, name) == 0)
-            return drivers[i].open;
+    const struct sf_driver_entry *built = find(name);
+
+    if (built)
+        return built->open;
     for (size_t i = 0; i < LOADED_MAX && loaded[i].open; i++)
         if (strcmp(loaded[i].name, name) == 0)
             return loaded[i].open;
@@ -57,10 +64,9 @@ sf_driver_open sf_driver_find(const char *name)
 
 sf_driver_wrap sf_driver_find_wrapper(const char *name)
 {
-    for (size_t i = 0; i < sizeof(wrappers) / sizeof(wrappers[0]); i++)
-        if (strcmp(wrappers[i].name, name) == 0)
-            return wrappers[i].wrap;
-    return NULL;
+    const struct sf_driver_entry *built = find(name);
+
+    return built ? built->wrap : NULL;
 }
 
 /* ---- shared objects ---- */

@@ -1,8 +1,7 @@
 """TCPDirect's library (libonload_zf): found, checked and opened at run time with cffi in ABI mode.
 
-This module runs once for each loop: attributes, ``zf_stack_alloc``, and the addresses of the functions. From then on
-the stack in C (``stacks/tcpdirect/stack.c``) calls the functions directly. The declarations are the vendor's, from
-``zf/*.h``. ``zf.h`` repeats those that C calls.
+Everything here happens once for a loop: attributes, ``zf_stack_alloc``, and the addresses of the functions that the
+stack in C (``stacks/tcpdirect``) calls by itself from then on.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sfloop.native.cores.core import LoopCore, tcpdirect_functions
+from sfloop.native.cores.core import LoopCore, StackLost, stack_options
+from sfloop.native.libraries.tcpdirect_declarations import DECLARATIONS
 from sfloop.native.libraries.tcpdirect_errors import explain_init, explain_stack, huge_pages, nearest
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "LOW_LATENCY",
     "OpenStack",
     "attach",
+    "functions",
     "library_state",
     "open_stack",
     "versions",
@@ -46,84 +47,13 @@ LOW_LATENCY: Final[Mapping[str, int]] = {
     "tcp_finwait_ms": 5000,
 }
 
-_CDEF: Final = """
-struct sockaddr; struct epoll_event; struct iovec; struct iphdr; struct udphdr; struct timespec;
-struct zf_attr; struct zf_stack; struct zf_muxer_set; struct zf_waitable; struct zf_ds;
-struct zft; struct zft_handle; struct zftl; struct zfur; struct zfut; struct zft_msg; struct zfur_msg;
-typedef unsigned int socklen_t;
-
-int zf_init(void);
-const char *zf_version(void);
-const char *zf_version_short(void);
-const char *onload_version_short(void);
-int zf_attr_alloc(struct zf_attr **);
-void zf_attr_free(struct zf_attr *);
-int zf_attr_set_int(struct zf_attr *, const char *, int64_t);
-int zf_attr_get_int(struct zf_attr *, const char *, int64_t *);
-int zf_attr_get_str(struct zf_attr *, const char *, char **);
-int zf_attr_set_from_str(struct zf_attr *, const char *, const char *);
-int zf_attr_doc(const char *, const char ***, int *);
-int zf_stack_alloc(struct zf_attr *, struct zf_stack **);
-int zf_stack_free(struct zf_stack *);
-int zf_stack_is_quiescent(struct zf_stack *);
-int zf_stack_has_pending_work(const struct zf_stack *);
-int zf_stack_query_feature(struct zf_stack *, int);
-int zf_reactor_perform(struct zf_stack *);
-int zf_muxer_alloc(struct zf_stack *, struct zf_muxer_set **);
-void zf_muxer_free(struct zf_muxer_set *);
-int zf_muxer_add(struct zf_muxer_set *, struct zf_waitable *, const struct epoll_event *);
-int zf_muxer_del(struct zf_waitable *);
-int zf_muxer_wait(struct zf_muxer_set *, struct epoll_event *, int, int64_t);
-int zf_waitable_fd_get(struct zf_stack *, int *);
-int zf_waitable_fd_prime(struct zf_stack *);
-int zft_alloc(struct zf_stack *, const struct zf_attr *, struct zft_handle **);
-int zft_handle_free(struct zft_handle *);
-int zft_addr_bind(struct zft_handle *, const struct sockaddr *, socklen_t, int);
-int zft_connect(struct zft_handle *, const struct sockaddr *, socklen_t, struct zft **);
-struct zf_waitable *zft_to_waitable(struct zft *);
-int zft_shutdown_tx(struct zft *);
-int zft_free(struct zft *);
-int zft_state(struct zft *);
-int zft_error(struct zft *);
-void zft_getname(struct zft *, struct sockaddr *, socklen_t *, struct sockaddr *, socklen_t *);
-void zft_zc_recv(struct zft *, struct zft_msg *, int);
-int zft_zc_recv_done(struct zft *, struct zft_msg *);
-int zft_zc_recv_done_some(struct zft *, struct zft_msg *, size_t);
-ssize_t zft_send(struct zft *, const struct iovec *, int, int);
-ssize_t zft_send_single(struct zft *, const void *, size_t, int);
-int zft_send_space(struct zft *, size_t *);
-int zft_get_mss(struct zft *);
-unsigned int zf_delegated_send_prepare(struct zft *, int, int, unsigned int, struct zf_ds *);
-int zftl_listen(struct zf_stack *, const struct sockaddr *, socklen_t, const struct zf_attr *, struct zftl **);
-int zftl_accept(struct zftl *, struct zft **);
-struct zf_waitable *zftl_to_waitable(struct zftl *);
-void zftl_getname(struct zftl *, struct sockaddr *, socklen_t *);
-int zftl_free(struct zftl *);
-int zfur_alloc(struct zfur **, struct zf_stack *, const struct zf_attr *);
-int zfur_free(struct zfur *);
-int zfur_addr_bind(struct zfur *, struct sockaddr *, socklen_t, const struct sockaddr *, socklen_t, int);
-int zfur_addr_unbind(struct zfur *, const struct sockaddr *, socklen_t, const struct sockaddr *, socklen_t, int);
-void zfur_zc_recv(struct zfur *, struct zfur_msg *, int);
-void zfur_zc_recv_done(struct zfur *, struct zfur_msg *);
-int zfur_pkt_get_header(struct zfur *, const struct zfur_msg *, const struct iphdr **, const struct udphdr **, int);
-int zfur_pkt_get_timestamp(struct zfur *, const struct zfur_msg *, struct timespec *, int, unsigned int *);
-struct zf_waitable *zfur_to_waitable(struct zfur *);
-int zfut_alloc(struct zfut **, struct zf_stack *, const struct sockaddr *, socklen_t, const struct sockaddr *,
-               socklen_t, int, const struct zf_attr *);
-int zfut_free(struct zfut *);
-int zfut_get_mss(struct zfut *);
-int zfut_send_single(struct zfut *, const void *, size_t);
-int zfut_send(struct zfut *, const struct iovec *, int, int);
-struct zf_waitable *zfut_to_waitable(struct zfut *);
-void free(void *);
-"""
-
 
 @dataclass
 class OpenStack:
     """A ``zf_stack``, and the arguments of the stack in C. Call :meth:`free` unless C has taken it over."""
 
-    functions: list[int]
+    #: Name → address.
+    functions: dict[str, int]
     stack: int
     attr: int
     #: In network byte order; 0: the interface's own addresses apply.
@@ -135,6 +65,18 @@ class OpenStack:
     #: Versions and the NIC's mode of sending, such as "TCPDirect 10.0.0 with Onload 9.0.2; sends by CTPIO".
     description: str
     library: _Library
+
+    def options(self) -> dict[str, int | str]:
+        """Of the C stack (``stacks/tcpdirect/options.c``)."""
+        return {
+            **self.functions,
+            "stack": self.stack,
+            "attr": self.attr,
+            "address": self.address,
+            "emulated_bits": self.emulated_bits,
+            "timestamps": self.timestamps,
+            "max_destinations": self.max_destinations,
+        }
 
     def free(self) -> None:
         """Free the stack and its attributes."""
@@ -157,7 +99,7 @@ class _Library:
 
         self.path = path
         self.ffi: Any = FFI()
-        self.ffi.cdef(_CDEF)
+        self.ffi.cdef(DECLARATIONS)
         self.initialised = False
         self.libc: Any = self.ffi.dlopen(None)
         self.lib: Any = self.ffi.dlopen(path)
@@ -253,13 +195,12 @@ def versions(library: _Library | None = None) -> str:
 def open_stack(interface: str, attributes: Mapping[str, int | str], functions: list[str]) -> OpenStack:
     """Make a ``zf_stack`` on an interface.
 
-    :param attributes: override ``ZF_ATTR``, which overrides :data:`LOW_LATENCY`.
-    :param functions: names of the functions whose addresses the caller needs, in order.
-    :raises OSError: something is missing (library, driver, licence, huge pages, interface …). The message says what to
-        do.
+    :param attributes: they override what ``ZF_ATTR`` says, and that overrides :data:`LOW_LATENCY`.
+    :param functions: the names of the functions whose addresses are wanted.
+    :raises OSError: what is missing (library, driver, licence, huge pages, interface …), and what to do about it.
     """
     library = _load()
-    addresses = [library.function(name) for name in functions]
+    addresses = {name: library.function(name) for name in functions}
     library.check_names(attributes, "tcpdirect=")
     library.initialise()
     attr = _attributes(library, interface, attributes)
@@ -282,6 +223,11 @@ def open_stack(interface: str, attributes: Mapping[str, int | str], functions: l
     )
 
 
+def functions() -> list[str]:
+    """The names of the library's functions that the C stack calls."""
+    return [name for name in stack_options("tcpdirect") if name.startswith("zf")]
+
+
 def attach(loop: LoopCore, interface: str, attributes: Mapping[str, int | str], overflow: bool) -> str:
     """Make a ``zf_stack`` on an interface and give it to a loop. Returns a description of the library.
 
@@ -289,19 +235,11 @@ def attach(loop: LoopCore, interface: str, attributes: Mapping[str, int | str], 
         ``ENOBUFS``.
     :raises OSError: see :func:`open_stack`.
     """
-    made = open_stack(interface, attributes, tcpdirect_functions())
+    made = open_stack(interface, attributes, functions())
     try:
-        loop._open_tcpdirect(
-            made.functions,
-            made.stack,
-            made.attr,
-            interface,
-            made.address,
-            made.emulated_bits,
-            made.timestamps,
-            overflow,
-            made.max_destinations,
-        )
+        loop._open_stack("tcpdirect", None, {**made.options(), "interface": interface, "overflow": overflow})
+    except StackLost:
+        raise
     except OSError:
         made.free()
         raise

@@ -13,8 +13,7 @@ from harness import zf
 from harness.loops import drain
 
 import sfloop
-from sfloop.native.cores.core import tcpdirect_functions
-from sfloop.native.libraries import tcpdirect, tcpdirect_errors
+from sfloop.native.libraries import tcpdirect, tcpdirect_declarations, tcpdirect_errors
 
 HEADER = Path(tcpdirect.__file__).parent / "zf.h"
 
@@ -35,11 +34,11 @@ def test_both_declarations_of_the_library_agree() -> None:
     """The C table and cffi's declarations have the same names, results and arguments."""
     macro = HEADER.read_text().partition("#define SF_ZF_FUNCTIONS(X)")[2].partition("\n\n")[0].replace("\\\n", " ")
     in_c = {name: (result, arguments) for result, name, arguments in re.findall(r"X\((.*?), (\w+), \((.*?)\)\)", macro)}
-    declared = re.sub(r"\s+", " ", tcpdirect._CDEF)
+    declared = re.sub(r"\s+", " ", tcpdirect_declarations.DECLARATIONS)
     in_cffi = {
         name: (result, arguments) for result, name, arguments in re.findall(r"([\w ]+[ *]+)(\w+)\((.*?)\);", declared)
     }
-    assert list(in_c) == tcpdirect_functions()
+    assert list(in_c) == tcpdirect.functions()
     for name, (result, arguments) in in_c.items():
         found = in_cffi[name]
         assert plain(found[0]) == plain(result), name

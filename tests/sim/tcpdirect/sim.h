@@ -16,7 +16,7 @@
 #define SF_TEST_ZF_SIM_H
 
 #include "../copy.h"
-#include "sf/stack.h"
+#include "stacks/tcpip/config.h"
 #include "libraries/zf.h"
 
 #include <netinet/ip.h>

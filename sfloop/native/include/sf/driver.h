@@ -232,7 +232,18 @@ typedef struct sf_driver *(*sf_driver_wrap)(struct sf_driver *below, const struc
  * 0, or a negative errno and a sentence in `message`. What was loaded stays loaded.
  */
 int sf_driver_load(const char *name, const char *path, char *message);
-/* drivers/registry.c: by name, NULL if there is none of that name in this build. */
+
+/* A driver of this build, or a wrapper: one of open and wrap is NULL. */
+struct sf_driver_entry {
+    const char *name;
+    const char *description;
+    sf_driver_open open;
+    sf_driver_wrap wrap;
+};
+
+/* drivers/registry.c: the i-th that is part of this build, drivers first; NULL beyond the last. Those that were loaded are not listed. */
+const struct sf_driver_entry *sf_driver_at(int i);
+/* By name; NULL if there is none. */
 sf_driver_open sf_driver_find(const char *name);
 sf_driver_wrap sf_driver_find_wrapper(const char *name);
 

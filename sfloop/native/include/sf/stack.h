@@ -89,8 +89,27 @@ struct sf_stream_info {
     uint64_t duplicate_acks, out_of_order;
 };
 
-struct sf_stack_ops {
+struct sf_driver;
+
+struct sf_counter {
     const char *name;
+    uint64_t value;
+};
+
+/* An address and a port that the stack receives at, and who brings the frames. */
+struct sf_stack_flow {
+    uint32_t addr; /* in network byte order, as the port */
+    uint16_t port;
+    uint32_t remote_addr; /* of a connected socket; 0: from everywhere */
+    uint16_t remote_port;
+    uint8_t protocol;
+    const char *why; /* NULL: the driver brings them. Otherwise the kernel does, for this reason */
+    uint32_t holder; /* the inode of the socket that receives there as well; 0: none, or not known */
+    int process;     /* that holds the same socket; 0: none */
+};
+
+struct sf_stack_ops {
+    const char *name; /* the same as in the registry */
 
     /* The turn. poll returns the number of events written, never more than max. */
     int (*poll)(struct sf_stack *, sf_ns now, struct sf_event *out, int max);
@@ -170,74 +189,59 @@ struct sf_stack_ops {
     void (*options_changed)(struct sf_sock *);
     /* NULL: never. When what was sent has left the NIC, by the number of the send_to() that took it; at most max. */
     int (*tx_stamps)(struct sf_sock *, struct sf_stamp *, int max);
+
+    /* What the loop asks for now and then. NULL: the stack has none. */
+
+    /* The stack's own counters, beside struct sf_stack_stats. Returns how many were written. The names live as long as the process. */
+    int (*counters)(struct sf_stack *, struct sf_counter *, int max);
+    /* Where the stack receives: at most max entries from the first-th on. Returns how many were written. */
+    int (*flows)(struct sf_stack *, int first, struct sf_stack_flow *, int max);
+    /* The frame driver below. NULL in a forked child, because the driver is the parent's. */
+    struct sf_driver *(*driver)(struct sf_stack *);
+    /* Between true and false, datagrams are collected. They leave together at the end, or at the next poll. */
+    void (*cork)(struct sf_stack *, bool corked);
+    /* The stack goes by sf_test_clock_now() from now on, for good. */
+    void (*use_test_clock)(struct sf_stack *);
 };
 
-/* The stacks of this build (stacks/registry.c). Returns NULL and sets *error to a negative errno. */
+/* ---- the stacks of this build (stacks/registry.c) ---- */
+
+#define SF_STACK_ERROR_SIZE 256
+
+/* One option of a stack. A time is a number of nanoseconds, an address of memory is a number, too. */
+struct sf_stack_option {
+    const char *name;
+    const char *text; /* NULL: the value is the number */
+    int64_t number;
+};
+
+/*
+ * How a stack is made.
+ *
+ * create: NULL of the kernel stack, because every engine has one already. `driver` is NULL where over_driver is false. Texts of options need not outlive the call. On success the stack owns the
+ * driver, and everything else that its options hand over. On failure create returns NULL, sets *error to a negative errno and
+ * writes a sentence into `message` (SF_STACK_ERROR_SIZE bytes); everything is then still the caller's. An option that the stack does
+ * not have is an error.
+ */
+struct sf_stack_entry {
+    const char *name;
+    const char *description;
+    bool over_driver; /* the stack needs a frame driver */
+    struct sf_stack *(*create)(struct sf_driver *driver, const struct sf_stack_option *, int n, int *error, char *message);
+    /* The name of the i-th option; NULL beyond the last. */
+    const char *(*option)(int i); /* NULL: the stack has none */
+};
+
+/* NULL: this build has no stack of that name; no i-th stack. */
+const struct sf_stack_entry *sf_stack_find(const char *name);
+const struct sf_stack_entry *sf_stack_at(int i);
+
+/* The kernel stack by itself (stacks/kernel/stack.c), because every engine has one. NULL sets *error to a negative errno. */
 struct sf_stack *sf_stack_kernel_create(int *error);
 
 /* Raw frames (stacks/ethernet/stack.c): a stack of one socket, which is there already. send_to takes a frame, recv_batch brings them.
- * Owns the driver, if it succeeds. */
-struct sf_driver;
+ * Owns the driver, if it succeeds. A program asks for one by an interface and not by a name, so the registry has no entry. */
 struct sf_stack *sf_stack_ethernet_create(struct sf_driver *, uint32_t slot, uint32_t generation, struct sf_sock **, int *error);
-
-/* ---- sfloop's own IPv4 stack over a frame driver (stacks/tcpip/stack.c) ---- */
-
-struct sf_driver;
-
-/* Of the stack's TCP. 0: the default in brackets. Bounds of memory, all of them. */
-struct sf_tcp_limits {
-    const char *congestion;    /* NULL: "cubic"; or "newreno" */
-    uint32_t max_connections;  /* [65536] those that linger after their release included */
-    uint32_t max_half_open;    /* [1024] SYNs that wait for their ACK; beyond, SYN cookies */
-    uint32_t max_time_wait;    /* [16384] beyond, the oldest goes */
-    uint32_t send_buffer;      /* [4 MiB] bytes that a connection takes and has not had acknowledged; SO_SNDBUF overrides */
-    uint32_t receive_buffer;   /* [4 MiB] the largest window a connection grows to; SO_RCVBUF overrides */
-    uint64_t memory;           /* [1 GiB] of all buffers together; beyond, windows close and sends find no room */
-    sf_ns time_wait;           /* [60 s] 2 MSL */
-    sf_ns orphan_timeout;      /* [60 s] FIN_WAIT_2 without anybody who could read */
-    sf_ns user_timeout;        /* [about 15 min] unacknowledged data (RFC 5482); TCP_USER_TIMEOUT overrides */
-    sf_ns min_rto;             /* [5 ms on a point-to-point wire, else 200 ms, as Linux; RFC 6298 says 1 s] */
-    sf_ns delayed_ack;         /* [1 ms on a wire, else 40 ms] at most 500 ms (RFC 9293, 3.8.6.3) */
-    uint32_t syn_retries, retries; /* [6, 15] */
-    uint16_t mss;              /* [by the MTU] a cap */
-    uint32_t first_sequence;   /* [RFC 6528] where every connection starts: for tests of what happens at the wrap */
-};
-
-struct sf_tcpip_config {
-    struct sf_driver *driver;  /* owned by the stack from then on */
-    const char *interface;     /* the kernel's name; of a point-to-point driver's wire, only for messages */
-    sf_ns (*now)(void);        /* NULL: sf_now */
-    uint32_t rx_backlog_bytes; /* what a UDP socket may hold unread if its SO_RCVBUF was not set; 0: 4 MiB */
-    uint8_t ttl;               /* 0: 64 */
-    struct sf_tcp_limits tcp;
-};
-
-/* Returns NULL, sets *error and writes a sentence into message (256 bytes); the driver is then still the caller's. */
-struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *, int *error, char *message);
-
-struct sf_counter {
-    const char *name;
-    uint64_t value;
-};
-
-/* What was dropped and what went by the kernel, by reason. Returns how many were written. */
-int sf_stack_tcpip_counters(struct sf_stack *, struct sf_counter *, int max);
-/* An address and a port that the stack receives at, and who brings the frames. */
-struct sf_stack_filter {
-    uint32_t addr; /* in network byte order, as the port */
-    uint16_t port;
-    uint32_t remote_addr; /* of a connected socket; 0: from everywhere */
-    uint16_t remote_port;
-    uint8_t protocol;
-    const char *why; /* NULL: the driver brings them. Otherwise the kernel does, because of this (tcpip/sharing/filters.h) */
-    uint32_t holder; /* the inode of the socket that receives there as well; 0: none, or not known */
-    int process;     /* that holds the same socket; 0: none */
-};
-
-/* Writes at most max of them from the first-th on. Returns how many. */
-int sf_stack_tcpip_filters(struct sf_stack *, int first, struct sf_stack_filter *, int max);
-/* Between true and false, datagrams are collected and leave together: at the end, or at the next poll. */
-void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
 
 /* ---- a clock that a test sets (stacks/tcpip/test_clock.c) ---- */
 
@@ -246,27 +250,5 @@ void sf_stack_tcpip_cork(struct sf_stack *, bool corked);
 void sf_test_clock_set(sf_ns now);
 void sf_test_clock_go(void);
 sf_ns sf_test_clock_now(void);
-/* A tcpip stack goes by this clock from now on, for good. Other stacks stay as they are. */
-void sf_stack_use_test_clock(struct sf_stack *);
-
-/* ---- TCPDirect (stacks/tcpdirect/stack.c) ---- */
-
-struct sf_tcpdirect_config {
-    void *const *functions; /* of the vendor's library, in the order of sf_tcpdirect_function() */
-    void *stack, *attr;     /* struct zf_stack *, and the struct zf_attr * it was made with: owned by the stack from then on */
-    const char *interface;  /* the kernel's name */
-    uint32_t address;       /* what to use as our address where the interface's own are not it (an emulator); 0: those */
-    uint32_t emulated_bits; /* on the kernel's loopback: how much of an address has to be as ours to be served; 0: 24 */
-    bool timestamps;        /* the attribute rx_timestamping is set */
-    bool overflow;          /* connections beyond the library's 64 zockets are the kernel's; else -ENOBUFS */
-    uint32_t max_destinations; /* zfut, by the attribute max_udp_tx_endpoints; 0: 64 */
-    sf_ns quiesce;          /* how long destroy() lets what it closes itself end; 0: 200 ms */
-};
-
-/* The name of the function that belongs at place i of the table; NULL beyond its end. */
-const char *sf_tcpdirect_function(int i);
-/* Returns NULL, sets *error and writes a sentence into message (256 bytes); stack and attr are then still the caller's. */
-struct sf_stack *sf_stack_tcpdirect_create(const struct sf_tcpdirect_config *, int *error, char *message);
-int sf_stack_tcpdirect_counters(struct sf_stack *, struct sf_counter *, int max);
 
 #endif

@@ -529,6 +529,13 @@ static const struct sf_stack_ops kernel_ops = {
     .want_timestamps = kernel_want_timestamps,
 };
 
+extern const struct sf_stack_entry sf_stack_kernel;
+/* No create: every engine has this stack already. */
+const struct sf_stack_entry sf_stack_kernel = {
+    .name = "kernel",
+    .description = "the system's own sockets, busy polled; any interface, no privileges",
+};
+
 struct sf_stack *sf_stack_kernel_create(int *error)
 {
     struct kernel_stack *k = calloc(1, sizeof(*k));

@@ -7,6 +7,7 @@
 #include "storage/epoll.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -281,6 +282,31 @@ static void td_destroy(struct sf_stack *stack)
     free(t);
 }
 
+static int td_counters(struct sf_stack *stack, struct sf_counter *out, int max)
+{
+    static const char *const names[TD_COUNTERS] = {
+        [TD_COUNT_STALE] = "stale",
+        [TD_COUNT_ZOCKETS_FULL] = "zockets_full",
+        [TD_COUNT_TO_KERNEL_FULL] = "to_kernel_full",
+        [TD_COUNT_CONNECT_RETRIED] = "connect_retried",
+        [TD_COUNT_SEND_RETRIED] = "send_retried",
+        [TD_COUNT_ABORT_AS_FIN] = "abort_as_fin",
+        [TD_COUNT_COPIED] = "rx_copied",
+        [TD_COUNT_RX_SIDE] = "rx_by_kernel",
+        [TD_COUNT_TX_SIDE_ROUTE] = "tx_by_kernel_route",
+        [TD_COUNT_TX_SIDE_UNRESOLVED] = "tx_by_kernel_unresolved",
+        [TD_COUNT_TX_SIDE_MULTICAST] = "tx_by_kernel_multicast",
+        [TD_COUNT_TX_SIDE_FULL] = "tx_by_kernel_full",
+        [TD_COUNT_TX_EVICTED] = "tx_destinations_evicted",
+        [TD_COUNT_NOT_QUIESCENT] = "not_quiescent",
+    };
+    int n = 0;
+
+    for (; n < TD_COUNTERS && n < max; n++)
+        out[n] = (struct sf_counter){.name = names[n], .value = td_of(stack)->counters[n]};
+    return n;
+}
+
 static const struct sf_stack_ops tcpdirect_ops = {
     .name = "tcpdirect",
     .poll = td_poll,
@@ -313,6 +339,7 @@ static const struct sf_stack_ops tcpdirect_ops = {
     .recv_batch = td_recv_batch,
     .send_to = td_send_to,
     .want_timestamps = td_want_timestamps,
+    .counters = td_counters,
 };
 
 /* The vendor's software NIC has no descriptor to wake by, and gives one that cannot be waited for, or an error. */
@@ -324,48 +351,37 @@ static void open_waitable(struct td_stack *t)
         t->zf_fd = -1;
 }
 
+static int fail(char *message, int error, const char *what)
+{
+    snprintf(message, SF_STACK_ERROR_SIZE, "%s: %s", what, strerror(-error));
+    return error;
+}
+
 static int start(struct td_stack *t, const struct sf_tcpdirect_config *config, char *message)
 {
     int rc = 0;
 
     t->side = sf_stack_kernel_create(&rc);
-    if (!t->side) {
-        strcpy(message, "the kernel's sockets beside TCPDirect's cannot be polled");
-        return rc;
-    }
+    if (!t->side)
+        return fail(message, rc, "the kernel's sockets beside TCPDirect's cannot be polled");
     rc = td_interface_open(t, config->interface);
     if (rc == 0)
         rc = open_epoll(t);
-    if (rc < 0) {
-        strcpy(message, "no descriptor could be opened for routes or for waking up");
-        return rc;
-    }
+    if (rc < 0)
+        return fail(message, rc, "no descriptor could be opened for routes or for waking up");
     open_waitable(t);
     rc = t->zf.zf_muxer_alloc(t->zs, &t->muxer);
-    if (rc < 0)
-        strcpy(message, "zf_muxer_alloc() failed");
-    return rc;
-}
-
-const char *sf_tcpdirect_function(int i)
-{
-#define NAME(result, name, arguments) #name,
-    static const char *const names[] = {SF_ZF_FUNCTIONS(NAME) NULL};
-#undef NAME
-
-    return i >= 0 && i < (int)(sizeof(names) / sizeof(names[0])) ? names[i] : NULL;
+    return rc < 0 ? fail(message, rc, "zf_muxer_alloc() failed") : 0;
 }
 
 struct sf_stack *sf_stack_tcpdirect_create(const struct sf_tcpdirect_config *config, int *error, char *message)
 {
     struct td_stack *t = calloc(1, sizeof(*t));
 
-    _Static_assert(sizeof(struct sf_zf) % sizeof(void *) == 0, "a table of addresses");
-    *error = -ENOMEM;
-    strcpy(message, "no memory");
+    *error = fail(message, -ENOMEM, "the tcpdirect stack cannot be made");
     if (!t)
         return NULL;
-    memcpy(&t->zf, config->functions, sizeof(t->zf));
+    t->zf = config->functions;
     t->base.ops = &tcpdirect_ops;
     t->zs = config->stack;
     t->attr = config->attr;
@@ -388,29 +404,4 @@ struct sf_stack *sf_stack_tcpdirect_create(const struct sf_tcpdirect_config *con
     t->dead = true; /* the zf_stack is still the caller's */
     td_destroy(&t->base);
     return NULL;
-}
-
-int sf_stack_tcpdirect_counters(struct sf_stack *stack, struct sf_counter *out, int max)
-{
-    static const char *const names[TD_COUNTERS] = {
-        [TD_COUNT_STALE] = "stale",
-        [TD_COUNT_ZOCKETS_FULL] = "zockets_full",
-        [TD_COUNT_TO_KERNEL_FULL] = "to_kernel_full",
-        [TD_COUNT_CONNECT_RETRIED] = "connect_retried",
-        [TD_COUNT_SEND_RETRIED] = "send_retried",
-        [TD_COUNT_ABORT_AS_FIN] = "abort_as_fin",
-        [TD_COUNT_COPIED] = "rx_copied",
-        [TD_COUNT_RX_SIDE] = "rx_by_kernel",
-        [TD_COUNT_TX_SIDE_ROUTE] = "tx_by_kernel_route",
-        [TD_COUNT_TX_SIDE_UNRESOLVED] = "tx_by_kernel_unresolved",
-        [TD_COUNT_TX_SIDE_MULTICAST] = "tx_by_kernel_multicast",
-        [TD_COUNT_TX_SIDE_FULL] = "tx_by_kernel_full",
-        [TD_COUNT_TX_EVICTED] = "tx_destinations_evicted",
-        [TD_COUNT_NOT_QUIESCENT] = "not_quiescent",
-    };
-    int n = 0;
-
-    for (; n < TD_COUNTERS && n < max; n++)
-        out[n] = (struct sf_counter){.name = names[n], .value = td_of(stack)->counters[n]};
-    return n;
 }

@@ -8,8 +8,7 @@
 #ifndef SF_STACKS_TCPDIRECT_STACK_H
 #define SF_STACKS_TCPDIRECT_STACK_H
 
-#include "libraries/zf.h"
-#include "sf/stack.h"
+#include "config.h"
 
 enum {
     TD_ADDRS = 16,        /* of the interface */

@@ -2,7 +2,7 @@
 #ifndef SF_STACKS_TCPIP_SOCKET_H
 #define SF_STACKS_TCPIP_SOCKET_H
 
-#include "sf/stack.h"
+#include "config.h"
 
 #include "tcpip/tcpip.h"
 
@@ -69,6 +69,8 @@ void tcpip_stream_release(struct sf_sock *);
 int tcpip_stream_interest(struct sf_sock *, uint32_t what);
 /* Whose connection or listener it is. */
 struct sf_sock *tcpip_stream_of(struct sf_ready_link *);
+/* test_clock.c */
+void tcpip_use_test_clock(struct sf_stack *);
 void tcpip_streams_destroy(struct tcpip_stack *);
 /* The defaults where nothing is said. */
 struct sf_tcp_limits_set tcpip_limits(const struct sf_tcp_limits *, bool wire);

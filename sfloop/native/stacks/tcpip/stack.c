@@ -215,6 +215,48 @@ static void tcpip_destroy(struct sf_stack *stack)
     free(stack);
 }
 
+/* ---- what the loop asks for ---- */
+
+static int tcpip_counters(struct sf_stack *stack, struct sf_counter *out, int max)
+{
+    int n = 0;
+
+    for (const char *name; n < max && (name = sf_counters_name(n)); n++)
+        out[n] = (struct sf_counter){.name = name, .value = sf_counters_value(&tcpip_of(stack)->counters, n)};
+    return n;
+}
+
+static int tcpip_flows(struct sf_stack *stack, int first, struct sf_stack_flow *out, int max)
+{
+    int i = 0, n = 0;
+
+    for (const struct sf_filter *f = tcpip_of(stack)->filters.first; f && n < max; f = f->next) {
+        if (i++ < first)
+            continue;
+        out[n++] = (struct sf_stack_flow){
+            .addr = f->link.key.local_addr,
+            .port = f->link.key.local_port,
+            .remote_addr = f->link.key.remote_addr,
+            .remote_port = f->link.key.remote_port,
+            .protocol = f->protocol,
+            .why = sf_filter_why_name(f->why),
+            .holder = f->why == SF_WHY_OTHER_SOCKET ? f->holder : 0,
+            .process = f->why == SF_WHY_OTHER_PROCESS ? f->process : 0,
+        };
+    }
+    return n;
+}
+
+static struct sf_driver *tcpip_driver(struct sf_stack *stack)
+{
+    return tcpip_of(stack)->driver;
+}
+
+static void tcpip_cork(struct sf_stack *stack, bool corked)
+{
+    sf_tcpip_cork(tcpip_of(stack), corked);
+}
+
 /* wait and wait_on are the kernel stack's alone: it is the one that the loop sleeps in. */
 static const struct sf_stack_ops tcpip_ops = {
     .name = "tcpip",
@@ -249,6 +291,11 @@ static const struct sf_stack_ops tcpip_ops = {
     .send_to = tcpip_send_to,
     .want_timestamps = tcpip_want_timestamps,
     .options_changed = tcpip_options_changed,
+    .counters = tcpip_counters,
+    .flows = tcpip_flows,
+    .driver = tcpip_driver,
+    .cork = tcpip_cork,
+    .use_test_clock = tcpip_use_test_clock,
 };
 
 struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *config, int *error, char *message)
@@ -277,39 +324,4 @@ struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *config, int
     }
     stack->base.ops = &tcpip_ops;
     return &stack->base;
-}
-
-int sf_stack_tcpip_counters(struct sf_stack *stack, struct sf_counter *out, int max)
-{
-    int n = 0;
-
-    for (const char *name; n < max && (name = sf_counters_name(n)); n++)
-        out[n] = (struct sf_counter){.name = name, .value = sf_counters_value(&tcpip_of(stack)->counters, n)};
-    return n;
-}
-
-int sf_stack_tcpip_filters(struct sf_stack *stack, int first, struct sf_stack_filter *out, int max)
-{
-    int i = 0, n = 0;
-
-    for (const struct sf_filter *f = tcpip_of(stack)->filters.first; f && n < max; f = f->next) {
-        if (i++ < first)
-            continue;
-        out[n++] = (struct sf_stack_filter){
-            .addr = f->link.key.local_addr,
-            .port = f->link.key.local_port,
-            .remote_addr = f->link.key.remote_addr,
-            .remote_port = f->link.key.remote_port,
-            .protocol = f->protocol,
-            .why = sf_filter_why_name(f->why),
-            .holder = f->why == SF_WHY_OTHER_SOCKET ? f->holder : 0,
-            .process = f->why == SF_WHY_OTHER_PROCESS ? f->process : 0,
-        };
-    }
-    return n;
-}
-
-void sf_stack_tcpip_cork(struct sf_stack *stack, bool corked)
-{
-    sf_tcpip_cork(tcpip_of(stack), corked);
 }

@@ -2,10 +2,9 @@
  * A clock that a test sets, for tcpip stacks: retransmissions and TIME_WAIT take no time then. The stacks that go by this clock
  * have a table of functions of their own, so that it costs the others nothing.
  */
-#include "sf/stack.h"
+#include "socket.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 static _Atomic sf_ns test_time; /* while it stands still; else how far it is ahead of sf_now() */
 static atomic_bool stands;
@@ -47,9 +46,9 @@ static sf_ns poll_at_by_test(struct sf_stack *stack, sf_ns now)
     return at > time ? now + (at - time) : now;
 }
 
-void sf_stack_use_test_clock(struct sf_stack *stack)
+void tcpip_use_test_clock(struct sf_stack *stack)
 {
-    if (stack->ops == &clocked_ops || strcmp(stack->ops->name, "tcpip") != 0)
+    if (stack->ops == &clocked_ops)
         return;
     real_ops = stack->ops;
     clocked_ops = *real_ops;
