@@ -4,7 +4,7 @@
  * driver's name and the comments by code.
  */
 #define _GNU_SOURCE
-#include "driver_util.h"
+#include "drivers/driver_util.h"
 
 #include <errno.h>
 #include <stdlib.h>

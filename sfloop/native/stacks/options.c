@@ -38,13 +38,13 @@ static int store_number(const char *stack, const struct sf_stack_field *field, c
     int64_t least = field->kind == SF_FIELD_ADDRESS;
 
     if (option->text) {
-        snprintf(message, SF_STACK_ERROR_SIZE, "the option %s of the %s stack is a number, not %.64s", option->name, stack,
+        snprintf(message, SF_STACK_ERROR_SIZE, "the option %s of the %s stack is a number, not %.64s", field->name, stack,
                  option->text);
         return -EINVAL;
     }
     if (option->number < least || (uint64_t)option->number > most(field)) {
         snprintf(message, SF_STACK_ERROR_SIZE, "the option %s of the %s stack must be from %" PRId64 " to %" PRIu64 ", not %" PRId64,
-                 option->name, stack, least, most(field), option->number);
+                 field->name, stack, least, most(field), option->number);
         return -EINVAL;
     }
     store((char *)out + field->offset, field->size, (uint64_t)option->number);

@@ -241,7 +241,7 @@ struct sf_driver_entry {
     sf_driver_wrap wrap;
 };
 
-/* drivers/registry.c: the i-th that is part of this build, drivers first; NULL beyond the last. Those that were loaded are not listed. */
+/* drivers/registry.c: the i-th that is part of this build, drivers first; NULL beyond the last. Loaded drivers are not listed. */
 const struct sf_driver_entry *sf_driver_at(int i);
 /* By name; NULL if there is none. */
 sf_driver_open sf_driver_find(const char *name);

@@ -192,7 +192,7 @@ struct sf_stack_ops {
 
     /* What the loop asks for now and then. NULL: the stack has none. */
 
-    /* The stack's own counters, beside struct sf_stack_stats. Returns how many were written. The names live as long as the process. */
+    /* The stack's own counters, beside struct sf_stack_stats. Returns how many were written. The names are never freed. */
     int (*counters)(struct sf_stack *, struct sf_counter *, int max);
     /* Where the stack receives: at most max entries from the first-th on. Returns how many were written. */
     int (*flows)(struct sf_stack *, int first, struct sf_stack_flow *, int max);
@@ -218,10 +218,10 @@ struct sf_stack_option {
 /*
  * How a stack is made.
  *
- * create: NULL of the kernel stack, because every engine has one already. `driver` is NULL where over_driver is false. Texts of options need not outlive the call. On success the stack owns the
- * driver, and everything else that its options hand over. On failure create returns NULL, sets *error to a negative errno and
- * writes a sentence into `message` (SF_STACK_ERROR_SIZE bytes); everything is then still the caller's. An option that the stack does
- * not have is an error.
+ * create: NULL of the kernel stack, because every engine has one already. `driver` is NULL where over_driver is false. Texts of
+ * options need not outlive the call. On success the stack owns the driver, and everything else that its options hand over. On
+ * failure create returns NULL, sets *error to a negative errno and writes a sentence into `message` (SF_STACK_ERROR_SIZE bytes);
+ * everything is then still the caller's. An option that the stack does not have is an error.
  */
 struct sf_stack_entry {
     const char *name;

@@ -529,7 +529,6 @@ static const struct sf_stack_ops kernel_ops = {
     .want_timestamps = kernel_want_timestamps,
 };
 
-extern const struct sf_stack_entry sf_stack_kernel;
 /* No create: every engine has this stack already. */
 const struct sf_stack_entry sf_stack_kernel = {
     .name = "kernel",

@@ -59,7 +59,6 @@ static struct sf_stack *create(struct sf_driver *driver, const struct sf_stack_o
     return *error < 0 ? NULL : sf_stack_tcpdirect_create(&config, error, message);
 }
 
-extern const struct sf_stack_entry sf_stack_tcpdirect;
 const struct sf_stack_entry sf_stack_tcpdirect = {
     .name = "tcpdirect",
     .description = "TCPDirect (libonload_zf) on a Solarflare NIC",

@@ -41,7 +41,6 @@ static struct sf_stack *create(struct sf_driver *driver, const struct sf_stack_o
     return *error < 0 ? NULL : sf_stack_tcpip_create(&config, error, message);
 }
 
-extern const struct sf_stack_entry sf_stack_tcpip;
 const struct sf_stack_entry sf_stack_tcpip = {
     .name = "tcpip",
     .description = "sfloop's own TCP/UDP/IPv4 over a frame driver",
