@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def loop() -> Iterator[Loop]:
 
 
 def driver(number: int = 0) -> Any:
-    return "shm", f"{WIRE}-{number}", int.from_bytes(bytes([127, 77, 0, 1]), "little"), [], 64
+    return "shm", f"{WIRE}-{number}", socket.htonl(0x7F4D0001), [], 64
 
 
 @pytest.mark.parametrize(

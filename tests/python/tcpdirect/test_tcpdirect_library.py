@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from harness import zf
 from harness.loops import drain
 
 import sfloop
+from sfloop.native.cores.core import StackLost
 from sfloop.native.libraries import tcpdirect, tcpdirect_declarations, tcpdirect_errors
 
 HEADER = Path(tcpdirect.__file__).parent / "zf.h"
@@ -190,4 +193,42 @@ def test_more_connections_than_there_are_zockets(fallback: str) -> None:
         for writer in writers:
             writer.transport.abort()
         drain(loop)
+        loop.close()
+
+
+@pytest.fixture
+def freed(monkeypatch: pytest.MonkeyPatch) -> list[tcpdirect.OpenStack]:
+    """The stacks that Python has freed."""
+    free, found = tcpdirect.OpenStack.free, list[tcpdirect.OpenStack]()
+
+    def noted(stack: tcpdirect.OpenStack) -> None:
+        found.append(stack)
+        free(stack)
+
+    monkeypatch.setattr(tcpdirect.OpenStack, "free", noted)
+    return found
+
+
+@pytest.mark.usefixtures("attr_of_the_environment")
+def test_a_stack_that_is_refused_is_given_back(freed: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcpdirect.OpenStack, "options", lambda _: {"nothing": 1})
+    loop = sfloop.Loop(sfloop.Options(stack="kernel"))
+    try:
+        with pytest.raises(OSError, match="the tcpdirect stack has no option nothing"):
+            tcpdirect.attach(loop, zf.interface(), {}, overflow=True)
+        assert len(freed) == 1
+    finally:
+        loop.close()
+
+
+@pytest.mark.usefixtures("attr_of_the_environment")
+def test_a_stack_that_the_engine_cannot_take_is_freed_by_c(freed: list[Any]) -> None:
+    loop = sfloop.Loop(sfloop.Options(stack="kernel"))
+    try:
+        for number in range(8):
+            loop._open_stack("tcpip", ("shm", f"zf-{os.getpid()}-{number}", socket.htonl(0x7F4D0001), [], 64), {})
+        with pytest.raises(StackLost):
+            tcpdirect.attach(loop, zf.interface(), {}, overflow=True)
+        assert not freed
+    finally:
         loop.close()
