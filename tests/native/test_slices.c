@@ -6,7 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
-#include "sf/stack.h"
+#include "stacks/tcpip/config.h"
 
 #include "check.h"
 
