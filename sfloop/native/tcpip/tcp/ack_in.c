@@ -123,7 +123,7 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     }
     news = tell_loss(c, s, window_changed);
     if (news & SF_TCP_ACKED_NEW) {
-        if (SF_UNLIKELY(c->snd.fin_sent && l->una == c->snd.end + 1))
+        if (SF_UNLIKELY(c->snd.fin_sent && l->una == c->snd.ring.end + 1))
             fin_acked(c);
         if (SF_UNLIKELY(c->snd.blocked))
             sf_tcp_conn_update(c);

@@ -87,11 +87,11 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake 
     c->heard = t->now;
     c->retries = 0;
     c->end_at = SF_NEVER;
-    c->snd.end = a->iss + 1;
+    c->snd.ring.end = a->iss + 1;
     c->snd.wnd = c->snd.max_wnd = window;
     c->snd.wl1 = a->irs;
     c->snd.wl2 = a->iss + 1;
-    c->rcv.nxt = c->rcv.acked = c->rcv.read = c->rcv.ring_end = a->irs + 1;
+    c->rcv.nxt = c->rcv.acked = c->rcv.read = c->rcv.ring.end = a->irs + 1;
     c->rcv.adv = c->rcv.nxt + sf_tcp_first_window(&c->options);
     sf_tcp_bound_window(c);
     c->rcv.measured = t->now;
@@ -133,7 +133,7 @@ void sf_tcp_conn_detach(struct sf_tcp_conn *c)
     c->port = NULL;
     sf_tcp_snd_free(c);
     sf_tcp_loss_free(&c->loss);
-    sf_tcp_ooo_free(c);
+    sf_tcp_ooo_free(&c->rcv);
 }
 
 void sf_tcp_conn_end(struct sf_tcp_conn *c, int error)
@@ -179,7 +179,7 @@ void sf_tcp_conn_free(struct sf_tcp_conn *c)
 
 static bool is_readable(const struct sf_tcp_conn *c)
 {
-    return c->rcv.lent_first || c->rcv.ring_end != c->rcv.read || c->rcv.fin || c->error ||
+    return c->rcv.lent_first || c->rcv.ring.end != c->rcv.read || c->rcv.fin || c->error ||
            (c->state == SF_TCP_CLOSED && !c->connecting);
 }
 
@@ -284,7 +284,7 @@ static void give_buffers_back(struct sf_tcp_conn *c)
         if (!sf_tcp_unread(c) && !c->rcv.ooo)
             sf_tcp_rcv_free(c);
     }
-    if (c->snd.size || c->rcv.size)
+    if (c->snd.ring.size || c->rcv.ring.size)
         c->idle_at = c->tcpip->now + SF_SEC;
 }
 

@@ -6,6 +6,7 @@
 #define SF_TCPIP_TCP_CONN_H
 
 #include "tcp.h"
+#include "storage/byte_ring.h"
 #include "tcpip/tcp/loss/loss.h"
 
 enum sf_tcp_state {
@@ -45,11 +46,9 @@ struct sf_tcp_agreed {
 };
 
 struct sf_tcp_snd {
-    uint8_t *ring; /* the byte with sequence number s is at s & (size - 1) */
-    uint32_t size; /* a power of two, or 0 */
-    uint32_t end;  /* the sequence number after the last byte that the program has written */
+    struct sf_byte_ring ring; /* its end: the sequence number after the last byte that the program has written */
     uint32_t wnd, max_wnd, wl1, wl2;
-    bool fin; /* nothing will follow: FIN has the number `end` */
+    bool fin; /* nothing will follow: FIN has the number `ring.end` */
     bool fin_sent;
     bool blocked; /* the program found no room */
     bool starved; /* the ring could not grow */
@@ -63,10 +62,8 @@ struct sf_tcp_ooo {
 };
 
 struct sf_tcp_rcv {
-    uint8_t *ring;
-    uint32_t size;
+    struct sf_byte_ring ring; /* in order up to its end; what follows up to nxt lies in frames */
     uint32_t read;     /* the first byte that the program has not read */
-    uint32_t ring_end; /* in order up to here in the ring; what follows up to nxt lies in frames */
     uint32_t nxt, adv; /* RCV.NXT; the right edge of the largest window that was advertised */
     uint32_t acked;    /* the last ACK that left */
     uint32_t limit;    /* the window's present limit */
@@ -233,13 +230,13 @@ static inline uint32_t sf_tcp_unread(const struct sf_tcp_conn *c)
 
 static inline uint32_t sf_tcp_unsent(const struct sf_tcp_conn *c)
 {
-    return c->snd.fin_sent ? 0 : c->snd.end - c->loss.nxt;
+    return c->snd.fin_sent ? 0 : c->snd.ring.end - c->loss.nxt;
 }
 
 /* Bytes written and not acknowledged. */
 static inline uint32_t sf_tcp_unacked(const struct sf_tcp_conn *c)
 {
-    uint32_t bytes = c->snd.end - c->loss.una;
+    uint32_t bytes = c->snd.ring.end - c->loss.una;
 
     return (int32_t)bytes > 0 ? bytes : 0; /* the FIN's acknowledgement is one more */
 }
@@ -314,7 +311,7 @@ void sf_tcp_rcv_spill(struct sf_tcp_conn *);
 void sf_tcp_rcv_forget(struct sf_tcp_conn *); /* all that is unread */
 void sf_tcp_rcv_free(struct sf_tcp_conn *);
 /* The ring that a connection may have whatever the limit: a peer that sends whole segments makes progress with two of them. */
-uint32_t sf_tcp_rcv_least(const struct sf_tcp_conn *);
+uint32_t sf_tcp_rcv_least(uint32_t mss);
 /* After memory was given back: the window opens if it is worth telling. */
 void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
 /* Makes the ring as small as what it holds in order. There is nothing out of order. */
@@ -327,7 +324,6 @@ enum sf_tcp_room {
 };
 /* Room for bytes up to rcv.read + need. -ENOBUFS: the memory's limit; the ring may still have grown. -ENOMEM. */
 int sf_tcp_rcv_room(struct sf_tcp_conn *, uint32_t need, enum sf_tcp_room);
-void sf_tcp_ring_put(uint8_t *ring, uint32_t size, uint32_t seq, const uint8_t *data, uint32_t len);
 /* reassembly.c */
 void sf_tcp_out_of_order(struct sf_tcp_conn *, const struct sf_tcp_piece *);
 /* RCV.NXT has reached what came before: moves it on. */
@@ -338,7 +334,7 @@ void sf_tcp_repeated(struct sf_tcp_conn *, uint32_t left, uint32_t right);
 /* The range's right edge as SACK tells it: behind the FIN, if the FIN follows the range's data. */
 uint32_t sf_tcp_range_end(const struct sf_tcp_rcv *, const struct sf_tcp_range *);
 /* Drops the list, and with it the data. */
-void sf_tcp_ooo_free(struct sf_tcp_conn *);
+void sf_tcp_ooo_free(struct sf_tcp_rcv *);
 /* The SACK option of the next ACK. */
 void sf_tcp_sack_blocks(struct sf_tcp_conn *, struct sf_tcp_segment *);
 

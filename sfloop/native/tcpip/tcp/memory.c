@@ -12,6 +12,7 @@
 
 enum { SERVED_AT_ONCE = 64 };
 
+#define MODEST_RING (64 * 1024u) /* Others' out-of-order data is dropped for a ring of this size, not for a larger one. */
 #define SEARCH_PAUSE (20 * SF_MS)
 #define SEARCH_PAUSE_SLOT SF_US /* more for each slot of the table, which a search walks through */
 
@@ -41,7 +42,7 @@ static void search(struct sf_tcpip *t)
         if (!c || c->ep.kind != SF_TCP_CONN || c->state < SF_TCP_ESTABLISHED)
             continue;
         sf_tcp_snd_trim(c);
-        if (c->rcv.ring_end == c->rcv.read)
+        if (c->rcv.ring.end == c->rcv.read)
             sf_tcp_rcv_trim(c);
     }
 }
@@ -55,10 +56,23 @@ bool sf_tcp_memory_make(struct sf_tcpip *t, uint32_t bytes)
         struct sf_tcp_conn *c = sf_tcp_ooo_of(tcp->holding.next)->conn; /* the one that has waited longest */
 
         sf_count(t, SF_COUNT_TCP_RX_PRUNED);
-        sf_tcp_ooo_free(c);
+        sf_tcp_ooo_free(&c->rcv);
         sf_tcp_rcv_trim(c);
     }
     return sf_tcp_memory_allows(tcp, bytes);
+}
+
+uint32_t sf_tcp_memory_grow(struct sf_tcpip *t, const struct sf_byte_ring *ring, uint32_t wanted, uint32_t least)
+{
+    uint32_t modest = wanted < MODEST_RING ? wanted : MODEST_RING;
+
+    if (SF_LIKELY(sf_tcp_memory_allows(&t->tcp, wanted - ring->size)))
+        return wanted;
+    if (modest > ring->size)
+        sf_tcp_memory_make(t, modest - ring->size); /* This may take the ring away, or make it smaller. */
+    while (wanted > ring->size && wanted > least && !sf_tcp_memory_allows(&t->tcp, wanted - ring->size))
+        wanted /= 2;
+    return wanted > ring->size ? wanted : ring->size;
 }
 
 uint32_t sf_tcp_memory_affords(const struct sf_tcp *tcp, uint32_t size, uint32_t share)

@@ -34,13 +34,13 @@ static struct sf_tcp_ooo *list_with_room(struct sf_tcp_conn *c)
     return ooo;
 }
 
-void sf_tcp_ooo_free(struct sf_tcp_conn *c)
+void sf_tcp_ooo_free(struct sf_tcp_rcv *rcv)
 {
-    if (!c->rcv.ooo)
+    if (!rcv->ooo)
         return;
-    sf_ready_remove(&c->rcv.ooo->link);
-    free(c->rcv.ooo);
-    c->rcv.ooo = NULL;
+    sf_ready_remove(&rcv->ooo->link);
+    free(rcv->ooo);
+    rcv->ooo = NULL;
 }
 
 static void take_out(struct sf_tcp_ooo *ooo, uint32_t i)
@@ -122,7 +122,7 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece
     }
     find_duplicate(c, piece);
     if (piece->len)
-        sf_tcp_ring_put(c->rcv.ring, c->rcv.size, piece->seq, piece->data, piece->len);
+        sf_byte_ring_put(&c->rcv.ring, piece->seq, piece->data, piece->len);
     merge(ooo, &new);
     memmove(&ooo->range[1], &ooo->range[0], ooo->n * sizeof(ooo->range[0]));
     ooo->range[0] = new;
@@ -163,13 +163,13 @@ void sf_tcp_reassemble(struct sf_tcp_conn *c)
         }
         if (sf_seq_lt(rcv->nxt, r.right)) {
             c->bytes_received += r.right - rcv->nxt;
-            rcv->nxt = rcv->ring_end = r.right;
+            rcv->nxt = rcv->ring.end = r.right;
         }
         take_out(ooo, i);
         i = 0;
     }
     if (!ooo->n)
-        sf_tcp_ooo_free(c);
+        sf_tcp_ooo_free(rcv);
 }
 
 void sf_tcp_sack_blocks(struct sf_tcp_conn *c, struct sf_tcp_segment *s)

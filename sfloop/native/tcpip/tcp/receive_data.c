@@ -2,7 +2,7 @@
  * Receiving. Data in order stays in its frame until the next poll and is read from there; what nobody has read by then is copied
  * into a ring (receive_ring.c). Data out of order goes straight to its place in the ring (reassembly.c).
  *
- * Unread bytes: [read, ring_end) lie in the ring, [ring_end, nxt) in frames.
+ * Unread bytes: [read, ring.end) lie in the ring, [ring.end, nxt) in frames.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -26,7 +26,7 @@ static void forget_lent(struct sf_tcp_conn *c)
 void sf_tcp_rcv_forget(struct sf_tcp_conn *c)
 {
     forget_lent(c);
-    c->rcv.read = c->rcv.ring_end = c->rcv.nxt - c->rcv.fin;
+    c->rcv.read = c->rcv.ring.end = c->rcv.nxt - c->rcv.fin;
 }
 
 /* Without memory for acknowledged data, which may not be lost, the connection cannot go on. */
@@ -34,17 +34,9 @@ static void end_without_memory(struct sf_tcp_conn *c)
 {
     sf_count(c->tcpip, SF_COUNT_TCP_NO_MEMORY);
     forget_lent(c);
-    c->rcv.nxt = c->rcv.ring_end + c->rcv.fin;
+    c->rcv.nxt = c->rcv.ring.end + c->rcv.fin;
     sf_tcp_send_reset(c);
     sf_tcp_conn_end(c, -ENOMEM);
-}
-
-static void copy(struct sf_tcp_rcv *rcv, const uint8_t *data, uint32_t len)
-{
-    if (!len)
-        return;
-    sf_tcp_ring_put(rcv->ring, rcv->size, rcv->ring_end, data, len);
-    rcv->ring_end += len;
 }
 
 /* Copies what the ring has room for and returns how much it is. The peer is told of a smaller window if that is not all: it then
@@ -52,26 +44,26 @@ static void copy(struct sf_tcp_rcv *rcv, const uint8_t *data, uint32_t len)
 static uint32_t copy_what_fits(struct sf_tcp_conn *c, const uint8_t *data, uint32_t len)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t held = rcv->ring_end - rcv->read;
+    uint32_t held = rcv->ring.end - rcv->read;
 
     if (SF_UNLIKELY(sf_tcp_rcv_room(c, held + len, SF_TCP_ROOM_NEXT) < 0)) {
-        len = rcv->size - held < len ? rcv->size - held : len;
+        len = rcv->ring.size - held < len ? rcv->ring.size - held : len;
         sf_count(c->tcpip, SF_COUNT_TCP_RX_REFUSED);
         rcv->refused = true;
         sf_tcp_starve(c);
     }
-    copy(rcv, data, len);
+    sf_byte_ring_append(&rcv->ring, data, len);
     return len;
 }
 
-/* Data in frames, from ring_end on, was not acknowledged yet: the peer still has it. */
+/* Data in frames, from ring.end on, was not acknowledged yet: the peer still has it. */
 static void take_back(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
 
     forget_lent(c);
-    c->bytes_received -= rcv->nxt - rcv->ring_end;
-    rcv->nxt = rcv->ring_end;
+    c->bytes_received -= rcv->nxt - rcv->ring.end;
+    rcv->nxt = rcv->ring.end;
     sf_tcp_owe(c, SF_TCP_OWED_ACK);
     sf_tcp_conn_update(c);
 }
@@ -81,7 +73,7 @@ void sf_tcp_rcv_spill(struct sf_tcp_conn *c)
     struct sf_tcp_rcv *rcv = &c->rcv;
 
     for (struct sf_tcp_lent *l = rcv->lent_first; l; l = l->next) {
-        bool owed = rcv->fin || sf_seq_lt(rcv->ring_end, rcv->acked);
+        bool owed = rcv->fin || sf_seq_lt(rcv->ring.end, rcv->acked);
 
         sf_count(c->tcpip, SF_COUNT_RX_BACKLOG_COPIES);
         if (SF_UNLIKELY(!owed)) {
@@ -90,11 +82,11 @@ void sf_tcp_rcv_spill(struct sf_tcp_conn *c)
             take_back(c);
             return;
         }
-        if (SF_UNLIKELY(sf_tcp_rcv_room(c, rcv->ring_end - rcv->read + l->len, SF_TCP_ROOM_OWED) < 0)) {
+        if (SF_UNLIKELY(sf_tcp_rcv_room(c, rcv->ring.end - rcv->read + l->len, SF_TCP_ROOM_OWED) < 0)) {
             end_without_memory(c);
             return;
         }
-        copy(rcv, l->data, l->len);
+        sf_byte_ring_append(&rcv->ring, l->data, l->len);
     }
     forget_lent(c);
 }
@@ -152,7 +144,7 @@ static void ack_out_of_turn(struct sf_tcp_conn *c)
 /* The window's limit when memory is short. A connection whose window is about to close for it is served when there is more. */
 __attribute__((noinline)) static uint32_t limit_when_short(struct sf_tcp_conn *c)
 {
-    uint32_t most = sf_tcp_memory_affords(&c->tcpip->tcp, c->rcv.size, SHARE), least = sf_tcp_rcv_least(c);
+    uint32_t most = sf_tcp_memory_affords(&c->tcpip->tcp, c->rcv.ring.size, SHARE), least = sf_tcp_rcv_least(c->loss.mss);
 
     if (most < least)
         most = least;
@@ -385,7 +377,7 @@ static ssize_t nothing(struct sf_tcp_conn *c)
     if (error && !c->rcv.fin) {
         c->error = 0;
         c->rcv.fin = true; /* after the error, the end */
-        c->rcv.read = c->rcv.ring_end = c->rcv.nxt - 1;
+        c->rcv.read = c->rcv.ring.end = c->rcv.nxt - 1;
         sf_tcp_conn_update(c);
         return error;
     }
@@ -393,30 +385,29 @@ static ssize_t nothing(struct sf_tcp_conn *c)
 }
 
 /* A message must not come in two reads only because the ring ended in its middle: no program would see that of the kernel. */
-static ssize_t borrow_wrapped(struct sf_tcp_conn *c, uint32_t at, uint32_t len, const void **data)
+static ssize_t borrow_wrapped(const struct iovec pieces[2], uint8_t whole[SF_TCP_WRAPPED], const void **data)
 {
-    struct sf_tcp_rcv *rcv = &c->rcv;
-    uint8_t *whole = c->tcpip->tcp.wrapped;
-    uint32_t first = rcv->size - at;
+    size_t len = pieces[0].iov_len + pieces[1].iov_len;
 
     if (len > SF_TCP_WRAPPED)
-        return first;
-    memcpy(whole, rcv->ring + at, first);
-    memcpy(whole + first, rcv->ring, len - first);
+        return (ssize_t)pieces[0].iov_len;
+    memcpy(whole, pieces[0].iov_base, pieces[0].iov_len);
+    memcpy(whole + pieces[0].iov_len, pieces[1].iov_base, pieces[1].iov_len);
     *data = whole;
-    return len;
+    return (ssize_t)len;
 }
 
 ssize_t sf_tcp_recv_borrow(struct sf_tcp_conn *c, const void **data)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t in_ring = rcv->ring_end - rcv->read;
+    uint32_t in_ring = rcv->ring.end - rcv->read;
 
     if (SF_UNLIKELY(in_ring)) {
-        uint32_t at = rcv->read & (rcv->size - 1);
+        struct iovec pieces[2];
+        int n = sf_byte_ring_pieces(&rcv->ring, rcv->read, in_ring, pieces);
 
-        *data = rcv->ring + at;
-        return SF_LIKELY(in_ring <= rcv->size - at) ? in_ring : borrow_wrapped(c, at, in_ring, data);
+        *data = pieces[0].iov_base;
+        return SF_LIKELY(n == 1) ? in_ring : borrow_wrapped(pieces, c->tcpip->tcp.wrapped, data);
     }
     if (SF_LIKELY(rcv->lent_first != NULL)) {
         *data = rcv->lent_first->data;
@@ -452,10 +443,10 @@ void sf_tcp_recv_done(struct sf_tcp_conn *c, size_t used)
     if (!bytes)
         return;
     rcv->read += bytes;
-    if (SF_LIKELY(sf_seq_lt(rcv->ring_end, rcv->read))) { /* it came from a frame */
+    if (SF_LIKELY(sf_seq_lt(rcv->ring.end, rcv->read))) { /* it came from a frame */
         struct sf_tcp_lent *l = rcv->lent_first;
 
-        rcv->ring_end = rcv->read;
+        rcv->ring.end = rcv->read;
         l->data += bytes;
         l->len -= bytes;
         if (SF_LIKELY(!l->len)) {
@@ -464,7 +455,7 @@ void sf_tcp_recv_done(struct sf_tcp_conn *c, size_t used)
             if (!l->next)
                 rcv->lent_last = NULL;
         }
-    } else if (rcv->read == rcv->ring_end && !sf_ready_empty(&c->tcpip->tcp.starved)) {
+    } else if (rcv->read == rcv->ring.end && !sf_ready_empty(&c->tcpip->tcp.starved)) {
         sf_tcp_rcv_trim(c); /* others wait for it */
     }
     measure(c, bytes);

@@ -6,86 +6,57 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define FIRST_RING 4096
-#define MODEST_RING (64 * 1024u) /* others' out-of-order data is dropped for a ring of this size, not for a larger one */
-#define IDLE_LIFE SF_SEC
-
-static void move(const struct sf_tcp_rcv *from, uint8_t *ring, uint32_t size, uint32_t seq, uint32_t len)
+/* Another ring, with what the present one holds in order and out of order. False: there is no memory. */
+static bool resize(struct sf_tcp_rcv *rcv, uint32_t size)
 {
-    uint32_t at, first;
+    struct sf_byte_ring ring;
 
-    if (!len)
-        return;
-    at = seq & (from->size - 1);
-    first = from->size - at;
-    if (len < first)
-        first = len;
-    sf_tcp_ring_put(ring, size, seq, from->ring + at, first);
-    sf_tcp_ring_put(ring, size, seq + first, from->ring, len - first);
-}
-
-/* Another ring, with what the present one holds. */
-static bool resize(struct sf_tcp_conn *c, uint32_t size)
-{
-    struct sf_tcp_rcv *rcv = &c->rcv;
-    uint8_t *ring = malloc(size);
-
-    if (!ring)
+    if (!sf_byte_ring_like(&ring, &rcv->ring, size))
         return false;
-    move(rcv, ring, size, rcv->read, rcv->ring_end - rcv->read);
-    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n; i++)
-        move(rcv, ring, size, rcv->ooo->range[i].left, rcv->ooo->range[i].right - rcv->ooo->range[i].left);
-    free(rcv->ring);
+    sf_byte_ring_copy(&ring, &rcv->ring, rcv->read, ring.end - rcv->read);
+    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n; i++) {
+        const struct sf_tcp_range *r = &rcv->ooo->range[i];
+
+        sf_byte_ring_copy(&ring, &rcv->ring, r->left, r->right - r->left);
+    }
+    free(rcv->ring.bytes);
     rcv->ring = ring;
-    rcv->size = size;
     return true;
 }
 
-uint32_t sf_tcp_rcv_least(const struct sf_tcp_conn *c)
+uint32_t sf_tcp_rcv_least(uint32_t mss)
 {
-    uint32_t size = FIRST_RING;
-
-    while (size < 2u * c->loss.mss)
-        size *= 2;
-    return size;
+    return sf_tcp_ring_size(0, 2 * mss);
 }
 
 static uint32_t size_allowed(struct sf_tcp_conn *c, uint32_t wanted, enum sf_tcp_room what)
 {
-    struct sf_tcpip *t = c->tcpip;
-    struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t modest = wanted < MODEST_RING ? wanted : MODEST_RING, least = sf_tcp_rcv_least(c);
+    const struct sf_byte_ring *ring = &c->rcv.ring;
 
-    if (SF_LIKELY(what == SF_TCP_ROOM_OWED || sf_tcp_memory_allows(&t->tcp, wanted - rcv->size)))
+    if (what == SF_TCP_ROOM_OWED)
         return wanted;
     if (what == SF_TCP_ROOM_LATER)
-        return rcv->size;
-    if (modest > rcv->size)
-        sf_tcp_memory_make(t, modest - rcv->size); /* which may make this ring smaller */
-    while (wanted > rcv->size && wanted > least && !sf_tcp_memory_allows(&t->tcp, wanted - rcv->size))
-        wanted /= 2;
-    return wanted > rcv->size ? wanted : rcv->size;
+        return sf_tcp_memory_allows(&c->tcpip->tcp, wanted - ring->size) ? wanted : ring->size;
+    return sf_tcp_memory_grow(c->tcpip, ring, wanted, sf_tcp_rcv_least(c->loss.mss));
 }
 
 int sf_tcp_rcv_room(struct sf_tcp_conn *c, uint32_t need, enum sf_tcp_room what)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t wanted = rcv->size ? rcv->size : FIRST_RING, size, before;
+    uint32_t size, before;
 
-    if (SF_LIKELY(need <= rcv->size))
+    if (SF_LIKELY(need <= rcv->ring.size))
         return 0;
-    while (wanted < need)
-        wanted *= 2;
-    size = size_allowed(c, wanted, what);
-    before = rcv->size;
+    size = size_allowed(c, sf_tcp_ring_size(rcv->ring.size, need), what);
+    before = rcv->ring.size;
     if (size > before) {
-        if (!resize(c, size))
+        if (!resize(rcv, size))
             return -ENOMEM;
         c->tcpip->tcp.memory += size - before;
         if (c->idle_at == SF_NEVER)
-            c->idle_at = c->tcpip->now + IDLE_LIFE;
+            c->idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
     }
-    if (SF_LIKELY(need <= rcv->size))
+    if (SF_LIKELY(need <= rcv->ring.size))
         return 0;
     sf_count(c->tcpip, SF_COUNT_TCP_MEMORY_FULL);
     return -ENOBUFS;
@@ -93,20 +64,18 @@ int sf_tcp_rcv_room(struct sf_tcp_conn *c, uint32_t need, enum sf_tcp_room what)
 
 void sf_tcp_rcv_free(struct sf_tcp_conn *c)
 {
-    uint32_t size = c->rcv.size;
+    uint32_t freed;
 
-    sf_tcp_ooo_free(c);
-    free(c->rcv.ring);
-    c->rcv.ring = NULL;
-    c->rcv.size = 0;
-    if (size)
-        sf_tcp_memory_give(c->tcpip, size);
+    sf_tcp_ooo_free(&c->rcv);
+    freed = sf_byte_ring_free(&c->rcv.ring);
+    if (freed)
+        sf_tcp_memory_give(c->tcpip, freed);
 }
 
 void sf_tcp_rcv_trim(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t before = rcv->size, size = FIRST_RING, held = rcv->ring_end - rcv->read;
+    uint32_t before = rcv->ring.size, held = rcv->ring.end - rcv->read, size = sf_tcp_ring_size(0, held);
 
     if (rcv->ooo)
         return;
@@ -114,8 +83,6 @@ void sf_tcp_rcv_trim(struct sf_tcp_conn *c)
         sf_tcp_rcv_free(c);
         return;
     }
-    while (size < held)
-        size *= 2;
-    if (size < before && resize(c, size))
+    if (size < before && resize(rcv, size))
         sf_tcp_memory_give(c->tcpip, before - size);
 }

@@ -142,17 +142,6 @@ int sf_tcp_emit_frame(struct sf_tcpip *t, const struct sf_tcp_template *template
 
 /* ---- the segment ---- */
 
-static int ring_pieces(const struct sf_tcp_conn *c, uint32_t seq, uint32_t len, struct iovec out[2])
-{
-    uint32_t at = seq & (c->snd.size - 1), first = c->snd.size - at;
-
-    out[0] = (struct iovec){.iov_base = c->snd.ring + at, .iov_len = len < first ? len : first};
-    if (SF_LIKELY(len <= first))
-        return 1;
-    out[1] = (struct iovec){.iov_base = c->snd.ring, .iov_len = len - first};
-    return 2;
-}
-
 /* Everything that we have received is acknowledged with it. */
 static void acknowledged(struct sf_tcp_conn *c)
 {
@@ -173,7 +162,7 @@ __attribute__((always_inline)) static inline int transmit(struct sf_tcp_conn *c,
     struct sf_tcpip *t = c->tcpip;
     struct sf_tcp_segment segment;
     struct iovec payload[2];
-    int n = len ? ring_pieces(c, seq, len, payload) : 0, rc;
+    int n = len ? sf_byte_ring_pieces(&c->snd.ring, seq, len, payload) : 0, rc;
 
     segment.seq = seq;
     segment.ack = c->rcv.nxt;

@@ -8,83 +8,35 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define FIRST_RING 4096
-#define MODEST_RING (64 * 1024u)  /* others' out-of-order data is dropped for a ring of this size, not for a larger one */
 #define LEAST_LIMIT (256 * 1024u) /* what is taken in whatever the congestion window */
-#define IDLE_LIFE SF_SEC          /* of an empty ring */
 #define ORPHAN_PROBE (200 * SF_MS)  /* at least: there are only so many, and a slow reader may take its time */
 #define CORK_PATIENCE (200 * SF_MS) /* tcp(7), TCP_CORK */
 
 /* ---- the ring ---- */
 
-void sf_tcp_ring_put(uint8_t *ring, uint32_t size, uint32_t seq, const uint8_t *data, uint32_t len)
+/* Another ring, with the last `held` bytes of the present one. False: there is no memory. */
+static bool resize(struct sf_tcp_snd *snd, uint32_t held, uint32_t size)
 {
-    uint32_t at = seq & (size - 1), first = size - at;
+    struct sf_byte_ring ring;
 
-    if (SF_LIKELY(len <= first)) {
-        memcpy(ring + at, data, len);
-        return;
-    }
-    memcpy(ring + at, data, first);
-    memcpy(ring, data + first, len - first);
-}
-
-static void move(const struct sf_tcp_snd *from, uint8_t *ring, uint32_t size, uint32_t seq, uint32_t len)
-{
-    uint32_t at = seq & (from->size - 1), first = from->size - at;
-
-    if (len < first)
-        first = len;
-    sf_tcp_ring_put(ring, size, seq, from->ring + at, first);
-    sf_tcp_ring_put(ring, size, seq + first, from->ring, len - first);
-}
-
-/* Another ring, with what the present one holds. */
-static bool resize(struct sf_tcp_conn *c, uint32_t size)
-{
-    struct sf_tcp_snd *snd = &c->snd;
-    uint32_t held = sf_tcp_unacked(c);
-    uint8_t *ring = malloc(size);
-
-    if (!ring)
+    if (!sf_byte_ring_like(&ring, &snd->ring, size))
         return false;
-    if (held)
-        move(snd, ring, size, snd->end - held, held);
-    free(snd->ring);
+    sf_byte_ring_copy(&ring, &snd->ring, ring.end - held, held);
+    free(snd->ring.bytes);
     snd->ring = ring;
-    snd->size = size;
     return true;
-}
-
-/* Beyond the memory's limit a connection still has its first ring, so that it can go on. */
-static uint32_t size_allowed(struct sf_tcp_conn *c, uint32_t wanted)
-{
-    struct sf_tcpip *t = c->tcpip;
-    struct sf_tcp_snd *snd = &c->snd;
-    uint32_t modest = wanted < MODEST_RING ? wanted : MODEST_RING;
-
-    if (SF_LIKELY(sf_tcp_memory_allows(&t->tcp, wanted - snd->size)))
-        return wanted;
-    if (modest > snd->size)
-        sf_tcp_memory_make(t, modest - snd->size); /* which may take the ring away, if it is empty */
-    while (wanted > snd->size && wanted > FIRST_RING && !sf_tcp_memory_allows(&t->tcp, wanted - snd->size))
-        wanted /= 2;
-    return wanted > snd->size ? wanted : snd->size;
 }
 
 /* As far as memory allows. */
 static void grow(struct sf_tcp_conn *c, uint32_t need)
 {
     struct sf_tcp_snd *snd = &c->snd;
-    uint32_t wanted = snd->size ? snd->size : FIRST_RING, size, before;
+    uint32_t size = sf_tcp_memory_grow(c->tcpip, &snd->ring, sf_tcp_ring_size(snd->ring.size, need), SF_TCP_FIRST_RING);
+    uint32_t before = snd->ring.size;
 
-    while (wanted < need)
-        wanted *= 2;
-    size = size_allowed(c, wanted);
-    before = snd->size;
-    if (size > before && resize(c, size))
+    if (size > before && resize(snd, sf_tcp_unacked(c), size))
         c->tcpip->tcp.memory += size - before;
-    if (SF_LIKELY(snd->size >= need))
+    if (SF_LIKELY(snd->ring.size >= need))
         return;
     sf_count(c->tcpip, SF_COUNT_TCP_MEMORY_FULL);
     snd->starved = true;
@@ -95,7 +47,7 @@ void sf_tcp_snd_relieved(struct sf_tcp_conn *c)
 {
     struct sf_tcp_snd *snd = &c->snd;
 
-    if (snd->size && snd->size < c->options.send_buffer && sf_tcp_memory_affords(&c->tcpip->tcp, snd->size, 1) == snd->size) {
+    if (snd->ring.size && snd->ring.size < c->options.send_buffer && sf_tcp_memory_affords(&c->tcpip->tcp, snd->ring.size, 1) == snd->ring.size) {
         sf_tcp_starve(c);
         return;
     }
@@ -105,19 +57,16 @@ void sf_tcp_snd_relieved(struct sf_tcp_conn *c)
 
 void sf_tcp_snd_free(struct sf_tcp_conn *c)
 {
-    uint32_t size = c->snd.size;
+    uint32_t freed = sf_byte_ring_free(&c->snd.ring);
 
-    free(c->snd.ring);
-    c->snd.ring = NULL;
-    c->snd.size = 0;
     c->snd.starved = false; /* it may have its first ring again */
-    if (size)
-        sf_tcp_memory_give(c->tcpip, size);
+    if (freed)
+        sf_tcp_memory_give(c->tcpip, freed);
 }
 
 void sf_tcp_snd_trim(struct sf_tcp_conn *c)
 {
-    uint32_t before = c->snd.size, size = FIRST_RING, held = sf_tcp_unacked(c);
+    uint32_t before = c->snd.ring.size, held = sf_tcp_unacked(c), size = sf_tcp_ring_size(0, held);
 
     if (!before || held > before / 4)
         return;
@@ -126,9 +75,7 @@ void sf_tcp_snd_trim(struct sf_tcp_conn *c)
         sf_tcp_conn_update(c);
         return;
     }
-    while (size < held)
-        size *= 2;
-    if (size < before && resize(c, size))
+    if (size < before && resize(&c->snd, held, size))
         sf_tcp_memory_give(c->tcpip, before - size);
 }
 
@@ -144,23 +91,20 @@ uint32_t sf_tcp_send_room(const struct sf_tcp_conn *c)
 {
     uint32_t held = sf_tcp_unacked(c), limit = limit_of(c);
 
-    if (SF_UNLIKELY(c->snd.starved) && limit > c->snd.size)
-        limit = c->snd.size;
+    if (SF_UNLIKELY(c->snd.starved) && limit > c->snd.ring.size)
+        limit = c->snd.ring.size;
     return held < limit ? limit - held : 0;
 }
 
-static uint32_t copy_in(struct sf_tcp_conn *c, const struct iovec *iov, int n, uint32_t room)
+/* Copies at most `room` bytes to the ring's end, and returns how many. */
+static uint32_t copy_in(struct sf_tcp_snd *snd, const struct iovec *iov, int n, uint32_t room)
 {
-    struct sf_tcp_snd *snd = &c->snd;
     uint32_t taken = 0;
 
     for (int i = 0; i < n && taken < room; i++) {
         uint32_t len = iov[i].iov_len < room - taken ? (uint32_t)iov[i].iov_len : room - taken;
 
-        if (!len)
-            continue;
-        sf_tcp_ring_put(snd->ring, snd->size, snd->end, iov[i].iov_base, len);
-        snd->end += len;
+        sf_byte_ring_append(&snd->ring, iov[i].iov_base, len);
         taken += len;
     }
     return taken;
@@ -192,15 +136,15 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
     room = sf_tcp_send_room(c);
     if (room > total)
         room = (uint32_t)total;
-    if (SF_UNLIKELY(sf_tcp_unacked(c) + room > c->snd.size)) {
+    if (SF_UNLIKELY(sf_tcp_unacked(c) + room > c->snd.ring.size)) {
         grow(c, sf_tcp_unacked(c) + room);
-        if (room > c->snd.size - sf_tcp_unacked(c))
-            room = c->snd.size - sf_tcp_unacked(c);
+        if (room > c->snd.ring.size - sf_tcp_unacked(c))
+            room = c->snd.ring.size - sf_tcp_unacked(c);
     }
     c->snd.blocked = room < total;
     if (SF_UNLIKELY(!room))
         return -EAGAIN;
-    taken = copy_in(c, iov, n, room);
+    taken = copy_in(&c->snd, iov, n, room);
     c->bytes_sent += taken;
     if (SF_LIKELY(c->rcv.nxt != c->agreed.irs + 1))
         c->rcv.quick = 0; /* a conversation: answers carry the ACKs. A request that comes before any data is no answer. */
@@ -213,18 +157,18 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
 /* [seq, seq + len) of sequence space, FIN included. */
 static int send_range(struct sf_tcp_conn *c, uint32_t seq, uint32_t len)
 {
-    bool fin = c->snd.fin && seq + len == c->snd.end + 1;
+    bool fin = c->snd.fin && seq + len == c->snd.ring.end + 1;
     uint32_t data = len - fin;
     uint8_t flags = fin ? SF_TCP_FIN : 0;
 
-    if (data && seq + data == c->snd.end)
+    if (data && seq + data == c->snd.ring.end)
         flags |= SF_TCP_PSH;
     return sf_tcp_transmit(c, seq, data, flags);
 }
 
 void sf_tcp_send_again(struct sf_tcp_conn *c, uint32_t seq, uint32_t len)
 {
-    if (len > c->loss.mss + 1 || (len > c->loss.mss && !(c->snd.fin_sent && seq + len == c->snd.end + 1)))
+    if (len > c->loss.mss + 1 || (len > c->loss.mss && !(c->snd.fin_sent && seq + len == c->snd.ring.end + 1)))
         len = c->loss.mss;
     if (send_range(c, seq, len) < 0)
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
@@ -243,7 +187,7 @@ static int retransmit(struct sf_tcp_conn *c)
     uint32_t seq, len;
 
     while (sf_tcp_loss_next(&c->loss, &seq, &len)) {
-        uint32_t most = c->loss.mss + (c->snd.fin_sent && seq + len == c->snd.end + 1);
+        uint32_t most = c->loss.mss + (c->snd.fin_sent && seq + len == c->snd.ring.end + 1);
         int rc;
 
         if (!sf_tcp_loss_room(&c->loss) || !sf_tcp_may_send_again(c, seq))
@@ -367,7 +311,7 @@ void sf_tcp_output(struct sf_tcp_conn *c)
     if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
     sf_tcp_persist(c);
-    if (c->snd.size && c->idle_at == SF_NEVER)
-        c->idle_at = c->tcpip->now + IDLE_LIFE;
+    if (c->snd.ring.size && c->idle_at == SF_NEVER)
+        c->idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
     sf_tcp_conn_timer(c);
 }

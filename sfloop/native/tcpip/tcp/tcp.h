@@ -15,6 +15,7 @@
 #include "wire/tcp.h"
 #include "tcpip/flows.h"
 #include "tcpip/net/path.h"
+#include "storage/byte_ring.h"
 #include "storage/ready_ring.h"
 #include "sf/driver.h"
 
@@ -233,6 +234,23 @@ uint32_t sf_tcp_memory_affords(const struct sf_tcp *, uint32_t size, uint32_t sh
 /* After memory was given back: those that are starved are served. */
 void sf_tcp_memory_serve(struct sf_tcpip *);
 void sf_tcp_memory_timeout(struct sf_tcpip *);
+
+#define SF_TCP_FIRST_RING 4096u
+#define SF_TCP_RING_LIFE SF_SEC /* An idle connection gives its rings back after this time. */
+
+/* The size of a ring that holds `need` bytes: a power of two, and not less than `size`. */
+static inline uint32_t sf_tcp_ring_size(uint32_t size, uint32_t need)
+{
+    if (!size)
+        size = SF_TCP_FIRST_RING;
+    while (size < need)
+        size *= 2;
+    return size;
+}
+
+/* The size, of at most `wanted` bytes, that a ring may grow to. Up to `least` bytes the limit does not hold, so that a connection can
+ * go on without memory. The ring may be smaller afterwards than it was, because memory is made. */
+uint32_t sf_tcp_memory_grow(struct sf_tcpip *, const struct sf_byte_ring *, uint32_t wanted, uint32_t least);
 
 /* ---- one segment to or from nobody in particular (reset.c) ---- */
 
