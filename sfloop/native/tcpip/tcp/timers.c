@@ -1,7 +1,7 @@
 /*
- * The timers of connections: a 4-ary heap. A deadline that moves further away, as most do with every ACK, leaves the heap as it
- * is: the timer fires early, finds that nothing is due, and is set anew. So what a segment costs here is a comparison, and
- * connections that are idle cost nothing.
+ * The timers of connections, in a heap (storage/heap.h). Most deadlines move further away with every ACK. Such a move leaves the heap as
+ * it is: the timer fires early, finds that nothing is due, and is set anew. So a segment costs one comparison here, and idle
+ * connections cost nothing.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -9,44 +9,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void place(struct sf_tcp_timers *timers, struct sf_tcp_timer *timer, uint32_t index)
-{
-    timers->heap[index] = timer;
-    timer->index = index;
-}
-
-static void sift_up(struct sf_tcp_timers *timers, struct sf_tcp_timer *timer, uint32_t index)
-{
-    while (index) {
-        uint32_t parent = (index - 1) / 4;
-
-        if (timers->heap[parent]->at <= timer->at)
-            break;
-        place(timers, timers->heap[parent], index);
-        index = parent;
-    }
-    place(timers, timer, index);
-}
-
-static void sift_down(struct sf_tcp_timers *timers, struct sf_tcp_timer *timer, uint32_t index)
-{
-    for (;;) {
-        uint32_t child = index * 4 + 1, least = child, end = child + 4;
-
-        if (child >= timers->count)
-            break;
-        if (end > timers->count)
-            end = timers->count;
-        for (uint32_t i = child + 1; i < end; i++)
-            if (timers->heap[i]->at < timers->heap[least]->at)
-                least = i;
-        if (timers->heap[least]->at >= timer->at)
-            break;
-        place(timers, timers->heap[least], index);
-        index = least;
-    }
-    place(timers, timer, index);
-}
+#define SF_HEAP_ENTRY struct sf_tcp_timer *
+#define SF_HEAP_EARLIER(a, b) ((*(a))->at < (*(b))->at)
+#define SF_HEAP_PLACED(timer, i) ((timer)->index = (uint32_t)(i))
+#include "storage/heap.h"
 
 int sf_tcp_timer_add(struct sf_tcpip *t, struct sf_tcp_timer *timer, enum sf_tcp_timer_kind kind)
 {
@@ -79,9 +45,9 @@ void sf_tcp_timer_clear(struct sf_tcpip *t, struct sf_tcp_timer *timer)
     if (last == timer)
         return;
     if (timer->index && timers->heap[(timer->index - 1) / 4]->at > last->at)
-        sift_up(timers, last, timer->index);
+        heap_up(timers->heap, timer->index, last);
     else
-        sift_down(timers, last, timer->index);
+        heap_down(timers->heap, timers->count, timer->index, last);
 }
 
 void sf_tcp_timer_remove(struct sf_tcpip *t, struct sf_tcp_timer *timer)
@@ -100,7 +66,7 @@ void sf_tcp_timer_by(struct sf_tcpip *t, struct sf_tcp_timer *timer, sf_ns at)
     if (timer->at == SF_NEVER)
         index = timers->count++;
     timer->at = at;
-    sift_up(timers, timer, index);
+    heap_up(timers->heap, index, timer);
     if (at < t->due)
         t->due = at;
 }
@@ -123,7 +89,7 @@ static void fire(struct sf_tcpip *t, struct sf_tcp_timer *timer)
     }
 }
 
-/* Each timer at most once or so: one that is set for the past again waits for the next poll. */
+/* Fires at most as many timers as there are now. A timer that is set for the past again waits for the next poll. */
 void sf_tcp_timers_run(struct sf_tcpip *t)
 {
     struct sf_tcp_timers *timers = &t->tcp.timers;
