@@ -11,7 +11,7 @@ static void fin_acked(struct sf_tcp_conn *c)
     case SF_TCP_FIN_WAIT_1:
         c->state = SF_TCP_FIN_WAIT_2;
         if (c->orphan)
-            c->end_at = c->tcpip->now + c->tcpip->tcp.limits.orphan_timeout;
+            c->timers.end_at = c->tcpip->now + c->tcpip->tcp.limits.orphan_timeout;
         break;
     case SF_TCP_CLOSING:
         sf_tcp_wait_enter(c);
@@ -42,7 +42,7 @@ static bool take_window(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
         snd->max_wnd = window;
     if (window) {
         c->retries = 0; /* of zero-window probes */
-        c->probe_at = SF_NEVER;
+        c->timers.probe_at = SF_NEVER;
     }
     if (SF_UNLIKELY(opened))
         c->loss.first_timeout = 0; /* what waits for an ACK from now on is another matter */

@@ -49,7 +49,7 @@ void sf_tcp_release(struct sf_tcp_conn *c)
     c->orphan = true;
     c->retries = 0;
     if (c->state == SF_TCP_FIN_WAIT_2)
-        c->end_at = t->now + t->tcp.limits.orphan_timeout;
+        c->timers.end_at = t->now + t->tcp.limits.orphan_timeout;
     if (sf_tcp_may_send(c))
         sf_tcp_shutdown(c);
     else

@@ -36,7 +36,7 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
     c = calloc(1, sizeof(*c));
     if (!c)
         return NULL;
-    if (sf_tcp_timer_add(t, &c->timer, SF_TCP_TIMER_CONN) < 0) {
+    if (sf_tcp_timer_add(t, &c->timers.timer, SF_TCP_TIMER_CONN) < 0) {
         free(c);
         return NULL;
     }
@@ -45,7 +45,7 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
     c->ready.kind = SF_READY_TCP;
     c->tcpip = t;
     c->options = *options;
-    c->ack_at = c->probe_at = c->end_at = c->idle_at = SF_NEVER;
+    c->timers.ack_at = c->timers.probe_at = c->timers.end_at = c->timers.idle_at = SF_NEVER;
     c->heard = t->now;
     c->rcv.limit = FIRST_WINDOW;
     if (options->receive_fixed || c->rcv.limit > options->receive_buffer)
@@ -86,7 +86,7 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake 
     c->state = SF_TCP_ESTABLISHED;
     c->heard = t->now;
     c->retries = 0;
-    c->end_at = SF_NEVER;
+    c->timers.end_at = SF_NEVER;
     c->snd.ring.end = a->iss + 1;
     c->snd.wnd = c->snd.max_wnd = window;
     c->snd.wl1 = a->irs;
@@ -126,7 +126,7 @@ void sf_tcp_conn_detach(struct sf_tcp_conn *c)
     if (c->placed)
         sf_flows_remove(&t->tcp.flows, &c->ep.flow);
     c->placed = false;
-    sf_tcp_timer_clear(t, &c->timer);
+    sf_tcp_timer_clear(t, &c->timers.timer);
     sf_ready_set(&t->tcp.pending, &c->pending, false);
     sf_ready_set(&t->tcp.starved, &c->starved, false);
     sf_tcp_port_drop(t, c->port);
@@ -170,7 +170,7 @@ void sf_tcp_conn_free(struct sf_tcp_conn *c)
     struct sf_tcpip *t = c->tcpip;
 
     sf_tcp_rcv_free(c);
-    sf_tcp_timer_remove(t, &c->timer);
+    sf_tcp_timer_remove(t, &c->timers.timer);
     t->tcp.n_conns--;
     free(c);
 }
@@ -237,7 +237,7 @@ static inline sf_ns earlier(sf_ns a, sf_ns b)
 
 static sf_ns deadline_of(const struct sf_tcp_conn *c)
 {
-    sf_ns at = earlier(earlier(c->ack_at, c->probe_at), earlier(c->end_at, c->idle_at));
+    sf_ns at = sf_tcp_earliest(&c->timers);
 
     if (c->state < SF_TCP_ESTABLISHED)
         return at;
@@ -247,7 +247,7 @@ static sf_ns deadline_of(const struct sf_tcp_conn *c)
 void sf_tcp_conn_timer(struct sf_tcp_conn *c)
 {
     if (SF_LIKELY(!c->dead && c->state != SF_TCP_TIME_WAIT))
-        sf_tcp_timer_by(c->tcpip, &c->timer, deadline_of(c));
+        sf_tcp_timer_by(c->tcpip, &c->timers.timer, deadline_of(c));
 }
 
 static void loss_timeout(struct sf_tcp_conn *c)
@@ -275,7 +275,7 @@ static void loss_timeout(struct sf_tcp_conn *c)
 /* Nothing is held in them; the next byte gets new ones. */
 static void give_buffers_back(struct sf_tcp_conn *c)
 {
-    c->idle_at = SF_NEVER;
+    c->timers.idle_at = SF_NEVER;
     if (c->tcpip->now - c->heard >= SF_SEC && c->state != SF_TCP_TIME_WAIT) {
         if (!sf_tcp_unacked(c) && c->loss.una == c->loss.nxt) {
             sf_tcp_snd_free(c);
@@ -285,12 +285,12 @@ static void give_buffers_back(struct sf_tcp_conn *c)
             sf_tcp_rcv_free(c);
     }
     if (c->snd.ring.size || c->rcv.ring.size)
-        c->idle_at = c->tcpip->now + SF_SEC;
+        c->timers.idle_at = c->tcpip->now + SF_SEC;
 }
 
 static void end_timeout(struct sf_tcp_conn *c)
 {
-    c->end_at = SF_NEVER;
+    c->timers.end_at = SF_NEVER;
     if (c->state < SF_TCP_ESTABLISHED) {
         sf_tcp_syn_timeout(c);
         return;
@@ -305,21 +305,21 @@ void sf_tcp_conn_timeout(struct sf_tcp_conn *c)
 {
     sf_ns now = c->tcpip->now;
 
-    if (c->end_at <= now)
+    if (c->timers.end_at <= now)
         end_timeout(c);
-    if (!c->dead && c->ack_at <= now) {
-        c->ack_at = SF_NEVER;
+    if (!c->dead && c->timers.ack_at <= now) {
+        c->timers.ack_at = SF_NEVER;
         sf_tcp_ack_now(c);
     }
     if (!c->dead && c->state >= SF_TCP_ESTABLISHED) {
         if (sf_tcp_loss_deadline(&c->loss) <= now)
             loss_timeout(c);
-        if (!c->dead && c->probe_at <= now)
+        if (!c->dead && c->timers.probe_at <= now)
             sf_tcp_probe(c);
         if (!c->dead && sf_tcp_keepalive_at(c) <= now)
             sf_tcp_keepalive(c);
     }
-    if (!c->dead && c->idle_at <= now)
+    if (!c->dead && c->timers.idle_at <= now)
         give_buffers_back(c);
     sf_tcp_conn_timer(c);
 }

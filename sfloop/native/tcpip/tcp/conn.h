@@ -5,9 +5,7 @@
 #ifndef SF_TCPIP_TCP_CONN_H
 #define SF_TCPIP_TCP_CONN_H
 
-#include "tcp.h"
-#include "storage/byte_ring.h"
-#include "tcpip/tcp/loss/loss.h"
+#include "parts.h"
 
 enum sf_tcp_state {
     SF_TCP_CLOSED,
@@ -21,70 +19,6 @@ enum sf_tcp_state {
     SF_TCP_CLOSING,
     SF_TCP_LAST_ACK,
     SF_TCP_TIME_WAIT, /* a record of its own answers for it; this is what the program still holds */
-};
-
-/* What the program has set, or the listener's. */
-struct sf_tcp_socket_options {
-    const char *congestion;
-    uint32_t send_buffer, receive_buffer; /* limits, in bytes */
-    uint32_t user_timeout;                /* ms; 0: the stack's */
-    int32_t linger;                       /* s; -1: off */
-    uint16_t keep_idle, keep_interval;    /* s */
-    uint16_t maxseg;                      /* 0: no cap */
-    uint8_t ttl, tos, keep_count;
-    bool keepalive, nodelay, cork, quickack;
-    bool receive_fixed; /* SO_RCVBUF was set: the window does not grow by itself */
-};
-
-/* What was agreed upon in the handshake. */
-struct sf_tcp_agreed {
-    uint32_t iss, irs;
-    uint16_t mss; /* the peer's */
-    uint8_t snd_scale, rcv_scale;
-    bool scaling, sack, timestamps;
-    uint32_t ts_recent, ts_offset;
-};
-
-struct sf_tcp_snd {
-    struct sf_byte_ring ring; /* its end: the sequence number after the last byte that the program has written */
-    uint32_t wnd, max_wnd, wl1, wl2;
-    bool fin; /* nothing will follow: FIN has the number `ring.end` */
-    bool fin_sent;
-    bool blocked; /* the program found no room */
-    bool starved; /* the ring could not grow */
-};
-
-struct sf_tcp_ooo {
-    struct sf_ready_link link; /* among those that hold data out of order */
-    struct sf_tcp_conn *conn;
-    uint32_t n, capacity;
-    struct sf_tcp_range range[]; /* the latest first, as SACK wants them */
-};
-
-struct sf_tcp_rcv {
-    struct sf_byte_ring ring; /* in order up to its end; what follows up to nxt lies in frames */
-    uint32_t read;     /* the first byte that the program has not read */
-    uint32_t nxt, adv; /* RCV.NXT; the right edge of the largest window that was advertised */
-    uint32_t acked;    /* the last ACK that left */
-    uint32_t limit;    /* the window's present limit */
-    uint32_t copied;   /* read since `measured` */
-    struct sf_tcp_lent *lent_first, *lent_last;
-    struct sf_tcp_ooo *ooo; /* what came out of order; NULL: nothing */
-    sf_ns measured; /* before the handshake is over: when the SYN left, or began to wait */
-    struct sf_tcp_range duplicate; /* for D-SACK (RFC 2883); empty: none */
-    uint32_t fin_at;
-    uint16_t mss;       /* the peer's segments, as far as we have seen */
-    uint8_t quick;      /* ACKs that are not to be delayed */
-    bool fin : 1;       /* received, and everything before it */
-    bool fin_known : 1; /* received, with its number in fin_at, but not yet everything before it */
-    bool refused : 1;   /* for want of memory the peer was told of a smaller window than before, or is to be told */
-};
-
-/* What of a segment is new and within the window. */
-struct sf_tcp_piece {
-    uint32_t seq, len;
-    const uint8_t *data;
-    bool fin;
 };
 
 enum sf_tcp_owed {
@@ -101,8 +35,7 @@ struct sf_tcp_conn {
     struct sf_tcp_port *port;
     struct sf_tcp_listener *listener; /* in whose accept queue it is */
     struct sf_tcp_conn *next;         /* there, or among the graves */
-    struct sf_tcp_timer timer;
-    sf_ns ack_at, probe_at, end_at, idle_at; /* delayed ACK; zero window; SYN, FIN_WAIT_2; giving buffers back */
+    struct sf_tcp_deadlines timers;
     sf_ns heard; /* the last segment */
     sf_ns challenged;
     sf_ns path_until;
@@ -199,7 +132,7 @@ static inline struct sf_tcp_conn *sf_tcp_conn_of_pending(struct sf_ready_link *l
 
 static inline struct sf_tcp_conn *sf_tcp_conn_of_timer(struct sf_tcp_timer *timer)
 {
-    return (struct sf_tcp_conn *)((char *)timer - offsetof(struct sf_tcp_conn, timer));
+    return (struct sf_tcp_conn *)((char *)timer - offsetof(struct sf_tcp_conn, timers.timer));
 }
 
 static inline struct sf_tcp_conn *sf_tcp_conn_of_starved(struct sf_ready_link *link)

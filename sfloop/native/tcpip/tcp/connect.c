@@ -92,9 +92,9 @@ void sf_tcp_send_syn(struct sf_tcp_conn *c)
     } else {
         sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
     }
-    c->end_at = t->now + (rc < 0 ? FULL_AGAIN : FIRST_RTO << (c->retries < 6 ? c->retries : 6));
-    if (c->retries && c->options.user_timeout && c->end_at > gives_up_at(c))
-        c->end_at = gives_up_at(c);
+    c->timers.end_at = t->now + (rc < 0 ? FULL_AGAIN : FIRST_RTO << (c->retries < 6 ? c->retries : 6));
+    if (c->retries && c->options.user_timeout && c->timers.end_at > gives_up_at(c))
+        c->timers.end_at = gives_up_at(c);
     if (rc < 0 && c->retries)
         c->retries--;
     sf_tcp_conn_timer(c);
@@ -174,7 +174,7 @@ static int look(struct sf_tcp_conn *c)
         if (sf_path_failed(t, key->remote_addr, key->local_addr, c->rcv.measured) || t->now - c->rcv.measured > RESOLVE_PATIENCE)
             return -EHOSTUNREACH;
         sf_ready_set(&t->tcp.resolving, &c->pending, true);
-        c->end_at = t->now + RESOLVE_AGAIN;
+        c->timers.end_at = t->now + RESOLVE_AGAIN;
         sf_tcp_conn_timer(c);
         return 0;
     default:
@@ -316,9 +316,9 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
 /* The peer has an old connection there, which the reset ends: the next SYN does not wait for the RTO (as in Linux, once). */
 static void sync_again(struct sf_tcp_conn *c)
 {
-    if (c->retries || c->end_at <= c->tcpip->now + SYNC_AGAIN)
+    if (c->retries || c->timers.end_at <= c->tcpip->now + SYNC_AGAIN)
         return;
-    c->end_at = c->tcpip->now + SYNC_AGAIN;
+    c->timers.end_at = c->tcpip->now + SYNC_AGAIN;
     sf_tcp_conn_timer(c);
 }
 

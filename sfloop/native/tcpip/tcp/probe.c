@@ -40,7 +40,7 @@ static void give_up(struct sf_tcp_conn *c)
 /* A window that is closed for long is not the end, as long as the peer answers. */
 void sf_tcp_probe(struct sf_tcp_conn *c)
 {
-    c->probe_at = SF_NEVER;
+    c->timers.probe_at = SF_NEVER;
     if (c->snd.wnd && sf_tcp_send_one(c, true)) {
         c->retries = 0;
         c->loss.first_timeout = 0;
@@ -99,8 +99,8 @@ void sf_tcp_patience_set(struct sf_tcp_conn *c)
 
     if (!c->loss.first_timeout)
         return;
-    if (c->probe_at != SF_NEVER && c->probe_at > at && c->options.user_timeout)
-        c->probe_at = at;
+    if (c->timers.probe_at != SF_NEVER && c->timers.probe_at > at && c->options.user_timeout)
+        c->timers.probe_at = at;
     if (!sf_tcp_shut_out(c))
         sf_tcp_loss_be_patient(&c->loss, (uint32_t)(sf_tcp_patience(c) / SF_MS), c->tcpip->now);
 }

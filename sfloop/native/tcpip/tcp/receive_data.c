@@ -128,9 +128,9 @@ static void owe_ack(struct sf_tcp_conn *c)
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
         return;
     }
-    if (c->ack_at != SF_NEVER)
+    if (c->timers.ack_at != SF_NEVER)
         return;
-    c->ack_at = c->tcpip->now + c->tcpip->tcp.limits.delayed_ack;
+    c->timers.ack_at = c->tcpip->now + c->tcpip->tcp.limits.delayed_ack;
     sf_tcp_conn_timer(c);
 }
 

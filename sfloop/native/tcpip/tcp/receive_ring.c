@@ -53,8 +53,8 @@ int sf_tcp_rcv_room(struct sf_tcp_conn *c, uint32_t need, enum sf_tcp_room what)
         if (!resize(rcv, size))
             return -ENOMEM;
         c->tcpip->tcp.memory += size - before;
-        if (c->idle_at == SF_NEVER)
-            c->idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
+        if (c->timers.idle_at == SF_NEVER)
+            c->timers.idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
     }
     if (SF_LIKELY(need <= rcv->ring.size))
         return 0;

@@ -147,7 +147,7 @@ static void acknowledged(struct sf_tcp_conn *c)
 {
     c->rcv.acked = c->rcv.nxt;
     c->owed &= (uint8_t)~SF_TCP_OWED_ACK;
-    c->ack_at = SF_NEVER;
+    c->timers.ack_at = SF_NEVER;
     if (c->rcv.quick)
         c->rcv.quick--;
 }

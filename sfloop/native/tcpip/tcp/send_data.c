@@ -46,8 +46,9 @@ static void grow(struct sf_tcp_conn *c, uint32_t need)
 void sf_tcp_snd_relieved(struct sf_tcp_conn *c)
 {
     struct sf_tcp_snd *snd = &c->snd;
+    uint32_t size = snd->ring.size;
 
-    if (snd->ring.size && snd->ring.size < c->options.send_buffer && sf_tcp_memory_affords(&c->tcpip->tcp, snd->ring.size, 1) == snd->ring.size) {
+    if (size && size < c->options.send_buffer && sf_tcp_memory_affords(&c->tcpip->tcp, size, 1) == size) {
         sf_tcp_starve(c);
         return;
     }
@@ -288,10 +289,10 @@ void sf_tcp_persist(struct sf_tcp_conn *c)
     sf_ns wait;
 
     if (c->loss.nxt != c->loss.una || (!sf_tcp_unsent(c) && (!c->snd.fin || c->snd.fin_sent))) {
-        c->probe_at = SF_NEVER;
+        c->timers.probe_at = SF_NEVER;
         return;
     }
-    if (c->probe_at != SF_NEVER)
+    if (c->timers.probe_at != SF_NEVER)
         return;
     wait = c->orphan && c->loss.rtt.rto < ORPHAN_PROBE ? ORPHAN_PROBE : c->loss.rtt.rto;
     wait <<= c->retries < 10 ? c->retries : 10;
@@ -299,7 +300,7 @@ void sf_tcp_persist(struct sf_tcp_conn *c)
         wait = 120 * SF_SEC;
     if (c->options.cork && wait < CORK_PATIENCE)
         wait = CORK_PATIENCE;
-    c->probe_at = c->tcpip->now + wait;
+    c->timers.probe_at = c->tcpip->now + wait;
     sf_tcp_patience_set(c);
 }
 
@@ -311,7 +312,7 @@ void sf_tcp_output(struct sf_tcp_conn *c)
     if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
     sf_tcp_persist(c);
-    if (c->snd.ring.size && c->idle_at == SF_NEVER)
-        c->idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
+    if (c->snd.ring.size && c->timers.idle_at == SF_NEVER)
+        c->timers.idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
     sf_tcp_conn_timer(c);
 }

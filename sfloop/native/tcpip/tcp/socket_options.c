@@ -243,7 +243,7 @@ static void push(struct sf_tcp_conn *c, bool uncork)
 {
     bool cork = c->options.cork;
 
-    c->probe_at = SF_NEVER;
+    c->timers.probe_at = SF_NEVER;
     c->options.cork = cork && !uncork;
     sf_tcp_output(c);
     c->options.cork = cork;
@@ -264,7 +264,7 @@ static void apply(struct sf_tcp_conn *c, int level, int name)
         sf_tcp_update_mss(c);
     if (level == IPPROTO_TCP && name == TCP_CONGESTION && c->state >= SF_TCP_ESTABLISHED)
         sf_tcp_loss_set_congestion(&c->loss, c->options.congestion);
-    if (level == IPPROTO_TCP && name == TCP_QUICKACK && c->options.quickack && c->ack_at != SF_NEVER)
+    if (level == IPPROTO_TCP && name == TCP_QUICKACK && c->options.quickack && c->timers.ack_at != SF_NEVER)
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
     if (level == IPPROTO_TCP && (name == TCP_NODELAY || name == TCP_CORK))
         push(c, name == TCP_NODELAY && c->options.nodelay);

@@ -1,7 +1,7 @@
 /*
- * The timers of connections, in a heap (storage/heap.h). Most deadlines move further away with every ACK. Such a move leaves the heap as
- * it is: the timer fires early, finds that nothing is due, and is set anew. So a segment costs one comparison here, and idle
- * connections cost nothing.
+ * The timers of connections, in a heap (storage/heap.h). Most deadlines move further away with every ACK. Such a move leaves the
+ * heap as it is: the timer fires early, finds that nothing is due, and is set anew. So a segment costs one comparison here, and
+ * idle connections cost nothing.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"

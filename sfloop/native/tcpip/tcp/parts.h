@@ -1,0 +1,119 @@
+/*
+ * The parts of a connection. Each is what one concern of TCP knows, so that a function that takes a part says what it may touch. A
+ * function that takes a struct sf_tcp_conn (conn.h) needs several of them.
+ *
+ * Sequence numbers, windows and sizes are in bytes. Sequence numbers wrap, so compare them with sf_seq_lt(). Times are ns of the
+ * stack's clock. A deadline that is not set is SF_NEVER.
+ */
+#ifndef SF_TCPIP_TCP_PARTS_H
+#define SF_TCPIP_TCP_PARTS_H
+
+#include "tcp.h"
+#include "storage/byte_ring.h"
+#include "tcpip/tcp/loss/loss.h"
+
+/*
+ * The socket options: what the program has set, or its listener's values (tcp(7), socket(7), ip(7)). A listener has this part, too,
+ * and its connections get a copy.
+ */
+struct sf_tcp_socket_options {
+    const char *congestion;    /* TCP_CONGESTION: a name that loss.h knows. */
+    uint32_t send_buffer;      /* SO_SNDBUF: the most that may be written and not acknowledged. */
+    uint32_t receive_buffer;   /* SO_RCVBUF: the most that the window may grow to. */
+    uint32_t user_timeout;     /* TCP_USER_TIMEOUT in ms (RFC 5482). 0: the stack's limit holds. */
+    int32_t linger;            /* SO_LINGER in s. -1: off. Only 0, which resets, makes a difference. */
+    uint16_t keep_idle;        /* TCP_KEEPIDLE in s: silence before the first keepalive probe (RFC 9293, 3.8.4). */
+    uint16_t keep_interval;    /* TCP_KEEPINTVL in s: between two probes. */
+    uint16_t maxseg;           /* TCP_MAXSEG. 0: no cap. */
+    uint8_t ttl, tos;          /* IP_TTL, IP_TOS. */
+    uint8_t keep_count;        /* TCP_KEEPCNT: unanswered probes that end the connection. */
+    bool keepalive;            /* SO_KEEPALIVE. */
+    bool nodelay;              /* TCP_NODELAY: Nagle's algorithm is off (RFC 9293, 3.7.4). */
+    bool cork;                 /* TCP_CORK: only full segments leave, for a while. */
+    bool quickack;             /* TCP_QUICKACK: no ACK is delayed. */
+    bool receive_fixed;        /* SO_RCVBUF was set, so the window does not grow by itself. */
+};
+
+/* The handshake's result: the numbers that both sides began with, and the options that both sides have (RFC 7323, RFC 2018). */
+struct sf_tcp_agreed {
+    uint32_t iss, irs;   /* The initial sequence numbers: ours, and the peer's (RFC 9293, 3.3.1). */
+    uint16_t mss;        /* The peer's MSS option, or the default of 536 (RFC 9293, 3.7.1). */
+    uint8_t snd_scale;   /* Windows that the peer advertises are shifted left by this. */
+    uint8_t rcv_scale;   /* Windows that we advertise are shifted right by this. */
+    bool scaling, sack, timestamps;
+    uint32_t ts_recent;  /* TS.Recent: the peer's timestamp that the next segment echoes (RFC 7323, 4.3). */
+    uint32_t ts_offset;  /* Added to the stack's clock, so that a timestamp does not tell how long the host is up. */
+};
+
+/*
+ * The sending side: bytes that the program has written, and the peer's window (RFC 9293, 3.3.1). SND.UNA and SND.NXT are in struct
+ * sf_tcp_loss, which knows which of the bytes are under way, acknowledged or lost.
+ */
+struct sf_tcp_snd {
+    struct sf_byte_ring ring; /* Bytes from SND.UNA on. The end is the number after the last byte that the program has written. */
+    uint32_t wnd;             /* SND.WND: the peer's window, from SND.UNA on. */
+    uint32_t max_wnd;         /* The largest window that the peer has ever offered (RFC 9293, 3.8.6.2.1). */
+    uint32_t wl1, wl2;        /* SND.WL1 and SND.WL2: sequence and ACK number of the segment that the window is from. */
+    bool fin;                 /* The program will write no more: the FIN has the number ring.end. */
+    bool fin_sent;
+    bool blocked;             /* The program found less room than it wanted, and waits to be told of more. */
+    bool starved;             /* The ring could not grow for want of memory (memory.c). */
+};
+
+/* Data that came before what precedes it: which parts of the receive ring beyond RCV.NXT are filled (reassembly.c). */
+struct sf_tcp_ooo {
+    struct sf_ready_link link; /* Among all connections that hold such data, so that memory.c finds them. */
+    struct sf_tcp_conn *conn;
+    uint32_t n, capacity;
+    struct sf_tcp_range range[]; /* The latest first, as SACK wants them (RFC 2018, 4). */
+};
+
+/*
+ * The receiving side (RFC 9293, 3.3.1). Unread bytes: [read, ring.end) lie in the ring, [ring.end, nxt) in frames that the driver has
+ * lent until the next poll. A FIN that was received counts one in nxt.
+ */
+struct sf_tcp_rcv {
+    struct sf_byte_ring ring;
+    uint32_t read;   /* The first byte that the program has not read. */
+    uint32_t nxt;    /* RCV.NXT. */
+    uint32_t adv;    /* The right edge of the largest window that was advertised: RCV.NXT + RCV.WND. */
+    uint32_t acked;  /* The last ACK number that left. */
+    uint32_t limit;  /* The most that may be unread: the window closes by what is. It grows with the program's reading. */
+    uint32_t copied; /* Bytes that the program has read since `measured`. */
+    struct sf_tcp_lent *lent_first, *lent_last; /* The frames, in order. */
+    struct sf_tcp_ooo *ooo;        /* NULL: nothing came out of order. */
+    sf_ns measured;                /* When the present measurement of the program's reading began. */
+    struct sf_tcp_range duplicate; /* What the next ACK reports as received twice (D-SACK, RFC 2883). Empty: nothing. */
+    uint32_t fin_at;    /* The FIN's number, if fin_known. */
+    uint16_t mss;       /* The largest payload seen, as an estimate of the peer's segments. */
+    uint8_t quick;      /* So many of the next ACKs are not delayed. */
+    bool fin : 1;       /* The FIN was received, and everything before it. */
+    bool fin_known : 1; /* The FIN was received, but something before it is missing. */
+    bool refused : 1;   /* Data was refused for want of memory, so the peer is told of a smaller window than before. */
+};
+
+/* The part of a segment that is new and within the window. */
+struct sf_tcp_piece {
+    uint32_t seq, len;
+    const uint8_t *data;
+    bool fin;
+};
+
+/* The deadlines of a connection. Those of loss recovery are struct sf_tcp_loss's, and keepalive's follows from the last segment (probe.c). */
+struct sf_tcp_deadlines {
+    struct sf_tcp_timer timer; /* In the heap. It fires at the earliest of all deadlines, or before. */
+    sf_ns ack_at;   /* A delayed ACK leaves (RFC 9293, 3.8.6.3). */
+    sf_ns probe_at; /* A zero window is probed, or small data leaves that waited for more (RFC 9293, 3.8.6.1). */
+    sf_ns end_at;   /* The SYN is repeated or given up; FIN_WAIT_2 of an orphan ends. */
+    sf_ns idle_at;  /* Buffers that hold nothing are given back. */
+};
+
+/* The earliest. */
+static inline sf_ns sf_tcp_earliest(const struct sf_tcp_deadlines *d)
+{
+    sf_ns a = d->ack_at < d->probe_at ? d->ack_at : d->probe_at, b = d->end_at < d->idle_at ? d->end_at : d->idle_at;
+
+    return a < b ? a : b;
+}
+
+#endif
