@@ -8,8 +8,8 @@
 #define FIRST_WINDOW (128 * 1024u) /* what a connection advertises until it is seen to be read */
 #define FIRST_QUICK_ACKS 16
 
-/* With its socket (56 bytes), its place in the table of flows and the heap of timers: one KiB. */
-_Static_assert(sizeof(struct sf_tcp_conn) <= 856, "a server has many of these");
+/* With the seam's socket (56 bytes), a place in the table of flows and one in the heap of timers: one KiB. */
+_Static_assert(sizeof(struct sf_tcp_conn) <= 864, "a server has many of these");
 
 const char *sf_tcp_state_name(enum sf_tcp_state state)
 {
@@ -99,7 +99,7 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake 
     sf_tcp_loss_init(&c->loss, a->iss + 1, a->mss, c->options.congestion, t->tcp.limits.min_rto);
     c->loss.sack = a->sack;
     c->loss.timestamps = a->timestamps;
-    if (sf_tcp_find_way(c) || c->detour)
+    if (sf_tcp_find_way(c) || c->way.detour)
         sf_tcp_update_mss(c);
     measure_handshake(c, handshake, s);
     sf_tcp_conn_timer(c);

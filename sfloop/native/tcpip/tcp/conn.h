@@ -38,29 +38,22 @@ struct sf_tcp_conn {
     struct sf_tcp_deadlines timers;
     sf_ns heard; /* the last segment */
     sf_ns challenged;
-    sf_ns path_until;
-    uint32_t generation; /* of the paths, when the template was built */
     uint8_t state;
     uint8_t interest, owed;
     uint8_t retries; /* of SYN, or zero-window probes */
     uint8_t keep_probes;
-    uint8_t mtu_step; /* of the search for a black hole */
-    uint8_t backoff_before; /* the RTO's, when there was a way again */
     bool orphan : 1; /* released: nobody will read */
-    bool has_way : 1; /* the template is good */
-    bool detour : 1; /* the template is good for segments that the kernel routes (detour.c) */
     bool dead : 1;
     bool placed : 1; /* among the flows */
     bool connecting : 1; /* connect_result() has not told yet */
     int16_t error; /* to be reported, negative */
-    uint16_t mtu;
     struct sf_tcp_agreed agreed;
     struct sf_tcp_socket_options options;
     struct sf_tcp_snd snd;
     struct sf_tcp_rcv rcv;
     uint64_t bytes_sent, bytes_received;
     uint32_t segments_sent, segments_received, n_out_of_order, n_probes; /* modulo 2^32, as Linux's */
-    struct sf_tcp_template template;
+    struct sf_tcp_way way;
     struct sf_tcp_loss loss;
 };
 
@@ -295,7 +288,7 @@ void sf_tcp_persist(struct sf_tcp_conn *);
 /* segment_out.c: [seq, seq + len) of the ring. 0: it has left, or is as good as lost on its way; -EAGAIN: the driver is full. */
 int sf_tcp_transmit(struct sf_tcp_conn *, uint32_t seq, uint32_t len, uint8_t flags);
 void sf_tcp_ack_now(struct sf_tcp_conn *);
-/* The template and the MTU, if the path has changed. False: there is no way by the interface; c->detour: there is another. */
+/* The template and the MTU, if the path has changed. False: there is no way by the interface; c->way.detour: there is another. */
 bool sf_tcp_find_way(struct sf_tcp_conn *);
 uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *);
 /* mtu.c: the segment size by the path's MTU, the peer's, and the options. */

@@ -82,12 +82,12 @@ void sf_tcp_send_syn(struct sf_tcp_conn *c)
         syn.ack = c->agreed.irs + 1;
     }
     if (sf_tcp_find_way(c)) {
-        sf_tcp_syn_options(t, &syn, &c->agreed, c->mtu, &c->options);
-        rc = sf_tcp_emit_frame(t, &c->template, &syn, NULL, 0, 0);
+        sf_tcp_syn_options(t, &syn, &c->agreed, c->way.mtu, &c->options);
+        rc = sf_tcp_emit_frame(t, &c->way.template, &syn, NULL, 0, 0);
         c->segments_sent += rc == 0;
-    } else if (c->detour) {
-        sf_tcp_syn_options(t, &syn, &c->agreed, c->mtu, &c->options);
-        rc = sf_tcp_detour_emit(t, &c->template, &syn, NULL, 0, 0);
+    } else if (c->way.detour) {
+        sf_tcp_syn_options(t, &syn, &c->agreed, c->way.mtu, &c->options);
+        rc = sf_tcp_detour_emit(t, &c->way.template, &syn, NULL, 0, 0);
         c->segments_sent += rc == 0;
     } else {
         sf_count(t, SF_COUNT_TCP_TX_NO_WAY);

@@ -13,12 +13,12 @@ static const uint16_t step_mtu[] = {0, 1280, 576};
 void sf_tcp_update_mss(struct sf_tcp_conn *c)
 {
     const struct sf_tcp *tcp = &c->tcpip->tcp;
-    uint32_t mtu = c->mtu, mss;
+    uint32_t mtu = c->way.mtu, mss;
 
     if (c->state < SF_TCP_ESTABLISHED || !mtu)
         return;
-    if (c->mtu_step && mtu > step_mtu[c->mtu_step])
-        mtu = step_mtu[c->mtu_step];
+    if (c->way.mtu_step && mtu > step_mtu[c->way.mtu_step])
+        mtu = step_mtu[c->way.mtu_step];
     mss = mtu - SF_IPV4_HEADER - SF_TCP_HEADER;
     if (mss > c->agreed.mss)
         mss = c->agreed.mss;
@@ -39,7 +39,7 @@ void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
 {
     struct sf_tcpip *t = c->tcpip;
 
-    if (mtu >= c->mtu)
+    if (mtu >= c->way.mtu)
         return; /* it tells nothing new */
     sf_path_learn_mtu(t, c->ep.flow.key.remote_addr, mtu);
     sf_tcp_output(c); /* what was too long is lost, and goes in smaller pieces */
@@ -48,10 +48,10 @@ void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
 /* Segments that were lost while there was no way, or another one, say nothing of how large segments may be. */
 void sf_tcp_way_is_back(struct sf_tcp_conn *c)
 {
-    c->backoff_before = c->loss.rtt.backoff;
-    if (!c->mtu_step)
+    c->way.backoff_before = c->loss.rtt.backoff;
+    if (!c->way.mtu_step)
         return;
-    c->mtu_step = 0;
+    c->way.mtu_step = 0;
     sf_tcp_update_mss(c);
 }
 
@@ -60,12 +60,12 @@ void sf_tcp_suspect_black_hole(struct sf_tcp_conn *c)
     struct sf_tcpip *t = c->tcpip;
     uint32_t steps = sizeof(step_mtu) / sizeof(step_mtu[0]);
 
-    if (c->loss.rtt.backoff < c->backoff_before)
-        c->backoff_before = 0; /* something has arrived since */
-    if (sf_tcpip_is_wire(t) || !c->has_way || !c->snd.wnd || c->loss.nxt - c->loss.una <= 1 || c->mtu_step + 1u >= steps ||
-        c->loss.rtt.backoff < c->backoff_before + BLACK_HOLE_AFTER || c->loss.mss <= step_mtu[c->mtu_step + 1u])
+    if (c->loss.rtt.backoff < c->way.backoff_before)
+        c->way.backoff_before = 0; /* something has arrived since */
+    if (sf_tcpip_is_wire(t) || !c->way.direct || !c->snd.wnd || c->loss.nxt - c->loss.una <= 1 || c->way.mtu_step + 1u >= steps ||
+        c->loss.rtt.backoff < c->way.backoff_before + BLACK_HOLE_AFTER || c->loss.mss <= step_mtu[c->way.mtu_step + 1u])
         return;
-    c->mtu_step++;
+    c->way.mtu_step++;
     sf_count(t, SF_COUNT_TCP_BLACK_HOLES);
     sf_tcp_update_mss(c);
 }

@@ -99,6 +99,21 @@ struct sf_tcp_piece {
     bool fin;
 };
 
+/*
+ * The way to the peer: a template of the headers, and how large a packet may be. The template is current until `until`, and as long as the
+ * paths' generation is the one that it was built with (tcpip/net/path.h).
+ */
+struct sf_tcp_way {
+    struct sf_tcp_template template;
+    uint32_t generation;
+    uint16_t mtu;           /* The path's MTU in bytes (RFC 1191). 0: not known yet. */
+    uint8_t mtu_step : 6;   /* How far the search for a black hole has come (mtu.c). */
+    bool direct : 1;        /* The template is good for the interface. */
+    bool detour : 1;        /* The template is good for segments that the kernel routes (detour.c). */
+    uint8_t backoff_before; /* The RTO's backoff when the direct way came back: these timeouts say nothing of the MTU. */
+    sf_ns until;
+};
+
 /* The deadlines of a connection. Those of loss recovery are struct sf_tcp_loss's, and keepalive's follows from the last segment (probe.c). */
 struct sf_tcp_deadlines {
     struct sf_tcp_timer timer; /* In the heap. It fires at the earliest of all deadlines, or before. */

@@ -1,10 +1,10 @@
-/* A segment of a connection's leaves. */
+/* A connection sends one segment: its way to the peer, the frame, and the ACK that every segment carries. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <errno.h>
 
-#define TEMPLATE_LIFE SF_SEC /* then the path is asked again, so that routes are renewed and stale neighbours confirmed */
+#define TEMPLATE_LIFE SF_SEC /* Then the path is asked again, so that routes are renewed and stale neighbours confirmed. */
 #define PIECES 8
 
 uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *c)
@@ -14,7 +14,7 @@ uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *c)
 
 /* ---- the way ---- */
 
-static bool build(struct sf_tcp_conn *c, const struct sf_hop *hop)
+static bool build(struct sf_tcp_way *way, const struct sf_tcp_conn *c, const struct sf_hop *hop)
 {
     const struct sf_flow_key *key = &c->ep.flow.key;
     struct sf_tcp_peer peer = {
@@ -30,41 +30,43 @@ static bool build(struct sf_tcp_conn *c, const struct sf_hop *hop)
         return false;
     memcpy(peer.src_mac, c->tcpip->interface.mac, sizeof(peer.src_mac));
     memcpy(peer.dst_mac, hop->mac, sizeof(peer.dst_mac));
-    return sf_tcp_template_init(&c->template, &peer) == 0;
+    return sf_tcp_template_init(&way->template, &peer) == 0;
 }
 
-static inline bool is_current(const struct sf_tcp_conn *c)
+static inline bool is_current(const struct sf_tcp_way *way, const struct sf_tcpip *t)
 {
-    return c->generation == c->tcpip->paths.generation && c->tcpip->now < c->path_until;
+    return way->generation == t->paths.generation && t->now < way->until;
 }
 
 static void take_hop(struct sf_tcp_conn *c, const struct sf_hop *hop)
 {
     const struct sf_tcpip *t = c->tcpip;
-    uint16_t mtu = hop->mtu < UINT16_MAX ? (uint16_t)hop->mtu : UINT16_MAX; /* IPv4 has no more */
+    struct sf_tcp_way *way = &c->way;
+    uint16_t mtu = hop->mtu < UINT16_MAX ? (uint16_t)hop->mtu : UINT16_MAX; /* IPv4 has no more. */
 
-    c->generation = t->paths.generation;
-    c->path_until = t->now + TEMPLATE_LIFE;
-    if (mtu == c->mtu)
+    way->generation = t->paths.generation;
+    way->until = t->now + TEMPLATE_LIFE;
+    if (mtu == way->mtu)
         return;
-    c->mtu = mtu;
+    way->mtu = mtu;
     sf_tcp_update_mss(c);
 }
 
-/* The kernel sends by the route it has. Segments keep their size while it has none, and while only the neighbour is missing. */
+/* The kernel sends by the route it has. Segments keep their size while the kernel has no route, and while only the neighbour is
+ * missing. */
 static bool take_detour(struct sf_tcp_conn *c, enum sf_way way)
 {
     const struct sf_tcpip *t = c->tcpip;
     const struct sf_flow_key *key = &c->ep.flow.key;
-    struct sf_hop hop = {.src = key->local_addr, .mtu = c->mtu};
+    struct sf_hop hop = {.src = key->local_addr, .mtu = c->way.mtu};
 
-    if (c->detour && is_current(c))
+    if (c->way.detour && is_current(&c->way, t))
         return true;
     if (way != SF_WAY_UNRESOLVED || !hop.mtu)
         hop.mtu = sf_tcp_detour_mtu(t, key->remote_addr, key->local_addr);
     if (!hop.mtu)
-        hop.mtu = c->mtu ? c->mtu : t->interface.mtu;
-    if (!build(c, &hop))
+        hop.mtu = c->way.mtu ? c->way.mtu : t->interface.mtu;
+    if (!build(&c->way, c, &hop))
         return false;
     take_hop(c, &hop);
     return true;
@@ -76,22 +78,22 @@ __attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
     const struct sf_flow_key *key = &c->ep.flow.key;
     struct sf_hop hop = {.src = key->local_addr};
     enum sf_way way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
-    bool had_way = c->has_way;
+    bool had_way = c->way.direct;
 
-    c->has_way = way == SF_WAY_DIRECT && build(c, &hop);
-    if (c->has_way && !had_way)
+    c->way.direct = way == SF_WAY_DIRECT && build(&c->way, c, &hop);
+    if (c->way.direct && !had_way)
         sf_tcp_way_is_back(c);
-    c->detour = sf_tcp_may_detour(t, way) && take_detour(c, way);
-    if (way == SF_WAY_UNRESOLVED && !c->detour)
+    c->way.detour = sf_tcp_may_detour(t, way) && take_detour(c, way);
+    if (way == SF_WAY_UNRESOLVED && !c->way.detour)
         sf_path_provoke(t, key->remote_addr, key->local_addr);
-    if (c->has_way)
+    if (c->way.direct)
         take_hop(c, &hop);
-    return c->has_way;
+    return c->way.direct;
 }
 
 bool sf_tcp_find_way(struct sf_tcp_conn *c)
 {
-    if (SF_LIKELY(c->has_way && is_current(c)))
+    if (SF_LIKELY(c->way.direct && is_current(&c->way, c->tcpip)))
         return true;
     return renew_way(c);
 }
@@ -136,13 +138,13 @@ int sf_tcp_emit_frame(struct sf_tcpip *t, const struct sf_tcp_template *template
         sf_count(t, SF_COUNT_TX_FULL);
         return rc;
     }
-    sf_count(t, SF_COUNT_TCP_TX_LOST); /* as good as lost on its way: it will be sent again, in other pieces or not */
+    sf_count(t, SF_COUNT_TCP_TX_LOST); /* As good as lost on its way: it will be sent again, in other pieces or not. */
     return 0;
 }
 
 /* ---- the segment ---- */
 
-/* Everything that we have received is acknowledged with it. */
+/* Every segment acknowledges all that we have received. */
 static void acknowledged(struct sf_tcp_conn *c)
 {
     c->rcv.acked = c->rcv.nxt;
@@ -177,7 +179,7 @@ __attribute__((always_inline)) static inline int transmit(struct sf_tcp_conn *c,
     if (SF_UNLIKELY(c->rcv.ooo || c->rcv.duplicate.left != c->rcv.duplicate.right) && !len)
         sf_tcp_sack_blocks(c, &segment);
     segment.window = sf_tcp_advertise(c);
-    rc = emit_segment(t, &c->template, &segment, payload, n, len);
+    rc = emit_segment(t, &c->way.template, &segment, payload, n, len);
     if (SF_UNLIKELY(rc < 0))
         return rc;
     c->segments_sent++;
@@ -189,14 +191,14 @@ __attribute__((noinline)) static int transmit_detour(struct sf_tcp_conn *c, uint
 {
     int rc;
 
-    if (!c->tcpip->driver || !c->detour) {
+    if (!c->tcpip->driver || !c->way.detour) {
         sf_count(c->tcpip, SF_COUNT_TCP_TX_NO_WAY);
         return 0;
     }
     rc = transmit(c, seq, len, flags, sf_tcp_detour_emit);
     if (rc != -EMSGSIZE)
         return rc;
-    c->path_until = 0; /* the MTU is asked for again, and what was lost comes again in smaller pieces */
+    c->way.until = 0; /* The MTU is asked for again, and the lost data comes again in smaller pieces. */
     return 0;
 }
 

@@ -253,7 +253,7 @@ static void push(struct sf_tcp_conn *c, bool uncork)
 static void apply(struct sf_tcp_conn *c, int level, int name)
 {
     if (level == IPPROTO_IP)
-        c->has_way = false; /* the template has them */
+        c->way.direct = false; /* the template has them */
     if (level == SOL_SOCKET && name == SO_RCVBUF) {
         c->rcv.limit = c->options.receive_buffer;
         if (c->state >= SF_TCP_ESTABLISHED)
@@ -409,12 +409,12 @@ static int get_info(const struct sf_tcp_conn *c, void *value, socklen_t *len)
         .tcpi_last_data_sent = (uint32_t)((c->tcpip->now - l->last_sent) / SF_MS),
         .tcpi_last_data_recv = (uint32_t)((c->tcpip->now - c->heard) / SF_MS),
         .tcpi_last_ack_recv = (uint32_t)((c->tcpip->now - c->heard) / SF_MS),
-        .tcpi_pmtu = c->mtu,
+        .tcpi_pmtu = c->way.mtu,
         .tcpi_rtt = us(l->rtt.smoothed),
         .tcpi_rttvar = us(l->rtt.variance),
         .tcpi_snd_ssthresh = l->cc.ssthresh / mss,
         .tcpi_snd_cwnd = l->cc.cwnd / mss,
-        .tcpi_advmss = c->mtu > 40 ? c->mtu - 40 : 0,
+        .tcpi_advmss = c->way.mtu > 40 ? c->way.mtu - 40 : 0,
         .tcpi_rcv_space = c->rcv.limit,
         .tcpi_total_retrans = (uint32_t)l->n_retransmits,
         .tcpi_bytes_acked = l->delivered,
