@@ -218,8 +218,8 @@ static void test_a_flood_from_one_half_open_connection(void)
     CHECK(tcpip_of(b)->tcp.n_half_open == 1 && counter(b, "tcp_challenge_limited") > 40000);
     CHECK(counter(b, "tcp_challenges") - before >= BYSTANDERS * 4);
     for (int i = 0; i < BYSTANDERS; i++) {
-        CHECK(is_in(s[i].client.sock, "ESTABLISHED") && conn_of_side(&s[i].client)->keep_probes <= 1);
-        CHECK(clock_now - conn_of_side(&s[i].client)->heard < 1100 * SF_MS);
+        CHECK(is_in(s[i].client.sock, "ESTABLISHED") && conn_of_side(&s[i].client)->probe.keep_probes <= 1);
+        CHECK(clock_now - conn_of_side(&s[i].client)->probe.heard < 1100 * SF_MS);
         stream_release(&s[i]);
     }
     end_attack();

@@ -325,7 +325,7 @@ int tcpip_stream_info(struct sf_sock *sock, struct sf_stream_info *out)
         .retransmits = l->n_retransmits,
         .timeouts = l->n_timeouts,
         .recoveries = l->n_recoveries,
-        .probes = l->n_probes + c->n_probes,
+        .probes = l->n_probes + c->probe.sent,
         .duplicate_acks = l->n_duplicate_acks,
         .out_of_order = c->n_out_of_order,
     };

@@ -41,7 +41,7 @@ static bool take_window(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     if (window > snd->max_wnd)
         snd->max_wnd = window;
     if (window) {
-        c->retries = 0; /* of zero-window probes */
+        c->probe.retries = 0; /* of zero-window probes */
         c->timers.probe_at = SF_NEVER;
     }
     if (SF_UNLIKELY(opened))
@@ -65,10 +65,10 @@ static uint32_t tell_loss(struct sf_tcp_conn *c, const struct sf_tcp_segment *s,
 }
 
 /* The peer is there. An unacceptable ACK does not get here, because its sender may have guessed it (RFC 5961, 5.2). */
-static inline void heard(struct sf_tcp_conn *c)
+static inline void heard(struct sf_tcp_probing *probe, sf_ns now)
 {
-    c->heard = c->tcpip->now;
-    c->keep_probes = 0;
+    probe->heard = now;
+    probe->keep_probes = 0;
 }
 
 /* It was overtaken by others, and may still tell of data that arrived out of order before them. */
@@ -91,7 +91,7 @@ __attribute__((noinline)) static bool old_ack(struct sf_tcp_conn *c, const struc
     uint32_t age = c->loss.una - s->ack;
 
     if (age <= c->snd.max_wnd && age <= c->loss.delivered) {
-        heard(c);
+        heard(&c->probe, c->tcpip->now);
         take_old_sack(c, s);
         return true;
     }
@@ -114,7 +114,7 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     /* TS.Recent only now: one guessed segment with a timestamp of the future would make PAWS refuse all that follow. */
     if (SF_LIKELY(c->agreed.timestamps) && sf_seq_le(s->seq, c->rcv.acked) && s->has & SF_TCP_HAS_TIMESTAMPS)
         c->agreed.ts_recent = s->ts_val;
-    heard(c);
+    heard(&c->probe, c->tcpip->now);
     window_changed = take_window(c, s);
     if (s->ack == l->una && (!s->n_sack || !c->agreed.sack) && (s->payload_len || l->nxt == l->una)) {
         if (window_changed)

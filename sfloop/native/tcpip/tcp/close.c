@@ -47,7 +47,7 @@ void sf_tcp_release(struct sf_tcp_conn *c)
         return;
     }
     c->orphan = true;
-    c->retries = 0;
+    c->probe.retries = 0;
     if (c->state == SF_TCP_FIN_WAIT_2)
         c->timers.end_at = t->now + t->tcp.limits.orphan_timeout;
     if (sf_tcp_may_send(c))

@@ -46,7 +46,7 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
     c->tcpip = t;
     c->options = *options;
     c->timers.ack_at = c->timers.probe_at = c->timers.end_at = c->timers.idle_at = SF_NEVER;
-    c->heard = t->now;
+    c->probe.heard = t->now;
     c->rcv.limit = FIRST_WINDOW;
     if (options->receive_fixed || c->rcv.limit > options->receive_buffer)
         c->rcv.limit = options->receive_buffer;
@@ -84,8 +84,8 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake 
     uint32_t window = (uint32_t)s->window << (s->flags & SF_TCP_SYN ? 0 : a->snd_scale);
 
     c->state = SF_TCP_ESTABLISHED;
-    c->heard = t->now;
-    c->retries = 0;
+    c->probe.heard = t->now;
+    c->probe.retries = 0;
     c->timers.end_at = SF_NEVER;
     c->snd.ring.end = a->iss + 1;
     c->snd.wnd = c->snd.max_wnd = window;
@@ -276,7 +276,7 @@ static void loss_timeout(struct sf_tcp_conn *c)
 static void give_buffers_back(struct sf_tcp_conn *c)
 {
     c->timers.idle_at = SF_NEVER;
-    if (c->tcpip->now - c->heard >= SF_SEC && c->state != SF_TCP_TIME_WAIT) {
+    if (c->tcpip->now - c->probe.heard >= SF_SEC && c->state != SF_TCP_TIME_WAIT) {
         if (!sf_tcp_unacked(c) && c->loss.una == c->loss.nxt) {
             sf_tcp_snd_free(c);
             sf_tcp_loss_trim(&c->loss);

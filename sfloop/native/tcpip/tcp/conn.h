@@ -36,12 +36,9 @@ struct sf_tcp_conn {
     struct sf_tcp_listener *listener; /* in whose accept queue it is */
     struct sf_tcp_conn *next;         /* there, or among the graves */
     struct sf_tcp_deadlines timers;
-    sf_ns heard; /* the last segment */
-    sf_ns challenged;
+    struct sf_tcp_probing probe;
     uint8_t state;
     uint8_t interest, owed;
-    uint8_t retries; /* of SYN, or zero-window probes */
-    uint8_t keep_probes;
     bool orphan : 1; /* released: nobody will read */
     bool dead : 1;
     bool placed : 1; /* among the flows */
@@ -52,7 +49,7 @@ struct sf_tcp_conn {
     struct sf_tcp_snd snd;
     struct sf_tcp_rcv rcv;
     uint64_t bytes_sent, bytes_received;
-    uint32_t segments_sent, segments_received, n_out_of_order, n_probes; /* modulo 2^32, as Linux's */
+    uint32_t segments_sent, segments_received, n_out_of_order; /* modulo 2^32, as Linux's */
     struct sf_tcp_way way;
     struct sf_tcp_loss loss;
 };

@@ -92,11 +92,11 @@ void sf_tcp_send_syn(struct sf_tcp_conn *c)
     } else {
         sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
     }
-    c->timers.end_at = t->now + (rc < 0 ? FULL_AGAIN : FIRST_RTO << (c->retries < 6 ? c->retries : 6));
-    if (c->retries && c->options.user_timeout && c->timers.end_at > gives_up_at(c))
+    c->timers.end_at = t->now + (rc < 0 ? FULL_AGAIN : FIRST_RTO << (c->probe.retries < 6 ? c->probe.retries : 6));
+    if (c->probe.retries && c->options.user_timeout && c->timers.end_at > gives_up_at(c))
         c->timers.end_at = gives_up_at(c);
-    if (rc < 0 && c->retries)
-        c->retries--;
+    if (rc < 0 && c->probe.retries)
+        c->probe.retries--;
     sf_tcp_conn_timer(c);
 }
 
@@ -260,13 +260,13 @@ void sf_tcp_syn_timeout(struct sf_tcp_conn *c)
             fail(c, rc);
         return;
     }
-    if (c->retries >= c->tcpip->tcp.limits.syn_retries ||
-        (c->retries && c->options.user_timeout && c->tcpip->now >= gives_up_at(c))) {
+    if (c->probe.retries >= c->tcpip->tcp.limits.syn_retries ||
+        (c->probe.retries && c->options.user_timeout && c->tcpip->now >= gives_up_at(c))) {
         sf_count(c->tcpip, SF_COUNT_TCP_TIMED_OUT);
         sf_tcp_conn_end(c, -ETIMEDOUT);
         return;
     }
-    c->retries++;
+    c->probe.retries++;
     sf_count(c->tcpip, SF_COUNT_TCP_SYN_RETRANSMITS);
     sf_tcp_send_syn(c);
 }
@@ -275,7 +275,7 @@ void sf_tcp_syn_timeout(struct sf_tcp_conn *c)
 
 static void establish(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
-    struct sf_tcp_handshake handshake = {.repeats = c->retries, .began = c->rcv.measured, .left = c->rcv.measured};
+    struct sf_tcp_handshake handshake = {.repeats = c->probe.retries, .began = c->rcv.measured, .left = c->rcv.measured};
 
     sf_tcp_conn_establish(c, &handshake, s);
     c->snd.wl1 = s->seq;
@@ -316,7 +316,7 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
 /* The peer has an old connection there, which the reset ends: the next SYN does not wait for the RTO (as in Linux, once). */
 static void sync_again(struct sf_tcp_conn *c)
 {
-    if (c->retries || c->timers.end_at <= c->tcpip->now + SYNC_AGAIN)
+    if (c->probe.retries || c->timers.end_at <= c->tcpip->now + SYNC_AGAIN)
         return;
     c->timers.end_at = c->tcpip->now + SYNC_AGAIN;
     sf_tcp_conn_timer(c);
@@ -351,6 +351,6 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
         return;
     }
     c->state = SF_TCP_SYN_RECEIVED; /* both have connected to each other at the same time */
-    c->retries = 0;
+    c->probe.retries = 0;
     sf_tcp_send_syn(c);
 }

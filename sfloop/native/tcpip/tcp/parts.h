@@ -114,6 +114,15 @@ struct sf_tcp_way {
     sf_ns until;
 };
 
+/* Whether the peer is there: when it was heard, and how often it was asked (probe.c; RFC 9293, 3.8.4 and 3.8.6.1). */
+struct sf_tcp_probing {
+    sf_ns heard;         /* When the last acceptable segment came. */
+    sf_ns challenged;    /* When the last challenge ACK left (RFC 5961, 7). 0: none, or the next one is free. */
+    uint32_t sent;       /* All probes, modulo 2^32 as Linux's counters. */
+    uint8_t retries;     /* Before the handshake is over: repeated SYNs. Then: probes of a zero window since the last sign of room. */
+    uint8_t keep_probes; /* Keepalive probes since the peer was heard. */
+};
+
 /* The deadlines of a connection. Those of loss recovery are struct sf_tcp_loss's, and keepalive's follows from the last segment (probe.c). */
 struct sf_tcp_deadlines {
     struct sf_tcp_timer timer; /* In the heap. It fires at the earliest of all deadlines, or before. */

@@ -1,54 +1,56 @@
-/* Asking a peer that says nothing: with its window at zero (RFC 9293, 3.8.6.1), or without anything to say (keepalive, 3.8.4). And
- * when to give up (3.8.3; RFC 5482). */
+/* Probes for a silent peer: one with its window at zero (RFC 9293, 3.8.6.1), or one that has nothing to say (keepalive, 3.8.4). And the
+ * time to give up (3.8.3; RFC 5482). */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <errno.h>
 
-#define MOST_ORPHAN_PROBES 8 /* as Linux (tcp_orphan_retries): 100 s and more */
+#define MOST_ORPHAN_PROBES 8 /* As in Linux (tcp_orphan_retries): 100 s and more. */
 
-/* A segment that the peer has to answer: it is old by one, and carries nothing. */
+/* Sends a segment that the peer has to answer, because its number is old by one. It carries nothing. */
 static void ask(struct sf_tcp_conn *c)
 {
-    c->n_probes++;
+    c->probe.sent++;
     sf_tcp_transmit(c, c->loss.una - 1, 0, 0);
 }
 
-static sf_ns user_timeout(const struct sf_tcp_conn *c)
+static sf_ns user_timeout(const struct sf_tcp_socket_options *options, const struct sf_tcp_limits_set *limits)
 {
-    return c->options.user_timeout ? c->options.user_timeout * SF_MS : c->tcpip->tcp.limits.user_timeout;
+    return options->user_timeout ? options->user_timeout * SF_MS : limits->user_timeout;
 }
 
 /* A peer must not pin the memory of an orphaned connection: drop it after MOST_ORPHAN_PROBES, answered or not. TCP_USER_TIMEOUT does
  * not ask whether the peer answers, either. */
 static bool is_over(const struct sf_tcp_conn *c)
 {
-    if (c->orphan && c->retries > MOST_ORPHAN_PROBES)
+    sf_ns now = c->tcpip->now, most = user_timeout(&c->options, &c->tcpip->tcp.limits);
+
+    if (c->orphan && c->probe.retries > MOST_ORPHAN_PROBES)
         return true;
     if (c->options.user_timeout && c->loss.first_timeout)
-        return c->tcpip->now - c->loss.first_timeout >= user_timeout(c);
-    return c->retries > 2 && c->tcpip->now - c->heard > user_timeout(c);
+        return now - c->loss.first_timeout >= most;
+    return c->probe.retries > 2 && now - c->probe.heard > most;
 }
 
-/* As in Linux the peer is not told: it may have gone long ago, and a later segment of its is answered by a reset. */
+/* As in Linux the peer is not told, because it may have gone long ago. A later segment of the peer is answered by a reset. */
 static void give_up(struct sf_tcp_conn *c)
 {
     sf_count(c->tcpip, SF_COUNT_TCP_TIMED_OUT);
     sf_tcp_conn_end(c, -ETIMEDOUT);
 }
 
-/* A window that is closed for long is not the end, as long as the peer answers. */
+/* A window may stay closed for long, as long as the peer answers. */
 void sf_tcp_probe(struct sf_tcp_conn *c)
 {
     c->timers.probe_at = SF_NEVER;
     if (c->snd.wnd && sf_tcp_send_one(c, true)) {
-        c->retries = 0;
+        c->probe.retries = 0;
         c->loss.first_timeout = 0;
         sf_tcp_conn_timer(c);
         return;
     }
-    if (c->retries < UINT8_MAX)
-        c->retries++;
+    if (c->probe.retries < UINT8_MAX)
+        c->probe.retries++;
     if (is_over(c)) {
         give_up(c);
         return;
@@ -66,29 +68,30 @@ sf_ns sf_tcp_keepalive_at(const struct sf_tcp_conn *c)
     if (SF_LIKELY(!c->options.keepalive) || c->state < SF_TCP_ESTABLISHED || c->state == SF_TCP_TIME_WAIT ||
         c->loss.nxt != c->loss.una)
         return SF_NEVER;
-    at = c->heard + c->options.keep_idle * SF_SEC;
-    return at + c->keep_probes * (c->options.keep_interval * SF_SEC);
+    at = c->probe.heard + c->options.keep_idle * SF_SEC;
+    return at + c->probe.keep_probes * (c->options.keep_interval * SF_SEC);
 }
 
 void sf_tcp_keepalive(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
-    bool patient = c->options.user_timeout && t->now - c->heard < c->options.user_timeout * SF_MS;
+    bool patient = c->options.user_timeout && t->now - c->probe.heard < c->options.user_timeout * SF_MS;
 
-    if (c->keep_probes >= c->options.keep_count ? !patient : c->options.user_timeout && !patient && c->keep_probes) {
+    if (c->probe.keep_probes >= c->options.keep_count ? !patient : c->options.user_timeout && !patient && c->probe.keep_probes) {
         sf_count(t, SF_COUNT_TCP_TIMED_OUT);
         sf_tcp_send_reset(c);
         sf_tcp_conn_end(c, -ETIMEDOUT);
         return;
     }
-    if (c->keep_probes < UINT8_MAX)
-        c->keep_probes++;
+    if (c->probe.keep_probes < UINT8_MAX)
+        c->probe.keep_probes++;
     ask(c);
 }
 
 sf_ns sf_tcp_patience(const struct sf_tcp_conn *c)
 {
-    sf_ns patience = user_timeout(c), orphans = c->tcpip->tcp.limits.orphan_timeout;
+    const struct sf_tcp_limits_set *limits = &c->tcpip->tcp.limits;
+    sf_ns patience = user_timeout(&c->options, limits), orphans = limits->orphan_timeout;
 
     return c->orphan && !c->options.user_timeout && patience > orphans ? orphans : patience;
 }
@@ -112,8 +115,8 @@ bool sf_tcp_gives_up(struct sf_tcp_conn *c)
 
     if (!since)
         return false;
-    if (shut_out && c->heard > since)
-        since = c->heard;
+    if (shut_out && c->probe.heard > since)
+        since = c->probe.heard;
     if (c->tcpip->now - since < sf_tcp_patience(c) &&
         (c->loss.rtt.backoff <= c->tcpip->tcp.limits.retries || c->options.user_timeout || shut_out))
         return false;

@@ -121,6 +121,6 @@ bool sf_tcp_may_challenge(struct sf_tcpip *t, sf_ns *last)
 
 void sf_tcp_challenge(struct sf_tcp_conn *c)
 {
-    if (sf_tcp_may_challenge(c->tcpip, &c->challenged))
+    if (sf_tcp_may_challenge(c->tcpip, &c->probe.challenged))
         sf_tcp_ack_now(c);
 }

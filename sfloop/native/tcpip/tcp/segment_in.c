@@ -65,7 +65,7 @@ static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment 
         sf_count(c->tcpip, SF_COUNT_TCP_RX_NO_TIMESTAMPS);
         return false;
     }
-    return (int32_t)(s->ts_val - c->agreed.ts_recent) < 0 && c->tcpip->now - c->heard < PAWS_LIFE;
+    return (int32_t)(s->ts_val - c->agreed.ts_recent) < 0 && c->tcpip->now - c->probe.heard < PAWS_LIFE;
 }
 
 /*
@@ -117,8 +117,8 @@ static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
         sf_tcp_ack_now(c);
         return;
     }
-    if (s->seq + 1 == c->rcv.nxt && !(s->flags & SF_TCP_SYN) && c->tcpip->now - c->challenged >= PROBE_INTERVAL)
-        c->challenged = 0; /* the peer asks whether we are there, or whether there is room */
+    if (s->seq + 1 == c->rcv.nxt && !(s->flags & SF_TCP_SYN) && c->tcpip->now - c->probe.challenged >= PROBE_INTERVAL)
+        c->probe.challenged = 0; /* the peer asks whether we are there, or whether there is room */
     sf_tcp_challenge(c);
 }
 

@@ -295,7 +295,7 @@ void sf_tcp_persist(struct sf_tcp_conn *c)
     if (c->timers.probe_at != SF_NEVER)
         return;
     wait = c->orphan && c->loss.rtt.rto < ORPHAN_PROBE ? ORPHAN_PROBE : c->loss.rtt.rto;
-    wait <<= c->retries < 10 ? c->retries : 10;
+    wait <<= c->probe.retries < 10 ? c->probe.retries : 10;
     if (wait > 120 * SF_SEC)
         wait = 120 * SF_SEC;
     if (c->options.cork && wait < CORK_PATIENCE)
