@@ -318,16 +318,16 @@ int tcpip_stream_info(struct sf_sock *sock, struct sf_stream_info *out)
         .snd_wnd = c->snd.wnd,
         .rcv_wnd = c->rcv.adv - c->rcv.nxt,
         .unread = sf_tcp_unread(c),
-        .bytes_sent = c->bytes_sent,
-        .bytes_received = c->bytes_received,
-        .segments_sent = c->segments_sent,
-        .segments_received = c->segments_received,
+        .bytes_sent = c->snd.n_bytes,
+        .bytes_received = c->rcv.n_bytes,
+        .segments_sent = c->snd.n_segments,
+        .segments_received = c->rcv.n_segments,
         .retransmits = l->n_retransmits,
         .timeouts = l->n_timeouts,
         .recoveries = l->n_recoveries,
         .probes = l->n_probes + c->probe.sent,
         .duplicate_acks = l->n_duplicate_acks,
-        .out_of_order = c->n_out_of_order,
+        .out_of_order = c->rcv.n_out_of_order,
     };
     if (c->state >= SF_TCP_ESTABLISHED && c->state != SF_TCP_TIME_WAIT) {
         out->in_flight = sf_tcp_loss_in_flight(l);

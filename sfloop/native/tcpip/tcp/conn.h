@@ -48,8 +48,6 @@ struct sf_tcp_conn {
     struct sf_tcp_socket_options options;
     struct sf_tcp_snd snd;
     struct sf_tcp_rcv rcv;
-    uint64_t bytes_sent, bytes_received;
-    uint32_t segments_sent, segments_received, n_out_of_order; /* modulo 2^32, as Linux's */
     struct sf_tcp_way way;
     struct sf_tcp_loss loss;
 };

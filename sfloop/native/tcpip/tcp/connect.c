@@ -84,11 +84,11 @@ void sf_tcp_send_syn(struct sf_tcp_conn *c)
     if (sf_tcp_find_way(c)) {
         sf_tcp_syn_options(t, &syn, &c->agreed, c->way.mtu, &c->options);
         rc = sf_tcp_emit_frame(t, &c->way.template, &syn, NULL, 0, 0);
-        c->segments_sent += rc == 0;
+        c->snd.n_segments += rc == 0;
     } else if (c->way.detour) {
         sf_tcp_syn_options(t, &syn, &c->agreed, c->way.mtu, &c->options);
         rc = sf_tcp_detour_emit(t, &c->way.template, &syn, NULL, 0, 0);
-        c->segments_sent += rc == 0;
+        c->snd.n_segments += rc == 0;
     } else {
         sf_count(t, SF_COUNT_TCP_TX_NO_WAY);
     }
@@ -308,7 +308,7 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
     }
     establish(c, s);
     if (!syn) {
-        c->segments_received--;
+        c->rcv.n_segments--;
         sf_tcp_conn_input(c, s, keep);
     }
 }

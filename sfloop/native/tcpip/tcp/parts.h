@@ -53,6 +53,8 @@ struct sf_tcp_snd {
     struct sf_byte_ring ring; /* Bytes from SND.UNA on. The end is the number after the last byte that the program has written. */
     uint32_t wnd;             /* SND.WND: the peer's window, from SND.UNA on. */
     uint32_t max_wnd;         /* The largest window that the peer has ever offered (RFC 9293, 3.8.6.2.1). */
+    uint64_t n_bytes;         /* All that the program has written. */
+    uint32_t n_segments;      /* All that have left, modulo 2^32 as Linux's counters. */
     uint32_t wl1, wl2;        /* SND.WL1 and SND.WL2: sequence and ACK number of the segment that the window is from. */
     bool fin;                 /* The program will write no more: the FIN has the number ring.end. */
     bool fin_sent;
@@ -84,6 +86,8 @@ struct sf_tcp_rcv {
     struct sf_tcp_ooo *ooo;        /* NULL: nothing came out of order. */
     sf_ns measured;                /* When the present measurement of the program's reading began. */
     struct sf_tcp_range duplicate; /* What the next ACK reports as received twice (D-SACK, RFC 2883). Empty: nothing. */
+    uint64_t n_bytes;   /* All that came in order. */
+    uint32_t n_segments, n_out_of_order; /* All segments, modulo 2^32 as Linux's counters, and those that came before their turn. */
     uint32_t fin_at;    /* The FIN's number, if fin_known. */
     uint16_t mss;       /* The largest payload seen, as an estimate of the peer's segments. */
     uint8_t quick;      /* So many of the next ACKs are not delayed. */

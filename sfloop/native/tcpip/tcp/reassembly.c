@@ -111,7 +111,7 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece
     struct sf_tcp_range new = {piece->seq, piece->seq + piece->len};
     struct sf_tcp_ooo *ooo;
 
-    c->n_out_of_order++;
+    c->rcv.n_out_of_order++;
     sf_count(c->tcpip, SF_COUNT_TCP_RX_OUT_OF_ORDER);
     if (piece->len && sf_tcp_rcv_room(c, new.right - c->rcv.read, SF_TCP_ROOM_LATER) < 0)
         return;
@@ -162,7 +162,7 @@ void sf_tcp_reassemble(struct sf_tcp_conn *c)
             continue;
         }
         if (sf_seq_lt(rcv->nxt, r.right)) {
-            c->bytes_received += r.right - rcv->nxt;
+            c->rcv.n_bytes += r.right - rcv->nxt;
             rcv->nxt = rcv->ring.end = r.right;
         }
         take_out(ooo, i);

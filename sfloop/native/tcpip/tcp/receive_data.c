@@ -62,7 +62,7 @@ static void take_back(struct sf_tcp_conn *c)
     struct sf_tcp_rcv *rcv = &c->rcv;
 
     forget_lent(c);
-    c->bytes_received -= rcv->nxt - rcv->ring.end;
+    c->rcv.n_bytes -= rcv->nxt - rcv->ring.end;
     rcv->nxt = rcv->ring.end;
     sf_tcp_owe(c, SF_TCP_OWED_ACK);
     sf_tcp_conn_update(c);
@@ -281,7 +281,7 @@ static void in_order(struct sf_tcp_conn *c, struct sf_tcp_piece *piece, bool kee
             return;
     }
     rcv->nxt += piece->len;
-    c->bytes_received += piece->len;
+    c->rcv.n_bytes += piece->len;
     if (SF_UNLIKELY(piece->len > rcv->mss)) /* a merged frame (GRO, LRO) has several of the peer's segments */
         rcv->mss = (uint16_t)(piece->len < c->loss.mss ? piece->len : c->loss.mss);
     if (SF_UNLIKELY(rcv->ooo != NULL)) {

@@ -179,7 +179,7 @@ static bool check(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 
 void sf_tcp_conn_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, bool keep)
 {
-    c->segments_received++;
+    c->rcv.n_segments++;
     if (SF_UNLIKELY(c->state < SF_TCP_ESTABLISHED)) {
         sf_tcp_syn_sent_input(c, s, keep);
         return;

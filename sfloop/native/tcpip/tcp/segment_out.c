@@ -182,7 +182,7 @@ __attribute__((always_inline)) static inline int transmit(struct sf_tcp_conn *c,
     rc = emit_segment(t, &c->way.template, &segment, payload, n, len);
     if (SF_UNLIKELY(rc < 0))
         return rc;
-    c->segments_sent++;
+    c->snd.n_segments++;
     acknowledged(c);
     return 0;
 }

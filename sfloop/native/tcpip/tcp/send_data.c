@@ -146,7 +146,7 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
     if (SF_UNLIKELY(!room))
         return -EAGAIN;
     taken = copy_in(&c->snd, iov, n, room);
-    c->bytes_sent += taken;
+    c->snd.n_bytes += taken;
     if (SF_LIKELY(c->rcv.nxt != c->agreed.irs + 1))
         c->rcv.quick = 0; /* a conversation: answers carry the ACKs. A request that comes before any data is no answer. */
     sf_tcp_output(c);
