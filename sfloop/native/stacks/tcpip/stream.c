@@ -70,7 +70,7 @@ static void free_listener(struct tcpip_listener *l)
 static void attach(struct tcpip_stream *s, struct sf_tcp_conn *conn)
 {
     s->conn = conn;
-    conn->owner = s;
+    conn->sock.owner = s;
 }
 
 int tcpip_connect(struct sf_stack *stack, int fd, const struct sockaddr *to, socklen_t len, uint32_t slot, uint32_t generation,
@@ -195,7 +195,8 @@ int tcpip_stream_interest(struct sf_sock *sock, uint32_t what)
 
 struct sf_sock *tcpip_stream_of(struct sf_ready_link *link)
 {
-    void *owner = sf_ready_kind_of(link) == SF_READY_TCP ? sf_tcp_conn_of_ready(link)->owner : sf_tcp_listener_of_ready(link)->owner;
+    bool is_conn = sf_ready_kind_of(link) == SF_READY_TCP;
+    void *owner = is_conn ? sf_tcp_conn_of_ready(link)->sock.owner : sf_tcp_listener_of_ready(link)->owner;
 
     return &((struct tcpip_sock *)owner)->base;
 }
@@ -271,7 +272,7 @@ int tcpip_name_of(struct sf_sock *sock, bool peer, struct sockaddr *out, socklen
         .sin_addr.s_addr = peer ? key->remote_addr : key->local_addr,
     };
 
-    if (peer && (!is_stream(sock) || (conn_of(sock)->state < SF_TCP_ESTABLISHED && conn_of(sock)->connecting)))
+    if (peer && (!is_stream(sock) || (conn_of(sock)->state < SF_TCP_ESTABLISHED && conn_of(sock)->sock.connecting)))
         return -ENOTCONN;
     memcpy(out, &name, *len < sizeof(name) ? *len : sizeof(name));
     *len = sizeof(name);

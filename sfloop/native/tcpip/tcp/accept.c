@@ -27,10 +27,10 @@ void sf_tcp_listener_interest(struct sf_tcp_listener *l, uint32_t what)
 
 static void enqueue(struct sf_tcp_listener *l, struct sf_tcp_conn *c)
 {
-    c->listener = l;
-    c->next = NULL;
+    c->sock.listener = l;
+    c->sock.next = NULL;
     if (l->last)
-        l->last->next = c;
+        l->last->sock.next = c;
     else
         l->first = c;
     l->last = c;
@@ -42,12 +42,12 @@ static struct sf_tcp_conn *dequeue(struct sf_tcp_listener *l)
 {
     struct sf_tcp_conn *c = l->first;
 
-    l->first = c->next;
+    l->first = c->sock.next;
     if (!l->first)
         l->last = NULL;
     l->n_queued--;
-    c->listener = NULL;
-    c->next = NULL;
+    c->sock.listener = NULL;
+    c->sock.next = NULL;
     return c;
 }
 

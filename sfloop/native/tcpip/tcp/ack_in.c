@@ -10,7 +10,7 @@ static void fin_acked(struct sf_tcp_conn *c)
     switch (c->state) {
     case SF_TCP_FIN_WAIT_1:
         c->state = SF_TCP_FIN_WAIT_2;
-        if (c->orphan)
+        if (c->sock.orphan)
             c->timers.end_at = c->tcpip->now + c->tcpip->tcp.limits.orphan_timeout;
         break;
     case SF_TCP_CLOSING:

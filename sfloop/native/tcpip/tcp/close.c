@@ -21,7 +21,7 @@ int sf_tcp_shutdown(struct sf_tcp_conn *c)
 
 void sf_tcp_abort(struct sf_tcp_conn *c)
 {
-    c->owner = NULL;
+    c->sock.owner = NULL;
     if (!c->dead && c->state != SF_TCP_TIME_WAIT) {
         sf_count(c->tcpip, SF_COUNT_TCP_ABORTED);
         if (c->tcpip->driver)
@@ -36,7 +36,7 @@ void sf_tcp_release(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
 
-    c->owner = NULL;
+    c->sock.owner = NULL;
     sf_tcp_conn_interest(c, 0);
     if (c->dead || c->state == SF_TCP_TIME_WAIT || c->state < SF_TCP_SYN_RECEIVED || !t->driver) {
         sf_tcp_conn_bury(c);
@@ -46,7 +46,7 @@ void sf_tcp_release(struct sf_tcp_conn *c)
         sf_tcp_abort(c);
         return;
     }
-    c->orphan = true;
+    c->sock.orphan = true;
     c->probe.retries = 0;
     if (c->state == SF_TCP_FIN_WAIT_2)
         c->timers.end_at = t->now + t->tcp.limits.orphan_timeout;

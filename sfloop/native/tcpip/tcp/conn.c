@@ -143,8 +143,8 @@ void sf_tcp_conn_end(struct sf_tcp_conn *c, int error)
     c->dead = true;
     sf_tcp_conn_detach(c);
     c->state = SF_TCP_CLOSED;
-    c->error = (int16_t)error;
-    if (c->owner || c->listener)
+    c->sock.error = (int16_t)error;
+    if (c->sock.owner || c->sock.listener)
         sf_tcp_conn_update(c);
     else
         sf_tcp_conn_bury(c);
@@ -156,11 +156,11 @@ void sf_tcp_conn_bury(struct sf_tcp_conn *c)
 
     c->dead = true;
     c->state = SF_TCP_CLOSED;
-    c->interest = 0;
+    c->sock.interest = 0;
     sf_ready_set(&c->tcpip->ready, &c->ready.link, false);
     sf_tcp_conn_detach(c);
     sf_tcp_rcv_forget(c);
-    c->next = tcp->graves;
+    c->sock.next = tcp->graves;
     tcp->graves = c;
     c->tcpip->unfinished = true;
 }
@@ -179,15 +179,15 @@ void sf_tcp_conn_free(struct sf_tcp_conn *c)
 
 static bool is_readable(const struct sf_tcp_conn *c)
 {
-    return c->rcv.lent_first || c->rcv.ring.end != c->rcv.read || c->rcv.fin || c->error ||
-           (c->state == SF_TCP_CLOSED && !c->connecting);
+    return c->rcv.lent_first || c->rcv.ring.end != c->rcv.read || c->rcv.fin || c->sock.error ||
+           (c->state == SF_TCP_CLOSED && !c->sock.connecting);
 }
 
 static bool is_writable(const struct sf_tcp_conn *c)
 {
     uint32_t room;
 
-    if (c->error || c->state == SF_TCP_CLOSED)
+    if (c->sock.error || c->state == SF_TCP_CLOSED)
         return true;
     if (c->state < SF_TCP_ESTABLISHED)
         return false;
@@ -201,21 +201,21 @@ uint32_t sf_tcp_conn_events(struct sf_tcp_conn *c)
 {
     uint32_t what = 0;
 
-    if (c->interest & SF_TCP_READABLE && is_readable(c))
+    if (c->sock.interest & SF_TCP_READABLE && is_readable(c))
         what |= SF_TCP_READABLE;
-    if (c->interest & SF_TCP_WRITABLE && is_writable(c))
+    if (c->sock.interest & SF_TCP_WRITABLE && is_writable(c))
         what |= SF_TCP_WRITABLE;
     return what;
 }
 
 void sf_tcp_conn_update(struct sf_tcp_conn *c)
 {
-    sf_ready_set(&c->tcpip->ready, &c->ready.link, c->interest && sf_tcp_conn_events(c));
+    sf_ready_set(&c->tcpip->ready, &c->ready.link, c->sock.interest && sf_tcp_conn_events(c));
 }
 
 void sf_tcp_conn_interest(struct sf_tcp_conn *c, uint32_t what)
 {
-    c->interest = (uint8_t)what;
+    c->sock.interest = (uint8_t)what;
     sf_tcp_conn_update(c);
 }
 

@@ -1,6 +1,6 @@
 /*
- * One connection. Without buffers and without anything under way it takes less than a KiB, since a server has many that are
- * idle; what only some need is allocated when they do.
+ * One connection, a listener, and their functions. Without buffers and without anything under way a connection takes less than a KiB,
+ * because a server has many that are idle. Memory that only some connections need is allocated when they need it.
  */
 #ifndef SF_TCPIP_TCP_CONN_H
 #define SF_TCPIP_TCP_CONN_H
@@ -26,30 +26,27 @@ enum sf_tcp_owed {
     SF_TCP_OWED_OUTPUT = 2, /* the driver had no room */
 };
 
+/* The order of the members is the order in which a segment needs them, so that its cache lines are few. */
 struct sf_tcp_conn {
-    struct sf_tcp_endpoint ep;
-    struct sf_ready_entry ready;
-    struct sf_ready_link pending, starved;
+    struct sf_tcp_endpoint ep;    /* The addresses and ports, and the place among the flows. */
+    struct sf_ready_entry ready;  /* Among the sockets that have something to report. */
+    struct sf_ready_link pending; /* Among the connections that owe a segment, or that wait for a route or a neighbour. */
+    struct sf_ready_link starved; /* Among the connections that were refused memory. */
     struct sf_tcpip *tcpip;
-    void *owner; /* the seam's socket; NULL: not accepted yet, or released */
-    struct sf_tcp_port *port;
-    struct sf_tcp_listener *listener; /* in whose accept queue it is */
-    struct sf_tcp_conn *next;         /* there, or among the graves */
+    struct sf_tcp_sock sock;
     struct sf_tcp_deadlines timers;
     struct sf_tcp_probing probe;
-    uint8_t state;
-    uint8_t interest, owed;
-    bool orphan : 1; /* released: nobody will read */
-    bool dead : 1;
-    bool placed : 1; /* among the flows */
-    bool connecting : 1; /* connect_result() has not told yet */
-    int16_t error; /* to be reported, negative */
+    struct sf_tcp_port *port; /* The local port, which the connections of one listener share. NULL: given up. */
+    uint8_t state;            /* enum sf_tcp_state. */
+    uint8_t owed;             /* enum sf_tcp_owed: why the connection is pending. */
+    bool dead : 1;            /* Ended: it sends nothing more, and keeps only what the program may still read. */
+    bool placed : 1;          /* It is among the flows. */
     struct sf_tcp_agreed agreed;
     struct sf_tcp_socket_options options;
     struct sf_tcp_snd snd;
     struct sf_tcp_rcv rcv;
     struct sf_tcp_way way;
-    struct sf_tcp_loss loss;
+    struct sf_tcp_loss loss; /* SND.UNA, SND.NXT, what is under way, congestion control (loss.h). */
 };
 
 struct sf_tcp_listener {
@@ -312,7 +309,7 @@ void sf_tcp_probe(struct sf_tcp_conn *);
  * it answers (RFC 9293, 3.8.6.1), unless the program has set TCP_USER_TIMEOUT. */
 static inline bool sf_tcp_shut_out(const struct sf_tcp_conn *c)
 {
-    return !c->snd.wnd && !c->orphan && !c->options.user_timeout;
+    return !c->snd.wnd && !c->sock.orphan && !c->options.user_timeout;
 }
 
 /* How long data may stay unacknowledged, from its first timeout on. */

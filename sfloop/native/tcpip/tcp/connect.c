@@ -224,7 +224,7 @@ int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, str
         .remote_port = to->sin_port,
     };
     c->state = SF_TCP_RESOLVING;
-    c->connecting = true;
+    c->sock.connecting = true;
     c->rcv.measured = t->now;
     rc = sf_tcp_port_hold(fd, &c->port);
     if (rc == 0)
@@ -240,12 +240,12 @@ int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, str
 
 int sf_tcp_connect_result(struct sf_tcp_conn *c)
 {
-    int error = c->error;
+    int error = c->sock.error;
 
     if (c->state != SF_TCP_CLOSED && c->state < SF_TCP_ESTABLISHED)
         return -EINPROGRESS;
-    c->connecting = false;
-    c->error = 0;
+    c->sock.connecting = false;
+    c->sock.error = 0;
     sf_tcp_conn_update(c);
     return error;
 }

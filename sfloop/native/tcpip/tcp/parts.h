@@ -34,6 +34,17 @@ struct sf_tcp_socket_options {
     bool receive_fixed;        /* SO_RCVBUF was set, so the window does not grow by itself. */
 };
 
+/* The program's end of a connection: whose it is, and what the program is still to be told. */
+struct sf_tcp_sock {
+    void *owner;                      /* The seam's socket. NULL: not accepted yet, or released. */
+    struct sf_tcp_listener *listener; /* In whose accept queue the connection waits. NULL: in none. */
+    struct sf_tcp_conn *next;         /* The next one there, or among the graves. */
+    int16_t error;                    /* A negative errno that the program has not seen. 0: none. */
+    uint8_t interest;                 /* SF_TCP_READABLE, SF_TCP_WRITABLE: the events that the program wants. */
+    bool orphan : 1;                  /* The program has released the connection: nobody will read. */
+    bool connecting : 1;              /* connect_result() has not told yet how connecting ended. */
+};
+
 /* The handshake's result: the numbers that both sides began with, and the options that both sides have (RFC 7323, RFC 2018). */
 struct sf_tcp_agreed {
     uint32_t iss, irs;   /* The initial sequence numbers: ours, and the peer's (RFC 9293, 3.3.1). */

@@ -25,7 +25,7 @@ static bool is_over(const struct sf_tcp_conn *c)
 {
     sf_ns now = c->tcpip->now, most = user_timeout(&c->options, &c->tcpip->tcp.limits);
 
-    if (c->orphan && c->probe.retries > MOST_ORPHAN_PROBES)
+    if (c->sock.orphan && c->probe.retries > MOST_ORPHAN_PROBES)
         return true;
     if (c->options.user_timeout && c->loss.first_timeout)
         return now - c->loss.first_timeout >= most;
@@ -93,7 +93,7 @@ sf_ns sf_tcp_patience(const struct sf_tcp_conn *c)
     const struct sf_tcp_limits_set *limits = &c->tcpip->tcp.limits;
     sf_ns patience = user_timeout(&c->options, limits), orphans = limits->orphan_timeout;
 
-    return c->orphan && !c->options.user_timeout && patience > orphans ? orphans : patience;
+    return c->sock.orphan && !c->options.user_timeout && patience > orphans ? orphans : patience;
 }
 
 void sf_tcp_patience_set(struct sf_tcp_conn *c)

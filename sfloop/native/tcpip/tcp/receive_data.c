@@ -350,7 +350,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
         ack_out_of_turn(c);
         return;
     }
-    if (SF_UNLIKELY(c->orphan && piece.len)) {
+    if (SF_UNLIKELY(c->sock.orphan && piece.len)) {
         sf_count(c->tcpip, SF_COUNT_TCP_DATA_AFTER_CLOSE);
         sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s); /* the number that the peer awaits: it may not have our FIN */
         sf_tcp_conn_end(c, -ECONNRESET);
@@ -372,10 +372,10 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
 
 static ssize_t nothing(struct sf_tcp_conn *c)
 {
-    int error = c->error;
+    int error = c->sock.error;
 
     if (error && !c->rcv.fin) {
-        c->error = 0;
+        c->sock.error = 0;
         c->rcv.fin = true; /* after the error, the end */
         c->rcv.read = c->rcv.ring.end = c->rcv.nxt - 1;
         sf_tcp_conn_update(c);

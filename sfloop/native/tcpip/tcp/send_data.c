@@ -113,10 +113,10 @@ static uint32_t copy_in(struct sf_tcp_snd *snd, const struct iovec *iov, int n, 
 
 static ssize_t may_not_send(struct sf_tcp_conn *c)
 {
-    int error = c->error;
+    int error = c->sock.error;
 
     if (error) {
-        c->error = 0;
+        c->sock.error = 0;
         sf_tcp_conn_update(c);
         return error;
     }
@@ -128,7 +128,7 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
     uint64_t total = 0;
     uint32_t room, taken;
 
-    if (SF_UNLIKELY(c->error || !sf_tcp_may_send(c)))
+    if (SF_UNLIKELY(c->sock.error || !sf_tcp_may_send(c)))
         return may_not_send(c);
     for (int i = 0; i < n; i++)
         total += iov[i].iov_len;
@@ -294,7 +294,7 @@ void sf_tcp_persist(struct sf_tcp_conn *c)
     }
     if (c->timers.probe_at != SF_NEVER)
         return;
-    wait = c->orphan && c->loss.rtt.rto < ORPHAN_PROBE ? ORPHAN_PROBE : c->loss.rtt.rto;
+    wait = c->sock.orphan && c->loss.rtt.rto < ORPHAN_PROBE ? ORPHAN_PROBE : c->loss.rtt.rto;
     wait <<= c->probe.retries < 10 ? c->probe.retries : 10;
     if (wait > 120 * SF_SEC)
         wait = 120 * SF_SEC;

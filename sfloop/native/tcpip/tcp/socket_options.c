@@ -432,9 +432,9 @@ static int get_info(const struct sf_tcp_conn *c, void *value, socklen_t *len)
 int sf_tcp_get_option(struct sf_tcp_conn *c, int level, int name, void *value, socklen_t *len)
 {
     if (level == SOL_SOCKET && name == SO_ERROR) {
-        int error = -c->error;
+        int error = -c->sock.error;
 
-        c->error = 0;
+        c->sock.error = 0;
         sf_tcp_conn_update(c);
         return give_int(error, value, len);
     }

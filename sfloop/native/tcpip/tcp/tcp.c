@@ -90,7 +90,7 @@ static void free_graves(struct sf_tcpip *t)
     while (t->tcp.graves) {
         struct sf_tcp_conn *c = t->tcp.graves;
 
-        t->tcp.graves = c->next;
+        t->tcp.graves = c->sock.next;
         sf_tcp_conn_free(c);
     }
 }
@@ -107,7 +107,7 @@ static struct sf_tcp_endpoint *any_endpoint(const struct sf_flows *flows)
  * delivered everything, its FIN too, is left alone: a reset would only make a late reader believe that something is missing. */
 static void end_conn(struct sf_tcp_conn *c)
 {
-    if (c->orphan && c->state == SF_TCP_FIN_WAIT_2)
+    if (c->sock.orphan && c->state == SF_TCP_FIN_WAIT_2)
         sf_tcp_conn_bury(c);
     else
         sf_tcp_abort(c);
@@ -240,7 +240,7 @@ uint32_t sf_tcp_lingering(const struct sf_tcpip *t)
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
         const struct sf_tcp_conn *c = (const struct sf_tcp_conn *)flows->slot[i];
 
-        if (c && c->ep.kind == SF_TCP_CONN && c->orphan && (c->loss.una != c->loss.nxt || sf_tcp_unsent(c) || !c->snd.fin_sent))
+        if (c && c->ep.kind == SF_TCP_CONN && c->sock.orphan && (c->loss.una != c->loss.nxt || sf_tcp_unsent(c) || !c->snd.fin_sent))
             n++;
     }
     return n;

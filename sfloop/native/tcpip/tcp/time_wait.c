@@ -112,7 +112,7 @@ void sf_tcp_wait_enter(struct sf_tcp_conn *c)
         sf_tcp_port_drop(t, w->port);
         free(w);
     }
-    if (c->owner || c->listener)
+    if (c->sock.owner || c->sock.listener)
         sf_tcp_conn_update(c);
     else
         sf_tcp_conn_bury(c);
