@@ -111,7 +111,7 @@ static void check(void)
 
         if (c->state >= SF_TCP_ESTABLISHED && c->state != SF_TCP_TIME_WAIT && !c->dead)
             check_loss(&c->loss);
-        CHECK(sf_tcp_unread(c) <= MEMORY);
+        CHECK(sf_tcp_unread(&c->rcv) <= MEMORY);
     }
 }
 

@@ -318,7 +318,7 @@ int tcpip_stream_info(struct sf_sock *sock, struct sf_stream_info *out)
         .ssthresh = l->cc.ssthresh,
         .snd_wnd = c->snd.wnd,
         .rcv_wnd = c->rcv.adv - c->rcv.nxt,
-        .unread = sf_tcp_unread(c),
+        .unread = sf_tcp_unread(&c->rcv),
         .bytes_sent = c->snd.n_bytes,
         .bytes_received = c->rcv.n_bytes,
         .segments_sent = c->snd.n_segments,

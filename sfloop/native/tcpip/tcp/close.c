@@ -42,7 +42,7 @@ void sf_tcp_release(struct sf_tcp_conn *c)
         sf_tcp_conn_bury(c);
         return;
     }
-    if (c->state == SF_TCP_SYN_RECEIVED || c->options.linger == 0 || sf_tcp_unread(c)) {
+    if (c->state == SF_TCP_SYN_RECEIVED || c->options.linger == 0 || sf_tcp_unread(&c->rcv)) {
         sf_tcp_abort(c);
         return;
     }

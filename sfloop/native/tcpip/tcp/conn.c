@@ -93,7 +93,7 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake 
     c->snd.wl2 = a->iss + 1;
     c->rcv.nxt = c->rcv.acked = c->rcv.read = c->rcv.ring.end = a->irs + 1;
     c->rcv.adv = c->rcv.nxt + sf_tcp_first_window(&c->options);
-    sf_tcp_bound_window(c);
+    sf_tcp_bound_window(&c->rcv, c->agreed.rcv_scale);
     c->rcv.measured = t->now;
     c->rcv.quick = FIRST_QUICK_ACKS;
     sf_tcp_loss_init(&c->loss, a->iss + 1, a->mss, c->options.congestion, t->tcp.limits.min_rto);
@@ -159,7 +159,7 @@ void sf_tcp_conn_bury(struct sf_tcp_conn *c)
     c->sock.interest = 0;
     sf_ready_set(&c->tcpip->ready, &c->ready.link, false);
     sf_tcp_conn_detach(c);
-    sf_tcp_rcv_forget(c);
+    sf_tcp_rcv_forget(&c->rcv);
     c->sock.next = tcp->graves;
     tcp->graves = c;
     c->tcpip->unfinished = true;
@@ -281,7 +281,7 @@ static void give_buffers_back(struct sf_tcp_conn *c)
             sf_tcp_snd_free(c);
             sf_tcp_loss_trim(&c->loss);
         }
-        if (!sf_tcp_unread(c) && !c->rcv.ooo)
+        if (!sf_tcp_unread(&c->rcv) && !c->rcv.ooo)
             sf_tcp_rcv_free(c);
     }
     if (c->snd.ring.size || c->rcv.ring.size)

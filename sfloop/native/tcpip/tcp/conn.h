@@ -141,9 +141,9 @@ static inline bool sf_tcp_may_receive(const struct sf_tcp_conn *c)
     return c->state == SF_TCP_ESTABLISHED || c->state == SF_TCP_FIN_WAIT_1 || c->state == SF_TCP_FIN_WAIT_2;
 }
 
-static inline uint32_t sf_tcp_unread(const struct sf_tcp_conn *c)
+static inline uint32_t sf_tcp_unread(const struct sf_tcp_rcv *rcv)
 {
-    return c->rcv.nxt - c->rcv.fin - c->rcv.read;
+    return rcv->nxt - rcv->fin - rcv->read;
 }
 
 static inline uint32_t sf_tcp_unsent(const struct sf_tcp_conn *c)
@@ -220,41 +220,41 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, bool 
 ssize_t sf_tcp_recv_borrow(struct sf_tcp_conn *, const void **data);
 void sf_tcp_recv_done(struct sf_tcp_conn *, size_t used);
 ssize_t sf_tcp_recv_into(struct sf_tcp_conn *, void *buf, size_t len);
-/* The window to advertise now, as it goes into the header; moves rcv.adv. */
+/* Returns the window to advertise now, as it goes into the header. Moves rcv.adv. */
 uint16_t sf_tcp_advertise(struct sf_tcp_conn *);
-/* No more than the header's field can say: without window scaling that is 65535 bytes. */
-void sf_tcp_bound_window(struct sf_tcp_conn *);
-/* Copies what lies in frames. */
+/* Bounds the limit to the largest window that the header can tell. Without window scaling that is 65535 bytes. */
+void sf_tcp_bound_window(struct sf_tcp_rcv *, uint8_t scale);
+/* Copies the bytes that lie in frames. The connection may end, for want of memory. */
 void sf_tcp_rcv_spill(struct sf_tcp_conn *);
-void sf_tcp_rcv_forget(struct sf_tcp_conn *); /* all that is unread */
+/* Drops all unread bytes. */
+void sf_tcp_rcv_forget(struct sf_tcp_rcv *);
 void sf_tcp_rcv_free(struct sf_tcp_conn *);
-/* The ring that a connection may have whatever the limit: a peer that sends whole segments makes progress with two of them. */
+/* The size of the ring that a connection may have whatever the limit: a peer that sends whole segments makes progress with two. */
 uint32_t sf_tcp_rcv_least(uint32_t mss);
 /* After memory was given back: the window opens if it is worth telling. */
 void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
-/* Makes the ring as small as what it holds in order. There is nothing out of order. */
+/* Makes the ring as small as its bytes in order allow. It stays as it is if there are bytes out of order. */
 void sf_tcp_rcv_trim(struct sf_tcp_conn *);
-/* The use of the room, which decides how much is done for it when memory is short. */
+/* What the room is for. This decides how much is done for it when memory is short. */
 enum sf_tcp_room {
-    SF_TCP_ROOM_LATER, /* data out of order: nothing */
-    SF_TCP_ROOM_NEXT,  /* data in order: others' out-of-order data is dropped, and there is always a least */
-    SF_TCP_ROOM_OWED,  /* acknowledged data: the limit does not hold */
+    SF_TCP_ROOM_LATER, /* Data out of order: nothing. */
+    SF_TCP_ROOM_NEXT,  /* Data in order: others' out-of-order data is dropped, and sf_tcp_rcv_least() is always allowed. */
+    SF_TCP_ROOM_OWED,  /* Acknowledged data: the limit does not hold. */
 };
-/* Room for bytes up to rcv.read + need. -ENOBUFS: the memory's limit; the ring may still have grown. -ENOMEM. */
+/* Makes room for bytes up to rcv.read + need. -ENOBUFS: the memory's limit is reached; the ring may still have grown. -ENOMEM. */
 int sf_tcp_rcv_room(struct sf_tcp_conn *, uint32_t need, enum sf_tcp_room);
 /* reassembly.c */
 void sf_tcp_out_of_order(struct sf_tcp_conn *, const struct sf_tcp_piece *);
-/* RCV.NXT has reached what came before: moves it on. */
+/* RCV.NXT has reached data that came before its turn: moves RCV.NXT behind it. */
 void sf_tcp_reassemble(struct sf_tcp_conn *);
-void sf_tcp_duplicate(struct sf_tcp_conn *, uint32_t left, uint32_t right);
-/* The part of [left, right), FIN included, that lies before RCV.NXT is a duplicate. */
+/* Reports the part of [left, right), FIN included, that lies before RCV.NXT as a duplicate. */
 void sf_tcp_repeated(struct sf_tcp_conn *, uint32_t left, uint32_t right);
-/* The range's right edge as SACK tells it: behind the FIN, if the FIN follows the range's data. */
+/* The right edge of the range as SACK tells it: behind the FIN, if the FIN follows the range's data. */
 uint32_t sf_tcp_range_end(const struct sf_tcp_rcv *, const struct sf_tcp_range *);
-/* Drops the list, and with it the data. */
+/* Drops the list of ranges, and with it the data. */
 void sf_tcp_ooo_free(struct sf_tcp_rcv *);
-/* The SACK option of the next ACK. */
-void sf_tcp_sack_blocks(struct sf_tcp_conn *, struct sf_tcp_segment *);
+/* Puts the SACK option into the next ACK: the duplicate, if there is one, and the latest ranges. */
+void sf_tcp_sack_blocks(struct sf_tcp_rcv *, const struct sf_tcp_agreed *, struct sf_tcp_segment *);
 
 /* ---- sending ---- */
 

@@ -1,6 +1,10 @@
 /*
- * Data that came before what precedes it: it lies in its place in the receive ring, and a bounded list says where. The list is kept
- * as SACK wants it (RFC 2018, 4): the range that the latest segment belongs to first, then the others as they were last told of.
+ * Data that came before the data that precedes it. The bytes lie in their place in the receive ring, and a bounded list of ranges says
+ * where. The list has the order that SACK wants (RFC 2018, 4): first the range that the latest segment belongs to, then the others, the
+ * most recently reported first.
+ *
+ * The sender's knowledge of the same thing, the scoreboard (tcp/loss/scoreboard.h), is another structure, because it has an entry for each
+ * segment under way, in order of sequence, and knows when it was sent.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -21,7 +25,7 @@ static struct sf_tcp_ooo *list_with_room(struct sf_tcp_conn *c)
     ooo = realloc(ooo, sizeof(*ooo) + capacity * sizeof(ooo->range[0]));
     if (!ooo)
         return NULL;
-    if (c->rcv.ooo) { /* it may have moved */
+    if (c->rcv.ooo) { /* The list may have moved. */
         ooo->link.prev->next = ooo->link.next->prev = &ooo->link;
     } else {
         ooo->n = 0;
@@ -49,7 +53,7 @@ static void take_out(struct sf_tcp_ooo *ooo, uint32_t i)
     memmove(&ooo->range[i], &ooo->range[i + 1], (ooo->n - i) * sizeof(ooo->range[0]));
 }
 
-/* Those that touch the new one become part of it. */
+/* Takes out the ranges that touch the new one, and makes the new one cover them. */
 static void merge(struct sf_tcp_ooo *ooo, struct sf_tcp_range *new)
 {
     for (uint32_t i = 0; i < ooo->n;) {
@@ -64,7 +68,7 @@ static void merge(struct sf_tcp_ooo *ooo, struct sf_tcp_range *new)
         if (sf_seq_lt(new->right, r->right))
             new->right = r->right;
         take_out(ooo, i);
-        i = 0; /* it may touch more now */
+        i = 0; /* The new range may touch more now. */
     }
 }
 
@@ -73,28 +77,12 @@ uint32_t sf_tcp_range_end(const struct sf_tcp_rcv *rcv, const struct sf_tcp_rang
     return r->right + (rcv->fin_known && r->right == rcv->fin_at);
 }
 
-/* The part of the piece that we have already, with its FIN; the first such part is enough (RFC 2883, 4). */
-static void find_duplicate(struct sf_tcp_conn *c, const struct sf_tcp_piece *new)
-{
-    uint32_t new_end = new->seq + new->len + new->fin;
-
-    for (uint32_t i = 0; c->rcv.ooo && i < c->rcv.ooo->n; i++) {
-        const struct sf_tcp_range *r = &c->rcv.ooo->range[i];
-        uint32_t left = sf_seq_lt(r->left, new->seq) ? new->seq : r->left;
-        uint32_t end = sf_tcp_range_end(&c->rcv, r), right = sf_seq_lt(end, new_end) ? end : new_end;
-
-        if (sf_seq_lt(left, right)) {
-            sf_tcp_duplicate(c, left, right);
-            return;
-        }
-    }
-}
-
-void sf_tcp_duplicate(struct sf_tcp_conn *c, uint32_t left, uint32_t right)
+/* Counts a duplicate, and has the next ACK report it. */
+static void duplicate(struct sf_tcp_conn *c, struct sf_tcp_range range)
 {
     sf_count(c->tcpip, SF_COUNT_TCP_RX_DUPLICATE);
     if (c->agreed.sack)
-        c->rcv.duplicate = (struct sf_tcp_range){left, right};
+        c->rcv.duplicate = range;
 }
 
 void sf_tcp_repeated(struct sf_tcp_conn *c, uint32_t left, uint32_t right)
@@ -102,13 +90,29 @@ void sf_tcp_repeated(struct sf_tcp_conn *c, uint32_t left, uint32_t right)
     if (sf_seq_lt(c->rcv.nxt, right))
         right = c->rcv.nxt;
     if (sf_seq_lt(left, right))
-        sf_tcp_duplicate(c, left, right);
+        duplicate(c, (struct sf_tcp_range){left, right});
+}
+
+/* The first part of the piece, FIN included, that we have already (RFC 2883, 4). Empty: none. */
+static struct sf_tcp_range known_part(const struct sf_tcp_rcv *rcv, const struct sf_tcp_piece *piece)
+{
+    uint32_t piece_end = piece->seq + piece->len + piece->fin;
+
+    for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n; i++) {
+        const struct sf_tcp_range *r = &rcv->ooo->range[i];
+        uint32_t left = sf_seq_lt(r->left, piece->seq) ? piece->seq : r->left;
+        uint32_t end = sf_tcp_range_end(rcv, r), right = sf_seq_lt(end, piece_end) ? end : piece_end;
+
+        if (sf_seq_lt(left, right))
+            return (struct sf_tcp_range){left, right};
+    }
+    return (struct sf_tcp_range){piece->seq, piece->seq};
 }
 
 /* A FIN without data is an empty range. */
 void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
 {
-    struct sf_tcp_range new = {piece->seq, piece->seq + piece->len};
+    struct sf_tcp_range new = {piece->seq, piece->seq + piece->len}, known;
     struct sf_tcp_ooo *ooo;
 
     c->rcv.n_out_of_order++;
@@ -120,7 +124,9 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece
         sf_count(c->tcpip, SF_COUNT_TCP_RX_RANGES_FULL);
         return;
     }
-    find_duplicate(c, piece);
+    known = known_part(&c->rcv, piece);
+    if (known.left != known.right)
+        duplicate(c, known);
     if (piece->len)
         sf_byte_ring_put(&c->rcv.ring, piece->seq, piece->data, piece->len);
     merge(ooo, &new);
@@ -129,10 +135,10 @@ void sf_tcp_out_of_order(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece
     ooo->n++;
 }
 
-/* What came in order and reaches into the ranges: that part of it was a duplicate (RFC 2883, 4.2). The first such part is told. */
-static void find_overlap(struct sf_tcp_conn *c, uint32_t nxt)
+/* Data in order has moved RCV.NXT into the ranges. Returns the first part of the ranges before RCV.NXT, which was sent twice (RFC 2883,
+ * 4.2). Empty: none. */
+static struct sf_tcp_range overlap(const struct sf_tcp_ooo *ooo, uint32_t nxt)
 {
-    const struct sf_tcp_ooo *ooo = c->rcv.ooo;
     struct sf_tcp_range first = {nxt, nxt};
 
     for (uint32_t i = 0; i < ooo->n; i++) {
@@ -143,17 +149,18 @@ static void find_overlap(struct sf_tcp_conn *c, uint32_t nxt)
             first.right = sf_seq_lt(r->right, nxt) ? r->right : nxt;
         }
     }
-    if (first.left != nxt && c->rcv.duplicate.left == c->rcv.duplicate.right)
-        sf_tcp_duplicate(c, first.left, first.right);
+    return first;
 }
 
-/* The ring has everything up to nxt: what was out of order is spilled before, and what follows it is copied. */
+/* The ring has every byte before RCV.NXT: frames were spilled when the list began, and data in order is copied while there is a list. */
 void sf_tcp_reassemble(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
     struct sf_tcp_ooo *ooo = rcv->ooo;
+    struct sf_tcp_range twice = overlap(ooo, rcv->nxt);
 
-    find_overlap(c, rcv->nxt);
+    if (twice.left != twice.right && rcv->duplicate.left == rcv->duplicate.right)
+        duplicate(c, twice);
     for (uint32_t i = 0; i < ooo->n;) {
         struct sf_tcp_range r = ooo->range[i];
 
@@ -172,12 +179,11 @@ void sf_tcp_reassemble(struct sf_tcp_conn *c)
         sf_tcp_ooo_free(rcv);
 }
 
-void sf_tcp_sack_blocks(struct sf_tcp_conn *c, struct sf_tcp_segment *s)
+void sf_tcp_sack_blocks(struct sf_tcp_rcv *rcv, const struct sf_tcp_agreed *agreed, struct sf_tcp_segment *s)
 {
-    struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t most = c->agreed.timestamps ? SF_TCP_SACK_MAX - 1 : SF_TCP_SACK_MAX;
+    uint32_t most = agreed->timestamps ? SF_TCP_SACK_MAX - 1 : SF_TCP_SACK_MAX;
 
-    if (!c->agreed.sack)
+    if (!agreed->sack)
         return;
     if (rcv->duplicate.left != rcv->duplicate.right) {
         s->sack[s->n_sack++] = rcv->duplicate;
@@ -186,7 +192,7 @@ void sf_tcp_sack_blocks(struct sf_tcp_conn *c, struct sf_tcp_segment *s)
     for (uint32_t i = 0; rcv->ooo && i < rcv->ooo->n && s->n_sack < most; i++) {
         struct sf_tcp_range told = {rcv->ooo->range[i].left, sf_tcp_range_end(rcv, &rcv->ooo->range[i])};
 
-        if (told.left != told.right) /* else the peer has sent its FIN with another number since */
+        if (told.left != told.right) /* Else the peer has sent its FIN with another number since. */
             s->sack[s->n_sack++] = told;
     }
 }

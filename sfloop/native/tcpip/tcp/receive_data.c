@@ -16,24 +16,24 @@
 
 /* ---- what lies in frames ---- */
 
-static void forget_lent(struct sf_tcp_conn *c)
+static void forget_lent(struct sf_tcp_rcv *rcv)
 {
-    for (struct sf_tcp_lent *l = c->rcv.lent_first; l; l = l->next)
+    for (struct sf_tcp_lent *l = rcv->lent_first; l; l = l->next)
         l->conn = NULL;
-    c->rcv.lent_first = c->rcv.lent_last = NULL;
+    rcv->lent_first = rcv->lent_last = NULL;
 }
 
-void sf_tcp_rcv_forget(struct sf_tcp_conn *c)
+void sf_tcp_rcv_forget(struct sf_tcp_rcv *rcv)
 {
-    forget_lent(c);
-    c->rcv.read = c->rcv.ring.end = c->rcv.nxt - c->rcv.fin;
+    forget_lent(rcv);
+    rcv->read = rcv->ring.end = rcv->nxt - rcv->fin;
 }
 
 /* Without memory for acknowledged data, which may not be lost, the connection cannot go on. */
 static void end_without_memory(struct sf_tcp_conn *c)
 {
     sf_count(c->tcpip, SF_COUNT_TCP_NO_MEMORY);
-    forget_lent(c);
+    forget_lent(&c->rcv);
     c->rcv.nxt = c->rcv.ring.end + c->rcv.fin;
     sf_tcp_send_reset(c);
     sf_tcp_conn_end(c, -ENOMEM);
@@ -61,7 +61,7 @@ static void take_back(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
 
-    forget_lent(c);
+    forget_lent(rcv);
     c->rcv.n_bytes -= rcv->nxt - rcv->ring.end;
     rcv->nxt = rcv->ring.end;
     sf_tcp_owe(c, SF_TCP_OWED_ACK);
@@ -88,7 +88,7 @@ void sf_tcp_rcv_spill(struct sf_tcp_conn *c)
         }
         sf_byte_ring_append(&rcv->ring, l->data, l->len);
     }
-    forget_lent(c);
+    forget_lent(&c->rcv);
 }
 
 void sf_tcp_spill(struct sf_tcpip *t)
@@ -101,8 +101,10 @@ void sf_tcp_spill(struct sf_tcpip *t)
     tcp->n_lent = 0;
 }
 
+/* The bytes stay in their frame until the next poll. */
 static void lend(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
 {
+    struct sf_tcp_rcv *rcv = &c->rcv;
     struct sf_tcp *tcp = &c->tcpip->tcp;
     struct sf_tcp_lent *l = &tcp->lent[tcp->n_lent++];
 
@@ -110,11 +112,11 @@ static void lend(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
     l->next = NULL;
     l->data = piece->data;
     l->len = piece->len;
-    if (c->rcv.lent_last)
-        c->rcv.lent_last->next = l;
+    if (rcv->lent_last)
+        rcv->lent_last->next = l;
     else
-        c->rcv.lent_first = l;
-    c->rcv.lent_last = l;
+        rcv->lent_first = l;
+    rcv->lent_last = l;
 }
 
 /* ---- acknowledging ---- */
@@ -150,46 +152,44 @@ __attribute__((noinline)) static uint32_t limit_when_short(struct sf_tcp_conn *c
         most = least;
     if (most >= c->rcv.limit)
         return c->rcv.limit;
-    if (sf_tcp_unread(c) + c->rcv.limit / 4 > most)
+    if (sf_tcp_unread(&c->rcv) + c->rcv.limit / 4 > most)
         sf_tcp_starve(c);
     return most;
 }
 
 static uint32_t free_window(struct sf_tcp_conn *c)
 {
-    uint32_t unread = sf_tcp_unread(c), limit = c->rcv.limit;
+    uint32_t unread = sf_tcp_unread(&c->rcv), limit = c->rcv.limit;
 
     if (SF_UNLIKELY(!sf_tcp_memory_allows(&c->tcpip->tcp, (uint64_t)limit * 2 * SHARE)))
         limit = limit_when_short(c);
     return SF_LIKELY(unread < limit) ? limit - unread : 0;
 }
 
-/* Receiver's silly window avoidance: what the window moves by at least. */
-static uint32_t least_step(const struct sf_tcp_conn *c)
+/* Receiver's silly window avoidance: the window moves at least by this. */
+static uint32_t least_step(const struct sf_tcp_rcv *rcv, uint32_t mss)
 {
-    return c->rcv.limit / 2 < c->loss.mss ? c->rcv.limit / 2 : c->loss.mss;
+    return rcv->limit / 2 < mss ? rcv->limit / 2 : mss;
 }
 
-/* The window's right edge after data was refused: as far as there is room, which is less than was said before. */
-static uint32_t refused_edge(struct sf_tcp_conn *c, uint32_t edge)
+/* The window's right edge after data was refused: as far as there is room, which is less than was advertised before. */
+static uint32_t refused_edge(struct sf_tcp_rcv *rcv, uint32_t edge, uint32_t step)
 {
-    struct sf_tcp_rcv *rcv = &c->rcv;
-
     if (!sf_seq_lt(edge, rcv->adv)) {
         rcv->refused = false;
         return rcv->adv;
     }
-    return edge - rcv->nxt < least_step(c) ? rcv->nxt : edge;
+    return edge - rcv->nxt < step ? rcv->nxt : edge;
 }
 
 /* Receiver's silly window avoidance (RFC 9293, 3.8.6.2.2): the edge moves by a segment or half the buffer, or not; never back. */
 uint16_t sf_tcp_advertise(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t edge = rcv->nxt + free_window(c), window;
+    uint32_t edge = rcv->nxt + free_window(c), step = least_step(rcv, c->loss.mss), window;
 
-    if ((int32_t)(edge - rcv->adv) < (int32_t)least_step(c))
-        edge = SF_UNLIKELY(rcv->refused) ? refused_edge(c, edge) : rcv->adv;
+    if ((int32_t)(edge - rcv->adv) < (int32_t)step)
+        edge = SF_UNLIKELY(rcv->refused) ? refused_edge(rcv, edge, step) : rcv->adv;
     window = (edge - rcv->nxt) >> c->agreed.rcv_scale;
     if (window > UINT16_MAX)
         window = UINT16_MAX;
@@ -199,12 +199,12 @@ uint16_t sf_tcp_advertise(struct sf_tcp_conn *c)
     return (uint16_t)window;
 }
 
-void sf_tcp_bound_window(struct sf_tcp_conn *c)
+void sf_tcp_bound_window(struct sf_tcp_rcv *rcv, uint8_t scale)
 {
-    uint32_t most = (uint32_t)UINT16_MAX << c->agreed.rcv_scale;
+    uint32_t most = (uint32_t)UINT16_MAX << scale;
 
-    if (c->rcv.limit > most)
-        c->rcv.limit = most;
+    if (rcv->limit > most)
+        rcv->limit = most;
 }
 
 /* After the program has read: the peer is told when it is worth its while, at once if its window was about to close. */
@@ -214,7 +214,7 @@ static void window_opened(struct sf_tcp_conn *c)
     uint32_t open = rcv->adv - rcv->nxt, room = free_window(c);
     int32_t gain = (int32_t)(rcv->nxt + room - rcv->adv);
 
-    if (SF_UNLIKELY(rcv->refused) && room >= least_step(c) && sf_tcp_may_receive(c)) {
+    if (SF_UNLIKELY(rcv->refused) && room >= least_step(rcv, c->loss.mss) && sf_tcp_may_receive(c)) {
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
         return;
     }
@@ -430,7 +430,7 @@ static void measure(struct sf_tcp_conn *c, uint32_t used)
         return;
     if (rcv->copied > rcv->limit / 2 && now - rcv->measured < 2 * c->loss.rtt.smoothed + SF_MS && !c->options.receive_fixed)
         rcv->limit = rcv->limit < most / 2 ? rcv->limit * 2 : most;
-    sf_tcp_bound_window(c);
+    sf_tcp_bound_window(&c->rcv, c->agreed.rcv_scale);
     rcv->copied = 0;
     rcv->measured = now;
 }
@@ -471,7 +471,7 @@ ssize_t sf_tcp_recv_into(struct sf_tcp_conn *c, void *buf, size_t len)
         const void *data;
         ssize_t got;
 
-        if (done && !sf_tcp_unread(c))
+        if (done && !sf_tcp_unread(&c->rcv))
             break;
         got = sf_tcp_recv_borrow(c, &data);
         if (got <= 0)

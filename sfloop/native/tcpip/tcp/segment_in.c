@@ -124,14 +124,13 @@ static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
 
 /* RFC 5961, 3.2: RCV.NXT. The peer may not know that we have its FIN. A peer that keeps nothing of a segment but its number may
  * answer the last one that we have told it of by SACK. Linux believes both. */
-static bool is_at_edge(const struct sf_tcp_conn *c, uint32_t seq)
+static bool is_at_edge(const struct sf_tcp_rcv *rcv, bool sack, uint32_t seq)
 {
-    const struct sf_tcp_rcv *rcv = &c->rcv;
     uint32_t right = rcv->nxt;
 
     if (seq == rcv->nxt || (rcv->fin && seq + 1 == rcv->nxt))
         return true;
-    for (uint32_t i = 0; c->agreed.sack && rcv->ooo && i < rcv->ooo->n; i++)
+    for (uint32_t i = 0; sack && rcv->ooo && i < rcv->ooo->n; i++)
         if (sf_seq_lt(right, sf_tcp_range_end(rcv, &rcv->ooo->range[i])))
             right = sf_tcp_range_end(rcv, &rcv->ooo->range[i]);
     return seq == right;
@@ -141,7 +140,7 @@ static void reset_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_tcpip *t = c->tcpip;
 
-    if (!is_at_edge(c, s->seq)) {
+    if (!is_at_edge(&c->rcv, c->agreed.sack, s->seq)) {
         sf_tcp_challenge(c);
         return;
     }

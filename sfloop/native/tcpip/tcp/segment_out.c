@@ -177,7 +177,7 @@ __attribute__((always_inline)) static inline int transmit(struct sf_tcp_conn *c,
         segment.ts_ecr = c->agreed.ts_recent;
     }
     if (SF_UNLIKELY(c->rcv.ooo || c->rcv.duplicate.left != c->rcv.duplicate.right) && !len)
-        sf_tcp_sack_blocks(c, &segment);
+        sf_tcp_sack_blocks(&c->rcv, &c->agreed, &segment);
     segment.window = sf_tcp_advertise(c);
     rc = emit_segment(t, &c->way.template, &segment, payload, n, len);
     if (SF_UNLIKELY(rc < 0))

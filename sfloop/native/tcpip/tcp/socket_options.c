@@ -257,7 +257,7 @@ static void apply(struct sf_tcp_conn *c, int level, int name)
     if (level == SOL_SOCKET && name == SO_RCVBUF) {
         c->rcv.limit = c->options.receive_buffer;
         if (c->state >= SF_TCP_ESTABLISHED)
-            sf_tcp_bound_window(c);
+            sf_tcp_bound_window(&c->rcv, c->agreed.rcv_scale);
         sf_tcp_recv_done(c, 0);
     }
     if (level == IPPROTO_TCP && name == TCP_MAXSEG)

@@ -165,7 +165,7 @@ void sf_tcp_after_fork(struct sf_tcpip *t)
 
     for (int i = 0; i < t->tcp.n_lent; i++)
         if (t->tcp.lent[i].conn)
-            sf_tcp_rcv_forget(t->tcp.lent[i].conn);
+            sf_tcp_rcv_forget(&t->tcp.lent[i].conn->rcv);
     t->tcp.n_lent = 0;
     while (!sf_ready_empty(&t->tcp.resolving)) {
         struct sf_tcp_conn *c = sf_tcp_conn_of_pending(t->tcp.resolving.next);
