@@ -304,7 +304,7 @@ int zft_zc_recv_done_some(struct zft *ts, struct zft_msg *msg, size_t len)
 static size_t space_of(struct zft *ts)
 {
     const struct sf_tcp_conn *c = ((const struct tcpip_stream *)ts->inner)->conn;
-    size_t queued = sf_tcp_unacked(c);
+    size_t queued = sf_tcp_unacked(&c->snd, &c->loss);
 
     return queued < CAPACITY ? CAPACITY - queued : 0;
 }

@@ -332,7 +332,7 @@ int tcpip_stream_info(struct sf_sock *sock, struct sf_stream_info *out)
     };
     if (c->state >= SF_TCP_ESTABLISHED && c->state != SF_TCP_TIME_WAIT) {
         out->in_flight = sf_tcp_loss_in_flight(l);
-        out->unsent = sf_tcp_unsent(c);
+        out->unsent = sf_tcp_unsent(&c->snd, &c->loss);
     }
     return 0;
 }

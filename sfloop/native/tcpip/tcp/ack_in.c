@@ -1,10 +1,10 @@
-/* What an ACK says: what has arrived, how much more may be sent (RFC 9293, 3.10.7.4, fifth; RFC 5961, 5). */
+/* An ACK tells which bytes have arrived, and how many more may be sent (RFC 9293, 3.10.7.4, fifth; RFC 5961, 5). */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <errno.h>
 
-/* The FIN of ours is acknowledged. */
+/* The peer has acknowledged our FIN. */
 static void fin_acked(struct sf_tcp_conn *c)
 {
     switch (c->state) {
@@ -24,12 +24,11 @@ static void fin_acked(struct sf_tcp_conn *c)
     }
 }
 
-/* An older segment's window is not taken for the newer one's. Returns true if it has changed. */
-static bool take_window(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+/* Takes the peer's window, unless a newer segment has told another one. Returns true if the window has changed. */
+static bool take_window(struct sf_tcp_snd *snd, const struct sf_tcp_segment *s, uint8_t scale)
 {
-    struct sf_tcp_snd *snd = &c->snd;
-    uint32_t window = (uint32_t)s->window << c->agreed.snd_scale;
-    bool changed = window != snd->wnd, opened = !snd->wnd;
+    uint32_t window = (uint32_t)s->window << scale;
+    bool changed = window != snd->wnd;
 
     if (!sf_seq_lt(snd->wl1, s->seq) && !(snd->wl1 == s->seq && sf_seq_le(snd->wl2, s->ack)))
         return false;
@@ -40,22 +39,27 @@ static bool take_window(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     snd->wnd = window;
     if (window > snd->max_wnd)
         snd->max_wnd = window;
-    if (window) {
-        c->probe.retries = 0; /* of zero-window probes */
-        c->timers.probe_at = SF_NEVER;
-    }
-    if (SF_UNLIKELY(opened))
-        c->loss.first_timeout = 0; /* what waits for an ACK from now on is another matter */
     return true;
 }
 
-static uint32_t tell_loss(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, bool window_changed)
+/* A new window ends the probes of a zero window. */
+static void window_changed(struct sf_tcp_conn *c, bool was_closed)
+{
+    if (c->snd.wnd) {
+        c->probe.retries = 0;
+        c->timers.probe_at = SF_NEVER;
+    }
+    if (SF_UNLIKELY(was_closed))
+        c->loss.first_timeout = 0; /* A wait for an ACK begins anew. */
+}
+
+static uint32_t tell_loss(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, bool new_window)
 {
     struct sf_tcp_ack ack = {
         .ack = s->ack,
         .n_sack = s->n_sack,
         .has_ts = s->has & SF_TCP_HAS_TIMESTAMPS && c->agreed.timestamps,
-        .may_be_duplicate = !s->payload_len && !(s->flags & (SF_TCP_SYN | SF_TCP_FIN)) && !window_changed,
+        .may_be_duplicate = !s->payload_len && !(s->flags & (SF_TCP_SYN | SF_TCP_FIN)) && !new_window,
         .ts_ecr = s->ts_ecr,
         .ts_now = sf_tcp_conn_ts(c),
         .sack = s->sack,
@@ -71,7 +75,7 @@ static inline void heard(struct sf_tcp_probing *probe, sf_ns now)
     probe->keep_probes = 0;
 }
 
-/* It was overtaken by others, and may still tell of data that arrived out of order before them. */
+/* Other ACKs have overtaken this one. It may still report data that arrived out of order before them. */
 static void take_old_sack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_loss *l = &c->loss;
@@ -85,7 +89,7 @@ static void take_old_sack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
         sf_tcp_output(c);
 }
 
-/* An ACK that is older than others. True: its segment is good, and so is its data. */
+/* An ACK that is older than others. True: the segment and its data are acceptable. */
 __attribute__((noinline)) static bool old_ack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     uint32_t age = c->loss.una - s->ack;
@@ -103,7 +107,7 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_loss *l = &c->loss;
     uint32_t news = 0;
-    bool window_changed;
+    bool changed, was_closed = !c->snd.wnd;
 
     if (SF_UNLIKELY(sf_seq_lt(l->nxt, s->ack))) {
         sf_tcp_bad_ack(c, s);
@@ -111,17 +115,19 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     }
     if (SF_UNLIKELY(sf_seq_lt(s->ack, l->una)))
         return old_ack(c, s);
-    /* TS.Recent only now: one guessed segment with a timestamp of the future would make PAWS refuse all that follow. */
+    /* TS.Recent is taken only now, because one guessed segment with a timestamp of the future would make PAWS refuse all that follow. */
     if (SF_LIKELY(c->agreed.timestamps) && sf_seq_le(s->seq, c->rcv.acked) && s->has & SF_TCP_HAS_TIMESTAMPS)
         c->agreed.ts_recent = s->ts_val;
     heard(&c->probe, c->tcpip->now);
-    window_changed = take_window(c, s);
+    changed = take_window(&c->snd, s, c->agreed.snd_scale);
+    if (changed)
+        window_changed(c, was_closed);
     if (s->ack == l->una && (!s->n_sack || !c->agreed.sack) && (s->payload_len || l->nxt == l->una)) {
-        if (window_changed)
+        if (changed)
             sf_tcp_output(c);
         return true;
     }
-    news = tell_loss(c, s, window_changed);
+    news = tell_loss(c, s, changed);
     if (news & SF_TCP_ACKED_NEW) {
         if (SF_UNLIKELY(c->snd.fin_sent && l->una == c->snd.ring.end + 1))
             fin_acked(c);
@@ -130,7 +136,7 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     }
     if (SF_UNLIKELY(c->dead))
         return false;
-    if (c->state != SF_TCP_TIME_WAIT && (news || window_changed || l->state != SF_TCP_OPEN || sf_tcp_unsent(c)))
+    if (c->state != SF_TCP_TIME_WAIT && (news || changed || l->state != SF_TCP_OPEN || sf_tcp_unsent(&c->snd, &c->loss)))
         sf_tcp_output(c);
     return c->state != SF_TCP_TIME_WAIT;
 }

@@ -194,7 +194,7 @@ static bool is_writable(const struct sf_tcp_conn *c)
     if (!sf_tcp_may_send(c) || !c->snd.blocked)
         return true; /* the next send reports an error, or finds room */
     room = sf_tcp_send_room(c);
-    return room && (room >= c->options.send_buffer / 4 || room >= sf_tcp_unacked(c) / 3);
+    return room && (room >= c->options.send_buffer / 4 || room >= sf_tcp_unacked(&c->snd, &c->loss) / 3);
 }
 
 uint32_t sf_tcp_conn_events(struct sf_tcp_conn *c)
@@ -253,7 +253,7 @@ void sf_tcp_conn_timer(struct sf_tcp_conn *c)
 static void loss_timeout(struct sf_tcp_conn *c)
 {
     uint32_t seq, len;
-    bool has_new = sf_tcp_unsent(c) && (int32_t)(c->loss.una + c->snd.wnd - c->loss.nxt) > 0;
+    bool has_new = sf_tcp_unsent(&c->snd, &c->loss) && sf_tcp_window_left(&c->snd, &c->loss);
 
     c->loss.rtt.patience = sf_tcp_shut_out(c) ? 0 : (uint32_t)(sf_tcp_patience(c) / SF_MS);
     switch (sf_tcp_loss_timeout(&c->loss, c->tcpip->now, has_new, &seq, &len)) {
@@ -263,7 +263,7 @@ static void loss_timeout(struct sf_tcp_conn *c)
         sf_tcp_suspect_black_hole(c);
         break;
     case SF_TCP_TIMEOUT_PROBE:
-        if ((!has_new || !sf_tcp_send_one(c, true)) && sf_tcp_may_send_again(c, seq))
+        if ((!has_new || !sf_tcp_send_one(c, true)) && sf_tcp_may_send_again(&c->snd, &c->loss, seq))
             sf_tcp_send_again(c, seq, len);
         break;
     case SF_TCP_TIMEOUT_NONE:
@@ -277,7 +277,7 @@ static void give_buffers_back(struct sf_tcp_conn *c)
 {
     c->timers.idle_at = SF_NEVER;
     if (c->tcpip->now - c->probe.heard >= SF_SEC && c->state != SF_TCP_TIME_WAIT) {
-        if (!sf_tcp_unacked(c) && c->loss.una == c->loss.nxt) {
+        if (!sf_tcp_unacked(&c->snd, &c->loss) && c->loss.una == c->loss.nxt) {
             sf_tcp_snd_free(c);
             sf_tcp_loss_trim(&c->loss);
         }

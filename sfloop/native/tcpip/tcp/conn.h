@@ -146,17 +146,31 @@ static inline uint32_t sf_tcp_unread(const struct sf_tcp_rcv *rcv)
     return rcv->nxt - rcv->fin - rcv->read;
 }
 
-static inline uint32_t sf_tcp_unsent(const struct sf_tcp_conn *c)
+static inline uint32_t sf_tcp_unsent(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *loss)
 {
-    return c->snd.fin_sent ? 0 : c->snd.ring.end - c->loss.nxt;
+    return snd->fin_sent ? 0 : snd->ring.end - loss->nxt;
+}
+
+/* The FIN is to be sent, after the unsent bytes. */
+static inline bool sf_tcp_has_fin(const struct sf_tcp_snd *snd)
+{
+    return snd->fin && !snd->fin_sent;
+}
+
+/* Bytes beyond SND.NXT that the peer's window has room for. */
+static inline uint32_t sf_tcp_window_left(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *loss)
+{
+    int32_t left = (int32_t)(loss->una + snd->wnd - loss->nxt);
+
+    return left > 0 ? (uint32_t)left : 0;
 }
 
 /* Bytes written and not acknowledged. */
-static inline uint32_t sf_tcp_unacked(const struct sf_tcp_conn *c)
+static inline uint32_t sf_tcp_unacked(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *loss)
 {
-    uint32_t bytes = c->snd.ring.end - c->loss.una;
+    uint32_t bytes = snd->ring.end - loss->una;
 
-    return (int32_t)bytes > 0 ? bytes : 0; /* the FIN's acknowledgement is one more */
+    return (int32_t)bytes > 0 ? bytes : 0; /* An acknowledged FIN counts one more. */
 }
 
 /* ---- connecting, listening ---- */
@@ -259,22 +273,22 @@ void sf_tcp_sack_blocks(struct sf_tcp_rcv *, const struct sf_tcp_agreed *, struc
 /* ---- sending ---- */
 
 ssize_t sf_tcp_sendv(struct sf_tcp_conn *, const struct iovec *, int n);
-/* Sends what may be sent. */
+/* Sends as much as the windows allow: first lost segments, then new ones. */
 void sf_tcp_output(struct sf_tcp_conn *);
 uint32_t sf_tcp_send_room(const struct sf_tcp_conn *);
 int sf_tcp_shutdown(struct sf_tcp_conn *);
 void sf_tcp_snd_free(struct sf_tcp_conn *);
-/* Gives back what of the ring is not used, if it is most of it. */
+/* Makes the ring smaller, if most of it is not used. */
 void sf_tcp_snd_trim(struct sf_tcp_conn *);
-/* After memory was given back: the program may find room. */
+/* Called after memory was given back: the program may find room now. */
 void sf_tcp_snd_relieved(struct sf_tcp_conn *);
-/* Sends one segment of new data though the congestion window has no room (TLP), or though it is small (a window that stays
- * small). False: there is none, or it could not be sent. */
+/* Sends one segment of new data, whatever the congestion window says (TLP). `small`: even a segment that is not worth sending, because
+ * the peer's window stays small. False: there is no such segment, or it could not be sent. */
 bool sf_tcp_send_one(struct sf_tcp_conn *, bool small);
 void sf_tcp_send_again(struct sf_tcp_conn *, uint32_t seq, uint32_t len);
-/* False: the peer has shrunk its window, and seq lies beyond it. The first segment is sent all the same, and so is the window's probe. */
-bool sf_tcp_may_send_again(const struct sf_tcp_conn *, uint32_t seq);
-/* The timer that ends a zero window, or a wait for more data. */
+/* False: the peer has shrunk its window, and seq lies beyond it. The first segment is sent again all the same. */
+bool sf_tcp_may_send_again(const struct sf_tcp_snd *, const struct sf_tcp_loss *, uint32_t seq);
+/* Sets or clears the timer that ends a zero window, or a wait for more data. */
 void sf_tcp_persist(struct sf_tcp_conn *);
 
 /* segment_out.c: [seq, seq + len) of the ring. 0: it has left, or is as good as lost on its way; -EAGAIN: the driver is full. */

@@ -95,11 +95,9 @@ void sf_tcp_bad_ack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 }
 
 /* RFC 5961, 5.2: it acknowledges what we have never sent, or have sent too long ago. */
-static bool has_bad_ack(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
+static bool has_bad_ack(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *l, const struct sf_tcp_segment *s)
 {
-    const struct sf_tcp_loss *l = &c->loss;
-
-    return (s->flags & (SF_TCP_SYN | SF_TCP_ACK)) == SF_TCP_ACK && l->nxt - s->ack > l->nxt - l->una + c->snd.max_wnd;
+    return (s->flags & (SF_TCP_SYN | SF_TCP_ACK)) == SF_TCP_ACK && l->nxt - s->ack > l->nxt - l->una + snd->max_wnd;
 }
 
 /* What comes too late or too early is answered, so that a peer that has lost our ACK learns of it; what carries nothing, only now and
@@ -110,7 +108,7 @@ static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
     bool repeats_fin = c->rcv.fin && s->flags & SF_TCP_FIN && end == c->rcv.nxt;
 
     sf_count(c->tcpip, SF_COUNT_TCP_RX_OUTSIDE_WINDOW);
-    if (s->flags & SF_TCP_RST || (has_bad_ack(c, s) && gives_way(c, s)))
+    if (s->flags & SF_TCP_RST || (has_bad_ack(&c->snd, &c->loss, s) && gives_way(c, s)))
         return;
     if ((s->payload_len || repeats_fin) && !(s->flags & SF_TCP_SYN)) {
         sf_tcp_repeated(c, s->seq, end);

@@ -1,6 +1,6 @@
 /*
- * Sending. What the program writes is copied into a ring, from which it leaves at once as far as the windows allow, and where it
- * stays until it is acknowledged. The ring grows on demand and is given back when the connection is idle.
+ * Sending. The program's bytes are copied into a ring. They leave at once as far as the windows allow, and stay in the ring until they
+ * are acknowledged. The ring grows on demand and is given back when the connection is idle.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define LEAST_LIMIT (256 * 1024u) /* what is taken in whatever the congestion window */
-#define ORPHAN_PROBE (200 * SF_MS)  /* at least: there are only so many, and a slow reader may take its time */
+#define LEAST_LIMIT (256 * 1024u)   /* So much may be held, whatever the congestion window. */
+#define ORPHAN_PROBE (200 * SF_MS)  /* At least: an orphan gets few probes, and a slow reader may take its time. */
 #define CORK_PATIENCE (200 * SF_MS) /* tcp(7), TCP_CORK */
 
 /* ---- the ring ---- */
@@ -27,14 +27,14 @@ static bool resize(struct sf_tcp_snd *snd, uint32_t held, uint32_t size)
     return true;
 }
 
-/* As far as memory allows. */
+/* Makes room for `need` bytes, as far as memory allows. */
 static void grow(struct sf_tcp_conn *c, uint32_t need)
 {
     struct sf_tcp_snd *snd = &c->snd;
     uint32_t size = sf_tcp_memory_grow(c->tcpip, &snd->ring, sf_tcp_ring_size(snd->ring.size, need), SF_TCP_FIRST_RING);
     uint32_t before = snd->ring.size;
 
-    if (size > before && resize(snd, sf_tcp_unacked(c), size))
+    if (size > before && resize(snd, sf_tcp_unacked(&c->snd, &c->loss), size))
         c->tcpip->tcp.memory += size - before;
     if (SF_LIKELY(snd->ring.size >= need))
         return;
@@ -60,14 +60,14 @@ void sf_tcp_snd_free(struct sf_tcp_conn *c)
 {
     uint32_t freed = sf_byte_ring_free(&c->snd.ring);
 
-    c->snd.starved = false; /* it may have its first ring again */
+    c->snd.starved = false; /* It may have its first ring again. */
     if (freed)
         sf_tcp_memory_give(c->tcpip, freed);
 }
 
 void sf_tcp_snd_trim(struct sf_tcp_conn *c)
 {
-    uint32_t before = c->snd.ring.size, held = sf_tcp_unacked(c), size = sf_tcp_ring_size(0, held);
+    uint32_t before = c->snd.ring.size, held = sf_tcp_unacked(&c->snd, &c->loss), size = sf_tcp_ring_size(0, held);
 
     if (!before || held > before / 4)
         return;
@@ -80,17 +80,17 @@ void sf_tcp_snd_trim(struct sf_tcp_conn *c)
         sf_tcp_memory_give(c->tcpip, before - size);
 }
 
-/* What may be held: the limit, but not much more than can be under way, for it would only wait here. */
-static uint32_t limit_of(const struct sf_tcp_conn *c)
+/* The most that may be held: SO_SNDBUF, but not much more than can be under way, because more would only wait here. */
+static uint32_t limit_of(const struct sf_tcp_socket_options *options, uint32_t cwnd)
 {
-    uint32_t limit = c->loss.cc.cwnd > LEAST_LIMIT / 2 ? c->loss.cc.cwnd * 2 : LEAST_LIMIT;
+    uint32_t limit = cwnd > LEAST_LIMIT / 2 ? cwnd * 2 : LEAST_LIMIT;
 
-    return limit < c->options.send_buffer ? limit : c->options.send_buffer;
+    return limit < options->send_buffer ? limit : options->send_buffer;
 }
 
 uint32_t sf_tcp_send_room(const struct sf_tcp_conn *c)
 {
-    uint32_t held = sf_tcp_unacked(c), limit = limit_of(c);
+    uint32_t held = sf_tcp_unacked(&c->snd, &c->loss), limit = limit_of(&c->options, c->loss.cc.cwnd);
 
     if (SF_UNLIKELY(c->snd.starved) && limit > c->snd.ring.size)
         limit = c->snd.ring.size;
@@ -126,7 +126,8 @@ static ssize_t may_not_send(struct sf_tcp_conn *c)
 ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
 {
     uint64_t total = 0;
-    uint32_t room, taken;
+    struct sf_tcp_snd *snd = &c->snd;
+    uint32_t room, held, taken;
 
     if (SF_UNLIKELY(c->sock.error || !sf_tcp_may_send(c)))
         return may_not_send(c);
@@ -137,10 +138,11 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
     room = sf_tcp_send_room(c);
     if (room > total)
         room = (uint32_t)total;
-    if (SF_UNLIKELY(sf_tcp_unacked(c) + room > c->snd.ring.size)) {
-        grow(c, sf_tcp_unacked(c) + room);
-        if (room > c->snd.ring.size - sf_tcp_unacked(c))
-            room = c->snd.ring.size - sf_tcp_unacked(c);
+    held = sf_tcp_unacked(snd, &c->loss);
+    if (SF_UNLIKELY(held + room > snd->ring.size)) {
+        grow(c, held + room);
+        if (room > snd->ring.size - held)
+            room = snd->ring.size - held;
     }
     c->snd.blocked = room < total;
     if (SF_UNLIKELY(!room))
@@ -148,14 +150,14 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
     taken = copy_in(&c->snd, iov, n, room);
     c->snd.n_bytes += taken;
     if (SF_LIKELY(c->rcv.nxt != c->agreed.irs + 1))
-        c->rcv.quick = 0; /* a conversation: answers carry the ACKs. A request that comes before any data is no answer. */
+        c->rcv.quick = 0; /* A conversation: answers carry the ACKs. A request before any received data is no answer. */
     sf_tcp_output(c);
     return taken;
 }
 
 /* ---- output ---- */
 
-/* [seq, seq + len) of sequence space, FIN included. */
+/* Sends [seq, seq + len) of sequence space, FIN included. */
 static int send_range(struct sf_tcp_conn *c, uint32_t seq, uint32_t len)
 {
     bool fin = c->snd.fin && seq + len == c->snd.ring.end + 1;
@@ -177,12 +179,12 @@ void sf_tcp_send_again(struct sf_tcp_conn *c, uint32_t seq, uint32_t len)
         sf_tcp_loss_sent(&c->loss, seq, len, c->tcpip->now);
 }
 
-bool sf_tcp_may_send_again(const struct sf_tcp_conn *c, uint32_t seq)
+bool sf_tcp_may_send_again(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *loss, uint32_t seq)
 {
-    return seq == c->loss.una || sf_seq_lt(seq, c->loss.una + c->snd.wnd);
+    return seq == loss->una || sf_seq_lt(seq, loss->una + snd->wnd);
 }
 
-/* What is lost goes first. */
+/* Lost segments go before new ones. */
 static int retransmit(struct sf_tcp_conn *c)
 {
     uint32_t seq, len;
@@ -191,7 +193,7 @@ static int retransmit(struct sf_tcp_conn *c)
         uint32_t most = c->loss.mss + (c->snd.fin_sent && seq + len == c->snd.ring.end + 1);
         int rc;
 
-        if (!sf_tcp_loss_room(&c->loss) || !sf_tcp_may_send_again(c, seq))
+        if (!sf_tcp_loss_room(&c->loss) || !sf_tcp_may_send_again(&c->snd, &c->loss, seq))
             return 0;
         if (len > most)
             len = c->loss.mss;
@@ -204,7 +206,7 @@ static int retransmit(struct sf_tcp_conn *c)
     return 0;
 }
 
-/* Sender's silly window avoidance (RFC 9293, 3.8.6.2.1), Nagle (3.7.4) where the program has asked for it, and corking. */
+/* Sender's silly window avoidance (RFC 9293, 3.8.6.2.1), Nagle's algorithm (3.7.4) if the program has asked for it, and corking. */
 static bool is_worth_sending(const struct sf_tcp_conn *c, uint32_t len, uint32_t unsent)
 {
     if (len >= c->loss.mss)
@@ -238,26 +240,26 @@ static int send_new_segment(struct sf_tcp_conn *c, uint32_t len, bool fin)
     return 0;
 }
 
-/* How much of what is unsent the peer's window has room for. */
-static uint32_t window_left(const struct sf_tcp_conn *c)
+/* The next segment of new data: as long as the MSS, the unsent bytes and the peer's window allow, with the FIN if it fits. */
+static inline uint32_t next_segment(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *loss, uint32_t unsent, bool *fin)
 {
-    int32_t left = (int32_t)(c->loss.una + c->snd.wnd - c->loss.nxt);
+    uint32_t window = sf_tcp_window_left(snd, loss), len = unsent;
 
-    return left > 0 ? (uint32_t)left : 0;
+    if (len > loss->mss)
+        len = loss->mss;
+    if (len > window)
+        len = window;
+    *fin = sf_tcp_has_fin(snd) && len == unsent && window > len;
+    return len;
 }
 
 static int send_new(struct sf_tcp_conn *c)
 {
     for (;;) {
-        uint32_t unsent = sf_tcp_unsent(c), window = window_left(c), len = unsent;
-        bool fin = c->snd.fin && !c->snd.fin_sent;
+        bool fin;
+        uint32_t unsent = sf_tcp_unsent(&c->snd, &c->loss), len = next_segment(&c->snd, &c->loss, unsent, &fin);
         int rc;
 
-        if (len > c->loss.mss)
-            len = c->loss.mss;
-        if (len > window)
-            len = window;
-        fin = fin && len == unsent && window > len;
         if (!len && !fin)
             return 0;
         if (!is_worth_sending(c, len, unsent) || sf_tcp_loss_room(&c->loss) < len + fin)
@@ -270,25 +272,21 @@ static int send_new(struct sf_tcp_conn *c)
 
 bool sf_tcp_send_one(struct sf_tcp_conn *c, bool small)
 {
-    uint32_t unsent = sf_tcp_unsent(c), window = window_left(c), len = unsent;
-    bool fin = c->snd.fin && !c->snd.fin_sent;
+    bool fin;
+    uint32_t unsent = sf_tcp_unsent(&c->snd, &c->loss), len = next_segment(&c->snd, &c->loss, unsent, &fin);
 
-    if (len > c->loss.mss)
-        len = c->loss.mss;
-    if (len > window)
-        len = window;
-    fin = fin && len == unsent && window > len;
     if ((!len && !fin) || (!small && !is_worth_sending(c, len, unsent)))
         return false;
     return send_new_segment(c, len, fin) == 0;
 }
 
-/* Nothing is under way that could bring an ACK, yet something waits: for the peer's window, or for the program's next bytes. */
+/* The timer is needed when nothing is under way that could bring an ACK, and yet data waits: for the peer's window, or for the program's
+ * next bytes. */
 void sf_tcp_persist(struct sf_tcp_conn *c)
 {
     sf_ns wait;
 
-    if (c->loss.nxt != c->loss.una || (!sf_tcp_unsent(c) && (!c->snd.fin || c->snd.fin_sent))) {
+    if (c->loss.nxt != c->loss.una || (!sf_tcp_unsent(&c->snd, &c->loss) && !sf_tcp_has_fin(&c->snd))) {
         c->timers.probe_at = SF_NEVER;
         return;
     }
@@ -308,7 +306,7 @@ void sf_tcp_output(struct sf_tcp_conn *c)
 {
     if (SF_UNLIKELY(c->state < SF_TCP_ESTABLISHED || c->state == SF_TCP_TIME_WAIT))
         return;
-    sf_tcp_find_way(c); /* before anything is cut to a size: it knows the MTU. Without a way it is all lost, and comes again */
+    sf_tcp_find_way(c); /* Before data is cut to segments, because it knows the MTU. Without a way all is lost, and is sent again. */
     if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
     sf_tcp_persist(c);

@@ -421,7 +421,7 @@ static int get_info(const struct sf_tcp_conn *c, void *value, socklen_t *len)
         .tcpi_bytes_received = c->rcv.n_bytes,
         .tcpi_segs_out = (uint32_t)c->snd.n_segments,
         .tcpi_segs_in = (uint32_t)c->rcv.n_segments,
-        .tcpi_notsent_bytes = c->state >= SF_TCP_ESTABLISHED ? sf_tcp_unsent(c) : 0,
+        .tcpi_notsent_bytes = c->state >= SF_TCP_ESTABLISHED ? sf_tcp_unsent(&c->snd, &c->loss) : 0,
         .tcpi_min_rtt = us(l->rtt.min),
         .tcpi_snd_wnd = c->snd.wnd,
     };

@@ -240,7 +240,7 @@ uint32_t sf_tcp_lingering(const struct sf_tcpip *t)
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
         const struct sf_tcp_conn *c = (const struct sf_tcp_conn *)flows->slot[i];
 
-        if (c && c->ep.kind == SF_TCP_CONN && c->sock.orphan && (c->loss.una != c->loss.nxt || sf_tcp_unsent(c) || !c->snd.fin_sent))
+        if (c && c->ep.kind == SF_TCP_CONN && c->sock.orphan && (c->loss.una != c->loss.nxt || sf_tcp_unsent(&c->snd, &c->loss) || !c->snd.fin_sent))
             n++;
     }
     return n;
