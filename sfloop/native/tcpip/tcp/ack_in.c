@@ -61,7 +61,7 @@ static uint32_t tell_loss(struct sf_tcp_conn *c, const struct sf_tcp_segment *s,
         .has_ts = s->has & SF_TCP_HAS_TIMESTAMPS && c->agreed.timestamps,
         .may_be_duplicate = !s->payload_len && !(s->flags & (SF_TCP_SYN | SF_TCP_FIN)) && !new_window,
         .ts_ecr = s->ts_ecr,
-        .ts_now = sf_tcp_conn_ts(c),
+        .ts_now = sf_tcp_ts_now(c->tcpip, &c->agreed),
         .sack = s->sack,
     };
 

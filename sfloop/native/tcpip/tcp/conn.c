@@ -56,7 +56,7 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
 /* The round trip that the peer's timestamp tells of, as coarse as it is. 0: none. */
 static sf_ns echoed(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
-    uint32_t ticks = sf_tcp_conn_ts(c) - s->ts_ecr;
+    uint32_t ticks = sf_tcp_ts_now(c->tcpip, &c->agreed) - s->ts_ecr;
 
     if (!c->agreed.timestamps || !(s->has & SF_TCP_HAS_TIMESTAMPS) || ticks > 3600 * (SF_SEC / SF_TCP_TS_TICK))
         return 0;

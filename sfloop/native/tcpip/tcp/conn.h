@@ -296,7 +296,22 @@ int sf_tcp_transmit(struct sf_tcp_conn *, uint32_t seq, uint32_t len, uint8_t fl
 void sf_tcp_ack_now(struct sf_tcp_conn *);
 /* The template and the MTU, if the path has changed. False: there is no way by the interface; c->way.detour: there is another. */
 bool sf_tcp_find_way(struct sf_tcp_conn *);
-uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *);
+/* Our timestamp clock now, with the connection's offset. */
+static inline uint32_t sf_tcp_ts_now(const struct sf_tcpip *t, const struct sf_tcp_agreed *agreed)
+{
+    return sf_tcp_ts_clock(t) + agreed->ts_offset;
+}
+
+/* Puts the timestamps into a segment, if they were agreed on (RFC 7323, 3.2). `has` is set before. */
+static inline void sf_tcp_stamp(const struct sf_tcpip *t, const struct sf_tcp_agreed *agreed, struct sf_tcp_segment *segment)
+{
+    if (SF_UNLIKELY(!agreed->timestamps))
+        return;
+    segment->has |= SF_TCP_HAS_TIMESTAMPS;
+    segment->ts_val = sf_tcp_ts_now(t, agreed);
+    segment->ts_ecr = agreed->ts_recent;
+}
+
 /* mtu.c: the segment size by the path's MTU, the peer's, and the options. */
 void sf_tcp_update_mss(struct sf_tcp_conn *);
 void sf_tcp_too_big(struct sf_tcp_conn *, uint32_t mtu);

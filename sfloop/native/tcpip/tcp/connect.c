@@ -42,11 +42,7 @@ void sf_tcp_syn_options(struct sf_tcpip *t, struct sf_tcp_segment *reply, const 
     reply->window_scale = a->rcv_scale;
     if (a->sack)
         reply->has |= SF_TCP_HAS_SACK_PERMITTED;
-    if (a->timestamps) {
-        reply->has |= SF_TCP_HAS_TIMESTAMPS;
-        reply->ts_val = sf_tcp_ts_clock(t) + a->ts_offset;
-        reply->ts_ecr = a->ts_recent;
-    }
+    sf_tcp_stamp(t, a, reply);
 }
 
 /* The peer's SYN: an option holds if both have it. */

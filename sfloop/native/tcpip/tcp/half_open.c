@@ -188,11 +188,7 @@ static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf
 
     if (!sf_tcp_may_challenge(t, &h->challenged) || look_for_kernels(t, h, s) >= SF_WHOSE_BEGUN)
         return;
-    if (h->agreed.timestamps) {
-        bare.segment.has = SF_TCP_HAS_TIMESTAMPS;
-        bare.segment.ts_val = sf_tcp_ts_clock(t) + h->agreed.ts_offset;
-        bare.segment.ts_ecr = h->agreed.ts_recent;
-    }
+    sf_tcp_stamp(t, &h->agreed, &bare.segment);
     sf_tcp_send_bare(t, &bare);
 }
 

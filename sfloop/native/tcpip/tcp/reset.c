@@ -90,11 +90,7 @@ void sf_tcp_send_reset(struct sf_tcp_conn *c)
         return;
     if (c->state == SF_TCP_SYN_RECEIVED)
         bare.segment.seq = c->agreed.iss + 1;
-    if (c->agreed.timestamps) { /* RFC 7323, 3.2: they should be there */
-        bare.segment.has = SF_TCP_HAS_TIMESTAMPS;
-        bare.segment.ts_val = sf_tcp_conn_ts(c);
-        bare.segment.ts_ecr = c->agreed.ts_recent;
-    }
+    sf_tcp_stamp(c->tcpip, &c->agreed, &bare.segment);
     sf_count(c->tcpip, SF_COUNT_TCP_RESETS_SENT);
     sf_tcp_send_bare(c->tcpip, &bare);
 }

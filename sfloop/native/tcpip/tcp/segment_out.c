@@ -7,11 +7,6 @@
 #define TEMPLATE_LIFE SF_SEC /* Then the path is asked again, so that routes are renewed and stale neighbours confirmed. */
 #define PIECES 8
 
-uint32_t sf_tcp_conn_ts(const struct sf_tcp_conn *c)
-{
-    return sf_tcp_ts_clock(c->tcpip) + c->agreed.ts_offset;
-}
-
 /* ---- the way ---- */
 
 static bool build(struct sf_tcp_way *way, const struct sf_tcp_conn *c, const struct sf_hop *hop)
@@ -171,11 +166,7 @@ __attribute__((always_inline)) static inline int transmit(struct sf_tcp_conn *c,
     segment.flags = flags | SF_TCP_ACK;
     segment.has = 0;
     segment.n_sack = 0;
-    if (SF_LIKELY(c->agreed.timestamps)) {
-        segment.has = SF_TCP_HAS_TIMESTAMPS;
-        segment.ts_val = sf_tcp_conn_ts(c);
-        segment.ts_ecr = c->agreed.ts_recent;
-    }
+    sf_tcp_stamp(t, &c->agreed, &segment);
     if (SF_UNLIKELY(c->rcv.ooo || c->rcv.duplicate.left != c->rcv.duplicate.right) && !len)
         sf_tcp_sack_blocks(&c->rcv, &c->agreed, &segment);
     segment.window = sf_tcp_advertise(c);
