@@ -1,4 +1,4 @@
-/* Listeners: what a segment for one does (RFC 9293, 3.10.7.2), and the connections that wait to be accepted. */
+/* Listeners: their segments (RFC 9293, 3.10.7.2), and the connections that wait to be accepted. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -60,8 +60,8 @@ int sf_tcp_accept(struct sf_tcp_listener *l, struct sf_tcp_conn **out)
     return 0;
 }
 
-/* Where other programs may come to listen at the port, the kernel gets new connections from that moment. A SYN may also have been
- * in the driver's hands already when the kernel was given the port. */
+/* A connection needs a filter of its own where other programs may come to listen at the port, because the kernel gets the port's frames
+ * from that moment. It also needs one if the kernel has the port already, and the driver had received the SYN before. */
 static bool wants_own_filter(const struct sf_tcp_listener *l, const struct sf_flow_key *key)
 {
     struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
@@ -73,7 +73,7 @@ static bool wants_own_filter(const struct sf_tcp_listener *l, const struct sf_fl
     return !f || !f->added;
 }
 
-/* The listener's port, with one more user, or one of the connection's own. */
+/* The listener's port, with one more user, or a port of the connection's own. */
 struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *l, const struct sf_flow_key *key)
 {
     struct sf_tcp_port *port = l->port;
@@ -152,7 +152,7 @@ void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *
     if (!(s->flags & SF_TCP_SYN) || s->flags & SF_TCP_FIN || sf_kernel_conns_take_syn(t, key, s))
         return;
     if (sf_tcp_listener_is_full(l)) {
-        sf_count(t, SF_COUNT_TCP_ACCEPT_FULL); /* the peer comes again */
+        sf_count(t, SF_COUNT_TCP_ACCEPT_FULL); /* The peer sends its SYN again. */
         return;
     }
     if (t->tcp.n_half_open >= t->tcp.limits.max_half_open)
@@ -161,7 +161,7 @@ void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *
         sf_tcp_half_open(l, key, s);
 }
 
-/* Linux's way with SO_REUSEPORT (socket(7)): the same peer's port always comes to the same listener. */
+/* As on Linux with SO_REUSEPORT (socket(7)): the same peer's port always comes to the same listener. */
 struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *flows, struct sf_flow_link *first, const struct sf_flow_key *key)
 {
     uint32_t n = 0, which;
@@ -177,7 +177,7 @@ struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *flows, struc
 
 /* ---- the program's side ---- */
 
-/* The port of those that listen there already, if they and this one have said that they share it. */
+/* Takes the port of the listeners that are there already, if they and this one have SO_REUSEPORT. */
 static int take_port(struct sf_tcp_listener *l)
 {
     struct sf_tcp_listener *others = (struct sf_tcp_listener *)sf_flows_find(&l->tcpip->tcp.flows, &l->ep.flow.key);
@@ -249,7 +249,7 @@ void sf_tcp_listener_close(struct sf_tcp_listener *l)
     sf_flows_remove(&t->tcp.flows, &l->ep.flow);
     if (l->port->users > 1 && !sf_flows_find(&t->tcp.flows, &l->ep.flow.key))
         sf_tcp_port_orphaned(t, l->port);
-    sf_binding_close(t, &l->binding); /* now that its connections have filters of their own */
+    sf_binding_close(t, &l->binding); /* Only now, when its connections have filters of their own. */
     sf_tcp_port_drop(t, l->port);
     free(l);
 }

@@ -1,4 +1,4 @@
-/* The end of a connection, as its program sees it: shutdown, close, abort (RFC 9293, 3.10.4 and 3.10.5; RFC 1122, 4.2.2.13). */
+/* The program ends a connection: shutdown, close, abort (RFC 9293, 3.10.4 and 3.10.5; RFC 1122, 4.2.2.13). */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -31,7 +31,7 @@ void sf_tcp_abort(struct sf_tcp_conn *c)
 }
 
 /* A program that closes with data unread tells the peer so by a reset (RFC 2525, 2.17). SO_LINGER with a time changes nothing: on
- * Linux it is the time for which close() waits, and what is not delivered by then is still delivered. */
+ * Linux it is the time for which close() waits, and the kernel still delivers the rest afterwards. */
 void sf_tcp_release(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define FIRST_WINDOW (128 * 1024u) /* what a connection advertises until it is seen to be read */
+#define FIRST_WINDOW (128 * 1024u) /* The window's limit until the program is seen to read. */
 #define FIRST_QUICK_ACKS 16
 
 /* With the seam's socket (56 bytes), a place in the table of flows and one in the heap of timers: one KiB. */
@@ -53,7 +53,7 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
     return c;
 }
 
-/* The round trip that the peer's timestamp tells of, as coarse as it is. 0: none. */
+/* The round trip by the timestamp that the peer echoes, rounded to its tick. 0: there is none. */
 static sf_ns echoed(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     uint32_t ticks = sf_tcp_ts_now(c->tcpip, &c->agreed) - s->ts_ecr;
@@ -63,8 +63,8 @@ static sf_ns echoed(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     return (ticks ? ticks : 1) * SF_TCP_TS_TICK;
 }
 
-/* Whether an ACK is of the first SYN or of a repeated one only a timestamp tells (Karn's algorithm). If it is of the first one,
- * nothing was lost. The initial window depends on the timer's repeats only, as in Linux. */
+/* Only a timestamp tells whether an ACK is for the first SYN or for a repeated one (Karn's algorithm). If it is for the first one,
+ * nothing was lost. The initial window depends only on SYNs that the timer repeated, as in Linux. */
 static void measure_handshake(struct sf_tcp_conn *c, const struct sf_tcp_handshake *h, const struct sf_tcp_segment *s)
 {
     bool again = h->repeats || h->answered;
@@ -192,7 +192,7 @@ static bool is_writable(const struct sf_tcp_conn *c)
     if (c->state < SF_TCP_ESTABLISHED)
         return false;
     if (!sf_tcp_may_send(c) || !c->snd.blocked)
-        return true; /* the next send reports an error, or finds room */
+        return true; /* The next send reports an error, or finds room. */
     room = sf_tcp_send_room(c);
     return room && (room >= c->options.send_buffer / 4 || room >= sf_tcp_unacked(&c->snd, &c->loss) / 3);
 }
@@ -272,7 +272,7 @@ static void loss_timeout(struct sf_tcp_conn *c)
     sf_tcp_output(c);
 }
 
-/* Nothing is held in them; the next byte gets new ones. */
+/* Gives back the buffers that hold nothing. The next byte gets new ones. */
 static void give_buffers_back(struct sf_tcp_conn *c)
 {
     c->timers.idle_at = SF_NEVER;

@@ -9,21 +9,21 @@
 
 enum sf_tcp_state {
     SF_TCP_CLOSED,
-    SF_TCP_RESOLVING, /* not RFC 9293's: the SYN waits for a route or a neighbour */
+    SF_TCP_RESOLVING, /* Not a state of RFC 9293: the SYN waits for a route or a neighbour. */
     SF_TCP_SYN_SENT,
-    SF_TCP_SYN_RECEIVED, /* of a simultaneous open; a listener's are struct sf_tcp_half */
+    SF_TCP_SYN_RECEIVED, /* Of a simultaneous open. A listener's are struct sf_tcp_half. */
     SF_TCP_ESTABLISHED,
     SF_TCP_CLOSE_WAIT,
     SF_TCP_FIN_WAIT_1,
     SF_TCP_FIN_WAIT_2,
     SF_TCP_CLOSING,
     SF_TCP_LAST_ACK,
-    SF_TCP_TIME_WAIT, /* a record of its own answers for it; this is what the program still holds */
+    SF_TCP_TIME_WAIT, /* A struct sf_tcp_wait answers for the connection. The program still holds this. */
 };
 
 enum sf_tcp_owed {
-    SF_TCP_OWED_ACK = 1,    /* leaves with the program's answer, or at the end of the turn */
-    SF_TCP_OWED_OUTPUT = 2, /* the driver had no room */
+    SF_TCP_OWED_ACK = 1,    /* An ACK. It leaves with the program's answer, or at the end of the turn. */
+    SF_TCP_OWED_OUTPUT = 2, /* Data that the driver had no room for. */
 };
 
 /* The order of the members is the order in which a segment needs them, so that its cache lines are few. */
@@ -55,11 +55,11 @@ struct sf_tcp_listener {
     struct sf_tcpip *tcpip;
     void *owner;
     struct sf_tcp_port *port;
-    struct sf_tcp_conn *first, *last; /* to be accepted */
-    struct sf_tcp_half *halves; /* SYNs that wait for their ACK */
+    struct sf_tcp_conn *first, *last; /* The accept queue. */
+    struct sf_tcp_half *halves; /* SYNs that wait for their ACK. */
     uint32_t n_queued, backlog;
     uint8_t interest;
-    bool shares; /* SO_REUSEPORT: its key with others of the kind */
+    bool shares; /* SO_REUSEPORT: other such listeners may have the same key. */
     struct sf_binding binding;
     struct sf_tcp_socket_options options;
 };
@@ -68,35 +68,35 @@ enum { SF_TCP_READABLE = 1, SF_TCP_WRITABLE = 2 };
 
 /* ---- life (conn.c) ---- */
 
-/* NULL: no memory, or as many as the limit allows. */
+/* NULL: there is no memory, or the limit of connections is reached. */
 struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *, const struct sf_tcp_socket_options *);
-/* Its place among the flows is given up; nothing of it is sent any more. */
+/* Ends the connection: it leaves the flows and sends nothing more. */
 void sf_tcp_conn_end(struct sf_tcp_conn *, int error);
-/* -EADDRNOTAVAIL: somebody has that place. -ENOMEM. */
+/* Puts the connection among the flows. -EADDRNOTAVAIL: another one has its addresses and ports. -ENOMEM. */
 int sf_tcp_conn_place(struct sf_tcp_conn *);
-/* Leaves the flows, the timers and the port, keeping what the program may still read. */
+/* Leaves the flows, the timers and the port. Bytes that the program may still read stay. */
 void sf_tcp_conn_detach(struct sf_tcp_conn *);
-/* Freed by the next poll. */
+/* Has the next poll free the connection. */
 void sf_tcp_conn_bury(struct sf_tcp_conn *);
 void sf_tcp_conn_free(struct sf_tcp_conn *);
-/* What the handshake has told. */
+/* The handshake's course. */
 struct sf_tcp_handshake {
-    uint8_t repeats;   /* of our SYN, by a timer */
-    bool answered;     /* ours left again because the peer's SYN came again */
-    sf_ns began, left; /* when our SYN left, first and last. 0: not known (a cookie) */
+    uint8_t repeats;   /* Of our SYN, by a timer. */
+    bool answered;     /* Our SYN left again because the peer's came again. */
+    sf_ns began, left; /* When our SYN left, first and last. 0: not known (a cookie). */
 };
 
-/* The handshake is over with this segment: iss + 1 is SND.UNA, irs + 1 RCV.NXT. */
+/* The handshake ends with this segment: SND.UNA is iss + 1, RCV.NXT is irs + 1. */
 void sf_tcp_conn_establish(struct sf_tcp_conn *, const struct sf_tcp_handshake *, const struct sf_tcp_segment *);
 uint32_t sf_tcp_conn_events(struct sf_tcp_conn *);
 void sf_tcp_conn_update(struct sf_tcp_conn *);
 void sf_tcp_conn_interest(struct sf_tcp_conn *, uint32_t what);
 const char *sf_tcp_state_name(enum sf_tcp_state);
-/* Puts it among those that have something to send. */
+/* Puts the connection among those that have something to send. */
 void sf_tcp_owe(struct sf_tcp_conn *, enum sf_tcp_owed);
-/* Was refused memory: see memory.c. */
+/* Puts the connection among those that were refused memory (memory.c). */
 void sf_tcp_starve(struct sf_tcp_conn *);
-/* Its deadlines have changed. */
+/* A deadline has changed: sets the timer, if it fires too late. */
 void sf_tcp_conn_timer(struct sf_tcp_conn *);
 void sf_tcp_conn_timeout(struct sf_tcp_conn *);
 
@@ -165,7 +165,7 @@ static inline uint32_t sf_tcp_window_left(const struct sf_tcp_snd *snd, const st
     return left > 0 ? (uint32_t)left : 0;
 }
 
-/* Bytes written and not acknowledged. */
+/* Bytes that are written and not acknowledged. */
 static inline uint32_t sf_tcp_unacked(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *loss)
 {
     uint32_t bytes = snd->ring.end - loss->una;
@@ -175,38 +175,39 @@ static inline uint32_t sf_tcp_unacked(const struct sf_tcp_snd *snd, const struct
 
 /* ---- connecting, listening ---- */
 
-/* -EOPNOTSUPP: the kernel is to connect. */
+/* -EOPNOTSUPP: the kernel shall connect. */
 int sf_tcp_connect(struct sf_tcpip *, int fd, const struct sockaddr_in *to, struct sf_tcp_conn **out);
-/* 0, -EINPROGRESS, or why not. */
+/* 0, -EINPROGRESS, or the error. */
 int sf_tcp_connect_result(struct sf_tcp_conn *);
-/* Those that wait for a route or a neighbour look again. */
+/* Connections that wait for a route or a neighbour look again. */
 void sf_tcp_resolve(struct sf_tcpip *);
-/* (Re)sends SYN or, in SYN_RECEIVED, SYN and ACK. */
+/* Sends SYN, first or again; in SYN_RECEIVED SYN and ACK. */
 void sf_tcp_send_syn(struct sf_tcp_conn *);
 void sf_tcp_syn_timeout(struct sf_tcp_conn *);
-/* In SYN_SENT (RFC 9293, 3.10.7.3) and SYN_RECEIVED. */
+/* A segment in SYN_SENT (RFC 9293, 3.10.7.3) or SYN_RECEIVED. */
 void sf_tcp_syn_sent_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, bool keep);
 
 int sf_tcp_listen(struct sf_tcpip *, int fd, int backlog, struct sf_tcp_listener **out);
 void sf_tcp_listener_close(struct sf_tcp_listener *);
 int sf_tcp_accept(struct sf_tcp_listener *, struct sf_tcp_conn **out);
-/* Whose segment it is, of the listeners that share a key. */
+/* Chooses one of the listeners that share a key. */
 struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *, struct sf_flow_link *first, const struct sf_flow_key *);
 void sf_tcp_listener_interest(struct sf_tcp_listener *, uint32_t what);
 void sf_tcp_listener_update(struct sf_tcp_listener *);
-/* NULL: there is no room in the queue, or no memory. `half`, whose place it takes, is freed. The caller hands the segment on. */
+/* Makes a connection and puts it into the accept queue. It takes the place of `half`, which is freed. The caller then hands the segment to
+ * it. NULL: there is no room in the queue, or no memory. */
 struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *, const struct sf_flow_key *, struct sf_tcp_half *half,
                                               const struct sf_tcp_agreed *, const struct sf_tcp_handshake *,
                                               const struct sf_tcp_segment *);
 struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *, const struct sf_flow_key *);
 bool sf_tcp_listener_is_full(const struct sf_tcp_listener *);
 
-/* What a SYN's options lead to: ours are put into `reply`, which is a SYN. */
+/* agree: takes the options of the peer's SYN. syn_options: puts ours into `reply`, which becomes a SYN. */
 void sf_tcp_agree(struct sf_tcp_agreed *, const struct sf_tcp_segment *syn);
 void sf_tcp_syn_options(struct sf_tcpip *, struct sf_tcp_segment *reply, const struct sf_tcp_agreed *, uint32_t mtu,
                         const struct sf_tcp_socket_options *);
 uint8_t sf_tcp_window_scale(uint32_t limit);
-/* What a SYN advertises, which is never scaled. */
+/* The window that a SYN advertises. It is never scaled. */
 static inline uint16_t sf_tcp_first_window(const struct sf_tcp_socket_options *o)
 {
     return o->receive_buffer < UINT16_MAX ? (uint16_t)o->receive_buffer : UINT16_MAX;
@@ -215,7 +216,7 @@ static inline uint16_t sf_tcp_first_window(const struct sf_tcp_socket_options *o
 /* half_open.c, cookie.c */
 void sf_tcp_half_open(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *syn);
 struct sf_tcp_port *sf_tcp_half_take_port(struct sf_tcp_half *);
-void sf_tcp_half_forget(struct sf_tcp_listener *); /* all of them */
+void sf_tcp_half_forget(struct sf_tcp_listener *); /* Frees all of the listener's. */
 void sf_tcp_cookie_send(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *syn);
 /* True if the ACK carries a cookie of ours. */
 bool sf_tcp_cookie_check(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *,
@@ -224,9 +225,9 @@ bool sf_tcp_cookie_check(struct sf_tcp_listener *, const struct sf_flow_key *, c
 /* ---- segments in ---- */
 
 void sf_tcp_conn_input(struct sf_tcp_conn *, struct sf_tcp_segment *, bool keep);
-/* ack_in.c. False: the segment is to be dropped, and what it deserved was sent. */
+/* ack_in.c. False: drop the segment. It has been answered, if it deserved an answer. */
 bool sf_tcp_ack_input(struct sf_tcp_conn *, const struct sf_tcp_segment *);
-/* receive_data.c: the segment lies within the window. */
+/* receive_data.c: data of a segment that lies within the window. */
 void sf_tcp_rcv_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, bool keep);
 
 /* ---- receiving ---- */
@@ -245,7 +246,7 @@ void sf_tcp_rcv_forget(struct sf_tcp_rcv *);
 void sf_tcp_rcv_free(struct sf_tcp_conn *);
 /* The size of the ring that a connection may have whatever the limit: a peer that sends whole segments makes progress with two. */
 uint32_t sf_tcp_rcv_least(uint32_t mss);
-/* After memory was given back: the window opens if it is worth telling. */
+/* Called after memory was given back: the window opens, if the gain is worth an ACK. */
 void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
 /* Makes the ring as small as its bytes in order allow. It stays as it is if there are bytes out of order. */
 void sf_tcp_rcv_trim(struct sf_tcp_conn *);
@@ -291,10 +292,10 @@ bool sf_tcp_may_send_again(const struct sf_tcp_snd *, const struct sf_tcp_loss *
 /* Sets or clears the timer that ends a zero window, or a wait for more data. */
 void sf_tcp_persist(struct sf_tcp_conn *);
 
-/* segment_out.c: [seq, seq + len) of the ring. 0: it has left, or is as good as lost on its way; -EAGAIN: the driver is full. */
+/* segment_out.c: sends [seq, seq + len) of the ring. 0: it has left, or is as good as lost on its way. -EAGAIN: the driver is full. */
 int sf_tcp_transmit(struct sf_tcp_conn *, uint32_t seq, uint32_t len, uint8_t flags);
 void sf_tcp_ack_now(struct sf_tcp_conn *);
-/* The template and the MTU, if the path has changed. False: there is no way by the interface; c->way.detour: there is another. */
+/* Renews the template and the MTU, if the path has changed. False: there is no way by the interface; way.detour tells of another. */
 bool sf_tcp_find_way(struct sf_tcp_conn *);
 /* Our timestamp clock now, with the connection's offset. */
 static inline uint32_t sf_tcp_ts_now(const struct sf_tcpip *t, const struct sf_tcp_agreed *agreed)
@@ -312,11 +313,11 @@ static inline void sf_tcp_stamp(const struct sf_tcpip *t, const struct sf_tcp_ag
     segment->ts_ecr = agreed->ts_recent;
 }
 
-/* mtu.c: the segment size by the path's MTU, the peer's, and the options. */
+/* mtu.c: sets the segment size by the path's MTU, the peer's MSS and the options. */
 void sf_tcp_update_mss(struct sf_tcp_conn *);
 void sf_tcp_too_big(struct sf_tcp_conn *, uint32_t mtu);
 void sf_tcp_suspect_black_hole(struct sf_tcp_conn *);
-/* The direct way is there, or there again. */
+/* The direct way is there, perhaps again. */
 void sf_tcp_way_is_back(struct sf_tcp_conn *);
 
 /* ---- the end (close.c, reset.c) ---- */
@@ -324,9 +325,9 @@ void sf_tcp_way_is_back(struct sf_tcp_conn *);
 void sf_tcp_release(struct sf_tcp_conn *);
 void sf_tcp_abort(struct sf_tcp_conn *);
 void sf_tcp_send_reset(struct sf_tcp_conn *);
-/* An ACK that asks whether the segment was meant (RFC 5961), if the rates allow it. */
+/* Sends an ACK that asks whether the peer meant the segment (RFC 5961), if the rate allows it. */
 void sf_tcp_challenge(struct sf_tcp_conn *);
-/* Its ACK is not acceptable: challenges, unless the connection has gone over to the kernel. */
+/* The segment's ACK is not acceptable: challenges the peer, unless the connection has gone over to the kernel. */
 void sf_tcp_bad_ack(struct sf_tcp_conn *, const struct sf_tcp_segment *);
 
 /* ---- waiting (probe.c) ---- */
@@ -341,9 +342,9 @@ static inline bool sf_tcp_shut_out(const struct sf_tcp_conn *c)
     return !c->snd.wnd && !c->sock.orphan && !c->options.user_timeout;
 }
 
-/* How long data may stay unacknowledged, from its first timeout on. */
+/* The time that data may stay unacknowledged, from its first timeout on. */
 sf_ns sf_tcp_patience(const struct sf_tcp_conn *);
-/* True: what is unacknowledged was so for too long, and the connection has ended. */
+/* True: data was unacknowledged for too long, and the connection has ended. */
 bool sf_tcp_gives_up(struct sf_tcp_conn *);
 /* TCP_USER_TIMEOUT was set. */
 void sf_tcp_patience_set(struct sf_tcp_conn *);

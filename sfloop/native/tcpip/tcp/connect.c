@@ -1,6 +1,6 @@
 /*
- * Connecting (RFC 9293, 3.5). Which way the peer is, and whether that way is ours at all, may be known only a little later: the
- * kernel answers by rtnetlink. Until then the SYN waits.
+ * Connecting (RFC 9293, 3.5). The SYN may have to wait for the kernel's answer, by rtnetlink, about the route and the neighbour. The
+ * answer may also be that another interface leads to the peer; then the kernel connects.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -8,10 +8,10 @@
 #include <errno.h>
 
 #define FIRST_RTO SF_SEC            /* RFC 6298, 2.1 */
-#define SYNC_AGAIN (2 * SF_MS)      /* the reset is ahead of the SYN, unless the network reorders them */
-#define FULL_AGAIN (50 * SF_US)     /* the driver has no room: when to try again */
-#define RESOLVE_AGAIN (200 * SF_MS) /* asleep, where a lost answer would not wake us */
-#define RESOLVE_PATIENCE (5 * SF_SEC) /* the kernel gives a neighbour up after 3 */
+#define SYNC_AGAIN (2 * SF_MS)        /* The reset arrives before the SYN, unless the network reorders them. */
+#define FULL_AGAIN (50 * SF_US)       /* The driver has no room. */
+#define RESOLVE_AGAIN (200 * SF_MS)   /* A lost answer would not wake a loop that sleeps. */
+#define RESOLVE_PATIENCE (5 * SF_SEC) /* The kernel gives a neighbour up after 3 s. */
 
 /* ---- the SYN ---- */
 
@@ -45,7 +45,7 @@ void sf_tcp_syn_options(struct sf_tcpip *t, struct sf_tcp_segment *reply, const 
     sf_tcp_stamp(t, a, reply);
 }
 
-/* The peer's SYN: an option holds if both have it. */
+/* The peer's SYN has come. An option is agreed on if both sides have it. */
 void sf_tcp_agree(struct sf_tcp_agreed *a, const struct sf_tcp_segment *syn)
 {
     a->irs = syn->seq;
@@ -61,7 +61,7 @@ void sf_tcp_agree(struct sf_tcp_agreed *a, const struct sf_tcp_segment *syn)
     a->ts_recent = a->timestamps ? syn->ts_val : 0;
 }
 
-/* TCP_USER_TIMEOUT counts from the first SYN. As in Linux, a SYN is repeated once before it counts. */
+/* TCP_USER_TIMEOUT counts from the first SYN. As in Linux, it has no effect before a SYN was repeated once. */
 static sf_ns gives_up_at(const struct sf_tcp_conn *c)
 {
     return c->rcv.measured + c->options.user_timeout * SF_MS;
@@ -104,7 +104,7 @@ static void fail(struct sf_tcp_conn *c, int error)
 
 /* ---- the way ---- */
 
-/* One of our own that lingers there may give its place to a later one: its numbers and its timestamps are lower (RFC 6191). */
+/* A connection of ours in TIME_WAIT gives its place to a new one, because its sequence numbers and timestamps are lower (RFC 6191). */
 static int take_place(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
@@ -141,7 +141,7 @@ static int begin(struct sf_tcp_conn *c)
     return 0;
 }
 
-/* The way from no address in particular says which one is ours; the way from that one is another question to the kernel. */
+/* Without a source address the route tells ours. The route from that address is another question to the kernel. */
 static enum sf_way find_way(struct sf_tcp_conn *c, struct sf_hop *hop)
 {
     struct sf_flow_key *key = &c->ep.flow.key;
@@ -153,7 +153,7 @@ static enum sf_way find_way(struct sf_tcp_conn *c, struct sf_hop *hop)
     return sf_path_find(c->tcpip, key->remote_addr, key->local_addr, hop);
 }
 
-/* 0: the SYN has left, or waits still. */
+/* 0: the SYN has left, or still waits. */
 static int look(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
@@ -204,7 +204,7 @@ int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, str
 
     if (rc == 0 && (!to->sin_port || !to->sin_addr.s_addr || sf_is_multicast(to->sin_addr.s_addr) ||
                     sf_interface_is_broadcast(&t->interface, to->sin_addr.s_addr)))
-        rc = -EOPNOTSUPP; /* the kernel has the right errno */
+        rc = -EOPNOTSUPP; /* The kernel knows the right errno. */
     if (rc == 0)
         rc = sf_tcp_open(t);
     if (rc < 0)
@@ -276,7 +276,7 @@ static void establish(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     sf_tcp_conn_establish(c, &handshake, s);
     c->snd.wl1 = s->seq;
     sf_count(c->tcpip, SF_COUNT_TCP_CONNECTED);
-    sf_tcp_owe(c, SF_TCP_OWED_ACK); /* leaves with the first request, if there is one in this turn */
+    sf_tcp_owe(c, SF_TCP_OWED_ACK); /* It leaves with the first request, if there is one in this turn. */
     sf_tcp_conn_update(c);
 }
 
@@ -295,7 +295,7 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
     }
     if (!(s->flags & SF_TCP_ACK)) {
         if (syn)
-            sf_tcp_send_syn(c); /* the peer has not heard our answer to it */
+            sf_tcp_send_syn(c); /* The peer has not got our answer. */
         return;
     }
     if (s->ack != c->agreed.iss + 1) {
@@ -309,7 +309,7 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
     }
 }
 
-/* The peer has an old connection there, which the reset ends: the next SYN does not wait for the RTO (as in Linux, once). */
+/* The peer has an old connection with these ports, and our reset ends it. So the next SYN does not wait for the RTO (once, as in Linux). */
 static void sync_again(struct sf_tcp_conn *c)
 {
     if (c->probe.retries || c->timers.end_at <= c->tcpip->now + SYNC_AGAIN)
@@ -346,7 +346,7 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
         establish(c, s);
         return;
     }
-    c->state = SF_TCP_SYN_RECEIVED; /* both have connected to each other at the same time */
+    c->state = SF_TCP_SYN_RECEIVED; /* Both sides have connected to each other at the same time. */
     c->probe.retries = 0;
     sf_tcp_send_syn(c);
 }

@@ -1,8 +1,8 @@
 /*
- * SYN cookies (RFC 4987, 3.6; D. J. Bernstein, 1996), for when there are more half-open connections than we want to remember: what
- * there is to remember goes into our sequence number, and comes back with the ACK. Layout as Linux's: 8 bits of a counter that
- * advances every 64 s, 24 bits of a hash with the number of one of the segment sizes below added. What else was agreed upon fits
- * into the low bits of our timestamp, where there are timestamps.
+ * SYN cookies (RFC 4987, 3.6; D. J. Bernstein, 1996). Beyond the limit of half-open connections nothing is kept for a SYN. Our sequence
+ * number has what must be known later, and comes back with the ACK. The layout is Linux's: 8 bits of a counter that advances every
+ * 64 s, and 24 bits of a hash, to which the index of one of the segment sizes below is added. The other options are in the low bits of our
+ * timestamp, if the peer has timestamps.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -37,7 +37,7 @@ static uint32_t make(struct sf_tcpip *t, const struct sf_flow_key *key, uint32_t
     return hash(t, key, FIXED, 0) + irs + (count << 24) + ((hash(t, key, COUNTED, count) + size) & 0xffffff);
 }
 
-/* The size's number; SIZES: no cookie of ours. */
+/* The index of the segment size. SIZES: this is no cookie of ours. */
 static uint32_t open_cookie(struct sf_tcpip *t, const struct sf_flow_key *key, uint32_t irs, uint32_t cookie)
 {
     uint32_t rest = cookie - hash(t, key, FIXED, 0) - irs, count = count_now(t), age = (count - (rest >> 24)) & 0xff, size;
@@ -48,7 +48,7 @@ static uint32_t open_cookie(struct sf_tcpip *t, const struct sf_flow_key *key, u
     return size < SIZES ? size : SIZES;
 }
 
-/* Never later than now, or the next segment would seem older. */
+/* The timestamp is never later than now, because the next segment would seem older. */
 static uint32_t timestamp_with(uint32_t now, uint32_t options)
 {
     uint32_t ts = (now & ~OPTION_BITS) | options;
@@ -70,7 +70,7 @@ void sf_tcp_cookie_send(struct sf_tcp_listener *l, const struct sf_flow_key *key
     uint32_t size = SIZES - 1, mtu = t->interface.mtu < t->caps.mtu ? t->interface.mtu : t->caps.mtu;
 
     sf_tcp_agree(&agreed, syn);
-    if (!agreed.timestamps) /* nowhere to put them */
+    if (!agreed.timestamps) /* There is no place for these options. */
         agreed.scaling = agreed.sack = false, agreed.rcv_scale = 0;
     while (size && sizes[size] > agreed.mss)
         size--;
@@ -91,7 +91,7 @@ bool sf_tcp_cookie_check(struct sf_tcp_listener *l, const struct sf_flow_key *ke
     struct sf_tcpip *t = l->tcpip;
     uint32_t size, options = s->ts_ecr & OPTION_BITS;
 
-    /* The number is guessed once in 2^24 times or so: only while cookies are about it is tried. */
+    /* An attacker guesses a cookie once in about 2^24 attempts. So the check is made only while cookies may be under way. */
     if (!t->tcp.cookie_sent || t->now - t->tcp.cookie_sent > LIFE_PERIODS * PERIOD || s->flags & (SF_TCP_SYN | SF_TCP_RST))
         return false;
     size = open_cookie(t, key, s->seq - 1, s->ack - 1);

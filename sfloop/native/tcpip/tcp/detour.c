@@ -28,14 +28,14 @@ int sf_tcp_detour_open(struct sf_tcpip *t)
     return 0;
 }
 
-/* While the neighbour is being resolved, too: the kernel keeps the segments until ARP has answered, as many as its own
- * (net.ipv4.neigh.*.unres_qlen_bytes), and sends them before it tells us that it has. */
+/* Segments also go this way while the neighbour is being resolved. The kernel queues them until ARP has answered, as many as of its own
+ * connections (net.ipv4.neigh.*.unres_qlen_bytes), and sends them before it tells us of the answer. */
 bool sf_tcp_may_detour(const struct sf_tcpip *t, enum sf_way way)
 {
     return t->tcp.detour_fd >= 0 && way != SF_WAY_DIRECT;
 }
 
-/* ---- how large packets may be ---- */
+/* ---- the size of packets ---- */
 
 static int name(int (*with)(int, const struct sockaddr *, socklen_t), int fd, uint32_t addr)
 {
@@ -108,6 +108,6 @@ int sf_tcp_detour_emit(struct sf_tcpip *t, const struct sf_tcp_template *templat
         sf_count(t, SF_COUNT_TCP_TX_OTHER_WAY);
         return 0;
     }
-    sf_count(t, SF_COUNT_TCP_TX_LOST); /* a full queue loses segments, as a router's does, and the sender slows down */
+    sf_count(t, SF_COUNT_TCP_TX_LOST); /* A full queue loses segments, as a router's does, and the sender slows down. */
     return size && errno != EMSGSIZE ? 0 : -EMSGSIZE;
 }

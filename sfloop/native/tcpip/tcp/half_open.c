@@ -1,4 +1,5 @@
-/* SYNs that a listener has answered and whose ACK has not come: small records, bounded in number (RFC 4987, 3.2 and 3.4). */
+/* Half-open connections: a listener has answered the SYN, and the ACK has not come. They are small records, and their number is bounded
+ * (RFC 4987, 3.2 and 3.4). */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -6,22 +7,22 @@
 #include <stdlib.h>
 
 #define FIRST_RTO SF_SEC
-#define MOST_RETRIES 5        /* as Linux (tcp_synack_retries) */
-#define NO_WAY_YET SF_MS      /* the route or the neighbour is being asked for */
-#define MOST_UNSENT 12        /* about 4 s of that */
+#define MOST_RETRIES 5   /* As in Linux (tcp_synack_retries). */
+#define NO_WAY_YET SF_MS /* The route or the neighbour is being asked for. Doubles with each attempt. */
+#define MOST_UNSENT 12   /* Such attempts: about 4 s. */
 
 struct sf_tcp_half {
     struct sf_tcp_endpoint ep;
     struct sf_tcp_timer timer;
     struct sf_tcp_listener *listener;
     struct sf_tcp_port *port;
-    struct sf_tcp_half *next, *prev; /* of the listener's */
+    struct sf_tcp_half *next, *prev; /* Among the listener's. */
     struct sf_tcp_agreed agreed;
-    sf_ns began, sent_at; /* when SYN and ACK left, first and last */
-    sf_ns challenged;     /* the last answer to a segment that the record does not accept, or to the SYN that came again */
+    sf_ns began, sent_at; /* When SYN and ACK left, first and last. */
+    sf_ns challenged;     /* When a segment was last answered that is not acceptable, or the SYN that came again. */
     uint8_t retries, unsent;
-    bool no_way;   /* SYN and ACK could not leave the last time */
-    bool answered; /* SYN and ACK left again because the SYN came again */
+    bool no_way;   /* SYN and ACK could not leave the last time. */
+    bool answered; /* SYN and ACK left again because the SYN came again. */
 };
 
 _Static_assert(sizeof(struct sf_tcp_half) <= 160, "a SYN flood fills max_half_open of these");
@@ -51,7 +52,7 @@ void sf_tcp_half_free(struct sf_tcpip *t, struct sf_tcp_half *h)
     free(h);
 }
 
-/* For the connection that it becomes. */
+/* Hands the port to the connection that the record becomes. */
 struct sf_tcp_port *sf_tcp_half_take_port(struct sf_tcp_half *h)
 {
     struct sf_tcp_port *port = h->port;
@@ -106,7 +107,7 @@ void sf_tcp_half_timeout(struct sf_tcpip *t, struct sf_tcp_half *h)
 {
     sf_ns due = h->sent_at + (FIRST_RTO << h->retries);
 
-    if (!h->no_way && t->now < due) { /* SYN and ACK left again since the timer was set */
+    if (!h->no_way && t->now < due) { /* SYN and ACK left again since the timer was set. */
         sf_tcp_timer_by(t, &h->timer, due);
         return;
     }
@@ -175,7 +176,7 @@ static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h,
     return whose;
 }
 
-/* Says what we await, unless the connection turns out to be the kernel's. */
+/* Sends the ACK that tells the peer which number we await, unless the connection turns out to be the kernel's. */
 static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_bare bare = {
@@ -207,7 +208,7 @@ static void answer_again(struct sf_tcpip *t, struct sf_tcp_half *h)
     send_syn_ack(t, h);
 }
 
-/* True if the segment is the ACK that is awaited. */
+/* True if the segment is the ACK that we await. */
 static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     uint32_t next = h->agreed.irs + 1;
@@ -265,6 +266,6 @@ void sf_tcp_half_input(struct sf_tcpip *t, struct sf_tcp_half *h, const struct s
     if (!check(t, h, s))
         return;
     c = sf_tcp_listener_establish(h->listener, &key, h, &agreed, &handshake, s);
-    if (c) /* else its ACK is lost to us: the peer sends it again with its first data */
+    if (c) /* Else the ACK is dropped, and the peer sends it again with its first data. */
         sf_tcp_conn_input(c, &copy, keep);
 }

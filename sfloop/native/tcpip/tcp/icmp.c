@@ -1,7 +1,7 @@
 /*
- * ICMP errors about our segments. On an interface they are the kernel's, and since it has no socket for our connections, a raw one
- * brings them to us; on a wire they come by the driver. Without the privilege for a raw socket there are none, and a path that is
- * too narrow is found by mtu.c's timeouts. What an error may do follows RFC 5927.
+ * ICMP errors about our segments. On an interface the kernel receives them, and has no socket for our connections, so a raw socket brings
+ * them to us. On a wire they come by the driver. Without the privilege for a raw socket there are none, and timeouts find a path whose
+ * MTU is small (mtu.c). RFC 5927 tells what an error may do.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -32,7 +32,7 @@ int sf_tcp_icmp_open(struct sf_tcpip *t)
     return 0;
 }
 
-/* What has come before there were connections is of no interest. */
+/* Errors from before the first connection are dropped. */
 void sf_tcp_icmp_listen(struct sf_tcpip *t)
 {
     char byte;
@@ -44,8 +44,8 @@ void sf_tcp_icmp_listen(struct sf_tcpip *t)
     sf_tcpip_watch(t, t->tcp.icmp_fd, SF_WAKE_ICMP);
 }
 
-/* Before the handshake an unreachable peer ends the attempt, as with Linux (tcp_v4_err); afterwards it is only a reason to go on
- * trying (RFC 9293, 3.9.2.2). */
+/* During the handshake an unreachable peer ends the attempt, as on Linux (tcp_v4_err). Afterwards the error is temporary, and the
+ * connection goes on trying (RFC 9293, 3.9.2.2). */
 static void unreachable(struct sf_tcp_conn *c, const struct sf_icmp *icmp)
 {
     int error = sf_icmp_errno(icmp->type, icmp->code);

@@ -1,6 +1,6 @@
 /*
- * Numbers that nobody else can guess: initial sequence numbers (RFC 6528), where timestamps start (RFC 7323, 7.1), all from
- * SipHash-2-4 (Aumasson and Bernstein, 2012) with a key of this stack's.
+ * Numbers that nobody else can guess: initial sequence numbers (RFC 6528) and the start of timestamps (RFC 7323, 7.1). All come from
+ * SipHash-2-4 (Aumasson and Bernstein, 2012) with a random key of the stack.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -30,7 +30,7 @@ uint64_t sf_siphash(const uint64_t key[2], const uint64_t *words, int n)
                      key[1] ^ 0x7465646279746573u};
 
     for (int i = 0; i <= n; i++) {
-        uint64_t word = i < n ? words[i] : (uint64_t)n * 8 << 56; /* the last one has the length */
+        uint64_t word = i < n ? words[i] : (uint64_t)n * 8 << 56; /* The last word has the length. */
 
         v[3] ^= word;
         sip_round(v);
@@ -45,7 +45,7 @@ uint64_t sf_siphash(const uint64_t key[2], const uint64_t *words, int n)
 
 enum { ISN = 1, TIMESTAMP };
 
-/* The clock ticks every 4 us (RFC 9293, 3.4.1), so that a connection's successor begins where it has not been. */
+/* The clock ticks every 4 us (RFC 9293, 3.4.1), so that a later connection begins with numbers that the earlier one has not used. */
 uint32_t sf_tcp_isn(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     uint64_t words[] = {(uint64_t)key->local_addr << 32 | key->remote_addr,
@@ -58,7 +58,7 @@ uint32_t sf_tcp_isn(struct sf_tcpip *t, const struct sf_flow_key *key)
     return t->tcp.least_isn && sf_seq_lt(isn, t->tcp.least_isn) ? t->tcp.least_isn : isn;
 }
 
-/* The same for all connections of a pair of addresses, so that a later one's are later (RFC 6191). */
+/* All connections of a pair of addresses have the same offset, so that a later connection has later timestamps (RFC 6191). */
 uint32_t sf_tcp_ts_offset(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     uint64_t words[] = {(uint64_t)key->local_addr << 32 | key->remote_addr, (uint64_t)TIMESTAMP << 32};

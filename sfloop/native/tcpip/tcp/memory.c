@@ -1,5 +1,5 @@
 /*
- * The memory of all buffers together, and what happens when it has reached its limit.
+ * The memory of all buffers together, and the behaviour at its limit.
  *
  * A connection that is refused memory joins the list of starved ones. It is served when memory is given back: its window opens
  * again, or its socket becomes writable. A timer looks for memory that is held but not used, as long as anybody is starved.
@@ -14,7 +14,7 @@ enum { SERVED_AT_ONCE = 64 };
 
 #define MODEST_RING (64 * 1024u) /* Others' out-of-order data is dropped for a ring of this size, not for a larger one. */
 #define SEARCH_PAUSE (20 * SF_MS)
-#define SEARCH_PAUSE_SLOT SF_US /* more for each slot of the table, which a search walks through */
+#define SEARCH_PAUSE_SLOT SF_US /* More for each slot of the table, because a search walks through all of them. */
 
 /* ---- giving back ---- */
 
@@ -53,7 +53,7 @@ bool sf_tcp_memory_make(struct sf_tcpip *t, uint32_t bytes)
 
     search(t);
     while (!sf_tcp_memory_allows(tcp, bytes) && !sf_ready_empty(&tcp->holding)) {
-        struct sf_tcp_conn *c = sf_tcp_ooo_of(tcp->holding.next)->conn; /* the one that has waited longest */
+        struct sf_tcp_conn *c = sf_tcp_ooo_of(tcp->holding.next)->conn; /* The one that has held data longest. */
 
         sf_count(t, SF_COUNT_TCP_RX_PRUNED);
         sf_tcp_ooo_free(&c->rcv);
@@ -112,7 +112,7 @@ static void serve(struct sf_tcp_conn *c)
 void sf_tcp_memory_serve(struct sf_tcpip *t)
 {
     struct sf_tcp *tcp = &t->tcp;
-    const struct sf_ready_link *last = tcp->starved.prev; /* those that stay starved join the list again, behind it */
+    const struct sf_ready_link *last = tcp->starved.prev; /* Connections that stay starved join the list again, behind it. */
     int served = 0;
 
     tcp->relieved = false;

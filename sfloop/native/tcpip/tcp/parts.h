@@ -138,7 +138,7 @@ struct sf_tcp_probing {
     uint8_t keep_probes; /* Keepalive probes since the peer was heard. */
 };
 
-/* The deadlines of a connection. Those of loss recovery are struct sf_tcp_loss's, and keepalive's follows from the last segment (probe.c). */
+/* The deadlines of a connection. Struct sf_tcp_loss has those of loss recovery. The one of keepalive follows from the last segment. */
 struct sf_tcp_deadlines {
     struct sf_tcp_timer timer; /* In the heap. It fires at the earliest of all deadlines, or before. */
     sf_ns ack_at;   /* A delayed ACK leaves (RFC 9293, 3.8.6.3). */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define RESERVE_INTERVAL (10 * SF_MS) /* others may go on listening at the port for long */
+#define RESERVE_INTERVAL (10 * SF_MS) /* Other programs may go on listening at the port for long. */
 
 static bool is_tcp(int fd)
 {
@@ -87,9 +87,9 @@ int sf_tcp_port_hold(int fd, struct sf_tcp_port **out)
 }
 
 /*
- * A socket of our own at a listener's port, for as long as its connections last. A duplicate of the program's would go on
- * listening after the program has closed its own; and to shut that down would end the listening of everybody else who has
- * inherited the socket. While somebody listens there, the kernel refuses the bind, and the port is reserved without us.
+ * Binds a socket of our own to a listener's port, for as long as its connections last. A duplicate of the program's socket would go on
+ * listening after the program has closed its own. To shut the duplicate down would end the listening of every process that has
+ * inherited the socket. While a process listens there, the kernel refuses the bind, and the port is reserved without us.
  */
 static bool reserve(struct sf_tcp_port *port)
 {

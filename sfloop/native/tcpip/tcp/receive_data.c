@@ -1,5 +1,5 @@
 /*
- * Receiving. Data in order stays in its frame until the next poll and is read from there; what nobody has read by then is copied
+ * Receiving. Data in order stays in its frame until the next poll, and is read from there. Data that nobody has read by then is copied
  * into a ring (receive_ring.c). Data out of order goes straight to its place in the ring (reassembly.c).
  *
  * Unread bytes: [read, ring.end) lie in the ring, [ring.end, nxt) in frames.
@@ -10,11 +10,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define LEAST_MSS 536   /* what counts as a full segment at least, when every second one is to be acknowledged */
-#define QUICK_ACKS 16   /* as Linux: until the peer's window has opened, or after a loss */
-#define SHARE 4                  /* a window promises no more than one in so many bytes that are left */
+#define LEAST_MSS 536 /* A full segment has at least this size. Every second full segment is acknowledged. */
+#define QUICK_ACKS 16 /* As in Linux: until the peer's window has opened, or after a loss. */
+#define SHARE 4       /* A window promises at most one of four bytes of memory that are left. */
 
-/* ---- what lies in frames ---- */
+/* ---- data in frames ---- */
 
 static void forget_lent(struct sf_tcp_rcv *rcv)
 {
@@ -29,7 +29,7 @@ void sf_tcp_rcv_forget(struct sf_tcp_rcv *rcv)
     rcv->read = rcv->ring.end = rcv->nxt - rcv->fin;
 }
 
-/* Without memory for acknowledged data, which may not be lost, the connection cannot go on. */
+/* Acknowledged data may not be lost. Without memory for it the connection cannot go on. */
 static void end_without_memory(struct sf_tcp_conn *c)
 {
     sf_count(c->tcpip, SF_COUNT_TCP_NO_MEMORY);
@@ -39,8 +39,8 @@ static void end_without_memory(struct sf_tcp_conn *c)
     sf_tcp_conn_end(c, -ENOMEM);
 }
 
-/* Copies what the ring has room for and returns how much it is. The peer is told of a smaller window if that is not all: it then
- * asks whether there is room again, and does not give up. */
+/* Copies as many bytes as the ring has room for, and returns the number. If some are refused, the peer is told of a smaller window: it
+ * then asks whether there is room again, and does not give up. */
 static uint32_t copy_what_fits(struct sf_tcp_conn *c, const uint8_t *data, uint32_t len)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -56,7 +56,7 @@ static uint32_t copy_what_fits(struct sf_tcp_conn *c, const uint8_t *data, uint3
     return len;
 }
 
-/* Data in frames, from ring.end on, was not acknowledged yet: the peer still has it. */
+/* Refuses the data in frames, from ring.end on. It was not acknowledged yet, so the peer still has it. */
 static void take_back(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -136,14 +136,14 @@ static void owe_ack(struct sf_tcp_conn *c)
     sf_tcp_conn_timer(c);
 }
 
-/* Every ACK out of turn tells of a loss, or that something was sent for nothing, which the peer should know soon. */
+/* An ACK out of turn reports a loss or a duplicate. It leaves at once, because the peer should know soon. */
 static void ack_out_of_turn(struct sf_tcp_conn *c)
 {
     c->rcv.quick = QUICK_ACKS;
     sf_tcp_ack_now(c);
 }
 
-/* The window's limit when memory is short. A connection whose window is about to close for it is served when there is more. */
+/* The window's limit when memory is short. A connection whose window is about to close is served when there is more memory. */
 __attribute__((noinline)) static uint32_t limit_when_short(struct sf_tcp_conn *c)
 {
     uint32_t most = sf_tcp_memory_affords(&c->tcpip->tcp, c->rcv.ring.size, SHARE), least = sf_tcp_rcv_least(c->loss.mss);
@@ -182,7 +182,8 @@ static uint32_t refused_edge(struct sf_tcp_rcv *rcv, uint32_t edge, uint32_t ste
     return edge - rcv->nxt < step ? rcv->nxt : edge;
 }
 
-/* Receiver's silly window avoidance (RFC 9293, 3.8.6.2.2): the edge moves by a segment or half the buffer, or not; never back. */
+/* Receiver's silly window avoidance (RFC 9293, 3.8.6.2.2): the edge moves by a segment or half the buffer, or not at all. It never moves
+ * back, unless data was refused. */
 uint16_t sf_tcp_advertise(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -207,7 +208,7 @@ void sf_tcp_bound_window(struct sf_tcp_rcv *rcv, uint8_t scale)
         rcv->limit = most;
 }
 
-/* After the program has read: the peer is told when it is worth its while, at once if its window was about to close. */
+/* The program has read. The peer is told of a larger window if the gain is large, or if the window was about to close. */
 static void window_opened(struct sf_tcp_conn *c)
 {
     const struct sf_tcp_rcv *rcv = &c->rcv;
@@ -235,7 +236,7 @@ void sf_tcp_rcv_relieved(struct sf_tcp_conn *c)
 static void fin_input(struct sf_tcp_conn *c)
 {
     c->rcv.nxt++;
-    if (sf_seq_lt(c->rcv.adv, c->rcv.nxt)) /* it needs no room, so that it may come where the window ends */
+    if (sf_seq_lt(c->rcv.adv, c->rcv.nxt)) /* A FIN needs no room, so it may come where the window ends. */
         c->rcv.adv = c->rcv.nxt;
     c->rcv.fin = true;
     c->rcv.fin_known = false;
@@ -244,7 +245,7 @@ static void fin_input(struct sf_tcp_conn *c)
         c->state = SF_TCP_CLOSE_WAIT;
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
         break;
-    case SF_TCP_FIN_WAIT_1: /* had ours been acknowledged, it would be FIN_WAIT_2 by now */
+    case SF_TCP_FIN_WAIT_1: /* Our FIN is not acknowledged, else the state would be FIN_WAIT_2. */
         c->state = SF_TCP_CLOSING;
         sf_tcp_ack_now(c);
         break;
@@ -257,7 +258,7 @@ static void fin_input(struct sf_tcp_conn *c)
         sf_tcp_conn_update(c);
 }
 
-/* The part of the piece that there is no room for is cut off. */
+/* Copies a piece into the ring. The part without room is cut off. */
 static void copy_piece(struct sf_tcp_conn *c, struct sf_tcp_piece *piece)
 {
     uint32_t before = piece->len;
@@ -282,11 +283,11 @@ static void in_order(struct sf_tcp_conn *c, struct sf_tcp_piece *piece, bool kee
     }
     rcv->nxt += piece->len;
     c->rcv.n_bytes += piece->len;
-    if (SF_UNLIKELY(piece->len > rcv->mss)) /* a merged frame (GRO, LRO) has several of the peer's segments */
+    if (SF_UNLIKELY(piece->len > rcv->mss)) /* A merged frame (GRO, LRO) has several of the peer's segments. */
         rcv->mss = (uint16_t)(piece->len < c->loss.mss ? piece->len : c->loss.mss);
     if (SF_UNLIKELY(rcv->ooo != NULL)) {
         sf_tcp_reassemble(c);
-        if (!rcv->fin_known || rcv->fin_at != rcv->nxt) /* the FIN's ACK is for all of it */
+        if (!rcv->fin_known || rcv->fin_at != rcv->nxt) /* Else the FIN's ACK reports all of it. */
             ack_out_of_turn(c);
     } else {
         owe_ack(c);
@@ -294,7 +295,7 @@ static void in_order(struct sf_tcp_conn *c, struct sf_tcp_piece *piece, bool kee
     sf_tcp_conn_update(c);
 }
 
-/* What was received before, and what is beyond the window, is cut off. */
+/* Cuts off the parts that were received before or lie beyond the window. */
 static void trim(struct sf_tcp_conn *c, struct sf_tcp_piece *piece)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -322,13 +323,13 @@ static void know_fin(struct sf_tcp_rcv *rcv, const struct sf_tcp_piece *piece)
     rcv->fin_at = piece->seq + piece->len;
 }
 
-/* Something before the piece is missing. */
+/* A piece came, and something before it is missing. */
 static void later(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
 {
     sf_tcp_rcv_spill(c);
     if (c->dead)
         return;
-    sf_tcp_out_of_order(c, piece); /* before its FIN is known, which is no duplicate the first time */
+    sf_tcp_out_of_order(c, piece); /* Before know_fin(), because the FIN is no duplicate the first time. */
     if (piece->fin)
         know_fin(&c->rcv, piece);
     ack_out_of_turn(c);
@@ -342,7 +343,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
 
     if (SF_UNLIKELY(!sf_tcp_may_receive(c))) {
         sf_tcp_repeated(c, piece.seq, piece.seq + piece.len + piece.fin);
-        ack_out_of_turn(c); /* the peer has sent its FIN before, and not heard of it */
+        ack_out_of_turn(c); /* The peer has sent its FIN before, and has not got our ACK of it. */
         return;
     }
     trim(c, &piece);
@@ -352,7 +353,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
     }
     if (SF_UNLIKELY(c->sock.orphan && piece.len)) {
         sf_count(c->tcpip, SF_COUNT_TCP_DATA_AFTER_CLOSE);
-        sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s); /* the number that the peer awaits: it may not have our FIN */
+        sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s); /* It has the number that the peer awaits, which may not have our FIN. */
         sf_tcp_conn_end(c, -ECONNRESET);
         return;
     }
@@ -376,7 +377,7 @@ static ssize_t nothing(struct sf_tcp_conn *c)
 
     if (error && !c->rcv.fin) {
         c->sock.error = 0;
-        c->rcv.fin = true; /* after the error, the end */
+        c->rcv.fin = true; /* The next read reports the end. */
         c->rcv.read = c->rcv.ring.end = c->rcv.nxt - 1;
         sf_tcp_conn_update(c);
         return error;
@@ -384,7 +385,8 @@ static ssize_t nothing(struct sf_tcp_conn *c)
     return c->rcv.fin || c->state == SF_TCP_CLOSED ? 0 : -EAGAIN;
 }
 
-/* A message must not come in two reads only because the ring ended in its middle: no program would see that of the kernel. */
+/* Copies bytes that pass the ring's last byte into one piece, because a program that reads a message from the kernel in one read must not
+ * need two here. */
 static ssize_t borrow_wrapped(const struct iovec pieces[2], uint8_t whole[SF_TCP_WRAPPED], const void **data)
 {
     size_t len = pieces[0].iov_len + pieces[1].iov_len;
@@ -417,8 +419,8 @@ ssize_t sf_tcp_recv_borrow(struct sf_tcp_conn *c, const void **data)
     return nothing(c);
 }
 
-/* Dynamic right-sizing (Fisk and Feng, 2001): where the program has read more than half a window within a round trip, the window is
- * what holds the sender back. */
+/* Dynamic right-sizing (Fisk and Feng, 2001): if the program reads more than half a window within a round trip, the window limits the
+ * sender, so it grows. */
 static void measure(struct sf_tcp_conn *c, uint32_t used)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -443,7 +445,7 @@ void sf_tcp_recv_done(struct sf_tcp_conn *c, size_t used)
     if (!bytes)
         return;
     rcv->read += bytes;
-    if (SF_LIKELY(sf_seq_lt(rcv->ring.end, rcv->read))) { /* it came from a frame */
+    if (SF_LIKELY(sf_seq_lt(rcv->ring.end, rcv->read))) { /* The bytes came from a frame. */
         struct sf_tcp_lent *l = rcv->lent_first;
 
         rcv->ring.end = rcv->read;
@@ -456,7 +458,7 @@ void sf_tcp_recv_done(struct sf_tcp_conn *c, size_t used)
                 rcv->lent_last = NULL;
         }
     } else if (rcv->read == rcv->ring.end && !sf_ready_empty(&c->tcpip->tcp.starved)) {
-        sf_tcp_rcv_trim(c); /* others wait for it */
+        sf_tcp_rcv_trim(c); /* Other connections wait for the memory. */
     }
     measure(c, bytes);
     window_opened(c);

@@ -1,12 +1,12 @@
-/* Resets, and the challenge ACKs that are sent instead of believing one (RFC 5961). */
+/* Resets that we send, and challenge ACKs, which answer a segment that may be forged (RFC 5961). */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <errno.h>
 
-#define CHALLENGE_INTERVAL (500 * SF_MS) /* as Linux (tcp_invalid_ratelimit) */
+#define CHALLENGE_INTERVAL (500 * SF_MS) /* As in Linux (tcp_invalid_ratelimit). */
 
-/* dst_mac NULL: the kernel finds the way, and the Ethernet header is of no use. */
+/* dst_mac NULL: the kernel routes the packet, and the Ethernet header is not used. */
 static void make_template(const struct sf_tcpip *t, const struct sf_tcp_bare *bare, const uint8_t *dst_mac,
                           struct sf_tcp_template *out)
 {
@@ -23,7 +23,7 @@ static void make_template(const struct sf_tcpip *t, const struct sf_tcp_bare *ba
         memcpy(peer.src_mac, t->interface.mac, sizeof(peer.src_mac));
         memcpy(peer.dst_mac, dst_mac, sizeof(peer.dst_mac));
     }
-    sf_tcp_template_init(out, &peer); /* cannot fail: there are no tags */
+    sf_tcp_template_init(out, &peer); /* It cannot fail, because there are no VLAN tags. */
 }
 
 int sf_tcp_send_detour(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
@@ -41,7 +41,7 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
     enum sf_way way;
 
     if (SF_UNLIKELY(!t->caps.peer_addr) && sf_tcpip_is_wire(t))
-        sf_tcpip_refresh_caps(t); /* the first segment of a peer that has just come is answered, too */
+        sf_tcpip_refresh_caps(t); /* The first segment of a peer that has just come is answered, too. */
     way = t->driver ? sf_path_find(t, bare->key.remote_addr, bare->key.local_addr, &hop) : SF_WAY_DOWN;
 
     if (way == SF_WAY_DIRECT) {
@@ -57,7 +57,7 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
     return -EHOSTUNREACH;
 }
 
-/* ---- to nobody's segment ---- */
+/* ---- the answer to a segment of no connection ---- */
 
 void sf_tcp_reset_for(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
@@ -75,7 +75,7 @@ void sf_tcp_reset_for(struct sf_tcpip *t, const struct sf_flow_key *key, const s
     sf_tcp_send_bare(t, &bare);
 }
 
-/* ---- of a connection's ---- */
+/* ---- a connection's reset and challenges ---- */
 
 void sf_tcp_send_reset(struct sf_tcp_conn *c)
 {
@@ -95,8 +95,8 @@ void sf_tcp_send_reset(struct sf_tcp_conn *c)
     sf_tcp_send_bare(c->tcpip, &bare);
 }
 
-/* Each connection has a limit of its own, as in Linux: one that all share can be spent by anybody (a half-open connection is enough),
- * and what is left of it tells of others (CVE-2016-5696). */
+/* Each connection has a limit of its own, as in Linux. Anybody could use up a common limit, by one half-open connection, and the rest
+ * of it would tell about other connections (CVE-2016-5696). */
 bool sf_tcp_may_answer(struct sf_tcpip *t, sf_ns *last)
 {
     if (*last && t->now - *last < CHALLENGE_INTERVAL) {

@@ -1,16 +1,16 @@
-/* A segment arrives: whom it is for, and whether it is acceptable there (RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5). */
+/* A segment arrives: finds its connection or listener, and checks whether it is acceptable (RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5). */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <errno.h>
 
-#define PAWS_LIFE (24 * 24 * 3600 * SF_SEC) /* RFC 7323, 5.5: older timestamps say nothing */
+#define PAWS_LIFE (24 * 24 * 3600 * SF_SEC) /* RFC 7323, 5.5: older timestamps say nothing. */
 #define PROBE_INTERVAL (10 * SF_MS)
 
 /* ---- for nobody ---- */
 
-/* An interface that is shared with the kernel brings us segments of flows that were ours a moment ago; whatever they deserve, it is
- * not for us to reset what may be the kernel's by now. */
+/* An interface that is shared with the kernel also brings segments of flows that were ours a moment ago. They are not reset, because the
+ * flow may be the kernel's by now. */
 static void for_nobody(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
@@ -47,7 +47,7 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
         sf_tcp_half_input(t, (struct sf_tcp_half *)ep, &s, keep);
     else if (ep->kind == SF_TCP_WAIT)
         sf_tcp_wait_input(t, (struct sf_tcp_wait *)ep, &key, &s, keep);
-    else if (sf_interface_owns(&t->interface, ip->dst)) /* RFC 9293, 3.10.7.2: not to a group, nor to everybody */
+    else if (sf_interface_owns(&t->interface, ip->dst)) /* RFC 9293, 3.10.7.2: not to a group, nor to a broadcast address. */
         sf_tcp_listener_input(sf_tcp_listener_pick(&t->tcp.flows, link, &key), &key, &s, keep);
     else
         sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
@@ -55,8 +55,8 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
 
 /* ---- for a connection ---- */
 
-/* RFC 7323, 5.3. A reset is believed without. So is, as in Linux, every other segment: a middlebox that strips timestamps which it
- * let pass in the SYN would otherwise end the connection. */
+/* RFC 7323, 5.3. A reset needs no timestamp. As in Linux, every other segment is also accepted without one, because a middlebox that
+ * strips timestamps after the SYN would otherwise end the connection. */
 static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     if (s->flags & SF_TCP_RST)
@@ -94,14 +94,14 @@ void sf_tcp_bad_ack(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
         sf_tcp_challenge(c);
 }
 
-/* RFC 5961, 5.2: it acknowledges what we have never sent, or have sent too long ago. */
+/* RFC 5961, 5.2: the segment acknowledges bytes that we have never sent, or have sent too long ago. */
 static bool has_bad_ack(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *l, const struct sf_tcp_segment *s)
 {
     return (s->flags & (SF_TCP_SYN | SF_TCP_ACK)) == SF_TCP_ACK && l->nxt - s->ack > l->nxt - l->una + snd->max_wnd;
 }
 
-/* What comes too late or too early is answered, so that a peer that has lost our ACK learns of it; what carries nothing, only now and
- * then, or two peers that disagree would go on for ever. */
+/* Answers a segment that came too late or too early, so that a peer that has lost our ACK gets it again. A segment that carries nothing is
+ * answered only now and then, because two peers that disagree would go on for ever. */
 static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     uint32_t end = s->seq + sf_tcp_segment_len(s);
@@ -116,12 +116,13 @@ static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
         return;
     }
     if (s->seq + 1 == c->rcv.nxt && !(s->flags & SF_TCP_SYN) && c->tcpip->now - c->probe.challenged >= PROBE_INTERVAL)
-        c->probe.challenged = 0; /* the peer asks whether we are there, or whether there is room */
+        c->probe.challenged = 0; /* The peer asks whether we are there, or whether there is room. */
     sf_tcp_challenge(c);
 }
 
-/* RFC 5961, 3.2: RCV.NXT. The peer may not know that we have its FIN. A peer that keeps nothing of a segment but its number may
- * answer the last one that we have told it of by SACK. Linux believes both. */
+/* RFC 5961, 3.2: a reset is believed at RCV.NXT. Linux also believes two others. The peer may not know that we have its FIN, so the FIN's
+ * number counts. A peer that keeps only the number of its last segment resets from there, so the right edge that we reported by
+ * SACK counts. */
 static bool is_at_edge(const struct sf_tcp_rcv *rcv, bool sack, uint32_t seq)
 {
     uint32_t right = rcv->nxt;
@@ -145,11 +146,11 @@ static void reset_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     sf_count(t, SF_COUNT_TCP_RESETS_RECEIVED);
     if (c->state == SF_TCP_CLOSING || c->state == SF_TCP_LAST_ACK)
         sf_tcp_conn_end(c, 0);
-    else /* after the peer's FIN nothing is missing for a reader: only writing fails, as on Linux (tcp_reset) */
+    else /* After the peer's FIN a reader misses nothing, and only writing fails, as on Linux (tcp_reset). */
         sf_tcp_conn_end(c, c->state == SF_TCP_CLOSE_WAIT ? -EPIPE : -ECONNRESET);
 }
 
-/* The first of the checks that are not passed decides. True: the segment is good so far. */
+/* The first check that fails decides. True: the segment is acceptable so far. */
 static bool check(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     const struct sf_tcp_rcv *rcv = &c->rcv;

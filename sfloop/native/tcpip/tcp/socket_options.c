@@ -1,4 +1,4 @@
-/* What a program sets of a connection, and asks of it: the options of tcp(7), socket(7) and ip(7) that mean something here. */
+/* Socket options of a connection or listener: those of tcp(7), socket(7) and ip(7) that have a meaning here. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -6,11 +6,11 @@
 #include <linux/tcp.h>
 #include <sys/socket.h>
 
-#define LEAST_BUFFER 2304u /* as Linux: SOCK_MIN_RCVBUF, or so */
+#define LEAST_BUFFER 2304u /* As in Linux: about SOCK_MIN_RCVBUF. */
 #define LEAST_MSS 88
-#define MOST_KEEP 32767    /* as Linux: MAX_TCP_KEEPIDLE and its kin */
+#define MOST_KEEP 32767    /* As in Linux: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL. */
 
-/* ---- of the kernel's socket ---- */
+/* ---- reading the kernel's socket ---- */
 
 static int read_int(int fd, int level, int name, int otherwise)
 {
@@ -42,7 +42,7 @@ static void read_congestion(struct sf_tcpip *t, int fd, struct sf_tcp_socket_opt
         o->congestion = ours;
 }
 
-/* Linux reports twice what was set (socket(7)). A size that is the default's was not set. */
+/* Linux reports twice the value that was set (socket(7)). A size that equals the default was not set. */
 static void read_buffers(struct sf_tcpip *t, int fd, struct sf_tcp_socket_options *o)
 {
     const struct sf_tcp *tcp = &t->tcp;
@@ -59,7 +59,7 @@ static void read_buffers(struct sf_tcpip *t, int fd, struct sf_tcp_socket_option
     }
 }
 
-/* The kernel tells of its default where the program has set nothing (before Linux 6.2 also where it has). */
+/* The kernel reports its default if the program has set nothing (before Linux 6.2 also if it has). */
 static int read_maxseg(int fd)
 {
     int maxseg = read_int(fd, IPPROTO_TCP, TCP_MAXSEG, SF_TCP_MSS_DEFAULT);
@@ -85,7 +85,7 @@ void sf_tcp_options_read(struct sf_tcpip *t, int fd, struct sf_tcp_socket_option
     if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 && linger.l_onoff)
         o->linger = linger.l_linger;
     o->maxseg = (uint16_t)read_maxseg(fd);
-    o->nodelay = true; /* Linux's default, which cannot be told from a wish, is not ours */
+    o->nodelay = true; /* Our default is not Linux's, whose default cannot be told from a wish. */
     o->cork = read_int(fd, IPPROTO_TCP, TCP_CORK, 0) != 0;
     o->ttl = (uint8_t)read_int(fd, IPPROTO_IP, IP_TTL, t->ttl);
     o->tos = (uint8_t)read_int(fd, IPPROTO_IP, IP_TOS, 0);
@@ -131,7 +131,7 @@ static int set_socket(struct sf_tcp_socket_options *o, int name, const void *val
     case SO_RCVBUF:
         o->receive_fixed = true;
         return set_buffer(&o->receive_buffer, number);
-    case SO_REUSEADDR: /* of the kernel's socket, which has the port; here they change nothing */
+    case SO_REUSEADDR: /* These concern the kernel's socket, which has the port. Here they change nothing. */
     case SO_REUSEPORT:
     case SO_PRIORITY:
     case SO_OOBINLINE:
@@ -155,7 +155,7 @@ static int set_ip(struct sf_tcp_socket_options *o, int name, const void *value, 
     case IP_TOS:
         if (!between(number, 0, 255))
             return -EINVAL;
-        o->tos = (uint8_t)(number & ~3); /* its ECN bits are TCP's (ip(7)) */
+        o->tos = (uint8_t)(number & ~3); /* The ECN bits are TCP's (ip(7)). */
         return 0;
     case IP_TTL:
         if (!between(number, 1, 255))
@@ -238,7 +238,7 @@ static int set_any(struct sf_tcp_socket_options *o, int level, int name, const v
     }
 }
 
-/* TCP_NODELAY, though it was set before, also sends what a cork holds back (tcp(7)). */
+/* TCP_NODELAY also sends the bytes that a cork holds back, even if it was set before (tcp(7)). */
 static void push(struct sf_tcp_conn *c, bool uncork)
 {
     bool cork = c->options.cork;
@@ -249,11 +249,11 @@ static void push(struct sf_tcp_conn *c, bool uncork)
     c->options.cork = cork;
 }
 
-/* What an option changes at once. */
+/* The effects that an option has at once. */
 static void apply(struct sf_tcp_conn *c, int level, int name)
 {
     if (level == IPPROTO_IP)
-        c->way.direct = false; /* the template has them */
+        c->way.direct = false; /* The template has TTL and TOS, so it is built anew. */
     if (level == SOL_SOCKET && name == SO_RCVBUF) {
         c->rcv.limit = c->options.receive_buffer;
         if (c->state >= SF_TCP_ESTABLISHED)

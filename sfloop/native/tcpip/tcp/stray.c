@@ -61,13 +61,13 @@ int sf_tcp_stray_open(struct sf_tcpip *t)
 static void attach_filter(const struct sf_tcp_strays *s)
 {
     struct sock_filter code[SF_TCP_STRAY_PORTS + 4] = {
-        BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0), /* the length of the IP header */
+        BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0), /* The length of the IP header. */
         BPF_STMT(BPF_LD | BPF_H | BPF_IND, 2),
     };
     struct sock_fprog program = {.filter = code};
     uint32_t n = 2, ports = s->n_ports;
 
-    if (ports > SF_TCP_STRAY_PORTS) /* too many to tell them one by one */
+    if (ports > SF_TCP_STRAY_PORTS) /* Too many to compare them one by one. */
         ports = n = 0;
     for (uint32_t i = 0; i < ports; i++)
         code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ntohs(s->port[i]), (uint8_t)(ports - i), 0);
@@ -75,7 +75,8 @@ static void attach_filter(const struct sf_tcp_strays *s)
         code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, WHOLE_PACKET);
     program.len = (unsigned short)n;
-    setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)); /* without one there is only more to look at */
+    /* Without a filter there are only more segments to look at. */
+    setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
 /* True if the filter changes. */
@@ -101,7 +102,7 @@ static void open_for(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_tcp_strays *s = &t->tcp.strays;
 
-    if (s->fd < 0 || t->caps.flags & SF_DRIVER_SHARES) /* the kernel has all segments then, and the driver brings them, too */
+    if (s->fd < 0 || t->caps.flags & SF_DRIVER_SHARES) /* Such a driver brings the segments that the kernel receives, too. */
         return;
     if (add_port(s, key->local_port))
         attach_filter(s);
@@ -166,7 +167,7 @@ void sf_tcp_stray_resets(struct sf_tcpip *t)
 
 /* ---- segments ---- */
 
-/* Never to a listener: the kernel's own listening socket answers SYNs that come another way. */
+/* A listener gets none, because the kernel's own listening socket answers SYNs that come another way. */
 static void segment_input(struct sf_tcpip *t, const struct sf_ipv4 *ip)
 {
     struct sf_tcp_segment s;

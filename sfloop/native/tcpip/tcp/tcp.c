@@ -31,7 +31,7 @@ int sf_tcp_init(struct sf_tcpip *t, const struct sf_tcp_limits_set *limits)
     return 0;
 }
 
-/* What a socket has whose options nobody has set. */
+/* The options of a fresh socket. */
 static int read_defaults(struct sf_tcp *tcp)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -158,7 +158,7 @@ void sf_tcp_destroy(struct sf_tcpip *t)
     sf_flows_free(&t->tcp.flows);
 }
 
-/* The connections are the parent's, which has their driver. Ours are as if the network had gone. */
+/* The connections are the parent's, because it has the driver. The child's copies end as if the network had gone. */
 void sf_tcp_after_fork(struct sf_tcpip *t)
 {
     const struct sf_flows *flows = &t->tcp.flows;
@@ -183,7 +183,7 @@ void sf_tcp_after_fork(struct sf_tcpip *t)
         else if (ep && ep->kind == SF_TCP_WAIT)
             sf_tcp_wait_free(t, (struct sf_tcp_wait *)ep);
         else
-            i++; /* what moved into a slot that was freed is looked at, too */
+            i++; /* An entry that moved into a freed slot is looked at, too. */
     }
     close_raw_sockets(&t->tcp);
 }
@@ -195,7 +195,7 @@ bool sf_tcp_is_blocked(const struct sf_tcpip *t)
     return !sf_ready_empty(&t->tcp.pending) || t->tcp.relieved;
 }
 
-/* One that finds the driver full stays where it is, and whoever comes behind it would find the same. */
+/* A connection that finds the driver full stays in the list, and so do those behind it, because they would find the same. */
 void sf_tcp_finish(struct sf_tcpip *t)
 {
     struct sf_ready_link *anchor = &t->tcp.pending;
@@ -211,7 +211,7 @@ void sf_tcp_finish(struct sf_tcpip *t)
         c->owed &= (uint8_t)~SF_TCP_OWED_OUTPUT;
         if (output)
             sf_tcp_output(c);
-        if (c->owed & SF_TCP_OWED_ACK) { /* else something has left since that carried it */
+        if (c->owed & SF_TCP_OWED_ACK) { /* Else a segment has left since that carried it. */
             c->owed &= (uint8_t)~SF_TCP_OWED_ACK;
             sf_tcp_ack_now(c);
         }
@@ -235,13 +235,14 @@ uint32_t sf_tcp_lingering(const struct sf_tcpip *t)
     const struct sf_flows *flows = &t->tcp.flows;
     uint32_t n = 0;
 
-    if (!t->usable || (sf_tcpip_is_wire(t) && !t->caps.peer_addr)) /* nobody is there who could take it */
+    if (!t->usable || (sf_tcpip_is_wire(t) && !t->caps.peer_addr)) /* There is no peer that could take it. */
         return 0;
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
         const struct sf_tcp_conn *c = (const struct sf_tcp_conn *)flows->slot[i];
 
-        if (c && c->ep.kind == SF_TCP_CONN && c->sock.orphan && (c->loss.una != c->loss.nxt || sf_tcp_unsent(&c->snd, &c->loss) || !c->snd.fin_sent))
-            n++;
+        if (!c || c->ep.kind != SF_TCP_CONN || !c->sock.orphan)
+            continue;
+        n += c->loss.una != c->loss.nxt || sf_tcp_unsent(&c->snd, &c->loss) || !c->snd.fin_sent;
     }
     return n;
 }

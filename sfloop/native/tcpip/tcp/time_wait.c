@@ -1,6 +1,6 @@
 /*
- * TIME_WAIT (RFC 9293, 3.6.1): a small record in the connection's place among the flows. All of them last equally long, so that a
- * list has them in order, and one timer, for the first, is enough. Beyond the limit the oldest goes.
+ * TIME_WAIT (RFC 9293, 3.6.1): a small record takes the connection's place among the flows. All records last equally long. So a list has
+ * them in order, and one timer, for the first, is enough. Beyond the limit the oldest goes.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -34,7 +34,7 @@ static void list_append(struct sf_tcpip *t, struct sf_tcp_wait *w)
     sf_tcp_timer_by(t, &tcp->wait_timer, tcp->wait_first->until);
 }
 
-/* A connection of our making keeps its port to itself; a listener's is kept anyway. */
+/* A connection that we made has a descriptor of its own for its port. A listener's port is reserved anyway. */
 static bool has_own_port(const struct sf_tcp_wait *w)
 {
     return w->port && w->port->filter.remote_port && w->port->fd >= 0;
@@ -105,7 +105,7 @@ void sf_tcp_wait_enter(struct sf_tcp_conn *c)
     t->tcp.n_wait++;
     t->tcp.wait_ports += has_own_port(w);
     list_append(t, w);
-    if (sf_flows_add(&t->tcp.flows, &w->ep.flow) < 0) { /* the connection's place is free, so that there is room */
+    if (sf_flows_add(&t->tcp.flows, &w->ep.flow) < 0) { /* Unlikely, because the connection's place is free. */
         list_remove(&t->tcp, w);
         t->tcp.n_wait--;
         t->tcp.wait_ports -= has_own_port(w);
@@ -137,15 +137,15 @@ static void answer(struct sf_tcpip *t, struct sf_tcp_wait *w)
     sf_tcp_send_bare(t, &bare);
 }
 
-/* RFC 6191, and RFC 1122, 4.2.2.13 where one of the two has no timestamps: a SYN that is certainly of a later connection. The caller
- * has seen that its timestamp is not an old one. */
+/* True if the SYN is certainly of a later connection (RFC 6191; without timestamps RFC 1122, 4.2.2.13). The caller has checked that the
+ * timestamp is not an old one. */
 static bool is_successor(const struct sf_tcp_wait *w, const struct sf_tcp_segment *s, bool has_ts)
 {
     return sf_seq_lt(w->rcv_nxt, s->seq) || (has_ts && s->ts_val != w->ts_recent);
 }
 
 /* RFC 9293, 3.10.7.4. RFC 1337 warns of an old reset, but a peer that starts anew from the same port has no other way to end the
- * wait. So it is the host's setting, as for the kernel's own connections. */
+ * wait. So the host's setting decides, as for the kernel's own connections. */
 static void reset_input(struct sf_tcpip *t, struct sf_tcp_wait *w)
 {
     sf_count(t, SF_COUNT_TCP_RESETS_RECEIVED);
@@ -160,7 +160,7 @@ static void succeed(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_f
     struct sf_flow_link *link;
 
     sf_count(t, SF_COUNT_TCP_TIME_WAIT_REUSED);
-    t->tcp.least_isn = w->snd_nxt + UINT16_MAX + 2; /* as Linux: beyond all that the old one may have sent */
+    t->tcp.least_isn = w->snd_nxt + UINT16_MAX + 2; /* As in Linux: beyond all numbers that the old connection may have sent. */
     sf_tcp_wait_free(t, w);
     any.remote_addr = any.remote_port = 0;
     link = sf_flows_match(&t->tcp.flows, &any);
@@ -190,14 +190,14 @@ void sf_tcp_wait_input(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct s
         return;
     }
     if (s->flags & SF_TCP_FIN && s->seq + sf_tcp_segment_len(s) == w->rcv_nxt) {
-        list_remove(&t->tcp, w); /* our ACK of it was lost: the wait begins anew */
+        list_remove(&t->tcp, w); /* Our ACK of the FIN was lost: the wait begins anew. */
         list_append(t, w);
         answer(t, w);
         return;
     }
     if (!sf_tcp_may_challenge(t, &w->answered))
         return;
-    if (sf_kernel_conns_find(t, key) >= SF_WHOSE_BEGUN) { /* its SYN came by another interface */
+    if (sf_kernel_conns_find(t, key) >= SF_WHOSE_BEGUN) { /* Its SYN came by another interface. */
         sf_tcp_wait_free(t, w);
         sf_kernel_conns_give(t, key, s);
         return;
