@@ -8,7 +8,7 @@
  *    two functions that send must agree, and the length is a multiple of four. Segments with timestamps alone take a
  *    shorter way in both directions, so an option on every segment costs that.
  * 3. tcpip/tcp/connect.c: sf_tcp_syn_options() offers the option, for connect, half-open records and cookies.
- *    sf_tcp_agree() reads the peer's offer into struct sf_tcp_agreed (tcpip/tcp/conn.h). A new field there makes each
+ *    sf_tcp_agree() reads the peer's offer into struct sf_tcp_agreed (tcpip/tcp/parts.h). A new field there makes each
  *    connection larger, and conn.c and half_open.c assert the sizes.
  * 4. An option outside of the handshake: segment_out.c sends it; segment_in.c or ack_in.c reads it. Segments without a
  *    connection are sent by half_open.c, reset.c and time_wait.c.
