@@ -186,3 +186,10 @@ def in_thread() -> Iterator[Callable[[Callable[[], Any]], threading.Thread]]:
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive(), "a thread of the test hangs"
+
+
+@pytest.fixture
+def no_options_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in list(os.environ):
+        if variable.startswith("SFLOOP_"):
+            monkeypatch.delenv(variable)

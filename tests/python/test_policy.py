@@ -23,10 +23,7 @@ needs_policies = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for variable in list(os.environ):
-        if variable.startswith("SFLOOP_"):
-            monkeypatch.delenv(variable)
+def _as_before(no_options_in_the_environment: None) -> Iterator[None]:
     if policy_module._DefaultEventLoopPolicy is None:
         yield
         return

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.link import Link, made_link, unavailable
-from tool import Tool, compile_tool
-
-Opener = Callable[..., Tool]
-Programs = Callable[[str], Path]
+from af_xdp_flow import PORT
+from harness.link import NEAR, Link, made_link, unavailable
+from tool import Opener, Programs, Tool, compile_tool
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +48,11 @@ def open_driver(driver_tool: Programs, link: Link) -> Iterator[Opener]:
         for tool in tools:
             tool.process.kill()
             tool.process.wait()
+
+
+@pytest.fixture
+def peer(link: Link) -> Iterator[socket.socket]:
+    """A kernel UDP socket at the far end, connected to the flow of the af_xdp tests."""
+    with link.far.udp() as made:
+        made.connect((NEAR, PORT))
+        yield made

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import Opener
 from harness.link import NEAR, Link
 from test_af_xdp_driver import FLOW, MODES, PORT, until
-from tool import Tool
+from tool import Opener, Tool
 
 SO_RCVBUFFORCE = 33
 HOT = 2048  # frames of a socket that has an overflow

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import Opener, Programs
 from harness.link import INTERFACE, NEAR, Link, Side, drain
-from tool import Tool
+from tool import Opener, Programs, Tool
 
 PORT = 7000
 FLOW = f"udp:{NEAR}:{PORT}"

@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import Opener, Programs
 from harness.frames import udp_frame
 from harness.link import FAR, INTERFACE, NEAR, Link, drain
 from harness.tags import SO_MARK, tagged_aside
-from tool import OpenError, Tool
+from tool import Opener, OpenError, Programs, Tool
 
 PORT = 5300
 FLOW = f"udp:{NEAR}:{PORT}"

@@ -8,12 +8,11 @@ import struct
 import time
 
 import pytest
-from conftest import Opener
 from harness.frames import udp_frame
 from harness.link import FAR, INTERFACE, NEAR, Link, drain
 from harness.tags import SO_MARK, tagged_aside
 from harness.tunnels import TUNNEL, put_tunnel
-from tool import OpenError, Tool
+from tool import Opener, OpenError, Tool
 
 PORT = 5300
 UNSEEN = "VLAN tags unseen"

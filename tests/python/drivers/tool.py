@@ -122,3 +122,8 @@ class Tool:
     def close(self, status: int = 0) -> None:
         out, _ = self.process.communicate(timeout=LIMIT)
         assert self.process.returncode == status, (self.process.returncode, out)
+
+
+#: Opens a driver by name on the near end of a link; compiles the program with one driver in it.
+Opener = Callable[..., Tool]
+Programs = Callable[[str], Path]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from harness.link import Link, made_link, unavailable
 from program import Program
 
 import sfloop
+from sfloop.testing import live_objects
 
 
 @pytest.fixture
@@ -59,3 +61,13 @@ def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
     made = Program(link, *request.param.split("-"))
     yield made
     made.loop.close()
+
+
+@pytest.fixture(params=["adaptive", "never"])
+def ethernet_loop(request: pytest.FixtureRequest) -> Iterator[sfloop.Loop]:
+    """A loop for raw frames, which leaves no transport behind."""
+    made = sfloop.Loop(sfloop.Options(spin=request.param, stack="kernel"))
+    yield made
+    made.close()
+    gc.collect()
+    assert live_objects()["ethernet_transports"] == 0

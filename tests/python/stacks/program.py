@@ -36,6 +36,12 @@ class Program:
         return driver["rx_frames"], driver["tx_frames"]
 
 
+def echo(conn: socket.socket) -> None:
+    """For kernel_server()."""
+    while data := conn.recv(1 << 16):
+        conn.sendall(data)
+
+
 @contextmanager
 def kernel_server(side: Side, serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
     """Run a server on a side's kernel sockets, with a thread for each connection."""

@@ -1,4 +1,4 @@
-"""Raw frames: create_ethernet_endpoint over shared memory, AF_PACKET and AF_XDP."""
+"""Raw frames: create_ethernet_endpoint over shared memory."""
 
 from __future__ import annotations
 
@@ -7,66 +7,19 @@ import errno
 import gc
 import socket
 import struct
-import time
-from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
 import wire
-from harness.link import FAR, INTERFACE, NEAR, Link, made_link, unavailable
+from raw_frames import HEADER, PORT, Frames, is_recent, run
 
 import sfloop
 from sfloop.ethernet import EthernetBatchProtocol, EthernetProtocol, Flow
-from sfloop.testing import live_objects
-
-PORT = 7001
-HEADER = bytes(range(12)) + struct.pack("!H", 0x88B5)  # a type for experiments (IEEE 802)
 
 
-class Frames(EthernetProtocol):
-    """Keeps received frames."""
-
-    def __init__(self) -> None:
-        self.received: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
-        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        self.writing = True
-        self.pauses = 0
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.lost.set_result(exc)
-
-    def frame_received(self, frame: bytes, timestamp: int) -> None:
-        self.received.put_nowait((frame, timestamp))
-
-    def pause_writing(self) -> None:
-        self.writing = False
-        self.pauses += 1
-
-    def resume_writing(self) -> None:
-        self.writing = True
-
-    async def get(self) -> tuple[bytes, int]:
-        return await asyncio.wait_for(self.received.get(), 5)
-
-    async def udp(self, payload: bytes) -> int:
-        """Return the timestamp of the frame that ends with a UDP payload; skip others."""
-        while True:
-            frame, timestamp = await self.get()
-            if frame.endswith(payload):
-                return timestamp
-
-
-@pytest.fixture(params=["adaptive", "never"])
-def loop(request: pytest.FixtureRequest) -> Iterator[sfloop.Loop]:
-    made = sfloop.Loop(sfloop.Options(spin=request.param, stack="kernel"))
-    yield made
-    made.close()
-    gc.collect()
-    assert live_objects()["ethernet_transports"] == 0
-
-
-def run(loop: sfloop.Loop, main: Coroutine[Any, Any, Any]) -> Any:
-    return loop.run_until_complete(asyncio.wait_for(main, 20))
+@pytest.fixture
+def loop(ethernet_loop: sfloop.Loop) -> sfloop.Loop:
+    return ethernet_loop
 
 
 async def pair(
@@ -77,10 +30,6 @@ async def pair(
     near, near_protocol = await loop.create_ethernet_endpoint(Frames, f"{name}@{wire.NEAR}")
     far, far_protocol = await loop.create_ethernet_endpoint(protocol, f"{name}@{wire.FAR}")
     return near, near_protocol, far, far_protocol
-
-
-def is_recent(timestamp: int) -> bool:
-    return 0 <= time.time_ns() - timestamp < 5_000_000_000
 
 
 # ---- shared memory ----
@@ -368,105 +317,3 @@ def test_errors(loop: sfloop.Loop, arguments: dict[str, Any], error: type[Except
 def test_what_is_no_flow(arguments: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Flow(*arguments)
-
-
-# ---- an interface of the kernel ----
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
-
-
-class OnLink:
-    """The loop on the near end of the link."""
-
-    def __init__(self, loop: sfloop.Loop, link: Link) -> None:
-        self.loop, self.link = loop, link
-
-    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
-        with self.link.near.entered():
-            return run(self.loop, main)
-
-
-@pytest.fixture
-def on_link(loop: sfloop.Loop, link: Link) -> OnLink:
-    return OnLink(loop, link)
-
-
-@pytest.mark.parametrize("driver", ["packet", "af_xdp", None])
-def test_frames_of_a_flow(on_link: OnLink, driver: Any) -> None:
-    flow = Flow("udp", (NEAR, PORT))
-
-    async def main() -> None:
-        transport, frames = await on_link.loop.create_ethernet_endpoint(
-            Frames, INTERFACE, driver=driver, filters=[flow]
-        )
-        assert transport.get_extra_info("driver") == (driver or "af_xdp")
-        assert transport.get_extra_info("hwaddr") == on_link.link.near.mac()
-        with on_link.link.near.udp(PORT) as kernel, on_link.link.far.udp() as made:
-            made.sendto(b"to the endpoint", (NEAR, PORT))
-            assert is_recent(await frames.udp(b"to the endpoint"))
-            with pytest.raises(OSError) as raised:
-                transport.add_filter(flow)
-            assert raised.value.errno == errno.EEXIST
-            transport.remove_filter(flow)
-            made.sendto(b"to the kernel", (NEAR, PORT))
-            assert kernel.recv(100) == b"to the kernel"
-            kernel.setblocking(False)
-            transport.add_filter(flow)
-            made.sendto(b"to the endpoint again", (NEAR, PORT))
-            await frames.udp(b"to the endpoint again")
-            with pytest.raises(BlockingIOError):
-                kernel.recv(100)
-        transport.close()
-
-    on_link.run(main())
-
-
-@pytest.mark.parametrize("driver", ["packet", "af_xdp"])
-def test_frames_sent_arrive(on_link: OnLink, driver: Any) -> None:
-    async def main() -> None:
-        with on_link.link.far.raw() as raw:
-            transport, _ = await on_link.loop.create_ethernet_endpoint(Frames, INTERFACE, driver=driver)
-            frame = on_link.link.far.mac() + on_link.link.near.mac() + struct.pack("!H", 0x88B5) + bytes(100)
-            for _ in range(100):
-                assert transport.send(frame)
-            raw.settimeout(5)
-            seen = 0
-            while seen < 100:
-                seen += raw.recv(2000) == frame
-            transport.close()
-
-    on_link.run(main())
-
-
-def test_sniffing_takes_nothing_away(on_link: OnLink) -> None:
-    async def main() -> None:
-        transport, frames = await on_link.loop.create_ethernet_endpoint(Frames, INTERFACE, sniff=True)
-        assert transport.get_extra_info("driver") == "packet"
-        with on_link.link.near.udp(PORT) as kernel, on_link.link.far.udp() as made, on_link.link.far.raw() as raw:
-            made.sendto(b"for both", (NEAR, PORT))
-            assert kernel.recv(100) == b"for both"
-            assert is_recent(await frames.udp(b"for both"))
-            raw.send(HEADER + b"for somebody else" + bytes(60))
-            await frames.udp(b"for somebody else" + bytes(60))
-            kernel.sendto(b"from here", (FAR, made.getsockname()[1]))  # sniffed frames are received ones only
-            assert made.recv(100) == b"from here"
-        transport.close()
-
-    on_link.run(main())
-
-
-def test_an_interface_that_goes_away_ends_the_transport(on_link: OnLink) -> None:
-    async def main() -> None:
-        transport, frames = await on_link.loop.create_ethernet_endpoint(Frames, INTERFACE, driver="packet", sniff=True)
-        on_link.link.near.ip("link", "del", INTERFACE)
-        assert isinstance(await asyncio.wait_for(frames.lost, 5), OSError)
-        assert transport.is_closing()
-
-    on_link.run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -69,3 +70,18 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture
+def contexts_of(authority: trustme.CA) -> Any:
+    """Return a function that makes (server's, client's) context of a version."""
+
+    def make(version: ssl.TLSVersion) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+        authority.issue_cert("localhost", "127.0.0.1").configure_cert(server)
+        authority.configure_trust(client)
+        for context in server, client:
+            context.minimum_version = context.maximum_version = version
+        return server, client
+
+    return make
