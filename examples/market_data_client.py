@@ -127,6 +127,15 @@ async def wait_for_executions(orders: OrderSession) -> None:
         await asyncio.sleep(0.005)
 
 
+def collect_no_more() -> None:
+    """Switch the garbage collector off, because a collection costs more than everything else a message causes.
+
+    Objects that are there by now stay; later ones are freed by their reference counts."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Follow the feed to its end and return the results. Raises FeedError or OrderEntryError if it fails."""
     loop = asyncio.get_running_loop()
@@ -141,11 +150,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     orders = client.orders
     try:
-        # Disable the garbage collector, because a collection at a bad time costs more than all other work. Existing
-        # objects stay; new ones are freed by their reference count.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+        collect_no_more()
         await orders.logged_in
         client.start_watching()
         cpu, wall = time.process_time(), time.monotonic()

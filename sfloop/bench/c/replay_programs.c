@@ -25,6 +25,70 @@ enum { WAIT = SFB_FIRST_LABEL, DROP, PROGRESS, PASS, NOT_AHEAD, RESET, SYN };
 #define FOLD(d, scratch)                                                                                               \
     SFB_MOV(scratch, d), SFB_ALU(BPF_RSH, scratch, 16), SFB_ALU(BPF_AND, d, 0xffff), SFB_ALU_REG(BPF_ADD, d, scratch)
 
+/*
+ * Register 7 becomes the sequence number to send, and the state has the next one; to WAIT if the window has no room. Sequence
+ * numbers jump ahead to the ACK: after sending again, more may be acknowledged than was sent again.
+ */
+#define TAKE_SEQUENCE                                                                                                  \
+    SFB_LOAD(BPF_W, 7, 8, STATE(next)),                                                                                \
+    SFB_LOAD(BPF_W, 1, 8, STATE(acked)),                                                                               \
+    SFB_MOV(2, 1),                                                                                                     \
+    SFB_ALU32_REG(BPF_SUB, 2, 7),                                                                                      \
+    SFB_ALU32(BPF_SUB, 2, 1),                                                                                          \
+    SFB_JUMP_IF(BPF_JGE, 2, LARGEST_AHEAD, NOT_AHEAD),                                                                 \
+    SFB_MOV(7, 1),                                                                                                     \
+    SFB_LABEL(NOT_AHEAD),                                                                                              \
+    SFB_MOV(3, 7),                                                                                                     \
+    SFB_ALU32_REG(BPF_SUB, 3, 1),                                                                                      \
+    SFB_ALU(BPF_ADD, 3, REPLAY_PAYLOAD),                                                                               \
+    SFB_LOAD(BPF_W, 4, 8, STATE(window)),                                                                              \
+    SFB_JUMP_IF_REG(BPF_JGT, 3, 4, WAIT),                                                                              \
+    SFB_JUMP_IF(BPF_JGT, 3, MOST_UNDER_WAY, WAIT),                                                                     \
+    SFB_MOV(2, 7),                                                                                                     \
+    SFB_ALU32(BPF_ADD, 2, REPLAY_PAYLOAD),                                                                             \
+    SFB_STORE(BPF_W, 8, 2, STATE(next))
+
+/* Write sequence number and checksum. A kernel that has merged segments leaves the length of them all in the first one's memory. */
+#define WRITE_SEGMENT(s)                                                                                               \
+    SFB_LOAD(BPF_W, 2, 6, offsetof(struct xdp_md, data)),                                                              \
+    SFB_LOAD(BPF_W, 3, 6, offsetof(struct xdp_md, data_end)),                                                          \
+    SFB_MOV(4, 2),                                                                                                     \
+    SFB_ALU(BPF_ADD, 4, SEGMENT_HEADERS),                                                                              \
+    SFB_JUMP_IF_REG(BPF_JGT, 4, 3, DROP),                                                                              \
+    SFB_STORE_VALUE(BPF_H, 2, AT(ip.tot_len), s->ip.tot_len),                                                          \
+    SFB_STORE_VALUE(BPF_H, 2, AT(ip.check), s->ip.check),                                                              \
+    SFB_MOV(4, 7),                                                                                                     \
+    SFB_SWAP(4, 32),                                                                                                   \
+    SFB_STORE(BPF_H, 2, 4, AT(tcp.seq)),                                                                               \
+    SFB_MOV(5, 4),                                                                                                     \
+    SFB_ALU(BPF_RSH, 5, 16),                                                                                           \
+    SFB_STORE(BPF_H, 2, 5, AT(tcp.seq) + 2),                                                                           \
+    SFB_ALU(BPF_AND, 4, 0xffff),                                                                                       \
+    SFB_ALU_REG(BPF_ADD, 4, 5),                                                                                        \
+    SFB_LOAD(BPF_DW, 5, 8, STATE(sum)),                                                                                \
+    SFB_ALU_REG(BPF_ADD, 4, 5),                                                                                        \
+    FOLD(4, 5),                                                                                                        \
+    FOLD(4, 5),                                                                                                        \
+    SFB_ALU(BPF_XOR, 4, 0xffff),                                                                                       \
+    SFB_STORE(BPF_H, 2, 4, AT(tcp.check))
+
+/* Send again from the first unacknowledged byte on if no new ACK has come for RESEND_NS. */
+#define RESEND_AFTER_SILENCE                                                                                           \
+    SFB_LOAD(BPF_W, 1, 8, STATE(acked)),                                                                               \
+    SFB_LOAD(BPF_W, 2, 8, STATE(seen)),                                                                                \
+    SFB_JUMP_IF_REG(BPF_JNE, 1, 2, PROGRESS),                                                                          \
+    SFB_JUMP_IF_REG(BPF_JEQ, 1, 7, DROP),                                                                              \
+    SFB_CALL(ktime_get_ns),                                                                                            \
+    SFB_MOV(1, 0),                                                                                                     \
+    SFB_LOAD(BPF_DW, 2, 8, STATE(since)),                                                                              \
+    SFB_ALU_REG(BPF_SUB, 1, 2),                                                                                        \
+    SFB_JUMP_IF(BPF_JLE, 1, RESEND_NS, DROP),                                                                          \
+    SFB_STORE(BPF_DW, 8, 0, STATE(since)),                                                                             \
+    SFB_LOAD(BPF_W, 1, 8, STATE(acked)),                                                                               \
+    SFB_STORE(BPF_W, 8, 1, STATE(next)),                                                                               \
+    COUNT(resent),                                                                                                     \
+    SFB_JUMP(DROP)
+
 /* Registers: 6 the context, 7 the sequence number, 8 the state. */
 int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct sfb_segment *s)
 {
@@ -32,48 +96,10 @@ int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct
         SFB_MOV(6, 1),
         FIND_STATE(map),
         SFB_MOV(8, 0),
-        SFB_LOAD(BPF_W, 7, 8, STATE(next)),
-        SFB_LOAD(BPF_W, 1, 8, STATE(acked)),
-        /* After sending again, more may be acknowledged than was sent again. */
-        SFB_MOV(2, 1),
-        SFB_ALU32_REG(BPF_SUB, 2, 7),
-        SFB_ALU32(BPF_SUB, 2, 1),
-        SFB_JUMP_IF(BPF_JGE, 2, LARGEST_AHEAD, NOT_AHEAD),
-        SFB_MOV(7, 1),
-        SFB_LABEL(NOT_AHEAD),
-        SFB_MOV(3, 7),
-        SFB_ALU32_REG(BPF_SUB, 3, 1),
-        SFB_ALU(BPF_ADD, 3, REPLAY_PAYLOAD),
-        SFB_LOAD(BPF_W, 4, 8, STATE(window)),
-        SFB_JUMP_IF_REG(BPF_JGT, 3, 4, WAIT),
-        SFB_JUMP_IF(BPF_JGT, 3, MOST_UNDER_WAY, WAIT),
-        SFB_MOV(2, 7),
-        SFB_ALU32(BPF_ADD, 2, REPLAY_PAYLOAD),
-        SFB_STORE(BPF_W, 8, 2, STATE(next)),
+        TAKE_SEQUENCE,
         COUNT(sent),
         NOTE_NOW_AND_THEN(history, shift),
-        SFB_LOAD(BPF_W, 2, 6, offsetof(struct xdp_md, data)),
-        SFB_LOAD(BPF_W, 3, 6, offsetof(struct xdp_md, data_end)),
-        SFB_MOV(4, 2),
-        SFB_ALU(BPF_ADD, 4, SEGMENT_HEADERS),
-        SFB_JUMP_IF_REG(BPF_JGT, 4, 3, DROP),
-        /* A kernel that has merged segments leaves the length of them all in the first one's memory. */
-        SFB_STORE_VALUE(BPF_H, 2, AT(ip.tot_len), s->ip.tot_len),
-        SFB_STORE_VALUE(BPF_H, 2, AT(ip.check), s->ip.check),
-        SFB_MOV(4, 7),
-        SFB_SWAP(4, 32),
-        SFB_STORE(BPF_H, 2, 4, AT(tcp.seq)),
-        SFB_MOV(5, 4),
-        SFB_ALU(BPF_RSH, 5, 16),
-        SFB_STORE(BPF_H, 2, 5, AT(tcp.seq) + 2),
-        SFB_ALU(BPF_AND, 4, 0xffff),
-        SFB_ALU_REG(BPF_ADD, 4, 5),
-        SFB_LOAD(BPF_DW, 5, 8, STATE(sum)),
-        SFB_ALU_REG(BPF_ADD, 4, 5),
-        FOLD(4, 5),
-        FOLD(4, 5),
-        SFB_ALU(BPF_XOR, 4, 0xffff),
-        SFB_STORE(BPF_H, 2, 4, AT(tcp.check)),
+        WRITE_SEGMENT(s),
         SFB_SET(1, ifindex),
         SFB_SET(2, 0),
         SFB_CALL(redirect),
@@ -83,20 +109,7 @@ int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct
         SFB_STORE(BPF_W, 8, 7, STATE(next)),
         COUNT(waited),
         NOTE_NOW_AND_THEN(history, shift),
-        SFB_LOAD(BPF_W, 1, 8, STATE(acked)),
-        SFB_LOAD(BPF_W, 2, 8, STATE(seen)),
-        SFB_JUMP_IF_REG(BPF_JNE, 1, 2, PROGRESS),
-        SFB_JUMP_IF_REG(BPF_JEQ, 1, 7, DROP),
-        SFB_CALL(ktime_get_ns),
-        SFB_MOV(1, 0),
-        SFB_LOAD(BPF_DW, 2, 8, STATE(since)),
-        SFB_ALU_REG(BPF_SUB, 1, 2),
-        SFB_JUMP_IF(BPF_JLE, 1, RESEND_NS, DROP),
-        SFB_STORE(BPF_DW, 8, 0, STATE(since)),
-        SFB_LOAD(BPF_W, 1, 8, STATE(acked)),
-        SFB_STORE(BPF_W, 8, 1, STATE(next)),
-        COUNT(resent),
-        SFB_JUMP(DROP),
+        RESEND_AFTER_SILENCE,
 
         SFB_LABEL(PROGRESS),
         SFB_STORE(BPF_W, 8, 1, STATE(seen)),
@@ -110,43 +123,51 @@ int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct
     return sfb_bpf_xdp_program(program, sfb_bpf_link(program, sizeof program / sizeof *program));
 }
 
+/* Registers: 2 the frame, 3 its end, 4 the end of the headers. To PASS if the segment is not the peer's. */
+#define FIND_SEGMENT(own_port, peer_port)                                                                              \
+    SFB_LOAD(BPF_W, 2, 1, offsetof(struct xdp_md, data)),                                                              \
+    SFB_LOAD(BPF_W, 3, 1, offsetof(struct xdp_md, data_end)),                                                          \
+    SFB_MOV(4, 2),                                                                                                     \
+    SFB_ALU(BPF_ADD, 4, SEGMENT_HEADERS),                                                                              \
+    SFB_JUMP_IF_REG(BPF_JGT, 4, 3, PASS),                                                                              \
+    SFB_LOAD(BPF_H, 5, 2, AT(eth.h_proto)),                                                                            \
+    SFB_JUMP_IF(BPF_JNE, 5, htons(ETH_P_IP), PASS),                                                                    \
+    SFB_LOAD(BPF_B, 5, 2, AT(ip)),                                                                                     \
+    SFB_JUMP_IF(BPF_JNE, 5, 0x45, PASS),                                                                               \
+    SFB_LOAD(BPF_B, 5, 2, AT(ip.protocol)),                                                                            \
+    SFB_JUMP_IF(BPF_JNE, 5, IPPROTO_TCP, PASS),                                                                        \
+    SFB_LOAD(BPF_H, 5, 2, AT(tcp.source)),                                                                             \
+    SFB_JUMP_IF(BPF_JNE, 5, peer_port, PASS),                                                                          \
+    SFB_LOAD(BPF_H, 5, 2, AT(tcp.dest)),                                                                               \
+    SFB_JUMP_IF(BPF_JNE, 5, own_port, PASS)
+
 /* Registers: 6 what is acknowledged, 7 the flags, 9 the window. On the stack: at -16 the SYN's sequence number, at -24 options. */
+#define READ_SEGMENT                                                                                                   \
+    SFB_LOAD(BPF_W, 6, 2, AT(tcp.ack_seq)),                                                                            \
+    SFB_SWAP(6, 32),                                                                                                   \
+    SFB_LOAD(BPF_B, 7, 2, TCP_FLAGS),                                                                                  \
+    SFB_LOAD(BPF_H, 9, 2, AT(tcp.window)),                                                                             \
+    SFB_SWAP(9, 16),                                                                                                   \
+    SFB_LOAD(BPF_W, 5, 2, AT(tcp.seq)),                                                                                \
+    SFB_SWAP(5, 32),                                                                                                   \
+    SFB_STORE(BPF_W, 10, 5, -16),                                                                                      \
+    SFB_LOAD(BPF_B, 5, 2, TCP_DATA_OFFSET),                                                                            \
+    SFB_ALU(BPF_RSH, 5, 4),                                                                                            \
+    SFB_STORE(BPF_W, 10, 5, -12),                                                                                      \
+    SFB_STORE_VALUE(BPF_DW, 10, -24, 0),                                                                               \
+    SFB_ALU(BPF_ADD, 4, SYN_OPTIONS),                                                                                  \
+    SFB_JUMP_IF_REG(BPF_JGT, 4, 3, 4),                                                                                 \
+    SFB_LOAD(BPF_W, 5, 2, AT(payload)),                                                                                \
+    SFB_STORE(BPF_W, 10, 5, -24),                                                                                      \
+    SFB_LOAD(BPF_W, 5, 2, AT(payload) + 4),                                                                            \
+    SFB_STORE(BPF_W, 10, 5, -20)
+
+/* Registers: as READ_SEGMENT has left them. */
 int sfb_replay_receiver(int map, uint16_t own_port, uint16_t peer_port)
 {
     struct bpf_insn program[] = {
-        SFB_LOAD(BPF_W, 2, 1, offsetof(struct xdp_md, data)),
-        SFB_LOAD(BPF_W, 3, 1, offsetof(struct xdp_md, data_end)),
-        SFB_MOV(4, 2),
-        SFB_ALU(BPF_ADD, 4, SEGMENT_HEADERS),
-        SFB_JUMP_IF_REG(BPF_JGT, 4, 3, PASS),
-        SFB_LOAD(BPF_H, 5, 2, AT(eth.h_proto)),
-        SFB_JUMP_IF(BPF_JNE, 5, htons(ETH_P_IP), PASS),
-        SFB_LOAD(BPF_B, 5, 2, AT(ip)),
-        SFB_JUMP_IF(BPF_JNE, 5, 0x45, PASS),
-        SFB_LOAD(BPF_B, 5, 2, AT(ip.protocol)),
-        SFB_JUMP_IF(BPF_JNE, 5, IPPROTO_TCP, PASS),
-        SFB_LOAD(BPF_H, 5, 2, AT(tcp.source)),
-        SFB_JUMP_IF(BPF_JNE, 5, peer_port, PASS),
-        SFB_LOAD(BPF_H, 5, 2, AT(tcp.dest)),
-        SFB_JUMP_IF(BPF_JNE, 5, own_port, PASS),
-        SFB_LOAD(BPF_W, 6, 2, AT(tcp.ack_seq)),
-        SFB_SWAP(6, 32),
-        SFB_LOAD(BPF_B, 7, 2, TCP_FLAGS),
-        SFB_LOAD(BPF_H, 9, 2, AT(tcp.window)),
-        SFB_SWAP(9, 16),
-        SFB_LOAD(BPF_W, 5, 2, AT(tcp.seq)),
-        SFB_SWAP(5, 32),
-        SFB_STORE(BPF_W, 10, 5, -16),
-        SFB_LOAD(BPF_B, 5, 2, TCP_DATA_OFFSET),
-        SFB_ALU(BPF_RSH, 5, 4),
-        SFB_STORE(BPF_W, 10, 5, -12),
-        SFB_STORE_VALUE(BPF_DW, 10, -24, 0),
-        SFB_ALU(BPF_ADD, 4, SYN_OPTIONS),
-        SFB_JUMP_IF_REG(BPF_JGT, 4, 3, 4),
-        SFB_LOAD(BPF_W, 5, 2, AT(payload)),
-        SFB_STORE(BPF_W, 10, 5, -24),
-        SFB_LOAD(BPF_W, 5, 2, AT(payload) + 4),
-        SFB_STORE(BPF_W, 10, 5, -20),
+        FIND_SEGMENT(own_port, peer_port),
+        READ_SEGMENT,
         FIND_STATE(map),
         SFB_MOV(1, 7),
         SFB_ALU(BPF_AND, 1, TH_RST),

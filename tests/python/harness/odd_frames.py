@@ -171,28 +171,31 @@ class Station:
         return make
 
 
+#: The option that every SYN has, and then options of a segment, right and wrong.
+MSS = b"\2\4\5\xb4"
+TCP_OPTIONS = {
+    "MSS 0": b"\2\4\0\0",
+    "MSS 1": b"\2\4\0\1",
+    "MSS of the wrong length": b"\2\3\5\1",
+    "window scale 14": MSS + b"\1\3\3\x0e",
+    "window scale 15": MSS + b"\1\3\3\x0f",
+    "window scale 255": MSS + b"\1\3\3\xff",
+    "length 0": MSS + b"\xfe\0\0\0",
+    "length 1": MSS + b"\xfe\1\0\0",
+    "length beyond": MSS + b"\xfe\x08\0\0",
+    "no length": MSS + b"\1\1\1\xfe",
+    "unknown": MSS + b"\xfe\4\0\0",
+    "end, then more": b"\0\0\0\0" + b"\4\2\0\0",
+    "SACK permitted": MSS + b"\4\2\0\0",
+    "SACK permitted of the wrong length": MSS + b"\4\3\0\0",
+    "timestamps": MSS + b"\1\1\x08\x0a" + struct.pack("!II", 7, 0),
+    "timestamps of the wrong length": MSS + b"\1\x08\x09" + bytes(9),
+    "everything twice": (MSS + b"\1\3\3\2") * 2,
+}
+
+
 def tcp_cases() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """The differences from a plain SYN, in the segment and in the packet."""
-    mss = b"\2\4\5\xb4"
-    options = {
-        "MSS 0": b"\2\4\0\0",
-        "MSS 1": b"\2\4\0\1",
-        "MSS of the wrong length": b"\2\3\5\1",
-        "window scale 14": mss + b"\1\3\3\x0e",
-        "window scale 15": mss + b"\1\3\3\x0f",
-        "window scale 255": mss + b"\1\3\3\xff",
-        "length 0": mss + b"\xfe\0\0\0",
-        "length 1": mss + b"\xfe\1\0\0",
-        "length beyond": mss + b"\xfe\x08\0\0",
-        "no length": mss + b"\1\1\1\xfe",
-        "unknown": mss + b"\xfe\4\0\0",
-        "end, then more": b"\0\0\0\0" + b"\4\2\0\0",
-        "SACK permitted": mss + b"\4\2\0\0",
-        "SACK permitted of the wrong length": mss + b"\4\3\0\0",
-        "timestamps": mss + b"\1\1\x08\x0a" + struct.pack("!II", 7, 0),
-        "timestamps of the wrong length": mss + b"\1\x08\x09" + bytes(9),
-        "everything twice": (mss + b"\1\3\3\2") * 2,
-    }
     cases: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "plain": ({}, {}),
         "checksum wrong": ({"damage": 1}, {}),
@@ -224,4 +227,4 @@ def tcp_cases() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         "to the subnet, our MAC": ({}, {"to": "198.18.7.255"}),
         "to a group": ({}, {"mac": group_mac(GROUP), "to": GROUP}),
     }
-    return cases | {f"option: {name}": ({"options": value}, {}) for name, value in options.items()}
+    return cases | {f"option: {name}": ({"options": value}, {}) for name, value in TCP_OPTIONS.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -106,45 +107,49 @@ def test_an_oserror_of_the_protocol_is_not_reported_but_closes(run: Run, context
     run(main())
 
 
+class Leaving(Recorder):
+    """Raises an exception in one of its callbacks, once."""
+
+    def __init__(self, callback: str, exception: type[BaseException]) -> None:
+        super().__init__()
+        self.callback, self.exception = callback, exception
+        self.left = False
+
+    def leave(self, name: str) -> None:
+        if name == self.callback and not self.left:
+            self.left = True
+            raise self.exception(name)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.leave("connection_made")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.leave("data_received")
+
+    def eof_received(self) -> bool | None:
+        super().eof_received()
+        self.leave("eof_received")
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.leave("connection_lost")
+
+
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("callback", ["data_received", "eof_received", "connection_made", "connection_lost"])
 def test_exit_requests_leave_the_loop(
     loop: asyncio.AbstractEventLoop, run: Run, contexts: Contexts, callback: str, exception: type[BaseException]
 ) -> None:
     """The exceptions leave run_forever, and the loop can go on with the connection afterwards."""
-    import socket
-
-    class Leaving(Recorder):
-        left = False
-
-        def leave(self, name: str) -> None:
-            if name == callback and not self.left:
-                self.left = True
-                raise exception(name)
-
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            self.leave("connection_made")
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self.leave("data_received")
-
-        def eof_received(self) -> bool | None:
-            super().eof_received()
-            self.leave("eof_received")
-            return True
-
-        def connection_lost(self, exc: BaseException | None) -> None:
-            super().connection_lost(exc)
-            self.leave("connection_lost")
-
     a, b = socket.socketpair()
     b.setblocking(False)
     made: list[Leaving] = []
 
     def factory() -> Leaving:
-        made.append(Leaving())
+        made.append(Leaving(callback, exception))
         return made[-1]
 
     connect = loop.create_task(loop.create_connection(factory, sock=b))
@@ -179,8 +184,6 @@ def test_exit_requests_leave_the_loop(
 def test_a_server_factory_that_raises_drops_that_connection_only(
     loop: asyncio.AbstractEventLoop, run: Run, contexts: Contexts
 ) -> None:
-    import socket
-
     attempts = 0
     served: list[Recorder] = []
 
