@@ -112,9 +112,9 @@ endif
 .PHONY: test lint format types native unit beside conformance third-party test-short
 test: lint types native unit beside conformance third-party ## everything below but asan and soak: what a change has to pass
 
-lint: $(VENV)/with-lint ## ruff, who may include whom, links of the documentation
+lint: $(VENV)/with-lint ## ruff, who may include whom, sizes, links of the documentation
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/python tools/check_layers.py
+	@$(BIN)/python tools/check_structure.py
 	@$(BIN)/python tools/check_links.py
 
 format: $(VENV)/with-lint ## lay the Python code out, and put right what ruff can

@@ -31,5 +31,5 @@ def lint(session: nox.Session) -> None:
     session.install(".[test,lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("python", "tools/check_layers.py")
+    session.run("python", "tools/check_structure.py")
     session.run("mypy")

@@ -1,15 +1,16 @@
-"""The layer checker of the lint step: it passes this repository, and fails trees that break each of its rules."""
+"""The structure checker of the lint step: it passes this repository, and fails trees that break each of its rules."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CHECKER = ROOT / "tools" / "check_layers.py"
+CHECKER = ROOT / "tools" / "check_structure.py"
 
 #: A tree in which every file is in its place, with a file of every layer.
 LAWFUL = {
@@ -173,3 +174,82 @@ def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert done.returncode == 2
     assert "give the root of the repository" in done.stderr
+
+
+def c_function(lines: int) -> str:
+    return "static int much(\n    int a)\n{\n" + "    a++;\n" * lines + "}\n"
+
+
+def python_function(lines: int) -> str:
+    return 'async def much(\n    a: int\n) -> None:\n    """Not\n    counted."""\n\n' + "    a += 1\n" * lines
+
+
+def cython_function(lines: int) -> str:
+    head = "cdef class C:\n    cdef inline int much(\n        self, int a\n    ) except -1 nogil:\n"
+    return head + '        """Not\n        counted."""\n' + "        a += 1\n" * lines
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("sfloop/native/tcpip/demux.c", 600),
+        ("sfloop/native/wire/tcp.h", 600),
+        ("tests/native/test_much.c", 600),
+        ("sfloop/native/cores/core.pyx", 1000),
+        ("sfloop/native/cores/engine.pxd", 1000),
+        ("sfloop/native/cores/part.pxi", 1000),
+        ("sfloop/loop.py", 400),
+        ("sfloop/native/cores/core.pyi", 400),
+        ("tests/python/test_much.py", 400),
+        ("tools/much.py", 400),
+        ("examples/much.py", 400),
+        ("much.py", 400),
+    ],
+)
+def test_long_files(tree: Path, name: str, most: int) -> None:
+    path = tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n" * most)
+    assert check(tree).stdout == ""
+    path.write_text("\n" * (most + 1))
+    done = check(tree)
+    assert done.returncode == 1
+    assert (
+        done.stdout == f"{name}:{most + 1}: the file has {most + 1} lines, and may have {most}: split it by concept\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "line"),
+    [
+        ("sfloop/native/tcpip/demux.c", c_function, 4),
+        ("tests/native/much.h", c_function, 4),
+        ("tests/python/test_much.py", python_function, 7),
+        ("sfloop/native/cores/core.pyx", cython_function, 7),
+        ("sfloop/native/cores/part.pxi", cython_function, 7),
+    ],
+)
+def test_long_functions(tree: Path, name: str, function: Callable[[int], str], line: int) -> None:
+    path = tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(function(50))
+    assert check(tree).stdout == ""
+    path.write_text(function(51))
+    done = check(tree)
+    assert done.returncode == 1
+    assert done.stdout == f"{name}:{line}: much has 51 lines, and may have 50: split it by concept\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cdef extern from *:\n    int much(int a)\n" + "    int a\n" * 60,
+        "cdef class Much(object):\n" + "    cdef int a\n" * 60,
+        "cdef struct much:\n" + "    int a\n" * 60,
+        "cdef int much(int a)\n" + "VALUES = [\n" + "    much(1),\n" * 60 + "]\n",
+        "\n".join(f"cdef int f{n}(int a):\n    return a\n" for n in range(60)),
+    ],
+)
+def test_cython_that_is_no_long_function(tree: Path, text: str) -> None:
+    (tree / "sfloop/native/cores/part.pxi").write_text(text)
+    assert check(tree).stdout == ""
