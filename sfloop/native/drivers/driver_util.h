@@ -14,18 +14,20 @@
 #define SF_ETHERNET_HEADER 14
 #define SF_VLAN_TAG 4
 
-/* An open function's way out: `return sf_driver_fail(error, message, -EINVAL, "shm: …", …);` */
-__attribute__((format(printf, 4, 5))) static inline struct sf_driver *sf_driver_fail(int *error, char *message, int code,
-                                                                                     const char *format, ...)
+/* Writes a sentence into `message` (SF_DRIVER_ERROR_SIZE bytes) and returns the error. */
+__attribute__((format(printf, 3, 4))) static inline int sf_driver_refuse(char *message, int error, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
     vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, args);
     va_end(args);
-    *error = code;
-    return NULL;
+    return error;
 }
+
+/* The same for an open function: `return sf_driver_fail(error, message, -EINVAL, "shm: …", …);` sets *error and returns NULL. */
+#define sf_driver_fail(error, message, code, ...)                             \
+    (*(error) = sf_driver_refuse((message), (code), __VA_ARGS__), (struct sf_driver *)NULL)
 
 /* ---- in a forked child ---- */
 
@@ -50,17 +52,6 @@ static inline void sf_close_descriptor(int fd)
 {
     if (fd >= 0)
         close(fd);
-}
-
-/* The same inside such a function: writes the message and returns the error. */
-__attribute__((format(printf, 3, 4))) static inline int sf_driver_refuse(char *message, int error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, args);
-    va_end(args);
-    return error;
 }
 
 /* A driver that stands on another begins with this. */

@@ -2,9 +2,10 @@
 #define _GNU_SOURCE
 #include "sf/driver.h"
 
+#include "driver_util.h"
+
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -71,16 +72,6 @@ sf_driver_wrap sf_driver_find_wrapper(const char *name)
 
 /* ---- shared objects ---- */
 
-__attribute__((format(printf, 3, 4))) static int refuse(char *message, int code, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, args);
-    va_end(args);
-    return code;
-}
-
 static void *find_symbol(void *object, const char *name, const char *function)
 {
     char symbol[96];
@@ -96,7 +87,8 @@ static int keep(const char *name, const char *path, sf_driver_open open, char *m
     while (i < LOADED_MAX && loaded[i].open && strcmp(loaded[i].name, name) != 0)
         i++;
     if (i == LOADED_MAX || strlen(name) >= sizeof(loaded[i].name))
-        return refuse(message, -ENOSPC, "%s: %d drivers have been loaded, which is all that there is room for", path, LOADED_MAX);
+        return sf_driver_refuse(message, -ENOSPC, "%s: %d drivers have been loaded, which is all that there is room for", path,
+                                LOADED_MAX);
     loaded[i].open = open;
     strcpy(loaded[i].name, name);
     return 0;
@@ -112,14 +104,15 @@ int sf_driver_load(const char *name, const char *path, char *message)
     int rc;
 
     if (!object)
-        return refuse(message, -ENOENT, "cannot be loaded: %s", dlerror());
+        return sf_driver_refuse(message, -ENOENT, "cannot be loaded: %s", dlerror());
     abi = dlsym(object, "sf_driver_abi");
     *(void **)&open = find_symbol(object, name, "open");
     *(void **)&probe = find_symbol(object, name, "probe");
     if (!abi || !open)
-        return refuse(message, -ENOEXEC, "%s is no frame driver %s: it exports no sf_driver_%s", path, name, abi ? name : "abi");
+        return sf_driver_refuse(message, -ENOEXEC, "%s is no frame driver %s: it exports no sf_driver_%s", path, name,
+                                abi ? name : "abi");
     if (*abi != SF_DRIVER_ABI)
-        return refuse(message, -ENOEXEC, "%s was built for another version of sfloop: build it again", path);
+        return sf_driver_refuse(message, -ENOEXEC, "%s was built for another version of sfloop: build it again", path);
     rc = probe ? probe(message) : 0;
     return rc < 0 ? rc : keep(name, path, open, message);
 }

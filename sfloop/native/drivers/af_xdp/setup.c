@@ -2,6 +2,7 @@
 #include "setup.h"
 
 #include "queues.h"
+#include "drivers/driver_util.h"
 #include "drivers/kernel/link_info.h"
 #include "drivers/kernel/netdev_info.h"
 #include "drivers/kernel/stacked_device.h"
@@ -9,7 +10,6 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,17 +41,6 @@ static const struct sf_af_xdp_mode modes[] = {
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
-/* Writes the message and returns the error. */
-__attribute__((format(printf, 3, 4))) static int fail(char *message, int error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, arguments);
-    va_end(arguments);
-    return error;
-}
-
 /* ---- what was asked for ---- */
 
 static bool wants_skb(const struct sf_driver_config *config)
@@ -66,19 +55,22 @@ static int check_interface(struct sf_af_xdp_place *place, const struct sf_driver
     int error;
 
     if (!name || !*name)
-        return fail(message, -EINVAL, "The af_xdp driver needs the name of an interface, such as eth0; none was given");
+        return sf_driver_refuse(message, -EINVAL,
+                                "The af_xdp driver needs the name of an interface, such as eth0; none was given");
     error = sf_interface_read(name, &place->interface);
     if (error == -ENODEV)
-        return fail(message, error, "There is no interface '%s' in this network namespace; 'ip link' lists those there are", name);
+        return sf_driver_refuse(message, error,
+                                "There is no interface '%s' in this network namespace; 'ip link' lists those there are", name);
     if (error)
-        return fail(message, error, "Cannot read the properties of interface '%s': %s", name, strerror(-error));
+        return sf_driver_refuse(message, error, "Cannot read the properties of interface '%s': %s", name, strerror(-error));
     strcpy(place->name, name);
     if (!place->interface.up)
-        return fail(message, -ENETDOWN, "Interface '%s' is down: bring it up with 'ip link set %s up'", name, name);
+        return sf_driver_refuse(message, -ENETDOWN, "Interface '%s' is down: bring it up with 'ip link set %s up'", name, name);
     queues = sf_af_xdp_count_queues(place);
     if (config->queue >= 0 && (uint32_t)config->queue >= queues)
-        return fail(message, -EINVAL, "Interface '%s' has %u receive queue(s), counted from 0; queue %d was asked for", name, queues,
-                    config->queue);
+        return sf_driver_refuse(message, -EINVAL,
+                                "Interface '%s' has %u receive queue(s), counted from 0; queue %d was asked for", name, queues,
+                                config->queue);
     place->first_queue = config->queue < 0 ? 0 : (uint32_t)config->queue;
     place->all_queues = config->queue < 0;
     return sf_stacked_device_check(name, place->interface.ifindex, wants_skb(config) ? SF_TAP_KERNEL : SF_TAP_NATIVE, message);
@@ -111,10 +103,12 @@ static int choose_sizes(struct sf_af_xdp_place *place, const struct sf_driver_co
     struct sf_xsk_sizes *sizes = &place->sizes;
 
     if (config->frame_size && config->frame_size != FRAME_SMALL && config->frame_size != FRAME_LARGE)
-        return fail(message, -EINVAL, "A frame_size of %u was asked for; AF_XDP has 2048 and 4096 bytes", config->frame_size);
+        return sf_driver_refuse(message, -EINVAL, "A frame_size of %u was asked for; AF_XDP has 2048 and 4096 bytes",
+                                config->frame_size);
     if (config->rx_frames > FRAMES_MAX || config->tx_frames > FRAMES_MAX)
-        return fail(message, -EINVAL, "%u frames to receive into and %u to send from were asked for; at most %d each are possible",
-                    config->rx_frames, config->tx_frames, FRAMES_MAX);
+        return sf_driver_refuse(message, -EINVAL,
+                                "%u frames to receive into and %u to send from were asked for; at most %d each are possible",
+                                config->rx_frames, config->tx_frames, FRAMES_MAX);
     place->frame_size = config->frame_size;
     place->pieces = place->interface.mtu + ETHERNET_SIZE + SF_XSK_HEADROOM > (config->frame_size ? config->frame_size : FRAME_LARGE);
     place->rx_frames = config->rx_frames ? power_of_two(config->rx_frames) : 0;
@@ -145,10 +139,10 @@ static int busy_interface(const struct sf_af_xdp_place *place, char *message)
         else
             snprintf(how, sizeof(how), "take it off with 'ip link set %s xdp off'", place->name);
     }
-    return fail(message, -EBUSY,
-                "Interface '%s' carries one XDP program at a time, and has that of %s (program '%s', id %u): %s, or use the "
-                "packet driver or another interface",
-                place->name, who, holder.name, holder.program_id, how);
+    return sf_driver_refuse(message, -EBUSY,
+                            "Interface '%s' carries one XDP program at a time, and has that of %s (program '%s', id %u): %s, or use the "
+                            "packet driver or another interface",
+                            place->name, who, holder.name, holder.program_id, how);
 }
 
 static int attach(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, char *message)
@@ -163,12 +157,14 @@ static int attach(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mo
     else if (is_busy(error))
         error = busy_interface(place, message);
     else if (error == -EPERM)
-        fail(message, error, "Attaching an XDP program to interface '%s' needs CAP_NET_ADMIN and CAP_BPF: run as root", place->name);
+        sf_driver_refuse(message, error,
+                         "Attaching an XDP program to interface '%s' needs CAP_NET_ADMIN and CAP_BPF: run as root", place->name);
     else
-        fail(message, error,
-             "Interface '%s' takes no XDP program in %s mode (%s): its driver cannot, or not with an MTU of %u; ask for mode "
-             "auto or skb, or lower the MTU",
-             place->name, mode->hook_flags == XDP_FLAGS_SKB_MODE ? "skb" : "native", strerror(-error), place->interface.mtu);
+        sf_driver_refuse(message, error,
+                         "Interface '%s' takes no XDP program in %s mode (%s): its driver cannot, or not with an MTU of %u; ask for mode "
+                         "auto or skb, or lower the MTU",
+                         place->name, mode->hook_flags == XDP_FLAGS_SKB_MODE ? "skb" : "native", strerror(-error),
+                         place->interface.mtu);
     return error;
 }
 
@@ -205,15 +201,15 @@ static int check_tags(struct sf_af_xdp_place *place, char *message)
     if (!place->tags_unseen)
         return 0;
     if (place->tags.aside == SF_TAGS_BY_NIC)
-        return fail(message, -EOPNOTSUPP,
-                    "Interface '%s' takes VLAN tags out of frames, and XDP programs do not see them in this mode: leave the tags in "
-                    "with 'ethtool -K %s rxvlan off', or use the packet driver",
-                    place->name, place->name);
+        return sf_driver_refuse(message, -EOPNOTSUPP,
+                                "Interface '%s' takes VLAN tags out of frames, and XDP programs do not see them in this mode: leave the tags in "
+                                "with 'ethtool -K %s rxvlan off', or use the packet driver",
+                                place->name, place->name);
     if (place->automatic)
-        return fail(message, -EOPNOTSUPP,
-                    "Interface '%s' gets frames whose VLAN tags the kernel has taken out, and XDP programs do not see them in this "
-                    "mode: use the packet driver, which sees them",
-                    place->name);
+        return sf_driver_refuse(message, -EOPNOTSUPP,
+                                "Interface '%s' gets frames whose VLAN tags the kernel has taken out, and XDP programs do not see them in this "
+                                "mode: use the packet driver, which sees them",
+                                place->name);
     return 0;
 }
 
@@ -380,7 +376,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
     if ((error = check_interface(place, config, message)) || (error = choose_sizes(place, config, message)))
         return error;
     if ((error = make_place(place)))
-        return fail(message, error, "Out of memory");
+        return sf_driver_refuse(message, error, "Out of memory");
     place->limits.mtu = place->interface.mtu;
     sf_vlan_tags_read(&place->tags, place->name, place->interface.ifindex);
     if (sf_link_read(place->interface.ifindex, &before))

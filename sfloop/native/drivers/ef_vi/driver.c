@@ -328,7 +328,7 @@ static int open_descriptors(struct efvi *d, char *message)
     d->epoll = epoll_create1(EPOLL_CLOEXEC);
     d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (d->epoll < 0 || d->timer < 0 || sf_epoll_add(d->epoll, d->timer, EPOLLIN, 0) < 0)
-        return efvi_fail(message, -errno, "ef_vi: no descriptor to sleep on: %s", strerror(errno));
+        return sf_driver_refuse(message, -errno, "ef_vi: no descriptor to sleep on: %s", strerror(errno));
     return 0;
 }
 
@@ -339,15 +339,16 @@ static int start(struct efvi *d, const struct sf_driver_config *config, char *me
     if (rc < 0)
         return rc;
     if (!config->interface || !config->interface[0] || strlen(config->interface) >= sizeof(d->name))
-        return efvi_fail(message, -EINVAL, "ef_vi: the name of an interface is needed, such as enp1s0f0; given was '%.40s'",
-                         config->interface ? config->interface : "");
+        return sf_driver_refuse(message, -EINVAL,
+                                "ef_vi: the name of an interface is needed, such as enp1s0f0; given was '%.40s'",
+                                config->interface ? config->interface : "");
     strcpy(d->name, config->interface);
     d->rx_ring = config->rx_frames;
     d->tx_ring = config->tx_frames;
     d->stamp_tx = config->stamp_tx;
     rc = open_descriptors(d, message);
     if (rc == 0 && efvi_flows_open(d) < 0)
-        rc = efvi_fail(message, -ENOMEM, "ef_vi: out of memory");
+        rc = sf_driver_refuse(message, -ENOMEM, "ef_vi: out of memory");
     return rc < 0 ? rc : efvi_bring_up(d, message);
 }
 
@@ -374,7 +375,7 @@ int sf_driver_ef_vi_probe(char *message)
     int rc = ef_driver_open(&handle);
 
     if (rc < 0)
-        return efvi_fail(message, rc, "Onload's kernel module sfc_char cannot be used (/dev/sfc_char: %s)", strerror(-rc));
+        return sf_driver_refuse(message, rc, "Onload's kernel module sfc_char cannot be used (/dev/sfc_char: %s)", strerror(-rc));
     ef_driver_close(handle);
     return 0;
 }

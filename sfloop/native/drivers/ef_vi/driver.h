@@ -159,7 +159,6 @@ static inline struct efvi *efvi_of(struct sf_driver *driver)
 int efvi_bring_up(struct efvi *d, char *message);
 void efvi_tear_down(struct efvi *d);
 int efvi_parse_mode(struct efvi_mode *mode, const char *text, char *message);
-__attribute__((format(printf, 3, 4))) int efvi_fail(char *message, int code, const char *format, ...);
 
 /* receive.c */
 void efvi_rx_reset(struct efvi *d);

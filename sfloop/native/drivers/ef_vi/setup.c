@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -19,16 +18,6 @@
 #define CTPIO_CUT_MAX 1518u
 #define CUT_THRESHOLD 64u
 #define HUGE_PAGE ((size_t)2 << 20)
-
-int efvi_fail(char *message, int code, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, args);
-    va_end(args);
-    return code;
-}
 
 /* ---- config.mode ---- */
 
@@ -51,8 +40,8 @@ int efvi_parse_mode(struct efvi_mode *mode, const char *text, char *message)
         while (i < sizeof(words) / sizeof(words[0]) && (strlen(words[i].word) != len || strncmp(words[i].word, text, len) != 0))
             i++;
         if (i == sizeof(words) / sizeof(words[0]))
-            return efvi_fail(message, -EINVAL, "ef_vi: there is no mode \"%.*s\": auto, or some of dma, pio, cut-through, "
-                             "merge, exclusive, express, with commas between them", (int)len, text);
+            return sf_driver_refuse(message, -EINVAL, "ef_vi: there is no mode \"%.*s\": auto, or some of dma, pio, cut-through, "
+                                    "merge, exclusive, express, with commas between them", (int)len, text);
         *words[i].flag = true;
         text += len + (text[len] == ',');
     }
@@ -66,10 +55,10 @@ static int check_interface(struct efvi *d, char *message)
     int rc = sf_interface_read(d->name, &d->interface);
 
     if (rc == -ENODEV)
-        return efvi_fail(message, rc, "ef_vi: there is no interface '%s' in this network namespace; 'ip link' lists those "
-                         "there are", d->name);
+        return sf_driver_refuse(message, rc, "ef_vi: there is no interface '%s' in this network namespace; 'ip link' lists those "
+                                "there are", d->name);
     if (rc < 0)
-        return efvi_fail(message, rc, "ef_vi: cannot read the properties of interface '%s': %s", d->name, strerror(-rc));
+        return sf_driver_refuse(message, rc, "ef_vi: cannot read the properties of interface '%s': %s", d->name, strerror(-rc));
     return 0;
 }
 
@@ -78,11 +67,13 @@ static int open_handle(struct efvi *d, char *message)
     int rc = ef_driver_open(&d->handle);
 
     if (rc == -EACCES || rc == -EPERM)
-        return efvi_fail(message, rc, "ef_vi: no access to /dev/sfc_char (%s): run as root, or give the program's user access "
-                         "to it", strerror(-rc));
+        return sf_driver_refuse(message, rc,
+                                "ef_vi: no access to /dev/sfc_char (%s): run as root, or give the program's user access "
+                                "to it", strerror(-rc));
     if (rc < 0)
-        return efvi_fail(message, rc, "ef_vi: Onload's kernel module sfc_char is not there (%s): install Onload and load it "
-                         "with 'onload_tool reload'", strerror(-rc));
+        return sf_driver_refuse(message, rc,
+                                "ef_vi: Onload's kernel module sfc_char is not there (%s): install Onload and load it "
+                                "with 'onload_tool reload'", strerror(-rc));
     fcntl(d->handle, F_SETFD, FD_CLOEXEC); /* the library leaves it open to child processes */
     return 0;
 }
@@ -94,8 +85,8 @@ static int open_domain(struct efvi *d, char *message)
     if (!d->mode.express || EFVI_HAS_EXPRESS)
         rc = ef_pd_alloc(&d->pd, d->handle, d->interface.ifindex, d->mode.express ? EFVI_PD_EXPRESS : EF_PD_DEFAULT);
     if (rc < 0)
-        return efvi_fail(message, rc, "ef_vi: no protection domain on '%s' (%s): it has to be the physical interface of a "
-                         "Solarflare NIC, no VLAN or bond, with the driver sfc", d->name, strerror(-rc));
+        return sf_driver_refuse(message, rc, "ef_vi: no protection domain on '%s' (%s): it has to be the physical interface of a "
+                                "Solarflare NIC, no VLAN or bond, with the driver sfc", d->name, strerror(-rc));
     d->has_pd = true;
     return 0;
 }
@@ -142,16 +133,18 @@ static int explain_vi(struct efvi *d, int rc, char *message)
     switch (rc) {
     case -EBUSY:
     case -ENOSPC:
-        return efvi_fail(message, rc, "ef_vi: the NIC of '%s' has no virtual interface left: end another program that uses it, "
-                         "or have more of them (sfboot: vf-count, pf-count; the driver's option num_vis)", d->name);
+        return sf_driver_refuse(message, rc,
+                                "ef_vi: the NIC of '%s' has no virtual interface left: end another program that uses it, "
+                                "or have more of them (sfboot: vf-count, pf-count; the driver's option num_vis)", d->name);
     case -EPERM:
-        return efvi_fail(message, rc, "ef_vi: the NIC of '%s' refuses a virtual interface with these features: the licence, or "
-                         "privileges (CAP_NET_ADMIN, CAP_NET_RAW), are missing", d->name);
+        return sf_driver_refuse(message, rc,
+                                "ef_vi: the NIC of '%s' refuses a virtual interface with these features: the licence, or "
+                                "privileges (CAP_NET_ADMIN, CAP_NET_RAW), are missing", d->name);
     case -ENOMEM:
-        return efvi_fail(message, rc, "ef_vi: no memory for a virtual interface of '%s': have huge pages "
-                         "(sysctl vm.nr_hugepages), or ask for smaller rings", d->name);
+        return sf_driver_refuse(message, rc, "ef_vi: no memory for a virtual interface of '%s': have huge pages "
+                                "(sysctl vm.nr_hugepages), or ask for smaller rings", d->name);
     default:
-        return efvi_fail(message, rc, "ef_vi: cannot make a virtual interface of '%s': %s", d->name, strerror(-rc));
+        return sf_driver_refuse(message, rc, "ef_vi: cannot make a virtual interface of '%s': %s", d->name, strerror(-rc));
     }
 }
 
@@ -165,8 +158,9 @@ static int open_vi(struct efvi *d, char *message)
         return explain_vi(d, rc, message);
     d->has_vi = true;
     if (d->vi.nic_type.arch == EF_VI_ARCH_AF_XDP)
-        return efvi_fail(message, -EOPNOTSUPP, "ef_vi: '%s' is no Solarflare NIC: the library would go by AF_XDP, which the "
-                         "driver af_xdp does better", d->name);
+        return sf_driver_refuse(message, -EOPNOTSUPP,
+                                "ef_vi: '%s' is no Solarflare NIC: the library would go by AF_XDP, which the "
+                                "driver af_xdp does better", d->name);
     return 0;
 }
 
@@ -210,7 +204,7 @@ static int take_memory(struct efvi *d, char *message)
     if (memory == MAP_FAILED)
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
-        return efvi_fail(message, -errno, "ef_vi: no memory for %zu MiB of frames: ask for fewer", size >> 20);
+        return sf_driver_refuse(message, -errno, "ef_vi: no memory for %zu MiB of frames: ask for fewer", size >> 20);
     sf_keep_from_children(memory, size);
     d->memory = memory;
     d->memory_size = size;
@@ -239,7 +233,7 @@ static int size_memory(struct efvi *d, char *message)
     d->tx.free = calloc(d->tx.buffers, sizeof(*d->tx.free));
     d->tx.sent = calloc(d->tx.buffers, sizeof(*d->tx.sent));
     if (!d->rx.ready || !d->rx.free || !d->tx.free || !d->tx.sent)
-        return efvi_fail(message, -ENOMEM, "ef_vi: out of memory");
+        return sf_driver_refuse(message, -ENOMEM, "ef_vi: out of memory");
     return take_memory(d, message);
 }
 
@@ -253,8 +247,9 @@ static int register_memory(struct efvi *d, char *message)
         return rc;
     rc = ef_memreg_alloc(&d->memreg, d->handle, &d->pd, d->handle, d->memory, d->memory_size);
     if (rc < 0)
-        return efvi_fail(message, rc, "ef_vi: the NIC cannot be given %zu MiB of memory (%s): raise the limit of locked memory "
-                         "(ulimit -l)", d->memory_size >> 20, strerror(-rc));
+        return sf_driver_refuse(message, rc,
+                                "ef_vi: the NIC cannot be given %zu MiB of memory (%s): raise the limit of locked memory "
+                                "(ulimit -l)", d->memory_size >> 20, strerror(-rc));
     d->has_memreg = true;
     return 0;
 }
@@ -325,7 +320,7 @@ static int watch(struct efvi *d, char *message)
 {
     int rc = sf_epoll_add(d->epoll, d->handle, EPOLLIN | EPOLLET, 0); /* ef_vi_disarm() */
 
-    return rc < 0 ? efvi_fail(message, rc, "ef_vi: the driver's descriptor cannot be waited for: %s", strerror(-rc)) : 0;
+    return rc < 0 ? sf_driver_refuse(message, rc, "ef_vi: the driver's descriptor cannot be waited for: %s", strerror(-rc)) : 0;
 }
 
 static int set_up(struct efvi *d, char *message)
@@ -344,7 +339,7 @@ static int set_up(struct efvi *d, char *message)
     if ((rc = watch(d, message)) < 0)
         return rc;
     rc = efvi_flows_restore(d);
-    return rc < 0 ? efvi_fail(message, rc, "ef_vi: the NIC takes the filters no more: %s", strerror(-rc)) : 0;
+    return rc < 0 ? sf_driver_refuse(message, rc, "ef_vi: the NIC takes the filters no more: %s", strerror(-rc)) : 0;
 }
 
 static uint32_t ring_size(uint32_t asked, uint32_t usual)

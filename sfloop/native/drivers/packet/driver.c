@@ -317,31 +317,20 @@ static const struct sf_driver_fast packet_fast = {
 
 /* ---- opening ---- */
 
-/* Writes the message and returns the error. */
-__attribute__((format(printf, 3, 4))) static int fail(char *message, int error, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, arguments);
-    va_end(arguments);
-    return error;
-}
-
 static int check_config(struct packet *p, const struct sf_driver_config *config, char *message)
 {
     if (config->mode && strcmp(config->mode, "auto") != 0 && strcmp(config->mode, "shared") != 0)
-        return fail(message, -EINVAL, "There is no mode '%s' of the packet driver: auto, shared", config->mode);
+        return sf_driver_refuse(message, -EINVAL, "There is no mode '%s' of the packet driver: auto, shared", config->mode);
     p->shared = config->mode && strcmp(config->mode, "shared") == 0;
     if (config->queue > 0)
-        return fail(message, -EINVAL, "The packet driver takes all queues of an interface; queue %d was asked for",
+        return sf_driver_refuse(message, -EINVAL, "The packet driver takes all queues of an interface; queue %d was asked for",
                     config->queue);
     if (config->rx_frames > FRAMES_MAX || config->tx_frames > FRAMES_MAX)
-        return fail(message, -EINVAL,
+        return sf_driver_refuse(message, -EINVAL,
                     "%u frames to receive into and %u to send from were asked for; at most %u each are possible",
                     config->rx_frames, config->tx_frames, FRAMES_MAX);
     if (config->frame_size && (config->frame_size < SLOT_MIN || config->frame_size > SLOT_MAX))
-        return fail(message, -EINVAL, "A frame_size of %u was asked for; slots of the ring have %u to %u bytes",
+        return sf_driver_refuse(message, -EINVAL, "A frame_size of %u was asked for; slots of the ring have %u to %u bytes",
                     config->frame_size, SLOT_MIN, SLOT_MAX);
     return 0;
 }
@@ -352,15 +341,15 @@ static int check_interface(struct packet *p, const struct sf_driver_config *conf
     int error;
 
     if (!name || !name[0])
-        return fail(message, -EINVAL, "The packet driver needs the name of an interface, such as eth0; none was given");
+        return sf_driver_refuse(message, -EINVAL, "The packet driver needs the name of an interface, such as eth0; none was given");
     error = sf_interface_read(name, &p->interface);
     if (error == -ENODEV)
-        return fail(message, error,
+        return sf_driver_refuse(message, error,
                     "There is no interface '%s' in this network namespace; 'ip link' lists those there are", name);
     if (error)
-        return fail(message, error, "Cannot read the properties of interface '%s': %s", name, strerror(-error));
+        return sf_driver_refuse(message, error, "Cannot read the properties of interface '%s': %s", name, strerror(-error));
     if (!p->interface.up)
-        return fail(message, -ENETDOWN, "Interface '%s' is down: bring it up with 'ip link set %s up'", name, name);
+        return sf_driver_refuse(message, -ENETDOWN, "Interface '%s' is down: bring it up with 'ip link set %s up'", name, name);
     return sf_stacked_device_check(name, p->interface.ifindex, SF_TAP_KERNEL, message);
 }
 
@@ -372,13 +361,13 @@ static int open_socket(struct packet *p, char *message)
         return 0;
     switch (errno) {
     case EPERM:
-        return fail(message, -EPERM,
+        return sf_driver_refuse(message, -EPERM,
                     "Packet sockets need the capability CAP_NET_RAW: run as root, or grant it with setcap or the "
                     "service's AmbientCapabilities=");
     case EAFNOSUPPORT:
-        return fail(message, -EAFNOSUPPORT, "This kernel is built without packet sockets (CONFIG_PACKET)");
+        return sf_driver_refuse(message, -EAFNOSUPPORT, "This kernel is built without packet sockets (CONFIG_PACKET)");
     default:
-        return fail(message, -errno, "Cannot make a packet socket: %s", strerror(errno));
+        return sf_driver_refuse(message, -errno, "Cannot make a packet socket: %s", strerror(errno));
     }
 }
 
@@ -409,7 +398,7 @@ static int choose_ring(struct packet *p, const struct sf_driver_config *config, 
     if (!p->count)
         p->count = RING_BYTES / p->slot > RX_FRAMES_MIN ? RING_BYTES / p->slot : RX_FRAMES_MIN;
     if (p->count > RING_BYTES_MAX / p->slot)
-        return fail(message, -EINVAL,
+        return sf_driver_refuse(message, -EINVAL,
                     "A ring of %u frames of %u bytes was asked for; at most %u of that size are possible", p->count, p->slot,
                     RING_BYTES_MAX / p->slot);
     return 0;
@@ -431,7 +420,7 @@ static int open_ring(struct packet *p, const struct sf_driver_config *config, ch
         error = sf_packet_ring_open(&p->ring, p->fd, count /= 2, p->slot);
     }
     if (error)
-        return fail(message, error,
+        return sf_driver_refuse(message, error,
                     "The kernel refuses a ring of %u frames of %u bytes: %s; ask for fewer or smaller ones", count,
                     p->slot, strerror(-error));
     p->ring.skip_own = setsockopt(p->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) < 0;
@@ -446,7 +435,7 @@ static int open_sender(struct packet *p, const struct sf_driver_config *config, 
     uint32_t count = config->tx_frames ? config->tx_frames : TX_FRAMES;
 
     if (sf_packet_sender_open(&p->sender, p->fd, count, p->mtu + ETH_HLEN + SF_VLAN_TAG))
-        return fail(message, -ENOMEM, "There is no memory for %u packets of %u bytes to send from; ask for fewer",
+        return sf_driver_refuse(message, -ENOMEM, "There is no memory for %u packets of %u bytes to send from; ask for fewer",
                     count, p->mtu);
     return 0;
 }
@@ -480,7 +469,7 @@ static int open_program(struct packet *p, char *message)
     if (!p->program.overflow)
         close_overflow(p);
     error = sf_packet_program_filter(&p->program, p->fd);
-    return error ? fail(message, error, "The packet socket refuses its filter: %s", strerror(-error)) : 0;
+    return error ? sf_driver_refuse(message, error, "The packet socket refuses its filter: %s", strerror(-error)) : 0;
 }
 
 static int bind_socket(struct packet *p, const char *name, char *message)
@@ -493,11 +482,11 @@ static int bind_socket(struct packet *p, const char *name, char *message)
     socklen_t size = sizeof(address);
 
     if (bind(p->fd, (struct sockaddr *)&address, size) < 0)
-        return fail(message, -errno, "Cannot bind a packet socket to interface '%s': %s", name, strerror(errno));
+        return sf_driver_refuse(message, -errno, "Cannot bind a packet socket to interface '%s': %s", name, strerror(errno));
     if (getsockname(p->fd, (struct sockaddr *)&address, &size) < 0)
-        return fail(message, -errno, "Cannot ask for the kind of interface '%s': %s", name, strerror(errno));
+        return sf_driver_refuse(message, -errno, "Cannot ask for the kind of interface '%s': %s", name, strerror(errno));
     if (address.sll_hatype != ARPHRD_ETHER)
-        return fail(message, -EMEDIUMTYPE,
+        return sf_driver_refuse(message, -EMEDIUMTYPE,
                     "Interface '%s' is not an Ethernet (its hardware type is %u); the kernel stack serves it", name,
                     address.sll_hatype);
     return 0;
@@ -508,15 +497,15 @@ static int attach(struct packet *p, const char *name, char *message)
     int error = p->shared ? 0 : sf_flow_program_attach(&p->program.flow, SF_FLOW_TCX, p->interface.ifindex, 0);
 
     if (error == -EPERM)
-        return fail(message, error,
+        return sf_driver_refuse(message, error,
                     "Attaching a tcx program to interface '%s' needs the capability CAP_NET_ADMIN: run as root, or "
                     "grant it with setcap or the service's AmbientCapabilities=", name);
     if (error == -EINVAL)
-        return fail(message, error,
+        return sf_driver_refuse(message, error,
                     "This kernel has no tcx (Linux 6.6 and later do), which keeps the flows on '%s' from the kernel's "
                     "own stack; the mode 'shared' does without, but then the kernel sees and answers them too", name);
     if (error)
-        return fail(message, error, "Cannot attach a tcx program to interface '%s': %s", name, strerror(-error));
+        return sf_driver_refuse(message, error, "Cannot attach a tcx program to interface '%s': %s", name, strerror(-error));
     return 0;
 }
 

@@ -24,16 +24,6 @@
 #define GATE 2 /* the byte whose lock is held while a side comes or goes */
 #define GATE_PATIENCE_MS 500
 
-__attribute__((format(printf, 3, 4))) static int refuse(char *message, int code, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(message, SF_DRIVER_ERROR_SIZE, format, args);
-    va_end(args);
-    return code;
-}
-
 /* ---- locks: they belong to the open file, so two sides in one process exclude each other as well ---- */
 
 static int lock_byte(int fd, int byte, short type)
@@ -72,16 +62,17 @@ static int choose_path(struct shm_wire *wire, const char *name, char *message)
     int n;
 
     if (!name || !*name)
-        return refuse(message, -EINVAL, "shm: the wire has no name: give one as the interface, \"feed\" for example");
+        return sf_driver_refuse(message, -EINVAL, "shm: the wire has no name: give one as the interface, \"feed\" for example");
     if (name[0] == '/')
         n = snprintf(wire->path, sizeof(wire->path) - 2, "%s", name);
     else if (strchr(name, '/'))
-        return refuse(message, -EINVAL, "shm: the wire's name \"%.80s\" holds a '/': a name has none, a path begins with it", name);
+        return sf_driver_refuse(message, -EINVAL,
+                                "shm: the wire's name \"%.80s\" holds a '/': a name has none, a path begins with it", name);
     else
         n = snprintf(wire->path, sizeof(wire->path) - 2, "/dev/shm/sfloop-%u-%s", (unsigned)geteuid(), name);
     if (n < 0 || (size_t)n >= sizeof(wire->path) - 2)
-        return refuse(message, -ENAMETOOLONG, "shm: the wire's name \"%.60s…\" is too long: at most %d bytes of path", name,
-                      (int)sizeof(wire->path) - 3);
+        return sf_driver_refuse(message, -ENAMETOOLONG, "shm: the wire's name \"%.60s…\" is too long: at most %d bytes of path",
+                                name, (int)sizeof(wire->path) - 3);
     return 0;
 }
 
@@ -91,10 +82,12 @@ static int check_owner(const struct shm_wire *wire, int fd, mode_t kind, char *m
     struct stat st;
 
     if (fstat(fd, &st) < 0)
-        return refuse(message, -errno, "shm: %s: %s", wire->path, strerror(errno));
+        return sf_driver_refuse(message, -errno, "shm: %s: %s", wire->path, strerror(errno));
     if ((st.st_mode & S_IFMT) != kind || st.st_uid != geteuid() || st.st_mode & 022)
-        return refuse(message, -EPERM, "shm: %s is not this user's alone: a wire belongs to one user, and others may not write to it; remove it, "
-                      "or take another name", wire->path);
+        return sf_driver_refuse(message, -EPERM,
+                                "shm: %s is not this user's alone: a wire belongs to one user, and others may not write to it; "
+                                "remove it, or take another name",
+                                wire->path);
     return 0;
 }
 
@@ -113,19 +106,20 @@ static int open_file(struct shm_wire *wire, char *message)
 
         wire->file = open(wire->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         if (wire->file < 0)
-            return refuse(message, -errno, "shm: cannot open the wire %s: %s", wire->path, strerror(errno));
+            return sf_driver_refuse(message, -errno, "shm: cannot open the wire %s: %s", wire->path, strerror(errno));
         rc = check_owner(wire, wire->file, S_IFREG, message);
         if (rc)
             return rc;
         rc = enter_gate(wire->file);
         if (rc)
-            return refuse(message, -EBUSY, "shm: %s is held by a process that does not go on: %s", wire->path, strerror(-rc));
+            return sf_driver_refuse(message, -EBUSY, "shm: %s is held by a process that does not go on: %s", wire->path,
+                                    strerror(-rc));
         if (is_current(wire->file, wire->path))
             return 0;
         close(wire->file);
         wire->file = -1;
     }
-    return refuse(message, -EBUSY, "shm: %s is made and removed all the time by others: try again", wire->path);
+    return sf_driver_refuse(message, -EBUSY, "shm: %s is made and removed all the time by others: try again", wire->path);
 }
 
 static int open_fifo(struct shm_wire *wire, int side, int flags, char *message)
@@ -135,10 +129,10 @@ static int open_fifo(struct shm_wire *wire, int side, int flags, char *message)
 
     snprintf(path, sizeof(path), "%s.%c", wire->path, side ? '1' : '0');
     if (mkfifo(path, 0600) < 0 && errno != EEXIST)
-        return refuse(message, -errno, "shm: cannot make the FIFO %s: %s", path, strerror(errno));
+        return sf_driver_refuse(message, -errno, "shm: cannot make the FIFO %s: %s", path, strerror(errno));
     fd = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return refuse(message, -errno, "shm: cannot open the FIFO %s: %s", path, strerror(errno));
+        return sf_driver_refuse(message, -errno, "shm: cannot open the FIFO %s: %s", path, strerror(errno));
     rc = check_owner(wire, fd, S_IFIFO, message);
     if (rc) {
         close(fd);
@@ -186,17 +180,18 @@ static int choose_geometry(struct shm_wire *wire, const struct sf_driver_config 
     uint32_t frame = config->frame_size ? config->frame_size : DEFAULT_FRAME;
 
     if (!is_ring_size(sent) || !is_ring_size(received))
-        return refuse(message, -EINVAL, "shm: rings of %u and %u frames: powers of two from %d to %d are allowed",
-                      received, sent, MIN_FRAMES, MAX_FRAMES);
+        return sf_driver_refuse(message, -EINVAL, "shm: rings of %u and %u frames: powers of two from %d to %d are allowed",
+                                received, sent, MIN_FRAMES, MAX_FRAMES);
     if (frame < MIN_FRAME || frame > MAX_FRAME)
-        return refuse(message, -EINVAL, "shm: a frame size of %u bytes: %d to %d are allowed", frame, MIN_FRAME,
-                      MAX_FRAME);
+        return sf_driver_refuse(message, -EINVAL, "shm: a frame size of %u bytes: %d to %d are allowed", frame, MIN_FRAME,
+                                MAX_FRAME);
     set_frame_size(wire, frame);
     wire->frames[wire->side] = sent;
     wire->frames[1 - wire->side] = received;
     if (wire_size(wire) > MAX_SIZE)
-        return refuse(message, -EINVAL, "shm: the rings would take %zu MiB of at most %zu: ask for fewer or smaller frames",
-                      wire_size(wire) >> 20, MAX_SIZE >> 20);
+        return sf_driver_refuse(message, -EINVAL,
+                                "shm: the rings would take %zu MiB of at most %zu: ask for fewer or smaller frames",
+                                wire_size(wire) >> 20, MAX_SIZE >> 20);
     return 0;
 }
 
@@ -207,7 +202,7 @@ static int map_file(struct shm_wire *wire, char *message)
     wire->size = wire_size(wire);
     map = mmap(NULL, wire->size, PROT_READ | PROT_WRITE, MAP_SHARED, wire->file, 0);
     if (map == MAP_FAILED)
-        return refuse(message, -errno, "shm: cannot map %zu bytes of %s: %s", wire->size, wire->path, strerror(errno));
+        return sf_driver_refuse(message, -errno, "shm: cannot map %zu bytes of %s: %s", wire->size, wire->path, strerror(errno));
     wire->map = map;
     return 0;
 }
@@ -222,8 +217,9 @@ static int create_rings(struct shm_wire *wire, const struct sf_driver_config *co
         return rc;
     rc = ftruncate(wire->file, 0) < 0 ? errno : posix_fallocate(wire->file, 0, (off_t)wire_size(wire));
     if (rc)
-        return refuse(message, -rc, "shm: %s needs %zu MiB: %s; make room, or ask for fewer or smaller frames", wire->path,
-                      (wire_size(wire) + (1 << 20) - 1) >> 20, strerror(rc));
+        return sf_driver_refuse(message, -rc, "shm: %s needs %zu MiB: %s; make room, or ask for fewer or smaller frames",
+                                wire->path,
+                                (wire_size(wire) + (1 << 20) - 1) >> 20, strerror(rc));
     rc = map_file(wire, message);
     if (rc)
         return rc;
@@ -240,7 +236,7 @@ static int join_rings(struct shm_wire *wire, char *message)
     struct stat st;
 
     if (pread(wire->file, &header, sizeof(header), 0) != (ssize_t)sizeof(header) || header.magic != MAGIC)
-        return refuse(message, -EPROTO, "shm: the other side of %s is another version of sfloop", wire->path);
+        return sf_driver_refuse(message, -EPROTO, "shm: the other side of %s is another version of sfloop", wire->path);
     wire->frames[0] = header.frames[0];
     wire->frames[1] = header.frames[1];
     if (is_ring_size(wire->frames[0]) && is_ring_size(wire->frames[1]) && header.frame_size >= MIN_FRAME &&
@@ -249,8 +245,8 @@ static int join_rings(struct shm_wire *wire, char *message)
         if (fstat(wire->file, &st) == 0 && (size_t)st.st_size == wire_size(wire))
             return map_file(wire, message);
     }
-    return refuse(message, -EPROTO, "shm: what the other side of %s has written about its rings is not possible",
-                  wire->path);
+    return sf_driver_refuse(message, -EPROTO, "shm: what the other side of %s has written about its rings is not possible",
+                            wire->path);
 }
 
 /* ---- coming and going ---- */
@@ -260,7 +256,8 @@ static int take_side(struct shm_wire *wire, char *message)
     for (wire->side = 0; wire->side < 2; wire->side++)
         if (lock_byte(wire->file, wire->side, F_WRLCK) == 0)
             return 0;
-    return refuse(message, -EBUSY, "shm: both sides of the wire %s are taken: close one of them, or take another name", wire->path);
+    return sf_driver_refuse(message, -EBUSY, "shm: both sides of the wire %s are taken: close one of them, or take another name",
+                            wire->path);
 }
 
 static int check_address(struct shm_wire *wire, uint32_t addr, char *message)
@@ -269,8 +266,9 @@ static int check_address(struct shm_wire *wire, uint32_t addr, char *message)
 
     if (atomic_load(&wire->map->side[1 - wire->side].addr) != addr)
         return 0;
-    return refuse(message, -EADDRINUSE, "shm: the other side of %s has the address %u.%u.%u.%u already: each side needs its own",
-                  wire->path, byte[0], byte[1], byte[2], byte[3]);
+    return sf_driver_refuse(message, -EADDRINUSE,
+                            "shm: the other side of %s has the address %u.%u.%u.%u already: each side needs its own",
+                            wire->path, byte[0], byte[1], byte[2], byte[3]);
 }
 
 /* Who sees our FIFO's writer alive may read our address, so that is written first. And who sees the generation looks for the writer,
@@ -284,7 +282,7 @@ static int open_wakeups(struct shm_wire *wire, uint32_t addr, char *message)
         return wire->wake_own;
     wire->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (wire->epoll < 0 || sf_epoll_add(wire->epoll, wire->wake_own, EPOLLIN, 0) < 0)
-        return refuse(message, -errno, "shm: epoll: %s", strerror(errno));
+        return sf_driver_refuse(message, -errno, "shm: epoll: %s", strerror(errno));
     atomic_store(&side->addr, addr);
     atomic_store(&side->pid, (uint32_t)wire->owner);
     /* For reading too: so it opens whether or not the other side is there. */
@@ -315,8 +313,8 @@ int sf_shm_attach(struct shm_wire *wire, const struct sf_driver_config *config, 
     wire->owner = getpid();
     wire->file = wire->wake_own = wire->wake_peer = wire->epoll = -1;
     if (!config->addr)
-        return refuse(message, -EINVAL,
-                      "shm: this side of the wire has no address: give it an IPv4 address of its own");
+        return sf_driver_refuse(message, -EINVAL,
+                                "shm: this side of the wire has no address: give it an IPv4 address of its own");
     rc = choose_path(wire, config->interface, message);
     if (rc == 0)
         rc = open_file(wire, message);
