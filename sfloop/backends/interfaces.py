@@ -6,7 +6,8 @@ import errno
 import os
 import socket
 
-from sfloop.options.options import Options, nearest
+from sfloop.common.names import nearest
+from sfloop.options.options import Options
 
 __all__ = ["check_interface", "wire_of"]
 

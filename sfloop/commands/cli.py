@@ -13,7 +13,8 @@ from typing import Any
 
 import sfloop
 from sfloop.backends import Backend, backends
-from sfloop.options.options import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, TLS, from_text, nearest, variable_of
+from sfloop.common.names import nearest
+from sfloop.options.options import DRIVERS, FALLBACKS, SPIN_MODES, STACKS, TLS, from_text, variable_of
 
 __all__ = ["main"]
 

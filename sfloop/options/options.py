@@ -11,10 +11,11 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast, get_args
 
+from sfloop.common.names import nearest
 from sfloop.options.affinity import check_cpu, cpu_range, pin_thread
 from sfloop.options.amounts import check_linger, check_ring
 from sfloop.options.attributes import Attributes, check_attributes
@@ -187,7 +188,7 @@ class Options:
                 known = [variable_of(option) for option in _CHECKS]
                 warnings.warn(
                     f"the environment variable {variable} is not known to sfloop and was ignored"
-                    f"{_nearest(variable, known)}; it reads {', '.join(known)}",
+                    f"{nearest(variable, known)}; it reads {', '.join(known)}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -259,20 +260,6 @@ def from_text(name: str, text: str, *, label: str) -> Any:
                 raise
             raise ValueError(f"{label}={text!r}: must be the number of a CPU, {cpu_range()}") from None
     return _CHECKS[name](label, text)
-
-
-def nearest(given: str, allowed: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` if one of the allowed names is close to the given one, else ``""``."""
-    return _nearest(given, allowed, quote=True)
-
-
-def _nearest(given: str, allowed: Iterable[str], *, quote: bool = False) -> str:
-    import difflib  # only for errors, because its import takes longer than the rest of this module
-
-    close = difflib.get_close_matches(given.lower() if quote else given, allowed, n=1, cutoff=0.6)
-    if not close:
-        return ""
-    return f"; did you mean {close[0]!r}?" if quote else f" (did you mean {close[0]}?)"
 
 
 def _reject_unknown(keywords: Mapping[str, object]) -> None:

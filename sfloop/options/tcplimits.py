@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from sfloop.common.names import nearest
+
 __all__ = ["ALGORITHMS", "NAMES", "TcpLimits", "check_tcp", "in_nanoseconds"]
 
 #: (name, value) pairs in the order of the names. A tuple, because options are hashable.
@@ -81,11 +83,7 @@ def _check(label: str, name: object, value: object) -> int | float | str:
         return _check_count(label, str(name), value)
     if name in SECONDS:
         return _check_seconds(label, str(name), value)
-    import difflib  # only for errors, because its import is slow
-
-    nearest = difflib.get_close_matches(str(name), NAMES, 1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    raise ValueError(f"{label}: there is no limit {name!r}{hint}; the limits are {', '.join(NAMES)}")
+    raise ValueError(f"{label}: there is no limit {name!r}{nearest(str(name), NAMES)}; there are {', '.join(NAMES)}")
 
 
 def _check_count(label: str, name: str, value: object) -> int:

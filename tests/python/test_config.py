@@ -219,7 +219,7 @@ def test_an_empty_variable_is_unset() -> None:
         ("SFLOOP_STACK", "kernl", "SFLOOP_STACK='kernl': must be one of 'auto', 'kernel'"),
         ("SFLOOP_FALLBACK", "no", "SFLOOP_FALLBACK='no': must be one of 'kernel', 'warn', 'error'"),
         ("SFLOOP_INTERFACE", "eth 0", "SFLOOP_INTERFACE='eth 0': must be the name of a network interface"),
-        ("SFLOOP_TCP", "time_wate=5", "SFLOOP_TCP: there is no limit 'time_wate' (did you mean 'time_wait'?)"),
+        ("SFLOOP_TCP", "time_wate=5", "SFLOOP_TCP: there is no limit 'time_wate'; did you mean 'time_wait'?;"),
         ("SFLOOP_TCP", "time_wait=-1", "SFLOOP_TCP: time_wait='-1': must be a number of seconds from 0.001 to 3600"),
         ("SFLOOP_TCP", "mss=lots", "SFLOOP_TCP: mss='lots': must be a whole number from 88 to 65495"),
         ("SFLOOP_TCP", "congestion=bbr", "SFLOOP_TCP: congestion='bbr': must be one of 'cubic', 'newreno'"),

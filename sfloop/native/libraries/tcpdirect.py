@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sfloop.common.names import nearest
 from sfloop.native.cores.core import LoopCore, StackLost, stack_options
 from sfloop.native.libraries.tcpdirect_declarations import DECLARATIONS
-from sfloop.native.libraries.tcpdirect_errors import explain_init, explain_stack, huge_pages, nearest
+from sfloop.native.libraries.tcpdirect_errors import explain_init, explain_stack, huge_pages
 
 __all__ = [
     "LIBRARY",
@@ -33,6 +34,8 @@ __all__ = [
 
 #: The name passed to the dynamic loader unless the variable names a file.
 LIBRARY: Final = "libonload_zf.so.1"
+#: For an attribute that no name of the library resembles.
+NO_SUCH_ATTRIBUTE: Final = "; see the attributes in TCPDirect's user guide"
 LIBRARY_VARIABLE: Final = "SFLOOP_TCPDIRECT_LIBRARY"
 
 #: Attributes that sfloop sets, unless ``ZF_ATTR`` or ``Options(tcpdirect=…)`` sets them.
@@ -146,7 +149,7 @@ class _Library:
                 raise OSError(
                     errno.EINVAL,
                     f"{where}: TCPDirect {_words(self, 'zf_version_short')} has no attribute {name!r}"
-                    f"{nearest(name, self.names)}",
+                    f"{nearest(name, self.names) or NO_SUCH_ATTRIBUTE}",
                 )
 
     def integer(self, attr: Any, name: str) -> int | None:

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
 
 #: Huge pages of 2 MiB that a stack needs, without its packet buffers. The vendor advises 40 in total.
 PAGES_OF_A_STACK = 10
 BUFFER_BYTES = 2048
 DEFAULT_BUFFERS = 17_500
 PAGE_BYTES = 2 * 1024 * 1024
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or a hint to the user guide."""
-    import difflib  # only for errors
-
-    close = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else "; see the attributes in TCPDirect's user guide"
 
 
 def _free_pages() -> int:
