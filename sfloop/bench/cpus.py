@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfloop.bench.errors import BenchError
+from sfloop.common.machine import cpu_list, cpu_model, is_virtual
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,12 @@ class CpuPair:
     siblings: bool = False
 
 
-def _cpu_list(text: str) -> set[int]:
-    """Parse a list in the kernel's format, such as ``0-3,8``."""
-    cpus: set[int] = set()
-    for part in text.strip().split(","):
-        if part:
-            first, _, last = part.partition("-")
-            cpus.update(range(int(first), int(last or first) + 1))
-    return cpus
-
-
 def _siblings(cpu: int) -> set[int]:
     try:
         text = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
     except OSError:
         return {cpu}
-    return _cpu_list(text)
+    return set(cpu_list(text))
 
 
 def choose(wanted: str | None = None) -> CpuPair:
@@ -66,27 +57,12 @@ def choose(wanted: str | None = None) -> CpuPair:
     return CpuPair(server, others[0]) if others else CpuPair(server, allowed[1], siblings=True)
 
 
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "CPU implementer") and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _virtual_machine() -> bool:
-    try:
-        return " hypervisor" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-
-
 def machine() -> dict[str, str | int | bool]:
     """The facts about the machine that a reader needs to judge a result."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cpus": os.cpu_count() or 0,
-        "virtual": _virtual_machine(),
+        "virtual": is_virtual(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.noise import Disturbance
+from sfloop.common.histogram import Histogram
 
 if TYPE_CHECKING:
     from sfloop.bench.loops import Contender

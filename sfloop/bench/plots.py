@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sfloop.bench import units
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.loops import AGAINST, OWN
 from sfloop.bench.model import CaseResult
+from sfloop.common.histogram import Histogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

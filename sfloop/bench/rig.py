@@ -18,11 +18,11 @@ from typing import Any
 from sfloop.bench.build import Programs
 from sfloop.bench.cpus import CpuPair
 from sfloop.bench.errors import ContenderFailed
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.loops import BARE, Contender
 from sfloop.bench.model import Place, Sample
 from sfloop.bench.noise import CpuTicks, Disturbance
 from sfloop.bench.serve import Program, program_name
+from sfloop.common.histogram import Histogram
 
 #: Commands of sfbench → the same without epoll.
 WITHOUT_EPOLL = {"serve-tcp": "spin-tcp", "serve-udp": "spin-udp", "serve-sink": "spin-sink"}

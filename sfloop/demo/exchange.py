@@ -21,7 +21,8 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from . import histogram
+from sfloop.common.histogram import Histogram
+
 from .feed import GROUP, LOOPBACK, Feed, multicast_socket
 from .order_entry import OrderEntry
 from .retransmission import RequestServer, request_socket
@@ -178,8 +179,8 @@ class Exchange:
             "orders_received": entry.orders,
             "orders_untimed": entry.untimed,
             "orders_missing": entry.awaited,
-            "tick_to_trade": histogram.to_text(histogram.of(entry.tick_to_trade)),
-            "lateness": histogram.to_text(histogram.of(self.lateness)),
+            "tick_to_trade": Histogram.from_values(entry.tick_to_trade).to_text(),
+            "lateness": Histogram.from_values(self.lateness).to_text(),
             "problems": [*self.problems, *entry.problems, *requests.refused],
         }
 

@@ -68,8 +68,8 @@ def percentile_curve(latency: Latency) -> tuple[list[float], list[float]]:
     last = float(latency.count)
     xs = [last ** (step / POINTS) for step in range(POINTS)]
     percents = [100.0 * (1.0 - 1.0 / x) for x in xs]
-    found = latency.histogram.get_percentile_to_value_dict(percents)  # reads the counts once
-    return [*xs, last], [*(found[percent] / 1000 for percent in percents), latency.histogram.get_max_value() / 1000]
+    found = [*latency.histogram.percentiles(percents), latency.histogram.maximum]
+    return [*xs, last], [value / 1000 for value in found]
 
 
 def _scales(axes: Axes, last: float) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import histogram
-from .histogram import Histogram
+from sfloop.common.histogram import Histogram
+
 from .rounds import RoundResult
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -27,15 +27,14 @@ class Latency:
     @property
     def count(self) -> int:
         """Number of values."""
-        return self.histogram.total_count
+        return self.histogram.count
 
     @property
     def columns(self) -> tuple[int, ...]:
         """p50, p90, p99, p99.9 and the maximum; empty without values."""
         if not self.count:
             return ()
-        found = self.histogram.get_percentile_to_value_dict(list(PERCENTILES))
-        return (*(found[percent] for percent in PERCENTILES), self.histogram.get_max_value())
+        return (*map(int, self.histogram.percentiles(PERCENTILES)), int(self.histogram.maximum))
 
     @property
     def median(self) -> float:
@@ -49,7 +48,7 @@ class Latency:
             "count": self.count,
             **dict(zip(names, self.columns, strict=False)),  # empty without values
             "p50_by_round": list(self.medians),
-            "histogram": histogram.to_text(self.histogram),
+            "histogram": self.histogram.to_text(),
         }
 
 
@@ -99,6 +98,6 @@ def summarize(loop: str, results: Sequence[RoundResult]) -> LoopSummary:
 
 def latency(texts: Sequence[str]) -> Latency:
     """Merge the histograms of all rounds."""
-    histograms = [histogram.from_text(text) for text in texts]
-    medians = tuple(h.get_value_at_percentile(50.0) for h in histograms if h.total_count)
-    return Latency(histogram.merge(histograms), medians)
+    histograms = [Histogram.from_text(text) for text in texts]
+    medians = tuple(int(h.percentile(50.0)) for h in histograms if h.count)
+    return Latency(Histogram.merged(histograms), medians)

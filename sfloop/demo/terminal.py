@@ -108,7 +108,7 @@ def notes(summaries: Sequence[LoopSummary]) -> list[str]:
                 f"have been set back meanwhile."
             )
     lateness = latency_of([result.exchange["lateness"] for summary in summaries for result in summary.rounds])
-    late = lateness.histogram.get_value_at_percentile(99.0)
+    late = lateness.histogram.percentile(99.0) if lateness.count else 0
     if late > LATE_NS:
         lines.append(
             f"One in a hundred packets left the simulator more than {microseconds(late)} µs late: other programs use "

@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from textwrap import dedent
 
+from sfloop.common.machine import listed
 from sfloop.doctor.checks import examine
-from sfloop.doctor.machine import Machine, listed
+from sfloop.doctor.machine import Machine
 from sfloop.doctor.report import as_json, show
 
 __all__ = ["main"]

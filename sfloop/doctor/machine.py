@@ -6,11 +6,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from sfloop.common.machine import cpu_list
 from sfloop.doctor import iptables, measure, netdev, nftables, tc
 from sfloop.doctor.ethtool import Ethtool
 from sfloop.doctor.finding import UnseenError
@@ -168,22 +169,6 @@ class Machine:
     def online(self) -> list[int]:
         text = self.find("/sys/devices/system/cpu/online")
         return sorted(self.process.affinity) if text is None else cpu_list(text)
-
-
-def cpu_list(text: str) -> list[int]:
-    """The CPUs in a list in the kernel's format: ``"0-2,5"``."""
-    return list(_cpus(text))
-
-
-def _cpus(text: str) -> Iterator[int]:
-    for part in text.replace("\n", ",").split(","):
-        first, _, last = part.strip().partition("-")
-        if first.isdecimal() and (not last or last.isdecimal()):
-            yield from range(int(first), int(last or first) + 1)
-
-
-def listed(cpus: Iterator[int] | list[int] | tuple[int, ...] | frozenset[int]) -> str:
-    return ",".join(map(str, sorted(cpus)))
 
 
 def why_unseen(name: str, error: OSError) -> str:

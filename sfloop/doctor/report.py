@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sfloop.common.machine import listed
 from sfloop.doctor.finding import STATUSES, Finding
-from sfloop.doctor.machine import Machine, listed
+from sfloop.doctor.machine import Machine
 
 #: The version of the JSON document. It changes when a field is removed or changes its meaning.
 FORMAT: Final = 1

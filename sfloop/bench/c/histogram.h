@@ -1,7 +1,7 @@
 /*
  * A latency histogram in the layout of HdrHistogram with three significant digits: a value is kept to one
  * part in 1,024 or better, from 1 ns to 2^SFB_HIST_BITS ns. The bucket a value falls into is the one that
- * the Python package hdrhistogram uses, so that bench/histogram.py rebuilds the histogram without loss.
+ * the Python package hdrhistogram uses, so that common/histogram.py rebuilds the histogram without loss.
  */
 #ifndef SFB_HISTOGRAM_H
 #define SFB_HISTOGRAM_H
@@ -12,7 +12,7 @@
 enum {
     SFB_HIST_SUB_BITS = 11,
     SFB_HIST_HALF = 1 << (SFB_HIST_SUB_BITS - 1),
-    SFB_HIST_BITS = 36, /* 68 s */
+    SFB_HIST_BITS = 37, /* 137 s */
     SFB_HIST_SLOTS = (SFB_HIST_BITS - SFB_HIST_SUB_BITS + 2) * SFB_HIST_HALF,
 };
 

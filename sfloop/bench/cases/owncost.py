@@ -11,11 +11,11 @@ from __future__ import annotations
 import struct
 import tempfile
 
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import Case, Metric, Sample
 from sfloop.bench.programs import tcp
 from sfloop.bench.rig import START_LIMIT, Rig
+from sfloop.common.histogram import Histogram
 
 _SPINNING = Contender("c-spin", "", is_loop=False)
 #: If the library has seen a smaller share of messages, the loop does not call libc, so the figure is left out.

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.serve import say
+from sfloop.common.histogram import Histogram
 
 
 def _involuntary_switches() -> int:

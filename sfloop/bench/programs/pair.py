@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import sfloop
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.programs.cost import _involuntary_switches
 from sfloop.bench.programs.udp import Echo as DatagramEcho
 from sfloop.bench.programs.udp import Ping as DatagramPing
 from sfloop.bench.serve import say
+from sfloop.common.histogram import Histogram
 from sfloop.native.cores.core import measure_idle
 
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.programs.tcp import server_context
 from sfloop.bench.serve import say
+from sfloop.common.histogram import Histogram
 
 #: What a source writes at a time, and how much it lets wait in its transport.
 BLOCK = bytes(256 * 1024)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from sfloop import multicast
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.serve import say
+from sfloop.common.histogram import Histogram
 from sfloop.udp import BatchProtocol
 
 

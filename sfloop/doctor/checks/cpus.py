@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sfloop.common.machine import cpu_list, listed
 from sfloop.doctor.finding import Cost, Finding, UnseenError
-from sfloop.doctor.machine import Machine, cpu_list, listed
+from sfloop.doctor.machine import Machine
 
 
 def check_isolation(machine: Machine) -> Iterator[Finding]:

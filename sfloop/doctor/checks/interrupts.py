@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from sfloop.common.machine import cpu_list, listed
 from sfloop.doctor.finding import Cost, Finding, UnseenError
-from sfloop.doctor.machine import Machine, cpu_list, listed
+from sfloop.doctor.machine import Machine
 
 _TAKES = Cost(1, 5, "interrupt", "typical")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sfloop.common.machine import listed
 from sfloop.doctor.finding import Cost, Finding, UnseenError
-from sfloop.doctor.machine import Machine, listed
+from sfloop.doctor.machine import Machine
 
 _SHALLOW_US = 2
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfloop.bench import build
-from sfloop.bench.histogram import HIGHEST_NS, SLOTS, Histogram, slot_value
+from sfloop.common.histogram import HIGHEST_NS, SLOTS, Histogram, slot_value
 
 # 3 significant digits: a bucket is at most one part in 1,024 wide.
 PRECISION = 1 / 1024
@@ -100,7 +100,7 @@ int main(void)
 
 def test_c_and_python_have_the_same_buckets(tmp_path: Path) -> None:
     source = random.Random(11)
-    values = [source.getrandbits(source.randint(1, 36)) for _ in range(50_000)] + [0, 1, 2047, 2048, 4095, HIGHEST_NS]
+    values = [source.getrandbits(source.randint(1, 37)) for _ in range(50_000)] + [0, 1, 2047, 2048, 4095, HIGHEST_NS]
     (tmp_path / "harness.c").write_text(HARNESS)
     files = [str(tmp_path / "harness.c"), str(build.SOURCES / "histogram.c")]
     command = ["cc", *build.FLAGS, "-Werror", "-I", str(build.SOURCES), *files, "-o", str(tmp_path / "harness")]

@@ -13,11 +13,11 @@ from rich.console import Console
 from sfloop.bench import bars, page, plots, record, report, units
 from sfloop.bench.build import Programs
 from sfloop.bench.cpus import CpuPair
-from sfloop.bench.histogram import Histogram
 from sfloop.bench.loops import Contender
 from sfloop.bench.model import CaseResult, Sample, Spread
 from sfloop.bench.rig import Settings
 from sfloop.bench.rounds import Run
+from sfloop.common.histogram import Histogram
 
 CONTENDERS = [Contender("sfloop", "1.0", True), Contender("uvloop", "0.23", True), Contender("c-spin", "", False)]
 

@@ -10,7 +10,8 @@ from market_data.latency import NS_PER_DAY, WireLatency
 from market_data.order_book import SIZES as CLIENT_SIZES
 from market_data.order_book import Book, Market
 
-from sfloop.demo import histogram, itch, moldudp64
+from sfloop.common.histogram import Histogram
+from sfloop.demo import itch, moldudp64
 from sfloop.demo.book import ReferenceBooks
 from sfloop.demo.orderflow import OrderFlow
 
@@ -85,10 +86,10 @@ def test_wire_latency() -> None:
     latency = WireLatency()
     latency.record(moldudp64.encode(b"S".ljust(10), 1, [first.encode(), second.encode()]), at + 20_000)
     text, negative = latency.histogram()
-    values = histogram.from_text(text)
-    assert (values.total_count, negative) == (2, 0)
-    assert values.get_value_at_percentile(50) == pytest.approx(20_000, rel=1e-3)
-    assert values.get_max_value() == pytest.approx(25_000, rel=1e-3)
+    values = Histogram.from_text(text)
+    assert (values.count, negative) == (2, 0)
+    assert values.percentile(50) == pytest.approx(20_000, rel=1e-3)
+    assert values.maximum == pytest.approx(25_000, rel=1e-3)
 
 
 def test_wire_latency_over_midnight_and_with_a_clock_set_back() -> None:
@@ -97,7 +98,7 @@ def test_wire_latency_over_midnight_and_with_a_clock_set_back() -> None:
     before = itch.SystemEvent(0, 0, NS_PER_DAY - 3_000, "O").encode()
     latency.record(moldudp64.encode(b"S".ljust(10), 1, [before]), midnight + 4_000)
     text, negative = latency.histogram()
-    assert histogram.from_text(text).get_max_value() == pytest.approx(7_000, rel=1e-3)
+    assert Histogram.from_text(text).maximum == pytest.approx(7_000, rel=1e-3)
     assert negative == 0
     latency.record(moldudp64.encode(b"S".ljust(10), 2, [itch.SystemEvent(0, 0, 9_000, "S").encode()]), midnight + 1_000)
     _, negative = latency.histogram()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sfloop.demo import histogram, page, terminal
+from sfloop.common.histogram import HIGHEST_NS, Histogram
+from sfloop.demo import page, terminal
 from sfloop.demo.client_program import CLIENT, command, locate_client
 from sfloop.demo.columns import AF_XDP, COLUMNS, SHM, UVLOOP_VETH
 from sfloop.demo.comparison import microseconds, sentences
@@ -22,13 +23,13 @@ from sfloop.demo.verify import verify, verify_bypass
 EXCHANGE: dict[str, Any] = {
     "messages": 30, "messages_by_type": {"A": 20, "D": 10}, "digests": {"ZVZZT": "aa" * 32}, "messages_lost": 3,
     "messages_lost_unplanned": 0, "orders_expected": 2, "orders_missing": 0, "orders_untimed": 1, "problems": [],
-    "unicast_because": None, "tick_to_trade": histogram.to_text(histogram.of([40_000])),
-    "lateness": histogram.to_text(histogram.of([5_000])), "packets_sent": 100, "requests": 5, "frames": None,
+    "unicast_because": None, "tick_to_trade": Histogram.from_values([40_000]).to_text(),
+    "lateness": Histogram.from_values([5_000]).to_text(), "packets_sent": 100, "requests": 5, "frames": None,
 }  # fmt: skip
 CLIENT_RESULT: dict[str, Any] = {
     "loop": "asyncio.unix_events._UnixSelectorEventLoop", "messages": 30, "messages_by_type": {"A": 20, "D": 10},
     "digests": {"ZVZZT": "aa" * 32}, "recovered": 3, "gaps": 2, "orders_executed": 2, "seconds": 2.0, "cpu": 0.25,
-    "negative_latencies": 0, "wire_to_callback": histogram.to_text(histogram.of([10_000])),
+    "negative_latencies": 0, "wire_to_callback": Histogram.from_values([10_000]).to_text(),
 }  # fmt: skip
 
 
@@ -80,9 +81,9 @@ def summary(loop: str, wire: list[list[int]], tick: list[list[int]] | None = Non
     """Return a loop's summary with rounds of these latencies, in ns."""
     results = []
     for number, values in enumerate(wire):
-        client = {**CLIENT_RESULT, "wire_to_callback": histogram.to_text(histogram.of(values))}
+        client = {**CLIENT_RESULT, "wire_to_callback": Histogram.from_values(values).to_text()}
         ticks = tick[number] if tick else [40_000]
-        exchange = {**EXCHANGE, "tick_to_trade": histogram.to_text(histogram.of(ticks))}
+        exchange = {**EXCHANGE, "tick_to_trade": Histogram.from_values(ticks).to_text()}
         results.append(RoundResult(loop, number + 1, exchange, client))
     return summarize(loop, results)
 
@@ -98,14 +99,14 @@ def test_histograms_are_merged_without_loss() -> None:
 
 
 def test_values_outside_the_range_count_at_its_ends() -> None:
-    values = histogram.of([-5, 0, 10**15])
-    assert values.total_count == 3
-    assert values.get_max_value() == pytest.approx(histogram.HIGHEST, rel=1e-3)
+    values = Histogram.from_values([-5, 0, 10**15])
+    assert values.count == 3
+    assert values.maximum == pytest.approx(HIGHEST_NS, rel=1e-3)
 
 
 def test_text_that_is_no_histogram() -> None:
     with pytest.raises(ValueError, match="not an HdrHistogram in base64"):
-        histogram.from_text("rubbish")
+        Histogram.from_text("rubbish")
 
 
 def test_sentences_tell_faster_slower_and_neither() -> None:
@@ -167,7 +168,7 @@ def test_notes_say_what_is_out_of_the_ordinary() -> None:
     result = summary("uvloop", [[1_000]])
     result.rounds[0].exchange.update(messages_lost_unplanned=4, unicast_because="multicast is off")
     result.rounds[0].client["negative_latencies"] = 2
-    result.rounds[0].exchange["lateness"] = histogram.to_text(histogram.of([4_000_000]))
+    result.rounds[0].exchange["lateness"] = Histogram.from_values([4_000_000]).to_text()
     text = "\n".join(terminal.notes([result]))
     for words in (
         "4 messages were lost in addition to those lost on purpose",
@@ -258,4 +259,4 @@ def test_json_round_trip_of_a_summary(tmp_path: Path) -> None:
     document = json.loads(json.dumps(summary("asyncio", [[1_000], [2_000]]).to_json()))
     assert document["wire_to_callback"]["count"] == 2
     assert document["wire_to_callback"]["p50_by_round"] == pytest.approx([1_000, 2_000], rel=1e-3)
-    assert histogram.from_text(document["tick_to_trade"]["histogram"]).total_count == 2
+    assert Histogram.from_text(document["tick_to_trade"]["histogram"]).count == 2

@@ -15,10 +15,11 @@ import pytest
 from fake_machine import NIC, FakeMachine, tuned
 
 from sfloop import doctor
+from sfloop.common.machine import cpu_list
 from sfloop.doctor import measure, netdev
 from sfloop.doctor.ethtool import Ethtool
 from sfloop.doctor.finding import STATUSES, Cost, Finding, UnseenError
-from sfloop.doctor.machine import Machine, cpu_list
+from sfloop.doctor.machine import Machine
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ def test_costs_in_words() -> None:
 
 def test_cpu_lists() -> None:
     assert cpu_list("0-2,5\n") == [0, 1, 2, 5]
+    assert cpu_list("0-2,7,9-10\n") == [0, 1, 2, 7, 9, 10]
     assert cpu_list("") == cpu_list("(null)") == []
 
 
