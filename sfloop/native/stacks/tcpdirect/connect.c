@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "stack.h"
 
+#include "storage/kernel_socket.h"
+
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -125,7 +127,7 @@ int td_connect(struct sf_stack *stack, int fd, const struct sockaddr *to, sockle
 
     if (t->dead || len < sizeof(struct sockaddr_in) || to->sa_family != AF_INET || !td_is_ipv4(fd, SOCK_STREAM))
         return -EOPNOTSUPP;
-    rc = td_kernel_name(fd, &bound);
+    rc = sf_kernel_socket_name(fd, &bound);
     if (rc < 0)
         return rc;
     src = bound.sin_addr.s_addr;

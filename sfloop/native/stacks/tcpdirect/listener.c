@@ -8,6 +8,8 @@
 #define _GNU_SOURCE
 #include "stack.h"
 
+#include "storage/kernel_socket.h"
+
 #include <errno.h>
 
 #define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
@@ -124,7 +126,7 @@ int td_listen(struct sf_stack *stack, int fd, int backlog, uint32_t slot, uint32
 
     if (t->dead || !td_is_ipv4(fd, SOCK_STREAM) || td_port_is_shared(fd))
         return -EOPNOTSUPP;
-    rc = td_kernel_name(fd, &at);
+    rc = sf_kernel_socket_name(fd, &at);
     if (rc < 0)
         return rc;
     if (!at.sin_port || (at.sin_addr.s_addr ? !td_owns(t, at.sin_addr.s_addr) : !t->n_addrs))

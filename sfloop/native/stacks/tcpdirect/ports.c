@@ -10,6 +10,8 @@
 #define _GNU_SOURCE
 #include "stack.h"
 
+#include "storage/kernel_socket.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,16 +26,6 @@ static const struct {
     {SOL_SOCKET, SO_KEEPALIVE}, {SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_PRIORITY}, {IPPROTO_IP, IP_TOS},
     {IPPROTO_IP, IP_TTL},
 };
-
-int td_kernel_name(int fd, struct sockaddr_in *name)
-{
-    socklen_t len = sizeof(*name);
-
-    memset(name, 0, sizeof(*name));
-    if (getsockname(fd, (struct sockaddr *)name, &len) < 0)
-        return -errno;
-    return name->sin_family == AF_INET ? 0 : -EOPNOTSUPP;
-}
 
 int td_is_ipv4(int fd, int type)
 {
@@ -100,7 +92,7 @@ static bool is_backing(int fd, int type, const struct sockaddr_in *at)
 {
     struct sockaddr_in name;
 
-    return td_is_ipv4(fd, type) && td_kernel_name(fd, &name) == 0 && name.sin_port == at->sin_port &&
+    return td_is_ipv4(fd, type) && sf_kernel_socket_name(fd, &name) == 0 && name.sin_port == at->sin_port &&
            name.sin_addr.s_addr == at->sin_addr.s_addr;
 }
 

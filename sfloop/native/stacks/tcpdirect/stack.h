@@ -272,7 +272,6 @@ void td_destinations_forget(struct td_stack *, const struct td_sock *owner);
 void td_groups_refresh(struct td_sock *);
 
 /* ports.c */
-int td_kernel_name(int fd, struct sockaddr_in *);
 int td_is_ipv4(int fd, int type);
 int td_port_leave(int fd);
 int td_port_return(int fd, const struct sockaddr_in *, int backlog);

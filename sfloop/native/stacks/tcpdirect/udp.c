@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "stack.h"
 
+#include "storage/kernel_socket.h"
+
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/ip.h>
@@ -15,24 +17,17 @@
 
 static bool bound_elsewhere(const struct td_stack *t, int fd)
 {
-    char name[IF_NAMESIZE] = "";
-    socklen_t len = sizeof(name);
+    char name[IF_NAMESIZE];
 
-    return getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) == 0 && len && name[0] && strcmp(name, t->interface) != 0;
+    return sf_kernel_socket_device(fd, name) && strcmp(name, t->interface) != 0;
 }
 
 static int read_names(struct td_udp *u)
 {
     struct sockaddr_in local, remote = {0};
     socklen_t len = sizeof(remote);
-    int rc = td_kernel_name(u->fd, &local);
+    int rc = sf_kernel_socket_reserve(u->fd, &local);
 
-    if (rc == 0 && !local.sin_port) {
-        /* Bound to nothing: bound now, as its first send would, because a zfut needs the port. */
-        if (bind(u->fd, (struct sockaddr *)&local, sizeof(local)) < 0)
-            return -errno;
-        rc = td_kernel_name(u->fd, &local);
-    }
     if (rc < 0)
         return rc;
     u->local_addr = local.sin_addr.s_addr;

@@ -1,5 +1,6 @@
 #include "interface.h"
 
+#include "storage/kernel_socket.h"
 #include "wire/bytes.h"
 
 #include <stdlib.h>
@@ -163,4 +164,11 @@ void sf_interface_free(struct sf_interface *interface)
     interface->addrs = NULL;
     interface->n_addrs = interface->room = 0;
     interface->latest[0] = interface->latest[1] = 0;
+}
+
+bool sf_interface_is_not_of(const struct sf_interface *interface, int fd)
+{
+    char name[IF_NAMESIZE];
+
+    return sf_kernel_socket_device(fd, name) && (!interface->index || (int)if_nametoindex(name) != interface->index);
 }

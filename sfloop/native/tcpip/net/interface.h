@@ -47,6 +47,8 @@ static inline bool sf_interface_owns(const struct sf_interface *interface, uint3
 }
 
 bool sf_interface_is_broadcast(const struct sf_interface *, uint32_t addr);
+/* Whether SO_BINDTODEVICE has bound the socket to another interface. */
+bool sf_interface_is_not_of(const struct sf_interface *, int fd);
 /* Each returns an enum sf_interface_change. An address for which there is no memory is left out: its traffic stays with the
  * kernel. */
 int sf_interface_add(struct sf_interface *, const struct sf_interface_addr *);

@@ -2,56 +2,27 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
+#include "storage/kernel_socket.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define RESERVE_INTERVAL (10 * SF_MS) /* Other programs may go on listening at the port for long. */
 
-static bool is_tcp(int fd)
-{
-    int domain = 0, protocol = 0;
-    socklen_t len = sizeof(domain);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
-        return false;
-    len = sizeof(protocol);
-    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
-        return false;
-    return domain == AF_INET && protocol == IPPROTO_TCP;
-}
-
-/* SO_BINDTODEVICE with another interface. */
-static bool bound_elsewhere(const struct sf_tcpip *t, int fd)
-{
-    char name[IF_NAMESIZE] = "";
-    socklen_t len = sizeof(name);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 || !len || !name[0])
-        return false;
-    return !t->interface.index || (int)if_nametoindex(name) != t->interface.index;
-}
-
 int sf_tcp_port_name(struct sf_tcpip *t, int fd, struct sockaddr_in *local)
 {
-    socklen_t len = sizeof(*local);
+    int rc;
 
-    memset(local, 0, sizeof(*local));
-    if (!t->usable || !is_tcp(fd) || bound_elsewhere(t, fd))
+    if (!t->usable || !sf_kernel_socket_is(fd, IPPROTO_TCP) || sf_interface_is_not_of(&t->interface, fd))
         return -EOPNOTSUPP;
-    if (getsockname(fd, (struct sockaddr *)local, &len) < 0)
-        return -errno;
+    rc = sf_kernel_socket_name(fd, local);
+    if (rc < 0)
+        return rc;
     if (local->sin_addr.s_addr && !sf_interface_owns(&t->interface, local->sin_addr.s_addr))
         return -EOPNOTSUPP;
-    if (local->sin_port)
-        return 0;
-    local->sin_family = AF_INET;
-    if (bind(fd, (struct sockaddr *)local, sizeof(*local)) < 0)
-        return -errno;
-    len = sizeof(*local);
-    return getsockname(fd, (struct sockaddr *)local, &len) < 0 ? -errno : 0;
+    return sf_kernel_socket_reserve(fd, local);
 }
 
 struct sf_flow sf_tcp_flow(const struct sf_flow_key *key, uint8_t flags)

@@ -2,55 +2,16 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
+#include "storage/kernel_socket.h"
+
 #include <errno.h>
-#include <net/if.h>
 #include <stdlib.h>
-
-static bool is_udp(int fd)
-{
-    int domain = 0, protocol = 0;
-    socklen_t len = sizeof(domain);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
-        return false;
-    len = sizeof(protocol);
-    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
-        return false;
-    return domain == AF_INET && protocol == IPPROTO_UDP;
-}
-
-/* SO_BINDTODEVICE with another interface. */
-static bool bound_elsewhere(const struct sf_tcpip *t, int fd)
-{
-    char name[IF_NAMESIZE] = "";
-    socklen_t len = sizeof(name);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 || !len || !name[0])
-        return false;
-    return !t->interface.index || (int)if_nametoindex(name) != t->interface.index;
-}
-
-/* A socket that is bound to nothing is bound now, as its first send would: the port must be ours before a frame leaves. */
-static int read_local(int fd, struct sockaddr_in *local)
-{
-    socklen_t len = sizeof(*local);
-
-    if (getsockname(fd, (struct sockaddr *)local, &len) < 0)
-        return -errno;
-    if (local->sin_port)
-        return 0;
-    local->sin_family = AF_INET;
-    if (bind(fd, (struct sockaddr *)local, sizeof(*local)) < 0)
-        return -errno;
-    len = sizeof(*local);
-    return getsockname(fd, (struct sockaddr *)local, &len) < 0 ? -errno : 0;
-}
 
 static int read_names(struct sf_udp_socket *s)
 {
     struct sockaddr_in local = {0}, remote = {0};
     socklen_t len = sizeof(remote);
-    int rc = read_local(s->fd, &local);
+    int rc = sf_kernel_socket_reserve(s->fd, &local);
 
     if (rc < 0)
         return rc;
@@ -143,7 +104,8 @@ int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
     s->fd = fd;
     s->lent_last = &s->lent_first;
     s->backlog.limit = t->backlog_limit;
-    if (!t->driver || t->caps.flags & SF_DRIVER_DEAD || !is_udp(fd) || bound_elsewhere(t, fd))
+    if (!t->driver || t->caps.flags & SF_DRIVER_DEAD || !sf_kernel_socket_is(fd, IPPROTO_UDP) ||
+        sf_interface_is_not_of(&t->interface, fd))
         return -EOPNOTSUPP;
     rc = read_names(s);
     if (rc < 0)
