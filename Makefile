@@ -168,7 +168,7 @@ test-efvi: $(VENV)/with-test ## the driver contract on real Solarflare NICs: INT
 
 # Without programs of ours that use the loop. SHORT is for another interpreter: also without what has nothing to do with
 # that, such as what the tcpip stack, which is C, does with the kernel at the other end.
-LONG := tests/python $(addprefix --ignore=tests/python/,demo bench docs doctor drivers wire test_layers.py)
+LONG := tests/python $(addprefix --ignore=tests/python/,demo bench docs doctor drivers wire test_declarations.py test_layers.py)
 NO_VETH := --ignore-glob='tests/python/stacks/*_over_veth.py'
 SHORT := $(LONG) $(addprefix --ignore=tests/python/,beside onload ping tcpdirect test_backends.py test_examples.py \
 	stacks/test_ef_vi.py stacks/test_ethernet.py) $(NO_VETH)

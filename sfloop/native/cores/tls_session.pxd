@@ -6,8 +6,6 @@ cdef extern from "libraries/openssl.h" nogil:
         void *context
         void *incoming
         void *outgoing
-        void *reading
-        void *writing
 
 
 cdef class Session:
