@@ -1,6 +1,7 @@
 /* One turn, and the wait between turns. */
 #define _GNU_SOURCE
 #include "sf/engine.h"
+#include "storage/stale_events.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,6 @@
 #include <unistd.h>
 
 #define KERNEL_INTERVAL (20 * SF_US)
-#define STALE_LIMIT 16
 #define WAKER_LEAVES (3 * SF_US)
 #define LINGER_LOOKS 3
 
@@ -286,10 +286,8 @@ int sf_engine_linger(struct sf_engine *e, struct sf_linger *l, sf_ns deadline, s
 void sf_engine_stale(struct sf_engine *e)
 {
     e->kernel->stats.stale_events++;
-    if (++e->stale_in_a_row < STALE_LIMIT)
-        return;
-    e->stale_in_a_row = 0;
-    e->kernel->ops->rebuild(e->kernel);
+    if (sf_stale_event(&e->stale_in_a_row))
+        e->kernel->ops->rebuild(e->kernel);
 }
 
 /* ---- life ---- */

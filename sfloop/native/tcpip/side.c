@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #include "tcpip.h"
 
+#include "storage/stale_events.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -14,7 +16,6 @@
 #define BATCH 64
 #define EVENTS 64
 #define STRIDE (65536 + 3 * SF_CACHE_LINE)
-#define STALE_LIMIT 16
 
 /* A timestamp, an interface index and the size of fragments, each with its header. */
 #define CONTROL 128
@@ -70,10 +71,8 @@ int sf_side_watch(struct sf_udp_socket *s)
 static void stale(struct sf_tcpip *t)
 {
     sf_count(t, SF_COUNT_SIDE_STALE);
-    if (++t->sides.stale < STALE_LIMIT)
-        return;
-    t->sides.stale = 0;
-    sf_sides_rebuild(t);
+    if (sf_stale_event(&t->sides.stale))
+        sf_sides_rebuild(t);
 }
 
 void sf_sides_poll(struct sf_tcpip *t)

@@ -8,7 +8,7 @@ struct sf_side_scratch;
 
 struct sf_sides {
     int epoll_fd;
-    uint32_t stale; /* events in a row of sockets that are gone */
+    uint32_t stale; /* events of sockets that are gone, since the set was made */
     struct sf_side_scratch *scratch;
 };
 
