@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -67,6 +68,33 @@ void sfb_set_nonblocking(int fd)
 {
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
         sfb_die_errno("fcntl");
+}
+
+int sfb_epoll_new(void)
+{
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epoll < 0)
+        sfb_die_errno("epoll_create1");
+    return epoll;
+}
+
+static void control(int epoll, int operation, int fd, uint32_t events, void *pointer)
+{
+    struct epoll_event event = {.events = events, .data.ptr = pointer};
+
+    if (epoll_ctl(epoll, operation, fd, &event))
+        sfb_die_errno("epoll_ctl");
+}
+
+void sfb_epoll_add(int epoll, int fd, uint32_t events, void *pointer)
+{
+    control(epoll, EPOLL_CTL_ADD, fd, events, pointer);
+}
+
+void sfb_epoll_change(int epoll, int fd, uint32_t events, void *pointer)
+{
+    control(epoll, EPOLL_CTL_MOD, fd, events, pointer);
 }
 
 int sfb_connect_tcp(const struct sfb_options *o, bool nonblocking)
@@ -177,6 +205,15 @@ void sfb_fill(unsigned char *message, int size, uint64_t connection, uint64_t se
         memcpy(message + at, &state, (size_t)n);
         at += n;
     }
+}
+
+void sfb_renew(unsigned char *message, int size, uint64_t connection, uint64_t sequence)
+{
+    int head = size < 64 ? size : 64;
+
+    sfb_fill(message, head, connection, sequence);
+    if (size > head)
+        sfb_fill(message + size - 8, 8, connection, ~sequence);
 }
 
 void sfb_verify(const unsigned char *sent, const unsigned char *received, int size, uint64_t connection,

@@ -68,6 +68,10 @@ struct sockaddr_in sfb_address(const struct sfb_options *o);
 /* A connected TCP socket with TCP_NODELAY, non-blocking when asked. */
 int sfb_connect_tcp(const struct sfb_options *o, bool nonblocking);
 void sfb_set_nonblocking(int fd);
+/* Each dies with the reason if the kernel refuses. `pointer` comes back with the events of the descriptor. */
+int sfb_epoll_new(void);
+void sfb_epoll_add(int epoll, int fd, uint32_t events, void *pointer);
+void sfb_epoll_change(int epoll, int fd, uint32_t events, void *pointer);
 /* The IPv4 address and the hardware address of an interface, by any socket. */
 struct sockaddr_in sfb_interface_address(int fd, const char *interface, unsigned char *mac);
 /* The address a socket is bound to, written as the line that tells the bench where to connect. */
@@ -83,6 +87,9 @@ void sfb_run_report(struct sfb_run *run);
 
 /* Fills a message with bytes that differ from message to message and from connection to connection. */
 void sfb_fill(unsigned char *message, int size, uint64_t connection, uint64_t sequence);
+/* Makes the next message of a filled one. A large message changes only at both ends, because filling 64 KiB costs more than the
+ * echo. */
+void sfb_renew(unsigned char *message, int size, uint64_t connection, uint64_t sequence);
 /* Dies with SFB_EXIT_CORRUPT, and says where, unless both are equal. */
 void sfb_verify(const unsigned char *sent, const unsigned char *received, int size, uint64_t connection,
                 uint64_t sequence);

@@ -96,9 +96,9 @@ int sfb_load_http(const struct sfb_options *o)
 {
     struct connection *all = malloc((size_t)o->connections * sizeof *all);
     struct sfb_run *run = malloc(sizeof *run);
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    int epoll = sfb_epoll_new();
 
-    if (!all || !run || epoll < 0)
+    if (!all || !run)
         sfb_die_errno("setting up");
     request_size = snprintf(request, sizeof request,
                             "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: sfloop-bench\r\nAccept: */*\r\n\r\n",
@@ -106,11 +106,8 @@ int sfb_load_http(const struct sfb_options *o)
     if (request_size >= (int)sizeof request)
         sfb_die(SFB_EXIT_USAGE, "--path is longer than a request of %d bytes allows", (int)sizeof request);
     for (int i = 0; i < o->connections; i++) {
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
-
         all[i].fd = sfb_connect_tcp(o, true);
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &event))
-            sfb_die_errno("epoll_ctl");
+        sfb_epoll_add(epoll, all[i].fd, EPOLLIN, &all[i]);
     }
     sfb_run_start(run, o);
     for (int i = 0; i < o->connections; i++)

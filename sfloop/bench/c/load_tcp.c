@@ -30,12 +30,7 @@ static void push(struct connection *c, int size)
 
 static void begin_message(struct connection *c, int size)
 {
-    /* A large message changes only at both ends: filling 64 KiB anew would cost more than the echo. */
-    int head = size < 64 ? size : 64;
-
-    sfb_fill(c->message, head, c->id, c->sequence);
-    if (size > head)
-        sfb_fill(c->message + size - 8, 8, c->id, ~c->sequence);
+    sfb_renew(c->message, size, c->id, c->sequence);
     c->sent = c->received = 0;
     c->sent_at = sfb_now();
     push(c, size);
@@ -101,16 +96,11 @@ static void run_single(struct connection *c, struct sfb_run *run, const struct s
 static void run_many(struct connection *all, struct sfb_run *run, const struct sfb_options *o)
 {
     struct epoll_event events[128];
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    int epoll = sfb_epoll_new();
     unsigned spins = 0;
 
-    if (epoll < 0)
-        sfb_die_errno("epoll_create1");
     for (int i = 0; i < o->connections; i++) {
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
-
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &event))
-            sfb_die_errno("epoll_ctl");
+        sfb_epoll_add(epoll, all[i].fd, EPOLLIN, &all[i]);
         begin_message(&all[i], o->size);
     }
     for (;;) {

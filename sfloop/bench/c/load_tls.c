@@ -53,12 +53,7 @@ static void push(struct connection *c, const struct sfb_options *o)
 
 static void begin_message(struct connection *c, const struct sfb_options *o)
 {
-    /* A large message changes only at both ends: filling 64 KiB anew would cost more than the echo. */
-    int head = o->size < 1024 ? o->size : 1024;
-
-    sfb_fill(c->message, head, c->id, c->sequence);
-    if (o->size > head)
-        sfb_fill(c->message + o->size - 8, 8, c->id, ~c->sequence);
+    sfb_renew(c->message, o->size, c->id, c->sequence);
     c->received = 0;
     c->sent_at = sfb_now();
     push(c, o);
@@ -96,15 +91,10 @@ static bool finish_message(struct connection *c, struct sfb_run *run, const stru
 static void run_many(struct connection *all, struct sfb_run *run, const struct sfb_options *o)
 {
     struct epoll_event events[128];
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    int epoll = sfb_epoll_new();
 
-    if (epoll < 0)
-        sfb_die_errno("epoll_create1");
     for (int i = 0; i < o->connections; i++) {
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
-
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &event))
-            sfb_die_errno("epoll_ctl");
+        sfb_epoll_add(epoll, all[i].fd, EPOLLIN, &all[i]);
         begin_message(&all[i], o);
     }
     for (unsigned spins = 0;; spins++) {
@@ -129,10 +119,11 @@ static void open_connection(struct connection *c, int id, void *ctx, const struc
     c->fd = sfb_connect_tcp(o, true);
     c->ssl = connect_tls(ctx, c->fd, o);
     c->id = (uint64_t)id;
-    c->message = calloc(1, (size_t)o->size);
+    c->message = malloc((size_t)o->size);
     c->answer = malloc((size_t)o->size);
     if (!c->message || !c->answer)
         sfb_die_errno("malloc");
+    sfb_fill(c->message, o->size, c->id, 0);
 }
 
 int sfb_load_tls(const struct sfb_options *o)

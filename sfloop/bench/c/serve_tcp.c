@@ -23,14 +23,6 @@ struct connection {
 
 static unsigned char buffer[BUFFER_SIZE];
 
-static void watch(int epoll, int operation, int fd, uint32_t events, void *pointer)
-{
-    struct epoll_event event = {.events = events, .data.ptr = pointer};
-
-    if (epoll_ctl(epoll, operation, fd, &event))
-        sfb_die_errno("epoll_ctl");
-}
-
 static void drop(struct connection *c)
 {
     close(c->fd);
@@ -50,7 +42,7 @@ static void take_connections(int epoll, int listener)
         c->fd = fd;
         if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on))
             sfb_die_errno("TCP_NODELAY");
-        watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, c);
+        sfb_epoll_add(epoll, fd, EPOLLIN, c);
     }
     if (errno != EAGAIN && errno != ECONNABORTED)
         sfb_die_errno("accept");
@@ -71,7 +63,7 @@ static bool answer(int epoll, struct connection *c, const unsigned char *data, s
     if (!(c->pending = malloc(c->size)))
         sfb_die_errno("malloc");
     memcpy(c->pending, data + n, c->size);
-    watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLOUT, c);
+    sfb_epoll_change(epoll, c->fd, EPOLLOUT, c);
     return true;
 }
 
@@ -86,7 +78,7 @@ static bool resume(int epoll, struct connection *c)
         return true;
     free(c->pending);
     c->pending = NULL;
-    watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
+    sfb_epoll_change(epoll, c->fd, EPOLLIN, c);
     return true;
 }
 
@@ -107,14 +99,14 @@ int sfb_serve_tcp(const struct sfb_options *o)
     struct sockaddr_in address = sfb_address(o);
     struct epoll_event events[MAX_EVENTS];
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    int epoll = sfb_epoll_new();
 
-    if (listener < 0 || epoll < 0)
+    if (listener < 0)
         sfb_die_errno("socket");
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, BACKLOG))
         sfb_die_errno("bind");
     sfb_raise_file_limit();
-    watch(epoll, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
+    sfb_epoll_add(epoll, listener, EPOLLIN, NULL);
     sfb_announce(listener);
     for (;;) {
         int n = epoll_wait(epoll, events, MAX_EVENTS, o->spin ? 0 : -1);

@@ -25,14 +25,6 @@ struct connection {
 
 static unsigned char buffer[BUFFER_SIZE];
 
-static void watch(int epoll, int fd, void *pointer)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = pointer};
-
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event))
-        sfb_die_errno("epoll_ctl");
-}
-
 static void take_connections(int epoll, int listener, void *ctx)
 {
     int fd, on = 1;
@@ -46,7 +38,7 @@ static void take_connections(int epoll, int listener, void *ctx)
         sfb_openssl.set_accept_state(c->ssl);
         if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on))
             sfb_die_errno("TCP_NODELAY");
-        watch(epoll, fd, c);
+        sfb_epoll_add(epoll, fd, EPOLLIN, c);
     }
     if (errno != EAGAIN && errno != ECONNABORTED)
         sfb_die_errno("accept");
@@ -104,16 +96,14 @@ static int listen_at(const struct sfb_options *o)
 int sfb_serve_tls(const struct sfb_options *o)
 {
     struct epoll_event events[MAX_EVENTS];
-    int listener = listen_at(o), epoll = epoll_create1(EPOLL_CLOEXEC);
+    int listener = listen_at(o), epoll = sfb_epoll_new();
     void *ctx;
 
-    if (epoll < 0)
-        sfb_die_errno("epoll_create1");
     sfb_load_openssl();
     ctx = sfb_server_context(o);
     sfb_openssl.ctx_ctrl(ctx, SFB_CTRL_READ_AHEAD, 1, NULL);
     sfb_raise_file_limit();
-    watch(epoll, listener, NULL);
+    sfb_epoll_add(epoll, listener, EPOLLIN, NULL);
     sfb_announce(listener);
     for (;;) {
         int n = epoll_wait(epoll, events, MAX_EVENTS, o->spin ? 0 : -1);

@@ -26,16 +26,14 @@ static void join(const struct sfb_options *o, int fd, struct sockaddr_in *addres
 static int open_socket(const struct sfb_options *o, int *epoll)
 {
     struct sockaddr_in address = sfb_address(o);
-    struct epoll_event event = {.events = EPOLLIN};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd >= 0 && o->group)
         join(o, fd, &address);
-    *epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (fd < 0 || *epoll < 0 || bind(fd, (struct sockaddr *)&address, sizeof address))
+    *epoll = sfb_epoll_new();
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address))
         sfb_die_errno("UDP socket");
-    if (epoll_ctl(*epoll, EPOLL_CTL_ADD, fd, &event))
-        sfb_die_errno("epoll_ctl");
+    sfb_epoll_add(*epoll, fd, EPOLLIN, NULL);
     return fd;
 }
 
