@@ -60,7 +60,6 @@ Char = Annotated[str, Alpha(1)]
 Alpha2 = Annotated[str, Alpha(2)]
 Alpha4 = Annotated[str, Alpha(4)]
 Alpha8 = Annotated[str, Alpha(8)]
-Alpha10 = Annotated[str, Alpha(10)]
 Alpha14 = Annotated[str, Alpha(14)]
 
 _M = TypeVar("_M", bound="FixedLayout")

@@ -223,7 +223,7 @@ static void write_program(struct sf_bpf_code *code, const struct sf_flow_program
 
 /* ---- making and attaching ---- */
 
-const char *sf_flow_program_hint(int error)
+static const char *hint(int error)
 {
     switch (error) {
     case -EPERM:
@@ -260,7 +260,7 @@ static void explain_load(int error, const char *log, char *message)
         snprintf(message, SF_DRIVER_ERROR_SIZE, "The kernel refuses the XDP program that picks out flows: ...%s",
                  log + (length > 150 ? length - 150 : 0));
     else
-        snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot load the XDP program that picks out flows: %s", sf_flow_program_hint(error));
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot load the XDP program that picks out flows: %s", hint(error));
 }
 
 /* A descriptor of the new program, or a negative errno. The overflow is given up before the tags. */
@@ -328,7 +328,7 @@ int sf_flow_program_open(struct sf_flow_program *program, uint32_t queues, char 
         error = program->sockets < 0 ? program->sockets : 0;
     }
     if (error) {
-        snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot make the map of flows: %s", sf_flow_program_hint(error));
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot make the map of flows: %s", hint(error));
         sf_flow_program_close(program);
     }
     return error;

@@ -81,11 +81,9 @@ struct sf_flow_limits {
 /* ---- the maps: flow_map.c ---- */
 
 /*
- * Makes the map of flows and the config, and watches ports if the kernel lets us. A negative errno, and nothing is left. A sentence
- * about it: sf_flow_program_hint().
+ * Makes the map of flows and the config, and watches ports if the kernel lets us. A negative errno, and nothing is left.
  */
 int sf_flow_program_make_maps(struct sf_flow_program *program);
-const char *sf_flow_program_hint(int error);
 /* Frames to that address are this interface's. */
 void sf_flow_program_set_mac(struct sf_flow_program *program, const uint8_t mac[6]);
 

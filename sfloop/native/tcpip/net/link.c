@@ -50,7 +50,8 @@ void sf_link_message(struct sf_tcpip *t, const struct nlmsghdr *message)
     sf_tcpip_link_is(t, message->nlmsg_type == RTM_NEWLINK && body->ifi_flags & IFF_UP && body->ifi_flags & IFF_RUNNING);
 }
 
-void sf_addresses_changed(struct sf_tcpip *t)
+/* The interface has other addresses, or other broadcast addresses, than before. */
+static void addresses_changed(struct sf_tcpip *t)
 {
     sf_paths_flush(t);
     sf_filters_addresses_changed(t);
@@ -62,7 +63,7 @@ static void changed(struct sf_tcpip *t, int change)
     if (change)
         sf_sources_forget(t);
     if (change & SF_INTERFACE_CHANGED)
-        sf_addresses_changed(t);
+        addresses_changed(t);
 }
 
 void sf_address_message(struct sf_tcpip *t, const struct nlmsghdr *message)

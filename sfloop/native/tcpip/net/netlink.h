@@ -64,8 +64,6 @@ void sf_route_message(struct sf_tcpip *, const struct nlmsghdr *);
 void sf_neighbour_message(struct sf_tcpip *, const struct nlmsghdr *);
 void sf_link_message(struct sf_tcpip *, const struct nlmsghdr *);
 void sf_address_message(struct sf_tcpip *, const struct nlmsghdr *);
-/* link.c: the interface has other addresses, or other broadcast addresses, than before. */
-void sf_addresses_changed(struct sf_tcpip *);
 /* A dump has ended: what it did not name is gone. */
 void sf_addresses_dumped(struct sf_tcpip *);
 
