@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import pytest
 from harness import leaks, loops, zf
+from harness.link import Link, made_link, unavailable
 from harness.observed import Contexts, LogLines, Run
 
 from sfloop.testing.leaks import snapshot
@@ -193,3 +194,13 @@ def no_options_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in list(os.environ):
         if variable.startswith("SFLOOP_"):
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def link(request: pytest.FixtureRequest) -> Iterator[Link]:
+    """A veth pair between two namespaces; a parameter has the arguments of made_link()."""
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with made_link(**getattr(request, "param", {})) as made:
+        yield made

@@ -4,16 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from beside import DRIVERS, Program
-from harness.link import Link, made_link, unavailable
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
+from harness.link import Link, unavailable
+from two_ways import TwoWays, two_ways
 
 
 @pytest.fixture(params=("kernel", *DRIVERS))
@@ -30,3 +22,12 @@ def past(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
     made = Program(link, request.param)
     yield made
     made.close()
+
+
+@pytest.fixture
+def ways() -> Iterator[TwoWays]:
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with two_ways() as made:
+        yield made

@@ -9,21 +9,12 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from hand_tcp import ACK, RST, HandPeer
-from harness.link import INTERFACE, Link, Side, ip, unavailable
-from two_ways import Host, TwoWays, set_ipv4, two_ways
+from harness.link import INTERFACE, Link, Side, ip
+from two_ways import Host, TwoWays, set_ipv4
 
 BEHIND = "198.18.9.2"
 SIZE = 2000
 WHOLE = SIZE + 20
-
-
-@pytest.fixture
-def ways() -> Iterator[TwoWays]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with two_ways() as made:
-        yield made
 
 
 @pytest.fixture(params=["af_xdp-adaptive", "af_xdp-never", "packet-adaptive", "packet-never"])

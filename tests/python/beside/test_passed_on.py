@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import os
 import signal
@@ -20,6 +19,7 @@ import pytest
 from beside import DRIVERS, Program, arrived, feed_socket, sender, until
 from harness.link import FAR, INTERFACE, NEAR, Link
 from harness.programs import environment
+from prefork import forked_workers
 from test_shared_ports import Tag, ask
 
 PORT = 7870
@@ -50,33 +50,6 @@ sys.argv[1] = str(fds[0])
 """
     + ACCEPTS
 )
-
-# One master, two workers: one on sfloop, one on asyncio.
-MIXED = """
-import asyncio, json, os, socket, sys
-import sfloop
-sock = socket.socket()
-sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-sock.bind(("0.0.0.0", int(sys.argv[2])))
-sock.listen(200)
-sock.setblocking(False)
-
-async def main(name):
-    async def serve(reader, writer):
-        await reader.read(1)
-        writer.write(name.encode())
-        writer.close()
-    await asyncio.start_server(serve, sock=sock)
-    os.write(1, b"%d" % os.getpid() + bytes([10]))
-    await asyncio.Event().wait()
-
-if os.fork() == 0:
-    asyncio.run(main("theirs"))
-if os.fork() == 0:
-    sfloop.run(main("ours"), spin="never", **json.loads(sys.argv[1]))
-sys.stdin.read()
-os.killpg(0, 9)
-"""
 
 
 def listening(link: Link) -> socket.socket:
@@ -192,19 +165,7 @@ def test_a_worker_on_asyncio(link: Link, driver: str) -> None:
     """The asyncio worker goes on serving while sfloop's worker is stopped."""
     past = {"driver": driver, "interface": INTERFACE, "fallback": "error"}
     options = {"stack": "kernel"} if driver == "kernel" else past
-    with link.near.entered():
-        process = subprocess.Popen(
-            [sys.executable, "-c", MIXED, json.dumps(options), str(PORT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-            start_new_session=True,
-        )
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        worker = int(process.stdout.readline())
+    with forked_workers(link, PORT, {"theirs": None, "ours": options}) as workers:
 
         def both() -> bool:
             found = ask(link, 20, PORT)
@@ -212,11 +173,8 @@ def test_a_worker_on_asyncio(link: Link, driver: str) -> None:
             return found["theirs"] > 0
 
         assert until(both)
-        os.kill(worker, signal.SIGSTOP)
+        os.kill(workers["ours"], signal.SIGSTOP)
         assert ask(link, 20, PORT)["theirs"] >= 18
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def test_a_udp_socket(program: Program) -> None:

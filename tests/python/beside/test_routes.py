@@ -8,19 +8,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from harness.link import unavailable
-from two_ways import Host, TwoWays, two_ways
+from two_ways import Host, TwoWays
 
 AWAY, BACK = 2, 5  # after which chunks
-
-
-@pytest.fixture
-def ways() -> Iterator[TwoWays]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with two_ways() as made:
-        yield made
 
 
 @pytest.fixture(params=["af_xdp-adaptive", "packet-never"])

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -18,7 +15,7 @@ from typing import Any
 import pytest
 from beside import DRIVERS, Program, opened, until
 from harness.link import INTERFACE, NEAR, Link
-from harness.programs import environment
+from prefork import forked_workers
 
 PORT = 7800
 
@@ -173,50 +170,11 @@ def test_two_loops_share_the_port(link: Link, driver: str) -> None:
             assert f"process {os.getpid()}" in reason
 
 
-PREFORK = """
-import asyncio, os, socket, sys
-import sfloop
-sock = socket.socket()
-sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-sock.bind(("0.0.0.0", int(sys.argv[3])))
-sock.listen(200)
-sock.setblocking(False)
-
-async def main(name):
-    async def serve(reader, writer):
-        await reader.read(1)
-        writer.write(name.encode())
-        writer.close()
-    await asyncio.start_server(serve, sock=sock)
-    os.write(1, b"ready" + bytes([10]))
-    await asyncio.Event().wait()
-
-for name in ("first", "second"):
-    if os.fork() == 0:
-        try:
-            sfloop.run(main(name), driver=sys.argv[1], interface=sys.argv[2], fallback="kernel", spin="never")
-        finally:
-            os._exit(1)
-print(sys.stdin.read())
-os.killpg(0, 9)
-"""
-
-
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_forked_workers_share_a_listening_socket(link: Link, driver: str) -> None:
     """Each connection is served by one worker, and a second after their start both get some."""
-    with link.near.entered():
-        process = subprocess.Popen(
-            [sys.executable, "-c", PREFORK, driver, INTERFACE, str(PORT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-            start_new_session=True,
-        )
-    try:
-        assert process.stdout is not None
-        assert [process.stdout.readline(), process.stdout.readline()] == ["ready\n"] * 2
+    options = {"driver": driver, "interface": INTERFACE, "fallback": "kernel"}
+    with forked_workers(link, PORT, {"first": options, "second": options}):
         found = ask(link, 100)
         assert found["first"] + found["second"] == 100, found
 
@@ -226,9 +184,6 @@ def test_forked_workers_share_a_listening_socket(link: Link, driver: str) -> Non
             return min(found["first"], found["second"]) > 0
 
         assert until(spread, 8)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def test_an_inherited_listening_socket_goes_on_listening(past: Program) -> None:

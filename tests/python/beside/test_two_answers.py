@@ -10,16 +10,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import pytest
 from beside import DRIVERS, Program, opened
 from hand_tcp import ACK, FIN, FIRST, RST, SYN, HandPeer, Segment, exchange
-from two_ways import SECOND, TwoWays, two_ways
+from two_ways import SECOND, TwoWays
 
 PORT, PEER_PORT = 7841, 45100
 LATER = 500_000  # the first sequence number of a later connection
-
-
-@pytest.fixture
-def ways() -> Iterator[TwoWays]:
-    with two_ways() as made:
-        yield made
 
 
 @pytest.fixture(params=DRIVERS)

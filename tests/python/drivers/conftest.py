@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from af_xdp_flow import PORT
-from harness.link import NEAR, Link, made_link, unavailable
+from harness.link import NEAR, Link
 from tool import Opener, Programs, Tool, compile_tool
 
 
@@ -18,15 +18,6 @@ def driver_tool(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """The program with one driver in it, compiled on first use."""
     folder = tmp_path_factory.mktemp("driver_tool")
     return cache(lambda driver: compile_tool(folder, driver))
-
-
-@pytest.fixture
-def link(request: pytest.FixtureRequest) -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link(**getattr(request, "param", {})) as made:
-        yield made
 
 
 @pytest.fixture

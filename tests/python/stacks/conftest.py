@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import wire
-from harness.link import Link, made_link, unavailable
+from harness.link import Link
 from program import Program
 
 import sfloop
@@ -45,15 +45,6 @@ def far_echo(far: Callable[[Any], Any]) -> tuple[str, int]:
 
     address: tuple[str, int] = far(serve())
     return address
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
 
 
 @pytest.fixture(params=["af_xdp-adaptive", "af_xdp-never", "packet-adaptive", "packet-never"])

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import wire
-from harness.link import FAR, INTERFACE, NEAR, Link, Side, made_link, unavailable
+from harness.link import FAR, INTERFACE, NEAR, Link, Side
 from harness.odd_frames import Station
 
 PROGRAM = Path(__file__).parent / "ef_vi_program.py"
@@ -34,15 +34,6 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec.loader.exec_module(module)
     built: Path = module.build(tmp_path_factory.mktemp("ef_vi") / "ef_vi_simulated.so")
     return built
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
 
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import struct
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from harness.link import FAR, INTERFACE, NEAR, Link, made_link, unavailable
+from harness.link import FAR, INTERFACE, NEAR, Link
 from raw_frames import HEADER, PORT, Frames, is_recent, run
 
 import sfloop
@@ -19,15 +19,6 @@ from sfloop.ethernet import Flow
 @pytest.fixture
 def loop(ethernet_loop: sfloop.Loop) -> sfloop.Loop:
     return ethernet_loop
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    reason = unavailable()
-    if reason:
-        pytest.skip(reason)
-    with made_link() as made:
-        yield made
 
 
 class OnLink:
