@@ -1,4 +1,4 @@
-/* What every layer may use: time, branch hints, sizes. Includes nothing of sfloop's own. */
+/* Time, branch hints and sizes for every layer. This header includes no other header of sfloop. */
 #ifndef SF_BASE_H
 #define SF_BASE_H
 
@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
-typedef int64_t sf_ns; /* nanoseconds of CLOCK_MONOTONIC, or a span of them */
+typedef int64_t sf_ns; /* nanoseconds of CLOCK_MONOTONIC, or a duration in nanoseconds */
 
 #define SF_NEVER INT64_MAX
 #define SF_US ((sf_ns)1000)
@@ -17,13 +17,13 @@ typedef int64_t sf_ns; /* nanoseconds of CLOCK_MONOTONIC, or a span of them */
 #define SF_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define SF_CACHE_LINE 64
 
-/* When a datagram or frame that was sent has left. The first one sent has the number 1. */
+/* The time at which a sent datagram or frame left. Numbers count from 1. */
 struct sf_stamp {
     uint64_t number;
-    sf_ns timestamp; /* of CLOCK_REALTIME */
+    sf_ns timestamp; /* CLOCK_REALTIME */
 };
 
-/* The loop's clock: the same one that Python's time.monotonic() reads. */
+/* Reads the loop's clock, which is also that of Python's time.monotonic(). */
 static inline sf_ns sf_now(void)
 {
     struct timespec ts;
@@ -32,7 +32,7 @@ static inline sf_ns sf_now(void)
     return (sf_ns)ts.tv_sec * SF_SEC + ts.tv_nsec;
 }
 
-/* The CPU's counter, which costs a third of the clock. Its rate is unknown, and CPUs may disagree. */
+/* Reads the CPU's counter, which takes a third of the time of sf_now(). The rate is unknown, and CPUs may disagree. */
 static inline uint64_t sf_ticks(void)
 {
 #if defined(__x86_64__)
@@ -47,7 +47,7 @@ static inline uint64_t sf_ticks(void)
 #endif
 }
 
-/* Tells the core that this is a spin, so that a sibling hyperthread gets its turn. */
+/* Tells the CPU that this is a spin loop, so that a sibling hyperthread gets its turn. */
 static inline void sf_relax(void)
 {
 #if defined(__x86_64__)

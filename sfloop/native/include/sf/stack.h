@@ -1,16 +1,16 @@
 /*
  * The stack seam: sockets in, events out.
  *
- * A stack is whatever can carry TCP, UDP and their like: the kernel's sockets today, kernel-bypass stacks beside them.
- * Everything above this header is the same code for all of them. The rules:
+ * A stack carries TCP, UDP and the like: the kernel's sockets, or a kernel-bypass stack beside them. All code above this header
+ * is the same for every stack. The rules:
  *
- *  - A socket is known above by its slot and generation, never by its address: an event that was taken before its socket
- *    was closed carries a generation that no longer matches, and is dropped.
- *  - READABLE and WRITABLE say what holds now and are repeated by every poll for as long as it holds and the socket's
- *    interest names it. A stack whose own events are edges (TCPDirect's muxer) re-arms what was left over; the code above
- *    may read once per event and go on. A listener is READABLE when accept has something to return, and every socket is
- *    READABLE and WRITABLE when the next recv or send would report an error or the end of the stream.
- *  - Functions return 0 or a count, or a negative errno; errno itself is not part of the contract.
+ *  - The layers above name a socket by slot and generation, never by its address. An event taken before its socket was closed
+ *    has an old generation, and is dropped.
+ *  - READABLE and WRITABLE are levels: every poll repeats them for as long as they hold and the socket's interest names them. So
+ *    the caller may read once per event and return. A stack whose own events are edges (TCPDirect's muxer) re-arms the rest. A
+ *    listener is READABLE when accept has a connection to return. Every socket is READABLE and WRITABLE when the next recv or
+ *    send would report an error or the end of the stream.
+ *  - Functions return 0 or a count, or a negative errno. They may leave any value in errno.
  *  - One thread polls a stack and uses its sockets. No function blocks, except wait().
  */
 #ifndef SF_STACK_H
@@ -32,16 +32,16 @@ enum sf_sock_kind {
     SF_KIND_STREAM,
     SF_KIND_DATAGRAM,
     SF_KIND_LISTENER,
-    SF_KIND_WATCH, /* a descriptor of the program's own, behind add_reader and add_writer */
+    SF_KIND_WATCH, /* a descriptor of the program, for add_reader and add_writer */
 };
 
 struct sf_event {
     uint32_t slot;
     uint32_t generation;
-    uint32_t what;
+    uint32_t what; /* enum sf_what */
 };
 
-/* Counts since the stack was made. bytes and messages are payload; a message is one datagram or one stream read/write. */
+/* Counts since the stack was created. Bytes are payload. A message is one datagram, or one read or write of a stream. */
 struct sf_stack_stats {
     uint64_t polls;
     uint64_t empty_polls;
@@ -54,9 +54,9 @@ struct sf_stack_stats {
 
 struct sf_stack {
     const struct sf_stack_ops *ops;
-    /* Set by whatever may give the next poll something to find: sends, changes of interest. Cleared by the engine. */
+    /* Set by sends and changes of interest, because the next poll may find more after them. Cleared by the engine. */
     bool touched;
-    uint32_t watched; /* sockets of the kernel stack that have an interest */
+    uint32_t watched; /* kernel stack: the number of sockets that have an interest */
     struct sf_stack_stats stats;
 };
 
@@ -66,26 +66,27 @@ struct sf_sock {
     uint32_t generation;
 };
 
-/* One datagram of a batch. data points into memory that the stack lends until the next call of recv_batch on it. */
+/* One datagram of a batch. The stack lends the memory at `data` until the socket's next recv_batch(). */
 struct sf_datagram {
     const void *data;
     uint32_t len;
     uint32_t addr_len; /* 0: the sender has no address (an unnamed AF_UNIX socket) */
     int flags;         /* MSG_TRUNC */
-    sf_ns timestamp;   /* of CLOCK_REALTIME, when the NIC or the kernel received it; 0: not known or not asked for */
+    sf_ns timestamp;   /* CLOCK_REALTIME at which the NIC or the kernel received it; 0: unknown, or not requested */
     const struct sockaddr *addr;
 };
 
-/* What a stack of sfloop's own knows of one TCP connection: for loop.stats(), TCP_INFO, and tests. Times are ns, windows bytes. */
+/* The state of a TCP connection of sfloop's own stack, for loop.stats(), TCP_INFO and tests. Windows are in bytes. */
 struct sf_stream_info {
     const char *state;      /* "ESTABLISHED", as in RFC 9293 */
     const char *congestion; /* "cubic", "newreno" */
-    sf_ns rtt, rtt_var, rtt_min, rto; /* 0: nothing measured yet */
+    sf_ns rtt, rtt_var, rtt_min, rto; /* 0: not measured yet */
     uint32_t mss, cwnd, ssthresh, snd_wnd, rcv_wnd;
     uint32_t in_flight, unsent, unread; /* bytes */
     uint64_t bytes_sent, bytes_received; /* payload, each byte once */
     uint64_t segments_sent, segments_received;
-    uint64_t retransmits, timeouts, recoveries, probes; /* segments; RTOs; entries into loss recovery; TLP, window and keepalive */
+    uint64_t retransmits, timeouts, recoveries, probes; /* segments; RTOs; entries into loss recovery; TLP, window and
+                                                         * keepalive */
     uint64_t duplicate_acks, out_of_order;
 };
 
@@ -96,11 +97,11 @@ struct sf_counter {
     uint64_t value;
 };
 
-/* An address and a port that the stack receives at, and who brings the frames. */
+/* An address and port at which the stack receives, and whether the driver or the kernel brings the frames. */
 struct sf_stack_flow {
-    uint32_t addr; /* in network byte order, as the port */
+    uint32_t addr; /* in network byte order, like the port */
     uint16_t port;
-    uint32_t remote_addr; /* of a connected socket; 0: from everywhere */
+    uint32_t remote_addr; /* of a connected socket; 0: any sender */
     uint16_t remote_port;
     uint8_t protocol;
     const char *why; /* NULL: the driver brings them. Otherwise the kernel does, for this reason */
@@ -111,58 +112,59 @@ struct sf_stack_flow {
 struct sf_stack_ops {
     const char *name; /* the same as in the registry */
 
-    /* The turn. poll returns the number of events written, never more than max. */
+    /* Polls at the time `now`. Returns the number of events written, `max` at most. */
     int (*poll)(struct sf_stack *, sf_ns now, struct sf_event *out, int max);
-    /* When poll is next needed although nothing arrives (a retransmission timer); SF_NEVER where it is not. */
+    /* The time at which the stack needs a poll although nothing arrives, such as a retransmission timer. SF_NEVER: none. */
     sf_ns (*poll_at)(struct sf_stack *, sf_ns now);
-    /* Sleep: makes *fd readable when there is work. -EAGAIN: there is work already, poll instead of sleeping. *fd is set in
-     * either case, and is the same for the stack's life (until rebuild). */
+    /* Before a sleep: makes *fd readable when there is work. -EAGAIN: there is work already, so poll instead of sleeping. *fd
+     * is set in both cases, and is the same until rebuild() or destroy(). */
     int (*arm)(struct sf_stack *, int *fd);
     void (*disarm)(struct sf_stack *);
-    /* Sleeps for at most `timeout` ns (SF_NEVER: until an event) on the stack's own descriptors and those of
-     * wait_on(). Only the kernel stack has these two: it is the one that the loop sleeps in. */
+    /* Sleeps up to `timeout` ns (SF_NEVER: without limit) for an event on the stack's own descriptors and those of wait_on().
+     * Only the kernel stack has these two, because the loop sleeps in it. */
     int (*wait)(struct sf_stack *, sf_ns timeout, struct sf_event *out, int max);
     int (*wait_on)(struct sf_stack *, int fd, uint32_t slot, uint32_t generation);
-    /* Makes the kernel's poll objects anew and keeps the sockets: in a forked child, which must not share them with its
-     * parent, and when events of a socket that is long gone keep coming. */
+    /* Replaces the kernel's poll objects and keeps the sockets. A forked child needs this because it must not share them with
+     * its parent. It also ends events of sockets that are long closed. */
     int (*rebuild)(struct sf_stack *);
     void (*destroy)(struct sf_stack *);
 
-    /* Sockets. adopt takes a kernel descriptor, which stays its caller's to close. */
+    /* adopt() takes a kernel descriptor. The caller still owns the descriptor and closes it. */
     int (*adopt)(struct sf_stack *, int fd, enum sf_sock_kind, uint32_t slot, uint32_t generation, struct sf_sock **out);
     void (*release)(struct sf_sock *);
-    /* -ENOENT, of SF_KIND_WATCH only: the descriptor was closed, and its number belongs to another file now. */
+    /* Sets the events (enum sf_what) to report. -ENOENT (SF_KIND_WATCH only): the descriptor was closed, and another file now
+     * has its number. */
     int (*interest)(struct sf_sock *, uint32_t what);
 
-    /* Streams. sendv may take part; recv_borrow lends received bytes until recv_done says how many were used. */
+    /* Streams. sendv() may take fewer bytes than offered. recv_borrow() lends received bytes until recv_done() tells how many
+     * were used. */
     ssize_t (*sendv)(struct sf_sock *, const struct iovec *, int n);
     ssize_t (*recv_borrow)(struct sf_sock *, const void **data);
     void (*recv_done)(struct sf_sock *, size_t used);
     ssize_t (*recv_into)(struct sf_sock *, void *buf, size_t len);
-    /* Into several pieces, with the sender's address. addr NULL: the address is not wanted; else *len is in and out, and 0
-     * means that there is no address. Watched descriptors only, hence only the kernel stack has it. */
+    /* Receives into several buffers, with the sender's address unless `addr` is NULL. *len is in and out; 0: no address. Only
+     * the kernel stack has this, because only watched descriptors use it. */
     ssize_t (*recv_from)(struct sf_sock *, const struct iovec *, int n, struct sockaddr *addr, socklen_t *len);
     int (*shutdown_tx)(struct sf_sock *);
-    /* A new descriptor, non-blocking and close-on-exec. */
+    /* Returns a new descriptor, non-blocking and close-on-exec. */
     int (*accept)(struct sf_sock *, struct sockaddr *addr, socklen_t *len);
 
     /*
-     * Streams that are no descriptors of the kernel's. NULL, all of them, where the stack has none (the kernel stack).
+     * Streams that have no kernel descriptor. All of these are NULL in a stack without such streams (the kernel stack).
      *
-     * `fd` is a TCP socket of the kernel's, of IPv4, neither connected nor listening to any effect: it reserves the local port
-     * (where it is bound to none it is bound now) and carries the options that the program has set. It stays its caller's to
-     * close at any time; a stack that needs the port for longer keeps a duplicate. -EOPNOTSUPP: this address is not for this
-     * stack, another is to serve it.
+     * `fd` is an IPv4 TCP socket of the kernel, not connected. It reserves the local port and carries the options that the
+     * program has set. If it is not bound, the stack binds it. The caller still owns it and may close it at any time. A stack
+     * that needs the port for longer keeps a duplicate. -EOPNOTSUPP: another stack has to serve this address.
      *
-     * connect: the result is there when the socket is WRITABLE. connect_result: 0, -EINPROGRESS, -EOPNOTSUPP (the route has
-     * turned out to lead elsewhere: the kernel is to connect, by the same fd), or why it failed, as connect(2) would say.
+     * connect: the socket becomes WRITABLE when the result is known. connect_result: 0, -EINPROGRESS, or the error that
+     * connect(2) would report. -EOPNOTSUPP: the route leads elsewhere, so let the kernel connect with the same fd.
      *
-     * listen: at fd's own address and port; at the interface's own addresses if it is bound to any. The kernel may listen on
-     * fd too, for what comes another way. accept_stream: -EAGAIN, or a socket that has slot UINT32_MAX and no interest: its
-     * owner writes slot and generation before it asks for events. In the order of arrival.
+     * listen: at fd's address and port, or at the interface's own addresses if fd is bound to any address. The kernel may listen
+     * on fd too, for connections that arrive another way. accept_stream: -EAGAIN, or a socket with slot UINT32_MAX and no
+     * interest, in the order of arrival. Its owner sets slot and generation before it asks for events.
      *
-     * release() ends a stream as close(2) does: what was sent is still delivered, FIN follows, or RST if there is unread data
-     * or SO_LINGER says so; the stack sees to it although the socket is gone. abort() resets, and releases.
+     * release() ends a stream as close(2) does: the stack still delivers sent data and a FIN, or sends RST if there is unread
+     * data or SO_LINGER requires it. abort() resets the connection and releases the socket.
      */
     int (*connect)(struct sf_stack *, int fd, const struct sockaddr *to, socklen_t len, uint32_t slot, uint32_t generation,
                    struct sf_sock **out);
@@ -170,24 +172,25 @@ struct sf_stack_ops {
     int (*listen)(struct sf_stack *, int fd, int backlog, uint32_t slot, uint32_t generation, struct sf_sock **out);
     int (*accept_stream)(struct sf_sock *, struct sf_sock **out);
     void (*abort)(struct sf_sock *);
-    /* Its own address, or its peer's. *len is in and out, as in getsockname(2). -ENOTCONN. */
+    /* The socket's own address, or its peer's. *len is in and out, as in getsockname(2). -ENOTCONN. */
     int (*name_of)(struct sf_sock *, bool peer, struct sockaddr *, socklen_t *len);
-    /* As setsockopt(2) and getsockopt(2), for the options that mean something here. -ENOPROTOOPT for others. */
+    /* As setsockopt(2) and getsockopt(2). -ENOPROTOOPT: the option has no meaning in this stack. */
     int (*set_option)(struct sf_sock *, int level, int name, const void *value, socklen_t len);
     int (*get_option)(struct sf_sock *, int level, int name, void *value, socklen_t *len);
     int (*stream_info)(struct sf_sock *, struct sf_stream_info *);
-    /* How many released streams still have something to deliver: data or a FIN that the other side has not acknowledged.
-     * Destroying the stack loses it, so whoever is about to polls until there is nothing, or for as long as it has patience. */
+    /* The number of released streams with data or a FIN that the peer has not acknowledged. Destroying the stack loses them,
+     * so poll until the number is 0, or for as long as the caller can wait. */
     int (*lingering)(struct sf_stack *);
 
-    /* Datagrams. addr NULL: the connected peer. */
+    /* Datagrams. `addr` NULL: send to the connected peer. */
     int (*recv_batch)(struct sf_sock *, struct sf_datagram *out, int max);
     ssize_t (*send_to)(struct sf_sock *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
-    /* Asks for sf_datagram.timestamp. NULL: the stack has them anyway, or never. */
+    /* Turns sf_datagram.timestamp on or off. NULL: always on, or not supported. */
     int (*want_timestamps)(struct sf_sock *, bool);
-    /* The program has changed an option of the descriptor that was adopted. NULL: the stack need not be told. */
+    /* The program has changed an option of the adopted descriptor. NULL: the stack need not know. */
     void (*options_changed)(struct sf_sock *);
-    /* NULL: never. When what was sent has left the NIC, by the number of the send_to() that took it; at most max. */
+    /* Takes up to `max` times at which datagrams left the NIC. The number is that of the send_to() which took the datagram.
+     * NULL: not supported. */
     int (*tx_stamps)(struct sf_sock *, struct sf_stamp *, int max);
 
     /* What the loop asks for now and then. NULL: the stack has none. */
@@ -245,8 +248,8 @@ struct sf_stack *sf_stack_ethernet_create(struct sf_driver *, uint32_t slot, uin
 
 /* ---- a clock that a test sets (stacks/tcpip/test_clock.c) ---- */
 
-/* One for the process, in ns, at first sf_now(). It stands still once it is set, and goes again from where it stands. It has to be
- * set and let go by one thread. */
+/* One test clock for the process, in ns. It follows sf_now() until it is set, then stands still. After sf_test_clock_go() it
+ * runs on from the time it shows. Set it and release it in the same thread. */
 void sf_test_clock_set(sf_ns now);
 void sf_test_clock_go(void);
 sf_ns sf_test_clock_now(void);
