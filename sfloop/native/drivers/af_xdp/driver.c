@@ -1,8 +1,8 @@
 /*
- * The af_xdp driver: sending, control, and sleeping. Receiving is receive.c, opening setup.c, the rings rings.c.
+ * The af_xdp driver: sending, control and sleeping. See receive.c for receiving, setup.c for opening, rings.c for the rings.
  *
- * Everything that needs a privilege is done by the time sf_driver_af_xdp_open() returns: filters are entries of a map whose descriptor
- * is held, and sending and receiving work on rings, so the process may drop its capabilities then.
+ * sf_driver_af_xdp_open() does everything that needs a privilege. Later filters are only entries of a map whose descriptor is
+ * open, and sending and receiving work on rings. So the process may drop its capabilities after opening.
  */
 #define _GNU_SOURCE 1
 #include "driver.h"
@@ -19,24 +19,23 @@
 #define SOL_XDP 283
 #endif
 
-#define COPY_BATCH 32 /* descriptors that the kernel sends in one call when it copies */
+#define COPY_BATCH 32 /* descriptors that the kernel sends in one call in copy mode */
 
-/* ---- sending, by the first socket ---- */
+/* ---- sending, through the first socket ---- */
 
 static uint32_t waiting(const struct af_xdp *x)
 {
     return x->xsk->tx.position - sf_xsk_load(x->xsk->tx.consumer);
 }
 
-/* An interface that is moved to another namespace takes the program along, which would go on keeping frames from programs
- * there. */
+/* An interface that is moved to another namespace keeps our program, which would withhold frames from programs there. */
 static void die(struct af_xdp *x)
 {
     x->dead = true;
     sf_flow_program_detach(&x->place.program);
 }
 
-/* True if another call may send more. */
+/* True: another call may send more. */
 static bool kick_once(struct af_xdp *x)
 {
     x->stats.wakeups++;
@@ -45,14 +44,16 @@ static bool kick_once(struct af_xdp *x)
         return false;
     }
     x->stalled = true;
-    if (errno == ENXIO || errno == ENODEV) /* the socket has been unbound: the interface is deleted, or in another namespace */
+    if (errno == ENXIO || errno == ENODEV) /* the socket is unbound, because the interface was deleted or moved to another
+                                            * namespace */
         die(x);
     else if (errno == ENETDOWN)
         x->down = true;
     return errno == EAGAIN;
 }
 
-/* Copying, the kernel sends 32 at a call and says EAGAIN; it says the same when the socket's send buffer is full. */
+/* In copy mode the kernel sends 32 frames a call and then returns EAGAIN. It also returns EAGAIN when the socket's send buffer
+ * is full. */
 static void kick(struct af_xdp *x)
 {
     for (uint32_t calls = waiting(x) / COPY_BATCH + 2; calls > 0; calls--)
@@ -95,13 +96,13 @@ static void af_xdp_tx_flush(struct sf_driver *driver)
     sf_xsk_publish(xsk->tx.producer, xsk->tx.position);
     if (x->dead)
         return;
-    /* The flag has to be read after the producer is stored, or both sides could wait for the other. */
+    /* Read the flag after the producer is stored, or both sides could wait for each other. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (!x->zero_copy || sf_xsk_needs_wakeup(&xsk->tx))
         kick(x);
 }
 
-/* Frees frames that are to be sent, at the price of a system call. */
+/* Frees send frames, at the price of a system call. */
 static bool make_room(struct af_xdp *x, uint32_t pieces)
 {
     collect_completed(x);
@@ -112,7 +113,7 @@ static bool make_room(struct af_xdp *x, uint32_t pieces)
     return x->free_count >= pieces;
 }
 
-/* While the interface is down each attempt asks the kernel whether it is up again. */
+/* While the interface is down, each attempt asks the kernel whether it is up again. */
 static int check_alive(struct af_xdp *x)
 {
     if (!x->dead && x->down)
@@ -157,7 +158,7 @@ static bool is_sendable(const struct af_xdp *x, const struct sf_frame *pieces, i
 {
     uint64_t total = 0;
 
-    /* The kernel would skip a descriptor that it finds wrong, and never give its frame back. */
+    /* The kernel would skip an invalid descriptor and never return its frame. */
     for (int i = 0; i < n; i++) {
         if (pieces[i].len == 0 || pieces[i].len > x->piece_max)
             return false;
@@ -179,7 +180,7 @@ static void af_xdp_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, 
         af_xdp_tx_cancel(driver, pieces, n);
         return;
     }
-    /* The ring has a place for every frame there is. */
+    /* No overflow: the ring has a place for every frame. */
     for (int i = 0; i < n; i++) {
         ring[tx->position++ & tx->mask] = (struct xdp_desc){
             .addr = pieces[i].token,
@@ -194,8 +195,8 @@ static void af_xdp_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, 
 
 /* ---- control ---- */
 
-/* The memory and the program were made for the MTU there was then: a larger one is of no use to us. The thread may be in another
- * namespace than the interface by now, but the monitor's socket stays in it. */
+/* The memory and the program are sized for the MTU at open, so a larger one is not used. The thread may be in another
+ * namespace than the interface by now, but the monitor's socket stays in the interface's. */
 static void read_interface_again(struct af_xdp *x)
 {
     struct sf_interface_info *known = &x->place.interface, now;
@@ -223,7 +224,7 @@ static void follow_queues(struct af_xdp *x)
         (void)watch(x, x->xsk[x->queues].fd);
 }
 
-/* Something about some interface has changed. That ours is gone, a call to the kernel tells. */
+/* Some interface has changed. A kick tells whether ours is gone. */
 static void check_monitor(struct af_xdp *x)
 {
     if (SF_LIKELY(!sf_af_xdp_monitor_changed(&x->monitor)) || x->dead)
@@ -305,7 +306,7 @@ static bool has_work(const struct af_xdp *x)
     return sf_overflow_waits(&x->place.overflow) || (x->stalled && !x->down && !x->dead);
 }
 
-/* That the interface is gone is reported once; afterwards nothing wakes the loop any more. */
+/* Reports once that the interface is gone. After that nothing wakes the loop. */
 static int af_xdp_arm(struct sf_driver *driver, int *fd)
 {
     struct af_xdp *x = sf_af_xdp_of(driver);
@@ -320,7 +321,7 @@ static int af_xdp_arm(struct sf_driver *driver, int *fd)
     return has_work(x) ? -EAGAIN : 0;
 }
 
-/* The descriptors are in the epoll set all the time: they cost nothing while nobody waits for it. */
+/* The descriptors stay in the epoll set, because they cost nothing while no thread waits. */
 static void af_xdp_disarm(struct sf_driver *driver)
 {
     (void)driver;
@@ -387,7 +388,7 @@ static const struct sf_driver_fast fast = {
 
 /* ---- opening ---- */
 
-/* An AF_XDP socket does not wake whoever waits for it when its interface is deleted; rtnetlink tells. */
+/* rtnetlink reports that the interface is deleted, because an AF_XDP socket does not wake its waiters then. */
 static int make_descriptors(struct af_xdp *x)
 {
     int error;
@@ -407,7 +408,7 @@ static int make_descriptors(struct af_xdp *x)
 
 static int make_free_frames(struct af_xdp *x)
 {
-    const struct sf_xsk_sizes *sizes = &x->xsk->sizes; /* other sockets may have smaller rings */
+    const struct sf_xsk_sizes *sizes = &x->xsk->sizes; /* only the first socket sends; others may have smaller rings */
 
     x->free_frames = calloc(sizes->tx_frames, sizeof(*x->free_frames));
     if (!x->free_frames)

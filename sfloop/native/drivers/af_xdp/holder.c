@@ -16,7 +16,7 @@
 
 /* ---- which program: rtnetlink ---- */
 
-/* The attribute of that type among `length` bytes of attributes, and NULL if there is none. */
+/* Returns the attribute of that type among `length` bytes of attributes, or NULL. */
 static struct rtattr *find(struct rtattr *attribute, int length, int type)
 {
     while (RTA_OK(attribute, length)) {
@@ -52,7 +52,7 @@ static uint32_t program_on(int ifindex)
         .header = {.nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST},
         .link = {.ifi_index = ifindex},
     };
-    /* The kernel answers before send() returns; this is for a kernel that does not. */
+    /* For safety only: the kernel answers before send() returns. */
     struct timeval patience = {.tv_sec = 1};
     _Alignas(struct nlmsghdr) char answer[16384];
     uint32_t id = 0;
@@ -71,7 +71,7 @@ static uint32_t program_on(int ifindex)
     return id;
 }
 
-/* ---- whose it is: a process that has the program or its link open says so in /proc ---- */
+/* ---- its owner: /proc shows which process has the program or its link open ---- */
 
 static bool names_program(const char *path, uint32_t id)
 {
@@ -107,7 +107,7 @@ static bool has_open(const char *pid, uint32_t id)
     return found;
 }
 
-/* 0 if nobody has it open, or nobody we may look at. */
+/* The pid of a process that has the program open. 0: none, or none that this process may inspect. */
 static int owner_of(uint32_t id)
 {
     DIR *processes = opendir("/proc");

@@ -75,7 +75,7 @@ void sf_af_xdp_monitor_close(struct sf_af_xdp_monitor *monitor)
     close_descriptor(&monitor->epoll);
 }
 
-/* The driver does not read the notifications: it asks the kernel how things are now. */
+/* Discards the notifications, because the driver reads the current state instead. */
 static void read_empty(int fd)
 {
     char message[4096];

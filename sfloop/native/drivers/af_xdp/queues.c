@@ -10,7 +10,7 @@
 
 #define BUSY_PAUSE (2 * SF_MS)
 #define QUEUES_MAX 1024
-#define RX_FRAMES_LEAST 256 /* where there is no more memory to be had */
+#define RX_FRAMES_LEAST 256 /* where memory is short */
 
 bool sf_af_xdp_pause(const struct sf_af_xdp_place *place)
 {
@@ -24,7 +24,7 @@ bool sf_af_xdp_pause(const struct sf_af_xdp_place *place)
 
 /* ---- counting ---- */
 
-/* True if /sys shows the interface that is meant: it may be mounted for another network namespace. */
+/* True: /sys shows this interface. It may be mounted for another network namespace. */
 static bool is_in_sys(const struct sf_af_xdp_place *place)
 {
     const uint8_t *mac = place->interface.mac;
@@ -62,7 +62,8 @@ static uint32_t count_in_sys(const struct sf_af_xdp_place *place)
     return count;
 }
 
-/* ethtool tells how many queues were asked for. Only the first two sources know of those that the driver has added. */
+/* Counts receive queues. The first two sources also know the queues that the driver has added; ethtool knows only those that
+ * were configured. */
 uint32_t sf_af_xdp_count_queues(const struct sf_af_xdp_place *place)
 {
     struct sf_interface_info now;
@@ -87,7 +88,7 @@ uint32_t sf_af_xdp_most_queues(const struct sf_af_xdp_place *place)
     return most < QUEUES_MAX ? most : QUEUES_MAX;
 }
 
-/* ---- why not ---- */
+/* ---- reasons for a failure ---- */
 
 static int explain_open(const struct sf_af_xdp_place *place, int error, char *message)
 {
@@ -96,16 +97,16 @@ static int explain_open(const struct sf_af_xdp_place *place, int error, char *me
     switch (error) {
     case -EPERM:
         return sf_driver_refuse(message, error,
-                              "AF_XDP sockets need the capability CAP_NET_RAW: run as root, or grant it with setcap");
+                              "AF_XDP sockets need the capability CAP_NET_RAW; run as root, or grant it with setcap");
     case -EAFNOSUPPORT:
         return sf_driver_refuse(message, error, "This kernel is built without AF_XDP (CONFIG_XDP_SOCKETS)");
     case -ENOBUFS:
         return sf_driver_refuse(message, error,
-                              "Locking %zu KiB for each queue's frames exceeds RLIMIT_MEMLOCK: raise it (ulimit -l, "
+                              "Locking %zu KiB for each queue's frames exceeds RLIMIT_MEMLOCK; raise it (ulimit -l, "
                               "LimitMEMLOCK=), grant CAP_IPC_LOCK, or use fewer frames or queues",
                               frames * place->sizes.frame_size / 1024);
     default:
-        return sf_driver_refuse(message, error, "Cannot make an AF_XDP socket for interface '%s': %s", place->name,
+        return sf_driver_refuse(message, error, "Cannot create an AF_XDP socket for interface '%s': %s", place->name,
                               strerror(-error));
     }
 }
@@ -116,11 +117,11 @@ static int explain_bind(const struct sf_af_xdp_place *place, uint32_t queue, con
     switch (error) {
     case -EBUSY:
         return sf_driver_refuse(message, error,
-                              "Queue %u of interface '%s' is bound by another program's AF_XDP socket: end that program, or "
+                              "An AF_XDP socket of another program has queue %u of interface '%s'; end that program, or "
                               "use another queue",
                               queue, place->name);
     case -ENETDOWN:
-        return sf_driver_refuse(message, error, "Interface '%s' is down: bring it up with 'ip link set %s up'", place->name,
+        return sf_driver_refuse(message, error, "Interface '%s' is down; bring it up with 'ip link set %s up'", place->name,
                               place->name);
     case -EPERM:
         return sf_driver_refuse(message, error, "Binding AF_XDP to queue %u of interface '%s' needs the capability CAP_NET_RAW",
@@ -128,14 +129,14 @@ static int explain_bind(const struct sf_af_xdp_place *place, uint32_t queue, con
     default:
         return sf_driver_refuse(message, error, "Queue %u of interface '%s' cannot be used in %s mode%s: %s", queue, place->name,
                               mode->name,
-                              place->pieces ? " with an MTU this large (that takes Linux 6.6, and more for skb mode)" : "",
+                              place->pieces ? " with this large MTU (Linux 6.6 can, and a later one in skb mode)" : "",
                               strerror(-error));
     }
 }
 
 /* ---- opening ---- */
 
-/* The kernel goes on counting a closed socket's memory for a while, which matters when the frame size has changed. */
+/* The kernel counts a closed socket's memory for a while, which matters after a change of frame size. */
 static int open_queue(struct sf_af_xdp_place *place, uint32_t index, char *message)
 {
     struct sf_xsk_sizes sizes = place->sizes;
@@ -178,15 +179,16 @@ static int bind_patiently(struct sf_af_xdp_place *place, uint32_t index, uint16_
 }
 
 /*
- * Queues beyond those that ethtool knows were added with the program and go when it goes. virtio_net (Linux 7.3) then keeps a
- * reference to the memory of a zero-copy socket on such a queue, and the kernel crashes when the queue is added the next time.
+ * virtio_net adds queues beyond those that ethtool knows when a program is attached, and removes them with it. In Linux 7.3 it
+ * then keeps a reference to the memory of a zero-copy socket on such a queue, and the kernel crashes when the queue is added the
+ * next time.
  */
 static bool may_be_zero_copy(const struct sf_af_xdp_place *place, uint32_t index)
 {
     return place->first_queue + index < place->interface.queues;
 }
 
-/* A queue that cannot have zero copy is copied if the first one has it: its frames would be lost to us otherwise. */
+/* If the first queue has zero copy and another cannot, the other copies, because its frames would otherwise be lost to us. */
 static int bind_queue(struct sf_af_xdp_place *place, uint32_t index, const struct sf_af_xdp_mode *mode, char *message)
 {
     bool zero_copy = mode->bind_flags == XDP_ZEROCOPY;
@@ -263,17 +265,17 @@ bool sf_af_xdp_follow_queues(struct sf_af_xdp_place *place)
         place->interface.queues = now.queues;
     count = sf_af_xdp_count_queues(place);
     size = sf_af_xdp_ring_size(place, place->sizes.frame_size, count);
-    if (size < place->sizes.rx_frames) /* of the new ones: the old ones stay as they are */
+    if (size < place->sizes.rx_frames) /* of new queues; existing ones keep theirs */
         place->sizes.rx_frames = size;
-    place->deadline = 0; /* the loop runs: what is busy is tried again at the next occasion */
+    place->deadline = 0; /* the loop runs, so do not wait: try a busy queue again later */
     (void)sf_af_xdp_open_queues(place, count < place->places ? count : place->places, place->mode, message);
     if (place->queues > before)
-        (void)sf_flow_program_reload(&place->program, &place->limits); /* else the kernel has the frames */
+        (void)sf_flow_program_reload(&place->program, &place->limits); /* on failure the kernel gets the frames */
     place->missing = count > place->queues ? count - place->queues : 0;
     return !place->missing || place->queues == place->places;
 }
 
-/* ---- in words ---- */
+/* ---- description ---- */
 
 static const char *plural(uint32_t count)
 {

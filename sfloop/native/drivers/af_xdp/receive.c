@@ -1,13 +1,13 @@
-/* The af_xdp driver receives: from the sockets of the queues, and from the overflow. */
+/* Receiving: from the queues' sockets, and from the overflow. */
 #define _GNU_SOURCE 1
 #include "driver.h"
 
 #include <sys/socket.h>
 
-/* A received frame's token: its address in the memory, and above that the index of its socket. */
+/* A received frame's token: the address in the memory, and above it the index of the socket. */
 #define TOKEN_SHIFT 48
 #define TOKEN_ADDRESS ((UINT64_C(1) << TOKEN_SHIFT) - 1)
-#define TOKEN_OVERFLOW (UINT64_C(0xffff) << TOKEN_SHIFT) /* of a frame in the overflow buffer */
+#define TOKEN_OVERFLOW (UINT64_C(0xffff) << TOKEN_SHIFT) /* a frame of the overflow buffer */
 
 static void wake_receiver(struct af_xdp *x, const struct sf_xsk *xsk)
 {
@@ -17,7 +17,7 @@ static void wake_receiver(struct af_xdp *x, const struct sf_xsk *xsk)
 
 static inline void recycle(struct sf_xsk *xsk, uint64_t address)
 {
-    if (SF_LIKELY(xsk->recycled_count < xsk->sizes.rx_frames)) /* more come back than there are: the caller's mistake */
+    if (SF_LIKELY(xsk->recycled_count < xsk->sizes.rx_frames)) /* a caller's mistake would return more than there are */
         xsk->recycled[xsk->recycled_count++] = address & xsk->frame_mask;
 }
 
@@ -36,7 +36,7 @@ static inline void lend(struct af_xdp *x, const struct sf_xsk *xsk, const struct
     frame->token = (uint64_t)(xsk - x->xsk) << TOKEN_SHIFT | desc->addr;
 }
 
-/* Counts a whole frame, without looking at it: the kernel does not tell AF_XDP which sums were left to hardware. */
+/* Counts a whole frame without reading it. The kernel does not tell AF_XDP which checksums were left to hardware. */
 static inline void count_frame(struct af_xdp *x, const struct sf_frame *first, const struct sf_frame *last)
 {
     x->stats.rx_frames++;
@@ -44,14 +44,14 @@ static inline void count_frame(struct af_xdp *x, const struct sf_frame *first, c
         x->stats.rx_bytes += first->len;
 }
 
-/* Tells the program, which counts what it sends to the socket. */
+/* Tells the program, which counts the frames that it sends to the socket. */
 static inline void tell_taken(const struct sf_xsk *xsk, int whole)
 {
     if (xsk->overflow)
         sf_overflow_taken(xsk->overflow, (uint32_t)whole);
 }
 
-/* A frame without an end, or of more pieces than the kernel makes: it would be in the way forever. */
+/* Drops a frame without an end, or with more pieces than the kernel makes, because it would block the ring. */
 static void drop_oversized(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready)
 {
     struct sf_xsk_ring *rx = &xsk->rx;
@@ -65,7 +65,7 @@ static void drop_oversized(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready)
     tell_taken(xsk, 1);
 }
 
-/* Takes whole frames. The kernel publishes a frame's pieces together, so one that is cut off is cut off by n. */
+/* Takes whole frames. The kernel publishes a frame's pieces together, so only n can cut a frame. */
 static int take(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready, struct sf_frame *frames, int n)
 {
     struct sf_xsk_ring *rx = &xsk->rx;
@@ -84,7 +84,7 @@ static int take(struct af_xdp *x, struct sf_xsk *xsk, uint32_t ready, struct sf_
     }
     rx->position += (uint32_t)whole;
     tell_taken(xsk, (int)(x->stats.rx_frames - before));
-    if (SF_UNLIKELY(!whole) && (count < n || n >= x->whole_burst)) /* else it waits for a larger burst */
+    if (SF_UNLIKELY(!whole) && (count < n || n >= x->whole_burst)) /* else the frame waits for a larger burst */
         drop_oversized(x, xsk, ready);
     sf_xsk_publish(rx->consumer, rx->position);
     return whole;
@@ -117,7 +117,7 @@ static int receive_all(struct af_xdp *x, struct sf_frame *frames, int n)
     return taken;
 }
 
-/* The overflow's share of a burst: TCP goes on coming by the sockets. */
+/* Gives the overflow a share of the burst only, because TCP still arrives at the sockets. */
 static int receive_overflow(struct af_xdp *x, struct sf_frame *frames, int n)
 {
     int share = n > x->whole_burst ? n - x->whole_burst : n / 2;

@@ -15,7 +15,7 @@
 #define SOL_XDP 283
 #endif
 
-/* Every system call that gives memory to the NIC has a price, and so has a NIC that runs dry. */
+/* A system call gives memory to the NIC. A large batch makes fewer calls, a small one keeps the NIC from running dry. */
 #define RECYCLE_BATCH 32
 
 static int option(int fd, int name, const void *value, socklen_t size)
@@ -36,7 +36,7 @@ static int register_memory(const struct sf_xsk *xsk)
     return option(xsk->fd, XDP_UMEM_REG, &umem, sizeof(umem));
 }
 
-/* Without CAP_IPC_LOCK the memory counts against RLIMIT_MEMLOCK, together with all else that this user has locked. */
+/* Without CAP_IPC_LOCK the memory counts against RLIMIT_MEMLOCK, with all other memory that this user has locked. */
 static bool raise_memory_limit(size_t size)
 {
     struct rlimit limit, wanted;
@@ -78,7 +78,7 @@ static int map_ring(int fd, struct sf_xsk_ring *ring, const struct xdp_ring_offs
     map = mmap(NULL, ring->map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, (off_t)page);
     if (map == MAP_FAILED)
         return -errno;
-    madvise(map, ring->map_size, MADV_DONTFORK); /* a child that had the ring mapped would keep the queue bound */
+    madvise(map, ring->map_size, MADV_DONTFORK); /* a child with a mapped ring would keep the queue bound */
     ring->map = map;
     ring->producer = (uint32_t *)(void *)(map + offset->producer);
     ring->consumer = (uint32_t *)(void *)(map + offset->consumer);
@@ -88,7 +88,7 @@ static int map_ring(int fd, struct sf_xsk_ring *ring, const struct xdp_ring_offs
     return 0;
 }
 
-/* The kernel wants a completion ring even of a socket that never sends. */
+/* The kernel requires a completion ring even for a socket that never sends. */
 static uint32_t completion_entries(const struct sf_xsk *xsk)
 {
     return xsk->sizes.tx_frames ? xsk->sizes.tx_frames : 2;
@@ -138,7 +138,7 @@ bool sf_xsk_refill(struct sf_xsk *xsk)
     struct sf_xsk_ring *fill = &xsk->fill;
     uint64_t *entries = fill->entries;
 
-    /* The ring has a place for every frame there is. */
+    /* No overflow: the ring has a place for every frame. */
     for (uint32_t i = 0; i < xsk->recycled_count; i++)
         entries[fill->position++ & fill->mask] = xsk->recycled[i];
     xsk->recycled_count = 0;
@@ -200,7 +200,7 @@ void sf_xsk_abandon(struct sf_xsk *xsk)
     free(xsk->recycled);
 }
 
-/* Rings first: a socket whose rings are mapped stays bound after its descriptor is closed. */
+/* Unmaps the rings first, because a socket with mapped rings stays bound after its descriptor is closed. */
 void sf_xsk_close(struct sf_xsk *xsk)
 {
     unmap_ring(&xsk->rx);

@@ -1,9 +1,9 @@
 /*
- * One AF_XDP socket: its memory (UMEM) and the four rings that it shares with the kernel. Positions count up and wrap at 2^32;
- * the side that writes an index alone stores it, with release, after the entries.
+ * An AF_XDP socket: its memory (UMEM) and the four rings that it shares with the kernel. Positions count up and wrap at 2^32.
+ * Only one side writes an index. It stores the index with release semantics after the entries.
  *
- * The memory is cut into frames of frame_size bytes: the first rx_frames of them go round through the fill and the receive
- * ring, the other tx_frames through the transmit and the completion ring.
+ * The memory is divided into frames of frame_size bytes. The first rx_frames circulate through the fill and receive rings, the
+ * other tx_frames through the transmit and completion rings.
  */
 #ifndef SF_DRIVERS_AF_XDP_RINGS_H
 #define SF_DRIVERS_AF_XDP_RINGS_H
@@ -22,33 +22,33 @@
 #define XDP_PKT_CONTD (1 << 0)
 #endif
 
-/* The kernel leaves this much of a frame free before the received bytes: XDP_PACKET_HEADROOM. */
+/* Bytes that the kernel leaves free before the received bytes of a frame (XDP_PACKET_HEADROOM). */
 #define SF_XSK_HEADROOM 256
 
 struct sf_xsk_ring {
     uint32_t *producer, *consumer, *flags;
-    void *entries; /* uint64_t of fill and completion, struct xdp_desc of receive and transmit */
+    void *entries; /* fill and completion: uint64_t; receive and transmit: struct xdp_desc */
     uint32_t mask;
-    uint32_t position; /* our own index: written by us alone, and published by storing it */
+    uint32_t position; /* our own index, published by storing it */
     void *map;
     size_t map_size;
 };
 
 struct sf_xsk_sizes {
     uint32_t frame_size; /* 2048 or 4096 */
-    uint32_t rx_frames;  /* powers of two */
-    uint32_t tx_frames;  /* 0: this socket does not send */
+    uint32_t rx_frames;  /* a power of two */
+    uint32_t tx_frames;  /* a power of two; 0: this socket does not send */
 };
 
 struct sf_xsk {
     _Alignas(SF_CACHE_LINE) struct sf_xsk_ring rx;
-    /* Frames that came back and are to go into the fill ring. */
+    /* Returned frames that wait for the fill ring. */
     uint64_t *recycled;
     uint32_t recycled_count;
     uint32_t recycle_batch;
-    struct sf_overflow_queue *overflow; /* NULL: nobody counts the frames that are taken */
+    struct sf_overflow_queue *overflow; /* NULL: taken frames are not counted */
     uint8_t *memory;
-    uint64_t frame_mask; /* an address within a frame → the frame's own */
+    uint64_t frame_mask; /* turns an address within a frame into the frame's own */
     struct sf_xsk_ring fill, tx, completion;
     struct sf_xsk_sizes sizes;
     size_t memory_size;
@@ -71,16 +71,16 @@ static inline bool sf_xsk_needs_wakeup(const struct sf_xsk_ring *ring)
 }
 
 /*
- * Makes the socket, its memory and its rings, and fills the fill ring. A negative errno: -EPERM (CAP_NET_RAW), -ENOBUFS (the
- * limit on locked memory, which has been raised if that is allowed), -EAFNOSUPPORT (a kernel without AF_XDP).
+ * Creates the socket, its memory and its rings, and fills the fill ring. Returns 0 or a negative errno: -EPERM (no CAP_NET_RAW),
+ * -ENOBUFS (locked memory exceeds the limit, even after an attempt to raise it), -EAFNOSUPPORT (a kernel without AF_XDP).
  */
 int sf_xsk_open(struct sf_xsk *xsk, const struct sf_xsk_sizes *sizes);
 int sf_xsk_bind(const struct sf_xsk *xsk, int ifindex, uint32_t queue, uint16_t flags);
 void sf_xsk_close(struct sf_xsk *xsk);
-/* In a forked child, which has the descriptor but neither the rings nor the memory's contents. */
+/* For a forked child, which inherits the descriptor but neither the rings nor the memory's contents. */
 void sf_xsk_abandon(struct sf_xsk *xsk);
 
-/* Gives all recycled frames to the kernel. True if the kernel then wants to be woken, which is seen with zero copy only. */
+/* Gives all recycled frames to the kernel. True: the kernel needs a wake-up. That happens with zero copy only. */
 bool sf_xsk_refill(struct sf_xsk *xsk);
 
 #endif

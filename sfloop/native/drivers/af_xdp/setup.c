@@ -14,18 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Attaching a program restarts the link of some NICs (igb): so long may it take to come back. */
+/* Attaching a program restarts the link of some NICs (igb). This is how long it may take. */
 #define CARRIER_PATIENCE (6 * SF_SEC)
 #define CARRIER_PAUSE (20 * SF_MS)
-/* Where a process has just ended, its queues are released 12 to 20 ms later. */
+/* The kernel releases the queues of an ended process 12 to 20 ms later. */
 #define BUSY_PATIENCE (150 * SF_MS)
 #define RELEASE_PATIENCE SF_SEC /* on a busy machine */
 
 #define ETHERNET_SIZE 18 /* header and one VLAN tag */
 #define RX_FRAMES 65536       /* of each queue: 50 ms of a million packets a second */
-#define RX_BYTES (256u << 20) /* of all queues together, or where there are many: */
+#define RX_BYTES (256u << 20) /* of all queues together; with many queues, each gets RX_FRAMES_MANY at least */
 #define RX_FRAMES_MANY 2048
-#define RX_FRAMES_HOT 2048 /* of a socket that has an overflow; with zero copy the NIC's ring has some of them: */
+#define RX_FRAMES_HOT 2048 /* of a socket with an overflow */
 #define RX_FRAMES_HOT_ZERO_COPY 4096
 #define OVERFLOW_BYTES 2048 /* for a frame: enough for an MTU of 1,500 */
 #define TX_FRAMES 1024
@@ -41,7 +41,7 @@ static const struct sf_af_xdp_mode modes[] = {
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
-/* ---- what was asked for ---- */
+/* ---- the configuration ---- */
 
 static bool wants_skb(const struct sf_driver_config *config)
 {
@@ -118,7 +118,7 @@ static int choose_sizes(struct sf_af_xdp_place *place, const struct sf_driver_co
 
 /* ---- attaching ---- */
 
-/* An interface has one XDP program: -EBUSY when there is one in this mode, -EEXIST when there is one in the other mode. */
+/* An interface has one XDP program: -EBUSY if one is attached in this mode, -EEXIST if in the other mode. */
 static bool is_busy(int error)
 {
     return error == -EBUSY || error == -EEXIST;
@@ -140,7 +140,7 @@ static int busy_interface(const struct sf_af_xdp_place *place, char *message)
             snprintf(how, sizeof(how), "take it off with 'ip link set %s xdp off'", place->name);
     }
     return sf_driver_refuse(message, -EBUSY,
-                            "Interface '%s' carries one XDP program at a time, and has that of %s (program '%s', id %u): %s, or use the "
+                            "Interface '%s' takes one XDP program, and has that of %s (program '%s', id %u); %s, or use the "
                             "packet driver or another interface",
                             place->name, who, holder.name, holder.program_id, how);
 }
@@ -161,7 +161,7 @@ static int attach(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mo
                          "Attaching an XDP program to interface '%s' needs CAP_NET_ADMIN and CAP_BPF: run as root", place->name);
     else
         sf_driver_refuse(message, error,
-                         "Interface '%s' takes no XDP program in %s mode (%s): its driver cannot, or not with an MTU of %u; ask for mode "
+                         "Interface '%s' takes no XDP program in %s mode (%s), perhaps because of its MTU of %u; use mode "
                          "auto or skb, or lower the MTU",
                          place->name, mode->hook_flags == XDP_FLAGS_SKB_MODE ? "skb" : "native", strerror(-error),
                          place->interface.mtu);
@@ -170,13 +170,13 @@ static int attach(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mo
 
 /* ---- modes ---- */
 
-/* Another mode would not help with these errors. */
+/* No other mode helps with these errors. */
 static bool is_final(int error)
 {
     return error == -EBUSY || error == -EPERM || error == -ENOBUFS || error == -ENETDOWN || error == -ENOMEM;
 }
 
-/* Without it the sockets have all frames themselves. */
+/* If this fails, the sockets have all frames themselves. */
 static void open_overflow(struct sf_af_xdp_place *place)
 {
     uint32_t frames = place->rx_frames ? place->rx_frames : RX_FRAMES;
@@ -192,8 +192,8 @@ static void close_overflow(struct sf_af_xdp_place *place)
 }
 
 /*
- * Before a program is attached that would take a VLAN's frames for untagged ones. On a virtual interface such frames come only if its
- * neighbours send some, so who names the mode may have it.
+ * Checks for a program that would take a VLAN's frames for untagged ones. A virtual interface gets such frames only from its
+ * neighbours, so a user who names the mode may have it.
  */
 static int check_tags(struct sf_af_xdp_place *place, char *message)
 {
@@ -202,13 +202,13 @@ static int check_tags(struct sf_af_xdp_place *place, char *message)
         return 0;
     if (place->tags.aside == SF_TAGS_BY_NIC)
         return sf_driver_refuse(message, -EOPNOTSUPP,
-                                "Interface '%s' takes VLAN tags out of frames, and XDP programs do not see them in this mode: leave the tags in "
+                                "Interface '%s' removes VLAN tags from frames, and XDP programs do not see them in this mode; keep the tags "
                                 "with 'ethtool -K %s rxvlan off', or use the packet driver",
                                 place->name, place->name);
     if (place->automatic)
         return sf_driver_refuse(message, -EOPNOTSUPP,
                                 "Interface '%s' gets frames whose VLAN tags the kernel has taken out, and XDP programs do not see them in this "
-                                "mode: use the packet driver, which sees them",
+                                "mode; use the packet driver, which sees them",
                                 place->name);
     return 0;
 }
@@ -230,9 +230,9 @@ static int put_program(struct sf_af_xdp_place *place, const struct sf_af_xdp_mod
 }
 
 /*
- * In skb mode a program that takes pieces is tried first: without pieces the kernel has to find 64 KiB for each merged frame.
- * In native mode it is tried second, because a sender on this machine then merges segments; veth takes no other program while its
- * peer's MTU is larger than a page.
+ * In skb mode a program for pieces is tried first, because without pieces the kernel has to allocate 64 KiB for each merged
+ * frame. In native mode it is tried second, because it makes a sender on this machine merge segments. It is needed there, because
+ * veth takes no other program while its peer's MTU is larger than a page.
  */
 static int hook(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, char *message)
 {
@@ -249,8 +249,8 @@ static int hook(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode
 }
 
 /*
- * With zero copy the NIC writes into the frames, and a NIC's driver may round down the room that the headroom leaves: igb makes
- * 1,024 bytes of 1,792, and cuts longer frames in two. Where the kernel copies, smaller frames stay in the cache.
+ * Zero copy uses large frames, because a NIC's driver may round down the room after the headroom: igb makes 1,024 bytes of 1,792,
+ * and splits longer frames. In copy mode smaller frames stay in the cache.
  */
 static uint32_t frame_size_for(const struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode)
 {
@@ -261,7 +261,7 @@ static uint32_t frame_size_for(const struct sf_af_xdp_place *place, const struct
     return FRAME_SMALL;
 }
 
-/* Sockets that wait for a mode they can be bound in have frames of the last mode's size. */
+/* Sockets that the last mode could not bind have frames of that mode's size, so reopen them if this mode's size differs. */
 static void choose_frames(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, uint32_t queues)
 {
     uint32_t size = frame_size_for(place, mode);
@@ -278,14 +278,14 @@ static void choose_frames(struct sf_af_xdp_place *place, const struct sf_af_xdp_
     place->reduced = false;
 }
 
-/* Attaching may have changed the number of queues. */
+/* Counts the queues again, because attaching may have changed their number. */
 static int open_queues(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *mode, char *message)
 {
     uint32_t count = place->all_queues ? sf_af_xdp_count_queues(place) : 1;
     int error;
 
     choose_frames(place, mode, count);
-    place->deadline = sf_now() + RELEASE_PATIENCE; /* the program is ours: whoever had the queues has gone */
+    place->deadline = sf_now() + RELEASE_PATIENCE; /* the program is ours, so the queues' last owner is gone */
     error = sf_af_xdp_open_queues(place, count < place->places ? count : place->places, mode, message);
     if (error)
         sf_af_xdp_unbind_queues(place);
@@ -298,7 +298,7 @@ static int attempt(struct sf_af_xdp_place *place, const struct sf_af_xdp_mode *m
 {
     int error = 0;
 
-    /* A NIC may restart its link for a program, so one that is there in the right way is kept. */
+    /* Keep a program that is attached in the right way, because a NIC may restart its link for a new one. */
     if (place->hook_flags != mode->hook_flags)
         error = hook(place, mode, message);
     if (!error)
@@ -317,7 +317,7 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
     int error = -EINVAL;
 
     place->automatic = automatic;
-    snprintf(message, SF_DRIVER_ERROR_SIZE, "There is no mode '%s' of the af_xdp driver: auto, zerocopy, native, skb",
+    snprintf(message, SF_DRIVER_ERROR_SIZE, "The af_xdp driver has no mode '%s'; it has auto, zerocopy, native and skb",
              wanted ? wanted : "");
     for (size_t i = 0; i < MODES; i++) {
         if (!automatic && strcmp(wanted, modes[i].name) != 0)
@@ -327,7 +327,7 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
             continue;
         error = attempt(place, &modes[i], message);
         if (automatic && error == -ENOBUFS && modes[i].bind_flags == XDP_ZEROCOPY)
-            continue; /* copying takes smaller frames */
+            continue; /* copy mode takes smaller frames */
         if (!error || !automatic || is_final(error))
             break;
     }
@@ -336,7 +336,7 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
 
 /* ---- opening and closing ---- */
 
-/* The array never moves: lent frames are told by their place in it. */
+/* The array never moves, because tokens of lent frames are indices into it. */
 static int make_place(struct sf_af_xdp_place *place)
 {
     place->places = place->all_queues ? sf_af_xdp_most_queues(place) : 1;
@@ -349,8 +349,8 @@ static int make_place(struct sf_af_xdp_place *place)
 }
 
 /*
- * Attaching may have taken the link down. While it is down, the kernel's routes lead nowhere, and a connection that is made then
- * is the kernel's for its whole life.
+ * Attaching may have taken the link down. Meanwhile the kernel's routes lead nowhere, and a connection made then would stay with
+ * the kernel for its whole life.
  */
 static void wait_for_carrier(const struct sf_af_xdp_place *place)
 {
@@ -392,7 +392,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
     else if (before.carrier && before.running)
         wait_for_carrier(place);
     if (!error)
-        (void)sf_reset_guard_open(&place->guard, place->program.flows); /* caps.mode tells whether there is one */
+        (void)sf_reset_guard_open(&place->guard, place->program.flows); /* optional: caps.mode reports its absence */
     return error;
 }
 
@@ -407,7 +407,7 @@ void sf_af_xdp_tear_down(struct sf_af_xdp_place *place)
     place->xsk = NULL;
 }
 
-/* The program stays on the interface, because the parent has the link open. */
+/* The program stays attached, because the parent has the link open. */
 void sf_af_xdp_abandon(struct sf_af_xdp_place *place)
 {
     sf_flow_program_close(&place->program);

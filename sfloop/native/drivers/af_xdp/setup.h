@@ -1,4 +1,4 @@
-/* Opening and closing of what the af_xdp driver runs on: the program on the interface, and a socket for each of its queues. */
+/* Opens and closes the af_xdp driver's program on the interface and the sockets of its queues. */
 #ifndef SF_DRIVERS_AF_XDP_SETUP_H
 #define SF_DRIVERS_AF_XDP_SETUP_H
 
@@ -20,47 +20,47 @@ struct sf_af_xdp_place {
     char name[IFNAMSIZ];
     struct sf_interface_info interface;
     uint32_t first_queue, queues;
-    bool all_queues;  /* of the interface, those that it gets later, too */
-    uint32_t places;  /* of sockets: in the array, and from first_queue on in the program's map */
-    uint32_t copied;  /* queues that copy although the first one does not */
-    uint32_t missing; /* queues that have no socket: the kernel has their frames */
-    uint64_t namespace; /* of the network: the inode of the thread's when the driver was opened */
-    bool reopened;    /* sockets were closed for others with another frame size */
+    bool all_queues;  /* of the interface, including queues that it gets later */
+    uint32_t places;  /* for sockets: in the array, and from first_queue on in the program's map */
+    uint32_t copied;  /* queues in copy mode although the first has zero copy */
+    uint32_t missing; /* queues without a socket, whose frames the kernel has */
+    uint64_t namespace; /* inode of the thread's network namespace at open */
+    bool reopened;    /* sockets were closed and reopened with another frame size */
     const struct sf_af_xdp_mode *mode;
     bool native, zero_copy;
-    uint32_t rx_frames; /* that were asked for; 0: as many as usual, or as there is memory for */
-    struct sf_overflow overflow; /* holds the frames that are more than the sockets have */
-    bool reduced; /* there was no memory for as many frames as usual */
+    uint32_t rx_frames; /* as configured; 0: the usual number, or as memory permits */
+    struct sf_overflow overflow; /* holds frames for which the sockets have no room */
+    bool reduced; /* there was no memory for the usual number of frames */
     bool pieces; /* the MTU is so large that a frame may take several buffers */
-    /* So may one that the kernel has put together of several, or has not taken apart yet: a virtual peer's. */
+    /* A frame may take several buffers because the kernel has merged several, or a virtual peer has not split it. */
     bool merged;
     struct sf_vlan_tags tags;
-    bool tags_unseen; /* a VLAN's frames look like untagged ones to the program, if there are any */
-    bool automatic;   /* nobody has named a mode */
+    bool tags_unseen; /* the program takes frames of a VLAN for untagged ones */
+    bool automatic;   /* the configuration names no mode */
     struct sf_flow_limits limits;
-    uint32_t hook_flags; /* how the program is attached; 0: it is not */
-    sf_ns deadline;      /* until when something that is busy is tried again */
-    uint32_t frame_size; /* that was asked for; 0: as the mode wants it */
+    uint32_t hook_flags; /* how the program is attached; 0: not attached */
+    sf_ns deadline;      /* end of the attempts for a busy resource */
+    uint32_t frame_size; /* as configured; 0: the mode's choice */
     struct sf_xsk_sizes sizes;
     struct sf_flow_program program;
     struct sf_reset_guard guard;
     struct sf_xsk *xsk; /* one for each queue; the first one sends */
 };
 
-/* 0, or a negative errno with a sentence in `message`, and nothing is left. Takes up to 200 ms when the interface is busy, and up
- * to 6 s when attaching has taken the link down. */
+/* Returns 0, or a negative errno with a sentence in `message`, and leaves nothing open. Takes up to 200 ms on a busy
+ * interface, and up to 6 s if attaching takes the link down. */
 int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_config *config, char *message);
 /*
- * The number of queues may have changed: opens sockets for new ones, as far as the process may. It does not wait. False: some could
- * not be had now, so call it again in a while.
+ * Opens sockets for new queues after their number may have changed, as far as the process is permitted to. Does not wait. False:
+ * some sockets could not be opened, so call again later.
  */
 bool sf_af_xdp_follow_queues(struct sf_af_xdp_place *place);
-/* How many frames a queue's ring has, where there are so many queues. */
+/* The number of frames of a queue's ring if there are `queues` queues. */
 uint32_t sf_af_xdp_ring_size(const struct sf_af_xdp_place *place, uint32_t frame_size, uint32_t queues);
-/* Writes what was chosen into caps->mode. */
+/* Writes the choices made into caps->mode. */
 void sf_af_xdp_describe(const struct sf_af_xdp_place *place, struct sf_driver_caps *caps);
 void sf_af_xdp_tear_down(struct sf_af_xdp_place *place);
-/* In a forked child: closes its copies of the descriptors. */
+/* For a forked child: closes its copies of the descriptors. */
 void sf_af_xdp_abandon(struct sf_af_xdp_place *place);
 
 #endif

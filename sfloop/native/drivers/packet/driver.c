@@ -1,11 +1,10 @@
 /*
- * The packet driver: an AF_PACKET socket with a receive ring. It runs on every Ethernet interface of the kernel's, also
- * where AF_XDP does not. The ring is ring.c, sending send.c, and what keeps the flows apart
- * program.c.
+ * The packet driver: an AF_PACKET socket with a receive ring. It runs on every Ethernet interface of the kernel, including those
+ * without AF_XDP. See ring.c for the ring, send.c for sending, and program.c for the programs that select flows.
  *
- * Everything that needs a privilege is done by the time sf_driver_packet_open() returns: filters are entries of a map whose
- * descriptor is held, so the process may drop its capabilities then. A process that dies leaves nothing: the program at
- * the interface is held by a descriptor too.
+ * sf_driver_packet_open() does everything that needs a privilege. Later filters are only entries of a map whose descriptor is
+ * open, so the process may drop its capabilities after opening. A process that dies leaves nothing behind, because a descriptor
+ * holds the tcx program too.
  */
 #define _GNU_SOURCE 1
 #include "driver.h"
@@ -41,9 +40,9 @@
 #define FRAMES_MAX 65536u
 #define SLOT_MIN 256u
 #define SLOT_MAX 131072u
-#define RING_BYTES_MAX (1u << 30) /* memory of the kernel's, which it does not take back from others for it */
+#define RING_BYTES_MAX (1u << 30) /* the kernel cannot reclaim this memory */
 #define SEND_BUFFER (4 << 20)
-#define RECEIVE_BUFFER (32 << 20) /* of frames that are longer than a slot: the kernel queues them beside the ring */
+#define RECEIVE_BUFFER (32 << 20) /* for frames longer than a slot, which the kernel queues beside the ring */
 
 struct packet {
     struct sf_driver base;
@@ -54,9 +53,9 @@ struct packet {
     int epoll;            /* has the socket and the overflow; -1: there is no overflow */
     uint32_t slot, count; /* the size and the number of the slots that the ring shall have; with an overflow, the frames of both */
     bool shared, dead;
-    bool reduced; /* the kernel had no memory for as many slots as usual */
+    bool reduced; /* the kernel had no memory for the usual number of slots */
     uint32_t mtu;
-    uint64_t dropped; /* by the kernel, as far as it has been asked: asking sets its count to zero */
+    uint64_t dropped; /* by the kernel; reading the kernel's count resets it */
     struct sf_interface_info interface;
     struct sf_packet_program program;
     struct sf_reset_guard guard;
@@ -73,7 +72,7 @@ static int packet_rx_burst(struct sf_driver *driver, struct sf_frame *frames, in
 {
     struct packet *p = driver_of(driver);
 
-    if (SF_UNLIKELY(p->sender.refusals)) /* the kernel had no room */
+    if (SF_UNLIKELY(p->sender.refusals)) /* the send queue was full */
         sf_packet_sender_flush(&p->sender);
     return sf_packet_overflow_burst(&p->overflow, &p->ring, frames, n);
 }
@@ -98,7 +97,7 @@ static void packet_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, 
 
 static void packet_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
 {
-    if (SF_LIKELY(n == 1)) { /* tx_reserve() lends no more pieces than one */
+    if (SF_LIKELY(n == 1)) { /* tx_reserve() lends one piece at most */
         sf_packet_sender_commit(&driver_of(driver)->sender, pieces);
     } else {
         driver_of(driver)->sender.errors++;
@@ -116,9 +115,8 @@ static void packet_tx_flush(struct sf_driver *driver)
 
 /* ---- the interface's state ---- */
 
-/* A socket whose interface is deleted, or moved to another namespace, stays bound to none. One whose interface is
- * down goes on when it is up again. An interface that is moved takes the program along, which would go on keeping frames
- * from programs there. */
+/* A socket whose interface is deleted or moved to another namespace is bound to no interface. A socket whose interface is down
+ * works again once the interface is up. A moved interface keeps our program, which would withhold frames from programs there. */
 static void check_alive(struct packet *p)
 {
     struct sockaddr_ll bound;
@@ -204,7 +202,7 @@ static uint32_t packet_port_changes(struct sf_driver *driver, uint8_t protocol)
     return sf_flow_program_changes(&driver_of(driver)->program.flow, protocol);
 }
 
-/* Everything enters the ring, and the interface takes frames that are for others. Both are the socket's alone. */
+/* Lets all frames into the ring and makes the interface promiscuous. Both end with the socket. */
 static int packet_sniff(struct sf_driver *driver, bool on)
 {
     struct packet *p = driver_of(driver);
@@ -221,10 +219,9 @@ static int packet_sniff(struct sf_driver *driver, bool on)
 }
 
 /*
- * The socket itself is what wakes a sleeper, by its ring or by the error that an interface leaves when it goes down;
- * reading the error takes it away. The kernel calls the ring readable while the slot that it filled last has not come
- * back, so whoever sleeps while that frame is lent is woken at once: no frame is lost, but nothing is won by sleeping
- * either.
+ * A sleeper waits on the socket itself: its ring makes it readable, and so does the error that the kernel sets when the interface
+ * goes down. Reading the error clears it. The kernel reports the ring readable while the slot that it filled last is lent, so a
+ * sleep with that frame lent ends at once. No frame is lost, but the sleep saves nothing.
  */
 static int packet_arm(struct sf_driver *driver, int *fd)
 {
@@ -247,7 +244,7 @@ static void packet_disarm(struct sf_driver *driver)
     (void)driver;
 }
 
-/* The program leaves the interface first: from then on the kernel has the frames. */
+/* Detaches the program first, because from then on the kernel gets the frames. */
 static void packet_close(struct sf_driver *driver)
 {
     struct packet *p = driver_of(driver);
@@ -262,7 +259,7 @@ static void packet_close(struct sf_driver *driver)
     free(p);
 }
 
-/* The program stays at the interface, because the parent has the link open. */
+/* The program stays attached, because the parent has the link open. */
 static void packet_abandon(struct sf_driver *driver)
 {
     struct packet *p = driver_of(driver);
@@ -327,7 +324,7 @@ static int check_config(struct packet *p, const struct sf_driver_config *config,
                     config->queue);
     if (config->rx_frames > FRAMES_MAX || config->tx_frames > FRAMES_MAX)
         return sf_driver_refuse(message, -EINVAL,
-                    "%u frames to receive into and %u to send from were asked for; at most %u each are possible",
+                    "rx_frames is %u and tx_frames %u; the limit of each is %u",
                     config->rx_frames, config->tx_frames, FRAMES_MAX);
     if (config->frame_size && (config->frame_size < SLOT_MIN || config->frame_size > SLOT_MAX))
         return sf_driver_refuse(message, -EINVAL, "A frame_size of %u was asked for; slots of the ring have %u to %u bytes",
@@ -345,7 +342,7 @@ static int check_interface(struct packet *p, const struct sf_driver_config *conf
     error = sf_interface_read(name, &p->interface);
     if (error == -ENODEV)
         return sf_driver_refuse(message, error,
-                    "There is no interface '%s' in this network namespace; 'ip link' lists those there are", name);
+                    "This network namespace has no interface '%s'; 'ip link' lists its interfaces", name);
     if (error)
         return sf_driver_refuse(message, error, "Cannot read the properties of interface '%s': %s", name, strerror(-error));
     if (!p->interface.up)
@@ -355,14 +352,14 @@ static int check_interface(struct packet *p, const struct sf_driver_config *conf
 
 static int open_socket(struct packet *p, char *message)
 {
-    /* Of no protocol: nothing arrives before bind(). */
+    /* Protocol 0, because nothing may arrive before bind(). */
     p->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (p->fd >= 0)
         return 0;
     switch (errno) {
     case EPERM:
         return sf_driver_refuse(message, -EPERM,
-                    "Packet sockets need the capability CAP_NET_RAW: run as root, or grant it with setcap or the "
+                    "Packet sockets need the capability CAP_NET_RAW; run as root, or grant it with setcap or the "
                     "service's AmbientCapabilities=");
     case EAFNOSUPPORT:
         return sf_driver_refuse(message, -EAFNOSUPPORT, "This kernel is built without packet sockets (CONFIG_PACKET)");
@@ -377,7 +374,7 @@ static void set_buffer(const struct packet *p, int force, int name, int size)
         setsockopt(p->fd, SOL_SOCKET, name, &size, sizeof(size));
 }
 
-/* None of these is needed; what the kernel refuses is done without. */
+/* All of these are optional, so ignore refusals. */
 static void set_options(struct packet *p)
 {
     int on = 1;
@@ -421,7 +418,7 @@ static int open_ring(struct packet *p, const struct sf_driver_config *config, ch
     }
     if (error)
         return sf_driver_refuse(message, error,
-                    "The kernel refuses a ring of %u frames of %u bytes: %s; ask for fewer or smaller ones", count,
+                    "The kernel refuses a ring of %u frames of %u bytes: %s; set smaller rx_frames or frame_size", count,
                     p->slot, strerror(-error));
     p->ring.skip_own = setsockopt(p->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) < 0;
     room = sf_packet_ring_room(p->ring.slot_size) - ETH_HLEN;
@@ -476,7 +473,7 @@ static int bind_socket(struct packet *p, const char *name, char *message)
 {
     struct sockaddr_ll address = {
         .sll_family = AF_PACKET,
-        .sll_protocol = htons(ETH_P_ALL), /* one for IPv4 alone would come after tcx, and get nothing */
+        .sll_protocol = htons(ETH_P_ALL), /* not ETH_P_IP, whose hook comes after tcx and would get nothing */
         .sll_ifindex = p->interface.ifindex,
     };
     socklen_t size = sizeof(address);
@@ -487,7 +484,7 @@ static int bind_socket(struct packet *p, const char *name, char *message)
         return sf_driver_refuse(message, -errno, "Cannot ask for the kind of interface '%s': %s", name, strerror(errno));
     if (address.sll_hatype != ARPHRD_ETHER)
         return sf_driver_refuse(message, -EMEDIUMTYPE,
-                    "Interface '%s' is not an Ethernet (its hardware type is %u); the kernel stack serves it", name,
+                    "Interface '%s' is not Ethernet (its hardware type is %u); use the kernel stack", name,
                     address.sll_hatype);
     return 0;
 }
@@ -498,12 +495,12 @@ static int attach(struct packet *p, const char *name, char *message)
 
     if (error == -EPERM)
         return sf_driver_refuse(message, error,
-                    "Attaching a tcx program to interface '%s' needs the capability CAP_NET_ADMIN: run as root, or "
+                    "Attaching a tcx program to interface '%s' needs the capability CAP_NET_ADMIN; run as root, or "
                     "grant it with setcap or the service's AmbientCapabilities=", name);
     if (error == -EINVAL)
         return sf_driver_refuse(message, error,
-                    "This kernel has no tcx (Linux 6.6 and later do), which keeps the flows on '%s' from the kernel's "
-                    "own stack; the mode 'shared' does without, but then the kernel sees and answers them too", name);
+                    "This kernel has no tcx (added in Linux 6.6), which keeps the flows on '%s' from the kernel's "
+                    "own stack; mode 'shared' works without it, but then the kernel receives and answers them too", name);
     if (error)
         return sf_driver_refuse(message, error, "Cannot attach a tcx program to interface '%s': %s", name, strerror(-error));
     return 0;
@@ -522,7 +519,7 @@ static int set_up(struct packet *p, const struct sf_driver_config *config, char 
         return error;
     error = attach(p, config->interface, message);
     if (!error)
-        (void)sf_reset_guard_open(&p->guard, p->program.flow.flows); /* caps() tells whether there is one */
+        (void)sf_reset_guard_open(&p->guard, p->program.flow.flows); /* optional: caps() reports its absence */
     return error;
 }
 

@@ -16,8 +16,8 @@
 
 #define KEY(field) SF_FLOW_KEY(field)
 
-/* On the program's stack below the key: the type field of the Ethernet header, the IPv4 header without its options, and the
- * ports. A socket's program may not read a packet in place. */
+/* On the program's stack, below the key: the type field of the Ethernet header, the IPv4 header without options, and the
+ * ports. They are copies, because a socket's program may not read a packet in place. */
 #define IPV4_AT (-40)
 #define TYPE_AT (IPV4_AT - 2)
 #define PORTS_AT (-48)
@@ -33,7 +33,7 @@ _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 
 enum {
     SCRATCH = BPF_REG_2,
-    CONTEXT = BPF_REG_6, /* from here on they survive calls */
+    CONTEXT = BPF_REG_6, /* registers from here on survive calls */
     MATCHES = BPF_REG_7,
     FRAME_KIND = SF_FLOW_FRAME_KIND,
     FRAME_POINTER = BPF_REG_10,
@@ -51,7 +51,7 @@ static void load_stack(struct sf_bpf_code *code, int size, int dst, int at)
     sf_bpf_load(code, size, dst, FRAME_POINTER, at);
 }
 
-/* Copies `size` bytes of the packet to the stack at `to`, from the offset in register 2 on. */
+/* Copies `size` bytes of the packet to the stack at `to`. Register 2 holds the offset in the packet. */
 static void copy_bytes(struct sf_bpf_code *code, int to, int size)
 {
     sf_bpf_alu(code, BPF_MOV, BPF_REG_1, CONTEXT);
@@ -62,21 +62,22 @@ static void copy_bytes(struct sf_bpf_code *code, int to, int size)
     sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, SF_FLOW_PASS); /* the packet is shorter */
 }
 
-/* The kernel has compared the MAC address already. Passes what goes out, what is looped back, and what is for other stations. */
+/* Passes outgoing frames, looped-back frames and frames to other stations. The kernel has compared the MAC address already. */
 static void check_mac(struct sf_bpf_code *code)
 {
     sf_bpf_alu_value(code, BPF_MOV, FRAME_KIND, 0);
     load_context(code, SCRATCH, offsetof(struct __sk_buff, pkt_type));
     sf_bpf_jump_if_value(code, BPF_JEQ, SCRATCH, PACKET_HOST, ADDRESSED);
-    sf_bpf_jump_if_value(code, BPF_JGT, SCRATCH, PACKET_MULTICAST, SF_FLOW_PASS); /* PACKET_BROADCAST is between */
+    sf_bpf_jump_if_value(code, BPF_JGT, SCRATCH, PACKET_MULTICAST, SF_FLOW_PASS); /* PACKET_BROADCAST lies between */
     sf_bpf_alu_value(code, BPF_MOV, FRAME_KIND, SF_FLOW_KIND_GROUP);
     sf_bpf_label(code, ADDRESSED);
 }
 
-/* The kernel has taken the first tag out of the packet. VLAN 0 has a priority alone; a second tag is not ours. */
+/* Passes frames of a VLAN. The kernel has taken the first tag out of the packet. VLAN 0 carries only a priority. A second tag
+ * is not ours. */
 static void read_ipv4(struct sf_bpf_code *code)
 {
-    load_context(code, SCRATCH, offsetof(struct __sk_buff, vlan_tci)); /* 0 if there is no tag */
+    load_context(code, SCRATCH, offsetof(struct __sk_buff, vlan_tci)); /* 0 without a tag */
     sf_bpf_alu_value(code, BPF_AND, SCRATCH, VLAN_ID);
     sf_bpf_jump_if_value(code, BPF_JNE, SCRATCH, 0, SF_FLOW_PASS);
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_2, ETH_HLEN - 2);
@@ -85,7 +86,7 @@ static void read_ipv4(struct sf_bpf_code *code)
     sf_bpf_jump_if_value(code, BPF_JNE, SCRATCH, htons(ETH_P_IP), SF_FLOW_PASS);
 }
 
-/* Whole datagrams and segments of UDP and TCP go on to PORTS. */
+/* Continues at PORTS with whole UDP datagrams and TCP segments. */
 static void check_protocol(struct sf_bpf_code *code)
 {
     load_stack(code, BPF_H, SCRATCH, IPV4_AT + 6);
@@ -100,7 +101,7 @@ static void check_protocol(struct sf_bpf_code *code)
     sf_bpf_label(code, PORTS);
 }
 
-/* We receive: the destination on the wire is local. */
+/* The packet is received, so its destination is our local address. */
 static void build_key(struct sf_bpf_code *code)
 {
     load_stack(code, BPF_B, BPF_REG_2, IPV4_AT);
@@ -122,7 +123,7 @@ static void build_key(struct sf_bpf_code *code)
     sf_bpf_store(code, BPF_H, FRAME_POINTER, KEY(remote_port), SCRATCH);
 }
 
-/* MATCHES becomes 1 if the frame is ours, else 0. */
+/* Sets MATCHES to 1 if the frame is ours, else to 0. */
 static void decide(struct sf_bpf_code *code, const struct sf_flow_program *flow)
 {
     sf_bpf_alu_value(code, BPF_MOV, MATCHES, 0);
@@ -135,7 +136,7 @@ static void decide(struct sf_bpf_code *code, const struct sf_flow_program *flow)
     sf_bpf_label(code, SF_FLOW_PASS);
 }
 
-/* Register 0 points to this CPU's decision. The key, which is 0, goes where the flow's key was. */
+/* Points register 0 to this CPU's decision. Reuses the flow key's place for the map's key, which is 0. */
 static void find_decision(struct sf_bpf_code *code, int decisions)
 {
     sf_bpf_store_value(code, BPF_W, FRAME_POINTER, SF_FLOW_KEY_AT, 0);
@@ -143,7 +144,7 @@ static void find_decision(struct sf_bpf_code *code, int decisions)
     sf_bpf_alu(code, BPF_MOV, BPF_REG_2, FRAME_POINTER);
     sf_bpf_alu_value(code, BPF_ADD, BPF_REG_2, SF_FLOW_KEY_AT);
     sf_bpf_call(code, BPF_FUNC_map_lookup_elem);
-    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, NO_ENTRY); /* never: the verifier asks for it */
+    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, NO_ENTRY); /* never happens, but the verifier requires the check */
 }
 
 /* Goes on behind this if the frame is to enter the ring. */
@@ -161,7 +162,7 @@ static void overflow(struct sf_bpf_code *code, const struct sf_packet_program *p
     sf_overflow_write(code, program->overflow, &part);
 }
 
-/* Lets matches into the ring, or `everything`. */
+/* Lets matches into the ring, or every frame if `everything`. */
 static void write_filter(struct sf_bpf_code *code, const struct sf_packet_program *program, bool everything)
 {
     sf_bpf_begin(code);
@@ -182,7 +183,7 @@ static void write_filter(struct sf_bpf_code *code, const struct sf_packet_progra
     sf_bpf_exit(code);
 }
 
-/* Reads and forgets the decision: a frame that the filter has not seen is the kernel's. */
+/* Reads and resets the decision, so that a frame which the filter has not seen goes to the kernel. */
 static void write_tcx(struct sf_bpf_code *code, const struct sf_packet_program *program)
 {
     sf_bpf_begin(code);
@@ -205,13 +206,13 @@ static void explain(const char *what, int error, const char *log, char *message)
 
     if (error == -EPERM)
         snprintf(message, SF_DRIVER_ERROR_SIZE,
-                 "Cannot make %s: it needs the capabilities CAP_BPF and CAP_NET_ADMIN; run as root, or grant them with "
+                 "Cannot create %s without the capabilities CAP_BPF and CAP_NET_ADMIN; run as root, or grant them with "
                  "setcap or the service's AmbientCapabilities=", what);
-    else if (length) /* the verifier's reason is at the end of what it says */
+    else if (length) /* the verifier's reason is at the end of its log */
         snprintf(message, SF_DRIVER_ERROR_SIZE, "The kernel refuses %s: ...%s", what,
                  log + (length > 150 ? length - 150 : 0));
     else
-        snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot make %s: %s", what, strerror(-error));
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot create %s: %s", what, strerror(-error));
 }
 
 static int make_decisions(struct sf_packet_program *program, char *message)
@@ -292,7 +293,7 @@ int sf_packet_program_filter(struct sf_packet_program *program, int fd)
     return set_filter(fd, program->filter);
 }
 
-/* The socket keeps the program. */
+/* The socket holds the program after its descriptor is closed. */
 int sf_packet_program_filter_nothing(const struct sf_packet_program *program, int fd)
 {
     char message[SF_DRIVER_ERROR_SIZE];

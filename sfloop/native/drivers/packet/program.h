@@ -1,13 +1,13 @@
 /*
- * The two programs of the packet driver. The packet socket's filter looks a frame up in the map of flows: a match enters the ring.
- * The program at the interface's tcx hook drops the same frame, before the kernel can answer it. The hook comes after packet
- * sockets of ETH_P_ALL, on the same CPU and with no other frame in between. So the filter leaves its decision in a map with an
- * entry for each CPU, and the tcx program obeys it. Looking the frame up twice would not do: when a flow is added, or another
- * program binds a watched port, between the two, the frame would be lost or received twice.
+ * The two programs of the packet driver. The packet socket's filter looks a frame up in the map of flows, and a match enters the
+ * ring. The program at the interface's tcx hook drops the same frame before the kernel can answer it. The hook runs after packet
+ * sockets of ETH_P_ALL, on the same CPU and with no other frame in between. So the filter leaves its decision in a per-CPU map,
+ * and the tcx program obeys it. Two lookups could disagree, because a flow may be added or another program may bind a watched
+ * port between them. The frame would then be lost or received twice.
  *
- * The frames that drivers/kernel/flow_program.h leaves to the kernel are the kernel's here, too. So are several UDP datagrams that a sender on
- * this machine has handed over as one (segmentation offload), because only the kernel can take them apart, and the kernel's own
- * multicast looped back to it, because packet sockets never see it.
+ * The kernel keeps the frames that drivers/kernel/flow_program.h leaves to it. It also keeps a batch of UDP datagrams that a
+ * sender on this machine has handed over as one packet (segmentation offload), because only the kernel can split it. It keeps its
+ * own multicast looped back to it, because packet sockets never receive that.
  */
 #ifndef SF_DRIVERS_PACKET_PROGRAM_H
 #define SF_DRIVERS_PACKET_PROGRAM_H
@@ -36,9 +36,9 @@ struct sf_packet_program_kind {
  * an overflow, it is loaded without, and `overflow` is NULL.
  */
 int sf_packet_program_open(struct sf_packet_program *program, const struct sf_packet_program_kind *kind, char *message);
-/* Has the socket take nothing but flows. */
+/* Makes the socket accept only flows. */
 int sf_packet_program_filter(struct sf_packet_program *program, int fd);
-/* Has the socket take everything. The tcx program still keeps the flows from the kernel. */
+/* Makes the socket accept every frame. The tcx program still keeps the flows from the kernel. */
 int sf_packet_program_filter_nothing(const struct sf_packet_program *program, int fd);
 void sf_packet_program_close(struct sf_packet_program *program);
 

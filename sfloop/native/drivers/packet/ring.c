@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-/* A slot begins with the kernel's header and the address that the frame came from. The frame's IP header stands at
- * the next multiple of 16 bytes that leaves a gap of 16, and the Ethernet header in that gap. */
+/* A slot begins with the kernel's header and the sender's sockaddr_ll. The IP header starts at the next multiple of 16 bytes
+ * that leaves a gap of 16. The Ethernet header ends the gap (packet_mmap in the kernel's documentation). */
 #define ALIGNED(n) (((n) + TPACKET_ALIGNMENT - 1u) & ~(size_t)(TPACKET_ALIGNMENT - 1u))
 #define ADDRESS_OFFSET ALIGNED(sizeof(struct tpacket2_hdr))
 #define FRAME_OFFSET ((uint32_t)ALIGNED(ADDRESS_OFFSET + sizeof(struct sockaddr_ll) + 16) - ETH_HLEN)
@@ -22,13 +22,13 @@
 #define SLOT_MAX 131072u
 #define COUNT_MIN 16u
 #define COUNT_MAX 65536u
-#define BLOCK_SIZE 65536u /* what the kernel allocates at a time */
+#define BLOCK_SIZE 65536u /* one allocation of the kernel */
 
-/* Our own value of the status word for a slot that is lent. It is not the kernel's "free", so the kernel keeps off
- * it; and it lacks TP_STATUS_USER, so a reader that comes round to the slot does not take it for a new frame. */
+/* Our own status word for a lent slot. The kernel does not write to the slot, because it is not TP_STATUS_KERNEL. A reader
+ * that comes round to it does not take it for a new frame, because it lacks TP_STATUS_USER. */
 #define STATUS_LENT (1u << 27)
 
-#define TOKEN_LARGE (1ull << 32) /* and the number of the buffer */
+#define TOKEN_LARGE (1ull << 32) /* plus the number of the buffer */
 #define LARGE_GAP 64u            /* before the frame, for a VLAN tag */
 
 uint32_t sf_packet_ring_room(uint32_t slot_size)
@@ -74,8 +74,8 @@ static bool is_own(const struct tpacket2_hdr *slot)
     return from->sll_pkttype == PACKET_OUTGOING;
 }
 
-/* The kernel takes the outer tag out of every frame and keeps it aside; the gap before the frame has room to put it
- * back. */
+/* The kernel takes the outer tag out of every frame and stores it in the slot's header. The gap before the frame has room to
+ * put it back. */
 static void restore_vlan_tag(const struct tpacket2_hdr *slot, uint32_t status, struct sf_frame *frame)
 {
     uint16_t tpid = status & TP_STATUS_VLAN_TPID_VALID ? slot->tp_vlan_tpid : (uint16_t)ETH_P_8021Q;
@@ -117,8 +117,8 @@ static struct sf_packet_large *free_large(struct sf_packet_ring *ring)
     return NULL;
 }
 
-/* Takes the whole of a slot's frame from the receive queue, where they are in the order of the slots. It has to leave the
- * queue also when nobody wants it. */
+/* Takes the whole frame of a slot from the receive queue, which is in the order of the slots. An unwanted frame has to leave
+ * the queue too. */
 static bool describe_large(struct sf_packet_ring *ring, const struct tpacket2_hdr *slot, uint32_t status,
                            struct sf_frame *frame, bool wanted)
 {
@@ -141,7 +141,7 @@ static bool describe_large(struct sf_packet_ring *ring, const struct tpacket2_hd
     return true;
 }
 
-/* False: the frame is not for the caller. One that was longer than its slot, and was not queued, is there in part only. */
+/* False: the frame is not for the caller. A frame longer than its slot that was not queued is incomplete, and invalid. */
 static bool describe(struct sf_packet_ring *ring, struct tpacket2_hdr *slot, uint32_t status, struct sf_frame *frame)
 {
     bool own = SF_UNLIKELY(ring->skip_own) && is_own(slot);
@@ -165,7 +165,7 @@ int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, i
 {
     int taken = 0;
 
-    /* Frames that are skipped count against n as well, or a flood of them would keep the caller here. */
+    /* Count skipped frames against n too, because a flood of them would keep the caller here. */
     for (int looked = 0; looked < n; looked++) {
         struct tpacket2_hdr *slot = slot_at(ring, ring->next);
         uint32_t status = status_of(slot);
@@ -265,7 +265,7 @@ void sf_packet_ring_close(struct sf_packet_ring *ring)
     memset(ring->large, 0, sizeof(ring->large));
 }
 
-/* The mapping holds the socket. Large frames stay in memory, because they may be lent. */
+/* The mapping holds the socket, so it is replaced. Large frames stay in memory, because they may be lent. */
 void sf_packet_ring_abandon(struct sf_packet_ring *ring)
 {
     sf_leave_mapping(ring->slots, (size_t)ring->count * ring->slot_size);

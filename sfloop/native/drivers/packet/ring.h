@@ -1,9 +1,9 @@
 /*
- * A receive ring of an AF_PACKET socket (TPACKET_V2), mapped into this process: the kernel copies each frame into the
- * next slot and hands the slot over by its status word. V3 would hand over whole blocks, up to a millisecond late.
+ * The receive ring of an AF_PACKET socket (TPACKET_V2), mapped into this process. The kernel copies each frame into the next slot
+ * and hands the slot over by its status word. TPACKET_V3 would hand over whole blocks, up to a millisecond late.
  *
- * Slots go back in any order, but the kernel fills them in turn and stops before one that is still lent: a frame that
- * is kept for good holds up the ring when it comes round to it.
+ * Slots may be returned in any order. But the kernel fills them in sequence and stops before a slot that is still lent, so a
+ * frame that is never returned stops the ring.
  */
 #ifndef SF_DRIVERS_PACKET_RING_H
 #define SF_DRIVERS_PACKET_RING_H
@@ -11,22 +11,22 @@
 #include "sf/driver.h"
 
 /*
- * A frame that is longer than its slot. Nothing of that length comes over the cable: the kernel has put segments of a TCP
- * stream together (GRO), or the sender on this machine has left cutting them to the hardware (TSO on a veth pair). The
- * kernel hands it over whole by the socket's receive queue, beside the slot with its beginning (PACKET_COPY_THRESH).
+ * A frame longer than its slot. It did not cross a cable in this form: the kernel has merged segments of a TCP stream (GRO), or a
+ * sender on this machine left their splitting to hardware (TSO on a veth pair). The kernel hands it over whole through the
+ * socket's receive queue, and its beginning in the slot (PACKET_COPY_THRESH).
  */
-enum { SF_PACKET_LARGE = 64 /* as many as a burst may bring */, SF_PACKET_LARGE_ROOM = 65536 + 64 };
+enum { SF_PACKET_LARGE = 64 /* the most of a burst */, SF_PACKET_LARGE_ROOM = 65536 + 64 };
 
 struct sf_packet_large {
-    uint8_t *bytes; /* NULL: not needed yet */
+    uint8_t *bytes; /* NULL: not allocated yet */
     bool lent;
 };
 
 struct sf_packet_ring {
     uint8_t *slots; /* NULL: not mapped */
-    uint32_t count; /* of slots, a power of two, as is their size */
+    uint32_t count; /* of slots, a power of two, like their size */
     uint32_t slot_size;
-    uint32_t shift; /* log2 of the size */
+    uint32_t shift; /* log2 of the slot size */
     uint32_t next;  /* the slot that the kernel fills next, not wrapped */
     bool skip_own;  /* the kernel brings outgoing frames too */
     int fd;
@@ -34,17 +34,18 @@ struct sf_packet_ring {
     uint64_t frames, bytes, invalid;
 };
 
-/* The longest frame, Ethernet header included, that fits into a slot of this size, and the slot size for a frame. */
+/* The longest frame that fits into a slot of this size, and the slot size for a frame. Both in bytes, Ethernet header
+ * included. */
 uint32_t sf_packet_ring_room(uint32_t slot_size);
 uint32_t sf_packet_ring_slot_size(uint32_t frame);
 
 /*
- * Gives the socket, which is not bound yet, a ring and maps it. `count` is rounded up to a power of two; `slot_size` is
- * one. Returns 0 or a negative errno.
+ * Sets up a ring for a socket that is not bound yet, and maps it. `count` is rounded up to a power of two. `slot_size` is a power
+ * of two. Returns 0 or a negative errno.
  */
 int sf_packet_ring_open(struct sf_packet_ring *ring, int fd, uint32_t count, uint32_t slot_size);
 void sf_packet_ring_close(struct sf_packet_ring *ring);
-/* In a forked child. */
+/* For a forked child. */
 void sf_packet_ring_abandon(struct sf_packet_ring *ring);
 
 int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, int n);

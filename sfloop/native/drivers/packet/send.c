@@ -7,12 +7,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Behind two bytes the Ethernet header ends, and the IP header begins, at a multiple of sixteen. */
+/* After two bytes, the Ethernet header ends and the IP header begins at a multiple of 16. */
 #define ALIGNMENT_GAP 2u
 
-/* A full queue of the NIC or of the socket drains within microseconds. When it still does not after so many
- * attempts, the link has lost its carrier, say, and frames that wait would be stale when they leave: they are
- * dropped and counted. */
+/* A full queue of the NIC or the socket drains within microseconds. If it is still full after this many attempts, the link has
+ * probably lost its carrier. Drop and count the waiting frames, because they would be stale when they leave. */
 #define REFUSALS_MAX 256
 
 static uint8_t *buffer_at(const struct sf_packet_sender *sender, uint32_t index)
@@ -78,7 +77,7 @@ int sf_packet_sender_reserve(struct sf_packet_sender *sender, uint32_t len, stru
 
 static void give_back(struct sf_packet_sender *sender, uint32_t index)
 {
-    if (SF_LIKELY(sender->free_count < sender->count)) /* more come back than there are: the caller's mistake */
+    if (SF_LIKELY(sender->free_count < sender->count)) /* a caller's mistake would return more than there are */
         sender->free[sender->free_count++] = index;
 }
 
@@ -100,7 +99,7 @@ void sf_packet_sender_commit(struct sf_packet_sender *sender, const struct sf_fr
 
 /* ---- the system call ---- */
 
-/* The first `n` frames have left the queue, one way or the other. */
+/* Removes the first `n` frames from the queue, sent or not. */
 static void dequeue(struct sf_packet_sender *sender, uint32_t n)
 {
     uint32_t rest = sender->queued - n;
@@ -128,7 +127,7 @@ static void count_sent(struct sf_packet_sender *sender, uint32_t n)
         sender->bytes += sender->iov[i].iov_len;
 }
 
-/* The number of frames sent, at least one, or -1. */
+/* Returns the number of frames sent, at least one, or -1. */
 static int send_queued(struct sf_packet_sender *sender)
 {
     sender->calls++;
@@ -137,16 +136,16 @@ static int send_queued(struct sf_packet_sender *sender)
     return sendmmsg(sender->fd, sender->headers, sender->queued, MSG_DONTWAIT);
 }
 
-/* True if the frames behind the first one may be tried at once. */
+/* True: the frames after the first may be tried at once. */
 static bool refused(struct sf_packet_sender *sender, int error)
 {
     switch (error) {
     case EAGAIN:  /* the socket's send buffer is full */
-    case ENOBUFS: /* the NIC's queue is */
+    case ENOBUFS: /* the NIC's queue is full */
         if (++sender->refusals >= REFUSALS_MAX)
             drop(sender, sender->queued);
         return false;
-    case ENXIO: /* the interface is no more */
+    case ENXIO: /* the interface is gone */
     case ENODEV:
         sender->gone = true;
         drop(sender, sender->queued);
@@ -154,7 +153,7 @@ static bool refused(struct sf_packet_sender *sender, int error)
     case ENETDOWN:
         drop(sender, sender->queued);
         return false;
-    default: /* such as a frame longer than the MTU, which has been lowered since */
+    default: /* for example longer than the MTU, which has been lowered */
         drop(sender, 1);
         return true;
     }

@@ -1,6 +1,6 @@
 /*
- * Sending by a packet socket: a pool of buffers, and one system call for all that was committed since the last. The
- * kernel copies what it takes, so a buffer is free again at once.
+ * Sending through a packet socket: a pool of buffers, and one system call for all frames committed since the last. A buffer is
+ * free again at once, because the kernel copies it.
  */
 #ifndef SF_DRIVERS_PACKET_SEND_H
 #define SF_DRIVERS_PACKET_SEND_H
@@ -14,21 +14,21 @@ struct sf_packet_sender {
     uint32_t count, stride;
     uint32_t frame_max; /* Ethernet header included */
     uint32_t free_count, queued;
-    uint32_t refusals; /* how often in a row the kernel had no room for the first frame queued */
-    bool gone;         /* the interface is deleted */
+    uint32_t refusals; /* times in a row that the kernel had no room for the first queued frame */
+    bool gone;         /* the interface was deleted */
     uint8_t *memory;
-    uint32_t *free;   /* buffers: a stack, so that the warmest is used first */
-    uint32_t *buffer; /* of each frame queued, in order */
+    uint32_t *free;   /* free buffers: a stack, so that the warmest is used first */
+    uint32_t *buffer; /* the buffer of each queued frame, in order */
     struct iovec *iov;
     struct mmsghdr *headers;
     uint64_t frames, bytes, errors, full, calls;
 };
 
-/* 0 or -ENOMEM. The sender does not own the descriptor. */
+/* Returns 0 or -ENOMEM. The sender does not own the descriptor. */
 int sf_packet_sender_open(struct sf_packet_sender *sender, int fd, uint32_t count, uint32_t frame_max);
 void sf_packet_sender_close(struct sf_packet_sender *sender);
 
-/* As in driver.h. */
+/* As in sf/driver.h. */
 int sf_packet_sender_reserve(struct sf_packet_sender *sender, uint32_t len, struct sf_frame *pieces, int max);
 void sf_packet_sender_cancel(struct sf_packet_sender *sender, const struct sf_frame *piece);
 void sf_packet_sender_commit(struct sf_packet_sender *sender, const struct sf_frame *piece);
