@@ -207,7 +207,7 @@ static int check_tags(struct sf_af_xdp_place *place, char *message)
                                 place->name, place->name);
     if (place->automatic)
         return sf_driver_refuse(message, -EOPNOTSUPP,
-                                "Interface '%s' gets frames whose VLAN tags the kernel has taken out, and XDP programs do not see them in this "
+                                "Interface '%s' gets frames whose VLAN tags the kernel has removed, and XDP programs do not see them in this "
                                 "mode; use the packet driver, which sees them",
                                 place->name);
     return 0;
@@ -317,7 +317,7 @@ static int try_modes(struct sf_af_xdp_place *place, const char *wanted, char *me
     int error = -EINVAL;
 
     place->automatic = automatic;
-    snprintf(message, SF_DRIVER_ERROR_SIZE, "The af_xdp driver has no mode '%s'; it has auto, zerocopy, native and skb",
+    snprintf(message, SF_DRIVER_ERROR_SIZE, "The af_xdp driver has no mode '%s'; its modes are auto, zerocopy, native, skb",
              wanted ? wanted : "");
     for (size_t i = 0; i < MODES; i++) {
         if (!automatic && strcmp(wanted, modes[i].name) != 0)

@@ -324,7 +324,7 @@ static int check_config(struct packet *p, const struct sf_driver_config *config,
                     config->queue);
     if (config->rx_frames > FRAMES_MAX || config->tx_frames > FRAMES_MAX)
         return sf_driver_refuse(message, -EINVAL,
-                    "rx_frames is %u and tx_frames %u; the limit of each is %u",
+                    "rx_frames is %u and tx_frames %u; at most %u each are possible",
                     config->rx_frames, config->tx_frames, FRAMES_MAX);
     if (config->frame_size && (config->frame_size < SLOT_MIN || config->frame_size > SLOT_MAX))
         return sf_driver_refuse(message, -EINVAL, "A frame_size of %u was asked for; slots of the ring have %u to %u bytes",
@@ -484,7 +484,7 @@ static int bind_socket(struct packet *p, const char *name, char *message)
         return sf_driver_refuse(message, -errno, "Cannot ask for the kind of interface '%s': %s", name, strerror(errno));
     if (address.sll_hatype != ARPHRD_ETHER)
         return sf_driver_refuse(message, -EMEDIUMTYPE,
-                    "Interface '%s' is not Ethernet (its hardware type is %u); use the kernel stack", name,
+                    "Interface '%s' is not an Ethernet interface (its hardware type is %u); use the kernel stack", name,
                     address.sll_hatype);
     return 0;
 }
