@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TCX_INGRESS 46 /* BPF_TCX_INGRESS, which headers older than 6.6 lack */
+#define TCX_INGRESS 46 /* BPF_TCX_INGRESS, which headers before 6.6 lack */
 
 /* ---- the assembler ---- */
 
@@ -67,7 +67,7 @@ void sf_bpf_atomic_add(struct sf_bpf_code *code, int dst, int offset, int src)
     emit(code, BPF_STX | BPF_ATOMIC | BPF_W, dst, src, offset, BPF_ADD);
 }
 
-/* Sixty-four bits of immediate value take two instructions. */
+/* A 64-bit immediate value takes two instructions. */
 void sf_bpf_wide_value(struct sf_bpf_code *code, int dst, uint64_t value)
 {
     emit(code, BPF_LD | BPF_IMM | BPF_DW, dst, 0, 0, (int32_t)(uint32_t)value);
@@ -140,7 +140,7 @@ void sf_bpf_exit(struct sf_bpf_code *code)
     emit(code, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 }
 
-/* Offsets count from the instruction that follows the jump. */
+/* Offsets count from the instruction after the jump. */
 static bool resolve(struct sf_bpf_code *code)
 {
     if (code->broken)
@@ -223,7 +223,7 @@ int sf_bpf_delete(int map_fd, const void *key)
     return bpf(BPF_MAP_DELETE_ELEM, &attr);
 }
 
-/* A program is loaded without a log first: keeping one costs the verifier time, and a log too small is an error of its own. */
+/* Loads without a log first. A log costs the verifier time, and a log that is too small is an error of its own. */
 int sf_bpf_load_program(struct sf_bpf_code *code, const struct sf_bpf_program_kind *kind, char *log)
 {
     union bpf_attr attr;
@@ -256,7 +256,7 @@ int sf_bpf_load_program(struct sf_bpf_code *code, const struct sf_bpf_program_ki
     return fd;
 }
 
-/* `target`: an interface's index, or the descriptor of a cgroup's folder; they are one field. */
+/* `target` is an interface's index or the descriptor of a cgroup's folder, because both are one field. */
 static int link_create(int program_fd, int target, uint32_t attach_type, uint32_t flags)
 {
     union bpf_attr attr;
@@ -294,7 +294,7 @@ int sf_bpf_update_link(int link_fd, int program_fd)
     return bpf(BPF_LINK_UPDATE, &attr);
 }
 
-/* link_create of union bpf_attr, as it is since Linux 6.4. */
+/* link_create of union bpf_attr, as of Linux 6.4. */
 int sf_bpf_attach_netfilter(int program_fd, int family, int hook, int priority)
 {
     const struct {

@@ -8,14 +8,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FLAGS (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT) /* in the length that a record begins with */
+#define FLAGS (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT) /* flags in a record's length field */
 
 static size_t page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* The producer's page and the records; the kernel shows these twice in a row, so that none is cut in two. */
+/* The producer's page and the records. The kernel maps the records twice in a row, so that none is cut. */
 static size_t read_size(const struct sf_bpf_ring *ring)
 {
     return page_size() + 2 * ring->size;
@@ -79,7 +79,7 @@ void sf_bpf_ring_keep_from_children(struct sf_bpf_ring *ring)
     madvise(pages_of(ring), read_size(ring), MADV_DONTFORK);
 }
 
-/* The child has a hole where the records were. */
+/* The child gets a hole where the records were, so map empty pages there. */
 void sf_bpf_ring_abandon(struct sf_bpf_ring *ring)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;

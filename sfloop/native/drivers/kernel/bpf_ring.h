@@ -1,6 +1,6 @@
 /*
- * A ring buffer (BPF_MAP_TYPE_RINGBUF) that eBPF programs write records into, and its reading end. Positions count bytes and never
- * wrap. A record's room is the programs' again when sf_bpf_ring_free() is called behind it.
+ * A ring buffer (BPF_MAP_TYPE_RINGBUF) in which eBPF programs write records, and its reader. Positions count bytes and never
+ * wrap. sf_bpf_ring_free() returns the room of read records to the programs.
  */
 #ifndef SF_DRIVERS_KERNEL_BPF_RING_H
 #define SF_DRIVERS_KERNEL_BPF_RING_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct sf_bpf_ring {
-    int fd;      /* the map; -1: there is no ring */
+    int fd;      /* the map; -1: no ring */
     size_t size; /* in bytes */
     uint64_t at; /* the next record's position */
     uint64_t end;             /* how far programs had written at the last look */
@@ -19,15 +19,16 @@ struct sf_bpf_ring {
     const uint8_t *data;
 };
 
-/* The struct must stay where it is. */
+/* Initializes a ring that is not open. The struct must not move, because it points to itself. */
 void sf_bpf_ring_none(struct sf_bpf_ring *ring);
-/* `size`: a power of two, and whole pages. 0 or a negative errno; then there is no ring, and nothing is left. */
+/* `size` is a power of two, in whole pages. Returns 0 or a negative errno. On failure there is no ring, and nothing is left
+ * open. */
 int sf_bpf_ring_open(struct sf_bpf_ring *ring, const char *name, size_t size);
 void sf_bpf_ring_close(struct sf_bpf_ring *ring);
 
 /*
- * A forked child gets no copy of the page tables, which takes milliseconds for a large ring. It has to call sf_bpf_ring_abandon(), which
- * closes the child's descriptor and lets the records read as zeroes.
+ * Keeps the ring's page tables from forked children, because copying those of a large ring takes milliseconds. The child has to
+ * call sf_bpf_ring_abandon(), which closes the child's descriptor. The records then read as zeroes.
  */
 void sf_bpf_ring_keep_from_children(struct sf_bpf_ring *ring);
 void sf_bpf_ring_abandon(struct sf_bpf_ring *ring);
@@ -37,11 +38,11 @@ static inline bool sf_bpf_ring_waits(const struct sf_bpf_ring *ring)
     return __atomic_load_n(ring->producer, __ATOMIC_RELAXED) != ring->at;
 }
 
-/* The next record, which is in one piece; NULL: there is none, or it is still being written. */
+/* Returns the next record, in one piece. NULL: there is none, or it is still being written. */
 const void *sf_bpf_ring_peek(struct sf_bpf_ring *ring);
-/* Goes on behind the record that sf_bpf_ring_peek() has returned. */
+/* Moves past the record that sf_bpf_ring_peek() returned. */
 void sf_bpf_ring_skip(struct sf_bpf_ring *ring);
-/* Gives the room of all records that were skipped back to the programs. */
+/* Returns the room of all skipped records to the programs. */
 void sf_bpf_ring_free(struct sf_bpf_ring *ring);
 
 #endif

@@ -14,12 +14,12 @@
 #define SIZE_MAX_TAKEN (256u << 20)
 #define MAGIC 0xeb9f
 
-/* The layout is the kernel's, Documentation/bpf/btf.rst. */
+/* The layout of BTF: Documentation/bpf/btf.rst in the kernel's source. */
 struct header {
     uint16_t magic;
     uint8_t version, flags;
     uint32_t size;
-    uint32_t types_at, types_size, strings_at, strings_size; /* counted from the header's end */
+    uint32_t types_at, types_size, strings_at, strings_size; /* offsets from the end of the header */
 };
 
 struct type {
@@ -29,7 +29,7 @@ struct type {
 enum kind { INT = 1, ARRAY = 3, STRUCT = 4, UNION = 5, ENUM = 6, FUNC = 12, FUNC_PROTO = 13, VAR = 14, DATASEC = 15, DECL_TAG = 17,
             ENUM64 = 19, KINDS = 20 };
 
-/* Bytes that follow a type, and bytes for each of its members. */
+/* Bytes after a type, and bytes of each of its members. */
 static const uint8_t extra[KINDS] = {[INT] = 4, [ARRAY] = 12, [VAR] = 4, [DECL_TAG] = 4};
 static const uint8_t member[KINDS] = {
     [STRUCT] = 12, [UNION] = 12, [ENUM] = 8, [FUNC_PROTO] = 8, [DATASEC] = 12, [ENUM64] = 12,
@@ -57,7 +57,7 @@ static int find(const uint8_t *types, size_t left, const char *strings, uint32_t
 
         memcpy(&type, types, sizeof(type));
         kind = kind_of(&type);
-        if (kind >= KINDS) /* newer than this table: nobody can tell where the next type begins */
+        if (kind >= KINDS) /* newer than this table, so the size of the type is unknown */
             return -ENOENT;
         if (kind == FUNC && is_named(strings, strings_size, type.name, name))
             return id;

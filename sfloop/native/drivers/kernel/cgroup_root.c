@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* From linux/mount.h, which older headers lack, and which does not go with sys/mount.h. */
+/* From linux/mount.h, which older headers lack and which conflicts with sys/mount.h. */
 #ifndef SYS_fsopen
 #define SYS_fsopen 430
 #define SYS_fsconfig 431
@@ -18,7 +18,7 @@
 #define OPEN_CLOEXEC 1   /* FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC */
 #define CONFIG_CREATE 6  /* FSCONFIG_CMD_CREATE */
 
-/* Mount points have spaces and the like as \040. */
+/* Replaces octal escapes of mount points, such as \040 for a space. */
 static void unescape(char *path)
 {
     char *to = path;
@@ -35,7 +35,8 @@ static void unescape(char *path)
     *to = 0;
 }
 
-/* "31 23 0:28 ROOT POINT OPTIONS ... - TYPE ..."; the mount point, if the line is of a cgroup2's root. */
+/* Parses a line "31 23 0:28 ROOT POINT OPTIONS ... - TYPE ...". Returns the mount point if the line is that of a cgroup2's
+ * root, else NULL. */
 static char *mount_point(char *line)
 {
     char *rest = NULL, *root, *point, *type = strstr(line, " - ");

@@ -50,7 +50,7 @@ int sf_flow_program_make_maps(struct sf_flow_program *program)
     if (error)
         sf_flow_program_close(program);
     else
-        (void)sf_port_watch_open(&program->ports, program->config); /* without, no ports are watched */
+        (void)sf_port_watch_open(&program->ports, program->config); /* optional: without it, no ports are watched */
     return error;
 }
 

@@ -42,7 +42,8 @@ static void find(struct sf_bpf_code *code, const struct sf_flow_program *program
     sf_bpf_label(code, SF_FLOW_FOUND);
 }
 
-/* A flow that nobody watches and that is of the frame's kind takes two instructions. SF_FLOW_KIND_KERNEL is of no frame's kind. */
+/* An unwatched flow of the frame's kind takes two instructions. No frame has SF_FLOW_KIND_KERNEL, so such a flow never
+ * matches. */
 static void check(struct sf_bpf_code *code, const struct sf_flow_program *program)
 {
     sf_bpf_load(code, BPF_W, BPF_REG_1, BPF_REG_0, offsetof(struct sf_flow_value, kind));

@@ -23,7 +23,7 @@
 #define TAGGED_TYPE_AT 16
 #define VLAN_ID 0x0fff
 
-/* The packet as the program sees it, from the Ethernet header; with a tag, from four bytes after it. */
+/* Offsets in the packet from the Ethernet header. With a tag, they are relative to four bytes later. */
 #define TYPE_AT 12
 #define VERSION_AT 14
 #define TOTAL_LENGTH_AT 16
@@ -33,7 +33,7 @@
 #define DESTINATION_AT 30
 #define PORTS_AT 14 /* plus the length of the IPv4 header */
 
-/* On the program's stack below the key: a tag that the NIC has kept aside, and how many tags the frame itself has. */
+/* On the program's stack, below the key: a tag that the NIC has removed, and the number of tags in the frame itself. */
 #define ASIDE_TYPE_AT (-20)
 #define ASIDE_TCI_AT (-18)
 #define TAGS_AT (-24)
@@ -45,7 +45,7 @@ _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 enum {
     SCRATCH = BPF_REG_2,
     VALUE = BPF_REG_3,
-    CONTEXT = BPF_REG_6, /* from here on they survive calls */
+    CONTEXT = BPF_REG_6, /* registers from here on survive calls */
     PACKET = BPF_REG_7,
     PACKET_END = BPF_REG_8,
     FRAME_KIND = SF_FLOW_FRAME_KIND,
@@ -54,7 +54,7 @@ enum {
 
 /* ---- the program ---- */
 
-/* Goes to `label` when the packet is shorter than that many bytes. */
+/* Goes to `label` if the packet is shorter than `bytes`. */
 static void need(struct sf_bpf_code *code, int bytes, int label)
 {
     sf_bpf_alu(code, BPF_MOV, SCRATCH, PACKET);
@@ -62,7 +62,7 @@ static void need(struct sf_bpf_code *code, int bytes, int label)
     sf_bpf_jump_if(code, BPF_JGT, SCRATCH, PACKET_END, label);
 }
 
-/* Passes frames to other stations. What the interface lets through with a group's address may be ours. */
+/* Passes frames to other stations. Frames with a group address may be ours, because the interface accepted them. */
 static void check_mac(struct sf_bpf_code *code, const struct sf_flow_program *program)
 {
     sf_bpf_map_value(code, BPF_REG_4, program->config);
@@ -80,7 +80,8 @@ static void check_mac(struct sf_bpf_code *code, const struct sf_flow_program *pr
     sf_bpf_label(code, ADDRESSED);
 }
 
-/* Leaves PACKET such that the offsets above hold. A tag of VLAN 0 has a priority alone, and no second one may follow. */
+/* Moves PACKET so that the offsets above hold. Passes frames of a VLAN or with two tags. A tag of VLAN 0 carries only a
+ * priority. */
 static void skip_tag(struct sf_bpf_code *code, bool sees_tags)
 {
     if (sees_tags)
@@ -102,7 +103,7 @@ static void skip_tag(struct sf_bpf_code *code, bool sees_tags)
     sf_bpf_label(code, IPV4);
 }
 
-/* Leaves the length of the IPv4 header in VALUE. Nearly every header is without options. */
+/* Puts the length of the IPv4 header into VALUE. Nearly every header has no options. */
 static void check_version(struct sf_bpf_code *code)
 {
     sf_bpf_load(code, BPF_B, VALUE, PACKET, VERSION_AT);
@@ -126,10 +127,10 @@ static void leave_oversized(struct sf_bpf_code *code, uint32_t mtu)
     sf_bpf_jump_if_value(code, BPF_JGT, BPF_REG_4, (int32_t)mtu, SF_FLOW_PASS);
 }
 
-/* From the IPv4 header and the ports. We receive: the destination on the wire is local. */
+/* Builds the key from the IPv4 header and the ports. The packet is received, so its destination is our local address. */
 static void build_key(struct sf_bpf_code *code, uint32_t mtu)
 {
-    /* A fragment, the first one too: the kernel puts them together for its own socket. */
+    /* Pass every fragment, including the first, because the kernel reassembles them for its own socket. */
     sf_bpf_load(code, BPF_H, BPF_REG_4, PACKET, FRAGMENT_AT);
     sf_bpf_alu_value(code, BPF_AND, BPF_REG_4, htons(0x3fff));
     sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_4, 0, SF_FLOW_PASS);
@@ -151,7 +152,7 @@ static void build_key(struct sf_bpf_code *code, uint32_t mtu)
     sf_bpf_store(code, BPF_H, FRAME_POINTER, KEY(local_port), BPF_REG_4);
 }
 
-/* Last of all, so that frames of others do not pay for it. */
+/* Checked last, so that frames of other flows do not pay for it. */
 static void check_tag_aside(struct sf_bpf_code *code, int function)
 {
     sf_bpf_store_value(code, BPF_W, FRAME_POINTER, ASIDE_TYPE_AT, 0);
@@ -174,7 +175,7 @@ static void redirect(struct sf_bpf_code *code, int sockets)
 {
     sf_bpf_load(code, BPF_W, BPF_REG_2, CONTEXT, offsetof(struct xdp_md, rx_queue_index));
     sf_bpf_map(code, BPF_REG_1, sockets);
-    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_3, XDP_PASS); /* what it returns when the queue has no socket */
+    sf_bpf_alu_value(code, BPF_MOV, BPF_REG_3, XDP_PASS); /* returned if the queue has no socket */
     sf_bpf_call(code, BPF_FUNC_redirect_map);
     sf_bpf_exit(code);
     sf_bpf_label(code, SF_FLOW_PASS);
@@ -195,9 +196,9 @@ static void overflow(struct sf_bpf_code *code, const struct sf_flow_limits *limi
     sf_overflow_write(code, limits->overflow, &program);
 }
 
-/* Parts of a program that not every kernel accepts. */
+/* Parts of a program that some kernels refuse. */
 struct extras {
-    int tag_function; /* a kfunc's id; 0: none */
+    int tag_function; /* id of a kfunc; 0: none */
     bool overflow;
 };
 
@@ -221,16 +222,16 @@ static void write_program(struct sf_bpf_code *code, const struct sf_flow_program
     redirect(code, program->sockets);
 }
 
-/* ---- making and attaching ---- */
+/* ---- loading and attaching ---- */
 
 static const char *hint(int error)
 {
     switch (error) {
     case -EPERM:
-        return "it needs the capabilities CAP_BPF and CAP_NET_ADMIN: run as root, or grant them with setcap or the service's "
+        return "it needs the capabilities CAP_BPF and CAP_NET_ADMIN; run as root, or grant them with setcap or the service's "
                "AmbientCapabilities=";
     case -ENOMEM:
-        return "no memory was left; on kernels before 5.11 raise the limit on locked memory (ulimit -l)";
+        return "there is no memory; on kernels before 5.11, raise the limit on locked memory (ulimit -l)";
     case -ENOSYS:
         return "this kernel is built without bpf(2) (CONFIG_BPF_SYSCALL)";
     default:
@@ -256,14 +257,15 @@ static void explain_load(int error, const char *log, char *message)
 {
     size_t length = strlen(log);
 
-    if (length) /* the verifier's reason is at the end of what it says */
-        snprintf(message, SF_DRIVER_ERROR_SIZE, "The kernel refuses the XDP program that picks out flows: ...%s",
+    if (length) /* the verifier's reason is at the end of its log */
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "The kernel refuses the XDP program that selects flows: ...%s",
                  log + (length > 150 ? length - 150 : 0));
     else
         snprintf(message, SF_DRIVER_ERROR_SIZE, "Cannot load the XDP program that picks out flows: %s", hint(error));
 }
 
-/* A descriptor of the new program, or a negative errno. The overflow is given up before the tags. */
+/* Returns a descriptor of the new program, or a negative errno. If the kernel refuses the program, tries without the overflow
+ * first, then without the tags. */
 static int load_any(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message)
 {
     int function = limits->tag_source ? sf_btf_find_function(TAG_FUNCTION) : 0, fd = -ENOENT;

@@ -1,4 +1,4 @@
-/* A network device as a part of others, as the kernel describes it: its kind, its carrier, the device it is a port of. */
+/* A network device and its relation to others: its kind, its carrier, and the devices that are its ports. */
 #ifndef SF_DRIVERS_KERNEL_LINK_INFO_H
 #define SF_DRIVERS_KERNEL_LINK_INFO_H
 
@@ -7,15 +7,15 @@
 #include <stdint.h>
 
 struct sf_link_info {
-    char kind[16];            /* as `ip -d link` names it: "bond", "vlan", "veth"; empty: a NIC, or lo */
+    char kind[16];            /* as in `ip -d link`: "bond", "vlan", "veth"; empty: a NIC, or lo */
     uint16_t hardware;        /* ARPHRD_… */
-    uint32_t rx_queues_most;  /* the device can never have more receive queues; 0: not known */
-    bool carrier, running;    /* the cable's state, and the state that the kernel has derived from it */
+    uint32_t rx_queues_most;  /* the most receive queues of the device; 0: unknown */
+    bool carrier, running;    /* the cable's state, and the state that the kernel derives from it */
 };
 
-/* 0 or a negative errno. */
+/* Returns 0 or a negative errno. */
 int sf_link_read(int ifindex, struct sf_link_info *info);
-/* Writes the names of the devices that are ports of this one: "eth0, eth1". Those that do not fit are left out. */
+/* Writes the names of the device's ports: "eth0, eth1". Omits names that do not fit. */
 void sf_link_ports(int ifindex, char *names, size_t size);
 
 #endif

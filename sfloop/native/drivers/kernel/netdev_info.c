@@ -5,7 +5,7 @@
 
 #include <linux/genetlink.h>
 
-/* linux/netdev.h, which Debian 12's headers lack. */
+/* From linux/netdev.h, which Debian 12's headers lack. */
 enum {
     DEV_GET = 1,
     DEV_IFINDEX = 1,

@@ -28,7 +28,7 @@ void sf_query_add(struct sf_query *query, uint16_t type, const void *value, size
     size_t at = query->header.nlmsg_len - sizeof(query->header);
 
     if (at + RTA_SPACE(size) > sizeof(query->body))
-        return; /* the caller's mistake: its questions have a known length */
+        return; /* a caller's mistake, because queries have a known length */
     memcpy(query->body + at, &attribute, sizeof(attribute));
     memcpy(query->body + at + sizeof(attribute), value, size);
     query->header.nlmsg_len += (uint32_t)RTA_SPACE(size);
@@ -43,7 +43,7 @@ static int error_of(const struct nlmsghdr *message)
     return message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) ? -EBADMSG : body->error;
 }
 
-/* Reads one packet of messages. 1: more is to come; 0: that was the end; or a negative errno. */
+/* Reads one packet of messages. Returns 1 if more follow, 0 at the end, or a negative errno. */
 static int read_answer(int fd, bool dump, sf_query_answer answer, void *context)
 {
     _Alignas(struct nlmsghdr) static _Thread_local char buffer[ANSWER_SIZE];
@@ -68,7 +68,7 @@ static int read_answer(int fd, bool dump, sf_query_answer answer, void *context)
 
 int sf_query_ask(int protocol, struct sf_query *query, sf_query_answer answer, void *context)
 {
-    /* The kernel answers before send() returns; this is for a kernel that does not. */
+    /* For safety only: the kernel answers before send() returns. */
     struct timeval patience = {.tv_sec = 1};
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol), result = 1;
 

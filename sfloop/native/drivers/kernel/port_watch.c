@@ -22,18 +22,18 @@ enum label { UDP, ALLOW };
 
 enum {
     SCRATCH = BPF_REG_2,
-    CONTEXT = BPF_REG_6, /* from here on they survive calls */
+    CONTEXT = BPF_REG_6, /* registers from here on survive calls */
     PROTOCOL = BPF_REG_7,
     FRAME_POINTER = BPF_REG_10,
 };
 
-/* The map's key; its value is how often the port is watched. */
+/* The map's key. The value counts how many times the port is watched. */
 static uint32_t key_of(uint8_t protocol, uint16_t port)
 {
     return (uint32_t)protocol << 16 | ntohs(port);
 }
 
-/* 0: the kernel does not say. */
+/* The cookie of our network namespace. 0: the kernel does not tell. */
 static uint64_t own_namespace(void)
 {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -48,7 +48,7 @@ static uint64_t own_namespace(void)
     return cookie;
 }
 
-/* Adds one to the protocol's counter if the port is watched. Always allows the bind. */
+/* Writes a program that increments the protocol's counter if the port is watched. It always permits the bind. */
 static void write_program(struct sf_bpf_code *code, int ports, int counters, uint64_t namespace)
 {
     sf_bpf_begin(code);

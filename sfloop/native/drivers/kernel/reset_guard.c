@@ -12,17 +12,17 @@
 #include <string.h>
 
 #define PROGRAM_NAME "sfloop_resets"
-#define RING_BYTES 65536 /* a power of two, and whole pages of every size there is */
+#define RING_BYTES 65536 /* a power of two, and whole pages of every page size */
 
 /* As in linux/netfilter.h, whose types conflict with the C library's. */
 #define IPV4_FAMILY 2
 #define LOCAL_OUT 3
 #define DROP 0
 #define ACCEPT 1
-/* Before connection tracking, which would believe the reset. */
+/* Before connection tracking, because it would believe the reset. */
 #define PRIORITY (-500)
 
-/* struct bpf_nf_ctx, struct nf_hook_state, struct sock_common */
+/* Offsets in struct bpf_nf_ctx, struct nf_hook_state and struct sock_common. */
 #define CONTEXT_STATE 0
 #define CONTEXT_SKB 8
 #define STATE_SOCKET 24
@@ -30,7 +30,7 @@
 #define SOCKET_STATE 18
 #define LISTENING 10 /* TCP_LISTEN */
 
-/* The packet as the program sees it. */
+/* Offsets in the packet. */
 #define IP_SIZE 20
 #define TCP_SIZE 20
 #define PROTOCOL_AT 9
@@ -42,14 +42,14 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-/* On the program's stack. */
+/* Places on the program's stack. */
 #define DYNPTR_AT (-16)
 #define KEY_AT (-32)
 #define KEY(field) (KEY_AT + (int)offsetof(struct sf_flow_key, field))
 #define RECORD_AT (-48)
 #define RECORD(field) (RECORD_AT + (int)offsetof(struct sf_kept_reset, field))
 #define HEADERS_AT (-88)  /* for a packet in several pieces */
-#define OPTIONS_AT (-112) /* the TCP header behind options of IP */
+#define OPTIONS_AT (-112) /* the TCP header after IP options */
 
 _Static_assert(sizeof(struct sf_flow_key) == 16 && sizeof(struct sf_kept_reset) == 16, "as they are laid out on the stack");
 
@@ -75,7 +75,7 @@ static void address_of(struct sf_bpf_code *code, int dst, int at)
     sf_bpf_alu_value(code, BPF_ADD, dst, at);
 }
 
-/* Leaves in register 0 where `size` bytes of the packet lie, beginning at the offset in register 2. */
+/* Points register 0 to `size` bytes of the packet, which start at the offset in register 2. */
 static void slice(struct sf_bpf_code *code, int function, int buffer, int size)
 {
     address_of(code, BPF_REG_1, DYNPTR_AT);
@@ -86,22 +86,22 @@ static void slice(struct sf_bpf_code *code, int function, int buffer, int size)
 }
 
 /*
- * Nearly every packet leaves here, before its headers are looked for. The kernel's resets come from raw sockets of its own, whose
- * number is TCP's; since Linux 6.13, from the listening socket that the segment had found. To read the kernel's structures takes
+ * Passes nearly every packet before its headers are read. The kernel sends resets from raw sockets of its own, whose number is
+ * TCP's, or, since Linux 6.13, from the listening socket that the segment matched. Reading the kernel's structures needs
  * CAP_PERFMON.
  */
 static void check_sender(struct sf_bpf_code *code)
 {
     sf_bpf_load(code, BPF_DW, BPF_REG_2, BPF_REG_1, CONTEXT_STATE);
     sf_bpf_load(code, BPF_DW, BPF_REG_2, BPF_REG_2, STATE_SOCKET);
-    sf_bpf_load(code, BPF_H, BPF_REG_3, BPF_REG_2, SOCKET_NUMBER); /* 0 where there is no socket */
+    sf_bpf_load(code, BPF_H, BPF_REG_3, BPF_REG_2, SOCKET_NUMBER); /* 0 without a socket */
     sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_3, IPPROTO_TCP, CANDIDATE);
     sf_bpf_load(code, BPF_B, BPF_REG_3, BPF_REG_2, SOCKET_STATE);
     sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_3, LISTENING, LEAVE);
     sf_bpf_label(code, CANDIDATE);
 }
 
-/* Leaves IP and TCP pointing to their headers. */
+/* Points IP and TCP to the two headers. */
 static void read_headers(struct sf_bpf_code *code, int from_skb, int slice_of)
 {
     sf_bpf_load(code, BPF_DW, BPF_REG_1, BPF_REG_1, CONTEXT_SKB);
@@ -119,7 +119,7 @@ static void read_headers(struct sf_bpf_code *code, int from_skb, int slice_of)
     sf_bpf_alu_value(code, BPF_ADD, TCP, IP_SIZE);
     sf_bpf_load(code, BPF_B, BPF_REG_2, IP, 0);
     sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_2, 0x45, TCP_HEADER);
-    sf_bpf_alu_value(code, BPF_AND, BPF_REG_2, 0x0f); /* options of IP */
+    sf_bpf_alu_value(code, BPF_AND, BPF_REG_2, 0x0f); /* IP options */
     sf_bpf_alu_value(code, BPF_LSH, BPF_REG_2, 2);
     clear(code, OPTIONS_AT, 24);
     slice(code, slice_of, OPTIONS_AT, TCP_SIZE);
@@ -142,7 +142,7 @@ static void copy(struct sf_bpf_code *code, int size, int from, int at, int to)
     sf_bpf_store(code, size, FRAME_POINTER, to, BPF_REG_1);
 }
 
-/* It leaves: its source is the local side. */
+/* The packet is sent, so its source is our local address. */
 static void build_key(struct sf_bpf_code *code)
 {
     copy(code, BPF_W, IP, SOURCE_AT, KEY(local_addr));
@@ -151,7 +151,7 @@ static void build_key(struct sf_bpf_code *code)
     copy(code, BPF_H, TCP, 2, KEY(remote_port));
     sf_bpf_store_value(code, BPF_W, FRAME_POINTER, KEY(protocol), IPPROTO_TCP);
     copy(code, BPF_DW, FRAME_POINTER, KEY(local_addr), RECORD(local_addr)); /* and the remote address */
-    copy(code, BPF_W, FRAME_POINTER, KEY(local_port), RECORD(local_port));  /* and the remote one */
+    copy(code, BPF_W, FRAME_POINTER, KEY(local_port), RECORD(local_port));  /* and the remote port */
     copy(code, BPF_W, TCP, TCP_SEQUENCE_AT, RECORD(seq));
 }
 
@@ -162,7 +162,7 @@ static void look_up(struct sf_bpf_code *code, int flows)
     sf_bpf_call(code, BPF_FUNC_map_lookup_elem);
 }
 
-/* As a frame is looked up: the connection, the address and the port, the port alone. */
+/* Looks up the reset as a frame is: the connection, then the address and port, then the port alone. */
 static void match_flow(struct sf_bpf_code *code, int flows)
 {
     look_up(code, flows);
@@ -179,7 +179,7 @@ static void match_flow(struct sf_bpf_code *code, int flows)
     sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_1, SF_FLOW_KIND_KERNEL, LEAVE);
 }
 
-/* A reset is dropped even if the ring has no room for its record. */
+/* Drops the reset even if the ring has no room for its record. */
 static void keep(struct sf_bpf_code *code, int ring)
 {
     sf_bpf_map(code, BPF_REG_1, ring);
@@ -222,7 +222,7 @@ static int load(int flows, int ring)
     return fd;
 }
 
-/* ---- making it, reading it ---- */
+/* ---- opening and reading ---- */
 
 void sf_reset_guard_none(struct sf_reset_guard *g)
 {
@@ -258,7 +258,7 @@ int sf_reset_guard_open(struct sf_reset_guard *g, int flows)
         g->link = sf_bpf_attach_netfilter(program, IPV4_FAMILY, LOCAL_OUT, PRIORITY);
         error = g->link < 0 ? g->link : 0;
     }
-    sf_close_descriptor(program); /* the link keeps it */
+    sf_close_descriptor(program); /* the link holds the program */
     if (error)
         sf_reset_guard_close(g);
     return error;

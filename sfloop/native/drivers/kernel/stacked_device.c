@@ -7,14 +7,15 @@
 #include <net/if_arp.h>
 #include <string.h>
 
-/* The kernel moves a bond's program to its ports, whose queues are not the bond's, and drops what it redirects to a socket. */
+/* Refuses a bond. The kernel moves a bond's program to its ports, whose queues are not the bond's, and drops frames redirected
+ * to a socket. */
 static int refuse_bond(const char *name, int ifindex, char *message)
 {
     char ports[80];
 
     sf_link_ports(ifindex, ports, sizeof(ports));
     return sf_driver_refuse(message, -EOPNOTSUPP,
-                  "Interface '%s' is a bond, on which an AF_XDP socket receives nothing: use the packet driver. For raw frames alone, "
+                  "Interface '%s' is a bond, on which an AF_XDP socket receives nothing; use the packet driver. For raw frames only, "
                   "name one of its ports (%s)",
                   name, ports[0] ? ports : "it has none");
 }
@@ -24,7 +25,7 @@ int sf_stacked_device_check(const char *name, int ifindex, enum sf_tap_point tap
     struct sf_link_info link;
 
     if (sf_link_read(ifindex, &link))
-        return 0; /* without an answer, opening the driver will tell */
+        return 0; /* if the kernel does not answer, opening the driver finds out */
     if (link.hardware == ARPHRD_LOOPBACK)
         return sf_driver_refuse(message, -EMEDIUMTYPE,
                       "Interface '%s' is not an Ethernet but the loopback device: the kernel stack serves it, and the shm driver "
@@ -37,8 +38,8 @@ int sf_stacked_device_check(const char *name, int ifindex, enum sf_tap_point tap
                       name, link.hardware, strcmp(link.kind, "tun") == 0 ? "; a tap device in its place has the header" : "");
     if (strcmp(link.kind, "dummy") == 0)
         return sf_driver_refuse(message, -EOPNOTSUPP,
-                      "Interface '%s' is a dummy: no frame ever arrives there. The kernel stack serves its addresses; name the NIC "
-                      "that the peers are reached by",
+                      "Interface '%s' is a dummy, where no frame ever arrives. The kernel stack serves its addresses; name the NIC "
+                      "that leads to the peers",
                       name);
     if (strcmp(link.kind, "bond") == 0 && tap == SF_TAP_NATIVE)
         return refuse_bond(name, ifindex, message);

@@ -17,7 +17,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* From linux/netdev.h, which headers older than 6.3 lack. */
+/* From linux/netdev.h, which headers before 6.3 lack. */
 #define NETDEV_FAMILY "netdev"
 #define NETDEV_VERSION 1
 #define DEV_GET 1         /* NETDEV_CMD_DEV_GET */
@@ -25,7 +25,7 @@
 #define DEV_RX_METADATA 5 /* NETDEV_A_DEV_XDP_RX_METADATA_FEATURES */
 #define METADATA_VLAN 4   /* NETDEV_XDP_RX_METADATA_VLAN_TAG */
 
-/* ---- generic netlink: a question with one attribute ---- */
+/* ---- generic netlink: a query with one attribute ---- */
 
 struct request {
     struct nlmsghdr header;
@@ -72,7 +72,7 @@ static bool ask(int fd, const struct request *request, struct answer *answer)
     return true;
 }
 
-/* Copies an attribute of at least that size. False if there is none. */
+/* Copies an attribute of at least `size` bytes. False: there is none. */
 static bool read_attribute(const struct answer *answer, uint16_t type, void *value, size_t size)
 {
     size_t at = NLMSG_HDRLEN + GENL_HDRLEN;
@@ -92,7 +92,7 @@ static bool read_attribute(const struct answer *answer, uint16_t type, void *val
     return false;
 }
 
-/* ---- questions ---- */
+/* ---- queries ---- */
 
 static bool find_family(int fd, uint16_t *family)
 {
@@ -106,7 +106,7 @@ static bool find_family(int fd, uint16_t *family)
 
 static bool tells_tags(int ifindex)
 {
-    /* The kernel answers before send() returns; this is for a kernel that does not. */
+    /* For safety only: the kernel answers before send() returns. */
     const struct timeval patience = {.tv_sec = 1};
     const uint32_t index = (uint32_t)ifindex;
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
@@ -136,7 +136,7 @@ static bool is_physical(const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* The feature that ethtool(8) calls rx-vlan-hw-parse, rxvlan for short. */
+/* Reads the feature rx-vlan-hw-parse of ethtool(8), short rxvlan. */
 static bool takes_tags_out(const char *name)
 {
     struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
@@ -155,10 +155,10 @@ static bool takes_tags_out(const char *name)
 }
 
 /*
- * The kernel takes the first tag out of every frame before it hands the frame to a device above: a bridge, macvlan, ipvlan, team. A veth
- * pair carries the tag of a VLAN device or a bridge at its other end outside the frame. Neither depends on an offload that this end has.
- * A tunnel's inner frame has its tag inside, as have the frames that a program writes into a tap. A VLAN device has had its own tag
- * taken away. Devices of a kind that is not known here are taken for the former.
+ * The kernel removes the first tag of every frame before it hands the frame to a bridge, macvlan, ipvlan or team. A veth pair
+ * carries a tag that a VLAN device or a bridge adds at its other end outside the frame. Neither depends on an offload of this
+ * interface. A tunnel's inner frame keeps its tag inside, and so does a frame that a program writes into a tap. A VLAN device
+ * gets frames without its own tag. The tags of other kinds of device count as removed.
  */
 static bool leaves_tags_in(int ifindex)
 {

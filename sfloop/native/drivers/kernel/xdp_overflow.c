@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #define NAME "sfloop_overflow"
-#define PATIENCE (2 * SF_MS) /* far more than the kernel needs to hand on what it has taken from the NIC in one go */
+#define PATIENCE (2 * SF_MS) /* far more than the kernel needs to deliver one batch from the NIC */
 
-/* ---- making it ---- */
+/* ---- opening ---- */
 
 void sf_overflow_none(struct sf_overflow *o)
 {
@@ -75,7 +75,7 @@ void sf_overflow_close(struct sf_overflow *o)
     close_counts(o);
 }
 
-/* Frames that are lent from the buffer may still be looked at. */
+/* Lent frames of the buffer stay readable. */
 void sf_overflow_abandon(struct sf_overflow *o)
 {
     sf_bpf_ring_abandon(&o->ring);
@@ -98,8 +98,8 @@ struct sf_overflow_queue *sf_overflow_begin(struct sf_overflow *o, uint32_t queu
 /* ---- reading ---- */
 
 /*
- * True when all frames that went to the socket before the record have been taken. Some may have been lost on the way, as when the
- * socket had no frame left: after a while in which none has come they count as taken.
+ * True: all frames that went to the socket before this record have been taken. Some may be lost, for example because the socket
+ * had no free frame. If none arrives for PATIENCE, the missing ones count as taken.
  */
 static bool is_next(struct sf_overflow *o, struct sf_overflow_queue *q, const struct sf_overflow_record *record)
 {
@@ -129,7 +129,7 @@ static void tell_read(struct sf_overflow_queue *q)
         __atomic_store_n(&q->counts->read, q->read, __ATOMIC_RELEASE);
 }
 
-/* False: it is not to be lent now. */
+/* False: the record must not be lent yet. */
 static bool lend(struct sf_overflow *o, struct sf_overflow_queue *q, const struct sf_overflow_record *record, struct sf_frame *frame)
 {
     if (q->counts && !is_next(o, q, record))

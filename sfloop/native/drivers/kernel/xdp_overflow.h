@@ -1,11 +1,12 @@
 /*
- * Where datagrams wait when the loop does not look for a while: a ring buffer (drivers/kernel/bpf_ring.h) into which the XDP program
- * copies them. An AF_XDP socket has few frames, because those stay in the CPU's caches: its fill ring is a queue, so that each frame
- * is used in turn, and the frames that a pause of 50 ms takes would all be cold. The memory of this buffer is touched in a pause alone.
+ * The buffer for datagrams during a pause of the loop: a ring buffer (drivers/kernel/bpf_ring.h) into which the XDP program
+ * copies them. An AF_XDP socket has few frames, because few frames stay in the CPU's caches. Its fill ring is a queue, which uses
+ * each frame in turn, so the frames for a pause of 50 ms would all be cold. This buffer's memory is used only in a pause.
  *
- * The program sends a datagram to the queue's socket while the socket has less than `limit` frames waiting and the buffer holds
- * nothing of the queue; then to the buffer, until all of it has been read. So datagrams of a flow stay in order: those in the
- * buffer came after all that the socket has. TCP always goes to the socket; its sender sends again what finds no room there.
+ * The program sends a datagram to the queue's socket while fewer than `limit` frames wait there and the buffer has none of the
+ * queue's datagrams. Else it copies the datagram to the buffer, until all of them are read. Thus a flow's datagrams stay in
+ * order: those in the buffer came after those in the socket. TCP always goes to the socket, because its sender retransmits lost
+ * segments.
  *
  * The packet driver has the same. Its ring of slots, in one queue, stands for the socket, and its socket's filter for the XDP program.
  *
@@ -20,18 +21,18 @@
 
 #define SF_OVERFLOW_QUEUES 64
 
-/* One receive queue's counts, in memory that the program and the driver share. All count up and wrap at 2^32. */
+/* The counts of a receive queue, in memory shared by the program and the driver. All count up and wrap at 2^32. */
 struct sf_overflow_counts {
-    /* Written by the program. The first one changes with each frame: it has its own cache line. */
+    /* Written by the program. The first count changes with each frame, so it has its own cache line. */
     _Alignas(256) uint32_t sent; /* frames to the socket */
-    _Alignas(SF_CACHE_LINE) uint32_t kept; /* datagrams in the buffer */
-    uint32_t lost;               /* for want of room in the buffer */
+    _Alignas(SF_CACHE_LINE) uint32_t kept; /* datagrams to the buffer */
+    uint32_t lost;               /* for lack of room in the buffer */
     /* Written by the driver. */
-    _Alignas(SF_CACHE_LINE) uint32_t taken; /* of those sent; told every SF_OVERFLOW_LAG frames */
+    _Alignas(SF_CACHE_LINE) uint32_t taken; /* of those sent; updated every SF_OVERFLOW_LAG frames */
     uint32_t read;                          /* of those kept */
 };
 
-/* A datagram in the buffer, behind the header that the kernel writes (BPF_RINGBUF_HDR_SZ). */
+/* A datagram in the buffer, after the header that the kernel writes (BPF_RINGBUF_HDR_SZ). */
 struct sf_overflow_record {
     uint32_t len, queue;
     uint32_t sent; /* frames that went to the queue's socket before */
@@ -40,7 +41,7 @@ struct sf_overflow_record {
     uint8_t frame[];
 };
 
-/* One receive queue, as the driver sees it. */
+/* The driver's state of a receive queue. */
 struct sf_overflow_queue {
     struct sf_overflow_counts *counts;
     uint32_t taken;
@@ -50,32 +51,32 @@ struct sf_overflow_queue {
 struct sf_overflow {
     struct sf_bpf_ring ring; /* the buffer */
     int counts_map;          /* -1: there is no buffer */
-    uint32_t limit;          /* frames that may wait in a socket */
+    uint32_t limit;          /* most frames waiting in a socket */
     uint32_t lent;
-    /* The oldest record waits for frames that the socket should have: since when, and how many had come then. */
+    /* If the oldest record waits for frames of the socket: since when, and the count of taken frames then. */
     sf_ns waits_since;
     uint32_t waits_at;
     void *shared;
     struct sf_overflow_queue queues[SF_OVERFLOW_QUEUES];
 };
 
-/* Makes the buffer and the counts. On failure (a negative errno) there is no buffer, and all functions below do nothing. */
+/* Creates the buffer and the counts. On failure, returns a negative errno, and the functions below do nothing. */
 int sf_overflow_open(struct sf_overflow *overflow, size_t size, uint32_t limit);
 void sf_overflow_none(struct sf_overflow *overflow);
 void sf_overflow_close(struct sf_overflow *overflow);
-/* In a forked child. Lent frames read as zeroes from now on. */
+/* For a forked child. Lent frames then read as zeroes. */
 void sf_overflow_abandon(struct sf_overflow *overflow);
 static inline bool sf_overflow_is_open(const struct sf_overflow *overflow)
 {
     return overflow->ring.fd >= 0;
 }
 
-/* A queue gets a socket: counting begins. NULL: this queue has no counts. */
+/* Starts counting for a queue that gets a socket. NULL: this queue has no counts. */
 struct sf_overflow_queue *sf_overflow_begin(struct sf_overflow *overflow, uint32_t queue);
 
 #define SF_OVERFLOW_LAG 128u
 
-/* The driver has taken that many frames from the queue's socket. */
+/* Counts frames that the driver has taken from the queue's socket. */
 static inline void sf_overflow_taken(struct sf_overflow_queue *queue, uint32_t frames)
 {
     queue->taken += frames;
@@ -94,12 +95,12 @@ static inline bool sf_overflow_waits(const struct sf_overflow *overflow)
  */
 int sf_overflow_take(struct sf_overflow *overflow, struct sf_frame *frames, int n);
 void sf_overflow_release(struct sf_overflow *overflow);
-/* Datagrams that found no room. */
+/* The number of datagrams lost for lack of room. */
 uint64_t sf_overflow_lost(const struct sf_overflow *overflow);
 
 /* ---- the program's part ---- */
 
-/* How many labels it needs. */
+/* The number of labels that the code needs. */
 #define SF_OVERFLOW_LABELS 13
 
 struct sf_overflow_program {
@@ -107,11 +108,12 @@ struct sf_overflow_program {
     int context;     /* the register that holds the program's context; registers 7 to 9 are spoilt */
     int protocol_at; /* on the program's stack: IPPROTO_UDP or IPPROTO_TCP, 32 bits */
     int first_label;
-    uint32_t mtu;    /* longer datagrams do not come here */
-    bool many_cpus;  /* several may run the program for one queue: the counts change atomically */
+    uint32_t mtu;    /* longer datagrams do not reach this code */
+    bool many_cpus;  /* several CPUs may run the program for one queue, so count atomically */
 };
 
-/* Ends the program when the datagram went to the buffer or was lost. Otherwise goes on behind this: it is the socket's. */
+/* Writes code that ends the program if the datagram went to the buffer or was lost. Else it continues after this code, and the
+ * frame is the socket's. */
 void sf_overflow_write(struct sf_bpf_code *code, const struct sf_overflow *overflow, const struct sf_overflow_program *program);
 
 #endif

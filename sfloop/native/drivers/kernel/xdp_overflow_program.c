@@ -4,7 +4,7 @@
 
 #include <netinet/in.h>
 
-/* Records have fixed sizes, because the verifier wants constants. With its header each takes a multiple of 8 bytes. */
+/* Records have fixed sizes, because the verifier requires constants. Each plus its header is a multiple of 8 bytes. */
 static const int32_t record_sizes[] = {248, 504, 1016, 2040, 4088, 9336, 65560};
 #define RECORD_SIZES (sizeof(record_sizes) / sizeof(record_sizes[0]))
 
@@ -17,7 +17,7 @@ _Static_assert(LABELS <= SF_OVERFLOW_LABELS, "more labels than there are");
 _Static_assert(sizeof(struct sf_overflow_counts) == 1 << COUNTS_SHIFT, "a queue's counts are found by a shift");
 
 enum {
-    RECORD = BPF_REG_7, /* they survive calls */
+    RECORD = BPF_REG_7, /* registers that survive calls */
     LENGTH = BPF_REG_8,
     COUNTS = BPF_REG_9,
     FRAME_POINTER = BPF_REG_10,
@@ -39,7 +39,7 @@ static void load_count(const struct writer *w, int dst, size_t offset)
     sf_bpf_load(w->code, BPF_W, dst, COUNTS, (int)offset);
 }
 
-/* One more. Where one CPU alone runs the program for a queue, a plain addition is four times as fast. */
+/* Increments a count. If only one CPU runs the program for a queue, a plain addition is four times as fast. */
 static void count(const struct writer *w, size_t offset, bool atomically)
 {
     if (atomically) {
@@ -80,7 +80,7 @@ static void store_time(const struct writer *w)
     sf_bpf_store(w->code, BPF_DW, RECORD, offsetof(struct sf_overflow_record, time), BPF_REG_0);
 }
 
-/* Goes to KEEP, or to COUNTED when the frame is the socket's. */
+/* Goes to KEEP, or to COUNTED if the frame is the socket's. */
 static void choose(const struct writer *w)
 {
     struct sf_bpf_code *code = w->code;
@@ -104,7 +104,7 @@ static void choose(const struct writer *w)
     sf_bpf_jump(code, at(w, COUNTED));
 }
 
-/* Leaves a record of the least size that holds the frame in register 0, or 0. */
+/* Leaves the smallest record that holds the frame in register 0, or 0. */
 static void reserve(const struct writer *w)
 {
     struct sf_bpf_code *code = w->code;
@@ -113,7 +113,7 @@ static void reserve(const struct writer *w)
 
     sf_bpf_label(code, at(w, KEEP));
     load_length(w);
-    sf_bpf_jump_if_value(code, BPF_JLT, LENGTH, HEADERS_SIZE, at(w, LOST)); /* there is none: the verifier does not know */
+    sf_bpf_jump_if_value(code, BPF_JLT, LENGTH, HEADERS_SIZE, at(w, LOST)); /* never happens, but the verifier does not know */
     for (int i = 0; i < (int)RECORD_SIZES && !last; i++) {
         int32_t room = record_sizes[i] - (int32_t)sizeof(struct sf_overflow_record);
 
