@@ -1,9 +1,8 @@
 /*
- * Frames as they are: a stack with one socket, which is a frame driver. A frame received is a datagram without an address;
- * one that came in pieces is put together. Each has a time: the NIC's or the kernel's where the driver knows it, otherwise
- * that of the poll.
+ * Raw Ethernet frames: a stack with a frame driver and one socket. A received frame is a datagram without an address. A frame in
+ * pieces is joined. Its time is the NIC's or the kernel's if the driver knows it, else that of the poll.
  *
- * While nobody reads, as many frames as a burst has are kept, and later ones are dropped and counted.
+ * While the program does not read, the stack keeps one burst of frames. It drops and counts later ones.
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
@@ -18,23 +17,23 @@
 #define BURST 64
 #define PIECES 32
 #define HEADER 14
-#define SMALL 64 /* a frame that has to fit for the socket to be writable */
+#define SMALL 64 /* the frame size for which a writable socket must have room */
 #define CAPS_INTERVAL SF_MS
 #define FULL_INTERVAL (50 * SF_US)
 
 struct ethernet_stack {
     struct sf_stack base;
-    struct sf_sock sock; /* base.stack, and the slot that its events carry */
-    struct sf_driver *driver; /* NULL in a forked child: it is the parent's */
+    struct sf_sock sock; /* base.stack, and the slot of its events */
+    struct sf_driver *driver; /* NULL in a forked child, because the driver is the parent's */
     struct sf_frame frames[BURST];
-    int n_frames, n_lent; /* of frames: received, and lent by the last recv_batch */
+    int n_frames, n_lent; /* frames received, and those lent by the last recv_batch */
     uint32_t interest;
     bool open, dead, blocked, armed, stamps;
     uint32_t burst;
     sf_ns caps_due;
     int epoll_fd, driver_fd;
     uint64_t dropped;
-    struct sf_stamp stamp; /* one that has been read and not been asked for */
+    struct sf_stamp stamp; /* read from the driver but not yet taken */
     bool has_stamp;
     uint8_t *joined;
     size_t joined_size;
@@ -84,7 +83,7 @@ static void stamp(struct sf_frame *frames, int n)
     }
 }
 
-/* What has been sent is taken back by rx_burst() alone, so it is called also when there is no room for what it brings. */
+/* Calls rx_burst() even without room for its frames, because only it reclaims sent frames. */
 static void drop_burst(struct ethernet_stack *e)
 {
     struct sf_frame frames[BURST];
@@ -201,7 +200,7 @@ static int ethernet_arm(struct sf_stack *stack, int *fd)
         return -EAGAIN;
     rc = e->driver->fast.control->arm(e->driver, &driver_fd);
     if (rc < 0) {
-        e->caps_due = 0; /* it may be its state that has changed */
+        e->caps_due = 0; /* the driver's state may have changed */
         return rc;
     }
     e->armed = true;
@@ -232,7 +231,7 @@ static int ethernet_adopt(struct sf_stack *stack, int fd, enum sf_sock_kind kind
     (void)slot;
     (void)generation;
     (void)out;
-    return -EOPNOTSUPP; /* it serves no socket of the kernel's */
+    return -EOPNOTSUPP; /* the stack serves no kernel sockets */
 }
 
 static void ethernet_release(struct sf_sock *sock)
@@ -249,7 +248,7 @@ static int ethernet_interest(struct sf_sock *sock, uint32_t what)
     return 0;
 }
 
-/* The bytes of the frame that begins at *i, which is moved behind it. NULL: too long to be put together. */
+/* Returns the bytes of the frame at *i, and moves *i past it. NULL: too long to be joined. */
 static const uint8_t *take_frame(struct ethernet_stack *e, int *i, size_t *used, uint32_t *len)
 {
     const struct sf_frame *frame = &e->frames[*i];
@@ -278,7 +277,7 @@ static const uint8_t *take_frame(struct ethernet_stack *e, int *i, size_t *used,
     return start;
 }
 
-/* Room for all frames of the burst that are in pieces. */
+/* Makes room for all frames of the burst that are in pieces. */
 static void make_room(struct ethernet_stack *e)
 {
     size_t size = 0;
@@ -340,7 +339,7 @@ static ssize_t ethernet_send_to(struct sf_sock *sock, const void *data, size_t l
     if (len > UINT32_MAX)
         return -EMSGSIZE;
     n = len < HEADER ? -EINVAL : e->driver->fast.tx_reserve(e->driver, (uint32_t)len, pieces, PIECES);
-    if (n == -EAGAIN || n == -ENETDOWN) { /* a NIC that is away comes back, or the driver is dead soon */
+    if (n == -EAGAIN || n == -ENETDOWN) { /* the NIC comes back, or the driver is dead soon */
         n = -EAGAIN;
         e->blocked = true;
         e->base.stats.tx_would_block++;
@@ -389,7 +388,7 @@ static void ethernet_destroy(struct sf_stack *stack)
     free(e);
 }
 
-/* In a forked child: the driver is the parent's, and what it has lent is gone with it. */
+/* For a forked child: the driver and the frames that it has lent are the parent's. */
 static int ethernet_rebuild(struct sf_stack *stack)
 {
     struct ethernet_stack *e = stack_of(stack);

@@ -1,9 +1,9 @@
 /*
- * The kernel's own sockets, behind one epoll set. Level-triggered throughout: a socket that was not read to its end is
- * reported by the next poll again, which is what the seam asks for, and no read is spent on learning that there is no more.
+ * The kernel's own sockets behind one epoll set. It is level-triggered: the next poll reports a socket again that was not read to
+ * its end. The seam requires this, and no read is spent to learn that there is no more.
  *
- * A descriptor is in the epoll set only while it has an interest: EPOLLHUP and EPOLLERR cannot be masked, so a paused
- * connection whose peer is gone would otherwise be reported by every poll.
+ * A descriptor is in the epoll set only while it has an interest. EPOLLHUP and EPOLLERR cannot be masked, so every poll would
+ * otherwise report a paused connection whose peer is gone.
  */
 #define _GNU_SOURCE
 #include "sleep.h"
@@ -17,8 +17,7 @@
 
 #define STREAM_SCRATCH (256 * 1024)
 #define BATCH 64
-/* One UDP datagram of the largest size each, and a little more so that the buffers of a batch of small datagrams do not
- * all fall into the same cache set. */
+/* The largest UDP datagram, and a little more, so that the buffers of small datagrams do not share one cache set. */
 #define DATAGRAM_STRIDE (65536 + 3 * SF_CACHE_LINE)
 #define EPOLL_BATCH 256
 
@@ -30,17 +29,17 @@ struct kernel_sock {
     uint32_t interest;
     bool large; /* AF_UNIX: datagrams may exceed 64 KiB */
     bool timestamps;
-    bool gone; /* what rebuild has found out of it */
+    bool gone; /* closed by the program, as rebuild has found */
 };
 
-/* What comes beside a datagram that was asked for its time. */
+/* The control data of a datagram with a timestamp. */
 union control {
     struct cmsghdr align;
     char space[CMSG_SPACE(sizeof(struct timespec))];
 };
 
 struct batch {
-    int joined; /* what the headers are prepared for; 0: nothing yet */
+    int joined; /* buffers a datagram for which the headers are set up; 0: none yet */
     struct mmsghdr header[BATCH];
     struct iovec iov[BATCH];
     struct sockaddr_storage addr[BATCH];
@@ -50,7 +49,7 @@ struct batch {
 struct kernel_stack {
     struct sf_stack base;
     int epoll_fd;
-    pid_t owner; /* the process that has made the epoll set */
+    pid_t owner; /* the process that created the epoll set */
     struct kernel_sleep sleep;
     struct kernel_sock *socks;
     char *stream_scratch;
@@ -152,8 +151,8 @@ static int kernel_wait_on(struct sf_stack *stack, int fd, uint32_t slot, uint32_
 
 /* ---- sockets ---- */
 
-/* The program may close a watched descriptor at any time: -ENOENT tells its owner that the number belongs to another file, for which
- * nobody has waited yet. So a watched descriptor is not added where it was believed to be in the set. */
+/* The program may close a watched descriptor at any time. -ENOENT tells its owner that the number belongs to another file,
+ * which nobody has watched yet. So a watched descriptor is not added again if it should be in the set. */
 static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, bool added, uint32_t interest)
 {
     if (added && s->kind == SF_KIND_WATCH)
@@ -317,7 +316,7 @@ static int batch_allocate(struct kernel_stack *k)
     if (k->batch)
         return 0;
     k->batch = calloc(1, sizeof(*k->batch));
-    /* 4 MiB of address space, touched only as far as datagrams reach. */
+    /* 4 MiB of address space, of which only the part that datagrams fill is used. */
     k->datagram_scratch = malloc((size_t)BATCH * DATAGRAM_STRIDE);
     if (k->batch && k->datagram_scratch)
         return 0;
@@ -328,7 +327,7 @@ static int batch_allocate(struct kernel_stack *k)
     return -ENOMEM;
 }
 
-/* The headers stay from call to call; what recvmmsg has written to them is set back for the entries that it used. */
+/* Headers stay from call to call. After recvmmsg(), only the entries that it used are reset. */
 static void batch_prepare(struct kernel_stack *k, int joined)
 {
     struct batch *b = k->batch;
@@ -358,7 +357,7 @@ static int kernel_want_timestamps(struct sf_sock *sock, bool wanted)
     return 0;
 }
 
-/* The kernel writes to what it is given here, so it is given anew each time; other sockets share the headers. */
+/* Sets the control buffers for each call, because the kernel changes the headers and other sockets share them. */
 static void batch_control(struct batch *b, int n, bool wanted)
 {
     for (int i = 0; i < n; i++) {
@@ -379,7 +378,7 @@ static sf_ns timestamp_of(struct msghdr *header)
     return 0;
 }
 
-/* The kernel would look for a second datagram. */
+/* Uses recvfrom(), because recvmmsg() would look for a second datagram. */
 static int receive_one(const struct kernel_sock *s, struct batch *b, struct sf_datagram *out)
 {
     struct sf_stack_stats *stats = &s->base.stack->stats;
@@ -403,7 +402,7 @@ static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int 
     struct kernel_sock *s = sock_of(sock);
     struct kernel_stack *k = stack_of(sock->stack);
     struct sf_stack_stats *stats = &sock->stack->stats;
-    int joined = s->large ? 4 : 1; /* buffers that serve one datagram */
+    int joined = s->large ? 4 : 1; /* buffers for one datagram */
     struct batch *b;
     int n;
 
@@ -464,8 +463,8 @@ static ssize_t kernel_send_to(struct sf_sock *sock, const void *data, size_t len
 
 /* ---- life ---- */
 
-/* Finds the watched descriptors that the program has closed: their numbers may belong to other files, which nobody watches. A
- * forked child cannot ask, because the set is its parent's until it has one of its own. */
+/* Finds watched descriptors that the program has closed, because their numbers may belong to other files by now. A forked
+ * child cannot check, because the epoll set is its parent's until it has its own. */
 static void find_gone(struct kernel_stack *k)
 {
     for (struct kernel_sock *s = k->socks; s; s = s->next)
@@ -486,7 +485,7 @@ static int kernel_rebuild(struct sf_stack *stack)
     k->owner = getpid();
     for (struct kernel_sock *s = k->socks; s; s = s->next)
         if (s->interest && !s->gone)
-            epoll_set(k, s, false, s->interest); /* fails for a descriptor that was closed: it stays out */
+            epoll_set(k, s, false, s->interest); /* fails for a closed descriptor, which stays out */
     return 0;
 }
 

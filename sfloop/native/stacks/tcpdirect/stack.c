@@ -1,6 +1,6 @@
 /*
- * TCPDirect (libonload_zf) behind the stack seam: one zf_stack with one muxer. Here are the turn, the sleep, and the life of
- * it; stack.h says what is where. Names with zf are the vendor's: zf/zf.h and the TCPDirect user guide describe them.
+ * TCPDirect (libonload_zf) behind the stack seam: one zf_stack with one muxer. This file has the turn, the sleep, opening and
+ * closing; stack.h lists the other files. Names with zf are the vendor's, from zf/zf.h and the TCPDirect user guide.
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -12,10 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PASSES 16                  /* of the reactor in one poll, while datagrams come */
-#define QUIESCE (200 * SF_MS)      /* for what destroy() itself closes */
-#define UNKNOWABLE (200 * SF_MS)   /* while streams are open, "not quiescent" may mean them */
-#define BLIND_SLEEP (100 * SF_US)  /* of a stack that cannot wake us: an emulator's */
+#define PASSES 16                  /* most passes of the reactor in one poll, while datagrams come */
+#define QUIESCE (200 * SF_MS)      /* for connections that destroy() itself closes */
+#define UNKNOWABLE (200 * SF_MS)   /* with open streams, "not quiescent" may mean these */
+#define BLIND_SLEEP (100 * SF_US)  /* of a stack that cannot wake us (an emulator) */
 #define TICK_IDLE (100 * SF_MS)
 
 /* ---- the turn ---- */
@@ -38,8 +38,8 @@ static void tick(struct td_stack *t)
     }
 }
 
-/* The reactor ends a pass at the first packet that is visible. The rest of a burst of datagrams is worth further passes: they
- * are delivered together. To a stream they are worth nothing, and would only keep what has come waiting. */
+/* A pass of the reactor ends at the first packet. More passes pay off for a burst of datagrams, because they are delivered
+ * together. For a stream they would only delay the received data. */
 __attribute__((noinline)) static void take_more(struct td_stack *t, int n)
 {
     bool datagrams = td_take_muxer_events(t, n);
@@ -108,8 +108,8 @@ static int watch_zf(struct td_stack *t, bool on)
 }
 
 /*
- * The library's descriptor stays readable once its timer of 10 ms has run out, until it is primed again; so it is in our set
- * only while we sleep. What came before it was primed would not make it readable: hence the look after it.
+ * The library's descriptor stays readable once its timer of 10 ms has run out, until it is primed again. So it is in our epoll
+ * set only during a sleep. Look for work after priming, because earlier packets do not make it readable.
  */
 static int td_arm(struct sf_stack *stack, int *fd)
 {
@@ -176,7 +176,7 @@ static int no_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len
     (void)sock;
     (void)addr;
     (void)len;
-    return -EOPNOTSUPP; /* its connections have no descriptors: accept_stream() */
+    return -EOPNOTSUPP; /* use accept_stream(), because connections have no descriptors */
 }
 
 /* ---- life ---- */
@@ -190,8 +190,8 @@ static int open_epoll(struct td_stack *t)
     return t->epoll_fd < 0 ? -errno : sf_epoll_add(t->epoll_fd, fd, EPOLLIN, 0);
 }
 
-/* In a forked child: the zf_stack and the epoll set are the parent's. The child does not touch them, because the parent would see
- * the change. */
+/* For a forked child: the zf_stack and the epoll set are the parent's. The child does not touch them, because the parent would
+ * see the change. */
 static int td_rebuild(struct sf_stack *stack)
 {
     struct td_stack *t = td_of(stack);
@@ -209,7 +209,7 @@ static int td_rebuild(struct sf_stack *stack)
     return rc < 0 ? rc : open_epoll(t);
 }
 
-/* What was sent and what is closing goes on only while the reactor is called: until nothing is left to say, or too long. */
+/* Sends the rest and closes, until the library is quiet or the time is over, because sending and closing need the reactor. */
 static void quiesce(struct td_stack *t)
 {
     sf_ns until = sf_now() + t->quiesce;
@@ -224,7 +224,7 @@ static void quiesce(struct td_stack *t)
     }
 }
 
-/* The library says only whether all is quiet, which open connections are not. */
+/* The library only tells whether everything is quiet, and open connections are not. */
 static int td_lingering(struct sf_stack *stack)
 {
     struct td_stack *t = td_of(stack);
@@ -245,7 +245,7 @@ static void close_all(struct td_stack *t)
 {
     for (uint32_t i = 0; i < t->max_destinations; i++)
         td_destination_free(t, &t->destinations[i]);
-    /* Listeners first: what they hold back is in the list, too, and goes with them. */
+    /* Listeners first, because they release the connections that they hold back, which are in the list too. */
     for (int pass = 0; pass < 2; pass++) {
         struct td_link *link = t->all.next;
 
@@ -342,7 +342,7 @@ static const struct sf_stack_ops tcpdirect_ops = {
     .counters = td_counters,
 };
 
-/* The vendor's software NIC has no descriptor to wake by, and gives one that cannot be waited for, or an error. */
+/* The vendor's software NIC has no descriptor to wake by. It returns one that cannot be primed, or an error. */
 static void open_waitable(struct td_stack *t)
 {
     if (t->zf.zf_waitable_fd_get(t->zs, &t->zf_fd) < 0)

@@ -1,9 +1,8 @@
 /*
- * TCPDirect behind the stack seam: what its files share.
+ * TCPDirect behind the stack seam: the declarations that its files share.
  *
- * stack.c (the turn, life), zocket.c (tags of the muxer, levels out of edges), stream.c,
- * connect.c, listener.c, udp.c, udp_send.c, groups.c, ports.c
- * (the kernel's sockets that hold ports), route.c (which addresses and destinations are ours).
+ * stack.c (the turn, opening and closing), zocket.c (tags of the muxer, levels from edges), stream.c, connect.c, listener.c,
+ * udp.c, udp_send.c, groups.c, ports.c (kernel sockets that hold ports), route.c (addresses and destinations of the interface).
  */
 #ifndef SF_STACKS_TCPDIRECT_STACK_H
 #define SF_STACKS_TCPDIRECT_STACK_H
@@ -13,7 +12,7 @@
 enum {
     TD_ADDRS = 16,        /* of the interface */
     TD_EVENTS = 64,       /* taken from the muxer at a time */
-    TD_PACKETS = 64,      /* what a zocket's receive queue holds */
+    TD_PACKETS = 64,      /* in a zocket's receive queue */
     TD_TAGS = 320,        /* 64 each of zft, zftl, zfur and zfut, and as many again that linger for a turn */
     TD_DESTINATIONS = 64, /* zfut: the library's hard limit */
     TD_GROUPS = 16,       /* of one socket */
@@ -30,7 +29,7 @@ struct td_link {
     struct td_link *next, *prev;
 };
 
-/* What an event of the muxer refers to: index and generation are its data. */
+/* The owner of a muxer event. The event's data has the tag's index and generation. */
 enum td_tag_kind { TD_TAG_FREE, TD_TAG_SOCK, TD_TAG_DESTINATION };
 
 struct td_tag {
@@ -40,10 +39,10 @@ struct td_tag {
 };
 
 enum td_state {
-    TD_RESOLVING, /* the neighbour is not known yet: zft_connect() is tried again */
+    TD_RESOLVING, /* the neighbour is not known yet, so zft_connect() is tried again */
     TD_CONNECTING,
     TD_CONNECTED,
-    TD_FAILED, /* before it was connected; error says why */
+    TD_FAILED, /* before it was connected; `error` has the reason */
 };
 
 struct td_stream {
@@ -54,8 +53,8 @@ struct td_stream {
     sf_ns give_up, again;
     int error;
     bool ended;       /* the end of the stream, or an error, was read */
-    bool shut;        /* shutdown_tx was asked for */
-    bool shut_queued; /* and waits for a packet buffer */
+    bool shut;        /* shutdown_tx was called */
+    bool shut_queued; /* the shutdown waits for a packet buffer */
     bool reset_on_release; /* SO_LINGER with zero seconds */
 };
 
@@ -63,7 +62,7 @@ struct td_listener {
     struct zftl *tl[TD_ADDRS];
     uint32_t tag[TD_ADDRS];
     int n;
-    struct td_sock *first, **last; /* accepted by us, not yet by the program */
+    struct td_sock *first, **last; /* accepted by the stack, not yet by the program */
 };
 
 struct td_group {
@@ -72,7 +71,7 @@ struct td_group {
 };
 
 struct td_udp {
-    int fd; /* the kernel's socket beside */
+    int fd; /* the kernel socket beside the zockets */
     struct sf_sock *side;
     uint32_t side_index;
     bool side_ready, timestamps, multicast;
@@ -92,12 +91,12 @@ struct td_udp {
 
 struct td_sock {
     struct sf_sock base;
-    struct td_link ready; /* next NULL: it has nothing to report */
+    struct td_link ready; /* next NULL: no events to report */
     struct td_link all;
     enum sf_sock_kind kind;
     uint32_t interest, level;
     uint32_t tag;
-    bool retry; /* what it waits for may come without an event */
+    bool retry; /* its event may never come */
     struct td_sock *next; /* in a listener's queue */
     union {
         struct td_stream stream;
@@ -106,16 +105,16 @@ struct td_sock {
     };
 };
 
-/* A destination that one socket sends to: a zfut, or the knowledge that the kernel is to send. */
+/* A destination of one socket: a zfut, or the fact that the kernel sends. */
 struct td_destination {
     struct td_sock *owner; /* NULL: unused */
-    struct zfut *ut;       /* NULL: by the kernel, until `until` */
+    struct zfut *ut;       /* NULL: the kernel sends, until `until` */
     uint32_t addr;
     uint16_t port;
     uint8_t ttl;
     uint32_t mss, tag;
     uint64_t used;
-    sf_ns until; /* when routes and options are to be looked at again */
+    sf_ns until; /* the time to check routes and options again */
 };
 
 enum td_counter {
@@ -140,8 +139,8 @@ struct td_stack {
     struct sf_stack base;
     struct zf_muxer_set *muxer;
     struct td_link ready;
-    sf_ns now, due; /* due: the next look at what has no event */
-    bool dead;      /* a forked child, or no stack any more */
+    sf_ns now, due; /* due: the next check of sockets that get no event */
+    bool dead;      /* a forked child, or the library's stack is gone */
     struct sf_zf zf;
     struct zf_stack *zs;
     struct zf_attr *attr;
@@ -150,32 +149,32 @@ struct td_stack {
     struct td_tag tags[TD_TAGS];
     uint32_t tag_hint;
     uint32_t retries;
-    int released; /* streams, since the library was last seen quiet */
+    int released; /* streams released since the library was last quiet */
     sf_ns released_at;
-    struct td_sock *loan; /* whose packets msg holds */
+    struct td_sock *loan; /* the socket whose packets are in msg */
     size_t loan_len;
     struct td_destination destinations[TD_DESTINATIONS];
     uint32_t max_destinations;
     uint64_t uses;
-    int attr_ttl; /* udp_ttl as it is in attr */
+    int attr_ttl; /* the value of udp_ttl in attr */
 
-    struct sf_stack *side; /* the kernel's sockets beside */
+    struct sf_stack *side; /* the kernel sockets beside the zockets */
     struct td_sock *sides[TD_DESTINATIONS];
     uint32_t side_generation[TD_DESTINATIONS];
     int n_sides;
 
     int ifindex;
     uint32_t mtu;
-    bool loopback; /* the interface is the kernel's own: an emulator, with nothing but 127/8 behind it */
-    uint32_t address; /* what an emulator has us use; 0: the interface's */
-    uint32_t emulated_mask; /* what is behind an emulator, around that address */
+    bool loopback; /* the interface is the kernel's loopback: an emulator, which reaches only 127/8 */
+    uint32_t address; /* our address with an emulator; 0: the interface's */
+    uint32_t emulated_mask; /* of the addresses that an emulator reaches */
     int n_addrs;
     uint32_t addrs[TD_ADDRS];
     char interface[16];
     int netlink;
     uint32_t netlink_sequence;
 
-    int epoll_fd, zf_fd; /* zf_fd -1: the library cannot wake us, so that a sleep is short */
+    int epoll_fd, zf_fd; /* zf_fd -1: the library cannot wake us, so sleeps are short */
     bool zf_fd_watched;
     bool timestamps, overflow;
     sf_ns quiesce;
@@ -184,8 +183,8 @@ struct td_stack {
     struct epoll_event events[TD_EVENTS];
     struct zft_msg *msg;
     char msg_space[sizeof(struct zft_msg) + TD_PACKETS * sizeof(struct iovec)] __attribute__((aligned(16)));
-    struct sockaddr_in from[TD_PACKETS]; /* who sent the datagrams of the last batch, */
-    char scratch[TD_SCRATCH];            /* and those but its last */
+    struct sockaddr_in from[TD_PACKETS]; /* senders of the last batch */
+    char scratch[TD_SCRATCH];            /* the last batch's datagrams, without the last one */
 };
 
 static inline struct td_stack *td_of(struct sf_stack *stack)
@@ -211,15 +210,15 @@ static inline void td_count(struct td_stack *t, enum td_counter id)
 /* zocket.c */
 struct td_sock *td_sock_new(struct td_stack *, enum sf_sock_kind, uint32_t slot, uint32_t generation);
 void td_sock_free(struct td_sock *);
-/* Into the ring of those that have something to report, or out of it. */
+/* Puts the socket into the ring of those with events to report, or takes it out. */
 void td_update(struct td_sock *);
 void td_raise(struct td_sock *, uint32_t what);
 void td_clear(struct td_sock *, uint32_t what);
 int td_watch(struct td_stack *, struct zf_waitable *, uint32_t events, enum td_tag_kind, void *owner, uint32_t *tag);
 void td_unwatch(struct td_stack *, uint32_t tag);
-/* Its event may never come: it is looked at again every TD_RETRY. */
+/* Looks at the socket every TD_RETRY, because its event may never come. */
 void td_retry(struct td_sock *, bool on);
-/* Returns whether any is of a datagram socket. */
+/* Tells whether any event was a datagram socket's. */
 bool td_take_muxer_events(struct td_stack *, int n);
 int td_take_events(struct td_stack *, struct sf_event *out, int max);
 
@@ -268,7 +267,7 @@ void td_destination_free(struct td_stack *, struct td_destination *);
 void td_destination_event(struct td_stack *, struct td_destination *);
 void td_destinations_forget(struct td_stack *, const struct td_sock *owner);
 
-/* groups.c: what the program has joined is received by the zfur, and by the kernel's socket no more. */
+/* groups.c: the zfur receives the groups that the program has joined, and the kernel socket no longer does. */
 void td_groups_refresh(struct td_sock *);
 
 /* ports.c */
@@ -284,7 +283,7 @@ void td_backing_mute(int backing, const struct sockaddr_in *);
 /* route.c */
 int td_interface_open(struct td_stack *, const char *name);
 bool td_owns(struct td_stack *, uint32_t addr);
-/* Whether the destination is reached by our interface, and with which source address. */
+/* Tells whether our interface leads to the destination, and with which source address. */
 bool td_reaches(struct td_stack *, uint32_t dst, uint32_t *src);
 
 static inline bool td_is_multicast(uint32_t addr)

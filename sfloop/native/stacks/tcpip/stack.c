@@ -1,6 +1,6 @@
 /*
- * sfloop's own TCP/IP over a frame driver, behind the stack seam. What it does is in tcpip/; here are the seam's functions
- * around it, and those of datagrams; streams and listeners are stream.c's.
+ * sfloop's own TCP/IP over a frame driver, behind the stack seam. This file has the seam's functions for the stack and for
+ * datagrams; stream.c has those for streams and listeners. tcpip/ does the work.
  */
 #define _GNU_SOURCE
 #include "socket.h"
@@ -33,7 +33,7 @@ static inline struct sf_sock *sock_of(struct sf_ready_link *link)
 
 /* ---- the turn ---- */
 
-/* Where the array is full, the ring is turned, so that the next poll begins with those that were left out. */
+/* If the array is full, rotates the ring, so that the next poll begins with the sockets that were left out. */
 __attribute__((noinline)) static int take_events(struct sf_tcpip *t, struct sf_event *out, int max)
 {
     struct sf_ready_link *anchor = &t->ready, *link = anchor->next;
@@ -178,7 +178,7 @@ static int tcpip_want_timestamps(struct sf_sock *sock, bool wanted)
     return sf_udp_want_timestamps(udp_of(sock), wanted);
 }
 
-/* ---- descriptors of accepted connections: there are none, accept_stream() has them ---- */
+/* ---- accept: use accept_stream(), because connections have no descriptors ---- */
 
 static int no_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len)
 {
@@ -257,7 +257,7 @@ static void tcpip_cork(struct sf_stack *stack, bool corked)
     sf_tcpip_cork(tcpip_of(stack), corked);
 }
 
-/* wait and wait_on are the kernel stack's alone: it is the one that the loop sleeps in. */
+/* No wait and wait_on, because the loop sleeps in the kernel stack. */
 static const struct sf_stack_ops tcpip_ops = {
     .name = "tcpip",
     .poll = tcpip_poll,
@@ -314,7 +314,7 @@ struct sf_stack *sf_stack_tcpip_create(const struct sf_tcpip_config *config, int
     setup.tcp = tcpip_limits(&config->tcp, caps.flags & SF_DRIVER_POINT_TO_POINT);
     if (!stack) {
         *error = -ENOMEM;
-        strcpy(message, "the tcpip stack cannot be made: no memory");
+        strcpy(message, "there is no memory for the tcpip stack");
         return NULL;
     }
     *error = sf_tcpip_init(&stack->tcpip, &setup, message);

@@ -1,4 +1,4 @@
-/* Sockets of the program's that the stack serves: at which addresses they receive, and which loop serves an inherited one. */
+/* Bindings: the addresses at which the program's sockets receive, and which loop serves an inherited socket. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -47,7 +47,7 @@ static int visit_any(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_
     return rc;
 }
 
-/* An address that the interface has lost may be another's by now. */
+/* An address that the interface has lost may belong to another host by now. */
 static bool receives_at(const struct sf_tcpip *t, uint32_t addr)
 {
     return sf_is_multicast(addr) || sf_interface_owns(&t->interface, addr) || sf_interface_is_broadcast(&t->interface, addr);
@@ -55,7 +55,7 @@ static bool receives_at(const struct sf_tcpip *t, uint32_t addr)
 
 int sf_binding_keys(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_visit visit)
 {
-    if (sf_tcpip_is_wire(t)) /* the wire's other side sends to us alone */
+    if (sf_tcpip_is_wire(t)) /* the peer of a point-to-point link sends to us only */
         return visit(t, b, &b->key);
     if (!b->key.local_addr)
         return visit_any(t, b, visit);
@@ -64,7 +64,7 @@ int sf_binding_keys(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_v
 
 /* ---- sockets that several loops serve ---- */
 
-/* A connected socket has no need of a claim: nobody else receives from its peer. */
+/* A connected socket needs no claim, because no other socket receives from its peer. */
 static void take_claim(struct sf_tcpip *t, struct sf_binding *b)
 {
     bool tcp = b->protocol == IPPROTO_TCP;
@@ -128,7 +128,7 @@ static bool option(int fd, int name)
 }
 
 
-/* The driver has refused every filter: it cannot serve this socket. */
+/* Returns the driver's error if it has refused every filter of the socket, else 0. */
 static int refusal(struct sf_tcpip *t, const struct sf_binding *b)
 {
     int error = 0;
@@ -175,7 +175,7 @@ int sf_binding_open(struct sf_tcpip *t, struct sf_binding *b, int fd, uint8_t pr
     filters->opened = t->now;
     filters->others_which = -1;
     rc = sf_binding_keys(t, b, sf_filter_retain);
-    if (rc < 0) { /* some of them are retained */
+    if (rc < 0) { /* some of the filters are retained */
         unlink_binding(t, b);
         sf_filters_addresses_changed(t);
         return rc;

@@ -22,7 +22,7 @@ static socklen_t name_of(struct sockaddr_un *name, const struct sf_tcpip *t, con
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
 
-/* Without a descriptor for it the socket is served all the same: that two loops serve one is the rare case. */
+/* Serves the socket even without a descriptor for the claim, because two loops rarely serve the same socket. */
 static void bind_name(struct sf_tcpip *t, struct sf_claim *claim)
 {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = -EADDRINUSE;
@@ -88,7 +88,7 @@ static bool ask_names(const struct sf_tcpip *t, const struct sf_claim *claim, in
 
         if (i == claim->number || (connect(claim->fd, (struct sockaddr *)&name, len) < 0 && errno == ECONNREFUSED))
             continue;
-        name.sun_family = AF_UNSPEC; /* no longer connected */
+        name.sun_family = AF_UNSPEC; /* disconnects */
         connect(claim->fd, (struct sockaddr *)&name, sizeof(sa_family_t));
         return true;
     }

@@ -1,10 +1,10 @@
 /*
- * Telling other loops of this network namespace what this one serves past the kernel: the TCP ports at which it listens or has
- * connections that a listener left behind, and UDP sockets, which a worker may have inherited. Where another loop claims the
+ * Claims tell other loops of this network namespace what this one serves past the kernel: the TCP ports at which it listens or
+ * has connections that a listener left behind, and UDP sockets, which a worker may have inherited. If another loop claims the
  * same, the kernel keeps the frames, and each loop gets its share.
  *
- * A claim is a socket that is bound to an abstract name, the first free one of SF_CLAIMS. Abstract names are the network
- * namespace's own, and go with their last descriptor. sfloop/transports/claims.py does the same for loops that did not get the
+ * A claim is a socket bound to an abstract name, the first free one of SF_CLAIMS. An abstract name belongs to the network
+ * namespace and goes away with its last descriptor. sfloop/transports/claims.py does the same for loops that did not get the
  * interface.
  */
 #ifndef SF_TCPIP_SHARING_CLAIMS_H
@@ -21,7 +21,7 @@ enum { SF_CLAIMS = 32 };
 struct sf_claim {
     struct sf_claim *next;
     bool tcp;
-    uint32_t id; /* the TCP port, or the UDP socket's inode */
+    uint32_t id; /* the TCP port, or the inode of the UDP socket */
     int fd;      /* -1: no name was free, or no descriptor */
     int number;
     bool crowded; /* no name was free */
@@ -30,7 +30,7 @@ struct sf_claim {
     uint32_t users;
 };
 
-/* One more user of the claim, which is made if there is none. NULL: there is no memory. */
+/* Adds a user to the claim, and creates the claim if there is none. NULL: no memory. */
 struct sf_claim *sf_claim_take(struct sf_tcpip *, bool tcp, uint32_t id);
 void sf_claim_drop(struct sf_tcpip *, struct sf_claim *);
 /* Looks whether another loop claims the same: some 20 us. */

@@ -9,7 +9,7 @@
 #define STARTING (3 * SF_SEC)         /* the workers of a server start together */
 #define BLIND_INTERVAL (50 * SF_MS)   /* at who has come, where the driver does not tell */
 #define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
-#define CONFIRM_DELAY SF_MS           /* a SYN that the driver's program has passed is known to the kernel by then */
+#define CONFIRM_DELAY SF_MS           /* by then the kernel knows a SYN that the driver's program has passed */
 #define STATIONS_LIFE (100 * SF_MS)
 
 enum { AT_ONCE = 4, MOST_SCANNED = 256 }; /* filters of one port that are settled in a slice; that are passed over */
@@ -92,7 +92,7 @@ static void take(struct sf_tcpip *t, struct sf_filter *f, uint32_t changes)
     f->added = true;
 }
 
-/* Connections that have begun go on: they get filters of their own. */
+/* Gives the filter's frames to the kernel. Existing connections continue, because they get filters of their own. */
 static void leave(struct sf_tcpip *t, struct sf_filter *f)
 {
     struct sf_flow flow = flow_of(f, 0);
@@ -104,20 +104,20 @@ static void leave(struct sf_tcpip *t, struct sf_filter *f)
     f->added = f->fresh = false;
 }
 
-/* The driver watches the port of a filter that others may come to share, unless they get copies anyway. */
+/* Makes the driver watch the port of a filter that other programs may share, unless they get copies anyway. */
 static void set_watch(struct sf_tcpip *t, struct sf_filter *f, bool wanted)
 {
     wanted = wanted && t->driver && t->caps.flags & SF_DRIVER_SEES_PORTS && !sf_filter_has_copies(t, f);
     if (wanted == f->watched || !t->driver)
         return;
-    leave(t, f); /* the driver has it with the flag, or without */
+    leave(t, f); /* the driver has the flow with or without the flag, so add it again */
     if (t->driver->fast.control->watch_port(t->driver, f->protocol, f->link.key.local_port, wanted) < 0 && wanted)
-        return; /* no room: it is looked at from time to time */
+        return; /* no room: look at intervals instead */
     f->watched = wanted;
     t->filters.n_watched += wanted ? 1u : UINT32_MAX;
 }
 
-/* Sockets read what the kernel has brought before what the driver brings from now on. */
+/* Makes sockets read the kernel's datagrams before those that the driver brings from now on. */
 static void read_kernel_first(struct sf_tcpip *t, const struct sf_filter *f)
 {
     for (uint32_t i = 0; f->protocol == IPPROTO_UDP && i < t->n_sockets; i++) {
@@ -153,8 +153,8 @@ static void plan(struct sf_tcpip *t, const struct sf_filter *f)
         look_by(&t->filters, sf_next_round(t->now, t->now, is_starting(&t->filters, t->now)));
 }
 
-/* Looks who else is there, and has the driver bring the frames or leave them. The order matters: what changes after `changes`
- * was read makes the driver leave the frames by itself. */
+/* Checks for other receivers, and takes the frames or leaves them. Read `changes` first, because the driver then leaves the
+ * frames by itself after any later change. */
 static void settle(struct sf_tcpip *t, struct sf_filter *f)
 {
     enum sf_filter_why before = f->why;
@@ -165,7 +165,7 @@ static void settle(struct sf_tcpip *t, struct sf_filter *f)
     set_watch(t, f, f->shared);
     changes = f->protocol == IPPROTO_UDP && t->filters.by_survey ? t->filters.survey.changes : changes_of(t, f->protocol);
     if (f->protocol == IPPROTO_TCP && f->added && sf_filter_is_left(t, f)) {
-        plan(t, f); /* to renew it would be wrong: port_changed() comes first */
+        plan(t, f); /* do not renew the filter, because port_changed() must come first */
         return;
     }
     f->why = sf_filter_judge(t, f);
@@ -178,7 +178,8 @@ static void settle(struct sf_tcpip *t, struct sf_filter *f)
     plan(t, f);
 }
 
-/* The kernel's connections cannot stay with the kernel by themselves, so it has all frames of the port until they are over. */
+/* Gives the kernel all frames of the port until its connections there are over, because the driver cannot leave them to it one
+ * by one. */
 static void leave_to_connections(struct sf_tcpip *t, struct sf_filter *f)
 {
     leave(t, f);
@@ -187,7 +188,7 @@ static void leave_to_connections(struct sf_tcpip *t, struct sf_filter *f)
     look_by(&t->filters, f->look_at);
 }
 
-/* The look at the kernel's connections is repeated: a SYN may have come between the first one and the driver's filter. */
+/* Repeats the look at the kernel's connections, because a SYN may have come between the first look and the driver's filter. */
 static void confirm(struct sf_tcpip *t, struct sf_filter *f)
 {
     f->fresh = false;
@@ -197,7 +198,7 @@ static void confirm(struct sf_tcpip *t, struct sf_filter *f)
     plan(t, f);
 }
 
-/* Sockets are often opened many at a time. */
+/* The answer lasts STATIONS_LIFE, because sockets are often opened many at a time. */
 static void look_for_stations(struct sf_tcpip *t)
 {
     struct sf_filters *filters = &t->filters;
@@ -300,7 +301,7 @@ void sf_filter_release(struct sf_tcpip *t, const struct sf_binding *b, const str
 
 /* ---- changes ---- */
 
-/* Everything that is asked for is counted anew; what nobody asks for any more goes. */
+/* Counts the users of all filters again, and drops filters without users. */
 void sf_filters_addresses_changed(struct sf_tcpip *t)
 {
     struct sf_filter *f, *next;
@@ -308,7 +309,7 @@ void sf_filters_addresses_changed(struct sf_tcpip *t)
     for (f = t->filters.first; f; f = f->next)
         f->users = f->specific = f->shared = f->unclaimed = f->held = 0;
     for (const struct sf_binding *b = t->filters.bindings; b; b = b->next)
-        sf_binding_keys(t, b, retain_unsettled); /* without memory some frames stay with the kernel */
+        sf_binding_keys(t, b, retain_unsettled); /* without memory, some frames stay with the kernel */
     t->filters.others_which = -1;
     for (f = t->filters.first; f; f = next) {
         next = f->next;
@@ -319,7 +320,7 @@ void sf_filters_addresses_changed(struct sf_tcpip *t)
     }
 }
 
-/* Another program has bound a socket to a watched port. Whether it will listen is seen later: till then the kernel has new
+/* Another program has bound a socket to a watched port. Until it is clear whether that socket listens, the kernel gets new
  * connections. */
 static void port_changed(struct sf_tcpip *t, uint8_t protocol)
 {

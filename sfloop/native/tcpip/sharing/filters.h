@@ -1,12 +1,12 @@
 /*
- * The frames that this stack asks its driver for, and those that it leaves to the kernel because others want them too.
+ * Filters: the frames that this stack asks its driver for, and those that it leaves to the kernel because others want them too.
  *
- * A *binding* is a kernel socket of the program's that the stack serves: a UDP socket, or a TCP listener. It asks for one
- * *filter* for each address at which it receives: its own address, or every address of the interface, the broadcast addresses,
- * and its groups. Bindings of one loop share a filter. A filter is ours, or is left to the kernel for one of the reasons below;
- * then the kernel delivers to the program's own socket, as to everybody else's. The look at who else is there is repeated.
+ * A *binding* is a kernel socket of the program that the stack serves: a UDP socket or a TCP listener. It asks for one *filter*
+ * for each address at which it receives: its own address, or every address of the interface, the broadcast addresses and its
+ * groups. The bindings of a loop share filters. A filter is ours, or is left to the kernel for one of the reasons below. Then the
+ * kernel delivers to the program's own socket as to any other. The check for other receivers is repeated.
  *
- * TCP connections have exact filters of their own (tcpip/tcp/port.c): nobody else can have their port and peer.
+ * TCP connections have exact filters of their own (tcpip/tcp/port.c), because no other socket can have their port and peer.
  */
 #ifndef SF_TCPIP_SHARING_FILTERS_H
 #define SF_TCPIP_SHARING_FILTERS_H
@@ -20,34 +20,34 @@
 
 struct sf_tcpip;
 
-/* Why the kernel keeps the frames. */
+/* The reason why the kernel keeps the frames. */
 enum sf_filter_why {
-    SF_WHY_OURS,         /* it does not */
-    SF_WHY_OTHER_SOCKET, /* a socket that this stack does not serve receives there as well */
-    SF_WHY_OTHER_LOOP,   /* another loop serves the same TCP port, or the same socket, which was inherited */
+    SF_WHY_OURS,         /* the driver brings them */
+    SF_WHY_OTHER_SOCKET, /* a socket that this stack does not serve receives there too */
+    SF_WHY_OTHER_LOOP,   /* another loop serves the same TCP port, or the same inherited socket */
     SF_WHY_OTHER_PROCESS, /* another process holds the same socket */
-    SF_WHY_CONNECTIONS,  /* the kernel has TCP connections at the address and port, which the driver cannot leave to it */
-    SF_WHY_STATIONS,     /* group frames: other stations (macvlan) receive by the interface, or the kernel routes groups */
+    SF_WHY_CONNECTIONS,  /* the driver cannot leave the kernel's TCP connections at the address and port to it */
+    SF_WHY_STATIONS,     /* group frames: other stations (macvlan) receive through the interface, or the kernel routes groups */
     SF_WHY_DRIVER,       /* the driver has refused the filter */
     SF_WHYS,
 };
 
 struct sf_filter {
-    struct sf_flow_link link; /* first, so that a link is its filter */
+    struct sf_flow_link link; /* first, so that a pointer to it is one to the filter */
     struct sf_filter *next, *prev;
     uint8_t protocol;
     uint8_t why; /* enum sf_filter_why */
     bool group;  /* the local address is a multicast or broadcast address */
     bool broadcast;
     bool added;   /* the driver has it */
-    bool fresh;   /* TCP: for so short a time that the kernel may have begun a connection unseen */
+    bool fresh;   /* TCP: added so recently that the kernel may have begun an unseen connection */
     bool watched; /* the driver watches its port */
-    int error;    /* SF_WHY_DRIVER: its answer */
+    int error;    /* SF_WHY_DRIVER: the driver's error */
     uint32_t holder; /* SF_WHY_OTHER_SOCKET: the other socket's inode */
-    int process;     /* SF_WHY_OTHER_PROCESS: its number */
-    sf_ns look_at;   /* not to be taken from the kernel before */
-    /* Bindings that ask for it; of these, how many name the address, let others bind to the port, are another loop's, or are
-     * held by another process. */
+    int process;     /* SF_WHY_OTHER_PROCESS: its pid */
+    sf_ns look_at;   /* do not check again before this time */
+    /* Bindings that ask for it, and how many of these name the address, let others bind to the port, are served by another
+     * loop too, or are held by another process. */
     uint32_t users, specific, shared, unclaimed, held;
 };
 
@@ -57,18 +57,18 @@ enum { SF_BINDING_GROUPS = 32 };
 
 struct sf_binding {
     struct sf_binding *next, *prev;
-    struct sf_flow_key key; /* local address 0: any; the remote side of a connected UDP socket */
+    struct sf_flow_key key; /* local address 0: any; remote: of a connected UDP socket */
     uint8_t protocol;
     bool open;
-    bool shared; /* SO_REUSEADDR of UDP, or SO_REUSEPORT: others may bind to the port */
-    bool unclaimed; /* another loop serves this very socket as well */
-    int holder;     /* another process that holds the socket; 0: none. As the latest look has found it */
+    bool shared; /* SO_REUSEADDR (UDP) or SO_REUSEPORT: other sockets may bind to the port */
+    bool unclaimed; /* another loop serves this socket too */
+    int holder;     /* pid of another process that holds the socket, from the latest look; 0: none */
     int held_by;    /* the same, as the filters know it */
     sf_ns opened;   /* CLOCK_BOOTTIME */
-    struct sf_claim *claim; /* that tells other loops that this one does; NULL: none */
+    struct sf_claim *claim; /* tells other loops that this one serves the socket; NULL: none */
     uint32_t inode;
     int n_groups;
-    uint32_t groups[SF_BINDING_GROUPS]; /* of a socket that is bound to any address */
+    uint32_t groups[SF_BINDING_GROUPS]; /* if the socket is bound to any address */
 };
 
 struct sf_filters {
@@ -102,24 +102,25 @@ struct sf_filters {
 };
 
 void sf_filters_init(struct sf_filters *);
-/* The descriptors to ask by, while there are some. An interface's stack alone needs them. */
+/* Opens the descriptors for queries to the kernel. Only the stack of a kernel interface needs them. */
 void sf_filters_open(struct sf_tcpip *);
 void sf_filters_free(struct sf_tcpip *);
-/* In a forked child: the claims are the parent's. */
+/* For a forked child, because the claims are the parent's. */
 void sf_filters_after_fork(struct sf_tcpip *);
 /* Looks, if it is time, who else is there by now: one slice (slices.h). Called every 20 us. */
 void sf_filters_look(struct sf_tcpip *);
-/* When an idle loop has to wake for the next look: the first seconds' decide who gets the first connections. SF_NEVER: at any time. */
+/* The time at which an idle loop has to wake for the next check, because checks in the first seconds decide who gets the first
+ * connections. SF_NEVER: no need to wake. */
 sf_ns sf_filters_poll_at(const struct sf_tcpip *, sf_ns now);
-/* The driver leaves the filter's frames to the kernel. It may do so before the stack has looked. */
+/* Tells whether the driver leaves the filter's frames to the kernel. It may do so before the stack has checked. */
 bool sf_filter_is_left(const struct sf_tcpip *, const struct sf_filter *);
-/* The interface's addresses have changed. */
+/* Call this after the interface's addresses have changed. */
 void sf_filters_addresses_changed(struct sf_tcpip *);
 
-/* The kernel gets all frames of the connection's local address and port until its connections there are over. */
+/* Gives the kernel all frames of the connection's local address and port until its connections there are over. */
 void sf_filters_leave_port(struct sf_tcpip *, const struct sf_flow_key *connection);
 
-/* filters.c, for bindings.c: one more or one less binding asks for the key. -ENOMEM. */
+/* Add or remove a binding that asks for the key (filters.c, for bindings.c). -ENOMEM. */
 int sf_filter_retain(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 void sf_filter_release(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 /* judge.c. Why the kernel has to keep the filter's frames, if it has. A port that nobody may share is looked at when it is taken. */
@@ -134,14 +135,14 @@ const char *sf_filter_why_name(enum sf_filter_why);
 struct sf_filter *sf_filter_find(struct sf_tcpip *, uint8_t protocol, const struct sf_flow_key *);
 
 /*
- * bindings.c. Asks for the frames of the socket behind fd. 0, whether or not the kernel keeps them; or the driver's error, if
+ * Asks for the frames of the socket behind `fd` (bindings.c). Returns 0 even if the kernel keeps them, or the driver's error if
  * it has refused them all: -EOPNOTSUPP, -ENOSPC.
  */
 int sf_binding_open(struct sf_tcpip *, struct sf_binding *, int fd, uint8_t protocol, const struct sf_flow_key *);
 void sf_binding_close(struct sf_tcpip *, struct sf_binding *);
-/* A group that the socket, which is bound to any address, has joined. True: its frames come by the driver from now on. */
+/* Adds a group that a socket bound to any address has joined. True: the driver brings its frames from now on. */
 bool sf_binding_add_group(struct sf_tcpip *, struct sf_binding *, uint32_t group);
-/* Calls visit for each key that the binding asks for now; stops at a negative value, and returns it. */
+/* Calls `visit` for each key that the binding asks for. Stops at a negative result and returns it. */
 typedef int (*sf_binding_visit)(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 int sf_binding_keys(struct sf_tcpip *, const struct sf_binding *, sf_binding_visit);
 /* Other loops serve other sockets as well by now, or other processes hold them. */

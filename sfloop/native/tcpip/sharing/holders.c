@@ -23,7 +23,7 @@ void sf_holders_free(struct sf_holders *holders)
 
 /* ---- the sockets ---- */
 
-/* A connected socket is its owner's alone, as long as the program does not say otherwise. */
+/* A connected socket counts as not shared, even if other processes hold it. */
 static bool may_be_shared(const struct sf_tcpip *t, const struct sf_binding *b)
 {
     return t->interface.index && b->inode && !b->key.remote_addr;

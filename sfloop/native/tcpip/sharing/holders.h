@@ -1,11 +1,12 @@
 /*
- * Other processes that hold a socket which this stack serves: it was inherited, or passed on. They receive by the kernel, so the
- * kernel has to keep the frames. /proc/PID/fd tells, as far as this process may look.
+ * Other processes that hold a socket which this stack serves, because they inherited it or received it. They receive through the
+ * kernel, so the kernel has to keep the frames. /proc/PID/fd shows them, as far as this process is permitted to read it.
  *
- * Two kinds of process only keep the socket, and do not count, or every server with forked helpers would lose the driver:
- * - an ancestor of ours (a master that restarts its workers, systemd), unless an epoll set of its own waits for the socket;
- * - a child that was forked from us after the socket was served, and runs no other program. Its copy of the loop waits for
- *   the socket in any case, so its epoll sets tell nothing.
+ * Two kinds of process only keep the socket. They do not count, because otherwise every server with forked helpers would lose the
+ * driver:
+ *  - an ancestor of ours (a master that restarts its workers, systemd), unless one of its own epoll sets waits for the socket;
+ *  - a child that was forked from us after the socket was served, and runs no other program. Its epoll sets tell nothing,
+ *    because its copy of the loop waits for the socket in any case.
  *
  * A round looks at the list of processes, then at those that were not looked at since a socket was opened, then at some others in
  * turn, and last at those that hold a socket. The loop does not wait for a round: each look is one slice of some 20 us of CPU time,

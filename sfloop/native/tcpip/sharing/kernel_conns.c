@@ -10,7 +10,7 @@
 #define ASK_INTERVAL SF_MS     /* about one connection: a flood of segments must not become one of questions */
 #define LIFE (2 * SF_SEC)      /* of the doubt whose a segment is */
 #define STALL (100 * SF_MS)    /* frames may have waited while the loop did not poll */
-#define MOST_SEGMENTS 4096     /* handed to the kernel in that time, at about 20 us each */
+#define MOST_SEGMENTS 4096     /* handed to the kernel during LIFE, at about 20 us each */
 
 void sf_kernel_conns_init(struct sf_kernel_conns *conns)
 {
@@ -96,7 +96,8 @@ static bool pass(struct sf_tcpip *t, const struct sf_flow_key *key)
     return true;
 }
 
-/* Both have answered the peer's SYN, and the peer has taken our answer. The kernel repeats its own for a minute. */
+/* The kernel and the stack have both answered the peer's SYN, and the peer has taken our answer. The kernel repeats its own
+ * for a minute. */
 static bool is_only_begun(const struct sf_tcpip *t, const struct sf_other *o, const struct sf_flow_key *key)
 {
     return o->state == TCP_SYN_RECV && sf_flows_find(&t->tcp.flows, key);
@@ -106,14 +107,15 @@ bool sf_kernel_conns_pass(struct sf_tcpip *t, const struct sf_other *o)
 {
     struct sf_flow_key key = {o->local_addr, o->remote_addr, o->local_port, o->remote_port};
 
-    if (!o->remote_addr || sf_interface_owns(&t->interface, o->remote_addr)) /* over loopback */
+    if (!o->remote_addr || sf_interface_owns(&t->interface, o->remote_addr)) /* the connection is over loopback */
         return true;
     return is_only_begun(t, o, &key) || pass(t, &key);
 }
 
 /*
- * The state, or 0, or a negative errno. TCP_TIME_WAIT is a connection that has ended: the stack may have had a later one with the
- * same ends, whose segments the kernel would answer in a way that the peer drops.
+ * Returns the connection's TCP state in the kernel, 0 if there is none, or a negative errno. TCP_TIME_WAIT is an ended
+ * connection. The stack may have had a later one between the same ends, and the peer would drop the kernel's answers to its
+ * segments.
  */
 static int kernel_has(const struct sf_tcpip *t, const struct sf_flow_key *key)
 {
@@ -156,7 +158,7 @@ void sf_kernel_conns_expect(struct sf_tcpip *t)
     conns->left = MOST_SEGMENTS;
 }
 
-/* What has waited in the driver's rings while the loop stood still is not late. */
+/* Segments that waited in the driver's rings while the loop stood still are not late. */
 static void watch_time(struct sf_tcpip *t, struct sf_kernel_conns *conns)
 {
     if (conns->looked && t->now - conns->looked > STALL)
@@ -176,7 +178,7 @@ void sf_kernel_conns_look(struct sf_tcpip *t)
         look_at_some(t);
 }
 
-/* To our own address, so it goes no further than the loopback device. */
+/* Sends the segment to our own address, so it reaches only the loopback device. */
 static void emit(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_peer from = {
@@ -189,18 +191,18 @@ static void emit(struct sf_tcpip *t, const struct sf_flow_key *key, const struct
     struct iovec payload = {.iov_base = (void *)(uintptr_t)s->payload, .iov_len = s->payload_len};
     struct sf_tcp_template template;
 
-    sf_tcp_template_init(&template, &from); /* cannot fail: there are no tags */
+    sf_tcp_template_init(&template, &from); /* cannot fail, because there are no tags */
     sf_tcp_detour_emit(t, &template, s, &payload, s->payload_len ? 1 : 0, s->payload_len);
 }
 
 void sf_kernel_conns_hand(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     sf_count(t, SF_COUNT_TCP_RX_KERNELS);
-    if (t->tcp.detour_fd >= 0) /* else the peer sends it again */
+    if (t->tcp.detour_fd >= 0) /* else the peer retransmits it */
         emit(t, key, s);
 }
 
-/* The kernel's record in TIME_WAIT is there for a FIN that comes again. */
+/* The kernel keeps its TIME_WAIT record for a retransmitted FIN. */
 static bool wants_time_wait(const struct sf_tcp_segment *s)
 {
     return s->flags & SF_TCP_FIN;

@@ -1,11 +1,11 @@
 /*
- * TCP connections that the kernel has at an address and port of ours. While the driver leaves a listener's port to the kernel, the
- * program's kernel socket listens there and begins connections. They stay the kernel's to their end, also after the driver has the
- * port again: each gets an exact flow of its own (SF_FLOW_KERNEL) until it has ended.
+ * TCP connections of the kernel at an address and port of ours. While the driver leaves a listener's port to the kernel, the
+ * program's kernel socket listens there and accepts connections. They stay with the kernel to their end, even after the driver
+ * has the port again: each gets an exact flow of its own (SF_FLOW_KERNEL) until it has ended.
  *
- * A connection may be missing from the kernel's list: its SYN was on its way through the kernel when the driver took the port, or the
- * kernel has answered with a cookie and remembers nothing. So for a while after that moment a segment that no connection of ours
- * knows is handed to the kernel, which answers with a reset where that is right.
+ * A connection may be missing from the kernel's list, because its SYN was on its way through the kernel when the driver took the
+ * port, or because the kernel answered with a cookie and kept no record. So for a while after that moment, segments that match no
+ * connection of ours are handed to the kernel. It answers with a reset where appropriate.
  */
 #ifndef SF_TCPIP_SHARING_KERNEL_CONNS_H
 #define SF_TCPIP_SHARING_KERNEL_CONNS_H
@@ -18,14 +18,14 @@ struct sf_other;
 struct sf_tcpip;
 struct sf_tcp_segment;
 
-enum { SF_KERNEL_CONNS = 1024 }; /* more of them keep the port with the kernel */
+enum { SF_KERNEL_CONNS = 1024 }; /* beyond, the kernel keeps the port */
 
 enum sf_whose {
     SF_WHOSE_OURS,    /* not the kernel's */
-    SF_WHOSE_ENDED,   /* the kernel has one in TIME_WAIT: an earlier one with the same ends, or its own */
-    SF_WHOSE_UNKNOWN, /* the kernel was asked about another one a moment ago */
-    SF_WHOSE_BEGUN,   /* the kernel's, which has answered a SYN and waits for the ACK */
-    SF_WHOSE_KERNELS, /* the kernel's, and the peer knows the kernel's numbers */
+    SF_WHOSE_ENDED,   /* the kernel has it in TIME_WAIT: its own, or an earlier one between the same ends */
+    SF_WHOSE_UNKNOWN, /* not asked, because the kernel was asked about another a moment ago */
+    SF_WHOSE_BEGUN,   /* the kernel's, which has answered the SYN and waits for the ACK */
+    SF_WHOSE_KERNELS, /* the kernel's, and the peer knows its sequence numbers */
 };
 
 struct sf_kernel_conn {
@@ -37,39 +37,40 @@ struct sf_kernel_conns {
     struct sf_kernel_conn *first, *last; /* in the order in which they are looked at */
     uint32_t n;
     sf_ns look_at; /* SF_NEVER: there are none */
-    sf_ns until;   /* segments for nobody are handed to the kernel; 0: they are not */
-    sf_ns looked; /* when the time was looked at; 0: the loop has slept since, and a frame would have woken it */
-    uint32_t left; /* so many segments */
-    sf_ns asked_at; /* whether the kernel has a connection */
+    sf_ns until;   /* end of handing unknown segments to the kernel; 0: they are not handed over */
+    sf_ns looked; /* last reading of the time; 0: the loop has slept since, and a frame would have woken it */
+    uint32_t left; /* segments that may still be handed over */
+    sf_ns asked_at; /* time of the last query about a connection */
 };
 
 void sf_kernel_conns_init(struct sf_kernel_conns *);
 void sf_kernel_conns_free(struct sf_tcpip *);
-/* The connection stays with the kernel. False: there are too many, or the driver cannot leave it. */
+/* Leaves the connection to the kernel. False: there are too many, or the driver cannot leave it. */
 bool sf_kernel_conns_pass(struct sf_tcpip *, const struct sf_other *);
-/* The driver has taken a port from the kernel. */
+/* Call this when the driver takes a port from the kernel. */
 void sf_kernel_conns_expect(struct sf_tcpip *);
-/* The driver has no flow of this local address and port any more. */
+/* Call this when the driver no longer has a flow for this local address and port. */
 void sf_kernel_conns_forget(struct sf_tcpip *, const struct sf_flow_key *local);
-/* Looks at some of them, if it is time: those that have ended lose their flows. Called every 20 us. */
+/* Looks at some connections if it is time, and removes the flows of ended ones. Called every 20 us. */
 void sf_kernel_conns_look(struct sf_tcpip *);
 /*
- * A SYN at a listener that was in the driver's hands already when the driver left the port to the kernel. If the loop has stood still
- * meanwhile, the peer's second SYN is the kernel's, and two answers to one SYN would end in a reset. True: the kernel has it.
+ * Handles a SYN for a listener that the driver received before it left the port to the kernel. If the loop was late, the kernel
+ * may have got the peer's second SYN, and two answers would end in a reset. True: the kernel gets this one too.
  */
 bool sf_kernel_conns_take_syn(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /*
- * A segment that no record of ours accepts may be for a connection whose SYN the kernel has got: by another interface, or while an
- * address was new.
+ * Finds out whose a segment is that no record of ours accepts. The kernel may have got the SYN, through another interface or
+ * while an address was new.
  */
 enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *);
-/* The kernel receives the segment. */
+/* Hands the segment to the kernel. */
 void sf_kernel_conns_hand(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
-/* The connection is the kernel's, and so is its segment. There is no record of ours for the key any more. */
+/* Leaves the connection to the kernel and hands over its segment. The stack must have no record for the key. */
 void sf_kernel_conns_give(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
-/* Finds out, and gives. True: the segment is not to be answered. */
+/* Finds out whose the segment is, and gives it to the kernel if it is the kernel's. True: do not answer the segment. */
 bool sf_kernel_conns_claim(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
-/* A segment at a listener, for no connection of ours. True: it may be for one of the kernel's, and has been handed to it. */
+/* Handles a segment for a listener's address that matches no connection of ours. True: it may be the kernel's, and was handed
+ * to it. */
 bool sf_kernel_conns_take(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 
 #endif

@@ -55,7 +55,7 @@ uint32_t sf_others_inode(int fd)
     return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? (uint32_t)st.st_ino : 0;
 }
 
-/* ---- asking ---- */
+/* ---- the query ---- */
 
 static uint32_t states_of(enum sf_others_which which)
 {
@@ -70,7 +70,7 @@ static uint32_t states_of(enum sf_others_which which)
     }
 }
 
-/* A jump beyond the end, by 4 bytes, is the kernel's "does not match" (inet_diag_bc_run()). */
+/* A jump to 4 bytes beyond the end means "no match" to the kernel (inet_diag_bc_run()). */
 static void filter_port(struct request *request, uint16_t port)
 {
     uint16_t host = ntohs(port);
@@ -120,7 +120,7 @@ static bool is_ipv6_only(const struct nlmsghdr *message, const struct inet_diag_
     return false;
 }
 
-/* False: the socket has nothing to do with IPv4. */
+/* False: the socket does not receive IPv4. */
 static bool read_addresses(const struct nlmsghdr *message, const struct inet_diag_msg *body, struct sf_other *other)
 {
     const struct inet_diag_sockid *id = &body->id;

@@ -1,6 +1,4 @@
-/*
- * The sockets that programs of this network namespace have on a port, by the kernel's sock_diag(7) interface. Any user may ask.
- */
+/* The sockets that programs of this network namespace have at a port, from the kernel's sock_diag(7). Any user may ask. */
 #ifndef SF_TCPIP_SHARING_OTHERS_H
 #define SF_TCPIP_SHARING_OTHERS_H
 
@@ -8,27 +6,27 @@
 
 #include <stdbool.h>
 
-/* One socket of the kernel's. Addresses and ports in network byte order; address 0: any. */
+/* A kernel socket. Addresses and ports are in network byte order. Address 0: any. */
 struct sf_other {
     uint32_t local_addr, remote_addr;
     uint16_t local_port, remote_port;
-    uint8_t protocol; /* IPPROTO_UDP, IPPROTO_TCP */
+    uint8_t protocol; /* IPPROTO_UDP or IPPROTO_TCP */
     uint8_t state;    /* the kernel's: 1 ESTABLISHED (or a connected UDP socket), 10 LISTEN */
     bool ipv6;        /* an IPv6 socket that receives IPv4 too */
     int ifindex;      /* SO_BINDTODEVICE; 0: none */
-    uint32_t inode;   /* identifies the socket; 0: no process holds it any more */
+    uint32_t inode;   /* identifies the socket; 0: no process holds it */
 };
 
 enum sf_others_which {
     SF_OTHERS_UDP,
     SF_OTHERS_LISTENERS,
-    SF_OTHERS_CONNECTIONS, /* of TCP, half-open ones included, TIME_WAIT not */
+    SF_OTHERS_CONNECTIONS, /* of TCP, with half-open ones and without TIME_WAIT */
 };
 
 /* Return false to stop. */
 typedef bool (*sf_others_visit)(void *context, const struct sf_other *);
 
-/* A socket to ask by: a descriptor or a negative errno. */
+/* Opens a netlink socket for queries. Returns a descriptor or a negative errno. */
 int sf_others_open(void);
 /* Visits the sockets at the port (0: at every port). 0, or a negative errno: the kernel does not say. Takes 30 us
  * for UDP sockets and listeners, and 80 ns for each socket that the namespace has; 0.6 ms and more for connections, since the kernel
@@ -42,7 +40,7 @@ int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, s
 /* The kernel's state of this TCP connection; 0: the kernel does not have it; or a negative errno. `ifindex`, ends and nothing else are
  * looked at. Takes some 5 us. */
 int sf_others_has(int fd, const struct sf_other *);
-/* The number by which sf_other.inode names the socket behind a descriptor; 0: none. */
+/* Returns the inode of the socket behind a descriptor, as in sf_other.inode; 0: none. */
 uint32_t sf_others_inode(int fd);
 
 #endif

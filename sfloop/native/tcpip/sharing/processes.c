@@ -15,7 +15,7 @@
 
 enum { FIELD_PARENT = 4, FIELD_STARTED = 22, FIELD_STACK_START = 28, FIELDS };
 
-/* ---- what a process is ---- */
+/* ---- facts of a process ---- */
 
 static bool read_stat(int pid, char *text, size_t size)
 {
@@ -43,7 +43,7 @@ bool sf_process_read(int pid, struct sf_process_facts *facts)
 
     if (!read_stat(pid, text, sizeof(text)))
         return false;
-    at = strrchr(text, ')'); /* the name before it may have spaces, and brackets */
+    at = strrchr(text, ')'); /* the name before it may contain spaces and brackets */
     if (!at || !at[1] || !at[2] || ticks <= 0)
         return false;
     at += 3; /* field 3 is a letter */

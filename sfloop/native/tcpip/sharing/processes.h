@@ -9,7 +9,7 @@
 struct sf_process_facts {
     int parent;
     sf_ns started; /* CLOCK_BOOTTIME */
-    unsigned long stack_start; /* 0: not to be known */
+    unsigned long stack_start; /* 0: unknown */
 };
 
 /* False: the process is gone. */

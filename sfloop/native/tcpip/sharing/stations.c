@@ -1,7 +1,7 @@
 /*
- * Whether the kernel has to keep group frames for others. It has if other stations receive by the interface: macvlan and
- * macvtap devices, in this namespace or in containers, have their Ethernet addresses in the list of those that the interface
- * receives for. And it has if it routes groups.
+ * Whether the kernel has to keep group frames for others. It has to if other stations receive through the interface: macvlan and
+ * macvtap devices, in this namespace or in containers, add their MAC addresses to the interface's list. It also has to if it
+ * routes groups.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
