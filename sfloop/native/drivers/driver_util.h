@@ -1,4 +1,4 @@
-/* What drivers share: errors in words, and the functions of a wrapper that have nothing to add. */
+/* Shared by the drivers: errors in words, and the functions of a wrapper that only pass a call on. */
 #ifndef SF_DRIVER_UTIL_H
 #define SF_DRIVER_UTIL_H
 
@@ -31,15 +31,15 @@ __attribute__((format(printf, 3, 4))) static inline int sf_driver_refuse(char *m
 
 /* ---- in a forked child ---- */
 
-/* The memory's owner calls this once, after mapping it. A forked child finds zeroes there instead of the pages: the NIC or the
- * kernel writes to the parent's pages, which must not become copies. Huge pages cannot be zeroed; the child has a hole there. */
+/* Call this once after mapping memory for the NIC or the kernel. They write to the parent's pages, which must not be copied,
+ * so a forked child finds zeroes instead. Huge pages cannot be zeroed, so the child has a hole there. */
 static inline void sf_keep_from_children(void *memory, size_t size)
 {
     if (madvise(memory, size, MADV_WIPEONFORK) < 0)
         madvise(memory, size, MADV_DONTFORK);
 }
 
-/* The child lets go of a shared mapping. Zeroes take its place, because lent frames that lie there may still be looked at. */
+/* Replaces the child's shared mapping with zeroes, because lent frames in it may still be read. */
 static inline void sf_leave_mapping(void *memory, size_t size)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
@@ -54,7 +54,7 @@ static inline void sf_close_descriptor(int fd)
         close(fd);
 }
 
-/* A driver that stands on another begins with this. */
+/* The common head of wrappers. */
 struct sf_wrapper {
     struct sf_driver driver;
     struct sf_driver *below;
@@ -132,7 +132,7 @@ static inline int sf_pass_sniff(struct sf_driver *driver, bool on)
     return control->sniff ? control->sniff(sf_below(driver), on) : -EOPNOTSUPP;
 }
 
-/* Only for a wrapper that commits below exactly what is committed to it: frames are told by their numbers. */
+/* Only for a wrapper that commits below exactly the frames committed to it, because stamps refer to frames by number. */
 static inline int sf_pass_tx_stamps(struct sf_driver *driver, struct sf_stamp *stamps, int max)
 {
     const struct sf_driver_control *control = sf_below(driver)->fast.control;
@@ -185,7 +185,7 @@ static inline sf_ns sf_pass_due(struct sf_driver *driver)
     return sf_driver_due(sf_below(driver));
 }
 
-/* Adds to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */
+/* Appends to caps.mode: "2 x 1024 frames" becomes "2 x 1024 frames, pcap to feed.pcap". */
 __attribute__((format(printf, 2, 3))) static inline void sf_mode_add(struct sf_driver_caps *caps, const char *format, ...)
 {
     size_t used = strnlen(caps->mode, sizeof(caps->mode));

@@ -94,7 +94,7 @@ static int keep(const char *name, const char *path, sf_driver_open open, char *m
     return 0;
 }
 
-/* It is never unloaded: a driver of an earlier load may still be open. */
+/* A loaded object is never unloaded, because a driver of an earlier load may still be open. */
 int sf_driver_load(const char *name, const char *path, char *message)
 {
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);

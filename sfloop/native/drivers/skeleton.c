@@ -1,7 +1,7 @@
 /*
- * A driver that compiles and does nothing: the beginning of a new one. docs/writing-a-driver.md goes with it. The functions
- * stand in the order in which one would write them; each tells what is expected of it. In a copy, replace "skeleton" by the
- * driver's name and the comments by code.
+ * A driver that compiles and does nothing: the start of a new one. See docs/writing-a-driver.md. The functions are in the order
+ * in which to write them, and each comment says what the function must do. In a copy, replace "skeleton" with the driver's name,
+ * and the comments with code.
  */
 #define _GNU_SOURCE
 #include "drivers/driver_util.h"
@@ -10,10 +10,10 @@
 #include <stdlib.h>
 
 struct skeleton_driver {
-    struct sf_driver base; /* first, and in it the fast table: the caller's turn then touches one cache line for it */
-    /* What rx_burst() needs next: ring positions, addresses, masks. */
+    struct sf_driver base; /* first, with the fast table in it, so that a turn reads one cache line for it */
+    /* Fields that rx_burst() needs next: ring positions, addresses, masks. */
     struct sf_driver_stats stats;
-    /* What only control functions need: descriptors, names, mappings. */
+    /* Fields that only control functions need: descriptors, names, mappings. */
 };
 
 static inline struct skeleton_driver *skeleton_of(struct sf_driver *driver)
@@ -21,33 +21,33 @@ static inline struct skeleton_driver *skeleton_of(struct sf_driver *driver)
     return (struct skeleton_driver *)driver;
 }
 
-/* ---- 1. describe it: the stack asks before anything else, and again after a sleep ---- */
+/* ---- 1. describe: the stack asks before anything else, and again after a sleep ---- */
 
 static void skeleton_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
 {
     (void)driver;
     *caps = (struct sf_driver_caps){
         .flags = 0,      /* UNFILTERED if it cannot tell flows apart; DEAD once the device is gone for good */
-        .mtu = 1500,     /* tx_reserve() takes frames of this and 14 bytes more */
-        .rx_lent = 256,  /* how many frames may be out at a time before receiving stops */
-        .tx_queue = 256, /* how many may be committed before tx_reserve() is -EAGAIN */
+        .mtu = 1500,     /* tx_reserve() takes 14 bytes more than this */
+        .rx_lent = 256,  /* most frames lent at a time before receiving stops */
+        .tx_queue = 256, /* most frames committed before tx_reserve() returns -EAGAIN */
         .queue = -1,
         .ifindex = 0,
     };
     caps->mac[0] = 2; /* the interface's own */
-    sf_mode_add(caps, "skeleton, nothing behind it"); /* what was chosen, for people; sf_mode_add() never overruns it */
+    sf_mode_add(caps, "skeleton, nothing behind it"); /* the choices made, for people; never overruns the field */
 }
 
 /* ---- 2. receive ---- */
 
 /*
- * Up to n frames, none of them copied. Called every turn, mostly for nothing: the empty case is to be a load and a compare,
- * without a clock and without a system call. This is also the place to take back sent frames and to refill what the NIC
- * receives into, because nobody else will.
+ * Returns up to n frames without copying. It is called every turn, mostly without result, so the empty case should be a load and
+ * a compare, without a clock or a system call. Reclaim sent frames and give the NIC new buffers here, because no other function
+ * does.
  *
- * Lengths and offsets that come from a device or another process are checked here, and what does not fit is counted in
- * rx_invalid and passed over. A frame in several pieces has SF_FRAME_MORE on all but its last; when n is too small for
- * all of them, it waits for the next burst.
+ * Check lengths and offsets that come from a device or another process. Count frames that fail in rx_invalid and skip them. A
+ * frame in several pieces has SF_FRAME_MORE on all but its last piece. If n is too small for all of them, it waits for the next
+ * burst.
  */
 static int skeleton_rx_burst(struct sf_driver *driver, struct sf_frame *frames, int n)
 {
@@ -57,7 +57,7 @@ static int skeleton_rx_burst(struct sf_driver *driver, struct sf_frame *frames, 
     return 0;
 }
 
-/* In any order, some now and some later. The token is the driver's own: an index usually. */
+/* Frames return in any order, at any time. The token is the driver's own, usually an index. */
 static void skeleton_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
 {
     (void)driver;
@@ -67,7 +67,7 @@ static void skeleton_rx_release(struct sf_driver *driver, struct sf_frame *frame
 
 /* ---- 3. send ---- */
 
-/* Lends memory for a frame that fits. One reservation is open at a time; it ends with tx_cancel() or tx_commit(). */
+/* Lends memory for a frame. One reservation is open at a time, until tx_cancel() or tx_commit(). */
 static int skeleton_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)
 {
     struct skeleton_driver *s = skeleton_of(driver);
@@ -75,11 +75,11 @@ static int skeleton_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf
     if (len > 1500 + SF_ETHERNET_HEADER + SF_VLAN_TAG || max < 1)
         return -EMSGSIZE;
     (void)pieces;
-    s->stats.tx_full++; /* a full queue is counted each time somebody is told of it */
+    s->stats.tx_full++; /* count every -EAGAIN */
     return -EAGAIN;
 }
 
-/* As if it had never been reserved. */
+/* Undoes a reservation. */
 static void skeleton_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, int n)
 {
     (void)driver;
@@ -87,7 +87,8 @@ static void skeleton_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces
     (void)n;
 }
 
-/* Queues it. What cannot be sent after all is counted in tx_errors; the stack's protocols cope with loss, not with waiting. */
+/* Queues the frame. Count a frame that cannot be sent in tx_errors and do not wait, because the stack's protocols cope with
+ * loss. */
 static void skeleton_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
 {
     (void)pieces;
@@ -95,15 +96,15 @@ static void skeleton_tx_commit(struct sf_driver *driver, struct sf_frame *pieces
     skeleton_of(driver)->stats.tx_errors++;
 }
 
-/* The doorbell, once for all that was committed since the last; nothing committed has to cost nothing. */
+/* Rings the doorbell once for all frames committed since the last call. Without any, this must cost nothing. */
 static void skeleton_tx_flush(struct sf_driver *driver)
 {
     (void)driver;
 }
 
-/* ---- 4. filter: take the flow from the kernel's path, this one and no more ---- */
+/* ---- 4. filter: take this flow, and no other, from the kernel's path ---- */
 
-/* -EEXIST: it is there already; -ENOSPC: the table is full; -EOPNOTSUPP: this kind of flow is not possible. */
+/* -EEXIST: it is there already. -ENOSPC: the table is full. -EOPNOTSUPP: such a flow is not possible. */
 static int skeleton_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
 {
     (void)driver;
@@ -122,10 +123,9 @@ static int skeleton_filter_del(struct sf_driver *driver, const struct sf_flow *f
 /* ---- 5. sleep ---- */
 
 /*
- * Asks the device for a wake-up, and looks once more after that: a frame that came in between would wake nobody. So: make the
- * descriptor empty, ask, look, and take the request back with -EAGAIN if there is something. The descriptor is the same one
- * for the driver's whole life, since the loop keeps it in its epoll set; one that has to be replaced goes into an epoll
- * descriptor of the driver's own.
+ * Empties the descriptor, requests a wake-up, then checks for work once more, because a frame in between would wake no one. If
+ * there is work, takes the request back and returns -EAGAIN. The descriptor must stay the same for the driver's life, because the
+ * loop keeps it in its epoll set. If it has to be replaced, put it into an epoll descriptor of the driver.
  */
 static int skeleton_arm(struct sf_driver *driver, int *fd)
 {
@@ -134,7 +134,7 @@ static int skeleton_arm(struct sf_driver *driver, int *fd)
     return -EAGAIN;
 }
 
-/* No more wake-ups. Also called when it was not armed. */
+/* Ends the request for wake-ups. Also called when the driver is not armed. */
 static void skeleton_disarm(struct sf_driver *driver)
 {
     (void)driver;
@@ -147,7 +147,7 @@ static void skeleton_stats(struct sf_driver *driver, struct sf_driver_stats *sta
     *stats = skeleton_of(driver)->stats;
 }
 
-/* ---- 7. close: with frames lent, a reservation open and filters set, everything goes back ---- */
+/* ---- 7. close: with frames lent, a reservation open and filters set, release everything ---- */
 
 static void skeleton_close(struct sf_driver *driver)
 {
@@ -155,8 +155,8 @@ static void skeleton_close(struct sf_driver *driver)
 }
 
 /*
- * In a forked child: closes the child's copies of descriptors and mappings, and nothing that the parent needs. No request to
- * the device, nothing written. Memory that frames were lent from stays readable: sf_leave_mapping() in driver_util.h.
+ * For a forked child: closes the child's copies of descriptors and mappings, and nothing that the parent needs. Sends no request
+ * to the device and writes nothing. Memory of lent frames must stay readable: sf_leave_mapping() in driver_util.h.
  */
 static void skeleton_abandon(struct sf_driver *driver)
 {
@@ -187,9 +187,9 @@ static const struct sf_driver_fast skeleton_fast = {
     .control = &skeleton_control,
 };
 
-/* ---- 9. open: the one function that registry.c knows ---- */
+/* ---- 9. open: the only function that registry.c knows ---- */
 
-/* Undoes what it has done when it fails, and says in a sentence what was asked for, what is missing and what to do. */
+/* On failure, undoes everything and writes a sentence: the request, the missing condition, and a remedy. */
 struct sf_driver *sf_driver_skeleton_open(const struct sf_driver_config *config, int *error, char *message);
 
 struct sf_driver *sf_driver_skeleton_open(const struct sf_driver_config *config, int *error, char *message)
@@ -197,7 +197,7 @@ struct sf_driver *sf_driver_skeleton_open(const struct sf_driver_config *config,
     struct skeleton_driver *s;
 
     if (!config->interface)
-        return sf_driver_fail(error, message, -EINVAL, "skeleton: no interface is given: name the one to use");
+        return sf_driver_fail(error, message, -EINVAL, "skeleton: there is no interface name; set one");
     s = calloc(1, sizeof(*s));
     if (!s)
         return sf_driver_fail(error, message, -ENOMEM, "skeleton: out of memory");

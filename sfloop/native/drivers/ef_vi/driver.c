@@ -1,7 +1,7 @@
 /*
- * The ef_vi driver's place in the seam, its sleep, and its way back: a NIC that is reset takes its virtual interfaces with it,
- * and so does an event queue that overflows. Then everything is made anew on the same memory, as soon as no frame is out and
- * the NIC is there again. A NIC that stays away, or whose interface is gone, is dead.
+ * The ef_vi driver behind the seam, its sleep, and its recovery. A NIC that is reset loses its virtual interfaces, and so does an
+ * event queue that overflows. The driver then creates everything again on the same memory, once no frame is lent and the NIC is
+ * back. A NIC that stays away, or whose interface is gone, is dead.
  */
 #define _GNU_SOURCE
 #include "driver.h"
@@ -17,13 +17,13 @@
 #define ADDRESSES_EVERY SF_SEC
 #define RETRY_EVERY (50 * SF_MS)
 #define RETRY_PATIENCE (10 * SF_SEC)
-#define RX_LENT_REFS 64 /* EFCT: each one that is kept may hold a megabyte back */
+#define RX_LENT_REFS 64 /* EFCT: each lent frame may hold back a megabyte */
 
 SF_DRIVER_EXPORT struct sf_driver *sf_driver_ef_vi_open(const struct sf_driver_config *config, int *error, char *message);
 SF_DRIVER_EXPORT int sf_driver_ef_vi_probe(char *message);
 SF_DRIVER_EXPORT extern const uint32_t sf_driver_abi;
 
-/* ---- when the NIC is away ---- */
+/* ---- while the NIC is away ---- */
 
 static void wake_at(struct efvi *d, sf_ns when)
 {
@@ -39,8 +39,8 @@ void efvi_lose(struct efvi *d)
     d->state = EFVI_LOST;
     d->news = true;
     d->lost_since = sf_now();
-    d->retry_at = d->lost_since; /* at once: an overflow is over by then */
-    d->stats.tx_errors += d->tx.buffers - d->tx.n_free; /* what was under way, and may have left */
+    d->retry_at = d->lost_since; /* at once, because an overflow is over by then */
+    d->stats.tx_errors += d->tx.buffers - d->tx.n_free; /* frames under way, which may or may not have left */
     wake_at(d, d->retry_at);
 }
 
@@ -74,7 +74,7 @@ static void come_back(struct efvi *d)
     wake_at(d, d->retry_at);
 }
 
-/* What was received before is still good. */
+/* Frames received before are still valid. */
 static int burst_without_nic(struct efvi *d, struct sf_frame *frames, int n)
 {
     if (d->rx.first != d->rx.whole)
@@ -172,7 +172,7 @@ static void ef_vi_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
     describe(d, caps);
 }
 
-/* What the NIC had no buffer for. Only EF10's driver counts it for one VI alone. */
+/* Counts the frames for which the NIC had no buffer. Only EF10's driver counts them for each VI. */
 static uint64_t count_dropped(struct efvi *d)
 {
     const ef_vi_stats_layout *layout;
@@ -213,11 +213,11 @@ static void read_timer(struct efvi *d)
     uint64_t expirations;
     ssize_t n = read(d->timer, &expirations, sizeof(expirations));
 
-    (void)n; /* it had not expired */
+    (void)n; /* it has not expired */
 }
 
-/* Priming asks for one interrupt, for the event after those that were polled: with the position that the queue has been read
- * to, one that came in between counts too. */
+/* Priming requests one interrupt, for the first event after the position up to which the queue was read. So an event in
+ * between counts too. */
 static int ef_vi_arm(struct sf_driver *driver, int *fd)
 {
     struct efvi *d = efvi_of(driver);
@@ -245,8 +245,8 @@ static int ef_vi_arm(struct sf_driver *driver, int *fd)
     return has_work(d) ? -EAGAIN : 0;
 }
 
-/* The VI's descriptor stays readable until the VI is primed again, and would make every look at the kernel's descriptors longer
- * until then. It is in the set by its edges, so that it is taken out by being seen. */
+/* Takes the VI's descriptor out of the ready set. It stays readable until the VI is primed again, and would slow down every
+ * poll of the kernel's descriptors. It is edge-triggered, so one epoll_wait() clears it. */
 static void ef_vi_disarm(struct sf_driver *driver)
 {
     struct epoll_event seen[2];
@@ -275,8 +275,8 @@ static void ef_vi_close(struct sf_driver *driver)
     free(d);
 }
 
-/* Filters, VI, memory and domain are the NIC's, and go with the parent's handle: to free them here would take them from the
- * parent. Frames that lie in the driver's memory stay readable. */
+/* Filters, VI, memory and domain belong to the parent's handle, so freeing them here would take them from the parent. Frames
+ * in the driver's memory stay readable. */
 static void ef_vi_abandon(struct sf_driver *driver)
 {
     struct efvi *d = efvi_of(driver);
@@ -368,7 +368,7 @@ struct sf_driver *sf_driver_ef_vi_open(const struct sf_driver_config *config, in
     return NULL;
 }
 
-/* Whether the kernel's half is there. */
+/* Tells whether Onload's kernel module is usable. */
 int sf_driver_ef_vi_probe(char *message)
 {
     ef_driver_handle handle;

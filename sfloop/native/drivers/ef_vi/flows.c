@@ -1,9 +1,9 @@
 /*
- * Which flows the NIC brings: one filter for each, in hardware. A unicast flow is then ours alone; of a multicast group the
- * kernel and others go on getting their copies. Fragments match no filter and stay with the kernel.
+ * Flows: a hardware filter for each. A unicast flow is then ours alone. The kernel and others still get their copies of a
+ * multicast group. Fragments match no filter and stay with the kernel.
  *
- * A filter has no wildcard. A flow to any local address has one for each address of the interface, which are looked at again
- * now and then.
+ * A filter has no wildcard. A flow to any local address has a filter for each address of the interface. The addresses are read
+ * again at intervals.
  */
 #define _GNU_SOURCE
 #include "driver.h"
@@ -50,7 +50,7 @@ static enum ef_filter_flags filter_flags(const struct efvi *d)
 {
     if (d->mode.exclusive)
         return EF_FILTER_FLAG_EXCLUSIVE_RXQ;
-    /* The X4's queues do not wake anybody unless they are asked to. */
+    /* The X4's queues send no wake-ups unless requested. */
     return d->vi.nic_type.arch == EF_VI_ARCH_EF10CT ? EFVI_FILTER_WAKEUPS : EF_FILTER_FLAG_NONE;
 }
 
@@ -149,7 +149,7 @@ static struct efvi_flow *take_entry(struct efvi *d)
     return NULL;
 }
 
-/* While the NIC is away the flow is noted; its filter is set with the others when the NIC is back. */
+/* While the NIC is away, only notes the flow. Its filter is set with the others when the NIC is back. */
 int efvi_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
 {
     struct efvi *d = efvi_of(driver);
@@ -195,7 +195,7 @@ void efvi_flows_follow_addresses(struct efvi *d)
 {
     for (int i = 0; d->n_any && i < EFVI_FLOWS; i++)
         if (d->flows[i].used && !d->flows[i].flow.local_addr)
-            match_addresses(d, &d->flows[i]); /* what is refused now is tried again the next time */
+            match_addresses(d, &d->flows[i]); /* a refused filter is tried again the next time */
 }
 
 int efvi_flows_open(struct efvi *d)
@@ -271,7 +271,7 @@ struct headers {
     uint8_t protocol;
 };
 
-/* As the hardware: IPv4 with at most one VLAN tag, TCP or UDP, no fragment. */
+/* Accepts the frames that the hardware matches: IPv4 with at most one VLAN tag, TCP or UDP, no fragment. */
 static bool read_headers(const uint8_t *frame, uint32_t len, struct headers *h)
 {
     uint32_t at = SF_ETHERNET_HEADER, header;

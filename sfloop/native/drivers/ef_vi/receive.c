@@ -1,12 +1,12 @@
 /*
- * Receiving with ef_vi. Two ways, by NIC:
+ * Receiving with ef_vi, in two ways, depending on the NIC:
  *
- *  - EF10 (7000, 8000, X2 series) and EF100: we post buffers, an event says which one holds what. A frame that exceeds a
- *    buffer comes in pieces. A frame in error ("discard") uses a buffer up like any other, so it is posted again.
- *  - EFCT (X3, X4's express datapath): an event refers to a frame in the NIC's own buffers of a megabyte, each of which is
- *    held back until all its frames were released, discards too.
+ *  - EF10 (7000, 8000, X2 series) and EF100: we post buffers, and an event names a filled one. A frame larger than a buffer
+ *    comes in pieces. A frame in error ("discard") uses up a buffer too, so the buffer is posted again.
+ *  - EFCT (X3, X4's express datapath): an event refers to a frame in one of the NIC's own buffers of a megabyte. Such a buffer
+ *    is held back until all its frames are released, including discards.
  *
- * Follows Onload's etherfabric/ef_vi.h and efct_vi.h.
+ * Source: Onload's etherfabric/ef_vi.h and efct_vi.h.
  */
 #define _GNU_SOURCE
 #include "driver.h"
@@ -21,7 +21,7 @@ static inline uint8_t *buffer_of(struct efvi *d, uint32_t id)
     return d->memory + (size_t)id * EFVI_RX_BUFFER;
 }
 
-/* All buffers are free: the VI is new. */
+/* Marks all buffers as free, for a new VI. */
 void efvi_rx_reset(struct efvi *d)
 {
     struct efvi_rx *rx = &d->rx;
@@ -34,7 +34,7 @@ void efvi_rx_reset(struct efvi *d)
         rx->free[rx->n_free++] = id;
 }
 
-/* Fewer than eight would not reach the NIC: they wait until they are more. */
+/* Posts groups of eight only, because fewer would not reach the NIC. */
 void efvi_refill(struct efvi *d)
 {
     struct efvi_rx *rx = &d->rx;
@@ -71,7 +71,7 @@ static void drop_unfinished(struct efvi *d)
     rx->frame_len = rx->seen = rx->left = 0;
 }
 
-/* Once for each frame, however many pieces it still has. */
+/* Counts once for each frame, however many pieces follow. */
 static void refuse(struct efvi *d, uint64_t token, bool more)
 {
     give_back(d, token);
@@ -81,7 +81,7 @@ static void refuse(struct efvi *d, uint64_t token, bool more)
     d->rx.skipping = more;
 }
 
-/* The adapter's clock needs up to seconds to be in step, and until it was set once it counts from anywhere. */
+/* The adapter's clock may need seconds to synchronize, and before it is set its time is arbitrary. */
 __attribute__((noinline)) static sf_ns wanted_timestamp(struct efvi *d, const void *packet)
 {
     ef_precisetime t;
@@ -108,7 +108,8 @@ static void finish(struct efvi *d)
     rx->frame_len = rx->seen = rx->left = 0;
 }
 
-/* A frame in one piece: straight to the caller, unless others wait before it or there are more than it has asked for. */
+/* Takes a frame in one piece. Hands it to the caller directly, unless other frames wait before it or the caller's array is
+ * full. */
 static inline void take_whole(struct efvi *d, struct sf_frame frame)
 {
     struct efvi_rx *rx = &d->rx;
@@ -131,13 +132,13 @@ static inline struct sf_frame received(struct efvi *d, uint32_t id, uint32_t len
     return (struct sf_frame){
         .data = first ? buffer + d->rx.prefix : buffer,
         .len = len,
-        .flags = d->rx.sniffing ? 0 : d->rx.good, /* no filter has said what it is */
+        .flags = d->rx.sniffing ? 0 : d->rx.good, /* no filter has classified it */
         .timestamp = first ? read_timestamp(d, buffer) : 0,
         .token = id,
     };
 }
 
-/* len: bytes of the frame in this buffer, behind the prefix if it is the first one. */
+/* Takes a piece of a frame. `len`: bytes of the frame in this buffer, without the prefix of a first piece. */
 static void take_piece(struct efvi *d, uint32_t id, uint32_t len, bool first, bool more)
 {
     struct efvi_rx *rx = &d->rx;
@@ -145,7 +146,7 @@ static void take_piece(struct efvi *d, uint32_t id, uint32_t len, bool first, bo
     struct sf_frame frame;
 
     if (first) {
-        if (rx->last != rx->whole) { /* the end of the one before was lost */
+        if (rx->last != rx->whole) { /* the end of the last frame was lost */
             drop_unfinished(d);
             d->stats.rx_invalid++;
         }
@@ -175,11 +176,11 @@ static bool known(struct efvi *d, uint32_t id)
 {
     if (SF_LIKELY(id < d->rx.buffers))
         return true;
-    d->stats.rx_invalid++; /* not one of ours, and so nothing to post again */
+    d->stats.rx_invalid++; /* not one of our buffers, so there is none to post again */
     return false;
 }
 
-/* ---- events, one buffer each: the length is the whole frame's so far, with the prefix ---- */
+/* ---- events of one buffer: the length is that of the frame so far, with the prefix ---- */
 
 __attribute__((noinline)) static void one_of_any_kind(struct efvi *d, uint32_t id, uint32_t total, bool first, bool more)
 {
@@ -197,7 +198,7 @@ __attribute__((noinline)) static void one_of_any_kind(struct efvi *d, uint32_t i
         rx->seen = total;
 }
 
-/* Nearly every event is of a frame that is whole, and of one buffer. */
+/* Handles nearly every event: a whole frame in one buffer. */
 static inline void one(struct efvi *d, const ef_event *event)
 {
     struct efvi_rx *rx = &d->rx;
@@ -224,7 +225,7 @@ static void one_discarded(struct efvi *d, const ef_event *event)
     refuse(d, id, EF_EVENT_RX_DISCARD_CONT(*event));
 }
 
-/* ---- merged events: several buffers each, the lengths are in the prefixes ---- */
+/* ---- merged events of several buffers: the lengths are in the prefixes ---- */
 
 static void one_of_several(struct efvi *d, uint32_t id)
 {
@@ -259,7 +260,7 @@ static void several(struct efvi *d, const ef_event *event)
     }
     for (int i = 0; i < n; i++) {
         if (SF_UNLIKELY(d->rx.skipping && !d->rx.left))
-            refuse(d, (uint32_t)ids[i], true); /* still the rest of a frame that was discarded */
+            refuse(d, (uint32_t)ids[i], true); /* the rest of a discarded frame */
         else
             one_of_several(d, (uint32_t)ids[i]);
     }
@@ -313,7 +314,7 @@ static void referred(struct efvi *d, uint32_t packet, uint32_t len, uint32_t goo
     });
 }
 
-/* What is "discarded" here may only be of a kind that the NIC verifies nothing of. */
+/* Handles a "discard", which may only be a frame of a class whose checksums the NIC does not verify. */
 static void referred_discarded(struct efvi *d, const ef_event *event)
 {
     const unsigned errors = EF_VI_DISCARD_RX_L4_CSUM_ERR | EF_VI_DISCARD_RX_L3_CSUM_ERR | EF_VI_DISCARD_RX_ETH_FCS_ERR |
@@ -326,7 +327,7 @@ static void referred_discarded(struct efvi *d, const ef_event *event)
         referred(d, event->rx_ref_discard.pkt_id, event->rx_ref_discard.len, 0);
 }
 
-/* Nearly every event is that a frame has come. */
+/* Handles the rare events, because nearly every event is a received frame. */
 __attribute__((noinline)) static void other_event(struct efvi *d, const ef_event *event)
 {
     switch (EF_EVENT_TYPE(*event)) {
@@ -353,7 +354,7 @@ __attribute__((noinline)) static void other_event(struct efvi *d, const ef_event
     case EF_EVENT_TYPE_RX_REF_DISCARD:
         referred_discarded(d, event);
         break;
-    case EF_EVENT_TYPE_RX_NO_DESC_TRUNC: /* there were no buffers for the rest of it */
+    case EF_EVENT_TYPE_RX_NO_DESC_TRUNC: /* there were no buffers for the rest of the frame */
         drop_unfinished(d);
         d->rx.skipping = false;
         d->stats.rx_dropped++;
@@ -367,9 +368,9 @@ __attribute__((noinline)) static void other_event(struct efvi *d, const ef_event
     }
 }
 
-/* ---- out and back ---- */
+/* ---- lending and returning ---- */
 
-/* Whole frames only: one of more pieces than there is room for waits. */
+/* Hands out whole frames only. A frame with more pieces than there is room for waits. */
 int efvi_hand_out(struct efvi *d, struct sf_frame *frames, int n)
 {
     struct efvi_rx *rx = &d->rx;

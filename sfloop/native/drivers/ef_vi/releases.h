@@ -1,4 +1,5 @@
-/* What releases of Onload differ in, from 9.0 on. The build has looked (sfloop/meson.build); what it has not found is here. */
+/* Differences between releases of Onload since 9.0. The build checks for each (sfloop/meson.build); this header replaces the
+ * missing ones. */
 #ifndef SF_DRIVERS_EF_VI_RELEASES_H
 #define SF_DRIVERS_EF_VI_RELEASES_H
 
@@ -7,7 +8,7 @@
 #include <etherfabric/pd.h>
 #include <etherfabric/vi.h>
 
-/* Of the NICs that 9.0 knows, those that send by CTPIO only are those whose events refer to frames. */
+/* In 9.0, the NICs that send by CTPIO only are those whose events refer to frames. */
 #ifdef SF_EF_VI_CAP_RX_REF
 #define EFVI_CAP_RX_REF EF_VI_CAP_RX_REF
 #else
@@ -28,7 +29,7 @@
 #define EFVI_FILTER_WAKEUPS EF_FILTER_FLAG_NONE
 #endif
 
-/* Of the domain, which may be on another datapath than the interface's usual one; or of the interface. */
+/* Reads a capability of the domain, which may be on another datapath than the interface's usual one, or else of the interface. */
 static inline int efvi_ask(ef_driver_handle handle, ef_pd *pd, int ifindex, enum ef_vi_capability which, unsigned long *value)
 {
 #ifdef SF_ef_pd_capabilities_get
@@ -40,7 +41,7 @@ static inline int efvi_ask(ef_driver_handle handle, ef_pd *pd, int ifindex, enum
 #endif
 }
 
-/* Before there was a way to start a queue that has stopped, a new VI is the only one. */
+/* Releases that cannot restart a stopped queue need a new VI. */
 #ifndef ef_vi_reinit_txq_post_error
 #define EFVI_NO_RESTART
 #endif

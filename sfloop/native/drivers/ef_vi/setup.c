@@ -1,4 +1,4 @@
-/* Making a VI and taking it down, and saying in words what stood in the way. Follows Onload's etherfabric/vi.h and pd.h. */
+/* Creates a VI, frees it, and explains failures in words. Source: Onload's etherfabric/vi.h and pd.h. */
 #define _GNU_SOURCE
 #include "driver.h"
 #include "storage/epoll.h"
@@ -11,10 +11,10 @@
 
 #define RX_RING 512u
 #define TX_RING 512u
-#define RX_LENT 256u    /* frames that may be out before the ring runs low */
+#define RX_LENT 256u    /* frames that may be lent before the ring runs low */
 #define RING_MIN 32u
 #define RING_MAX 4096u
-#define CTPIO_STORE_MAX 500u /* beyond, a frame that is stored first gains nothing over DMA */
+#define CTPIO_STORE_MAX 500u /* above, store-and-forward is no faster than DMA */
 #define CTPIO_CUT_MAX 1518u
 #define CUT_THRESHOLD 64u
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -74,7 +74,7 @@ static int open_handle(struct efvi *d, char *message)
         return sf_driver_refuse(message, rc,
                                 "ef_vi: Onload's kernel module sfc_char is not there (%s): install Onload and load it "
                                 "with 'onload_tool reload'", strerror(-rc));
-    fcntl(d->handle, F_SETFD, FD_CLOEXEC); /* the library leaves it open to child processes */
+    fcntl(d->handle, F_SETFD, FD_CLOEXEC); /* the library leaves it open in child processes */
     return 0;
 }
 
@@ -91,7 +91,7 @@ static int open_domain(struct efvi *d, char *message)
     return 0;
 }
 
-/* The value; 0 also where the NIC or the installed driver does not know of it. */
+/* Returns the value, or 0 if the NIC or the installed driver does not know the capability. */
 static unsigned long capability(struct efvi *d, enum ef_vi_capability which)
 {
     unsigned long value = 0;
@@ -101,7 +101,7 @@ static unsigned long capability(struct efvi *d, enum ef_vi_capability which)
 
 static enum ef_vi_flags choose_flags(struct efvi *d)
 {
-    /* Frames leave as they were made, whichever way they go: CTPIO has no checksum offload. */
+    /* Disable checksum offload, because CTPIO has none and the way of a frame is not known when it is written. */
     unsigned long long flags = EF_VI_TX_IP_CSUM_DIS | EF_VI_TX_TCPUDP_CSUM_DIS;
     bool ctpio = capability(d, EF_VI_CAP_CTPIO);
 
@@ -164,8 +164,8 @@ static int open_vi(struct efvi *d, char *message)
     return 0;
 }
 
-/* What the NIC then delivers without complaint has good checksums: of frames that a flow's filter has picked, which it has
- * parsed, and of those of EFCT that it does not mark as of another class. */
+/* Selects the frames that the NIC discards. The rest then has good checksums: frames that matched a flow's filter, because the
+ * NIC has parsed them, and on EFCT those that it does not mark as another class. */
 static void choose_discards(struct efvi *d)
 {
     unsigned wanted = EF_VI_DISCARD_RX_L4_CSUM_ERR | EF_VI_DISCARD_RX_L3_CSUM_ERR | EF_VI_DISCARD_RX_ETH_FCS_ERR |
@@ -182,9 +182,9 @@ static void choose_discards(struct efvi *d)
         d->rx.good = SF_FRAME_CHECKSUM_GOOD;
 }
 
-/* ---- memory, once for all times that the VI is made ---- */
+/* ---- memory, allocated once and kept when the VI is created again ---- */
 
-/* Two in a page, or one page, or whole pages: none lies across a page's end that need not. */
+/* Two buffers in a page, or one page, or whole pages, so that no buffer crosses a page's end without need. */
 static uint32_t stride_for(uint32_t frame)
 {
     uint32_t pages = (frame + EFVI_PAGE - 1) / EFVI_PAGE;
@@ -256,7 +256,7 @@ static int register_memory(struct efvi *d, char *message)
 
 /* ---- sending ---- */
 
-/* Where all of the NIC's few PIO buffers are taken, DMA does. */
+/* Falls back to DMA if all of the NIC's few PIO buffers are in use. */
 static void open_pio(struct efvi *d)
 {
     int size;
@@ -287,7 +287,7 @@ static void open_sending(struct efvi *d)
         open_pio(d);
 }
 
-/* When so few are left of `posted` that `n` can follow, or a quarter of them where they are few. */
+/* The level at which to refill: when `n` buffers can be posted, or a quarter of `posted` if that is less. */
 static int level_for(int posted, uint32_t n)
 {
     int enough = (int)n < posted / 4 ? (int)n : posted / 4;
@@ -318,7 +318,7 @@ static void open_receiving(struct efvi *d)
 
 static int watch(struct efvi *d, char *message)
 {
-    int rc = sf_epoll_add(d->epoll, d->handle, EPOLLIN | EPOLLET, 0); /* ef_vi_disarm() */
+    int rc = sf_epoll_add(d->epoll, d->handle, EPOLLIN | EPOLLET, 0); /* see ef_vi_disarm() */
 
     return rc < 0 ? sf_driver_refuse(message, rc, "ef_vi: the driver's descriptor cannot be waited for: %s", strerror(-rc)) : 0;
 }
@@ -329,7 +329,7 @@ static int set_up(struct efvi *d, char *message)
 
     if ((rc = open_domain(d, message)) < 0 || (rc = open_vi(d, message)) < 0)
         return rc;
-    if (!d->frame_max) /* at the first time: buffers are made for it */
+    if (!d->frame_max) /* the first time only, because the buffers are sized for it */
         d->frame_max = d->interface.mtu + SF_ETHERNET_HEADER + SF_VLAN_TAG;
     if ((rc = register_memory(d, message)) < 0)
         return rc;
@@ -369,7 +369,7 @@ int efvi_bring_up(struct efvi *d, char *message)
     return rc;
 }
 
-/* The filters first, so that nothing more comes. */
+/* Removes the filters first, so that no more frames arrive. */
 void efvi_tear_down(struct efvi *d)
 {
     efvi_flows_remove(d);

@@ -1,10 +1,10 @@
 /*
- * Sending with ef_vi: by CTPIO, where the frame is written into the NIC and leaves at once; by PIO, the same on older NICs
- * with a few buffers; or by DMA. A CTPIO send may fail (the NIC was busy), so on EF10 it is always followed by the same frame as
- * a DMA descriptor, which the NIC drops if it is not needed. EFCT has nothing but CTPIO.
+ * Sending with ef_vi: by CTPIO, which writes the frame into the NIC and sends it at once; by PIO, which does the same on older
+ * NICs with a few buffers; or by DMA. A CTPIO send may fail (the NIC was busy). So on EF10 the same frame always follows as a DMA
+ * descriptor, which the NIC drops if it is not needed. EFCT has only CTPIO.
  *
- * A descriptor and its buffer are the NIC's until the event that ef_vi_transmit_unbundle() takes apart, or, with timestamps,
- * until the frame's own.
+ * A descriptor and its buffer belong to the NIC until the event that ef_vi_transmit_unbundle() takes apart, or, with timestamps,
+ * until the frame's own event.
  */
 #define _GNU_SOURCE
 #include "driver.h"
@@ -14,7 +14,7 @@ static inline size_t offset_of(const struct efvi *d, uint32_t id)
     return d->tx_offset + (size_t)id * d->tx.stride;
 }
 
-/* Nothing is under way: the VI is new, and its addresses are. What was reserved stays so: it comes back by tx_commit() or
+/* Resets for a new VI with new DMA addresses, where nothing is under way. Reserved buffers stay reserved until tx_commit() or
  * tx_cancel(). */
 void efvi_tx_reset(struct efvi *d)
 {
@@ -68,9 +68,9 @@ void efvi_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, int n)
     tx->free[tx->n_free++] = id;
 }
 
-/* ---- ways to send; 0 or a negative errno ---- */
+/* ---- ways to send; they return 0 or a negative errno ---- */
 
-/* One descriptor for each page that the frame lies in. */
+/* Writes a descriptor for each page of the frame. */
 static int describe(struct efvi *d, uint32_t id, uint32_t len, ef_iovec *iov)
 {
     size_t at = offset_of(d, id), end = at + len;
@@ -108,7 +108,7 @@ __attribute__((noinline)) static int fall_back_in_pages(struct efvi *d, uint32_t
     return ef_vi_transmitv_ctpio_fallback(&d->vi, iov, describe(d, id, len, iov), (ef_request_id)id);
 }
 
-/* The fallback follows without fail: the next send would otherwise be taken for it. */
+/* Always posts the fallback, because the NIC would take the next send for it. */
 static inline int by_ctpio(struct efvi *d, uint32_t id, uint32_t len)
 {
     struct efvi_sent *sent = &d->tx.sent[id];
@@ -133,7 +133,7 @@ __attribute__((noinline)) static int by_pio(struct efvi *d, uint32_t id, uint32_
     return 0;
 }
 
-/* While frames wait for the doorbell, those after them have to wait behind them. */
+/* Frames that wait for the doorbell go first, so later ones must not overtake them. */
 static inline int send_frame(struct efvi *d, uint32_t id, uint32_t len)
 {
     struct efvi_tx *tx = &d->tx;
@@ -151,7 +151,7 @@ __attribute__((noinline)) static void refuse(struct efvi *d, struct sf_frame *pi
     efvi_tx_cancel(&d->base, pieces, n);
 }
 
-/* With nothing of what the buffer held before. */
+/* Pads with zeroes, so that no old contents of the buffer are sent. */
 __attribute__((noinline)) static void fill_up(uint8_t *data, uint32_t len)
 {
     memset(data + len, 0, EFVI_SHORTEST - len);
@@ -172,7 +172,8 @@ void efvi_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
     }
     if (SF_UNLIKELY(len < EFVI_SHORTEST))
         fill_up(sent->data, len);
-    if (SF_UNLIKELY(send_frame(d, id, len < EFVI_SHORTEST ? EFVI_SHORTEST : len) < 0)) { /* there was room when it was reserved */
+    if (SF_UNLIKELY(send_frame(d, id, len < EFVI_SHORTEST ? EFVI_SHORTEST : len) < 0)) { /* rare, because there was room at the
+                                                                                          * reservation */
         refuse(d, pieces, n);
         return;
     }
@@ -193,7 +194,7 @@ void efvi_tx_flush(struct sf_driver *driver)
         ef_vi_transmit_push(&d->vi);
 }
 
-/* ---- what has left ---- */
+/* ---- completed frames ---- */
 
 static void completed(struct efvi *d, uint32_t id)
 {
@@ -213,7 +214,7 @@ static void keep_stamp(struct efvi *d, const ef_event *event)
     struct efvi_stamps *stamps = &d->stamps;
     uint32_t id = (uint32_t)EF_EVENT_TX_WITH_TIMESTAMP_RQ_ID(*event);
 
-    /* No time, or a clock that was never set: that it has left is all there is to know. */
+    /* Without a time, or with a clock that was never set, there is no stamp to keep. */
     if (id >= d->tx.buffers || !EF_EVENT_TX_WITH_TIMESTAMP_SEC(*event) ||
         !(EF_EVENT_TX_WITH_TIMESTAMP_SYNC_FLAGS(*event) & EF_VI_SYNC_FLAG_CLOCK_SET))
         return;
@@ -225,7 +226,7 @@ static void keep_stamp(struct efvi *d, const ef_event *event)
     };
 }
 
-/* The queue has stopped. What was in it may or may not have left. */
+/* Handles a stopped queue. Its frames may or may not have left. */
 static void failed(struct efvi *d)
 {
 #ifdef EFVI_NO_RESTART
@@ -254,7 +255,7 @@ void efvi_tx_event(struct efvi *d, const ef_event *event)
         for (int i = 0; i < n; i++)
             completed(d, (uint32_t)ids[i]);
         break;
-    case EF_EVENT_TYPE_TX_WITH_TIMESTAMP: /* takes itself out of the ring */
+    case EF_EVENT_TYPE_TX_WITH_TIMESTAMP: /* needs no unbundling */
         keep_stamp(d, event);
         completed(d, (uint32_t)EF_EVENT_TX_WITH_TIMESTAMP_RQ_ID(*event));
         break;

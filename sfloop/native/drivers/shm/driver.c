@@ -1,13 +1,13 @@
 /*
- * Two sides of a wire in shared memory, in one process or two of the same user. Frames are written and read where they lie:
- * sending lends a slot of our ring, receiving a slot of the other side's. Nothing is copied, and while both sides are awake
- * no system call is made.
+ * One side of a wire in shared memory. The two sides are in one process, or in two processes of the same user. Frames are written
+ * and read in place: sending lends a slot of our ring, receiving a slot of the peer's. Nothing is copied, and no system call is
+ * made while both sides are awake.
  *
- * Nothing that is read from the shared memory is believed. Positions, ring sizes and lengths that decide what is touched are
- * our own copies; the other side's words are compared with them, and what does not fit is counted and passed over. The
- * *contents* of a frame that is lent stay the other side's to change, so whoever parses one reads each field once.
+ * Nothing read from the shared memory is trusted. Positions, ring sizes and lengths that decide which memory is accessed are our
+ * own copies. The peer's words are compared with them, and what does not fit is counted and skipped. The peer can change the
+ * *contents* of a lent frame at any time, so a parser must read each field once.
  *
- * What an other side that died has sent is still delivered. What is sent while there is none is counted in tx_errors.
+ * Frames that a dead peer has sent are still delivered. Frames sent while there is no peer are counted in tx_errors.
  */
 #define _GNU_SOURCE
 #include "drivers/driver_util.h"
@@ -16,28 +16,28 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define CHECK_EVERY_BURSTS 256 /* a look at the clock */
-#define CHECK_EVERY (20 * SF_MS) /* a look at whether the other side lives */
+#define CHECK_EVERY_BURSTS 256 /* between readings of the clock */
+#define CHECK_EVERY (20 * SF_MS) /* between checks that the peer lives */
 #define NO_SLOT UINT64_MAX
-#define LINES_AHEAD 4 /* of a frame: what comes behind them is fetched by the CPU's own foresight */
+#define LINES_AHEAD 4 /* of a frame; the CPU's prefetcher fetches the lines after them */
 
 struct shm_tx {
     struct shm_ring *ring;
     uint8_t *slots;
     uint32_t mask;
     uint32_t head; /* the next slot to lend */
-    uint32_t tail; /* the last that we saw of the other side's */
-    uint32_t last_len; /* of the frame before */
+    uint32_t tail; /* the peer's tail, as last read */
+    uint32_t last_len; /* length of the last frame */
     bool unflushed, starved;
-    bool first; /* since the last poll: what comes after it waits for it over there */
+    bool first; /* the first frame since the last poll: the peer can read the later ones only after it */
 };
 
 struct shm_rx {
     struct shm_ring *ring;
     uint8_t *slots;
     uint32_t mask;
-    uint32_t next; /* the slot looked at */
-    uint32_t tail; /* the oldest that is lent */
+    uint32_t next; /* the next slot to read */
+    uint32_t tail; /* the oldest lent slot */
     bool look_for_starved;
 };
 
@@ -48,14 +48,14 @@ struct shm_driver {
     uint32_t slot_size, frame_max;
     uint32_t until_check;
     bool peer_lives, news;
-    bool elsewhere; /* the other side is another process, most likely on another core */
+    bool elsewhere; /* the peer is another process, most likely on another core */
     uint32_t peer_generation, peer_addr;
     sf_ns checked;
     struct sf_driver_stats stats;
     struct shm_wire wire;
     uint32_t addr;
-    uint8_t *nowhere;  /* a slot for frames to nobody */
-    uint8_t *released; /* of the slots of rx: given back, but not the oldest */
+    uint8_t *nowhere;  /* a slot for frames without a peer */
+    uint8_t *released; /* one flag for each rx slot: returned, but not the oldest */
 };
 
 static inline struct shm_driver *shm_of(struct sf_driver *driver)
@@ -68,9 +68,9 @@ static inline struct shm_slot *slot_at(const struct shm_driver *d, uint8_t *slot
     return (struct shm_slot *)(void *)(slots + (size_t)index * d->slot_size);
 }
 
-/* The lines of a frame behind its first, which the other side has written or read last: asked for one by one, each would take as
- * long as a message takes from one core to the other. Not the first, which one who reads has by then, and which would not stay
- * with one who writes: the other side looks at it all the time. */
+/* Prefetches the lines of a frame after its first, which the peer has written or read last. Fetched one by one, each would
+ * take as long as a message between cores. The first line is not prefetched, because a reader has it already, and a writer
+ * would lose it again to the peer, which polls it. */
 static inline void fetch_rest(const struct shm_slot *slot, uint32_t len, bool to_write)
 {
     const uint8_t *first = (const uint8_t *)slot, *end = slot->frame + len;
@@ -83,9 +83,9 @@ static inline void fetch_rest(const struct shm_slot *slot, uint32_t len, bool to
     }
 }
 
-/* Written, and next looked at on another core: down to the cache that both share, where it is found sooner than in ours. By
- * CLDEMOTE (Intel SDM 2A), which is a no-operation where it is not known, also to assemblers. Whoever writes such a frame has to
- * wait for it before the next, so that it is done for the first of a turn. */
+/* Moves a written frame to the cache that both cores share, because another core reads it next. Uses CLDEMOTE (Intel SDM 2A),
+ * which is a no-operation on CPUs without it, encoded by hand for assemblers without it. A writer has to wait for it before
+ * the next frame, so it is used for the first frame of a turn only. */
 static inline void hand_over(const struct shm_slot *slot, uint32_t len)
 {
 #ifdef __x86_64__
@@ -101,7 +101,7 @@ static inline void hand_over(const struct shm_slot *slot, uint32_t len)
 #endif
 }
 
-/* ---- the other side ---- */
+/* ---- the peer ---- */
 
 static bool has_news(struct shm_driver *d)
 {
@@ -110,12 +110,12 @@ static bool has_news(struct shm_driver *d)
     return atomic_load_explicit(&peer->generation, memory_order_acquire) != d->peer_generation;
 }
 
-/* One that has come takes its wake-ups from the same FIFO as the one before it, and its positions are our own, so that there
- * is nothing to connect: what changes is the address. */
+/* A new peer uses the FIFO of the one before it, and its positions are in our own words. So only the address changes. */
 static void check_peer(struct shm_driver *d)
 {
     const struct shm_side *peer = &d->wire.map->side[1 - d->wire.side];
-    /* In this order: who comes in between counts the generation up last, and is looked for again. */
+    /* In this order, because a peer that arrives in between increments the generation last, and is then found by the next
+     * check. */
     uint32_t generation = atomic_load_explicit(&peer->generation, memory_order_acquire);
     bool lives = sf_shm_peer_lives(&d->wire);
 
@@ -129,7 +129,7 @@ static void check_peer(struct shm_driver *d)
     d->checked = sf_now();
 }
 
-/* Our words in the shared memory once more: should someone have written over them, the wire works again. */
+/* Writes our words in the shared memory again, so that the wire recovers if they were overwritten. */
 static void repeat_words(struct shm_driver *d)
 {
     atomic_store_explicit(&d->tx.ring->head.value, d->tx.head, memory_order_release);
@@ -147,8 +147,8 @@ static void check_now_and_then(struct shm_driver *d)
 
 /* ---- receiving ---- */
 
-/* After slots have become free, once: the fence orders our `tail` before the look at `starved`, as the sender orders the two
- * the other way round, so that one of us sees the other's. */
+/* Wakes a starved sender once after slots have become free. The fence orders our `tail` before the read of `starved`. The
+ * sender does the reverse, so one of the two sees the other's word. */
 static void wake_starved_sender(struct shm_driver *d)
 {
     d->rx.look_for_starved = false;
@@ -170,7 +170,7 @@ static inline bool rx_pending(const struct shm_driver *d)
 static void free_slot(struct shm_rx *rx, uint8_t *released, uint32_t position)
 {
     if (position - rx->tail >= rx->next - rx->tail)
-        return; /* not one that is lent */
+        return; /* not a lent slot */
     released[position & rx->mask] = 1;
     while (rx->tail != rx->next && released[rx->tail & rx->mask])
         released[rx->tail++ & rx->mask] = 0;
@@ -224,7 +224,7 @@ static void shm_rx_release(struct sf_driver *driver, struct sf_frame *frames, in
 
 /* ---- sending ---- */
 
-/* A tail that is not between ours and a ring's length behind it makes the ring look full, until the other side repeats it. */
+/* A tail outside the ring's length before our head makes the ring look full until the peer repeats it. */
 static bool tx_has_room(struct shm_driver *d)
 {
     uint32_t tail;
@@ -284,7 +284,7 @@ static void shm_tx_cancel(struct sf_driver *driver, struct sf_frame *pieces, int
     if (position == d->tx.head - 1)
         d->tx.head--;
     else
-        fill_slot(d, position, 0); /* later ones are out already, so it goes as nothing */
+        fill_slot(d, position, 0); /* later frames are out already, so send it as an empty one */
 }
 
 static void shm_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
@@ -312,9 +312,10 @@ static void shm_tx_flush(struct sf_driver *driver)
         return;
     d->tx.unflushed = false;
     atomic_store_explicit(&ring->head.value, d->tx.head, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst); /* the frames before the look at `sleeping`; the other side the other way round */
+    atomic_thread_fence(memory_order_seq_cst); /* orders the frames before the read of `sleeping`; the peer does the reverse */
     if (d->tx.first && d->elsewhere)
-        fetch_rest(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len, true); /* the next is likely to be as long */
+        fetch_rest(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len, true); /* the next frame probably has the
+                                                                                             * same length */
     d->tx.first = false;
     if (SF_LIKELY(!atomic_load_explicit(&ring->sleeping.value, memory_order_relaxed)))
         return;
@@ -334,8 +335,8 @@ static void shm_disarm(struct sf_driver *driver)
     check_peer(d);
 }
 
-/* The FIFO is read empty first, so that what wakes us later is what came later. A sender that was told that the ring is full
- * is woken by room as well. */
+/* Empties the FIFO first, so that only later news wakes us. A sender that was told that the ring is full is also woken when
+ * there is room. */
 static int shm_arm(struct sf_driver *driver, int *fd)
 {
     struct shm_driver *d = shm_of(driver);
@@ -361,7 +362,7 @@ static int shm_arm(struct sf_driver *driver, int *fd)
     return -EAGAIN;
 }
 
-/* A locally administered address that tells the IPv4 address: 02:00:10.0.0.1. */
+/* A locally administered address that contains the IPv4 address: 02:00:10.0.0.1. */
 static void mac_of(uint8_t mac[6], uint32_t addr)
 {
     mac[0] = 2;
@@ -395,7 +396,7 @@ static void shm_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
     *stats = shm_of(driver)->stats;
 }
 
-/* It brings everything: there is nobody else on the wire. */
+/* No filter is needed, because the wire carries frames to us only. */
 static int shm_filter(struct sf_driver *driver, const struct sf_flow *flow)
 {
     (void)driver;
@@ -455,9 +456,9 @@ static const struct sf_driver_fast shm_fast = {
 
 /* ---- opening ---- */
 
-/* Where one begins who comes to a wire that the other side has been using. Received frames: after what was sent so far, which
- * was sent to nobody. Sent ones: after those of our predecessor that the other side has not taken yet. It was perhaps killed
- * between filling slots and writing `head`, so that the slots themselves say how far it came. */
+/* Finds the positions on a wire that the peer has been using. Receiving starts after the frames sent so far, which were sent
+ * to no one. Sending starts after our predecessor's frames that the peer has not taken yet. The slots themselves show where
+ * these end, because the predecessor may have been killed between filling slots and writing `head`. */
 static void find_positions(struct shm_driver *d)
 {
     uint32_t head = atomic_load(&d->tx.ring->tail.value);
@@ -519,6 +520,6 @@ struct sf_driver *sf_driver_shm_open(const struct sf_driver_config *config, int 
     d->until_check = CHECK_EVERY_BURSTS;
     check_peer(d);
     d->news = false;
-    sf_shm_wake_peer(&d->wire); /* it may sleep, and our coming is news to it */
+    sf_shm_wake_peer(&d->wire); /* the peer may sleep, and our arrival is news */
     return &d->base;
 }

@@ -18,13 +18,13 @@
 #define MAX_FRAMES 65536
 /* An MTU of 9000, and the Ethernet header with a VLAN tag. */
 #define DEFAULT_FRAME 9018
-#define MIN_FRAME 86 /* the smallest MTU that IPv4 allows is 68 */
+#define MIN_FRAME 86 /* IPv4 requires an MTU of 68 at least */
 #define MAX_FRAME 65553
 #define MAX_SIZE ((size_t)1 << 30)
-#define GATE 2 /* the byte whose lock is held while a side comes or goes */
+#define GATE 2 /* the byte that is locked while a side arrives or leaves */
 #define GATE_PATIENCE_MS 500
 
-/* ---- locks: they belong to the open file, so two sides in one process exclude each other as well ---- */
+/* ---- locks: they belong to the open file, so two sides in one process exclude each other too ---- */
 
 static int lock_byte(int fd, int byte, short type)
 {
@@ -40,7 +40,8 @@ static bool byte_is_free(int fd, int byte)
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
 }
 
-/* It is held for a few milliseconds by those who come and go; longer only by one that was stopped in the middle. */
+/* Locks the gate. A side holds it for a few milliseconds while it arrives or leaves, and longer only if it is stopped
+ * meanwhile. */
 static int enter_gate(int fd)
 {
     const struct timespec nap = {.tv_nsec = SF_MS};
@@ -76,7 +77,7 @@ static int choose_path(struct shm_wire *wire, const char *name, char *message)
     return 0;
 }
 
-/* /dev/shm is everybody's: what lies there under our name counts only if it is ours. */
+/* Checks that the file belongs to this user alone, because any user can create files in /dev/shm. */
 static int check_owner(const struct shm_wire *wire, int fd, mode_t kind, char *message)
 {
     struct stat st;
@@ -98,7 +99,7 @@ static bool is_current(int fd, const char *path)
     return fstat(fd, &ours) == 0 && lstat(path, &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
 }
 
-/* Opens the file and enters the gate. Whoever left last may have removed the file in between: then once more. */
+/* Opens the file and enters the gate. Repeats this if the last side has removed the file in between. */
 static int open_file(struct shm_wire *wire, char *message)
 {
     for (int attempt = 0; attempt < 100; attempt++) {
@@ -159,7 +160,7 @@ static bool is_ring_size(uint32_t frames)
     return frames >= MIN_FRAMES && frames <= MAX_FRAMES && (frames & (frames - 1)) == 0;
 }
 
-/* An odd number of cache lines, so that the beginnings of the slots spread over all sets of the cache. */
+/* Uses an odd number of cache lines, so that the slots' first lines spread over all sets of the cache. */
 static void set_frame_size(struct shm_wire *wire, uint32_t frame_size)
 {
     uint32_t lines = (frame_size + (uint32_t)sizeof(struct shm_slot) + SF_CACHE_LINE - 1) / SF_CACHE_LINE;
@@ -207,8 +208,8 @@ static int map_file(struct shm_wire *wire, char *message)
     return 0;
 }
 
-/* Nobody else has it: whatever it held is gone. The memory is taken now, since a full /dev/shm would otherwise kill us with
- * SIGBUS at the first frame that has no page. */
+/* Creates the rings. No other side uses the file, so its contents are dropped. Allocates the memory now, because a full
+ * /dev/shm would otherwise kill us with SIGBUS at the first frame without a page. */
 static int create_rings(struct shm_wire *wire, const struct sf_driver_config *config, char *message)
 {
     int rc = choose_geometry(wire, config, message);
@@ -249,7 +250,7 @@ static int join_rings(struct shm_wire *wire, char *message)
                             wire->path);
 }
 
-/* ---- coming and going ---- */
+/* ---- arriving and leaving ---- */
 
 static int take_side(struct shm_wire *wire, char *message)
 {
@@ -271,8 +272,8 @@ static int check_address(struct shm_wire *wire, uint32_t addr, char *message)
                             wire->path, byte[0], byte[1], byte[2], byte[3]);
 }
 
-/* Who sees our FIFO's writer alive may read our address, so that is written first. And who sees the generation looks for the writer,
- * once: that is written last. */
+/* Writes the address first, because a peer that sees our FIFO's writer may read it. Increments the generation last, because a
+ * peer that sees it looks for the writer once. */
 static int open_wakeups(struct shm_wire *wire, uint32_t addr, char *message)
 {
     struct shm_side *side = &wire->map->side[wire->side];
@@ -285,7 +286,7 @@ static int open_wakeups(struct shm_wire *wire, uint32_t addr, char *message)
         return sf_driver_refuse(message, -errno, "shm: epoll: %s", strerror(errno));
     atomic_store(&side->addr, addr);
     atomic_store(&side->pid, (uint32_t)wire->owner);
-    /* For reading too: so it opens whether or not the other side is there. */
+    /* Also for reading, so that the open succeeds without the peer. */
     wire->wake_peer = open_fifo(wire, 1 - wire->side, O_RDWR, message);
     if (wire->wake_peer < 0)
         return wire->wake_peer;
@@ -314,7 +315,7 @@ int sf_shm_attach(struct shm_wire *wire, const struct sf_driver_config *config, 
     wire->file = wire->wake_own = wire->wake_peer = wire->epoll = -1;
     if (!config->addr)
         return sf_driver_refuse(message, -EINVAL,
-                                "shm: this side of the wire has no address: give it an IPv4 address of its own");
+                                "shm: this side of the wire has no address; give it an IPv4 address of its own");
     rc = choose_path(wire, config->interface, message);
     if (rc == 0)
         rc = open_file(wire, message);
@@ -342,8 +343,8 @@ static void close_files(const struct shm_wire *wire)
 }
 
 /*
- * Also after an attach that went wrong somewhere: closing the file gives back whatever locks it has. A forked child that calls
- * this must not touch the locks: they are its parent's too.
+ * Also cleans up after a failed attach, because closing the file releases its locks. A forked child that calls this must not
+ * touch the locks, because they are its parent's too.
  */
 void sf_shm_detach(struct shm_wire *wire)
 {
@@ -356,7 +357,7 @@ void sf_shm_detach(struct shm_wire *wire)
     close_files(wire);
 }
 
-/* The locks are the parent's, too, and stay with the files that it has open. */
+/* Leaves the locks alone: they are the parent's too, and stay with its open files. */
 void sf_shm_abandon(struct shm_wire *wire)
 {
     sf_leave_mapping(wire->map, wire->size);
@@ -365,7 +366,7 @@ void sf_shm_abandon(struct shm_wire *wire)
 
 /* ---- waking ---- */
 
-/* A FIFO that had a writer and lost it stays readable until it is opened anew. */
+/* A FIFO that has lost its writer stays readable until it is opened again. */
 static void rearm_after_hangup(struct shm_wire *wire)
 {
     struct pollfd state = {.fd = wire->wake_own};
@@ -387,7 +388,7 @@ bool sf_shm_peer_lives(struct shm_wire *wire)
     char bytes[4096];
     ssize_t n = sizeof(bytes);
 
-    /* One read is the rule. A FIFO holds 64 KiB, and who writes more than we read does not get to hold us here. */
+    /* One read is usually enough. The limit keeps a peer that writes without end from holding us here; a FIFO has 64 KiB. */
     for (int i = 0; i < 32 && n == (ssize_t)sizeof(bytes); i++)
         n = read(wire->wake_own, bytes, sizeof(bytes));
     if (n > 0)
@@ -400,7 +401,7 @@ bool sf_shm_peer_lives(struct shm_wire *wire)
 
 void sf_shm_wake_peer(struct shm_wire *wire)
 {
-    /* Full: it has enough to wake up from. */
+    /* If the FIFO is full, the peer has enough to wake up. */
     ssize_t ignored = write(wire->wake_peer, "", 1);
 
     (void)ignored;

@@ -1,9 +1,9 @@
 /*
- * A bad wire on a good one: frames are lost, doubled, damaged, late, out of order, or too many for the rate, as the
- * description says. Which ones depends on the seed and on the frames' order alone, so that a run can be repeated.
+ * A bad link on a good one: frames are lost, duplicated, damaged, delayed, reordered, or limited in rate, as the description
+ * says. The choice depends only on the seed and the order of the frames, so a run can be repeated.
  *
- * A direction that has faults works on copies, which wait in a queue of limited length until they are due. While a queue is
- * full, received frames stay in the driver below, and tx_reserve() is -EAGAIN. A direction without faults is passed on.
+ * A direction with faults works on copies, which wait in a queue of limited length until they are due. While a queue is full,
+ * received frames stay in the driver below, and tx_reserve() returns -EAGAIN. A direction without faults is passed through.
  */
 #define _GNU_SOURCE
 #include "drivers/driver_util.h"
@@ -13,9 +13,9 @@
 #include <stdlib.h>
 
 #define COPIES 512 /* in each direction */
-#define BURST 64 /* as many pieces as a frame may have: the kernel's, where it merges segments */
+#define BURST 64 /* the most pieces of a frame, which the kernel's merged segments have */
 #define PIECES 64
-#define HOLD_BACK SF_MS /* a frame to be overtaken waits this long, or until one has overtaken it */
+#define HOLD_BACK SF_MS /* a frame to be overtaken waits for this time or for the next frame */
 
 sf_ns (*sf_fault_now)(void) = sf_now;
 
@@ -29,9 +29,9 @@ struct copy {
 struct path {
     struct fault_path fault;
     uint64_t random;
-    sf_ns line_free; /* rate: when the last bit of the frame before is out */
-    struct copy queue; /* a ring of copies by the time they are due */
-    struct copy *held; /* to be overtaken by the next */
+    sf_ns line_free; /* rate: when the last bit of the previous frame is out */
+    struct copy queue; /* a ring of copies, ordered by due time */
+    struct copy *held; /* the copy that the next one will overtake */
     struct copy *free;
     int free_count;
     struct copy *copies;
@@ -42,7 +42,7 @@ struct fault_driver {
     struct sf_wrapper base;
     uint32_t frame_max;
     struct path rx, tx;
-    struct sf_driver_stats stats; /* what is added to those of the driver below */
+    struct sf_driver_stats stats; /* added to the stats of the driver below */
 };
 
 static inline struct fault_driver *fault_of(struct sf_driver *driver)
@@ -50,7 +50,7 @@ static inline struct fault_driver *fault_of(struct sf_driver *driver)
     return (struct fault_driver *)driver;
 }
 
-/* splitmix64: any seed will do, 0 too. */
+/* splitmix64, which accepts any seed, including 0. */
 static uint32_t draw(struct path *path)
 {
     uint64_t z = path->random += 0x9e3779b97f4a7c15u;
@@ -89,7 +89,7 @@ static void unlink_copy(struct path *path, struct copy *copy)
         path->held = NULL;
 }
 
-/* Behind all that are due no later: most are due last, so the search from the end is short. */
+/* Inserts after all copies that are due no later. The search from the end is short, because most copies are due last. */
 static void queue_copy(struct path *path, struct copy *copy)
 {
     struct copy *before = path->queue.prev;
@@ -109,7 +109,7 @@ static struct copy *next_due(struct path *path, sf_ns now)
     return first != &path->queue && first->due <= now ? first : NULL;
 }
 
-/* ---- what happens to a frame ---- */
+/* ---- the fate of a frame ---- */
 
 static sf_ns when_due(struct path *path, uint32_t len, sf_ns now, uint32_t chance)
 {
@@ -123,7 +123,7 @@ static sf_ns when_due(struct path *path, uint32_t len, sf_ns now, uint32_t chanc
     return now + path->fault.delay_min + (sf_ns)((double)span * (double)chance / 4294967296.0);
 }
 
-/* Whoever checks no sum that the NIC has called good would not see the damage. */
+/* Damages a byte. Clears the checksum flags, because a receiver that trusts them would not notice the damage. */
 static void corrupt(struct copy *copy, uint32_t chance)
 {
     copy->data[(uint64_t)chance * copy->len >> 32] ^= (uint8_t)(1u << (chance & 7));
@@ -144,8 +144,8 @@ static void duplicate(struct path *path, const struct copy *copy)
     queue_copy(path, second);
 }
 
-/* The same number of draws for each frame, whatever happens to it: so what happens to one does not change what happens to the
- * next, and loss=1% loses the same frames with and without a delay. */
+/* Draws the same number of random values for each frame. So the fate of one frame does not change that of the next, and
+ * loss=1% loses the same frames with and without a delay. */
 static void decide(struct path *path, struct copy *copy, sf_ns now)
 {
     uint32_t lose = draw(path), twice = draw(path), damage = draw(path), where = draw(path), swap = draw(path),
@@ -217,7 +217,7 @@ static void take_from_below(struct fault_driver *f, sf_ns now)
 
 /* ---- sending ---- */
 
-/* False when the driver below is full: it stays the first of the queue. */
+/* False: the driver below is full, and the copy stays first in the queue. */
 static bool send_below(struct fault_driver *f, struct copy *copy)
 {
     struct sf_frame pieces[PIECES];
@@ -350,7 +350,7 @@ static sf_ns fault_due(struct sf_driver *driver)
     return below < first ? below : first;
 }
 
-/* Frames that are not due yet end a sleep by fault_due(). */
+/* Frames that are not due yet end a sleep through fault_due(). */
 static int fault_arm(struct sf_driver *driver, int *fd)
 {
     int rc = sf_pass_arm(driver, fd);
@@ -367,7 +367,7 @@ static void fault_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
     struct fault_driver *f = fault_of(driver);
 
     sf_pass_caps(driver, caps);
-    caps->flags &= ~(uint32_t)SF_DRIVER_STAMPS_TX; /* some frames never get there, and others twice */
+    caps->flags &= ~(uint32_t)SF_DRIVER_STAMPS_TX; /* some frames are never sent, and others twice */
     if (f->rx.fault.active)
         caps->rx_lent = COPIES;
     if (f->tx.fault.active)
@@ -375,7 +375,7 @@ static void fault_caps(struct sf_driver *driver, struct sf_driver_caps *caps)
     sf_mode_add(caps, "; faults injected");
 }
 
-/* Of a direction with faults, the frames that wait are neither sent nor received yet. */
+/* In a direction with faults, waiting frames count neither as sent nor as received. */
 static void fault_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
 {
     struct fault_driver *f = fault_of(driver);

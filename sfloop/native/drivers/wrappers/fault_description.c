@@ -18,8 +18,8 @@ static const struct unit share_units[] = {{"%", 4294967296.0 / 100}, {NULL, 0}};
 static const struct unit time_units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {NULL, 0}};
 static const struct unit rate_units[] = {{"bit", 1}, {"kbit", 1e3}, {"mbit", 1e6}, {"gbit", 1e9}, {NULL, 0}};
 
-/* Digits, at most one point among them, and a unit. By hand: strtod() reads a point or a comma by the process's locale.
- * The end of the text is left in *end. */
+/* Reads digits, with at most one point, and a unit. strtod() is not used, because its decimal point depends on the locale.
+ * *end is set to the end of the number. */
 static bool parse_number(const char *text, const struct unit *units, const char **end, double *value)
 {
     double scale = 0, number = 0;
@@ -99,7 +99,7 @@ static bool parse_seed(const char *text, uint64_t *seed)
     return at != text && *at == 0;
 }
 
-/* 1: understood, 0: the name is not one of ours, -1: the value is not one of its. */
+/* Returns 1 on success, 0 for an unknown name, -1 for a bad value. */
 static int set_path(struct fault_path *path, const char *name, const char *value)
 {
     struct {
@@ -146,10 +146,10 @@ static int describe_word(struct fault_description *description, const char *word
     if (rc == 1)
         return 0;
     if (rc == 0)
-        snprintf(message, SF_DRIVER_ERROR_SIZE, "fault: \"%s\" is not known; allowed are " ALLOWED, word);
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "fault: \"%s\" is unknown; allowed are " ALLOWED, word);
     else
         snprintf(message, SF_DRIVER_ERROR_SIZE,
-                 "fault: \"%s\" has a value that is not allowed; examples of what is are loss=0.5%%, delay=50us..2ms "
+                 "fault: \"%s\" has a bad value; good ones are loss=0.5%%, delay=50us..2ms "
                  "(at most 10s), rate=100mbit, seed=7", word);
     return -EINVAL;
 }

@@ -1,6 +1,6 @@
 /*
- * What shall go wrong, in words: "loss=1%,rx.delay=50us..2ms,seed=7". A word counts for both directions, or for one when it
- * begins with "rx." or "tx.".
+ * The description of faults: "loss=1%,rx.delay=50us..2ms,seed=7". A word applies to both directions, or to one if it begins with
+ * "rx." or "tx.".
  *
  *   loss, duplicate, corrupt, reorder   a share of the frames: 1%, 0.25%
  *   delay                               a time, or two with ".." between them: 50us, 50us..2ms
@@ -17,7 +17,7 @@ struct fault_path {
     uint64_t loss, duplicate, corrupt, reorder;
     sf_ns delay_min, delay_max;
     uint64_t rate; /* bits per second; 0: no limit */
-    bool active;   /* anything of this is set */
+    bool active;   /* one of these is set */
 };
 
 struct fault_description {
@@ -25,7 +25,7 @@ struct fault_description {
     uint64_t seed;
 };
 
-/* 0, or -EINVAL and a sentence in `message`. NULL and "" describe a faultless wire. */
+/* Returns 0, or -EINVAL and a sentence in `message`. NULL and "" mean no faults. */
 int sf_fault_describe(const char *text, struct fault_description *description, char *message);
 
 #endif

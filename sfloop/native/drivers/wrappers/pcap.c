@@ -1,7 +1,7 @@
 /*
- * Writes what passes, in both directions, to a file that tcpdump and Wireshark read: pcap with nanoseconds. The file trails
- * the traffic by at most a second, and by nothing once the loop sleeps. When it cannot be written any more (the disk is
- * full, the reader of a FIFO too slow), it ends with the last whole frame, the caps' mode says so, and the traffic goes on.
+ * Writes the frames of both directions to a file for tcpdump and Wireshark: pcap with nanoseconds. The file is at most a second
+ * behind the traffic, and is complete when the loop sleeps. If writing fails (the disk is full, the reader of a FIFO too slow),
+ * the file ends with the last whole frame, caps.mode reports it, and the traffic continues.
  */
 #define _GNU_SOURCE
 #include "drivers/driver_util.h"
@@ -32,11 +32,11 @@ struct record_header {
 struct pcap_driver {
     struct sf_wrapper base;
     int fd;
-    int error; /* why it has stopped; 0: it has not */
-    off_t whole; /* the file up to here consists of whole records */
+    int error; /* errno with which writing stopped; 0: it has not */
+    off_t whole; /* end of the last whole record in the file */
     size_t used;
     uint32_t until_check;
-    sf_ns oldest; /* when the first byte came into the empty buffer */
+    sf_ns oldest; /* when the first byte entered the empty buffer */
     char name[48];
     uint8_t buffer[BUFFER];
 };
@@ -48,7 +48,7 @@ static inline struct pcap_driver *pcap_of(struct sf_driver *driver)
 
 static void stop(struct pcap_driver *p, int error)
 {
-    int ignored = ftruncate(p->fd, p->whole); /* not possible for a FIFO, whose reader copes */
+    int ignored = ftruncate(p->fd, p->whole); /* fails for a FIFO, whose reader copes */
 
     (void)ignored;
     p->error = error;
@@ -90,7 +90,7 @@ static sf_ns real_time(void)
     return (sf_ns)ts.tv_sec * SF_SEC + ts.tv_nsec;
 }
 
-/* One frame of n pieces. */
+/* Records one frame of n pieces. */
 static void record(struct pcap_driver *p, const struct sf_frame *pieces, int n, sf_ns when)
 {
     struct record_header header = {(uint32_t)(when / SF_SEC), (uint32_t)(when % SF_SEC), 0, 0};
@@ -149,7 +149,7 @@ static void pcap_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, in
     sf_pass_tx_commit(driver, pieces, n);
 }
 
-/* Nobody knows how long the sleep will be. */
+/* Writes the buffer before a sleep, because its length is unknown. */
 static int pcap_arm(struct sf_driver *driver, int *fd)
 {
     int rc = sf_pass_arm(driver, fd);
@@ -180,7 +180,7 @@ static void pcap_close(struct sf_driver *driver)
     free(p);
 }
 
-/* The parent writes what is buffered. */
+/* The parent writes the buffered frames. */
 static void pcap_abandon(struct sf_driver *driver)
 {
     struct pcap_driver *p = pcap_of(driver);
@@ -229,7 +229,7 @@ struct sf_driver *sf_driver_pcap_open(struct sf_driver *below, const struct sf_d
     int fd;
 
     if (!config->file || !*config->file)
-        return sf_driver_fail(error, message, -EINVAL, "pcap: no file is given: name the one to write the frames to");
+        return sf_driver_fail(error, message, -EINVAL, "pcap: there is no file name; set the file for the frames");
     fd = open(config->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0600);
     if (fd < 0)
         return sf_driver_fail(error, message, -errno, "pcap: cannot write to %.150s: %s", config->file, strerror(errno));

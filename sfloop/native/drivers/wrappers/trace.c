@@ -1,9 +1,9 @@
 /*
- * One line for each frame that passes, to a file or to standard error:
+ * Prints a line for each frame to a file or to standard error:
  *
  *   rx 1732406400.123456789 106 02:00:0a:00:00:01 > 02:00:0a:00:00:02 UDP 10.0.0.1:7001 > 10.0.0.2:7002 64
  *
- * The lengths are those of the frame and of UDP's or TCP's payload. For reading along, not for measuring: writing may block.
+ * The lengths are those of the frame and of the UDP or TCP payload. Do not measure with it, because writing may block.
  */
 #define _GNU_SOURCE
 #include "drivers/driver_util.h"
@@ -13,7 +13,7 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 
-#define HEAD 128 /* what of a frame is looked at: Ethernet, VLAN, IPv4 with all options, TCP's fixed part */
+#define HEAD 128 /* bytes of a frame that are parsed: Ethernet, VLAN, IPv4 with all options, TCP's fixed part */
 
 struct trace_driver {
     struct sf_wrapper base;
@@ -84,7 +84,7 @@ static void print_frame(FILE *out, const uint8_t *f, uint32_t left)
         fprintf(out, " type %04x", type);
 }
 
-/* One frame of n pieces; the first bytes are put together, since a piece may end anywhere. */
+/* Prints a frame of n pieces. Copies the first bytes, because a piece may end anywhere. */
 static void print_line(struct trace_driver *t, const char *direction, const struct sf_frame *pieces, int n)
 {
     struct timespec now;
@@ -150,7 +150,7 @@ static void trace_close(struct sf_driver *driver)
     free(t);
 }
 
-/* The parent writes what is buffered. */
+/* The parent writes the buffered lines. */
 static void trace_abandon(struct sf_driver *driver)
 {
     struct trace_driver *t = trace_of(driver);
