@@ -17,7 +17,7 @@
 static int make_flows(void)
 {
     const struct sf_bpf_map_kind kind = {
-        SF_FLOW_PROGRAM_NAME, BPF_MAP_TYPE_HASH, sizeof(struct sf_flow_key), sizeof(struct sf_flow_value), FLOWS_MAX, 0,
+        SF_FLOW_PROGRAM_NAME, BPF_MAP_TYPE_HASH, sizeof(struct sf_flow_map_key), sizeof(struct sf_flow_value), FLOWS_MAX, 0,
     };
 
     return sf_bpf_create_map(&kind);
@@ -81,7 +81,7 @@ void sf_flow_program_set_mac(struct sf_flow_program *program, const uint8_t mac[
 
 /* ---- flows ---- */
 
-static int key_of(const struct sf_flow *flow, struct sf_flow_key *key)
+static int key_of(const struct sf_flow *flow, struct sf_flow_map_key *key)
 {
     bool connected = flow->remote_addr && flow->remote_port;
 
@@ -91,7 +91,7 @@ static int key_of(const struct sf_flow *flow, struct sf_flow_key *key)
         return -EINVAL;
     if (connected && !flow->local_addr)
         return -EOPNOTSUPP;
-    *key = (struct sf_flow_key){
+    *key = (struct sf_flow_map_key){
         .local_addr = flow->local_addr,
         .remote_addr = flow->remote_addr,
         .local_port = flow->local_port,
@@ -146,7 +146,7 @@ int sf_flow_program_add(struct sf_flow_program *program, const struct sf_flow *f
 
 int sf_flow_program_del(struct sf_flow_program *program, const struct sf_flow *flow)
 {
-    struct sf_flow_key key;
+    struct sf_flow_map_key key;
     int error = key_of(flow, &key);
 
     if (error)

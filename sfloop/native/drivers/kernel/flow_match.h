@@ -10,7 +10,7 @@
 
 /* The key's place on the program's stack, relative to the frame pointer. */
 #define SF_FLOW_KEY_AT (-16)
-#define SF_FLOW_KEY(field) (SF_FLOW_KEY_AT + (int)offsetof(struct sf_flow_key, field))
+#define SF_FLOW_KEY(field) (SF_FLOW_KEY_AT + (int)offsetof(struct sf_flow_map_key, field))
 
 /* The labels that every program has. Its own labels follow. */
 enum sf_flow_label {

@@ -19,7 +19,7 @@
 enum sf_flow_hook { SF_FLOW_XDP, SF_FLOW_TCX };
 
 /* The map's key. A frame is looked up with all fields, then with the remote fields zero, then with the local address zero too. */
-struct sf_flow_key {
+struct sf_flow_map_key {
     uint32_t local_addr, remote_addr;
     uint16_t local_port, remote_port;
     uint32_t protocol;

@@ -45,13 +45,13 @@
 /* Places on the program's stack. */
 #define DYNPTR_AT (-16)
 #define KEY_AT (-32)
-#define KEY(field) (KEY_AT + (int)offsetof(struct sf_flow_key, field))
+#define KEY(field) (KEY_AT + (int)offsetof(struct sf_flow_map_key, field))
 #define RECORD_AT (-48)
 #define RECORD(field) (RECORD_AT + (int)offsetof(struct sf_kept_reset, field))
 #define HEADERS_AT (-88)  /* for a packet in several pieces */
 #define OPTIONS_AT (-112) /* the TCP header after IP options */
 
-_Static_assert(sizeof(struct sf_flow_key) == 16 && sizeof(struct sf_kept_reset) == 16, "as they are laid out on the stack");
+_Static_assert(sizeof(struct sf_flow_map_key) == 16 && sizeof(struct sf_kept_reset) == 16, "as they are laid out on the stack");
 
 enum label { CANDIDATE, TCP_HEADER, OURS, LEAVE };
 

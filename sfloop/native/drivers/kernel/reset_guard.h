@@ -21,7 +21,7 @@ struct sf_reset_guard {
 
 void sf_reset_guard_none(struct sf_reset_guard *);
 
-/* `flows` is the map of struct sf_flow_key. Returns 0 or a negative errno. On failure there is no guard, and nothing is left
+/* `flows` is the map of struct sf_flow_map_key. Returns 0 or a negative errno. On failure there is no guard, and nothing is left
  * open. */
 int sf_reset_guard_open(struct sf_reset_guard *, int flows);
 int sf_reset_guard_take(struct sf_reset_guard *, struct sf_kept_reset *, int n);
