@@ -21,7 +21,7 @@
 #define BUSY_PATIENCE (150 * SF_MS)
 #define RELEASE_PATIENCE SF_SEC /* on a busy machine */
 
-#define ETHERNET_SIZE 18 /* header and one VLAN tag */
+#define HEADERS (SF_ETHERNET_HEADER + SF_VLAN_TAG) /* before the IP packet */
 #define RX_FRAMES 65536       /* of each queue: 50 ms of a million packets a second */
 #define RX_BYTES (256u << 20) /* of all queues together; with many queues, each gets RX_FRAMES_MANY at least */
 #define RX_FRAMES_MANY 2048
@@ -110,7 +110,7 @@ static int choose_sizes(struct sf_af_xdp_place *place, const struct sf_driver_co
                                 "%u frames to receive into and %u to send from were asked for; at most %d each are possible",
                                 config->rx_frames, config->tx_frames, FRAMES_MAX);
     place->frame_size = config->frame_size;
-    place->pieces = place->interface.mtu + ETHERNET_SIZE + SF_XSK_HEADROOM > (config->frame_size ? config->frame_size : FRAME_LARGE);
+    place->pieces = place->interface.mtu + HEADERS + SF_XSK_HEADROOM > (config->frame_size ? config->frame_size : FRAME_LARGE);
     place->rx_frames = config->rx_frames ? power_of_two(config->rx_frames) : 0;
     sizes->tx_frames = power_of_two(config->tx_frames ? config->tx_frames : TX_FRAMES);
     return 0;
@@ -256,7 +256,7 @@ static uint32_t frame_size_for(const struct sf_af_xdp_place *place, const struct
 {
     if (place->frame_size)
         return place->frame_size;
-    if (mode->bind_flags == XDP_ZEROCOPY || place->interface.mtu + ETHERNET_SIZE + SF_XSK_HEADROOM > FRAME_SMALL)
+    if (mode->bind_flags == XDP_ZEROCOPY || place->interface.mtu + HEADERS + SF_XSK_HEADROOM > FRAME_SMALL)
         return FRAME_LARGE;
     return FRAME_SMALL;
 }

@@ -26,8 +26,8 @@ struct copy {
     uint8_t *data;
 };
 
-struct path {
-    struct fault_path fault;
+struct direction {
+    struct fault_direction fault;
     uint64_t random;
     sf_ns line_free; /* rate: when the last bit of the previous frame is out */
     struct copy queue; /* a ring of copies, ordered by due time */
@@ -41,7 +41,7 @@ struct path {
 struct fault_driver {
     struct sf_wrapper base;
     uint32_t frame_max;
-    struct path rx, tx;
+    struct direction rx, tx;
     struct sf_driver_stats stats; /* added to the stats of the driver below */
 };
 
@@ -51,9 +51,9 @@ static inline struct fault_driver *fault_of(struct sf_driver *driver)
 }
 
 /* splitmix64, which accepts any seed, including 0. */
-static uint32_t draw(struct path *path)
+static uint32_t draw(struct direction *d)
 {
-    uint64_t z = path->random += 0x9e3779b97f4a7c15u;
+    uint64_t z = d->random += 0x9e3779b97f4a7c15u;
 
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
@@ -62,39 +62,39 @@ static uint32_t draw(struct path *path)
 
 /* ---- the queue of copies ---- */
 
-static struct copy *take_copy(struct path *path)
+static struct copy *take_copy(struct direction *d)
 {
-    struct copy *copy = path->free;
+    struct copy *copy = d->free;
 
     if (copy) {
-        path->free = copy->next;
-        path->free_count--;
+        d->free = copy->next;
+        d->free_count--;
         copy->next = copy->prev = NULL;
     }
     return copy;
 }
 
-static void give_copy(struct path *path, struct copy *copy)
+static void give_copy(struct direction *d, struct copy *copy)
 {
-    copy->next = path->free;
-    path->free = copy;
-    path->free_count++;
+    copy->next = d->free;
+    d->free = copy;
+    d->free_count++;
 }
 
-static void unlink_copy(struct path *path, struct copy *copy)
+static void unlink_copy(struct direction *d, struct copy *copy)
 {
     copy->prev->next = copy->next;
     copy->next->prev = copy->prev;
-    if (path->held == copy)
-        path->held = NULL;
+    if (d->held == copy)
+        d->held = NULL;
 }
 
 /* Inserts after all copies that are due no later. The search from the end is short, because most copies are due last. */
-static void queue_copy(struct path *path, struct copy *copy)
+static void queue_copy(struct direction *d, struct copy *copy)
 {
-    struct copy *before = path->queue.prev;
+    struct copy *before = d->queue.prev;
 
-    while (before != &path->queue && before->due > copy->due)
+    while (before != &d->queue && before->due > copy->due)
         before = before->prev;
     copy->prev = before;
     copy->next = before->next;
@@ -102,25 +102,25 @@ static void queue_copy(struct path *path, struct copy *copy)
     before->next = copy;
 }
 
-static struct copy *next_due(struct path *path, sf_ns now)
+static struct copy *next_due(struct direction *d, sf_ns now)
 {
-    struct copy *first = path->queue.next;
+    struct copy *first = d->queue.next;
 
-    return first != &path->queue && first->due <= now ? first : NULL;
+    return first != &d->queue && first->due <= now ? first : NULL;
 }
 
 /* ---- the fate of a frame ---- */
 
-static sf_ns when_due(struct path *path, uint32_t len, sf_ns now, uint32_t chance)
+static sf_ns when_due(struct direction *d, uint32_t len, sf_ns now, uint32_t chance)
 {
-    sf_ns span = path->fault.delay_max - path->fault.delay_min;
+    sf_ns span = d->fault.delay_max - d->fault.delay_min;
 
-    if (path->fault.rate) {
-        sf_ns start = path->line_free > now ? path->line_free : now;
+    if (d->fault.rate) {
+        sf_ns start = d->line_free > now ? d->line_free : now;
 
-        now = path->line_free = start + (sf_ns)((double)len * 8e9 / (double)path->fault.rate);
+        now = d->line_free = start + (sf_ns)((double)len * 8e9 / (double)d->fault.rate);
     }
-    return now + path->fault.delay_min + (sf_ns)((double)span * (double)chance / 4294967296.0);
+    return now + d->fault.delay_min + (sf_ns)((double)span * (double)chance / 4294967296.0);
 }
 
 /* Damages a byte. Clears the checksum flags, because a receiver that trusts them would not notice the damage. */
@@ -130,9 +130,9 @@ static void corrupt(struct copy *copy, uint32_t chance)
     copy->flags &= ~(uint32_t)(SF_FRAME_CHECKSUM_GOOD | SF_FRAME_CHECKSUM_PARTIAL | SF_FRAME_CHECKSUM_UNSURE);
 }
 
-static void duplicate(struct path *path, const struct copy *copy)
+static void duplicate(struct direction *d, const struct copy *copy)
 {
-    struct copy *second = take_copy(path);
+    struct copy *second = take_copy(d);
 
     if (!second)
         return;
@@ -141,35 +141,35 @@ static void duplicate(struct path *path, const struct copy *copy)
     second->flags = copy->flags;
     second->timestamp = copy->timestamp;
     second->due = copy->due;
-    queue_copy(path, second);
+    queue_copy(d, second);
 }
 
 /* Draws the same number of random values for each frame. So the fate of one frame does not change that of the next, and
  * loss=1% loses the same frames with and without a delay. */
-static void decide(struct path *path, struct copy *copy, sf_ns now)
+static void decide(struct direction *d, struct copy *copy, sf_ns now)
 {
-    uint32_t lose = draw(path), twice = draw(path), damage = draw(path), where = draw(path), swap = draw(path),
-             late = draw(path);
-    struct copy *held = path->held;
+    uint32_t lose = draw(d), twice = draw(d), damage = draw(d), where = draw(d), swap = draw(d),
+             late = draw(d);
+    struct copy *held = d->held;
 
-    copy->due = when_due(path, copy->len, now, late);
-    if (lose < path->fault.loss) {
-        give_copy(path, copy);
+    copy->due = when_due(d, copy->len, now, late);
+    if (lose < d->fault.loss) {
+        give_copy(d, copy);
         return;
     }
-    if (damage < path->fault.corrupt && copy->len)
+    if (damage < d->fault.corrupt && copy->len)
         corrupt(copy, where);
-    if (!held && swap < path->fault.reorder) {
+    if (!held && swap < d->fault.reorder) {
         copy->due += HOLD_BACK;
-        path->held = copy;
+        d->held = copy;
     }
-    queue_copy(path, copy);
-    if (twice < path->fault.duplicate)
-        duplicate(path, copy);
+    queue_copy(d, copy);
+    if (twice < d->fault.duplicate)
+        duplicate(d, copy);
     if (held) {
-        unlink_copy(path, held);
+        unlink_copy(d, held);
         held->due = copy->due;
-        queue_copy(path, held);
+        queue_copy(d, held);
     }
 }
 
@@ -337,9 +337,9 @@ static void fault_tx_flush(struct sf_driver *driver)
 
 /* ---- control ---- */
 
-static sf_ns first_due(const struct path *path)
+static sf_ns first_due(const struct direction *d)
 {
-    return path->queue.next != &path->queue ? path->queue.next->due : SF_NEVER;
+    return d->queue.next != &d->queue ? d->queue.next->due : SF_NEVER;
 }
 
 static sf_ns fault_due(struct sf_driver *driver)
@@ -387,10 +387,10 @@ static void fault_stats(struct sf_driver *driver, struct sf_driver_stats *stats)
     stats->tx_errors += f->stats.tx_errors;
 }
 
-static void free_path(struct path *path)
+static void free_direction(struct direction *d)
 {
-    free(path->copies);
-    free(path->memory);
+    free(d->copies);
+    free(d->memory);
 }
 
 static void fault_close(struct sf_driver *driver)
@@ -398,8 +398,8 @@ static void fault_close(struct sf_driver *driver)
     struct fault_driver *f = fault_of(driver);
 
     f->base.below->fast.control->close(f->base.below);
-    free_path(&f->rx);
-    free_path(&f->tx);
+    free_direction(&f->rx);
+    free_direction(&f->tx);
     free(f);
 }
 
@@ -410,7 +410,7 @@ static void fault_abandon(struct sf_driver *driver)
 
     sf_driver_abandon(f->base.below);
     free(f->rx.copies);
-    free_path(&f->tx);
+    free_direction(&f->tx);
     free(f);
 }
 
@@ -444,20 +444,20 @@ static const struct sf_driver_fast fault_fast = {
     .control = &fault_control,
 };
 
-static int make_path(struct path *path, const struct fault_path *fault, uint64_t seed, uint32_t frame_max)
+static int make_direction(struct direction *d, const struct fault_direction *fault, uint64_t seed, uint32_t frame_max)
 {
-    path->fault = *fault;
-    path->random = seed;
-    path->queue.next = path->queue.prev = &path->queue;
+    d->fault = *fault;
+    d->random = seed;
+    d->queue.next = d->queue.prev = &d->queue;
     if (!fault->active)
         return 0;
-    path->copies = calloc(COPIES, sizeof(*path->copies));
-    path->memory = malloc((size_t)COPIES * frame_max);
-    if (!path->copies || !path->memory)
+    d->copies = calloc(COPIES, sizeof(*d->copies));
+    d->memory = malloc((size_t)COPIES * frame_max);
+    if (!d->copies || !d->memory)
         return -ENOMEM;
     for (size_t i = 0; i < COPIES; i++) {
-        path->copies[i].data = path->memory + i * frame_max;
-        give_copy(path, &path->copies[i]);
+        d->copies[i].data = d->memory + i * frame_max;
+        give_copy(d, &d->copies[i]);
     }
     return 0;
 }
@@ -481,10 +481,10 @@ struct sf_driver *sf_driver_fault_open(struct sf_driver *below, const struct sf_
     f->base.driver.fast = fault_fast;
     f->base.below = below;
     f->frame_max = caps.mtu + SF_ETHERNET_HEADER + SF_VLAN_TAG;
-    if (make_path(&f->rx, &description.rx, seed, f->frame_max) < 0 ||
-        make_path(&f->tx, &description.tx, seed ^ 0x7478u << 16, f->frame_max) < 0) {
-        free_path(&f->rx);
-        free_path(&f->tx);
+    if (make_direction(&f->rx, &description.rx, seed, f->frame_max) < 0 ||
+        make_direction(&f->tx, &description.tx, seed ^ 0x7478u << 16, f->frame_max) < 0) {
+        free_direction(&f->rx);
+        free_direction(&f->tx);
         free(f);
         return sf_driver_fail(error, message, -ENOMEM, "fault: out of memory");
     }

@@ -60,7 +60,7 @@ static bool parse_share(const char *text, uint64_t *share)
     return true;
 }
 
-static bool parse_delay(const char *text, struct fault_path *path)
+static bool parse_delay(const char *text, struct fault_direction *d)
 {
     const char *end;
     double low, high;
@@ -72,8 +72,8 @@ static bool parse_delay(const char *text, struct fault_path *path)
         return false;
     if (*end || high < low || high > (double)LONGEST_DELAY)
         return false;
-    path->delay_min = (sf_ns)low;
-    path->delay_max = (sf_ns)high;
+    d->delay_min = (sf_ns)low;
+    d->delay_max = (sf_ns)high;
     return true;
 }
 
@@ -100,22 +100,22 @@ static bool parse_seed(const char *text, uint64_t *seed)
 }
 
 /* Returns 1 on success, 0 for an unknown name, -1 for a bad value. */
-static int set_path(struct fault_path *path, const char *name, const char *value)
+static int set_direction(struct fault_direction *d, const char *name, const char *value)
 {
     struct {
         const char *name;
         uint64_t *share;
     } shares[] = {
-        {"loss", &path->loss}, {"duplicate", &path->duplicate}, {"corrupt", &path->corrupt}, {"reorder", &path->reorder}};
+        {"loss", &d->loss}, {"duplicate", &d->duplicate}, {"corrupt", &d->corrupt}, {"reorder", &d->reorder}};
 
-    path->active = true;
+    d->active = true;
     for (int i = 0; i < 4; i++)
         if (strcmp(name, shares[i].name) == 0)
             return parse_share(value, shares[i].share) ? 1 : -1;
     if (strcmp(name, "delay") == 0)
-        return parse_delay(value, path) ? 1 : -1;
+        return parse_delay(value, d) ? 1 : -1;
     if (strcmp(name, "rate") == 0)
-        return parse_rate(value, &path->rate) ? 1 : -1;
+        return parse_rate(value, &d->rate) ? 1 : -1;
     return 0;
 }
 
@@ -126,11 +126,11 @@ static int set_word(struct fault_description *description, const char *name, con
     if (strcmp(name, "seed") == 0)
         return parse_seed(value, &description->seed) ? 1 : -1;
     if (strncmp(name, "rx.", 3) == 0)
-        return set_path(&description->rx, name + 3, value);
+        return set_direction(&description->rx, name + 3, value);
     if (strncmp(name, "tx.", 3) == 0)
-        return set_path(&description->tx, name + 3, value);
-    rc = set_path(&description->rx, name, value);
-    return rc == 1 ? set_path(&description->tx, name, value) : rc;
+        return set_direction(&description->tx, name + 3, value);
+    rc = set_direction(&description->rx, name, value);
+    return rc == 1 ? set_direction(&description->tx, name, value) : rc;
 }
 
 static int describe_word(struct fault_description *description, const char *word, char *message)

@@ -12,7 +12,7 @@
 
 #include "sf/driver.h"
 
-struct fault_path {
+struct fault_direction {
     /* Shares of 2^32. */
     uint64_t loss, duplicate, corrupt, reorder;
     sf_ns delay_min, delay_max;
@@ -21,7 +21,7 @@ struct fault_path {
 };
 
 struct fault_description {
-    struct fault_path rx, tx;
+    struct fault_direction rx, tx;
     uint64_t seed;
 };
 
