@@ -1,19 +1,20 @@
-/* When a loop that is never idle has to ask the kernel again. The CPU's counter tells, because reading the clock in
- * each turn takes as long as a callback. */
+/* Decides when a loop that is never idle has to poll the kernel again. Uses the CPU's counter, because reading the clock takes
+ * as long as a callback. */
 #include "sf/engine.h"
 
 #define BUSY_INTERVAL (4 * SF_US)
-/* The interval doubles after so many polls that found nothing, and so often at most: for sockets, and for the loop's own
- * descriptors alone. Other threads and signals put their callbacks into the ready queue, which no interval delays. */
+/* The interval doubles after EMPTY_POLLS polls that found nothing. It doubles DOUBLINGS times at most, or DOUBLINGS_OF_OWN
+ * times if only the loop's own descriptors are watched. Callbacks of other threads and signals are in the ready queue, so no
+ * interval delays them. */
 #define EMPTY_POLLS 32
 #define DOUBLINGS 2
 #define DOUBLINGS_OF_OWN 4
 /* The counter's rate is measured over spans of this length. */
 #define MEASURED SF_MS
-/* A counter that stands still is found out after so many turns of the shortest interval. */
+/* A counter that stands still is noticed after this many turns of the shortest interval. */
 #define MOST_TURNS 256u
 
-/* A longer span is no measurement: the CPU may have slept, or be another one. */
+/* Rejects longer spans, because the CPU may have slept or changed meanwhile. */
 static void measure(struct sf_busy *b, sf_ns now, uint64_t ticks)
 {
     sf_ns span = now - b->since;
@@ -46,7 +47,7 @@ static void double_after_empty_polls(struct sf_busy *b, unsigned most)
 int sf_engine_poll_busy(struct sf_engine *e)
 {
     struct sf_busy *b = &e->busy;
-    /* Between two polls that were not both made here the loop had nothing to do. */
+    /* The loop was idle between two polls that were not both made here. */
     bool expects = e->kernel->touched || b->polled != e->kernel_polled;
     uint64_t ticks = sf_ticks();
     int n = sf_engine_poll(e);
@@ -84,10 +85,10 @@ bool sf_engine_may_skip_poll(struct sf_engine *e)
 
     if (e->kernel->touched || e->n_stacks)
         return false;
-    /* A timer that may be due before the next poll needs the time; so does a poll that was not made here. */
+    /* Read the clock if a timer may be due before the next poll, or if another function made the last poll. */
     if (!b->interval || b->polled != e->kernel_polled || ++b->turns > MOST_TURNS << b->doublings ||
         sf_timers_next(&e->timers) < e->kernel_polled + 2 * interval_of(b))
         return may_skip_by_clock(e);
-    /* A counter that went backwards, on another CPU, makes this a large number. */
+    /* On another CPU the counter may go backwards, which makes this a large number. */
     return sf_ticks() - b->begun < b->interval << b->doublings;
 }

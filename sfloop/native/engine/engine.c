@@ -1,4 +1,4 @@
-/* One turn, and the wait between turns. */
+/* The turn, and the wait between turns. */
 #define _GNU_SOURCE
 #include "sf/engine.h"
 #include "storage/stale_events.h"
@@ -20,7 +20,7 @@ void sf_engine_wake(struct sf_engine *e)
 {
     static const uint64_t one = 1;
 
-    /* Sequentially consistent against sleep_once(): either it sees `wake`, or we see `asleep`. */
+    /* Sequentially consistent against sleep_once(): either it sees `wake`, or this sees `asleep`. */
     atomic_store(&e->wake, 1);
     if (!atomic_load(&e->asleep))
         return;
@@ -29,8 +29,8 @@ void sf_engine_wake(struct sf_engine *e)
         ;
 }
 
-/* Takes the events of the engine's own descriptors out of the batch: of the wake-up descriptor, and of those by which the
- * other stacks end a sleep and which are polled anyway. */
+/* Removes events of the engine's own descriptors from the batch: of the wake-up descriptor, and of the other stacks'
+ * descriptors, which only end a sleep. */
 static int without_own(struct sf_engine *e, struct sf_event *events, int n)
 {
     uint64_t count;
@@ -114,8 +114,8 @@ static sf_ns earliest(struct sf_engine *e, sf_ns deadline)
     return deadline;
 }
 
-/* A sleeping thread is woken up to 50 us late, for timers to be handled together, unless it asks for better. It asks only while
- * it sleeps, because threads and processes that the program starts inherit what it has asked for. */
+/* Sleeps without timer slack. By default the kernel wakes a thread up to 50 us late, to handle timers together. The slack is
+ * changed only during the sleep, because threads and processes that the program starts inherit it. */
 static int wait_precisely(struct sf_engine *e, sf_ns timeout)
 {
     bool asks = timeout != SF_NEVER && e->timer_slack > 1;
@@ -159,8 +159,8 @@ static int sleep_once(struct sf_engine *e, sf_ns deadline)
 }
 
 /*
- * The thread that has just woken us is inside a call of ours, and holds the lock that our caller needs next. It gives it up
- * as soon as it blocks again, 1 or 2 us later as a rule; who asks for the lock before is put to sleep for it, which takes 15.
+ * Waits for the waking thread to release the lock that our caller needs next. It is inside a call of ours and releases the lock
+ * when it blocks, usually after 1 or 2 us. Asking for the lock earlier would put us to sleep, which takes 15 us.
  */
 static void let_waker_leave(sf_ns now)
 {
@@ -177,14 +177,14 @@ static ssize_t receive_once(struct sf_linger *l)
     return l->buf ? ops->recv_into(l->sock, l->buf, l->len) : ops->recv_borrow(l->sock, &l->lent);
 }
 
-/* Several for each poll: one that finds something has saved the poll that would only have said so. Not beside a bypass stack,
- * whose frames must not wait for a kernel's socket. */
+/* Try recv a few times per poll. If one succeeds, we saved the poll that would only have told us to try. Not beside a bypass
+ * stack, because its frames must not wait for a kernel socket. */
 static bool receive_for(struct sf_engine *e, struct sf_linger *l)
 {
     for (int i = 0; l->sock && !e->n_stacks && i < LINGER_LOOKS; i++) {
         l->got = receive_once(l);
         if (l->got != -EAGAIN) {
-            e->stats.turns++; /* the caller counts on it that not every one is without a poll */
+            e->stats.turns++; /* counts as a turn, because the caller polls at least once in a number of turns */
             e->event_next = e->event_count = 0;
             return true;
         }
@@ -193,7 +193,7 @@ static bool receive_for(struct sf_engine *e, struct sf_linger *l)
     return false;
 }
 
-/* A sleep that only the caller's patience has ended is no reason to spin again. */
+/* Does not spin again after a sleep that only the caller's patience has ended. */
 static int sleep_until(struct sf_engine *e, sf_ns deadline, sf_ns give_up)
 {
     sf_ns idle_since = e->spin.idle_since;
@@ -303,7 +303,7 @@ void sf_engine_leave(struct sf_engine *e)
     sf_spin_leave(&e->spin);
 }
 
-/* Lets the stack's descriptor end a sleep. It is the same for the stack's life, whatever arm() says now. */
+/* Lets the stack's descriptor end a sleep. The descriptor is the same for the stack's life, whatever arm() returns now. */
 static int sleep_on(struct sf_engine *e, struct sf_stack *stack, uint32_t slot, uint32_t generation)
 {
     int fd = -1;
@@ -329,8 +329,8 @@ static int wake_open(struct sf_engine *e)
     return rc;
 }
 
-/* The slots of the engine's own are the first, so that one comparison tells them from all others. Which of them a stack's
- * descriptor has does not matter: its events only end a sleep. */
+/* Gives the engine's own descriptors the first slots, so that one comparison recognizes them. A stack's descriptor may have
+ * any of them, because its events only end a sleep. */
 static int reserve_slots(struct sf_engine *e)
 {
     uint32_t generation;
@@ -354,7 +354,7 @@ int sf_engine_add_stack(struct sf_engine *e, struct sf_stack *stack)
     return 0;
 }
 
-/* Its descriptor leaves the epoll set as it is closed. */
+/* The stack's descriptor leaves the epoll set when it is closed. */
 void sf_engine_remove_stack(struct sf_engine *e, struct sf_stack *stack)
 {
     int i = 0;
@@ -421,7 +421,7 @@ void sf_engine_destroy(struct sf_engine *e)
     free(e);
 }
 
-/* The bypass stacks first, all of them: whatever fails behind that, the child has no share in the parent's drivers. */
+/* Rebuilds all bypass stacks first, so that the child never shares the parent's drivers, even if a later step fails. */
 int sf_engine_after_fork(struct sf_engine *e)
 {
     int rc = 0;
@@ -431,7 +431,7 @@ int sf_engine_after_fork(struct sf_engine *e)
 
         rc = rc ? rc : failed;
     }
-    /* The new epoll set next: the parent's still holds the wake-up descriptor, and a removal would reach it. */
+    /* Replace the epoll set next, because the parent's contains the wake-up descriptor, and a removal would affect it. */
     if (rc == 0)
         rc = e->kernel->ops->rebuild(e->kernel);
     if (rc < 0)

@@ -1,6 +1,6 @@
 /*
- * Slots are reused, generations are not: a slot's generation moves on when it is given back, so an event that was taken
- * for its former owner matches nobody. 2^32 reuses of one slot within one batch of events are not a worry.
+ * A slot is reused with a new generation: sf_slots_give() increments it, so an event of the former owner matches no socket. A
+ * slot would have to be reused 2^32 times within a batch of events to be confused.
  */
 #include "sf/engine.h"
 

@@ -1,16 +1,14 @@
 /*
  * When to spin and when to sleep.
  *
- * Adaptive asks the kernel, while idle, whether spinning takes the CPU from somebody: over a window of 10 ms, how often
- * the thread was switched out against its will, and how much of the window it did not run although it never blocked.
- * A lone kernel thread costs a switch now and then; a second program on the CPU costs a third of the window or several
- * switches. On contention the loop spins only briefly after an event and then sleeps, and tries again after a back-off
- * that doubles while the neighbour stays.
+ * Adaptive spinning asks the kernel, while idle, whether it takes the CPU from other threads. Over a window of 10 ms it reads how
+ * often the thread was switched out involuntarily, and how long it did not run although it never blocked. A kernel thread alone
+ * costs an occasional switch. A second program on the CPU costs a third of the window or several switches. On contention the loop
+ * spins only briefly after an event, then sleeps. It tries again after a back-off, which doubles while the contention lasts.
  *
- * A window is long for a thread that waits for the CPU meanwhile, for instance an executor's: the scheduler lets the spinning
- * thread finish its slice of some milliseconds, and under SCHED_FIFO it never ends. So adaptive yields the CPU every 30 µs
- * while idle. A yield takes less than a microsecond where no thread waits. A yield to another thread counts as a switch
- * against the thread's will.
+ * A window is long for a waiting thread, for instance an executor's: the scheduler lets the spinning thread finish its slice of
+ * some milliseconds, and under SCHED_FIFO the slice never ends. So adaptive yields the CPU every 30 µs while idle. A yield takes
+ * less than a microsecond if no thread waits. A yield to another thread counts as an involuntary switch.
  */
 #define _GNU_SOURCE
 #include "sf/engine.h"
@@ -23,8 +21,8 @@
 #define YIELD_INTERVAL (30 * SF_US)
 #define BACKOFF_MIN (20 * SF_MS)
 #define BACKOFF_MAX (1280 * SF_MS)
-#define SWITCHES_MAX 2 /* involuntary, per window */
-#define LOST_DIVISOR 5 /* a fifth of the window spent runnable but not running */
+#define SWITCHES_MAX 2 /* involuntary, in each window */
+#define LOST_DIVISOR 5 /* a fifth of the window runnable but not running */
 
 static atomic_int spinning_loops;
 
@@ -63,7 +61,7 @@ static bool window_contended(const struct sf_spin *s, sf_ns now)
     getrusage(RUSAGE_THREAD, &usage);
     involuntary = usage.ru_nivcsw - s->window_involuntary;
     voluntary = usage.ru_nvcsw - s->window_voluntary;
-    /* A late sample covers more than one window: allow it as many switches as it has windows. */
+    /* A late sample covers several windows, so allow the switches of each. */
     if (involuntary > SWITCHES_MAX * (span / WINDOW))
         return true;
     lost = span - (thread_cpu() - s->window_cpu);

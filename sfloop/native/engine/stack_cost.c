@@ -7,7 +7,7 @@
 
 #define BURST 64
 #define BURSTS_MAX 65536
-#define POLLS 512 /* of one stretch; so long that reading the clock before and after does not count */
+#define POLLS 512 /* of one measurement; so many that the two readings of the clock do not count */
 #define POLLS_UNTIL_LOST 1000000
 #define EVENTS 16
 #define LARGEST 65507
@@ -111,7 +111,7 @@ static int write_burst(struct sf_sock *from, const void *data, uint32_t size)
     return 0;
 }
 
-/* What has come, and the ACKs for it. */
+/* Reads received data and sends its ACKs. */
 static int read_burst(struct sf_sock *to, size_t *left)
 {
     const struct sf_stack_ops *ops = to->stack->ops;
@@ -129,7 +129,7 @@ static int read_burst(struct sf_sock *to, size_t *left)
     return 0;
 }
 
-/* A burst there and its ACKs back, which take another exchange where the window is smaller than a burst. */
+/* Sends a burst and receives its ACKs. A window smaller than a burst takes more exchanges. */
 static int exchange_burst(struct sf_sock *from, struct sf_sock *to, const void *data, uint32_t size, sf_ns spent[2])
 {
     size_t left = (size_t)size * BURST;

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* From OpenSSL's headers; these values are part of its ABI. */
+/* From OpenSSL's headers. These values are part of its ABI. */
 enum { ERROR_WANT_READ = 2, TYPE_MEM = 0x0401, SET_BUF_MEM = 114, CLOSE = 1 };
 
-/* The beginning of an SSL holds its context (OpenSSL 3.2 and later) or its BIOs (before). */
+/* The bytes at the beginning of an SSL which contain its context (OpenSSL 3.2 and later) or its BIOs (before). */
 enum { SSL_BEGINNING = 64 };
 
 static struct {
@@ -65,8 +65,8 @@ const char *sf_openssl_load(const char *module, unsigned long version)
     if (!library)
         return "the file of Python's module _ssl is not loaded";
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        /* Looks in the module and in what it is linked with, and nowhere else. ISO C has no cast from an object pointer to a
-         * function pointer; POSIX has dlsym fill one in this way. */
+        /* Searches the module and the libraries that it is linked with, and nothing else. ISO C has no cast from an object
+         * pointer to a function pointer, so POSIX lets dlsym() fill one in this way. */
         *(void **)functions[i].slot = dlsym(library, functions[i].name);
         if (!*(void **)functions[i].slot)
             return "Python's module _ssl has OpenSSL linked statically";
@@ -84,7 +84,7 @@ const char *sf_openssl_path(void)
     return dladdr(*(void **)&openssl.read, &found) && found.dli_fname ? found.dli_fname : "";
 }
 
-/* Copies memory that may not be mapped: the kernel looks. Returns whether it was. */
+/* Copies memory that may be unmapped, because write() checks it without a crash. Returns whether it was mapped. */
 static int copy_if_mapped(const void *from, void *to, size_t length)
 {
     int ends[2], copied;
@@ -145,14 +145,14 @@ ssize_t sf_openssl_decrypt(const struct sf_openssl_connection *c, void *out, siz
 {
     int got;
 
-    /* To learn from SSL_read() that there is nothing takes it a quarter of what a record does. */
+    /* Check first, because an SSL_read() that finds nothing takes a quarter of the time of a record. */
     if (!sf_openssl_readable(c))
         return -EAGAIN;
-    openssl.clear_error(); /* the queue is the thread's, and SSL_get_error() looks at it */
+    openssl.clear_error(); /* the error queue is the thread's, and SSL_get_error() reads it */
     got = openssl.read(c->ssl, out, most(room));
     if (got > 0)
         return got;
-    /* The queue stays as it is: Python makes its exception of it. */
+    /* Leave the queue, because Python makes its exception from it. */
     return openssl.get_error(c->ssl, got) == ERROR_WANT_READ ? -EAGAIN : -EPROTO;
 }
 

@@ -1,9 +1,9 @@
 /*
- * The interpreter's own OpenSSL: the functions of the libssl that Python's module _ssl is linked with, found when the
- * program runs. Nothing is linked, so that one build serves OpenSSL 1.1.1 and 3, and no second copy is ever loaded.
+ * The interpreter's own OpenSSL: functions of the libssl that Python's module _ssl is linked with, looked up at run time. sfloop
+ * does not link to it. So one build serves OpenSSL 1.1.1 and 3, and no second copy is loaded.
  *
- * An SSL * is one of Python's, and its BIOs are memory BIOs: ciphertext goes in and comes out by sf_openssl_put() and
- * sf_openssl_take(). The caller has the GIL, because OpenSSL may call Python back (message callbacks, the key log).
+ * An SSL * is one of Python's. Its BIOs are memory BIOs: sf_openssl_put() and sf_openssl_take() move the ciphertext. The caller
+ * holds the GIL, because OpenSSL may call Python back (message callbacks, the key log).
  */
 #ifndef SF_LIBRARIES_OPENSSL_H
 #define SF_LIBRARIES_OPENSSL_H
@@ -13,42 +13,42 @@
 
 struct sf_openssl_lent;
 
-/* What belongs to one connection, read out of Python's objects. Nothing of it is owned. */
+/* The OpenSSL objects of a connection, read from Python's objects. Python owns them. */
 struct sf_openssl_connection {
     void *ssl;      /* SSL */
     void *context;  /* SSL_CTX */
     void *incoming; /* BIO */
     void *outgoing; /* BIO */
-    struct sf_openssl_lent *reading, *writing; /* of sf_openssl_interpose(); NULL: nothing can be lent. The SSL owns them. */
+    struct sf_openssl_lent *reading, *writing; /* from sf_openssl_interpose(), owned by the SSL; NULL: no lending */
 };
 
 /*
- * Look the functions up. `module` is the file of _ssl, `version` its OPENSSL_VERSION_NUMBER. Returns NULL, or the reason why
- * they cannot be used: then no other function of this header may be called.
+ * Looks up the functions. `module` is the file of _ssl, `version` its OPENSSL_VERSION_NUMBER. Returns NULL, or the reason why
+ * they cannot be used. Then no other function of this header may be called.
  */
 const char *sf_openssl_load(const char *module, unsigned long version);
 
-/* The file of the library that sf_openssl_load() has found. "" if the dynamic linker does not know. */
+/* The file of the library that sf_openssl_load() found; "" if the dynamic linker does not know. */
 const char *sf_openssl_path(void);
 
 /*
- * Whether the pointers are what they are taken for, asked without following `ssl` before it is known: for the first
- * connection of a process, whose objects may be laid out otherwise in a Python that we have not seen.
+ * Checks that the pointers look right without following `ssl`. Use it for the first connection of a process, because an unknown
+ * Python may lay out its objects differently.
  */
 int sf_openssl_plausible(const struct sf_openssl_connection *c);
 
-/* Whether OpenSSL agrees that the four belong together, and that the BIOs are memory. Follows `ssl`. */
+/* Tells whether OpenSSL agrees that the four objects belong together and that the BIOs are memory BIOs. Follows `ssl`. */
 int sf_openssl_agrees(const struct sf_openssl_connection *c);
 
 /*
- * Put BIOs of ours in front of Python's, which can be lent memory. Call this once, after sf_openssl_agrees(): it no longer
- * holds afterwards. Where it is not possible, lending copies and collecting is refused.
+ * Puts BIOs of ours that can be lent memory in front of Python's. Call it once after sf_openssl_agrees(), which no longer holds
+ * afterwards. If this fails, lending copies and collecting is refused.
  */
 void sf_openssl_interpose(struct sf_openssl_connection *c);
 
 /*
- * Lend received ciphertext, which is decrypted from where it lies. The memory has to stay until sf_openssl_settle(), which
- * copies what is left into Python's BIO: call it before any code of others can run. Both return 0, or -ENOMEM.
+ * Lend received ciphertext, which is decrypted in place. The memory must stay valid until sf_openssl_settle(), which copies the
+ * rest into Python's BIO. Call that before any foreign code can run. Both return 0 or -ENOMEM.
  */
 int sf_openssl_lend(const struct sf_openssl_connection *c, const void *data, size_t length);
 int sf_openssl_settle(const struct sf_openssl_connection *c);
@@ -57,32 +57,33 @@ int sf_openssl_settle(const struct sf_openssl_connection *c);
 size_t sf_openssl_lent(const struct sf_openssl_connection *c);
 
 /*
- * Have records written to `out` until sf_openssl_collected(), which returns their bytes. What has no room goes into Python's BIO,
- * in its order. Returns 0 if that is not possible, because something waits there already.
+ * Writes records to `out` until sf_openssl_collected(), which returns the number of bytes. Records without room go into Python's
+ * BIO, in order. Returns 0 if collecting is not possible, because bytes wait there already.
  */
 int sf_openssl_collect(const struct sf_openssl_connection *c, void *out, size_t room);
 size_t sf_openssl_collected(const struct sf_openssl_connection *c);
 
-/* Give received ciphertext to the connection. Returns 0, or -ENOMEM. */
+/* Copies received ciphertext into the connection. Returns 0 or -ENOMEM. */
 int sf_openssl_put(const struct sf_openssl_connection *c, const void *data, size_t length);
 
-/* About as many bytes as sf_openssl_decrypt() may still return. The beginning of a record that OpenSSL has taken in is not counted. */
+/* An estimate of the bytes that sf_openssl_decrypt() can still return. Does not count the beginning of a record that OpenSSL
+ * has read. */
 size_t sf_openssl_readable(const struct sf_openssl_connection *c);
 
 /*
- * Decrypt into `out`. Returns bytes, -EAGAIN when more ciphertext is needed, or -EPROTO when the session has ended or failed;
- * Python's own read() on the same object then says how.
+ * Decrypts into `out`. Returns a number of bytes, -EAGAIN if more ciphertext is needed, or -EPROTO if the session has ended or
+ * failed. Python's own read() on the same object then tells the reason.
  */
 ssize_t sf_openssl_decrypt(const struct sf_openssl_connection *c, void *out, size_t room);
 
-/* Encrypt. Returns the bytes taken, or -EAGAIN: nothing was taken, and Python's own write() has to try. */
+/* Encrypts. Returns the number of bytes taken, or -EAGAIN: none were taken, and Python's own write() has to try. */
 ssize_t sf_openssl_encrypt(const struct sf_openssl_connection *c, const void *data, size_t length);
 
-/* Bytes of ciphertext that wait to be sent, and their removal. */
+/* The number of ciphertext bytes that wait to be sent, and their removal. */
 size_t sf_openssl_waiting(const struct sf_openssl_connection *c);
 ssize_t sf_openssl_take(const struct sf_openssl_connection *c, void *out, size_t room);
 
-/* Give back the memory of the BIOs that are empty. A BIO keeps as much as it has ever held at once. */
+/* Frees the memory of empty BIOs, because a BIO keeps as much as it has ever held. */
 void sf_openssl_shrink(const struct sf_openssl_connection *c);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * Ciphertext without the copies of memory BIOs. An SSL gets a BIO of ours in front of each of its two memory BIOs. While
- * ciphertext is lent, the SSL reads from where it lies; while records are collected, the SSL writes to where they shall lie.
- * At any other time both BIOs pass everything on, so that Python's own calls on the same objects see no difference.
+ * ciphertext is lent, the SSL reads it in place. While records are collected, the SSL writes them to their destination. At other
+ * times both BIOs pass everything on, so Python's own calls on the same objects see no difference.
  */
 #include "openssl_lend.h"
 #include "openssl.h"
@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From OpenSSL's headers; these values are part of its ABI. */
+/* From OpenSSL's headers. These values are part of its ABI. */
 enum { TYPE_SOURCE_SINK = 0x0400, RETRY_FLAGS = 0x0f, CTRL_EOF = 2, CTRL_PUSH = 6, CTRL_POP = 7, CTRL_PENDING = 10 };
 
-/* One of the two. The SSL owns it by its BIO; `memory` is Python's BIO, of which it has a reference. */
+/* The data of one of our BIOs, owned by the SSL through its BIO. `memory` is Python's BIO, of which this holds a reference. */
 struct sf_openssl_lent {
     void *memory;
     const char *in;
@@ -75,14 +75,14 @@ static const struct {
     {"SSL_set0_wbio", &openssl.set0_wbio},
 };
 
-static void *method; /* NULL: nothing is lent */
+static void *method; /* NULL: lending is not possible */
 
 static int most(size_t length)
 {
     return length < INT_MAX ? (int)length : INT_MAX;
 }
 
-/* The result of Python's BIO, and whether it is worth to try again. */
+/* Returns the result of Python's BIO, with its retry flags. */
 static int passed_on(void *bio, const struct sf_openssl_lent *l, int result)
 {
     openssl.clear_flags(bio, RETRY_FLAGS);

@@ -1,8 +1,8 @@
-/* What openssl.c and openssl_lend.c share. */
+/* Shared by openssl.c and openssl_lend.c. */
 #ifndef SF_LIBRARIES_OPENSSL_LEND_H
 #define SF_LIBRARIES_OPENSSL_LEND_H
 
-/* Look the functions up in the library that dlopen() gave. Where some are missing, nothing is ever lent. */
+/* Looks up the functions in a library from dlopen(). If some are missing, memory is never lent. */
 void sf_openssl_load_lending(void *library);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * What sfloop uses of TCPDirect's API (zf/zf.h and what it includes, release 9 and later): the types, and the functions as
- * a table of addresses. The library is opened at run time by libraries/tcpdirect.py, which fills the table; nothing is linked
- * against it, and no header of the vendor's is needed to build sfloop.
+ * The part of TCPDirect's API that sfloop uses (zf/zf.h and its includes, release 9 and later): the types, and a table of
+ * function addresses. libraries/tcpdirect.py opens the library at run time and fills the table. sfloop is not linked with the
+ * library and builds without the vendor's headers.
  *
- * Every function returns a negative errno on failure, never errno; zft_error() alone returns a positive one.
+ * Functions return a negative errno on failure and do not use errno. Only zft_error() returns a positive one.
  */
 #ifndef SF_LIBRARIES_ZF_H
 #define SF_LIBRARIES_ZF_H
@@ -27,7 +27,8 @@ struct zfut;
 struct iphdr;
 struct udphdr;
 
-/* zf_tcp.h and zf_udp.h: the array follows the structure. In: its capacity; out: how many were filled. */
+/* zf_tcp.h and zf_udp.h. The array follows the structure. On entry iovcnt is its capacity, on return the number of entries
+ * filled. */
 struct zft_msg {
     int reserved[4];
     int pkts_left;
@@ -55,10 +56,10 @@ struct zf_ds {
 _Static_assert(sizeof(struct zft_msg) == 32 && sizeof(struct zfur_msg) == 32, "zf_tcp.h, zf_udp.h");
 _Static_assert(sizeof(struct zf_ds) == 48, "zf_ds.h");
 
-/* The flag that keeps zfut_send() from fragmenting: IP_DF of <netinet/ip.h>. */
+/* IP_DF of <netinet/ip.h>, which keeps zfut_send() from fragmenting. */
 #define ZFUT_FLAG_DONT_FRAGMENT 0x4000
 
-/* X(what it returns, its name without zf_, its arguments): those that C calls. */
+/* The functions that C calls, as X(result, name, arguments). */
 #define SF_ZF_FUNCTIONS(X)                                                                                                    \
     X(int, zf_stack_free, (struct zf_stack *))                                                                                \
     X(int, zf_stack_is_quiescent, (struct zf_stack *))                                                                        \

@@ -5,7 +5,7 @@
 
 #define LEAST_SIZE 8
 
-/* The address's slot, or the free one that it would take. */
+/* Returns the address's slot, or the free slot for it. */
 static struct sf_addr_slot *slot_of(const struct sf_addr_set *set, uint32_t addr)
 {
     uint32_t i = sf_addr_home(set, addr);
@@ -48,7 +48,7 @@ int sf_addr_set_add(struct sf_addr_set *set, uint32_t addr)
     return 1;
 }
 
-/* Moves up those behind the gap that would otherwise not be found any more. */
+/* Moves entries after the gap that could not be found otherwise. */
 static void close_gap(struct sf_addr_set *set, uint32_t gap)
 {
     uint32_t last = set->size - 1;

@@ -1,4 +1,4 @@
-/* A counted set of IPv4 addresses: a hash table with open addressing, which is never more than half full. */
+/* A counted set of IPv4 addresses: a hash table with open addressing that is at most half full. */
 #ifndef SF_STORAGE_ADDRESS_SET_H
 #define SF_STORAGE_ADDRESS_SET_H
 
@@ -8,10 +8,10 @@
 
 struct sf_addr_slot {
     uint32_t addr;  /* network byte order; 0: free */
-    uint32_t count; /* how often it was added */
+    uint32_t count; /* number of adds */
 };
 
-/* All zero is an empty set. To visit the members, go over slot[0 .. size) and pass over the free ones. */
+/* All zeros is an empty set. To visit the members, iterate over slot[0 .. size) and skip free slots. */
 struct sf_addr_set {
     struct sf_addr_slot *slot;
     uint32_t size; /* a power of two, or 0 */
@@ -33,9 +33,9 @@ static inline bool sf_addr_set_has(const struct sf_addr_set *set, uint32_t addr)
     return false;
 }
 
-/* 1: the address is new. 0: it was there, and is counted once more. -ENOMEM. */
+/* Returns 1 for a new address, 0 for one that was there, whose count is incremented, or -ENOMEM. */
 int sf_addr_set_add(struct sf_addr_set *, uint32_t addr);
-/* Takes back one add. True: it was the last one, and the address is gone. */
+/* Undoes one add. True: it was the last one, and the address is gone. */
 bool sf_addr_set_remove(struct sf_addr_set *, uint32_t addr);
 void sf_addr_set_free(struct sf_addr_set *);
 

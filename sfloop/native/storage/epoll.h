@@ -1,4 +1,4 @@
-/* Adding a descriptor to an epoll set: the only code that calls epoll_ctl(). */
+/* Epoll sets. Only this code calls epoll_ctl(). Functions return 0 or a negative errno. */
 #ifndef SF_STORAGE_EPOLL_H
 #define SF_STORAGE_EPOLL_H
 
@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
-/* Watches a descriptor that is not in the set yet. `tag` comes back with its events, in data.u64. */
+/* Adds a descriptor that is not in the set. Its events carry `tag` in data.u64. */
 static inline int sf_epoll_add(int set, int fd, uint32_t bits, uint64_t tag)
 {
     struct epoll_event ev = {.events = bits, .data.u64 = tag};
@@ -15,7 +15,7 @@ static inline int sf_epoll_add(int set, int fd, uint32_t bits, uint64_t tag)
     return epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* Watches a descriptor that is in the set for other bits. -ENOENT: it is not. */
+/* Changes the bits of a descriptor in the set. -ENOENT: it is not in the set. */
 static inline int sf_epoll_change(int set, int fd, uint32_t bits, uint64_t tag)
 {
     struct epoll_event ev = {.events = bits, .data.u64 = tag};
@@ -23,8 +23,8 @@ static inline int sf_epoll_change(int set, int fd, uint32_t bits, uint64_t tag)
     return epoll_ctl(set, EPOLL_CTL_MOD, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* Watches a descriptor for other bits. The program may have closed it and its number may be another's by now, so the set need not
- * hold what it is believed to hold: adding and changing each fall back to the other. */
+/* Sets the bits of a descriptor. Adding and changing each fall back to the other, because the program may have closed the
+ * descriptor and its number may belong to another file. */
 static inline int sf_epoll_set(int set, int fd, uint32_t bits, uint64_t tag, bool added)
 {
     int rc = added ? sf_epoll_change(set, fd, bits, tag) : sf_epoll_add(set, fd, bits, tag);

@@ -1,4 +1,4 @@
-/* A ring of the sockets that have something to report, and of what else waits its turn: links with an anchor of the same kind. */
+/* The ready ring: sockets with events to report, and other members that wait for their turn. Its anchor is a link too. */
 #ifndef SF_STORAGE_READY_RING_H
 #define SF_STORAGE_READY_RING_H
 
@@ -12,9 +12,9 @@ struct sf_ready_link {
     struct sf_ready_link *next, *prev; /* next NULL: not in the ring */
 };
 
-/* A member of the ring of sockets that have something to report. */
+/* A member of the ring of sockets with events to report. */
 struct sf_ready_entry {
-    struct sf_ready_link link; /* first, so that a link is its entry */
+    struct sf_ready_link link; /* first, so that a pointer to it is one to the entry */
     enum sf_ready_kind kind;
 };
 
@@ -40,7 +40,7 @@ static inline void sf_ready_remove(struct sf_ready_link *link)
     link->next = link->prev = NULL;
 }
 
-/* Puts it at the ring's end, or takes it out; nothing, if it is so already. */
+/* Puts the link at the end of the ring or takes it out. Does nothing if that is the case already. */
 static inline void sf_ready_set(struct sf_ready_link *anchor, struct sf_ready_link *link, bool in)
 {
     if (in == (link->next != NULL))

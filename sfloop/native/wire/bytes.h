@@ -1,4 +1,4 @@
-/* Loads and stores at any alignment. Those that say `be` turn network byte order into the machine's and back. */
+/* Loads and stores at any alignment. Names with `be` convert between network byte order and the host's. */
 #ifndef SF_WIRE_BYTES_H
 #define SF_WIRE_BYTES_H
 
@@ -40,7 +40,7 @@ static inline void sf_store32(uint8_t *at, uint32_t value)
     memcpy(at, &value, sizeof value);
 }
 
-/* The same in both directions: what is swapped twice is what it was. */
+/* Converts in both directions, because two swaps cancel out. */
 static inline uint16_t sf_be16(uint16_t value)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

@@ -1,9 +1,8 @@
 /*
  * The Internet checksum (RFC 1071): the ones' complement of the ones' complement sum of 16-bit words.
  *
- * Sums here are kept in 64 bits and in the machine's byte order. Both are free choices: a ones' complement sum is the
- * same whatever the width it is carried in (RFC 1071, 2(C)), and in the other byte order it is the same sum with its
- * bytes swapped (2(B)), so that what was loaded without swapping is stored without swapping too.
+ * Sums are kept in 64 bits and in host byte order. The width does not matter (RFC 1071, 2(C)). In the other byte order the sum is
+ * the same with its bytes swapped (2(B)), so words loaded without a swap are stored without one.
  */
 #ifndef SF_WIRE_CHECKSUM_H
 #define SF_WIRE_CHECKSUM_H
@@ -12,14 +11,14 @@
 
 #include <stdbool.h>
 
-/* Ones' complement addition: the carry comes back in at the low end. */
+/* Ones' complement addition: adds the carry at the low end. */
 static inline uint64_t sf_sum_add(uint64_t sum, uint64_t word)
 {
     sum += word;
     return sum + (sum < word);
 }
 
-/* Fewer than 8 bytes, as if zeros followed. Sums are of words at even offsets, so a last odd byte is a word's first. */
+/* Adds fewer than 8 bytes, as if zeros followed. Words start at even offsets, so a last odd byte is the first of its word. */
 static inline uint64_t sf_sum_tail(uint64_t sum, const uint8_t *at, size_t len)
 {
     if (len & 4) {
@@ -38,8 +37,8 @@ static inline uint64_t sf_sum_tail(uint64_t sum, const uint8_t *at, size_t len)
     return sum;
 }
 
-/* Adds len bytes that begin at an even offset of what is summed. Four sums side by side, since each addition of one has
- * to wait for the carry of the last. */
+/* Adds `len` bytes that begin at an even offset of the summed data. Uses four sums in parallel, because each addition to one
+ * waits for the carry of the last. */
 static inline uint64_t sf_sum_bytes(uint64_t sum, const void *data, size_t len)
 {
     const uint8_t *at = data;
@@ -60,9 +59,8 @@ static inline uint64_t sf_sum_bytes(uint64_t sum, const void *data, size_t len)
     return sf_sum_tail(sum, at, len);
 }
 
-/* The sum in 16 bits, ready to be compared or stored as it is. 0 only if everything that was added is zero. A number
- * added to itself with its halves exchanged has in its upper half the sum of both, and the carry out of it comes from
- * below. */
+/* Folds the sum to 16 bits, ready to be compared or stored. The result is 0 only if everything added was zero. Adding a number
+ * to itself with its halves exchanged leaves the sum of both halves in the upper half, including the carry from below. */
 static inline uint16_t sf_sum_fold(uint64_t sum)
 {
     uint32_t half = (uint32_t)((sum + (sum << 32 | sum >> 32)) >> 32);
@@ -70,21 +68,22 @@ static inline uint16_t sf_sum_fold(uint64_t sum)
     return (uint16_t)((half + (half << 16 | half >> 16)) >> 16);
 }
 
-/* Adds bytes that begin at any offset of what is summed: at an odd one, every byte is the other half of its word. */
+/* Adds bytes that begin at any offset of the summed data. At an odd offset, each byte is the other half of its word. */
 uint64_t sf_sum_piece(uint64_t sum, size_t offset, const void *data, size_t len);
 
-/* What belongs into a checksum field, stored as it is, the field itself having been summed as zero. */
+/* Returns the value to store in a checksum field, which must be zero in the data. */
 uint16_t sf_checksum(const void *data, size_t len);
 
-/* UDP's and TCP's pseudo-header (RFC 768, RFC 793 3.1) without its length. Addresses in network byte order. */
+/* Sums the pseudo-header of UDP and TCP (RFC 768, RFC 9293 3.1) without its length. Addresses are in network byte order. */
 static inline uint64_t sf_sum_pseudo(uint32_t src, uint32_t dst, uint8_t protocol)
 {
     return (uint64_t)src + dst + sf_be16(protocol);
 }
 
 /*
- * A sender on this machine may leave the sum to hardware that there is not. Linux then has the sum of the pseudo-header with
- * its length in the field, not complemented. A full sum of wrong bytes looks like that once in 65,536.
+ * Tells whether the field holds only the sum of the pseudo-header. A sender on this machine may leave the checksum to hardware
+ * that does not exist. Linux then stores the sum of the pseudo-header with its length, not complemented. A full checksum of wrong
+ * bytes looks like that once in 65,536.
  */
 static inline bool sf_sum_is_partial(uint16_t field, uint64_t pseudo_sum)
 {

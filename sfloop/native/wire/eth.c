@@ -5,7 +5,7 @@ static bool is_tag(uint16_t type)
     return type == SF_ETH_TYPE_VLAN || type == SF_ETH_TYPE_SERVICE_VLAN;
 }
 
-/* Beginning at out->type, which is the first tag's; each tag has its number and then the type of what follows. */
+/* Parses tags from out->type on, which is the first tag's type. Each tag has its TCI and then the type of what follows. */
 enum sf_refusal sf_eth_parse_tags(const uint8_t *frame, size_t len, struct sf_eth *out)
 {
     while (is_tag(out->type)) {

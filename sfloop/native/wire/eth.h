@@ -1,6 +1,6 @@
 /*
- * Ethernet II frames with up to two VLAN tags (IEEE 802.3, 802.1Q; two tags: 802.1ad, in which the outer one has a type
- * of its own, though 802.1Q's type twice is met too).
+ * Ethernet II frames with up to two VLAN tags (IEEE 802.3, 802.1Q). With two tags (802.1ad) the outer one has a type of its own,
+ * but frames with 802.1Q's type twice exist too.
  */
 #ifndef SF_WIRE_ETH_H
 #define SF_WIRE_ETH_H
@@ -21,12 +21,11 @@ enum {
 enum {
     SF_ETH_TYPE_IPV4 = 0x0800,
     SF_ETH_TYPE_ARP = 0x0806,
-    SF_ETH_TYPE_VLAN = 0x8100,         /* 802.1Q's tag, the inner or only one */
-    SF_ETH_TYPE_SERVICE_VLAN = 0x88a8, /* 802.1ad's, the outer one */
+    SF_ETH_TYPE_VLAN = 0x8100,         /* 802.1Q's tag: the inner or only one */
+    SF_ETH_TYPE_SERVICE_VLAN = 0x88a8, /* 802.1ad's tag: the outer one */
 };
 
-/* In host byte order. The low 12 bits of tci are the VLAN's number; 0 stands for none: the tag is for a priority only.
- * */
+/* In host byte order. The low 12 bits of tci are the VLAN's number. Number 0: no VLAN, only a priority. */
 struct sf_eth_tag {
     uint16_t type;
     uint16_t tci;
@@ -34,7 +33,7 @@ struct sf_eth_tag {
 
 struct sf_eth {
     const uint8_t *dst, *src; /* SF_ETH_ADDR bytes each; after parsing, in the frame */
-    uint16_t type;            /* of what follows the tags, in host byte order; below 0x600 it is 802.3's length */
+    uint16_t type;            /* type after the tags, in host byte order; below 0x600 it is 802.3's length */
     uint8_t tags;
     uint8_t len; /* of the header with its tags */
     struct sf_eth_tag tag[SF_ETH_TAGS_MAX]; /* outermost first */
@@ -62,11 +61,10 @@ static inline enum sf_refusal sf_eth_parse(const uint8_t *frame, size_t len, str
     return SF_ACCEPTED;
 }
 
-/* Writes the header (its `len` is not looked at) and returns how many bytes it has; 0: more tags than two, or no room.
- * */
+/* Writes the header and returns its length; ignores header->len. 0: more than two tags, or no room. */
 size_t sf_eth_emit(uint8_t *buffer, size_t room, const struct sf_eth *header);
 
-/* The address that frames for an IPv4 group go to (RFC 1112, 6.4): the group's low 23 bits. In network byte order. */
+/* The Ethernet address of an IPv4 group (RFC 1112, 6.4): has the group's low 23 bits. `group` is in network byte order. */
 void sf_eth_multicast(uint32_t group, uint8_t addr[SF_ETH_ADDR]);
 
 #endif

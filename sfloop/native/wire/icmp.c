@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-/* Behind the header that is quoted there are 8 bytes at least (RFC 792): UDP's header, or TCP's ports and sequence. */
+/* Least number of bytes after the quoted IP header (RFC 792): UDP's header, or TCP's ports and sequence number. */
 enum { QUOTED_MIN = 8 };
 
 bool sf_icmp_is_error(uint8_t type)
@@ -10,8 +10,8 @@ bool sf_icmp_is_error(uint8_t type)
     return type == SF_ICMP_UNREACHABLE || type == SF_ICMP_TIME_EXCEEDED || type == SF_ICMP_PARAMETER_PROBLEM;
 }
 
-/* Not sf_ipv4_parse(): a quote ends before the total length does, and routers have changed the TTL and more without
- * making the checksum good. */
+/* Parses a quote. sf_ipv4_parse() cannot, because a quote is shorter than the packet's total length, and routers change the
+ * TTL and more without updating the checksum. */
 static enum sf_refusal parse_quote(const uint8_t *packet, size_t len, struct sf_icmp_quote *out)
 {
     const uint8_t *transport;
@@ -24,7 +24,7 @@ static enum sf_refusal parse_quote(const uint8_t *packet, size_t len, struct sf_
         return SF_REFUSED_ICMP_QUOTE;
     if (packet[9] != SF_IPV4_UDP && packet[9] != SF_IPV4_TCP)
         return SF_REFUSED_ICMP_QUOTE;
-    if (sf_load16_be(packet + 6) & 0x1fff) /* a later fragment: there are no ports in it */
+    if (sf_load16_be(packet + 6) & 0x1fff) /* a later fragment, which has no ports */
         return SF_REFUSED_ICMP_QUOTE;
     transport = packet + header_len;
     out->src = sf_load32(packet + 12);

@@ -12,10 +12,11 @@ enum {
     OPTION_ROUTER_ALERT = 148,
 };
 
-/* Of a timestamp option: the low half of its fourth byte. */
+/* Flags of a timestamp option: the low half of its fourth byte. */
 enum { STAMPS_ONLY = 0, STAMPS_AND_ADDRESSES = 1, STAMPS_OF_THESE = 3 };
 
-/* The third byte says where the next entry goes, counted from 1; beyond the length: the list is full. */
+/* Tells whether the next entry fits. The third byte is its position, counted from 1. A position beyond the length means that
+ * the list is full. */
 static bool has_room_for(const uint8_t *option, uint8_t len, uint8_t entry)
 {
     return option[2] > len || option[2] + entry - 1 <= len;
@@ -29,12 +30,12 @@ static bool timestamps_are_right(const uint8_t *option, uint8_t len)
         return false;
     kind = option[3] & 15;
     overflow = option[3] >> 4;
-    if (option[2] > len) /* full: hosts that found no room are counted, up to 15 */
+    if (option[2] > len) /* full: counts up to 15 hosts that found no room */
         return kind == STAMPS_OF_THESE || overflow < 15;
     return has_room_for(option, len, kind == STAMPS_AND_ADDRESSES || kind == STAMPS_OF_THESE ? 8 : 4);
 }
 
-/* `seen` has a bit for either of the lists, of which a packet has one at most. */
+/* `seen` has a bit for either list, because a packet has each at most once. */
 static bool option_is_right(const uint8_t *option, uint8_t len, unsigned *seen)
 {
     unsigned bit = option[0] == OPTION_RECORD_ROUTE ? 1 : option[0] == OPTION_TIMESTAMP ? 2 : 0;

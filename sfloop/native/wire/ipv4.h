@@ -1,6 +1,6 @@
 /*
- * IPv4 headers (RFC 791). None of the options is for us to act upon (RFC 1122, 3.2.1.8): those that are laid out as they should
- * be are skipped, and the others refuse the packet, as on Linux.
+ * IPv4 headers (RFC 791). The stack acts on no option (RFC 1122, 3.2.1.8). As in Linux, well-formed options are skipped, and
+ * malformed ones refuse the packet.
  */
 #ifndef SF_WIRE_IPV4_H
 #define SF_WIRE_IPV4_H
@@ -10,10 +10,10 @@
 
 #include <stdbool.h>
 
-/* What is known about the checksums of received bytes. The values are those of the driver seam's sf_frame_flags, so
- * that a frame's flags can be passed on as they are; other bits are ignored. */
+/* The state of the checksums of received bytes. The values are those of sf_frame_flags in sf/driver.h, so a frame's flags can
+ * be passed on. Other bits are ignored. */
 enum sf_wire_flags {
-    SF_WIRE_CHECKSUM_GOOD = 1,    /* the NIC has verified them: they are not looked at */
+    SF_WIRE_CHECKSUM_GOOD = 1,    /* the NIC has verified them, so they are not checked */
     SF_WIRE_CHECKSUM_PARTIAL = 2, /* UDP's may be the pseudo-header's sum, for hardware to complete; IP's is complete */
     SF_WIRE_CHECKSUM_UNSURE = 16, /* the same; said of every frame, because the driver cannot tell */
 };
@@ -21,8 +21,8 @@ enum sf_wire_flags {
 enum {
     SF_IPV4_HEADER = 20,
     SF_IPV4_HEADER_MAX = 60,
-    SF_IPV4_MTU_MIN = 68, /* RFC 791, 3.2: every network carries so much */
-    SF_IPV4_TTL = 64,     /* RFC 1700's recommendation for what is sent */
+    SF_IPV4_MTU_MIN = 68, /* RFC 791, 3.2: the MTU that every network supports */
+    SF_IPV4_TTL = 64,     /* RFC 1700's recommendation for sent packets */
 };
 
 enum {
@@ -34,7 +34,7 @@ enum {
 struct sf_ipv4 {
     uint32_t src, dst; /* network byte order */
     const uint8_t *payload;
-    uint16_t payload_len; /* by the total length: what pads an Ethernet frame is no part of it */
+    uint16_t payload_len; /* from the total length, so without Ethernet padding */
     uint16_t id;          /* host byte order */
     uint8_t header_len;
     uint8_t tos;
@@ -43,7 +43,8 @@ struct sf_ipv4 {
     bool dont_fragment;
 };
 
-/* The sum of a header of at least 20 bytes and a multiple of four. It is 0xffff when the header's checksum is right. */
+/* The sum of a header. `len` is at least 20 and a multiple of four. The folded sum is 0xffff if the header's checksum is
+ * right. */
 static inline uint64_t sf_ipv4_header_sum(const uint8_t *header, size_t len)
 {
     uint64_t sum = sf_sum_add(sf_sum_add(sf_load64(header), sf_load64(header + 8)), sf_load32(header + 16));
@@ -51,9 +52,9 @@ static inline uint64_t sf_ipv4_header_sum(const uint8_t *header, size_t len)
     return SF_LIKELY(len == SF_IPV4_HEADER) ? sum : sf_sum_bytes(sum, header + SF_IPV4_HEADER, len - SF_IPV4_HEADER);
 }
 
-/* RFC 1122, 3.2.1.3, as Linux has it: a packet from an address that no other host can have is discarded in silence. Reserved
- * addresses (240/4) pass. A host that does not know its address yet sends from 0.0.0.0, to everybody or to 224.0.0.0/24. Linux
- * also takes packets to everybody (255.255.255.255) from 127/8. */
+/* Applies RFC 1122, 3.2.1.3, as Linux does: silently discards packets from an address that no other host can have. Reserved
+ * addresses (240/4) pass. A host that does not know its address yet sends from 0.0.0.0 to 255.255.255.255 or 224.0.0.0/24.
+ * Linux also accepts packets to 255.255.255.255 from 127/8. */
 static inline bool sf_ipv4_source_is_possible(uint32_t src, uint32_t dst)
 {
     uint8_t first = ((const uint8_t *)&src)[0];
@@ -65,12 +66,12 @@ static inline bool sf_ipv4_source_is_possible(uint32_t src, uint32_t dst)
     return first < 224 || (first >= 240 && src != UINT32_MAX);
 }
 
-/* True if Linux takes a packet with these options: the `len` bytes behind the first 20 of the header. Source routes and CIPSO
- * labels are refused, because Linux takes them only where it is configured to. */
+/* True if Linux accepts a packet with these options: the `len` bytes after the first 20 of the header. Refuses source routes
+ * and CIPSO labels, because Linux accepts them only if configured to. */
 bool sf_ipv4_options_are_right(const uint8_t *options, size_t len);
 
-/* `len` counts what is there, from the header on; more than the total length is padding. A packet that is refused as a
- * fragment is well formed, and *out is filled as far as it is in this part. The source address is not looked at. */
+/* `len` counts the bytes from the header on. Bytes beyond the total length are padding. A packet that is refused as a fragment
+ * is well formed, and *out describes this fragment. Does not check the source address. */
 static inline enum sf_refusal sf_ipv4_parse(const uint8_t *packet, size_t len, uint32_t flags, struct sf_ipv4 *out)
 {
     uint32_t header_len, total;
@@ -105,8 +106,8 @@ static inline enum sf_refusal sf_ipv4_parse(const uint8_t *packet, size_t len, u
     return SF_UNLIKELY(fragment & 0x3fff) ? SF_REFUSED_IP_FRAGMENT : SF_ACCEPTED;
 }
 
-/* Writes a header without options, before payload_len bytes that the caller writes; `payload` and `header_len` are not
- * looked at. Returns SF_IPV4_HEADER; 0: no room for the header, or a packet of more than 65535 bytes. */
+/* Writes a header without options for `payload_len` bytes, which the caller writes. Ignores `payload` and `header_len`.
+ * Returns SF_IPV4_HEADER, or 0 if there is no room or the packet exceeds 65535 bytes. */
 size_t sf_ipv4_emit(uint8_t *buffer, size_t room, const struct sf_ipv4 *header);
 
 #endif

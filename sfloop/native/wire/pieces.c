@@ -30,17 +30,17 @@ uint64_t sf_pieces_gather(uint8_t *to, size_t len, const struct iovec *payload, 
             memcpy(at, payload[i].iov_base, payload[i].iov_len);
         at += payload[i].iov_len;
     }
-    return sum ? sf_sum_bytes(0, to, len) : 0; /* of the whole: it does not matter where an odd piece ends */
+    return sum ? sf_sum_bytes(0, to, len) : 0; /* of the whole, so it does not matter where odd pieces end */
 }
 
 /* A position in an array of pieces. */
 struct cursor {
     const struct iovec *piece;
-    int left; /* pieces, this one included */
+    int left; /* pieces, including this one */
     size_t offset;
 };
 
-/* Moves to where there is a byte, and returns how many there are in a row; 0: at the end. */
+/* Moves to the next byte, and returns the number of contiguous bytes there; 0: at the end. */
 static size_t cursor_span(struct cursor *c)
 {
     while (c->left > 0 && c->offset == c->piece->iov_len) {

@@ -1,4 +1,4 @@
-/* Payload in pieces, put into frames and summed on the way. */
+/* Copying a payload in pieces into frames, and summing it on the way. */
 #ifndef SF_WIRE_PIECES_H
 #define SF_WIRE_PIECES_H
 
@@ -8,14 +8,14 @@
 
 #include <sys/uio.h>
 
-/* The bytes of an array of pieces; SIZE_MAX if that is more than `most`. */
+/* The bytes of an array of pieces; SIZE_MAX if they exceed `most`. */
 size_t sf_pieces_len(const struct iovec *pieces, int n, size_t most);
-/* The same, of pieces that bytes are written into, where more than there can be is as much as there can be. */
+/* Total room in the destination pieces; saturates at SIZE_MAX. */
 size_t sf_pieces_room(const struct iovec *pieces, int n);
 
-/* Copies the pieces, len bytes, one behind the other. Returns their sum, or 0 if it is not wanted. */
+/* Copies the pieces, `len` bytes in all, one after the other. Returns their sum, or 0 if `sum` is false. */
 uint64_t sf_pieces_gather(uint8_t *to, size_t len, const struct iovec *payload, int n, bool sum);
-/* The same into pieces, behind the first `offset` bytes of them. There is room enough. */
+/* Does the same into pieces, after their first `offset` bytes. The caller has checked that there is room. */
 uint64_t sf_pieces_scatter(const struct iovec *to, int to_n, size_t offset, const struct iovec *payload, int n,
                            bool sum);
 
@@ -27,7 +27,7 @@ static inline uint64_t sf_copy8_and_sum(uint8_t *to, const uint8_t *from, uint64
     return sf_sum_add(sum, word);
 }
 
-/* sf_sum_bytes() that leaves a copy behind: the stores cost little beside the additions. */
+/* Like sf_sum_bytes(), but also copies, because the stores cost little beside the additions. */
 static inline uint64_t sf_copy_and_sum(uint8_t *restrict to, const uint8_t *restrict from, size_t len)
 {
     uint64_t a = 0, b = 0, c = 0, d = 0;

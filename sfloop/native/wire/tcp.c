@@ -17,18 +17,18 @@ enum {
     SACK_PERMITTED_LEN = 2,
     TIMESTAMPS_LEN = 10,
     SACK_RANGE = 8,
-    /* With the no-operations that bring what is in them to a multiple of four. */
+    /* With the no-operations that pad them to a multiple of four. */
     TIMESTAMPS_ALIGNED = 12,
-    SACK_ALIGNED = 4, /* and the ranges */
+    SACK_ALIGNED = 4, /* plus the ranges */
 };
 
-enum { OFFSET_PORTS = 4, OFFSET_SUM = 16 }; /* of TCP's header: where the ports end, the checksum */
+enum { OFFSET_PORTS = 4, OFFSET_SUM = 16 }; /* in TCP's header: the end of the ports, and the checksum */
 
 #define ONLY_TIMESTAMPS ((uint32_t)OPTION_NOP << 24 | OPTION_NOP << 16 | OPTION_TIMESTAMPS << 8 | TIMESTAMPS_LEN)
 
 /* ---- receiving ---- */
 
-/* Not UDP's: a field of 0 is a sum like any other. */
+/* Unlike UDP's, a field of 0 is a checksum like any other. */
 static inline bool checksum_is_right(const struct sf_ipv4 *ip, uint32_t flags)
 {
     uint64_t sum;
@@ -60,7 +60,7 @@ static void parse_sack(const uint8_t *option, uint8_t len, struct sf_tcp_segment
     }
 }
 
-/* One of `len` bytes. One that has not the length of its kind says nothing, as an unknown one. */
+/* Parses an option of `len` bytes. Ignores an option of the wrong length, like an unknown one. */
 static void parse_option(const uint8_t *option, uint8_t len, struct sf_tcp_segment *out)
 {
     switch (option[0]) {
@@ -133,7 +133,7 @@ enum sf_refusal sf_tcp_parse(const struct sf_ipv4 *ip, uint32_t flags, struct sf
     out->n_sack = 0;
     out->payload = tcp + header_len;
     out->payload_len = (uint32_t)(ip->payload_len - header_len);
-    /* Nearly every segment has none, or timestamps alone, laid out as everybody does. */
+    /* Nearly every segment has no options, or only timestamps in the usual layout. */
     if (SF_LIKELY(header_len == SF_TCP_HEADER + TIMESTAMPS_ALIGNED &&
                   sf_load32(tcp + SF_TCP_HEADER) == sf_load32(timestamps)))
         parse_timestamps(tcp + SF_TCP_HEADER + 2, out);
@@ -182,7 +182,7 @@ static size_t options_len_without_sack(uint8_t has)
     if (has & SF_TCP_HAS_MSS)
         len += MSS_LEN;
     if (has & SF_TCP_HAS_TIMESTAMPS)
-        len += TIMESTAMPS_ALIGNED; /* in which SACK-permitted takes the place of the no-operations */
+        len += TIMESTAMPS_ALIGNED; /* SACK-permitted replaces their no-operations */
     else if (has & SF_TCP_HAS_SACK_PERMITTED)
         len += SACK_PERMITTED_LEN + 2;
     if (has & SF_TCP_HAS_WINDOW_SCALE)
@@ -207,7 +207,7 @@ size_t sf_tcp_options_len(const struct sf_tcp_segment *segment)
     return n ? len + SACK_ALIGNED + n * SACK_RANGE : len;
 }
 
-/* In the order that Linux has, for middleboxes that know no other. */
+/* Writes the options in Linux's order, because some middleboxes know no other. */
 static void write_options(uint8_t *at, const struct sf_tcp_segment *segment)
 {
     size_t n;
@@ -253,7 +253,7 @@ static void write_options(uint8_t *at, const struct sf_tcp_segment *segment)
     }
 }
 
-/* As udp.c has it: 38 to 46 bytes in two copies of 32 that overlap. */
+/* Copies 38 to 46 bytes in two overlapping copies of 32, as in udp.c. */
 static inline void copy_headers(uint8_t *to, const uint8_t *from, size_t len)
 {
     _Static_assert(SF_ETH_HEADER + SF_IPV4_HEADER >= 32 && SF_ETH_HEADER_MAX + SF_IPV4_HEADER + OFFSET_PORTS <= 64,
@@ -269,8 +269,8 @@ static inline uint32_t put(uint8_t *at, uint32_t value)
     return value;
 }
 
-/* Writes what follows the ports and returns its sum. It is summed from registers as it is written: a load that spans several
- * stores has to wait until they have reached the cache, which takes longer than all the rest. */
+/* Writes the part after the ports and returns its sum. Sums from registers, because a load that spans several stores has to
+ * wait until these are in the cache, which takes longer than all the rest. */
 static inline uint64_t write_words(uint8_t *tcp, const struct sf_tcp_segment *segment, size_t options_len)
 {
     uint32_t offset = (uint32_t)(SF_TCP_HEADER + options_len) / 4 << 28;
@@ -307,7 +307,7 @@ static inline void write_headers(const struct sf_tcp_template *template, uint8_t
     sf_store16(tcp + OFFSET_SUM, (uint16_t)~sf_sum_fold(sum));
 }
 
-/* What is left of an IP packet's greatest length. */
+/* The payload that fits into the largest IP packet. */
 static inline size_t payload_max(size_t options_len)
 {
     return UINT16_MAX - SF_IPV4_HEADER - SF_TCP_HEADER - options_len;

@@ -29,9 +29,9 @@ enum {
     SF_TCP_HEADER = 20,
     SF_TCP_HEADER_MAX = 60,
     SF_TCP_OPTIONS_MAX = 40,
-    SF_TCP_HEADERS_MAX = SF_ETH_HEADER_MAX + SF_IPV4_HEADER + SF_TCP_HEADER_MAX, /* of a frame that we send */
+    SF_TCP_HEADERS_MAX = SF_ETH_HEADER_MAX + SF_IPV4_HEADER + SF_TCP_HEADER_MAX, /* of a sent frame */
     SF_TCP_SACK_MAX = 4, /* ranges in one segment (RFC 2018); 3 beside timestamps */
-    SF_TCP_MSS_DEFAULT = 536, /* of a peer that does not say (RFC 9293, 3.7.1) */
+    SF_TCP_MSS_DEFAULT = 536, /* for a peer that sends no MSS option (RFC 9293, 3.7.1) */
     SF_TCP_WINDOW_SCALE_MAX = 14, /* RFC 7323, 2.3 */
 };
 
@@ -46,7 +46,7 @@ enum sf_tcp_flags {
     SF_TCP_CWR = 128,
 };
 
-/* Which options are there. */
+/* The options that are present. */
 enum sf_tcp_has {
     SF_TCP_HAS_MSS = 1,
     SF_TCP_HAS_WINDOW_SCALE = 2,
@@ -58,29 +58,29 @@ struct sf_tcp_range {
     uint32_t left, right; /* [left, right) of sequence space */
 };
 
-/* A segment, received or to be sent. Ports in network byte order, everything else in the host's. */
+/* A segment, received or to be sent. Ports are in network byte order, everything else in host byte order. */
 struct sf_tcp_segment {
     uint16_t src_port, dst_port;
     uint32_t seq, ack;
     uint8_t flags;
     uint8_t has;
-    uint16_t window; /* as it is in the header, not scaled */
+    uint16_t window; /* as in the header, not scaled */
     uint16_t mss;
-    uint8_t window_scale; /* as it is in the option; up to 255 */
+    uint8_t window_scale; /* as in the option; up to 255 */
     uint8_t n_sack;
     uint32_t ts_val, ts_ecr;
     struct sf_tcp_range sack[SF_TCP_SACK_MAX];
-    const uint8_t *payload; /* into what was parsed */
+    const uint8_t *payload; /* points into the parsed bytes */
     uint32_t payload_len;
 };
 
-/* What the segment occupies of sequence space (RFC 9293, SEG.LEN). */
+/* The sequence space that the segment occupies (SEG.LEN in RFC 9293). */
 static inline uint32_t sf_tcp_segment_len(const struct sf_tcp_segment *s)
 {
     return s->payload_len + !!(s->flags & SF_TCP_SYN) + !!(s->flags & SF_TCP_FIN);
 }
 
-/* Sequence numbers are compared modulo 2^32 (RFC 9293, 3.4). */
+/* Compare sequence numbers modulo 2^32 (RFC 9293, 3.4). */
 static inline bool sf_seq_lt(uint32_t a, uint32_t b)
 {
     return (int32_t)(a - b) < 0;
@@ -92,15 +92,15 @@ static inline bool sf_seq_le(uint32_t a, uint32_t b)
 }
 
 /*
- * The payload of an IPv4 packet. `flags`: enum sf_wire_flags or a frame's; with SF_WIRE_CHECKSUM_PARTIAL or _UNSURE the
- * pseudo-header's own sum is accepted too. Options that are malformed end the options; unknown ones are skipped; a
- * malformed length of the header refuses. Refusals: SF_REFUSED_TCP_SHORT, _HEADER, _CHECKSUM, SF_REFUSED_IP_PROTOCOL.
+ * Parses the payload of an IPv4 packet. `flags`: enum sf_wire_flags or a frame's. With SF_WIRE_CHECKSUM_PARTIAL or _UNSURE, the
+ * sum of the pseudo-header alone is accepted too. A malformed option ends the options. Unknown options are skipped. Refusals:
+ * SF_REFUSED_TCP_SHORT, _HEADER, _CHECKSUM, SF_REFUSED_IP_PROTOCOL.
  */
 enum sf_refusal sf_tcp_parse(const struct sf_ipv4 *ip, uint32_t flags, struct sf_tcp_segment *out);
 
 /* ---- sending ---- */
 
-/* Where segments go and how: what a template is built from. Addresses and ports in network byte order. */
+/* The destination of segments, from which a template is built. Addresses and ports are in network byte order. */
 struct sf_tcp_peer {
     uint8_t src_mac[SF_ETH_ADDR], dst_mac[SF_ETH_ADDR];
     uint32_t src_addr, dst_addr;
@@ -110,29 +110,29 @@ struct sf_tcp_peer {
     struct sf_eth_tag tag[SF_ETH_TAGS_MAX];
 };
 
-/* Ethernet, IPv4 (don't fragment set: RFC 1191) and TCP's ports, and the sums of what does not change. */
+/* Ethernet, IPv4 (with don't fragment: RFC 1191) and TCP's ports, and the sums of the constant parts. */
 struct sf_tcp_template {
     uint32_t ip_sum;
     uint32_t pseudo_sum; /* with the ports, without the length */
-    uint8_t len; /* of the headers before TCP's: 34, and 4 for each tag */
+    uint8_t len; /* of the headers before TCP's: 34, plus 4 for each tag */
     uint8_t headers[SF_ETH_HEADER_MAX + SF_IPV4_HEADER + 4];
 };
 
-/* 0; -EINVAL: more tags than two. */
+/* Returns 0, or -EINVAL for more than two tags. */
 int sf_tcp_template_init(struct sf_tcp_template *, const struct sf_tcp_peer *);
 
-/* The bytes of the options that the segment's `has` and `n_sack` ask for, padded to a multiple of four; timestamps and SACK
- * are laid out as RFC 7323, appendix A has them. Above SF_TCP_OPTIONS_MAX the last SACK ranges are left out. */
+/* The length of the options in the segment's `has` and `n_sack`, padded to a multiple of four. Timestamps and SACK use the
+ * layout of RFC 7323, appendix A. Omits the last SACK ranges if the length would exceed SF_TCP_OPTIONS_MAX. */
 size_t sf_tcp_options_len(const struct sf_tcp_segment *);
 
 /*
- * Writes the frame: headers, options, payload (n pieces, one behind the other; segment->payload is not looked at), checksums.
- * Returns its length; 0: not enough room, and nothing was written. `id`: of the IP header, host byte order.
+ * Writes the frame: headers, options, payload (n pieces in order; segment->payload is ignored) and checksums. Returns its length,
+ * or 0 without writing if there is not enough room. `id`: of the IP header, in host byte order.
  */
 size_t sf_tcp_emit(const struct sf_tcp_template *, uint8_t *frame, size_t room, const struct sf_tcp_segment *,
                    const struct iovec *payload, int n, uint16_t id);
 
-/* The same into a frame of several pieces, of which the first has room for all the headers. */
+/* Does the same into a frame of several pieces. The first must have room for all headers. */
 size_t sf_tcp_emit_pieces(const struct sf_tcp_template *, const struct iovec *frame, int frame_pieces,
                           const struct sf_tcp_segment *, const struct iovec *payload, int n, uint16_t id);
 

@@ -3,8 +3,8 @@
 
 #include <errno.h>
 
-/* Untagged IPv4, which is nearly all that arrives, is told by one comparison. The length of the header is returned
- * apart, so that what comes after need not wait for it to be read back from *out. */
+/* Recognizes untagged IPv4, which is nearly all traffic, with one comparison. Returns the header's length separately, so that
+ * later code need not wait to read it back from *out. */
 static inline enum sf_refusal parse_eth(const uint8_t *frame, size_t len, struct sf_eth *out, size_t *header_len)
 {
     enum sf_refusal reason;
@@ -90,7 +90,7 @@ int sf_udp_template_init(struct sf_udp_template *template, const struct sf_udp_p
 static uint16_t udp_checksum(const struct sf_udp_template *template, uint32_t udp_len, uint64_t payload_sum,
                              enum sf_udp_sum sum)
 {
-    /* The length is in the pseudo-header and in UDP's own. */
+    /* The length is in the pseudo-header and in UDP's header. */
     uint32_t headers = template->pseudo_sum + template->ports_sum + 2 * udp_len;
     uint16_t checksum;
 
@@ -99,11 +99,10 @@ static uint16_t udp_checksum(const struct sf_udp_template *template, uint32_t ud
     if (sum == SF_UDP_SUM_PARTIAL)
         return sf_sum_fold(template->pseudo_sum + udp_len);
     checksum = (uint16_t)~sf_sum_fold(sf_sum_add(payload_sum, headers));
-    return checksum ? checksum : 0xffff; /* 0 would say that there is none */
+    return checksum ? checksum : 0xffff; /* because 0 means no checksum */
 }
 
-/* The headers are at least 42 and at most 50 bytes: two copies of 32 that overlap, instead of one of a length that the
- * compiler does not know. */
+/* Copies 42 to 50 bytes in two overlapping copies of 32, instead of one whose length the compiler does not know. */
 static inline void copy_headers(uint8_t *to, const uint8_t *from, size_t len)
 {
     _Static_assert(SF_UDP_HEADERS >= 32 && SF_UDP_HEADERS_MAX <= 64, "two copies of 32 bytes reach");

@@ -1,6 +1,6 @@
 /*
- * UDP (RFC 768), and the two paths that are run for every datagram: a received frame is taken apart in one call, and a
- * frame to send is completed from a template that was built once for its peer.
+ * UDP (RFC 768), with the two functions that run for every datagram: one call parses a received frame, and one completes a frame
+ * to send from a template built once for its peer.
  */
 #ifndef SF_WIRE_UDP_H
 #define SF_WIRE_UDP_H
@@ -14,12 +14,12 @@ enum {
     SF_UDP_HEADER = 8,
     SF_UDP_PAYLOAD_MAX = 65535 - SF_IPV4_HEADER - SF_UDP_HEADER,
     SF_UDP_HEADERS = SF_ETH_HEADER + SF_IPV4_HEADER + SF_UDP_HEADER, /* of a frame without tags and options */
-    SF_UDP_HEADERS_MAX = SF_ETH_HEADER_MAX + SF_IPV4_HEADER + SF_UDP_HEADER, /* of one that we send */
+    SF_UDP_HEADERS_MAX = SF_ETH_HEADER_MAX + SF_IPV4_HEADER + SF_UDP_HEADER, /* of a sent frame */
 };
 
-/* Addresses and ports in network byte order; the pointers are into what was parsed. */
+/* Addresses and ports are in network byte order. The pointers are into the parsed bytes. */
 struct sf_udp {
-    uint16_t src_port, dst_port; /* a source port of 0: the sender expects no reply */
+    uint16_t src_port, dst_port; /* source port 0: the sender expects no reply */
     uint16_t payload_len;
     const uint8_t *payload;
 };
@@ -27,7 +27,7 @@ struct sf_udp {
 struct sf_udp_datagram {
     const uint8_t *payload;
     uint16_t payload_len;
-    uint16_t src_port, dst_port; /* network byte order, as the addresses */
+    uint16_t src_port, dst_port; /* network byte order, like the addresses */
     uint8_t ttl, tos;
     uint32_t src_addr, dst_addr;
     struct sf_eth eth; /* addresses in the frame, tags */
@@ -51,7 +51,8 @@ static inline bool sf_udp_checksum_is_right(const uint8_t *udp, uint16_t len, co
     return SF_LIKELY(sf_sum_fold(sf_sum_bytes(sum, udp, len)) == 0xffff);
 }
 
-/* The payload of an IPv4 packet. A length below the IP payload's is right: what is behind it is not the datagram's. */
+/* Parses the payload of an IPv4 packet. UDP's length may be less than the IP payload's, because bytes after the datagram do
+ * not belong to it. */
 static inline enum sf_refusal sf_udp_parse(const struct sf_ipv4 *ip, uint32_t flags, struct sf_udp *out)
 {
     const uint8_t *udp = ip->payload;
@@ -74,15 +75,15 @@ static inline enum sf_refusal sf_udp_parse(const struct sf_ipv4 *ip, uint32_t fl
 }
 
 /*
- * The whole of a received frame, in one piece. `flags`: enum sf_wire_flags, or a frame's flags as they are. Whether the
- * addresses are ours (the Ethernet one too: a promiscuous interface brings others') is the caller's to say. After a
- * refusal *out is undefined.
+ * Parses a whole received frame in one piece. `flags`: enum sf_wire_flags, or a frame's flags. The caller checks that the
+ * addresses are ours, including the Ethernet address, because a promiscuous interface brings other frames. After a refusal *out
+ * is undefined.
  */
 enum sf_refusal sf_udp_parse_frame(const uint8_t *frame, size_t len, uint32_t flags, struct sf_udp_datagram *out);
 
 /* ---- sending ---- */
 
-/* Where datagrams go and how: what a template is built from. Addresses and ports in network byte order. */
+/* The destination of datagrams, from which a template is built. Addresses and ports are in network byte order. */
 struct sf_udp_peer {
     uint8_t src_mac[SF_ETH_ADDR], dst_mac[SF_ETH_ADDR];
     uint32_t src_addr, dst_addr;
@@ -93,51 +94,48 @@ struct sf_udp_peer {
     struct sf_eth_tag tag[SF_ETH_TAGS_MAX];
 };
 
-/* The headers, with zeros where the lengths, the identification and the checksums go, and the sums of the rest. It has
- * the size of one cache line. */
+/* The headers with zeros for lengths, identification and checksums, and the sums of the constant parts. Fits one cache line. */
 struct sf_udp_template {
     uint32_t ip_sum;     /* of the IP header */
     uint32_t pseudo_sum; /* of the pseudo-header without its length */
     uint32_t ports_sum;
-    uint8_t len; /* of the headers: 42, and 4 for each tag */
+    uint8_t len; /* of the headers: 42, plus 4 for each tag */
     uint8_t headers[SF_UDP_HEADERS_MAX];
 };
 
 enum sf_udp_sum {
     SF_UDP_SUM_FULL,
-    SF_UDP_SUM_PARTIAL, /* the pseudo-header's: for a NIC that completes it, or a receiver that is told so */
-    SF_UDP_SUM_NONE,    /* 0: RFC 768 allows it */
+    SF_UDP_SUM_PARTIAL, /* the pseudo-header's, for a NIC that completes it or a receiver that is told */
+    SF_UDP_SUM_NONE,    /* field 0, which RFC 768 permits */
 };
 
-/* 0; -EINVAL: more tags than two. */
+/* Returns 0, or -EINVAL for more than two tags. */
 int sf_udp_template_init(struct sf_udp_template *template, const struct sf_udp_peer *peer);
 
-/* How long the frame with a payload of len bytes is: what has to be reserved for it. Ethernet's least length is not
- * looked at: NICs pad. */
+/* The length to reserve for a frame with `len` bytes of payload. Ethernet's least length is ignored, because NICs pad. */
 static inline size_t sf_udp_frame_len(const struct sf_udp_template *template, size_t len)
 {
     return template->len + len;
 }
 
-/* The bytes of an array of pieces; SIZE_MAX if that is more than SF_UDP_PAYLOAD_MAX. */
+/* The bytes of an array of pieces; SIZE_MAX if they exceed SF_UDP_PAYLOAD_MAX. */
 size_t sf_udp_pieces_len(const struct iovec *pieces, int n);
 
 /*
- * Writes the frame: headers, payload (n pieces one behind the other), and the checksums. Returns its length, which is
- * sf_udp_frame_len(); 0: there is not enough room, or the payload exceeds SF_UDP_PAYLOAD_MAX, and nothing was written.
- * `id` is the IP identification (RFC 6864: of no meaning where dont_fragment is set), in host byte order.
+ * Writes the frame: headers, payload (n pieces in order) and checksums. Returns its length, which is sf_udp_frame_len(), or 0
+ * without writing if there is not enough room or the payload exceeds SF_UDP_PAYLOAD_MAX. `id` is the IP identification in host
+ * byte order (without meaning if dont_fragment is set: RFC 6864).
  */
 size_t sf_udp_emit(const struct sf_udp_template *template, uint8_t *frame, size_t room, const struct iovec *payload,
                    int n, uint16_t id, enum sf_udp_sum sum);
 
-/* The same into a frame of several pieces, of which the first has room for all the headers. */
+/* Does the same into a frame of several pieces. The first must have room for all headers. */
 size_t sf_udp_emit_pieces(const struct sf_udp_template *template, const struct iovec *frame, int frame_pieces,
                           const struct iovec *payload, int n, uint16_t id, enum sf_udp_sum sum);
 
 /*
- * The headers alone, template->len bytes, where the payload is put behind them otherwise: payload_sum is its ones'
- * complement sum (sf_sum_bytes(), sf_sum_piece()), used with SF_UDP_SUM_FULL. payload_len is at most
- * SF_UDP_PAYLOAD_MAX.
+ * Writes only the headers, template->len bytes, for a payload that the caller puts after them. `payload_sum` is its ones'
+ * complement sum (sf_sum_bytes(), sf_sum_piece()), used with SF_UDP_SUM_FULL. `payload_len` is at most SF_UDP_PAYLOAD_MAX.
  */
 void sf_udp_emit_headers(const struct sf_udp_template *template, uint8_t *frame, uint16_t payload_len,
                          uint64_t payload_sum, uint16_t id, enum sf_udp_sum sum);
