@@ -1,16 +1,15 @@
 /*
  * Sleeping in epoll.
  *
- * Onload replaces libc's functions, not system calls, and tells the kernel of an accelerated socket only when a call of
- * its own is about to block. A plain system call on the epoll descriptor would therefore sleep through everything that
- * such a socket receives. Its epoll_pwait2() is as young as glibc's, and an Onload built before that has none: then
- * glibc's, which is that plain system call, is no substitute, and epoll_wait() with whole milliseconds is.
+ * Onload replaces libc's functions, not system calls. It tells the kernel about an accelerated socket only before one of its own
+ * calls blocks. So a plain system call on the epoll descriptor would sleep through everything that such a socket receives. Onload
+ * has epoll_pwait2() only if glibc had it when Onload was built. Without it, use epoll_wait() with whole milliseconds, because
+ * glibc's epoll_pwait2() is that plain system call.
  *
- * How the loop spins under Onload: epoll_wait() with a timeout of 0 polls the accelerated stacks once at user level and
- * returns, which is one pass of the loop's own spin, with its timers and wake-ups. Unless the thread's epoll spinning is
- * on, though, a pass does not look at a stack whose interrupt is armed, as each is after a sleep. So it is on for the
- * loop's thread (sfloop/native/libraries/onload.py), and off for as long as a sleep takes: sleeping means that this CPU is
- * wanted by others, or that the user said so.
+ * Under Onload the loop spins with epoll_wait() and a timeout of 0, which polls the accelerated stacks once at user level and
+ * returns. That is one pass of the loop's own spin, with its timers and wake-ups. But a pass skips a stack whose interrupt is
+ * armed, as it is after a sleep, unless the thread's epoll spinning is on. So it is on for the loop's thread
+ * (sfloop/native/libraries/onload.py), and off during a sleep, because other threads want this CPU then, or the user has said so.
  */
 #define _GNU_SOURCE
 #include "sleep.h"
@@ -26,7 +25,7 @@
 #define SYS_epoll_pwait2 441 /* the same number on every architecture */
 #endif
 
-#define ONLOAD_SPIN_EPOLL_WAIT 11 /* <onload/extensions.h>: enum onload_spin_type */
+#define ONLOAD_SPIN_EPOLL_WAIT 11 /* enum onload_spin_type of <onload/extensions.h> */
 
 void kernel_sleep_init(struct kernel_sleep *sleep)
 {
@@ -35,7 +34,7 @@ void kernel_sleep_init(struct kernel_sleep *sleep)
     Dl_info onload, owner;
 
     memset(sleep, 0, sizeof(*sleep));
-    /* libonload_ext has a present() too, which says no. */
+    /* libonload_ext has onload_is_present() too, which returns 0. */
     if (!present || !present())
         return;
     sleep->set_spin = (int (*)(int, int))dlsym(RTLD_DEFAULT, "onload_thread_set_spin");
@@ -56,7 +55,7 @@ static int wait_nanoseconds(struct kernel_sleep *sleep, int epoll_fd, struct epo
     return (int)syscall(SYS_epoll_pwait2, epoll_fd, events, max, limit, NULL, 0);
 }
 
-/* Before Linux 5.11 there are whole milliseconds only: rounded up, since a timer may be late but not early. */
+/* Before Linux 5.11 only whole milliseconds exist. Rounds up, because a timer may be late but not early. */
 static int wait_milliseconds(int epoll_fd, struct epoll_event *events, int max, sf_ns timeout)
 {
     int ms = -1;

@@ -1,6 +1,6 @@
 /*
- * Active opens. zft_connect() does not wait for the connection, but up to a millisecond (attribute arp_reply_timeout) for
- * the neighbour's address; when that is not there yet it fails, having asked, and is tried again until it is.
+ * Active opens. zft_connect() does not wait for the connection, but waits up to a millisecond (attribute arp_reply_timeout) for
+ * the neighbour's address. If there is none yet, it fails after asking for it, and is tried again until it succeeds.
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -14,7 +14,7 @@
 #define RESOLVE_FOR (3 * SF_SEC) /* as long as the kernel asks for a neighbour: mcast_solicit times retrans_time */
 #define RESOLVE_AGAIN (5 * SF_MS)
 
-#define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR) /* HUP and ERR are reported only if asked for */
+#define WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR) /* the muxer reports HUP and ERR only on request */
 
 static int start(struct td_sock *s)
 {
@@ -54,7 +54,7 @@ void td_connect_again(struct td_sock *s)
         fail(s, rc);
 }
 
-/* Whether the handshake has ended, and how. What is "ready" before it has is an artefact of the muxer's. */
+/* Finds out whether and how the handshake has ended. Readiness before that is an artefact of the muxer. */
 void td_stream_settle(struct td_sock *s)
 {
     struct td_stack *t = td_stack_of(s);
@@ -78,7 +78,7 @@ static int full(struct td_stack *t)
     return -EOPNOTSUPP;
 }
 
-/* Its source is bound in any case: an emulator needs that, and what the route prefers is no surprise. */
+/* Always binds the source address, because an emulator needs it. It is the address that the route prefers anyway. */
 static int bind_source(struct td_stack *t, int fd, struct zft_handle *handle, const struct sockaddr_in *bound, uint32_t src)
 {
     struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr.s_addr = src, .sin_port = bound->sin_port};

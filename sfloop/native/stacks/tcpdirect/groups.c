@@ -1,7 +1,7 @@
 /*
- * Multicast groups. The program joins them with its kernel socket, before or after the endpoint is made, so the kernel is
- * asked which there are: often at first, then once a second. What is joined by our interface is bound to the zfur, and a
- * filter on the kernel's socket keeps out what would come a second time. Fragments, which the NIC does not bring, pass it.
+ * Multicast groups. The program joins them with its kernel socket, before or after the endpoint is created, so the kernel is
+ * asked for them: often at first, then once a second. The zfur is bound to groups joined on our interface. A filter on the kernel
+ * socket drops the second copies. Fragments pass it, because the NIC does not bring them.
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -18,9 +18,9 @@
 #define SOURCES 32
 #define MEMBERS 128
 
-/* ---- what is joined ---- */
+/* ---- the joined groups ---- */
 
-/* The groups that anybody on this machine has joined by our interface: /proc/net/igmp, in the machine's byte order. */
+/* Reads the groups that any program has joined on our interface from /proc/net/igmp, in host byte order. */
 static int groups_of_interface(const struct td_stack *t, uint32_t *out, int max)
 {
     FILE *file = fopen("/proc/net/igmp", "re");
@@ -48,11 +48,11 @@ static void note(struct td_udp *u, uint32_t group, uint32_t source)
             return;
         }
     }
-    if (u->n_groups < TD_GROUPS) /* a 17th is the kernel's */
+    if (u->n_groups < TD_GROUPS) /* the kernel receives a 17th */
         u->groups[u->n_groups++] = (struct td_group){.group = group, .source = source, .seen = true};
 }
 
-/* A filter that leaves sources out is the kernel's: TCPDirect has no such thing. */
+/* Notes the sources of a group. The kernel receives a group with excluded sources, because TCPDirect has no such filter. */
 static void ask(struct td_stack *t, struct td_udp *u, uint32_t group, uint32_t interface)
 {
     struct {
@@ -77,7 +77,7 @@ static void ask(struct td_stack *t, struct td_udp *u, uint32_t group, uint32_t i
     }
 }
 
-/* ---- the two sides of it ---- */
+/* ---- the zfur and the kernel's filter ---- */
 
 static int change(struct td_stack *t, struct td_udp *u, const struct td_group *g, bool join)
 {
@@ -97,8 +97,8 @@ static int change(struct td_stack *t, struct td_udp *u, const struct td_group *g
     return rc;
 }
 
-/* Drops what has come by our interface, to a group that the zfur has, in one frame. The offsets are of the UDP header; the IP
- * header is reached by SKF_NET_OFF. */
+/* Drops datagrams that arrive on our interface in one frame, to a group that the zfur has. The offsets are relative to the UDP
+ * header. SKF_NET_OFF reaches the IP header. */
 static void filter_kernel(struct td_stack *t, struct td_udp *u)
 {
     struct sock_filter code[TD_GROUPS + 8];

@@ -1,9 +1,9 @@
 /*
- * Listeners. zftl_listen() takes one address, so that a socket bound to all of them becomes one zftl for each of the
- * interface's. zftl_accept() gives the latest first: all that there are is taken at once, and turned round.
+ * Listeners. zftl_listen() takes one address, so a socket bound to any address becomes a zftl for each address of the interface.
+ * zftl_accept() returns the latest connection first, so all are taken at once and reversed.
  *
- * The library holds a listening port by a socket of the kernel's own, which does not go with one that listens; so ours
- * leaves the port for a moment, and listens again once the two have agreed to share it (ports.c).
+ * The library holds a listening port by a kernel socket of its own, which conflicts with a listening socket. So ours leaves the
+ * port for a moment, and listens again once the two can share it (ports.c).
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -30,7 +30,7 @@ static struct td_sock *accepted(struct td_stack *t, struct zft *ts)
     return NULL;
 }
 
-/* All of one zftl, into the queue in the order in which they came. */
+/* Takes all connections of a zftl into the queue, in the order of arrival. */
 static void drain(struct td_sock *listener, struct zftl *tl)
 {
     struct td_stack *t = td_stack_of(listener);
@@ -47,7 +47,7 @@ static void drain(struct td_sock *listener, struct zftl *tl)
         s->next = newest_first;
         newest_first = s;
     }
-    /* Pushed to the front one by one, the list is the oldest first already. */
+    /* The list is oldest first already, because each was pushed to the front. */
     for (end = &newest_first; *end; end = &(*end)->next)
         ;
     if (!newest_first)
@@ -153,7 +153,7 @@ int td_listen(struct sf_stack *stack, int fd, int backlog, uint32_t slot, uint32
     return t->overflow ? -EOPNOTSUPP : rc;
 }
 
-/* Those that nobody has accepted are reset, as the kernel does it; zftl_free() does that for its own. */
+/* Resets the connections that were not accepted, as the kernel does. zftl_free() resets its own. */
 void td_listener_release(struct td_sock *s)
 {
     struct td_stack *t = td_stack_of(s);

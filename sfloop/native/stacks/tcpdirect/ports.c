@@ -1,11 +1,11 @@
 /*
- * Ports. The library reserves each by a socket of the kernel's, its backing socket, which it keeps to itself and binds
- * without SO_REUSEADDR (TCP) or with it (UDP). Ours, which the program sees, is bound to the same port. So that both can be:
+ * Ports. The library reserves each port by a kernel socket of its own, its backing socket, which it binds without SO_REUSEADDR
+ * (TCP) or with it (UDP). Ours, which the program sees, is bound to the same port. Both are possible in this way:
  *
- *  - TCP: ours leaves the port, the library takes it, and ours comes back, each with SO_REUSEADDR. A kernel socket cannot
- *    leave a port that it was bound to explicitly, so a new one takes its place under the same descriptor.
- *  - UDP: ours has SO_REUSEADDR while the library binds. Of two sockets with the same address the kernel gives a datagram
- *    to one, and that is not to be the library's, which nobody reads: it is connected to itself.
+ *  - TCP: ours leaves the port, the library takes it, and ours returns, each with SO_REUSEADDR. A kernel socket cannot leave a
+ *    port to which it was bound explicitly, so a new socket replaces it under the same descriptor.
+ *  - UDP: ours has SO_REUSEADDR while the library binds. The kernel gives a datagram to one of two sockets with the same
+ *    address. It must not be the library's, which is never read, so that one is connected to itself.
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of the socket that leaves, what the kernel's connections have from it. */
+/* Options that the new socket takes from the one it replaces, because the kernel's connections inherit them. */
 static const struct {
     int level, name;
 } kept_options[] = {
@@ -77,7 +77,7 @@ int td_port_return(int fd, const struct sockaddr_in *at, int backlog)
     return rc;
 }
 
-/* With others, by SO_REUSEPORT: the library cannot. */
+/* True: the port is shared with SO_REUSEPORT, which the library cannot do. */
 bool td_port_is_shared(int fd)
 {
     int value = 0;
@@ -86,7 +86,7 @@ bool td_port_is_shared(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, &len) == 0 && value;
 }
 
-/* ---- the library's ---- */
+/* ---- the library's socket ---- */
 
 static bool is_backing(int fd, int type, const struct sockaddr_in *at)
 {
@@ -96,7 +96,7 @@ static bool is_backing(int fd, int type, const struct sockaddr_in *at)
            name.sin_addr.s_addr == at->sin_addr.s_addr;
 }
 
-/* The number that the next descriptor has, unless another thread is faster. */
+/* The number of the next descriptor, unless another thread opens one first. */
 int td_backing_hint(void)
 {
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -106,7 +106,7 @@ int td_backing_hint(void)
     return fd;
 }
 
-/* The socket of that type and name which is not `except`: at the hint as a rule, else wherever it is. -1: there is none. */
+/* Finds the socket of that type and name other than `except`, usually at the hint. -1: there is none. */
 int td_backing_find(int hint, int except, int type, const struct sockaddr_in *at)
 {
     struct dirent *entry;

@@ -1,8 +1,8 @@
 /*
- * Which addresses and destinations are ours: those of the interface, and those to which the kernel's routes lead by it. An
- * interface that is the kernel's own loopback has an emulator behind it: what shares the first bits with its address is there,
- * the rest of 127/8 is the kernel's. So it is with an emulator that has an address of its own on a TUN device: its neighbour is
- * this machine, whose address the kernel would say is local.
+ * Routing: the addresses of the interface, and the destinations to which the kernel's routes lead through it. On the kernel's
+ * loopback an emulator is behind the interface: it serves addresses that share their first bits with ours, and the kernel serves
+ * the rest of 127/8. The same goes for an emulator with an address of its own on a TUN device. Its neighbour is this machine,
+ * whose address the kernel would treat as local.
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -86,7 +86,7 @@ bool td_owns(struct td_stack *t, uint32_t addr)
             if (t->addrs[i] == addr)
                 return true;
         if (pass == 0)
-            read_addresses(t); /* it may be new */
+            read_addresses(t); /* the address may be new */
     }
     return false;
 }
@@ -106,7 +106,7 @@ static bool parse_route(struct td_stack *t, const struct nlmsghdr *h, uint32_t *
         else if (a->rta_type == RTA_PREFSRC)
             memcpy(&preferred, RTA_DATA(a), sizeof(preferred));
         else if (a->rta_type == RTA_VIA || a->rta_type == RTA_ENCAP)
-            return false; /* a gateway of IPv6, packets within others */
+            return false; /* an IPv6 gateway, or encapsulated packets */
     }
     if (!*src)
         *src = t->address ? t->address : preferred;

@@ -38,7 +38,7 @@ int td_name_of(struct sf_sock *sock, bool peer, struct sockaddr *out, socklen_t 
     return 0;
 }
 
-/* Those that hint at sizes are taken without effect, as the kernel takes what it cannot give. */
+/* Sizes are accepted without effect, because they are hints. */
 int td_set_option(struct sf_sock *sock, int level, int name, const void *value, socklen_t len)
 {
     struct td_stream *c = &td_sock_of(sock)->stream;
@@ -48,7 +48,7 @@ int td_set_option(struct sf_sock *sock, int level, int name, const void *value, 
         return -EINVAL;
     memcpy(&number, value, sizeof(number));
     if (level == IPPROTO_TCP && name == TCP_NODELAY)
-        return number ? 0 : -ENOPROTOOPT; /* there is no other way */
+        return number ? 0 : -ENOPROTOOPT; /* Nagle's algorithm is not available */
     if (level == IPPROTO_TCP && name == TCP_QUICKACK)
         return 0;
     if (level != SOL_SOCKET)
@@ -138,7 +138,7 @@ int td_get_option(struct sf_sock *sock, int level, int name, void *value, sockle
     return 0;
 }
 
-/* <netinet/tcp.h> numbers the states, and so does TCPDirect. */
+/* TCPDirect numbers the states as <netinet/tcp.h> does. */
 static const char *const state_names[] = {
     "",           "ESTABLISHED", "SYN-SENT", "SYN-RECEIVED", "FIN-WAIT-1", "FIN-WAIT-2",
     "TIME-WAIT", "CLOSED",      "CLOSE-WAIT", "LAST-ACK",     "LISTEN",     "CLOSING",

@@ -1,4 +1,4 @@
-/* A connection's data, both ways, and its end. */
+/* A connection's data in both directions, and its end. */
 #define _GNU_SOURCE
 #include "stack.h"
 
@@ -6,7 +6,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
-#define SEND_MAX ((size_t)1 << 20) /* of one call; the library counts in 32 bits without looking */
+#define SEND_MAX ((size_t)1 << 20) /* of one call, because the library counts in 32 bits without checking */
 #define IOVECS 64
 
 /* ---- events ---- */
@@ -24,7 +24,8 @@ void td_stream_event(struct td_sock *s, uint32_t events)
         what |= SF_READABLE;
     if (events & EPOLLOUT)
         what |= SF_WRITABLE;
-    /* The next send is to report it. With timestamps of what is sent, EPOLLERR alone says that there are some. */
+    /* Also WRITABLE, because the next send must report the error. EPOLLERR alone only means that transmit timestamps are
+     * available. */
     if (SF_UNLIKELY(events & EPOLLHUP))
         what |= SF_READABLE | SF_WRITABLE;
     if (what & SF_WRITABLE && s->retry && !s->stream.shut_queued)
@@ -40,7 +41,7 @@ static bool has_room(struct td_sock *s)
     return t->zf.zft_send_space(s->stream.ts, &space) < 0 || space > 0;
 }
 
-/* A send that found no packet buffers while there was room in the queue, or a part of the queue, gets no edge. */
+/* Retries a send that found no packet buffers, or took part of the queue, because it gets no edge. */
 void td_stream_tick(struct td_sock *s)
 {
     struct td_stack *t = td_stack_of(s);
@@ -81,7 +82,7 @@ static ssize_t send_failed(struct td_sock *s, ssize_t rc)
     return rc;
 }
 
-/* Empty pieces are not allowed, and nothing would look at them. */
+/* Removes empty pieces, which the library does not permit and does not check for. */
 static int without_empty(const struct iovec *iov, int n, struct iovec *out, size_t *len)
 {
     int kept = 0;
@@ -122,7 +123,7 @@ ssize_t td_sendv(struct sf_sock *sock, const struct iovec *iov, int n)
         return send_failed(s, rc ? rc : -EAGAIN);
     stats->tx_messages++;
     stats->tx_bytes += (uint64_t)rc;
-    if (SF_UNLIKELY((size_t)rc < len)) { /* its tail waits with MSG_MORE for what follows */
+    if (SF_UNLIKELY((size_t)rc < len)) { /* its tail waits with MSG_MORE for more data */
         td_clear(s, SF_WRITABLE);
         td_retry(s, true);
     }
@@ -131,7 +132,7 @@ ssize_t td_sendv(struct sf_sock *sock, const struct iovec *iov, int n)
 
 /* ---- receiving ---- */
 
-/* Ends the loan. Returns what the library says of the connection: 1 open, 0 the end, or a negative errno. */
+/* Ends the loan. Returns the library's state of the connection: 1 open, 0 at the end, or a negative errno. */
 static int give_back(struct td_stack *t, size_t used)
 {
     struct td_sock *s = t->loan;
@@ -144,11 +145,11 @@ static int give_back(struct td_stack *t, size_t used)
     else
         rc = t->zf.zft_zc_recv_done_some(s->stream.ts, t->msg, used);
     if (SF_LIKELY(all && left == 0 && rc == 1))
-        td_clear(s, SF_READABLE); /* what comes now makes an edge */
+        td_clear(s, SF_READABLE); /* the next packet makes an edge */
     return rc;
 }
 
-/* Asks for packets. What they have together is the result: bytes, 0 at the end of the stream, -EAGAIN, or an error. */
+/* Borrows packets. Returns their bytes in all, 0 at the end of the stream, -EAGAIN, or an error. */
 static ssize_t borrow(struct td_sock *s, int max)
 {
     struct td_stack *t = td_stack_of(s);
@@ -172,7 +173,7 @@ static ssize_t borrow(struct td_sock *s, int max)
     t->loan_len = len;
     if (SF_LIKELY(len))
         return (ssize_t)len;
-    /* Only the marker of the end, which stays: every later call finds it again. */
+    /* This is only the marker of the end. Every later call finds it again. */
     rc = give_back(t, 0);
     s->stream.ended = true;
     return rc < 0 ? rc : 0;
@@ -185,14 +186,14 @@ static size_t copy_out(const struct zft_msg *msg, char *to, size_t room)
     for (int i = 0; i < msg->iovcnt && done < room; i++) {
         size_t n = msg->iov[i].iov_len < room - done ? msg->iov[i].iov_len : room - done;
 
-        if (SF_LIKELY(n)) /* the marker of the end has none */
+        if (SF_LIKELY(n)) /* the marker of the end has no bytes */
             memcpy(to + done, msg->iov[i].iov_base, n);
         done += n;
     }
     return done;
 }
 
-/* One packet is lent where it lies; several are put together, so that they are one message above. */
+/* Lends one packet in place. Joins several packets, so that they are one message to the caller. */
 ssize_t td_recv_borrow(struct sf_sock *sock, const void **data)
 {
     struct td_sock *s = td_sock_of(sock);
@@ -261,7 +262,7 @@ int td_shutdown_tx(struct sf_sock *sock)
     return rc;
 }
 
-/* Unread data, and packets that are lent, make zft_free() reset the connection instead of ending it. */
+/* Returns lent packets first, because unread data and lent packets make zft_free() reset the connection. */
 void td_stream_release(struct td_sock *s)
 {
     struct td_stack *t = td_stack_of(s);
@@ -280,8 +281,9 @@ void td_stream_release(struct td_sock *s)
     td_sock_free(s);
 }
 
-/* There is no call for it. A connection that has lent its sequence space to the application (zf_ds.h) is reset when it is
- * freed. It cannot be lent while data is unsent, or the peer's window is closed: then FIN is what is left. */
+/* Resets a connection. The library has no such call, but it resets a connection that has lent its sequence space to the
+ * application (zf_ds.h) when it is freed. It cannot lend it while data is unsent or the peer's window is closed. Then a FIN
+ * has to do. */
 void td_abort(struct sf_sock *sock)
 {
     struct td_sock *s = td_sock_of(sock);

@@ -1,6 +1,6 @@
 /*
- * UDP in. A zfur receives what the NIC brings for the socket's address; the kernel's socket beside it has what does not come
- * that way: fragments, which no filter matches and the kernel puts together, this machine's own datagrams, ICMP errors.
+ * Receiving UDP. A zfur receives datagrams that the NIC brings for the socket's address. The kernel socket beside it receives the
+ * rest: fragments, which no filter matches and the kernel reassembles, this machine's own datagrams, and ICMP errors.
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -63,7 +63,7 @@ static int bind_everywhere(struct td_stack *t, struct td_udp *u)
     int rc = 0;
 
     if (td_is_multicast(u->local_addr))
-        return 0; /* as it is joined */
+        return 0; /* bound when a group is joined */
     if (u->local_addr)
         return bind_at(t, u, u->local_addr);
     for (int i = 0; i < t->n_addrs && rc == 0; i++)
@@ -87,7 +87,7 @@ static int open_side(struct td_stack *t, struct td_sock *s)
     t->sides[i] = s;
     t->n_sides++;
     u->side_index = i;
-    u->side_ready = true; /* what came between bind() and the filter */
+    u->side_ready = true; /* for datagrams between bind() and the filter */
     t->due = 0;
     return 0;
 }
@@ -171,7 +171,8 @@ void td_udp_release(struct td_sock *s)
     td_sock_free(s);
 }
 
-/* One is watched for reading only while its socket is read: what a paused one has waiting would keep the loop awake. */
+/* Watches the kernel socket for reading only while the program reads, because datagrams of a paused socket would keep the loop
+ * awake. */
 int td_udp_interest(struct td_sock *s)
 {
     struct td_udp *u = &s->udp;
@@ -205,8 +206,8 @@ static void read_sender(struct td_stack *t, struct td_udp *u, struct sockaddr_in
 }
 
 /*
- * The library gives one datagram at a time. The last of a batch stays where it lies until the next call; those before it are
- * copied, because to ask for the next is to give the one before back.
+ * The library returns one datagram at a time. The last of a batch stays in place until the next call. Earlier ones are copied,
+ * because asking for the next one returns the one before.
  */
 static int receive_direct(struct td_stack *t, struct td_sock *s, struct sf_datagram *out, int max)
 {
@@ -240,7 +241,7 @@ static int receive_direct(struct td_stack *t, struct td_sock *s, struct sf_datag
             break;
     }
     if (!n || !msg->dgrams_left)
-        td_clear(s, SF_READABLE); /* what comes now makes an edge */
+        td_clear(s, SF_READABLE); /* the next datagram makes an edge */
     return n;
 }
 
@@ -284,7 +285,7 @@ int td_want_timestamps(struct sf_sock *sock, bool wanted)
     return u->side->stack->ops->want_timestamps(u->side, wanted);
 }
 
-/* ---- beside ---- */
+/* ---- the kernel sockets beside ---- */
 
 void td_sides_poll(struct td_stack *t)
 {

@@ -1,13 +1,13 @@
 /*
- * UDP out. A zfut has one destination, and there are 64 at most: they are made when a destination is first sent to, kept, and
- * the one that was used longest ago makes room. What no zfut can send goes by the kernel's socket, with the same addresses.
+ * Sending UDP. A zfut has one destination, and there are 64 at most. A zfut is created at the first send to a destination and
+ * kept. The least recently used one makes room for another. The kernel socket sends what no zfut can, with the same addresses.
  */
 #define _GNU_SOURCE
 #include "stack.h"
 
 #include <errno.h>
 
-#define KERNEL_FOR (20 * SF_MS) /* no neighbour yet: the kernel's send asks for it, too */
+#define KERNEL_FOR (20 * SF_MS) /* without a neighbour, because the kernel's send asks for it too */
 #define LOOK_AGAIN SF_SEC       /* at routes and options */
 #define DATAGRAM_MAX 65507
 
@@ -77,8 +77,8 @@ static struct td_destination *find_or_take(struct td_sock *s, uint32_t addr, uin
     return oldest;
 }
 
-/* A group's datagrams are ours only if the program has named our interface by its address and wants no copy for this
- * machine, which TCPDirect does not make. */
+/* True if a group's datagrams are ours: the program has named our interface by its address and wants no copy for this machine,
+ * because TCPDirect makes none. */
 static bool group_is_ours(struct td_stack *t, int fd, uint32_t *src)
 {
     struct in_addr interface = {0};
@@ -133,7 +133,7 @@ static int make_zfut(struct td_sock *s, struct td_destination *d, uint32_t src, 
     return 0;
 }
 
-/* Makes it, or leaves it to the kernel for a while. */
+/* Creates the zfut, or leaves the destination to the kernel for a while. */
 static void resolve(struct td_sock *s, struct td_destination *d)
 {
     struct td_stack *t = td_stack_of(s);
@@ -196,7 +196,7 @@ static ssize_t direct(struct td_sock *s, struct td_destination *d, const void *d
     int rc;
 
     if (SF_LIKELY(len <= d->mss))
-        rc = t->zf.zfut_send_single(d->ut, data, len); /* which does not look at the length */
+        rc = t->zf.zfut_send_single(d->ut, data, len); /* this call does not check the length */
     else
         rc = t->zf.zfut_send(d->ut, &iov, 1, 0);
     if (SF_LIKELY(rc >= 0)) {
@@ -219,7 +219,7 @@ ssize_t td_send_to(struct sf_sock *sock, const void *data, size_t len, const str
         const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
 
         if (SF_UNLIKELY(addr_len < sizeof(*in) || in->sin_family != AF_INET))
-            return by_kernel(s, data, len, addr, addr_len); /* which has the right errno for it */
+            return by_kernel(s, data, len, addr, addr_len); /* for the right errno */
         to = in->sin_addr.s_addr;
         port = in->sin_port;
     }

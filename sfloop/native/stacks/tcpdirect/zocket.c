@@ -1,7 +1,7 @@
 /*
- * Zockets and the muxer. Its events are edges, and may be of a zocket that was freed since they were copied out: an event
- * names a tag and its generation, never a zocket. What an edge says is kept as a level until a call shows that it no longer
- * holds: new data always makes a new edge, so nothing is missed, and what was left over is reported by the next poll again.
+ * Zockets and the muxer. Its events are edges, and may refer to a zocket that was freed since they were read. So an event has a
+ * tag and its generation, never a pointer. An edge is kept as a level until a call shows that the level no longer holds. Nothing
+ * is missed, because new data always makes a new edge, and the next poll reports the rest again.
  */
 #define _GNU_SOURCE
 #include "stack.h"
@@ -86,7 +86,7 @@ void td_retry(struct td_sock *s, bool on)
 
 /* ---- tags ---- */
 
-/* In two halves: an event is packed, and was written a moment ago in pieces that a load of 64 bits would have to wait for. */
+/* Uses two halves. An event is packed and was just written in pieces, for which a 64-bit load would have to wait. */
 static epoll_data_t tag_data(uint32_t index, uint32_t generation)
 {
     const uint32_t half[] = {index, generation};
@@ -114,7 +114,7 @@ int td_watch(struct td_stack *t, struct zf_waitable *w, uint32_t events, enum td
         if (++tried == TD_TAGS)
             return -ENOBUFS;
     event.data = tag_data(i, t->tags[i].generation);
-    /* First the owner: adding reports what holds already. */
+    /* Set the owner first, because adding reports current readiness. */
     t->tags[i].kind = kind;
     t->tags[i].owner = owner;
     rc = t->zf.zf_muxer_add(t->muxer, w, &event);
@@ -170,7 +170,7 @@ bool td_take_muxer_events(struct td_stack *t, int n)
     return datagrams;
 }
 
-/* Where the array is full, the ring is turned, so that the next poll begins with those that were left out. */
+/* If the array is full, rotates the ring, so that the next poll begins with the sockets that were left out. */
 int td_take_events(struct td_stack *t, struct sf_event *out, int max)
 {
     struct td_link *anchor = &t->ready, *link = anchor->next;

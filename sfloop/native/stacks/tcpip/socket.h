@@ -1,4 +1,4 @@
-/* What the tcpip stack's sockets are behind the seam. */
+/* The tcpip stack's sockets behind the seam. */
 #ifndef SF_STACKS_TCPIP_SOCKET_H
 #define SF_STACKS_TCPIP_SOCKET_H
 
@@ -28,7 +28,7 @@ struct tcpip_datagram {
     struct sf_udp_socket udp;
 };
 
-/* Small, since the connection outlives it. */
+/* Small, because the connection outlives it. */
 struct tcpip_stream {
     struct tcpip_sock sock;
     struct sf_tcp_conn *conn;
@@ -48,7 +48,7 @@ static inline struct sf_tcpip *tcpip_of(struct sf_stack *stack)
     return &((struct tcpip_stack *)stack)->tcpip;
 }
 
-/* stream.c: the seam's functions of streams and listeners. */
+/* stream.c: the seam's functions for streams and listeners. */
 int tcpip_connect(struct sf_stack *, int fd, const struct sockaddr *to, socklen_t len, uint32_t slot, uint32_t generation,
                   struct sf_sock **out);
 int tcpip_connect_result(struct sf_sock *);
@@ -67,12 +67,12 @@ int tcpip_stream_info(struct sf_sock *, struct sf_stream_info *);
 int tcpip_lingering(struct sf_stack *);
 void tcpip_stream_release(struct sf_sock *);
 int tcpip_stream_interest(struct sf_sock *, uint32_t what);
-/* Whose connection or listener it is. */
+/* The socket of a connection or listener. */
 struct sf_sock *tcpip_stream_of(struct sf_ready_link *);
 /* test_clock.c */
 void tcpip_use_test_clock(struct sf_stack *);
 void tcpip_streams_destroy(struct tcpip_stack *);
-/* The defaults where nothing is said. */
-struct sf_tcp_limits_set tcpip_limits(const struct sf_tcp_limits *, bool wire);
+/* Replaces zeros with the defaults. */
+struct sf_tcp_limits_set tcpip_limits(const struct sf_tcp_limits *, bool point_to_point);
 
 #endif

@@ -21,7 +21,7 @@ static inline bool is_stream(const struct sf_sock *sock)
     return ((const struct tcpip_sock *)sock)->kind == TCPIP_STREAM;
 }
 
-/* What the call has sent leaves with it, unless several calls are being collected. */
+/* Sends the segments of this call with it, unless the stack is corked. */
 static inline void leave(struct sf_sock *sock)
 {
     sock->stack->touched = true;
@@ -261,7 +261,7 @@ int tcpip_shutdown_tx(struct sf_sock *sock)
     return rc;
 }
 
-/* ---- what is asked of it ---- */
+/* ---- questions about a stream ---- */
 
 int tcpip_name_of(struct sf_sock *sock, bool peer, struct sockaddr *out, socklen_t *len)
 {
@@ -344,7 +344,7 @@ int tcpip_lingering(struct sf_stack *stack)
 
 /* ---- limits ---- */
 
-struct sf_tcp_limits_set tcpip_limits(const struct sf_tcp_limits *l, bool wire)
+struct sf_tcp_limits_set tcpip_limits(const struct sf_tcp_limits *l, bool point_to_point)
 {
     return (struct sf_tcp_limits_set){
         .congestion = l->congestion ? l->congestion : "cubic",
@@ -356,9 +356,9 @@ struct sf_tcp_limits_set tcpip_limits(const struct sf_tcp_limits *l, bool wire)
         .memory = l->memory ? l->memory : 1u << 30,
         .time_wait = l->time_wait ? l->time_wait : 60 * SF_SEC,
         .orphan_timeout = l->orphan_timeout ? l->orphan_timeout : 60 * SF_SEC,
-        .user_timeout = l->user_timeout ? l->user_timeout : 924 * SF_SEC, /* Linux's by its 15 retries (tcp(7)) */
-        .min_rto = l->min_rto ? l->min_rto : wire ? 5 * SF_MS : 200 * SF_MS,
-        .delayed_ack = l->delayed_ack ? l->delayed_ack : wire ? SF_MS : 40 * SF_MS, /* well below the peer's RTO */
+        .user_timeout = l->user_timeout ? l->user_timeout : 924 * SF_SEC, /* Linux's default with 15 retries (tcp(7)) */
+        .min_rto = l->min_rto ? l->min_rto : point_to_point ? 5 * SF_MS : 200 * SF_MS,
+        .delayed_ack = l->delayed_ack ? l->delayed_ack : point_to_point ? SF_MS : 40 * SF_MS, /* well below the peer's RTO */
         .syn_retries = l->syn_retries ? l->syn_retries : 6,
         .retries = l->retries ? l->retries : 15,
         .mss = l->mss,

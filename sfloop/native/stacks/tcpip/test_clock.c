@@ -1,12 +1,12 @@
 /*
- * A clock that a test sets, for tcpip stacks: retransmissions and TIME_WAIT take no time then. The stacks that go by this clock
- * have a table of functions of their own, so that it costs the others nothing.
+ * The test clock for tcpip stacks: retransmissions and TIME_WAIT then take no time. Stacks that use it have their own table of
+ * functions, so it costs the others nothing.
  */
 #include "socket.h"
 
 #include <stdatomic.h>
 
-static _Atomic sf_ns test_time; /* while it stands still; else how far it is ahead of sf_now() */
+static _Atomic sf_ns test_time; /* while it stands still, its time; else its lead over sf_now() */
 static atomic_bool stands;
 static const struct sf_stack_ops *real_ops;
 static struct sf_stack_ops clocked_ops;
@@ -36,7 +36,7 @@ static int poll_by_test(struct sf_stack *stack, sf_ns now, struct sf_event *out,
     return real_ops->poll(stack, sf_test_clock_now(), out, max);
 }
 
-/* As far ahead of `now` as it is ahead of the test's time. */
+/* As far after `now` as the stack's time is after the test's. */
 static sf_ns poll_at_by_test(struct sf_stack *stack, sf_ns now)
 {
     sf_ns time = sf_test_clock_now(), at = real_ops->poll_at(stack, time);
