@@ -8,7 +8,7 @@ static const char *const names[SF_COUNTERS] = {
 #undef X
 };
 
-/* sf_refusal_name() with a prefix. Spelt out, since a name has to outlive its caller. */
+/* sf_refusal_name() with a prefix. Written out, because a name has to outlive its caller. */
 static const char *const refused[SF_REFUSALS] = {
     [SF_REFUSED_ETH_SHORT] = "rx_refused_eth_short",
     [SF_REFUSED_ETH_TAGS] = "rx_refused_eth_tags",
@@ -39,7 +39,7 @@ const char *sf_counters_name(int i)
     if (i < SF_COUNTERS)
         return names[i];
     i -= SF_COUNTERS;
-    if (i >= SF_REFUSALS - 1) /* SF_ACCEPTED is no reason */
+    if (i >= SF_REFUSALS - 1) /* SF_ACCEPTED is not counted */
         return NULL;
     return refused[i + 1] ? refused[i + 1] : sf_refusal_name((enum sf_refusal)(i + 1));
 }

@@ -15,7 +15,7 @@ static void put(struct sf_flows *flows, struct sf_flow_link *link)
     flows->slot[i] = link;
 }
 
-/* Half full at most: an unsuccessful lookup, which most connected sockets' tables see first, ends soon. */
+/* At most half full, so that an unsuccessful lookup ends soon. Most lookups in tables of connected sockets begin with one. */
 static int make_room(struct sf_flows *flows)
 {
     struct sf_flows bigger = *flows;
@@ -71,7 +71,7 @@ int sf_flows_add(struct sf_flows *flows, struct sf_flow_link *link)
     return 1;
 }
 
-/* Closes the gap: what was put further on because of it moves back, so that no lookup ends before its key. */
+/* Closes the gap: moves entries back that could not be found otherwise. */
 static void close_gap(struct sf_flows *flows, uint32_t gap)
 {
     uint32_t i = gap;

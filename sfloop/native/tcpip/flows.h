@@ -1,9 +1,10 @@
 /*
- * Whom a datagram or segment is for: a hash table with open addressing from addresses and ports to a chain of sockets. A
- * listening or unconnected socket's key has no remote side; one that is bound to every address has no local address either.
+ * Finds the receiver of a datagram or segment: a hash table with open addressing from addresses and ports to a chain of sockets.
+ * The key of a listening or unconnected socket has no remote address. That of a socket bound to any address has no local address
+ * either.
  *
- * Of UDP only local sockets put keys in; of TCP the network does, and a table with a seed that nobody knows keeps it from making
- * the chains long.
+ * Only local sockets add keys for UDP. Peers cause keys for TCP, so its table has a secret seed that keeps them from making long
+ * chains.
  */
 #ifndef SF_TCPIP_FLOWS_H
 #define SF_TCPIP_FLOWS_H
@@ -16,7 +17,7 @@ struct sf_flow_key {
     uint16_t local_port, remote_port;
 };
 
-/* A member of a socket. Those of one key are chained, the latest first. */
+/* A member of a socket. Sockets with the same key are chained, the latest first. */
 struct sf_flow_link {
     struct sf_flow_key key;
     struct sf_flow_link *next;
@@ -26,18 +27,18 @@ struct sf_flows {
     struct sf_flow_link **slot; /* NULL: free */
     uint32_t mask;
     uint32_t used;
-    /* How many keys there are of each form, so that a lookup tries only those that there are. */
+    /* Number of keys of each form. A lookup tries only existing forms. */
     uint32_t connected, any_addr;
     uint64_t seed[2];
 };
 
-/* 1: the first of its key. 0: another one. -ENOMEM. */
+/* Returns 1 for the first socket of its key, 0 for a further one, or -ENOMEM. */
 int sf_flows_add(struct sf_flows *, struct sf_flow_link *);
-/* 1: it was the last of its key. */
+/* Returns 1 if it was the last socket of its key. */
 int sf_flows_remove(struct sf_flows *, struct sf_flow_link *);
 void sf_flows_free(struct sf_flows *);
 
-/* Both halves of a product of 128 bits depend on every bit of both factors. */
+/* Both halves of the 128-bit product depend on every bit of both factors. */
 static inline uint32_t sf_flow_hash(const struct sf_flows *flows, const struct sf_flow_key *key)
 {
     uint64_t addrs = (uint64_t)key->local_addr << 32 | key->remote_addr;
@@ -67,7 +68,7 @@ static inline struct sf_flow_link *sf_flows_find(const struct sf_flows *flows, c
     return NULL;
 }
 
-/* The most specific chain for a packet between these: connected, bound to the address, bound to the port alone. */
+/* The chain that fits the packet best: connected, bound to the address, or bound only to the port. */
 static inline struct sf_flow_link *sf_flows_match(const struct sf_flows *flows, const struct sf_flow_key *packet)
 {
     struct sf_flow_key key = *packet;

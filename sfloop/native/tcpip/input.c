@@ -1,9 +1,9 @@
-/* Frames in: one burst of the driver's, checked and given to the protocol they are for. */
+/* Receiving frames: checks a burst of the driver and gives each packet to its protocol. */
 #define _GNU_SOURCE
 #include "tcpip.h"
 
-#define AHEAD 2      /* frames of a burst */
-#define FETCHED 256u /* bytes of each: from then on the CPU sees for itself where it goes */
+#define AHEAD 2      /* frames prefetched ahead */
+#define FETCHED 256u /* bytes of each; the CPU's prefetcher fetches the rest */
 
 static void refuse(struct sf_tcpip *t, enum sf_refusal reason)
 {
@@ -15,7 +15,7 @@ static inline bool same_mac(const uint8_t *a, const uint8_t *b)
     return sf_load32(a) == sf_load32(b) && sf_load16(a + 4) == sf_load16(b + 4);
 }
 
-/* A tag that names no VLAN is for a priority only; Linux takes such frames for the interface's own. */
+/* Tells whether a tag names a VLAN. A tag of VLAN 0 carries only a priority, and Linux accepts its frame as untagged. */
 static bool has_vlan(const struct sf_eth *eth)
 {
     for (int i = 0; i < eth->tags; i++)
@@ -24,8 +24,8 @@ static bool has_vlan(const struct sf_eth *eth)
     return false;
 }
 
-/* As Linux: a frame for a group or for everybody may carry UDP to an address of ours, but not TCP (tcp_v4_rcv); a frame for
- * this station may carry UDP to a group. A wire has one other side only, and need not have addresses. */
+/* As in Linux: a group or broadcast frame may carry UDP to an address of ours, but not TCP (tcp_v4_rcv). A frame for this
+ * station may carry UDP to a group. A point-to-point link has a single peer, so its MAC addresses are not checked. */
 static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, const struct sf_ipv4 *ip)
 {
     bool group_frame = eth->dst[0] & 1, tcp = ip->protocol == SF_IPV4_TCP;
@@ -82,13 +82,13 @@ static void frame_input(struct sf_tcpip *t, const uint8_t *data, size_t len, con
         sf_udp_input(t, &ip, frame->flags, frame->timestamp, keep);
     else if (SF_LIKELY(ip.protocol == SF_IPV4_TCP))
         sf_tcp_input(t, &ip, frame->flags, keep);
-    else if (ip.protocol == SF_IPV4_ICMP && sf_tcpip_is_wire(t)) /* elsewhere it is the kernel's */
+    else if (ip.protocol == SF_IPV4_ICMP && sf_tcpip_is_wire(t)) /* elsewhere the kernel receives ICMP */
         sf_tcp_icmp_input(t, &ip);
     else
         refuse(t, SF_REFUSED_IP_PROTOCOL);
 }
 
-/* Puts a frame of several pieces together. Returns how many pieces it has. */
+/* Joins a frame of several pieces. Returns the number of its pieces. */
 static int pieces_input(struct sf_tcpip *t, const struct sf_frame *frame, int n)
 {
     size_t len = 0;
@@ -112,7 +112,7 @@ static int pieces_input(struct sf_tcpip *t, const struct sf_frame *frame, int n)
     return i < n ? i + 1 : n;
 }
 
-/* Whatever wrote a frame did so on another core or by DMA: its lines take as long to come as a datagram takes here. */
+/* Prefetches a frame. Another core or DMA wrote it, so fetching its lines takes as long as processing a datagram. */
 static inline void fetch_frame(const struct sf_frame *frame)
 {
     for (uint32_t at = 0; at < FETCHED && at < frame->len; at += SF_CACHE_LINE)
@@ -121,7 +121,7 @@ static inline void fetch_frame(const struct sf_frame *frame)
 
 void sf_input(struct sf_tcpip *t, int n)
 {
-    int fetched = sf_tcpip_is_wire(t) ? n : 0; /* shm fetches its frames itself */
+    int fetched = sf_tcpip_is_wire(t) ? n : 0; /* shm prefetches its frames itself */
 
     t->n_frames = n;
     for (int i = 0; i < n;) {
@@ -136,5 +136,5 @@ void sf_input(struct sf_tcpip *t, int n)
         frame_input(t, frame->data, frame->len, frame, true);
         i++;
     }
-    sf_tcpip_flush(t); /* what TCP has answered */
+    sf_tcpip_flush(t); /* TCP's answers */
 }

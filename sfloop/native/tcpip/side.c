@@ -1,7 +1,7 @@
 /*
- * The kernel's sockets beside ours. They are looked at every 20 us while the loop is hot, with one epoll_wait() for all of
- * them, and woken by while it sleeps. One is watched for reading only while its socket is read: what a paused one has
- * waiting would otherwise keep the loop from sleeping.
+ * The kernel sockets beside ours (side sockets). While the loop is hot, one epoll_wait() polls all of them every 20 us. During a
+ * sleep they wake the loop. A side socket is watched for reading only while the program reads, because datagrams of a paused
+ * socket would keep the loop awake.
  */
 #define _GNU_SOURCE
 #include "tcpip.h"
@@ -17,7 +17,7 @@
 #define EVENTS 64
 #define STRIDE (65536 + 3 * SF_CACHE_LINE)
 
-/* A timestamp, an interface index and the size of fragments, each with its header. */
+/* A timestamp, an interface index and a fragment size, each with its header. */
 #define CONTROL 128
 
 #ifndef IP_RECVFRAGSIZE
@@ -29,7 +29,7 @@ struct sf_side_scratch {
     struct iovec iov[BATCH];
     struct sockaddr_in addr[BATCH];
     _Alignas(struct cmsghdr) char control[BATCH][CONTROL];
-    char bytes[BATCH][STRIDE]; /* 4 MiB of address space, touched only as far as datagrams reach */
+    char bytes[BATCH][STRIDE]; /* 4 MiB of address space, of which only the part that datagrams fill is used */
 };
 
 int sf_sides_open(struct sf_sides *sides)
@@ -47,7 +47,7 @@ void sf_sides_close(struct sf_sides *sides)
     sides->scratch = NULL;
 }
 
-/* ---- who has something ---- */
+/* ---- readiness ---- */
 
 int sf_side_watch(struct sf_udp_socket *s)
 {
@@ -67,7 +67,8 @@ int sf_side_watch(struct sf_udp_socket *s)
     return rc;
 }
 
-/* Its descriptor was closed before its socket, and a duplicate of it lives on: only a new set gets rid of it. */
+/* Handles an event without a socket. Its descriptor was closed while a duplicate of it is open, so only a new epoll set ends
+ * its events. */
 static void stale(struct sf_tcpip *t)
 {
     sf_count(t, SF_COUNT_SIDE_STALE);
@@ -111,13 +112,13 @@ int sf_sides_rebuild(struct sf_tcpip *t)
         close(fd);
         return rc;
     }
-    close(t->sides.epoll_fd); /* which removes it from the outer set, too */
+    close(t->sides.epoll_fd); /* also removes it from the outer set */
     t->sides.epoll_fd = fd;
     for (uint32_t i = 0; i < t->n_sockets; i++) {
         if (!t->sockets[i])
             continue;
         t->sockets[i]->side_watched = 0;
-        sf_side_watch(t->sockets[i]); /* fails for a descriptor that was closed: it stays out */
+        sf_side_watch(t->sockets[i]); /* fails for a closed descriptor, which stays out */
     }
     return 0;
 }
@@ -147,7 +148,7 @@ static struct sf_side_scratch *scratch_of(struct sf_tcpip *t)
     return scratch;
 }
 
-/* Asks the socket to say of each datagram where it came in, and whether it came in fragments. */
+/* Makes the kernel report for each datagram the interface, and whether it came in fragments. */
 void sf_side_details_on(struct sf_udp_socket *s)
 {
     if (!s->tcpip->interface.index)
@@ -156,7 +157,7 @@ void sf_side_details_on(struct sf_udp_socket *s)
     setsockopt(s->fd, IPPROTO_IP, IP_RECVFRAGSIZE, &(int){1}, sizeof(int));
 }
 
-/* Where nothing of it is asked for, the kernel is spared the work. */
+/* Requests control data only if it is used, because it costs the kernel time. */
 static void prepare(struct sf_udp_socket *s, struct sf_side_scratch *scratch, int max)
 {
     bool wanted = s->timestamps || s->detailed;
@@ -198,8 +199,8 @@ static struct arrival read_control(struct msghdr *header)
     return arrival;
 }
 
-/* A driver that shares its frames with the kernel brings what the side socket then repeats. What the driver did not bring is
- * what came by another interface, from ourselves, or in fragments. */
+/* True: the driver has brought this datagram too, because it shares its frames with the kernel. The driver does not bring
+ * datagrams from another interface or from ourselves, or fragments. */
 static bool is_repeated(struct sf_udp_socket *s, uint32_t len, const struct sockaddr_in *from, const struct arrival *arrival)
 {
     const struct sf_tcpip *t = s->tcpip;
@@ -214,8 +215,8 @@ static bool is_repeated(struct sf_udp_socket *s, uint32_t len, const struct sock
     return t->caps.flags & SF_DRIVER_SHARES && s->sifting;
 }
 
-/* An error that waits on the socket is one of those that the error queue has too; from there we know whether the program
- * is to hear of it. If not, what it hid is received. */
+/* Handles an error on the socket. The error queue has it too, and tells whether the program must see it. If not, receives the
+ * datagrams behind it. */
 static int receive_again(struct sf_udp_socket *s, struct mmsghdr *header, int max)
 {
     int n;
@@ -266,7 +267,7 @@ int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int ma
         sf_count(s->tcpip, SF_COUNT_RX_SIDE);
     }
     s->side_ready |= s->n_shared != shared; /* once more, to see it empty with the group's filter set */
-    if (n < max) { /* what came before the filter was there is not repeated */
+    if (n < max) { /* datagrams from before the filter are not repeated */
         s->sifting = true;
         sf_udp_groups_sift(s, shared);
     }
@@ -299,7 +300,7 @@ ssize_t sf_side_send(struct sf_udp_socket *s, const void *data, size_t len, cons
         sf_side_watch(s);
         return sent;
     }
-    /* It may be an earlier datagram's error, which asking for details has made the kernel report here. */
+    /* Asking for details makes the kernel report an earlier datagram's error here. */
     if (!sf_side_errors(s))
         return sent;
     if (s->error) {

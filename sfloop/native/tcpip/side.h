@@ -1,4 +1,4 @@
-/* The kernel's sockets beside ours: who of them has something, receiving from them, sending by them, their errors. */
+/* The kernel sockets beside ours (side sockets): readiness, receiving, sending, and errors. */
 #ifndef SF_TCPIP_SIDE_H
 #define SF_TCPIP_SIDE_H
 
@@ -14,21 +14,21 @@ struct sf_sides {
 
 int sf_sides_open(struct sf_sides *);
 void sf_sides_close(struct sf_sides *);
-/* Marks the sockets that have something. */
+/* Marks the sockets that have events. */
 void sf_sides_poll(struct sf_tcpip *);
-/* A new epoll set with the same sockets. */
+/* Creates a new epoll set with the same sockets. */
 int sf_sides_rebuild(struct sf_tcpip *);
 
-/* Has the kernel tell what is_repeated() needs to know. */
+/* Makes the kernel report the details that is_repeated() needs. */
 void sf_side_details_on(struct sf_udp_socket *);
-/* Watches for what the socket's interest and its blocked sends need. */
+/* Watches for the socket's interest and for room after a blocked send. */
 int sf_side_watch(struct sf_udp_socket *);
 int sf_side_receive(struct sf_udp_socket *, struct sf_udp_received *out, int max);
 ssize_t sf_side_send(struct sf_udp_socket *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
 
-/* side_errors.c: asks for errors with their details; reads them. */
+/* side_errors.c: requests errors with details. */
 void sf_side_errors_on(struct sf_udp_socket *);
-/* Takes all that there are. What the kernel would have reported to the program is left in socket->error. Returns how many. */
+/* Reads all errors. Leaves the one that the kernel would have reported to the program in socket->error. Returns their number. */
 int sf_side_errors(struct sf_udp_socket *);
 
 #endif

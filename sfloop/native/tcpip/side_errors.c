@@ -1,9 +1,9 @@
 /*
- * ICMP errors, from the side socket's error queue (ip(7), IP_RECVERR). The kernel finds the side socket by the addresses and
- * ports of the packet that the error quotes, so it gets the errors of what the driver has sent, too.
+ * ICMP errors, from the side socket's error queue (IP_RECVERR in ip(7)). The kernel finds the side socket by the addresses and
+ * ports of the quoted packet, so it also gets errors of packets that the driver has sent.
  *
- * A socket that asks for errors with details is told of more than one that does not: of those that may pass, and, though
- * it is not connected, at all. What the program would not have heard of is kept from it here.
+ * A socket that requests details gets more errors than one that does not: temporary ones, and any at all if it is not connected.
+ * Errors that the program would not have got are kept from it here.
  */
 #define _GNU_SOURCE
 #include "tcpip.h"
@@ -23,10 +23,10 @@ void sf_side_errors_on(struct sf_udp_socket *s)
     if (getsockopt(s->fd, IPPROTO_IP, IP_RECVERR, &on, &len) == 0)
         s->errors_asked = on != 0;
     on = 1;
-    setsockopt(s->fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)); /* without it only the path MTU is not learned */
+    setsockopt(s->fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)); /* if it fails, only the path MTU is not learned */
 }
 
-/* Those that Linux reports to a connected socket that has not asked for details (icmp_err_convert, udp_err). */
+/* Errors that Linux reports to a connected socket without IP_RECVERR (icmp_err_convert, udp_err). */
 static bool is_fatal(uint8_t type, uint8_t code)
 {
     static const uint32_t unreachable = 1u << ICMP_PROT_UNREACH | 1u << ICMP_PORT_UNREACH | 1u << ICMP_FRAG_NEEDED |

@@ -1,4 +1,4 @@
-/* The stack as a whole: making it, its turn, its sleep, its end. */
+/* The stack as a whole: opening, the turn, the sleep, closing. */
 #define _GNU_SOURCE
 #include "tcpip.h"
 
@@ -10,12 +10,12 @@
 
 #define LOAD_PATIENCE SF_SEC
 #define CAPS_INTERVAL SF_MS
-#define DUMP_INTERVAL SF_MS /* the kernel is busy with another dump: when to ask again */
-#define FULL_INTERVAL (50 * SF_US) /* asleep with a send that found the driver full: when to look again */
+#define DUMP_INTERVAL SF_MS /* between requests while the kernel is busy with another dump */
+#define FULL_INTERVAL (50 * SF_US) /* between attempts during a sleep, after a send found the driver full */
 
 /* ---- the interface ---- */
 
-static void take_wire(struct sf_tcpip *t)
+static void take_link(struct sf_tcpip *t)
 {
     struct sf_interface_addr addr = {.addr = t->caps.addr, .subnet_addr = t->caps.addr, .prefix_len = 32};
 
@@ -52,7 +52,7 @@ void sf_tcpip_refresh_caps(struct sf_tcpip *t)
         return;
     t->driver->fast.control->caps(t->driver, &t->caps);
     if (sf_tcpip_is_wire(t))
-        take_wire(t);
+        take_link(t);
     usable = is_usable(t);
     if (usable == t->usable && before.peer_addr == t->caps.peer_addr && before.mtu == t->caps.mtu &&
         !memcmp(before.peer_mac, t->caps.peer_mac, sizeof(before.peer_mac)))
@@ -64,7 +64,7 @@ void sf_tcpip_refresh_caps(struct sf_tcpip *t)
 static int find_interface(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *message)
 {
     if (sf_tcpip_is_wire(t)) {
-        take_wire(t);
+        take_link(t);
         t->usable = is_usable(t);
         return 0;
     }
@@ -73,14 +73,14 @@ static int find_interface(struct sf_tcpip *t, const struct sf_tcpip_setup *setup
         t->interface.index = (int)if_nametoindex(setup->interface);
     if (t->interface.index)
         return 0;
-    snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack finds no interface %s: name one that `ip link` shows",
+    snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack finds no interface %s; name one that `ip link` shows",
              setup->interface ? setup->interface : "behind its driver");
     return -ENODEV;
 }
 
 /* ---- the turn ---- */
 
-/* Before the frames of the last poll go back, what nobody has read of them is copied. */
+/* Copies unread data of the last poll's frames before it returns them. */
 static void give_back(struct sf_tcpip *t)
 {
     sf_udp_spill(t);
@@ -173,7 +173,7 @@ uint32_t sf_tcpip_events(struct sf_ready_link *link)
     case SF_READY_TCP:
         return sf_tcp_conn_events(sf_tcp_conn_of_ready(link));
     default:
-        return SF_TCP_READABLE; /* a listener is in the ring only if it has something */
+        return SF_TCP_READABLE; /* a listener is in the ring only if it has an event */
     }
 }
 
@@ -228,7 +228,7 @@ int sf_tcpip_arm(struct sf_tcpip *t, int *fd)
     if (t->driver) {
         rc = t->driver->fast.control->arm(t->driver, &driver_fd);
         if (rc < 0) {
-            look_soon(t); /* it may be its state that has changed */
+            look_soon(t); /* the driver's state may have changed */
             return rc;
         }
         t->armed = true;
@@ -275,8 +275,8 @@ static int refuse_port(const struct sf_tcpip *t, char *message)
     if_indextoname((unsigned)t->interface.index, port);
     if_indextoname((unsigned)t->interface.master, master);
     snprintf(message, SF_DRIVER_ERROR_SIZE,
-             "the tcpip stack would receive nothing on '%s': it is a port of '%s', which gets its frames and has the addresses: "
-             "name '%s' instead",
+             "the tcpip stack would receive nothing on '%s', because it is a port of '%s', which gets its frames and has "
+             "the addresses; name '%s' instead",
              port, master, master);
     return -EOPNOTSUPP;
 }
@@ -346,13 +346,13 @@ int sf_tcpip_init(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *
     if (rc == 0)
         rc = load(t, setup, message);
     if (rc == 0) {
-        sf_tcp_icmp_open(t); /* now: a program may give up its privileges before it connects */
+        sf_tcp_icmp_open(t); /* now, because a program may drop its privileges before it connects */
         sf_tcp_detour_open(t);
         sf_tcp_stray_open(t);
         return 0;
     }
     if (!message[0])
-        snprintf(message, SF_DRIVER_ERROR_SIZE, "the tcpip stack cannot be made: %s", strerror(-rc));
+        snprintf(message, SF_DRIVER_ERROR_SIZE, "cannot create the tcpip stack: %s", strerror(-rc));
     close_all(t);
     return rc;
 }
@@ -369,9 +369,9 @@ void sf_tcpip_destroy(struct sf_tcpip *t)
     close_all(t);
 }
 
-/* The parent's loop goes on with the driver, the epoll sets and netlink. Nothing here may reach them: what is shared is
- * left as it is, or closed, which ends only our share. The driver goes first, because whatever fails behind it must not
- * leave us with a share in it. */
+/* The parent still uses the driver, the epoll sets and netlink. Nothing here may affect them: shared objects are left alone,
+ * or closed, which ends only our share. The driver is abandoned first, so that the child never shares it, even if a later step
+ * fails. */
 int sf_tcpip_after_fork(struct sf_tcpip *t)
 {
     int rc;

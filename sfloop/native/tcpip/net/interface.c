@@ -12,10 +12,10 @@ bool sf_interface_is_broadcast(const struct sf_interface *interface, uint32_t ad
     return addr == UINT32_MAX || sf_addr_set_has(&interface->broadcasts, addr);
 }
 
-/* ---- the sets that follow from an address ---- */
+/* ---- the sets derived from addresses ---- */
 
-/* As Linux has it since 5.14 (fib_add_ifaddr): the highest address of a subnet, whether or not a broadcast address was given.
- * 0: the subnet has none. */
+/* The highest address of a subnet, which is a broadcast address even if none was given, as in Linux since 5.14
+ * (fib_add_ifaddr). 0: the subnet has none. */
 static uint32_t highest_of(const struct sf_interface_addr *addr)
 {
     if (addr->prefix_len >= 31 || !addr->prefix_len)

@@ -1,23 +1,24 @@
-/* The accelerated interface as the kernel has it: whether it is up, its MTU, its addresses and those of the whole host. */
+/* The accelerated interface, as the kernel reports it: its state, MTU and addresses, and the addresses of the whole host. */
 #ifndef SF_TCPIP_NET_INTERFACE_H
 #define SF_TCPIP_NET_INTERFACE_H
 
 #include "storage/address_set.h"
 
-/* An address of an interface of this host. All in network byte order. Linux tells two apart that differ in the subnet alone. */
+/* An address of an interface of this host, in network byte order. Linux distinguishes addresses that differ only in the
+ * subnet. */
 struct sf_interface_addr {
     int index; /* of the interface */
     uint32_t addr;
-    uint32_t subnet_addr; /* IFA_ADDRESS: the address itself, or the peer's, which then is in the subnet in its place */
+    uint32_t subnet_addr; /* IFA_ADDRESS: the address itself, or the peer's, which is then in the subnet instead */
     uint32_t broadcast;   /* 0: none was given */
     uint8_t prefix_len;
-    bool seen; /* in the dump that is being read */
+    bool seen; /* in the current dump */
 };
 
 struct sf_interface {
-    int index; /* 0: a wire between two stacks, which the kernel knows nothing of */
+    int index; /* 0: a point-to-point link between two stacks, which the kernel does not know */
     bool up;
-    int master; /* the bridge, bond or team that it is a port of, and that gets its frames and has its addresses; 0: none */
+    int master; /* the bridge, bond or team that has this port's frames and addresses; 0: none */
     uint32_t mtu;
     uint8_t mac[6];
     uint32_t latest[2];            /* two of the interface's addresses, compared before the set is searched; 0: none */
@@ -49,11 +50,11 @@ static inline bool sf_interface_owns(const struct sf_interface *interface, uint3
 bool sf_interface_is_broadcast(const struct sf_interface *, uint32_t addr);
 /* Whether SO_BINDTODEVICE has bound the socket to another interface. */
 bool sf_interface_is_not_of(const struct sf_interface *, int fd);
-/* Each returns an enum sf_interface_change. An address for which there is no memory is left out: its traffic stays with the
+/* Both return an enum sf_interface_change. An address for which there is no memory is omitted, and its traffic stays with the
  * kernel. */
 int sf_interface_add(struct sf_interface *, const struct sf_interface_addr *);
 int sf_interface_remove(struct sf_interface *, const struct sf_interface_addr *);
-/* A dump of all addresses begins; it ends, and addresses that it did not name go. */
+/* Mark the start and end of a dump of all addresses. The end removes addresses that were not in it. */
 void sf_interface_dump_begins(struct sf_interface *);
 int sf_interface_dump_ends(struct sf_interface *);
 void sf_interface_free(struct sf_interface *);

@@ -1,10 +1,10 @@
-/* The interface itself and its addresses, as rtnetlink tells of them. */
+/* The interface itself and its addresses, from rtnetlink. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <net/if.h>
 
-/* The index of the bridge, bond or team; a VRF leaves its ports their frames and addresses. */
+/* The index of the bridge, bond or team. A VRF does not count, because its ports keep their frames and addresses. */
 static int master_of(const struct rtattr *master, const struct rtattr *info)
 {
     const struct rtattr *attribute;
@@ -32,7 +32,7 @@ void sf_link_message(struct sf_tcpip *t, const struct nlmsghdr *message)
 
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->ifi_index != interface->index)
         return;
-    if (body->ifi_family == AF_BRIDGE) /* tells of the port, not of the device: its end is not the device's */
+    if (body->ifi_family == AF_BRIDGE) /* about the bridge port, not the device, whose end it is not */
         return;
     sf_netlink_attributes(message, sizeof(*body), attribute, IFLA_LINKINFO);
     interface->master = master_of(attribute[IFLA_MASTER], attribute[IFLA_LINKINFO]);

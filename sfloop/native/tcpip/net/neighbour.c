@@ -74,10 +74,10 @@ bool sf_neighbour_set(struct sf_tcpip *t, const struct sf_neighbour *what)
     }
     n->slot[slot_of(n, what->addr)] = *what;
     n->used++;
-    return false; /* nothing was built from what was not known */
+    return false; /* no path was built from an unknown neighbour */
 }
 
-/* As in tcpip/flows.c: what was put further on because of it moves back. */
+/* Closes the gap as in tcpip/flows.c: moves entries back that could not be found otherwise. */
 bool sf_neighbour_remove(struct sf_neighbours *n, uint32_t addr)
 {
     struct sf_neighbour *known = sf_neighbour_find(n, addr);

@@ -1,4 +1,4 @@
-/* Neighbours, as rtnetlink tells of them. */
+/* Neighbours, from rtnetlink. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -41,7 +41,7 @@ void sf_neighbour_message(struct sf_tcpip *t, const struct nlmsghdr *message)
         sf_paths_outdate(&t->paths);
 }
 
-/* The kernel takes a stale entry for used, and confirms it. */
+/* Tells the kernel that the entry is in use. It then confirms a stale one. */
 bool sf_neighbour_use(struct sf_tcpip *t, uint32_t addr)
 {
     struct sf_netlink_request request;
@@ -56,7 +56,8 @@ bool sf_neighbour_use(struct sf_tcpip *t, uint32_t addr)
     return sf_netlink_send(t, &request) != 0;
 }
 
-/* Without CAP_NET_ADMIN: a datagram of the kernel's own makes it ask, too. The discard service's port (RFC 863) is for that. */
+/* Sends a datagram to the discard service's port (RFC 863), because without CAP_NET_ADMIN only a datagram of the kernel makes
+ * it resolve. */
 static void send_something(uint32_t addr)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = addr};

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define RECEIVE_BUFFER (1024 * 1024)
-#define MESSAGES 32768 /* what the kernel puts into one datagram of a dump at most */
+#define MESSAGES 32768 /* the most that the kernel puts into one datagram of a dump */
 #define DATAGRAMS_AT_ONCE 16
 
 #ifndef RTNLGRP_NEXTHOP
@@ -39,7 +39,7 @@ int sf_netlink_open(struct sf_netlink *nl)
     nl->port = name.nl_pid;
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
         if (setsockopt(nl->fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i], sizeof(groups[i])) < 0 &&
-            groups[i] < RTNLGRP_NEXTHOP) /* that one is of Linux 5.3, the groups of memberships of 6.14 */
+            groups[i] < RTNLGRP_NEXTHOP) /* RTNLGRP_NEXTHOP is of Linux 5.3, RTNLGRP_IPV4_MCADDR of 6.14 */
             return -errno;
     nl->wanted = SF_DUMP_ALL;
     return 0;
@@ -97,7 +97,7 @@ static void begin_dump(struct sf_tcpip *t)
     uint32_t which = nl->wanted & -nl->wanted;
     struct sf_netlink_request request;
 
-    if (which == SF_DUMP_LINK) { /* a single one, whose end its acknowledgement is */
+    if (which == SF_DUMP_LINK) { /* not a dump: its acknowledgement marks the end */
         sf_netlink_request(&request, RTM_GETLINK, sizeof(request.link));
         request.link.ifi_index = t->interface.index;
         request.header.nlmsg_flags |= NLM_F_ACK;
@@ -114,7 +114,7 @@ static void begin_dump(struct sf_tcpip *t)
     }
     nl->running_sequence = sf_netlink_send(t, &request);
     if (!nl->running_sequence)
-        return; /* wanted still */
+        return; /* still wanted */
     nl->running = which;
     nl->wanted &= ~which;
 }
@@ -130,7 +130,7 @@ static void end_dump(struct sf_tcpip *t, bool complete)
     nl->running = 0;
 }
 
-/* Notifications were lost: everything is read anew. */
+/* Reads everything again, because notifications were lost. */
 static void overrun(struct sf_tcpip *t)
 {
     sf_count(t, SF_COUNT_NETLINK_OVERRUN);
@@ -184,7 +184,7 @@ static void error_message(struct sf_tcpip *t, const struct nlmsghdr *message)
     if (error->msg.nlmsg_type == RTM_NEWNEIGH) {
         t->netlink.may_not_write |= error->error == -EPERM;
     } else if (error->msg.nlmsg_type == RTM_GETROUTE) {
-        struct sf_route none = {0}; /* unreachable: the kernel's socket has the errno for it */
+        struct sf_route none = {0}; /* unreachable: the kernel socket returns the errno for it */
 
         sf_path_answer(t, message->nlmsg_seq, &none);
         return;
@@ -237,7 +237,7 @@ static void handle(struct sf_tcpip *t, const struct nlmsghdr *message)
     }
 }
 
-/* By hand: NLMSG_NEXT() takes more than there is away from an unsigned length when the last message is not padded. */
+/* Does not use NLMSG_NEXT(), because it subtracts too much from an unsigned length if the last message is not padded. */
 static void handle_all(struct sf_tcpip *t, const char *buffer, size_t left)
 {
     while (left >= sizeof(struct nlmsghdr)) {
@@ -272,7 +272,7 @@ void sf_netlink_poll(struct sf_tcpip *t)
         }
         if (got < 0)
             break;
-        if (from.nl_pid) /* any process may write to us; only the kernel is believed */
+        if (from.nl_pid) /* any process may write to the socket, but only the kernel is trusted */
             continue;
         if ((size_t)got > sizeof(buffer)) {
             overrun(t);

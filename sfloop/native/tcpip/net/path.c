@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define ROUTE_LIFE (10 * SF_SEC) /* not every change that may turn a route is notified: policy, nexthop objects */
-#define IN_USE (2 * SF_SEC)      /* longer than what is built from a path lasts */
+#define ROUTE_LIFE (10 * SF_SEC) /* because some changes of routes cause no notification: policy, nexthop objects */
+#define IN_USE (2 * SF_SEC)      /* longer than anything built from a path lasts */
 #define ASK_AGAIN (200 * SF_MS)
 #define PROVOKE_AGAIN SF_SEC /* the kernel itself asks once a second */
 #define LEARNED_LIFE (600 * SF_SEC) /* RFC 1191, 6.3 */
-#define OLD_ROUTER_MTU 576          /* RFC 1191, 5: for a router that does not say */
-#define LEAST_MTU 552               /* what Linux believes at least (ip_rt_min_pmtu), so that a forged error does little */
+#define OLD_ROUTER_MTU 576          /* RFC 1191, 5: for a router that sends no MTU */
+#define LEAST_MTU 552               /* Linux's lower limit (ip_rt_min_pmtu), which limits the effect of a forged error */
 
 int sf_paths_init(struct sf_paths *paths)
 {
@@ -25,7 +25,7 @@ void sf_paths_free(struct sf_paths *paths)
     paths->sets = NULL;
 }
 
-/* 0 is what a destination has that was never built. */
+/* Skips 0, which means that a destination was never built. */
 void sf_paths_outdate(struct sf_paths *paths)
 {
     if (!++paths->generation)
@@ -42,7 +42,7 @@ void sf_paths_flush(struct sf_tcpip *t)
 
             if (path->state != SF_PATH_UNUSED && t->now - path->used > IN_USE)
                 path->state = SF_PATH_ASKED;
-            path->asked = 0; /* an answer under way may be of before */
+            path->asked = 0; /* an answer under way may be outdated */
             path->ask_at = 0;
         }
     }
@@ -84,7 +84,7 @@ static uint32_t mtu_of(const struct sf_tcpip *t, const struct sf_path *path)
     return mtu;
 }
 
-/* To the other side of the wire, or to a group there. */
+/* Finds the way to the peer of a point-to-point link, or to a group there. */
 static enum sf_way find_on_wire(struct sf_tcpip *t, uint32_t dst, uint32_t src, struct sf_hop *hop)
 {
     if (!t->caps.peer_addr)
@@ -106,7 +106,7 @@ static void ask(struct sf_tcpip *t, struct sf_path *path)
     path->ask_at = t->now + ASK_AGAIN;
 }
 
-/* Those in use are asked about at once, not when they are next used: till then what is sent goes the old way. */
+/* Asks at once about paths in use, because packets take the old way until the answer. */
 void sf_paths_ask_again(struct sf_tcpip *t)
 {
     if (!t->paths.outdated)
@@ -140,7 +140,7 @@ enum sf_way sf_path_find(struct sf_tcpip *t, uint32_t dst, uint32_t src, struct 
         return SF_WAY_DOWN;
     if (sf_tcpip_is_wire(t))
         return find_on_wire(t, dst, src, hop);
-    if (sf_is_multicast(dst)) { /* the program has named the interface, so no route is asked for */
+    if (sf_is_multicast(dst)) { /* no route is needed, because the program has named the interface */
         sf_eth_multicast(dst, hop->mac);
         hop->src = src;
         hop->mtu = t->interface.mtu < t->caps.mtu ? t->interface.mtu : t->caps.mtu;

@@ -1,9 +1,9 @@
 /*
- * How packets to a destination go: by the interface, with what Ethernet addresses, from which address, how large. Or not
- * by the interface, or not known yet: then the kernel's socket sends them.
+ * Paths: how packets to a destination leave. Through the interface, with these Ethernet addresses, source address and MTU; or by
+ * the kernel socket, if the route leads elsewhere or is not known yet.
  *
- * The table is bounded and forgets the entry that was unused for longest. The kernel is asked for the route when an entry
- * is made, and again from time to time; the neighbours are kept beside (neighbour.h).
+ * The table is bounded and drops the entry that was unused for longest. The kernel is asked for a route when an entry is created,
+ * and again at intervals. Neighbours are kept separately (neighbour.h).
  */
 #ifndef SF_TCPIP_NET_PATH_H
 #define SF_TCPIP_NET_PATH_H
@@ -16,15 +16,15 @@ struct sf_tcpip;
 
 enum sf_path_state {
     SF_PATH_UNUSED,
-    SF_PATH_ASKED,  /* the kernel's answer is awaited */
-    SF_PATH_KERNEL, /* by another interface, local, broadcast, or not at all */
+    SF_PATH_ASKED,  /* waiting for the kernel's answer */
+    SF_PATH_KERNEL, /* by another interface, local, broadcast, or unreachable */
     SF_PATH_DIRECT,
 };
 
-/* Addresses in network byte order. */
+/* Addresses are in network byte order. */
 struct sf_path {
     uint32_t dst;
-    uint32_t src; /* what the socket is bound to, 0: nothing; policy routing may look at it */
+    uint32_t src; /* the address that the socket is bound to, because policy routing may use it; 0: none */
     enum sf_path_state state;
     uint32_t next_hop;
     uint32_t preferred_src;
@@ -32,18 +32,18 @@ struct sf_path {
     uint32_t learned_mtu; /* from an ICMP error; 0: none */
     sf_ns learned_until;
     sf_ns used;
-    sf_ns ask_at; /* when the route is asked for again */
+    sf_ns ask_at; /* when to ask for the route again */
     uint32_t asked; /* the request's sequence number */
-    sf_ns provoked; /* when the neighbour was last made to resolve */
+    sf_ns provoked; /* when the kernel was last made to resolve the neighbour */
 };
 
 enum { SF_PATH_SETS = 256, SF_PATH_WAYS = 4 };
 
 struct sf_paths {
     struct sf_path (*sets)[SF_PATH_WAYS];
-    /* Whatever was built from a path is out of date when this is no longer what it was then. */
+    /* Anything built from a path is outdated once this number has changed. */
     uint32_t generation;
-    bool outdated; /* flushed, and those in use not asked about yet */
+    bool outdated; /* flushed, and paths in use not yet asked about */
 };
 
 enum sf_way {
@@ -61,20 +61,20 @@ struct sf_hop {
 
 int sf_paths_init(struct sf_paths *);
 void sf_paths_free(struct sf_paths *);
-/* Something of what was built from paths is not right any more. */
+/* Marks everything built from paths as outdated. */
 void sf_paths_outdate(struct sf_paths *);
-/* Routes or addresses have changed: every route is asked for anew when it is used next. Of one that is in use the old answer
- * holds until the new one comes, a few tens of us later: where routes change all the time, most changes are about others. */
+/* Call this after routes or addresses have changed. Each route is asked for again at its next use. A path in use keeps the old
+ * answer until the new one comes some tens of us later, because most changes of busy tables are about other routes. */
 void sf_paths_flush(struct sf_tcpip *);
 void sf_paths_ask_again(struct sf_tcpip *);
 
-/* For a packet to dst from src (0: not bound). *hop is set if the way is direct. */
+/* Finds the way of a packet to `dst` from `src` (0: not bound). Sets *hop if the way is direct. */
 enum sf_way sf_path_find(struct sf_tcpip *, uint32_t dst, uint32_t src, struct sf_hop *hop);
-/* Has the kernel resolve the neighbour, where that is what is missing. */
+/* Makes the kernel resolve the neighbour if that is missing. */
 void sf_path_provoke(struct sf_tcpip *, uint32_t dst, uint32_t src);
-/* Since `since` the kernel has given up on the neighbour. */
+/* Tells whether the kernel has given up on the neighbour after `since`. */
 bool sf_path_failed(struct sf_tcpip *, uint32_t dst, uint32_t src, sf_ns since);
-/* RFC 1191: a router says that packets to dst may be so large. 0: it is older than that. */
+/* Applies RFC 1191: a router limits packets to `dst` to this MTU. 0: the router is older than RFC 1191. */
 void sf_path_learn_mtu(struct sf_tcpip *, uint32_t dst, uint32_t mtu);
 
 /* The kernel's answer. */

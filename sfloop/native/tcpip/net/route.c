@@ -1,4 +1,4 @@
-/* Routes: the kernel is asked about one destination at a time, so that its policies and metrics are its own matter. */
+/* Routes. The kernel is asked about one destination at a time, so its policies and metrics are respected. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -37,7 +37,7 @@ void sf_route_message(struct sf_tcpip *t, const struct nlmsghdr *message)
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->rtm_family != AF_INET)
         return;
     sf_netlink_attributes(message, sizeof(*body), attribute, RTA_MAX);
-    /* A gateway of IPv6, or packets to be put into others, are the kernel's. */
+    /* The kernel sends packets with an IPv6 gateway or with encapsulation. */
     route.direct = body->rtm_type == RTN_UNICAST && (int)sf_netlink_u32(attribute[RTA_OIF]) == t->interface.index &&
                    !attribute[RTA_VIA] && !attribute[RTA_ENCAP] && !attribute[RTA_MULTIPATH];
     route.gateway = sf_netlink_u32(attribute[RTA_GATEWAY]);

@@ -12,7 +12,7 @@ void sf_sources_forget(struct sf_tcpip *t)
     t->sources.latest = NONE;
 }
 
-/* ---- the interface's settings, which only few hosts change ---- */
+/* ---- the interface's settings, which few hosts change ---- */
 
 static bool is_on(const char *interface, const char *setting)
 {
@@ -48,7 +48,7 @@ static bool is_loopback(uint32_t addr)
     return ((const uint8_t *)&addr)[0] == 127;
 }
 
-/* A host takes nothing from the network that claims to come from itself (Linux: fib_validate_source). */
+/* A host accepts no packet from the network that claims to come from itself (fib_validate_source in Linux). */
 static bool is_good_from_network(struct sf_tcpip *t, const struct sf_ipv4 *ip)
 {
     bool own = sf_addr_set_has(&t->interface.host, ip->src), possible = sf_ipv4_source_is_possible(ip->src, ip->dst);
@@ -65,11 +65,11 @@ bool sf_source_check(struct sf_tcpip *t, const struct sf_ipv4 *ip)
 {
     bool good;
 
-    if (sf_tcpip_is_wire(t)) /* between two programs of this machine 127/8 is as good as any */
+    if (sf_tcpip_is_wire(t)) /* between two programs of this machine 127/8 is permitted */
         good = is_loopback(ip->src) || sf_ipv4_source_is_possible(ip->src, ip->dst);
     else
         good = is_good_from_network(t, ip);
-    /* Sources that are good only for some destinations, or because of a setting, are checked each time. */
+    /* Do not remember sources that are good only for some destinations, or because of a setting. */
     if (good && ip->src && (sf_tcpip_is_wire(t) || !(is_loopback(ip->src) || sf_addr_set_has(&t->interface.host, ip->src))))
         t->sources.latest = ip->src;
     return good;

@@ -7,16 +7,16 @@
 struct sf_tcpip;
 
 struct sf_sources {
-    uint64_t latest; /* the last one that was found good; what is no IPv4 address: none */
-    /* The interface's settings, as read a moment ago: they allow sources of the host's own (accept_local), of 127/8
-     * (route_localnet). */
+    uint64_t latest; /* the last good source; not an IPv4 address: none */
+    /* The interface's settings, as last read. They permit the host's own addresses (accept_local) and 127/8 (route_localnet)
+     * as sources. */
     bool own, loopback;
     sf_ns settings_until;
 };
 
-/* The whole of the check, for an address that is not the last one. */
+/* The full check, for an address that differs from the last one. */
 bool sf_source_check(struct sf_tcpip *, const struct sf_ipv4 *);
-/* The host's addresses have changed. */
+/* Call this after the host's addresses have changed. */
 void sf_sources_forget(struct sf_tcpip *);
 
 #endif
