@@ -37,7 +37,7 @@ void sf_paths_flush(struct sf_tcpip *t)
     sf_paths_outdate(&t->paths);
     t->paths.outdated = true;
     for (int i = 0; i < SF_PATH_SETS; i++) {
-        for (int j = 0; j < SF_PATH_WAYS; j++) {
+        for (int j = 0; j < SF_PATH_SET_SIZE; j++) {
             struct sf_path *path = &t->paths.sets[i][j];
 
             if (path->state != SF_PATH_UNUSED && t->now - path->used > IN_USE)
@@ -59,7 +59,7 @@ static struct sf_path *find_or_make(struct sf_tcpip *t, uint32_t dst, uint32_t s
 {
     struct sf_path *set = set_of(t, dst), *oldest = set;
 
-    for (int i = 0; i < SF_PATH_WAYS; i++) {
+    for (int i = 0; i < SF_PATH_SET_SIZE; i++) {
         if (set[i].state != SF_PATH_UNUSED && set[i].dst == dst && set[i].src == src)
             return &set[i];
         if (oldest->state != SF_PATH_UNUSED && (set[i].state == SF_PATH_UNUSED || set[i].used < oldest->used))
@@ -113,7 +113,7 @@ void sf_paths_ask_again(struct sf_tcpip *t)
         return;
     t->paths.outdated = false;
     for (int i = 0; i < SF_PATH_SETS; i++)
-        for (int j = 0; j < SF_PATH_WAYS; j++)
+        for (int j = 0; j < SF_PATH_SET_SIZE; j++)
             if (t->paths.sets[i][j].state != SF_PATH_UNUSED && t->now - t->paths.sets[i][j].used <= IN_USE)
                 ask(t, &t->paths.sets[i][j]);
 }
@@ -164,7 +164,7 @@ static struct sf_path *find_known(struct sf_tcpip *t, uint32_t dst, uint32_t src
 {
     struct sf_path *set = set_of(t, dst);
 
-    for (int i = 0; i < SF_PATH_WAYS; i++)
+    for (int i = 0; i < SF_PATH_SET_SIZE; i++)
         if (set[i].state == SF_PATH_DIRECT && set[i].dst == dst && set[i].src == src)
             return &set[i];
     return NULL;
@@ -200,8 +200,8 @@ void sf_path_answer(struct sf_tcpip *t, uint32_t request, const struct sf_route 
 {
     struct sf_path *path = NULL;
 
-    for (int i = 0; i < SF_PATH_SETS * SF_PATH_WAYS && !path; i++) {
-        struct sf_path *each = &t->paths.sets[i / SF_PATH_WAYS][i % SF_PATH_WAYS];
+    for (int i = 0; i < SF_PATH_SETS * SF_PATH_SET_SIZE && !path; i++) {
+        struct sf_path *each = &t->paths.sets[i / SF_PATH_SET_SIZE][i % SF_PATH_SET_SIZE];
 
         if (each->state != SF_PATH_UNUSED && each->asked == request)
             path = each;
@@ -230,7 +230,7 @@ void sf_path_learn_mtu(struct sf_tcpip *t, uint32_t dst, uint32_t mtu)
         mtu = OLD_ROUTER_MTU;
     if (mtu < LEAST_MTU)
         mtu = LEAST_MTU;
-    for (int i = 0; i < SF_PATH_WAYS; i++) {
+    for (int i = 0; i < SF_PATH_SET_SIZE; i++) {
         if (set[i].state == SF_PATH_UNUSED || set[i].dst != dst)
             continue;
         set[i].learned_mtu = mtu;

@@ -37,10 +37,10 @@ struct sf_path {
     sf_ns provoked; /* when the kernel was last made to resolve the neighbour */
 };
 
-enum { SF_PATH_SETS = 256, SF_PATH_WAYS = 4 };
+enum { SF_PATH_SETS = 256, SF_PATH_SET_SIZE = 4 };
 
 struct sf_paths {
-    struct sf_path (*sets)[SF_PATH_WAYS];
+    struct sf_path (*sets)[SF_PATH_SET_SIZE];
     /* Anything built from a path is outdated once this number has changed. */
     uint32_t generation;
     bool outdated; /* flushed, and paths in use not yet asked about */
