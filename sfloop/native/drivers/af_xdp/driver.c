@@ -44,8 +44,7 @@ static bool kick_once(struct af_xdp *x)
         return false;
     }
     x->stalled = true;
-    if (errno == ENXIO || errno == ENODEV) /* the socket is unbound, because the interface was deleted or moved to another
-                                            * namespace */
+    if (errno == ENXIO || errno == ENODEV) /* unbound, because the interface was deleted or moved */
         die(x);
     else if (errno == ENETDOWN)
         x->down = true;

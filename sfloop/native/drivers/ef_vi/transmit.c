@@ -172,8 +172,7 @@ void efvi_tx_commit(struct sf_driver *driver, struct sf_frame *pieces, int n)
     }
     if (SF_UNLIKELY(len < EFVI_SHORTEST))
         fill_up(sent->data, len);
-    if (SF_UNLIKELY(send_frame(d, id, len < EFVI_SHORTEST ? EFVI_SHORTEST : len) < 0)) { /* rare, because there was room at the
-                                                                                          * reservation */
+    if (SF_UNLIKELY(send_frame(d, id, len < EFVI_SHORTEST ? EFVI_SHORTEST : len) < 0)) { /* rare, after a reservation */
         refuse(d, pieces, n);
         return;
     }

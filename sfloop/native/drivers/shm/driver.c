@@ -314,8 +314,7 @@ static void shm_tx_flush(struct sf_driver *driver)
     atomic_store_explicit(&ring->head.value, d->tx.head, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* orders the frames before the read of `sleeping`; the peer does the reverse */
     if (d->tx.first && d->elsewhere)
-        fetch_rest(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len, true); /* the next frame probably has the
-                                                                                             * same length */
+        fetch_rest(slot_at(d, d->tx.slots, d->tx.head & d->tx.mask), d->tx.last_len, true); /* probably as long */
     d->tx.first = false;
     if (SF_LIKELY(!atomic_load_explicit(&ring->sleeping.value, memory_order_relaxed)))
         return;

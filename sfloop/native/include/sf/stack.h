@@ -85,8 +85,7 @@ struct sf_stream_info {
     uint32_t in_flight, unsent, unread; /* bytes */
     uint64_t bytes_sent, bytes_received; /* payload, each byte once */
     uint64_t segments_sent, segments_received;
-    uint64_t retransmits, timeouts, recoveries, probes; /* segments; RTOs; entries into loss recovery; TLP, window and
-                                                         * keepalive */
+    uint64_t retransmits, timeouts, recoveries, probes; /* segments; RTOs; recoveries entered; TLP, window, keepalive */
     uint64_t duplicate_acks, out_of_order;
 };
 

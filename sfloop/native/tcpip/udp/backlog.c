@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #define CHUNK (64 * 1024u)
-#define OVERHEAD 512u /* with our header and padding nearly what Linux counts (SKB_TRUESIZE): never more */
+#define OVERHEAD 512u /* with our header and padding close to Linux's (SKB_TRUESIZE), never more */
 
 static struct sf_backlog_chunk *chunk_for(struct sf_backlog *b, uint32_t size)
 {

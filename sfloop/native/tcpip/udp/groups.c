@@ -1,11 +1,10 @@
 /*
- * The groups whose datagrams a socket takes. The joins are the side socket's, so the kernel is asked, and its answer is believed
- * for a while.
+ * The groups whose datagrams a socket receives. The side socket has the memberships, so the kernel is asked, and its answer is
+ * valid for LIFE.
  *
- * The question may have to wait for a lock that the kernel holds while interfaces change, so it is asked when a datagram came for
- * the group a moment ago, between two polls, and seldom for a datagram that waits for it. Answers go before their time when the
- * program sets an option of the transport's socket, and, since Linux 6.14, when the kernel says that this host has joined or left
- * a group.
+ * The query may have to wait for a lock that the kernel holds while interfaces change. So it is made between two polls, for
+ * groups with recent datagrams, and rarely while a datagram waits for it. Answers are dropped early when the program sets an
+ * option of the transport's socket and, since Linux 6.14, when the kernel reports that this host has joined or left a group.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -14,12 +13,12 @@
 #include <stdlib.h>
 
 #define LIFE (100 * SF_MS)
-#define IN_USE SF_SEC               /* a group whose last datagram is no older is asked about before its answer is outdated */
-#define LOOK_INTERVAL (100 * SF_US) /* at most one question in so long */
+#define IN_USE SF_SEC               /* a group with a datagram since then is asked about before its answer expires */
+#define LOOK_INTERVAL (100 * SF_US) /* between two queries */
 #define IDLE_INTERVAL (10 * SF_MS)
 #define SOCKETS_AT_ONCE 64
 #define LEAST_SIZE 8
-#define MOST_GROUPS 4096 /* of a socket; the answers can be had again */
+#define MOST_GROUPS 4096 /* of a socket; the answers can be read again */
 
 /* ---- the table ---- */
 
@@ -28,7 +27,7 @@ static uint32_t home_of(const struct sf_udp_groups *groups, uint32_t group)
     return (group * 0x9e3779b1u >> 8) & (groups->size - 1);
 }
 
-/* The group's slot, or the free one that it would take. */
+/* Returns the group's slot, or the free slot for it. */
 static uint32_t slot_of(const struct sf_udp_groups *groups, uint32_t group)
 {
     uint32_t i = home_of(groups, group);
@@ -127,7 +126,7 @@ static bool takes(struct sf_tcpip *t, const struct sf_udp_group *g, uint32_t sou
     }
 }
 
-/* The entry of a group that is not the last datagram's. NULL: there is no memory for it. */
+/* Finds or adds the entry of a group that differs from the last datagram's. NULL: no memory. */
 static struct sf_udp_group *find(struct sf_udp_socket *s, uint32_t group)
 {
     struct sf_udp_groups *groups = &s->groups;
@@ -186,7 +185,7 @@ void sf_udp_groups_look(struct sf_tcpip *t)
         struct sf_udp_socket *s = t->sockets[t->groups_at++ % t->n_sockets];
 
         if (s && s->groups.used && ask_one_again(s)) {
-            t->groups_at--; /* the same one may have more */
+            t->groups_at--; /* the same socket may have more */
             return;
         }
     }

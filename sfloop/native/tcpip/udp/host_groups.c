@@ -41,7 +41,7 @@ static bool send_question(struct sf_tcpip *t, uint32_t group, uint32_t source)
     return send(t->host_groups.fd, &request, request.header.nlmsg_len, MSG_DONTWAIT) >= 0;
 }
 
-/* The kernel answers within the call that asks. An error is its way to say that it would drop the packet. */
+/* The kernel answers within the call that asks. An error means that it would drop the packet. */
 static bool read_answer(const struct sf_host_groups *groups)
 {
     _Alignas(struct nlmsghdr) char buffer[ANSWER];

@@ -1,6 +1,6 @@
 /*
- * Which groups a socket has joined. The kernel does not list them, but it lists the groups that all programs together have
- * joined on an interface, and says of each whether a socket is a member.
+ * Finds the groups that a socket has joined. The kernel does not list them. But it lists the groups that all programs together
+ * have joined on an interface, and tells for each whether a socket is a member.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -18,7 +18,7 @@ static bool is_member(const struct sf_udp_socket *s, uint32_t group)
     return getsockopt(s->fd, IPPROTO_IP, MCAST_MSFILTER, &filter, &len) == 0;
 }
 
-/* An interface's line begins with its index, and is followed by one line for each group, which begins with a tab. */
+/* An interface's line begins with its index. A line for each of its groups follows, which begins with a tab. */
 void sf_udp_groups_learn(struct sf_udp_socket *s)
 {
     struct sf_tcpip *t = s->tcpip;

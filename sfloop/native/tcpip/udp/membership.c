@@ -1,6 +1,6 @@
 /*
- * Asks the kernel about a socket and a group: whether the side socket is a member by our interface, and with which filter. If it
- * is not a member, whether it wants what others have joined (IP_MULTICAST_ALL).
+ * Asks the kernel about a socket and a group: whether the side socket is a member on our interface, and with which filter; and if
+ * it is not a member, whether it receives groups that other sockets have joined (IP_MULTICAST_ALL).
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -9,9 +9,9 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
-#define FEW 16 /* sources, for which no memory is asked for */
+#define FEW 16 /* sources that need no allocation */
 
-/* The kernel's answer in either of its forms. n_sources: how many there are, of which at most `room` are in the list. */
+/* The kernel's answer in either form. n_sources: number of sources, of which at most `room` are in the list. */
 struct answer {
     uint32_t mode, n_sources;
 };
@@ -22,7 +22,8 @@ struct list {
     uint32_t *sources;
 };
 
-/* By the interface's index, which also finds memberships of an interface without an address. 0, or a negative errno. */
+/* Asks by the interface's index, which also finds memberships on an interface without an address. Returns 0 or a negative
+ * errno. */
 static int ask_by_index(int fd, uint32_t group, int index, const struct list *list, struct answer *answer)
 {
     struct {
@@ -52,7 +53,8 @@ static int ask_by_index(int fd, uint32_t group, int index, const struct list *li
     return rc;
 }
 
-/* By an address. On a wire the join may name ours or none, and the kernel keeps the two apart. */
+/* Asks by an address. On a point-to-point link the program may have joined with our address or with none, which the kernel
+ * distinguishes. */
 static int ask_by_address(int fd, uint32_t group, uint32_t addr, const struct list *list, struct answer *answer)
 {
     socklen_t len = IP_MSFILTER_SIZE(list->room);
@@ -118,11 +120,11 @@ void sf_udp_ask_membership(const struct sf_udp_socket *s, struct sf_udp_group *g
     struct answer answer = {0};
     int rc = -ENOMEM;
 
-    list.sources = g->sources; /* last time's is nearly always as long as this time's */
+    list.sources = g->sources; /* usually as long as the last time */
     g->sources = NULL;
     g->n_sources = 0;
     g->takes = SF_UDP_TAKES_NONE;
-    for (int tries = 0; tries < 3; tries++) { /* another thread of the program may add sources between two calls */
+    for (int tries = 0; tries < 3; tries++) { /* another thread may add sources between two calls */
         rc = ask_once(s, g->group, &list, &answer);
         if (rc < 0 || answer.n_sources <= list.room)
             break;

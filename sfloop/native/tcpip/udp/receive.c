@@ -1,6 +1,6 @@
 /*
- * Datagrams in. One that came in one piece stays in its frame until the next poll, and is read from there; what nobody has
- * read by then is copied, so that a socket that is not read keeps no frame from the NIC.
+ * Receiving datagrams. A datagram in one piece stays in its frame until the next poll and is read there. If it is still unread
+ * then, it is copied, so that a paused socket keeps no frame from the NIC.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -70,7 +70,7 @@ static void give(struct sf_udp_socket *s, const struct sf_udp *udp, const struct
         *s->lent_last = l;
         s->lent_last = &l->next;
     } else {
-        spill_one(s); /* the backlog is read first: what came before has to be in it, too */
+        spill_one(s); /* the backlog is read first, so earlier datagrams must be in it too */
         keep_copy(s, udp->payload, udp->payload_len, from, timestamp);
     }
     sf_udp_update(s);
@@ -81,8 +81,8 @@ static struct sf_udp_socket *socket_of(struct sf_flow_link *link)
     return (struct sf_udp_socket *)((char *)link - offsetof(struct sf_udp_socket, flow));
 }
 
-/* A datagram to a group or to everybody: each socket that is bound to that address, or to any, gets it. A connected socket gets
- * it only from its peer. */
+/* Gives a group or broadcast datagram to each socket that is bound to that address or to any. A connected socket gets it only
+ * from its peer. */
 static void give_all(struct sf_tcpip *t, const struct sf_flow_key *packet, const struct sf_udp *udp,
                      const struct sockaddr_in *from, sf_ns timestamp, bool keep)
 {
@@ -92,7 +92,7 @@ static void give_all(struct sf_tcpip *t, const struct sf_flow_key *packet, const
         {.local_port = packet->local_port},
     };
     bool group = sf_is_multicast(packet->local_addr), found = false;
-    bool connected = t->udp.connected && packet->remote_port; /* without a port the first key is the second */
+    bool connected = t->udp.connected && packet->remote_port; /* without a remote port the first key equals the second */
 
     for (int i = connected ? 0 : 1; i < 3; i++) {
         struct sf_flow_link *link = sf_flows_find(&t->udp, &keys[i]);
@@ -137,7 +137,7 @@ void sf_udp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
         sf_count(t, SF_COUNT_RX_NO_SOCKET);
 }
 
-/* ---- the program reads ---- */
+/* ---- reading ---- */
 
 static int read_backlog(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
 {
@@ -168,7 +168,8 @@ static int read_lent(struct sf_udp_socket *s, struct sf_udp_received *out, int m
     return n;
 }
 
-/* The kernel had the frames until a moment ago: what it has brought came before what lies in frames and in the backlog now. */
+/* Reads the kernel's datagrams first, because it had the frames until a moment ago. They are older than those in frames and in
+ * the backlog. */
 static int read_side_first(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
 {
     int n = sf_side_receive(s, out, max);
@@ -183,7 +184,7 @@ static int read_side_first(struct sf_udp_socket *s, struct sf_udp_received *out,
 
 int sf_udp_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
 {
-    /* A driver that is never empty must not keep what the kernel's socket has waiting. */
+    /* Leave a share of the batch to the side socket, so that a busy driver does not starve it. */
     int share = s->side_ready && max > 1 ? max - max / 4 : max;
     int n = 0, rc = 0;
 
@@ -211,7 +212,7 @@ int sf_udp_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max
         if (rc > 0)
             n += rc;
         else if (rc < 0 && rc != -EAGAIN && n)
-            s->error = rc; /* after what is good */
+            s->error = rc; /* after the good datagrams */
     }
     sf_udp_update(s);
     if (n)

@@ -1,10 +1,10 @@
-/* Datagrams out: by the driver from a template of the destination's, or by the side socket. */
+/* Sending datagrams: by the driver from a destination's template, or by the side socket. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <errno.h>
 
-#define TEMPLATE_LIFE SF_SEC /* then the path is asked again, so that routes are renewed and stale neighbours confirmed */
+#define TEMPLATE_LIFE SF_SEC /* then asks for the path again, which renews routes and confirms stale neighbours */
 #define OPTIONS_LIFE SF_SEC
 #define PIECES 8
 
@@ -43,9 +43,9 @@ static bool build(struct sf_udp_socket *s, struct sf_udp_destination *d, uint32_
 }
 
 /*
- * A group's datagrams are ours only if the program has named our interface by its address (one that it named by its index
- * cannot be told from none: Linux does not give the index back) and wants no copy for this machine. On a wire, where the
- * kernel does not see the other side, naming our address is enough, and there is no copy.
+ * True if a group's datagrams are ours: the program has selected our interface by its address and wants no copy for this machine.
+ * An interface selected by index does not count, because Linux does not return the index. On a point-to-point link, selecting our
+ * address is enough: the kernel does not see the peer, and there is no copy.
  */
 static bool group_is_ours(const struct sf_udp_socket *s)
 {
@@ -56,7 +56,7 @@ static bool group_is_ours(const struct sf_udp_socket *s)
     return sf_tcpip_is_wire(t) || !s->options.multicast_loop;
 }
 
-/* NULL: the side socket is to send, and why is counted. */
+/* NULL: the side socket has to send; the reason is counted. */
 static struct sf_udp_destination *resolve(struct sf_udp_socket *s, struct sf_udp_destination *d, uint32_t addr,
                                           uint16_t port)
 {
@@ -116,7 +116,7 @@ static ssize_t transmit(struct sf_udp_socket *s, struct sf_udp_destination *d, c
     return (ssize_t)len;
 }
 
-/* 0: not by the driver. */
+/* Returns 0 if the driver cannot send it. */
 static ssize_t send_direct(struct sf_udp_socket *s, uint32_t addr, uint16_t port, const void *data, size_t len)
 {
     struct sf_tcpip *t = s->tcpip;
@@ -157,13 +157,13 @@ ssize_t sf_udp_send(struct sf_udp_socket *s, const void *data, size_t len, const
     if (addr) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
 
-        /* The kernel's socket has the right errno for what is wrong with an address. */
+        /* The kernel socket returns the right errno for a bad address. */
         if (SF_UNLIKELY(addr_len < sizeof(*in) || in->sin_family != AF_INET))
             return sf_side_send(s, data, len, addr, addr_len);
         to = in->sin_addr.s_addr;
         port = in->sin_port;
     }
-    if (SF_UNLIKELY(s->error)) { /* of an earlier datagram: the next call of any kind reports it */
+    if (SF_UNLIKELY(s->error)) { /* an earlier datagram's error, which the next call of any kind reports */
         rc = s->error;
         s->error = 0;
         sf_udp_update(s);

@@ -1,9 +1,9 @@
 /*
- * Groups of sockets that are bound to any address. The driver is asked for those that the socket had joined when it was given to
- * the stack (joined.c). Of one that it joins later, the first datagram comes by the side socket, and then the driver is asked.
+ * Groups of sockets bound to any address. The driver is asked for the groups that the socket had joined when the stack got it
+ * (joined.c). For a group joined later, the side socket receives the first datagram, and then the driver is asked.
  *
- * Where the driver shares groups with the kernel (SF_DRIVER_SHARES_GROUPS), the side socket goes on receiving copies. They are
- * left out once the side socket has been read empty after the driver's filter was there.
+ * A driver that shares groups with the kernel (SF_DRIVER_SHARES_GROUPS) leaves copies to the side socket. They are dropped once
+ * the side socket has been read empty with the driver's filter set.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -16,7 +16,7 @@ static struct sf_udp_shared *find(struct sf_udp_socket *s, uint32_t group)
     return NULL;
 }
 
-/* Beyond SF_UDP_SHARED groups the side socket goes on bringing them. */
+/* Takes a group. The side socket receives the groups beyond SF_UDP_SHARED. */
 void sf_udp_take_group(struct sf_udp_socket *s, uint32_t group)
 {
     if (s->n_shared == SF_UDP_SHARED || find(s, group))
@@ -30,7 +30,7 @@ static bool shares_groups(const struct sf_tcpip *t)
     return t->caps.flags & SF_DRIVER_SHARES_GROUPS;
 }
 
-/* A broadcast has its filter from the beginning, as a group has that the socket is bound to. */
+/* Broadcasts, and a group that the socket is bound to, have their filter from the beginning. */
 bool sf_udp_group_repeated(struct sf_udp_socket *s, uint32_t group, uint32_t source)
 {
     struct sf_flow_key key = {.local_addr = group, .local_port = s->local_port};

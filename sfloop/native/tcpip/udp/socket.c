@@ -1,4 +1,4 @@
-/* A UDP socket's life: whether it is for us, its place among the flows, its events. */
+/* A UDP socket: whether the stack can serve it, its place among the flows, and its events. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -42,7 +42,7 @@ static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
         .remote_addr = s->remote_addr,
         .remote_port = s->remote_port,
     };
-    if (!s->local_addr || !s->remote_addr) /* a group's sender is whoever it is, and connected needs both sides */
+    if (!s->local_addr || !s->remote_addr) /* a group has any sender, and a connected key needs both sides */
         s->flow.key.remote_addr = s->flow.key.remote_port = 0;
     rc = sf_flows_add(&t->udp, &s->flow);
     if (rc < 0)
@@ -124,7 +124,7 @@ int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
     sf_udp_groups_learn(s);
     sf_udp_refresh(s);
     sf_side_errors_on(s);
-    s->side_ready = true; /* what came between bind() and the filter */
+    s->side_ready = true; /* for datagrams between bind() and the filter */
     return 0;
 }
 
@@ -163,7 +163,7 @@ int sf_udp_interest(struct sf_udp_socket *s, uint32_t what)
     return sf_side_watch(s);
 }
 
-/* Whether a small datagram could be sent now. A driver has no event for that: it is tried. */
+/* Tells whether a small datagram could be sent now. Tries it, because a driver has no event for that. */
 static bool has_room(struct sf_udp_socket *s)
 {
     struct sf_driver *driver = s->tcpip->driver;

@@ -1,4 +1,4 @@
-/* What the program has set on the side socket, read back from it. */
+/* The options that the program has set on the side socket, read back from it. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -29,7 +29,7 @@ int sf_udp_want_timestamps(struct sf_udp_socket *s, bool wanted)
     return 0;
 }
 
-/* SO_RCVBUF of a socket for which nobody has set it. */
+/* SO_RCVBUF of a socket that has not set it. */
 static int default_room(struct sf_tcpip *t)
 {
     socklen_t len = sizeof(t->default_rcvbuf);
@@ -64,7 +64,7 @@ void sf_udp_refresh(struct sf_udp_socket *s)
     socklen_t len = sizeof(interface);
     struct sf_udp_options options;
 
-    memset(&options, 0, sizeof(options)); /* with the padding, for the comparison */
+    memset(&options, 0, sizeof(options)); /* including the padding, for the comparison */
     options.ttl = (uint8_t)option(s->fd, IP_TTL, s->tcpip->ttl);
     options.tos = (uint8_t)option(s->fd, IP_TOS, 0);
     options.dont_fragment = discover == IP_PMTUDISC_WANT || discover == IP_PMTUDISC_DO || discover == IP_PMTUDISC_PROBE;

@@ -1,4 +1,4 @@
-/* Slow start, with its end by delay: HyStart++ (RFC 9406). */
+/* Slow start, which HyStart++ ends on rising delay (RFC 9406). */
 #include "congestion.h"
 
 #include <string.h>
@@ -34,7 +34,7 @@ void sf_tcp_cc_init(struct sf_tcp_cc *cc, const char *name, uint32_t mss)
     };
 }
 
-/* Returns what is left for congestion avoidance: the ACK that crosses ssthresh counts for both. */
+/* Returns the bytes left for congestion avoidance, because the ACK that crosses ssthresh counts for both. */
 static uint32_t slow_start(struct sf_tcp_cc *cc, uint32_t acked)
 {
     uint32_t room = cc->ssthresh - cc->cwnd;
@@ -81,7 +81,7 @@ void sf_tcp_cc_rtt(struct sf_tcp_cc *cc, sf_ns rtt)
     if (!cc->css_rounds)
         look_for_delay(cc);
     else if (cc->round_min_rtt < cc->css_baseline)
-        cc->css_rounds = 0; /* the delay has gone: it was not of our making */
+        cc->css_rounds = 0; /* the delay is gone, so we did not cause it */
 }
 
 void sf_tcp_cc_round(struct sf_tcp_cc *cc)

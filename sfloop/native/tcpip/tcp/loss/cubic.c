@@ -1,13 +1,13 @@
 /*
- * CUBIC (RFC 9438): a window that grows by the time since the last loss, W(t) = C (t - K)^3 + W_max, and not slower than
- * NewReno's would. Windows are in bytes here, in segments in the RFC: C is per segment.
+ * CUBIC (RFC 9438): the window grows with the time since the last loss, W(t) = C (t - K)^3 + W_max, and at least as fast as
+ * NewReno's. Windows are in bytes here and in segments in the RFC, so C is per segment.
  */
 #include "congestion.h"
 
 static const double c = 0.4, beta = 0.7;
 static const double alpha_friendly = 3 * (1 - 0.7) / (1 + 0.7); /* 4.3 */
 
-/* By Newton's method, from above. */
+/* Uses Newton's method, from above. */
 static double cube_root(double x)
 {
     double y = x > 1 ? x : 1;
@@ -38,7 +38,7 @@ static void begin_epoch(struct sf_tcp_cc *cc, uint32_t mss, sf_ns now)
         cc->k = (float)cube_root((cc->w_max - cc->cwnd) / mss / c);
         return;
     }
-    cc->k = 0; /* slow start ended above, or without a loss (4.8) */
+    cc->k = 0; /* slow start ended above W_max, or without a loss (4.8) */
     cc->w_max = (float)cc->cwnd;
 }
 
@@ -71,11 +71,11 @@ static void lost(struct sf_tcp_cc *cc, uint32_t mss)
 
     cc->epoch_start = 0;
     cc->cwnd_prior = (float)cc->cwnd;
-    cc->w_max = (float)(cc->cwnd < cc->w_max ? cc->cwnd * (1 + beta) / 2 : cc->cwnd); /* 4.7: make room for a new flow sooner */
+    cc->w_max = (float)(cc->cwnd < cc->w_max ? cc->cwnd * (1 + beta) / 2 : cc->cwnd); /* 4.7: makes room for a new flow sooner */
     cc->ssthresh = left > 2 * mss ? (uint32_t)left : 2 * mss;
 }
 
-/* 5.8: time in which the window was not used is none. */
+/* 5.8: time in which the window was not used does not count. */
 static void idle(struct sf_tcp_cc *cc, sf_ns span)
 {
     if (cc->epoch_start)

@@ -17,7 +17,7 @@ void sf_tcp_dupack_bound(struct sf_tcp_loss *l)
         l->sacked_bytes = most;
 }
 
-/* The ACK is for a hole, and for what duplicate ACKs have announced behind it. */
+/* Handles an ACK for a hole and for the segments after it that duplicate ACKs have announced. */
 static bool advanced(struct sf_tcp_loss *l, uint32_t acked, struct sf_tcp_delivered *d)
 {
     uint32_t announced = acked > l->mss ? acked - l->mss : 0;
@@ -32,7 +32,7 @@ static bool advanced(struct sf_tcp_loss *l, uint32_t acked, struct sf_tcp_delive
         l->sacked_bytes = 0;
         return false;
     }
-    first = sf_tcp_sent_at(l, 0); /* a partial ACK: this one is lost too */
+    first = sf_tcp_sent_at(l, 0); /* a partial ACK: this segment is lost too */
     if (!(first->flags & SF_TCP_SENT_LOST))
         sf_tcp_sent_mark_lost(l, first);
     sf_tcp_dupack_bound(l);

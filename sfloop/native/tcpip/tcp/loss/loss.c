@@ -1,4 +1,4 @@
-/* What the connection calls. */
+/* The functions that the connection calls. */
 #include "loss.h"
 
 #include "congestion.h"
@@ -51,7 +51,7 @@ void sf_tcp_loss_set_congestion(struct sf_tcp_loss *l, const char *congestion)
     l->cc.cwnd = before.cwnd;
     l->cc.ssthresh = before.ssthresh;
     l->cc.hystart = before.hystart;
-    l->undo_possible = false; /* what it would bring back is the other one's */
+    l->undo_possible = false; /* it would restore the other algorithm's state */
 }
 
 void sf_tcp_loss_trim(struct sf_tcp_loss *l)
@@ -60,7 +60,7 @@ void sf_tcp_loss_trim(struct sf_tcp_loss *l)
         sf_tcp_loss_free(l);
 }
 
-/* What is under way and too long will not arrive. It says nothing about congestion, so that the window stays. */
+/* Marks segments in flight that are too long for the new MSS as lost. The window stays, because this is no sign of congestion. */
 static void lose_too_long(struct sf_tcp_loss *l)
 {
     for (uint32_t i = 0; i < l->ring_count; i++) {
@@ -122,7 +122,7 @@ static int sent_new(struct sf_tcp_loss *l, uint32_t len, sf_ns now)
     return 0;
 }
 
-/* The i-th, as a whole. */
+/* Notes that the i-th segment was sent again as a whole. */
 static void resent_one(struct sf_tcp_loss *l, uint32_t i, sf_ns now)
 {
     struct sf_tcp_sent *s = sf_tcp_sent_at(l, i);
@@ -131,7 +131,7 @@ static void resent_one(struct sf_tcp_loss *l, uint32_t i, sf_ns now)
     if (s->flags & SF_TCP_SENT_SACKED)
         return;
     if (sf_tcp_sent_is_under_way(s)) {
-        sf_tcp_sent_unlink(l, s); /* a probe's: the original is not thought lost */
+        sf_tcp_sent_unlink(l, s); /* a probe, whose original does not count as lost */
     } else {
         s->flags |= SF_TCP_SENT_AGAIN;
         l->retransmitted_bytes += s->len;
@@ -181,7 +181,7 @@ int sf_tcp_loss_sent(struct sf_tcp_loss *l, uint32_t seq, uint32_t len, sf_ns no
     if (SF_LIKELY(seq == l->nxt))
         rc = sent_new(l, len, now);
     else if (sf_seq_lt(seq, l->una) || sf_seq_lt(l->nxt, seq))
-        return 0; /* a probe of the peer's window or life: nothing of it is to be known here */
+        return 0; /* a window or keepalive probe, which loss recovery ignores */
     else
         rc = resent(l, seq, len, now);
     if (SF_UNLIKELY(rc < 0))
@@ -245,8 +245,8 @@ bool sf_tcp_loss_next(struct sf_tcp_loss *l, uint32_t *seq, uint32_t *len)
 
 /* ---- ACKs ---- */
 
-/* Karn's algorithm: only what was sent once. After a timeout that may be long in coming, so that timestamps, coarse as they
- * are, serve too (RFC 7323, 4). */
+/* Takes an RTT sample from segments sent once (Karn's algorithm). After a timeout, such samples may be long in coming, so the
+ * coarse timestamps serve too (RFC 7323, 4). */
 static void sample_rtt(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, const struct sf_tcp_delivered *d, uint32_t flight,
                        sf_ns now)
 {
@@ -261,7 +261,7 @@ static void sample_rtt(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, const 
     }
 }
 
-/* The window grows only if it is what limits us (RFC 9438, 5.8; RFC 7661): not for a program that has little to send. */
+/* True if the window limits us. It must not grow for a program with little to send (RFC 9438, 5.8; RFC 7661). */
 static bool is_limited(const struct sf_tcp_loss *l)
 {
     uint32_t most = l->flight_max > l->last_flight_max ? l->flight_max : l->last_flight_max;
@@ -277,7 +277,7 @@ static void grow(struct sf_tcp_loss *l, uint32_t acked, const struct sf_tcp_deli
         sf_tcp_recovery_reduce(l, d->bytes, acked && !lost);
         return;
     }
-    if (l->state == SF_TCP_LOSS || acked > d->bytes) /* what SACK has told of before has left the network before */
+    if (l->state == SF_TCP_LOSS || acked > d->bytes) /* bytes that SACK has reported left the network earlier */
         acked = d->bytes;
     if (acked && is_limited(l))
         sf_tcp_cc_acked(&l->cc, acked, l->mss, l->rtt.smoothed, now);
@@ -290,7 +290,7 @@ static void end_round(struct sf_tcp_loss *l)
     l->flight_max = sf_tcp_loss_in_flight(l);
     sf_tcp_cc_round(&l->cc);
     if (l->state == SF_TCP_OPEN && !l->recovered)
-        l->undo_possible = false; /* its DSACKs would have come */
+        l->undo_possible = false; /* its DSACKs would have arrived by now */
 }
 
 static void advance(struct sf_tcp_loss *l, sf_ns now)
@@ -327,7 +327,7 @@ uint32_t sf_tcp_loss_ack(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, sf_n
     if (SF_UNLIKELY(l->tlp_out) && sf_tcp_tlp_repaired(l, a, &d, acked != 0) && l->state == SF_TCP_OPEN)
         sf_tcp_recovery_repaired(l);
     sf_tcp_recovery_input(l, a, &d, acked != 0, now);
-    if (SF_LIKELY(before != SF_TCP_RECOVERY || l->state == SF_TCP_RECOVERY)) /* what ends one has set the window */
+    if (SF_LIKELY(before != SF_TCP_RECOVERY || l->state == SF_TCP_RECOVERY)) /* the end of a recovery has set the window */
         grow(l, acked, &d, lost, now);
     if (sf_seq_le(l->round_end, l->una) && acked)
         end_round(l);
@@ -360,7 +360,7 @@ static enum sf_tcp_timeout probe_timeout(struct sf_tcp_loss *l, sf_ns now, uint3
     *seq = last->seq;
     *len = last->len;
     l->tlp_out = true;
-    l->tlp_is_retransmit = false; /* until it is */
+    l->tlp_is_retransmit = false; /* until the caller resends */
     l->tlp_end = l->nxt;
     l->n_probes++;
     sf_tcp_rto_restart(l, now);
@@ -370,7 +370,7 @@ static enum sf_tcp_timeout probe_timeout(struct sf_tcp_loss *l, sf_ns now, uint3
 
 enum sf_tcp_timeout sf_tcp_loss_timeout(struct sf_tcp_loss *l, sf_ns now, bool has_new, uint32_t *seq, uint32_t *len)
 {
-    (void)has_new; /* the caller knows what to send; what it was is seen when it has left */
+    (void)has_new; /* the caller knows what to send, and sf_tcp_loss_sent() tells what it was */
     if (!l->timer || now < l->timer_at)
         return SF_TCP_TIMEOUT_NONE;
     if (l->timer == SF_TCP_TIMER_RACK)
@@ -418,6 +418,6 @@ void sf_tcp_loss_syn(struct sf_tcp_loss *l, uint8_t times)
     l->n_timeouts = times;
     if (!l->rtt.smoothed)
         l->rtt.rto = LOST_SYN_RTO;
-    if (times > 1) /* RFC 5681, 3.1. As in Linux, one does not count, since the first RTO is only 1 s (RFC 6298, appendix A) */
+    if (times > 1) /* RFC 5681, 3.1. One does not count, as in Linux, because the first RTO is 1 s (RFC 6298, A) */
         l->cc.cwnd = l->mss;
 }

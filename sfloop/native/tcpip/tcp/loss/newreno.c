@@ -1,11 +1,11 @@
-/* The standard: a segment for each window that arrives, half of it for a loss (RFC 5681). */
+/* NewReno (RFC 5681): grows by a segment for each window that arrives, and halves on a loss. */
 #include "congestion.h"
 
 static void avoid(struct sf_tcp_cc *cc, uint32_t acked, uint32_t mss, sf_ns rtt, sf_ns now)
 {
     (void)rtt;
     (void)now;
-    cc->credit += acked; /* appropriate byte counting (RFC 3465): ACKs that come in pieces are worth no more */
+    cc->credit += acked; /* appropriate byte counting (RFC 3465): splitting ACKs gains nothing */
     while (cc->credit >= cc->cwnd) {
         cc->credit -= cc->cwnd;
         sf_tcp_cc_grow(cc, mss);

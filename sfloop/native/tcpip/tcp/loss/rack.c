@@ -2,7 +2,7 @@
 
 enum { DUP_THRESH = 3, PERSIST = 16 };
 
-/* Segments sent in one turn of the loop have the same time, hence the second part. */
+/* Compares the ends too, because segments sent in one turn of the loop have the same time. */
 static inline bool sent_after(sf_ns a, uint32_t a_end, sf_ns b, uint32_t b_end)
 {
     return a > b || (a == b && sf_seq_lt(b_end, a_end));
@@ -17,7 +17,7 @@ void sf_tcp_rack_delivered(struct sf_tcp_loss *l, const struct sf_tcp_sent *s, c
         l->rack_fack = end;
     else if (!(s->flags & SF_TCP_SENT_TWICE))
         l->rack_reordering = true;
-    /* Sooner than anything arrives, or so says the timestamp: it was an earlier transmission that did. */
+    /* It arrived sooner than possible, or the timestamp is older: the ACK is for an earlier transmission. */
     if (SF_UNLIKELY(s->flags & SF_TCP_SENT_TWICE) && (rtt < l->rtt.min || sf_tcp_echoes_before(a, s->sent_at, now)))
         return;
     l->rack_rtt = rtt;
@@ -46,7 +46,7 @@ void sf_tcp_rack_recovered(struct sf_tcp_loss *l)
         l->rack_window_multiplier = 1;
 }
 
-/* How much later than RTT a reordered segment may arrive. */
+/* The time beyond the RTT within which a reordered segment may still arrive. */
 static sf_ns reordering_window(const struct sf_tcp_loss *l)
 {
     sf_ns window;
@@ -71,7 +71,7 @@ bool sf_tcp_rack_detect(struct sf_tcp_loss *l, sf_ns now)
         if (!sent_after(l->rack_sent_at, l->rack_end, s->sent_at, s->seq + s->len))
             break;
         if (s->sent_at + wait > now) {
-            l->rack_at = s->sent_at + wait; /* the others of the list not before */
+            l->rack_at = s->sent_at + wait; /* later ones of the list not before */
             break;
         }
         sf_tcp_sent_mark_lost(l, s);
@@ -103,7 +103,7 @@ sf_ns sf_tcp_tlp_delay(const struct sf_tcp_loss *l)
 
     if (!l->sack || l->tlp_out || l->state != SF_TCP_OPEN || l->sacked_segments || l->rtt.backoff)
         return SF_NEVER;
-    /* A single segment's ACK may be delayed. By how much the peer does not say; the least RTO allows for it. */
+    /* The ACK of a single segment may be delayed. The minimum RTO allows for it, because the peer does not tell by how much. */
     return l->ring_count == 1 ? delay + l->rtt.min_rto : delay;
 }
 
@@ -112,11 +112,11 @@ bool sf_tcp_tlp_repaired(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, cons
     if (sf_seq_lt(l->una, l->tlp_end))
         return false;
     if (!l->tlp_is_retransmit || (d->dsack && d->dsack_right == l->tlp_end)) {
-        l->tlp_out = false; /* new data, or both have arrived */
+        l->tlp_out = false; /* new data, or both copies have arrived */
         return false;
     }
     if (sf_seq_lt(l->tlp_end, l->una)) {
-        l->tlp_out = false; /* there would have been a DSACK before this ACK */
+        l->tlp_out = false; /* a DSACK would have come before this ACK */
         return true;
     }
     if (!advanced && a->may_be_duplicate && !a->n_sack)

@@ -13,7 +13,7 @@ static void remember(struct sf_tcp_loss *l)
     l->undo_possible = true;
 }
 
-/* Nothing was lost: what is thought to be is under way, and the window is what it was. */
+/* Undoes a spurious recovery: lost segments are in flight again, and the window is restored. */
 static void undo(struct sf_tcp_loss *l)
 {
     uint32_t cwnd = l->cc.cwnd > l->past->cc.cwnd ? l->cc.cwnd : l->past->cc.cwnd;
@@ -25,12 +25,12 @@ static void undo(struct sf_tcp_loss *l)
     l->undo_possible = false;
     l->frto = false;
     l->rtt.backoff = 0;
-    l->rack_sent_at = 0; /* it may be a retransmission's, though it was the original that arrived */
+    l->rack_sent_at = 0; /* it may be a retransmission's although the original arrived */
     l->rack_at = 0;
     l->n_undone++;
 }
 
-/* Every retransmission was a duplicate (RFC 3708). */
+/* True: every retransmission was a duplicate (RFC 3708). */
 static bool all_were_duplicates(struct sf_tcp_loss *l, const struct sf_tcp_delivered *d)
 {
     if (!d->dsack || !l->past->retransmits || sf_seq_lt(d->dsack_left, l->past->una) ||
@@ -93,7 +93,7 @@ void sf_tcp_recovery_reduce(struct sf_tcp_loss *l, uint32_t delivered, bool safe
             send = ssthresh - pipe;
     }
     if ((!l->past->prr_out || pipe < l->mss) && send < l->mss)
-        send = l->mss; /* the fast retransmit; and something has to be under way to bring the next ACK */
+        send = l->mss; /* the fast retransmit; also, data must be in flight to cause the next ACK */
     l->cc.cwnd = pipe + send;
 }
 
@@ -118,7 +118,7 @@ void sf_tcp_recovery_input(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, co
 void sf_tcp_recovery_timeout(struct sf_tcp_loss *l, sf_ns now)
 {
     if (sf_tcp_sent_at(l, 0)->flags & SF_TCP_SENT_SACKED)
-        sf_tcp_sent_forget_sack(l); /* the cumulative ACK would have come over it, had it been kept */
+        sf_tcp_sent_forget_sack(l); /* otherwise the cumulative ACK would have covered it */
     if (!l->sack)
         l->sacked_bytes = 0;
     if (l->state == SF_TCP_OPEN || (l->state == SF_TCP_LOSS && !l->first_timeout)) {
@@ -126,7 +126,7 @@ void sf_tcp_recovery_timeout(struct sf_tcp_loss *l, sf_ns now)
         sf_tcp_cc_lost(&l->cc, l->mss);
         l->frto = true;
     } else if (l->state == SF_TCP_RECOVERY) {
-        l->undo_possible = false; /* it would undo the recovery too */
+        l->undo_possible = false; /* because it would undo the recovery too */
         l->frto = false;
     }
     l->state = SF_TCP_LOSS;

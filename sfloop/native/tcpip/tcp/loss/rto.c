@@ -4,7 +4,7 @@
 
 #define FIRST_RTO SF_SEC          /* RFC 6298, 2.1 */
 #define MAX_RTO (120 * SF_SEC)    /* 2.5: at least a minute */
-#define LEAST_MARGIN (50 * SF_US) /* how late a turn of the loop may be */
+#define LEAST_MARGIN (50 * SF_US) /* possible delay of a turn of the loop */
 #define MIN_RTT_WINDOW (10 * SF_SEC)
 
 void sf_tcp_rtt_init(struct sf_tcp_rtt *rtt, sf_ns min_rto)
@@ -25,8 +25,8 @@ static void update_min(struct sf_tcp_rtt *rtt, sf_ns sample, sf_ns now)
         rtt->min = sample;
 }
 
-/* RFC 6298 has one sample in a round trip in mind. There are as many as ACKs, so that each counts for less (RFC 7323,
- * appendix G): a shift by the logarithm of their number, half of the segments under way. */
+/* RFC 6298 assumes one sample in a round trip. We have one for each ACK, so each counts for less (RFC 7323, appendix G): a
+ * shift by the logarithm of their number, which is half of the segments in flight. */
 static int sample_shift(uint32_t flight, uint32_t mss)
 {
     int shift = flight ? __builtin_clz(2 * mss) - __builtin_clz(flight) : 0;
@@ -56,8 +56,8 @@ void sf_tcp_rtt_sample(struct sf_tcp_loss *l, sf_ns sample, uint32_t flight, sf_
             rtt->smoothed = 1;
     }
     rtt->backoff = 0;
-    /* RFC 6298, 2.3, with the least RTO for the granularity G. The peer may delay an ACK by as much, however long the path is (as
-     * Linux). */
+    /* RFC 6298, 2.3, with the minimum RTO as the granularity G, as in Linux, because the peer may delay an ACK by that much on
+     * any path. */
     margin = 4 * rtt->variance > rtt->min_rto ? 4 * rtt->variance : rtt->min_rto;
     rto = rtt->smoothed + margin;
     rtt->rto = rto > MAX_RTO ? MAX_RTO : rto;
@@ -98,7 +98,7 @@ void sf_tcp_timer_arm(struct sf_tcp_loss *l, sf_ns now)
     delay = sf_tcp_tlp_delay(l);
     if (delay == SF_NEVER)
         return;
-    l->timer = SF_TCP_TIMER_TLP; /* in place of the RTO if that is sooner (RFC 8985, 7.2) */
+    l->timer = SF_TCP_TIMER_TLP; /* replaces the RTO if it is sooner (RFC 8985, 7.2) */
     if (now + delay < l->rto_at)
         l->timer_at = now + delay;
 }

@@ -1,7 +1,7 @@
 #include "sack.h"
 
-/* The first range is a duplicate's if it lies below the ACK, or within the second (RFC 2883, 4). It has to be of what was
- * sent in this connection. */
+/* True: the first range reports a duplicate, because it is below the ACK or within the second range (RFC 2883, 4). It must be
+ * of data sent in this connection. */
 static bool is_dsack(const struct sf_tcp_loss *l, const struct sf_tcp_ack *a)
 {
     struct sf_tcp_range first = a->sack[0];
@@ -14,13 +14,13 @@ static bool is_dsack(const struct sf_tcp_loss *l, const struct sf_tcp_ack *a)
            sf_seq_lt(l->una, first.left) && sf_seq_le(first.right, l->nxt);
 }
 
-/* A range that begins with una says that una is wrong; whatever the peer means by that, it is no news. */
+/* A range that begins at una contradicts the ACK, so it is ignored. */
 static bool is_valid(const struct sf_tcp_loss *l, struct sf_tcp_range r)
 {
     return sf_seq_lt(l->una, r.left) && sf_seq_lt(r.left, r.right) && sf_seq_le(r.right, l->nxt);
 }
 
-/* Those that are to be looked at, in ascending order: reordering is told from the order in which segments arrived. */
+/* Sorts the relevant ranges in ascending order, because reordering is detected from the order in which segments arrived. */
 static uint8_t sort(const struct sf_tcp_loss *l, const struct sf_tcp_ack *a, bool dsack, struct sf_tcp_range *out)
 {
     uint8_t n = 0, n_sack = a->n_sack < SF_TCP_SACK_MAX ? a->n_sack : SF_TCP_SACK_MAX;
@@ -38,7 +38,7 @@ static uint8_t sort(const struct sf_tcp_loss *l, const struct sf_tcp_ack *a, boo
     return n;
 }
 
-/* Each ACK repeats what earlier ones have said, with a change in one place. */
+/* Each ACK repeats the ranges of earlier ones with a change in one place. */
 static bool is_known(const struct sf_tcp_loss *l, struct sf_tcp_range r)
 {
     for (uint8_t i = 0; i < l->n_last_sack; i++)
@@ -47,7 +47,8 @@ static bool is_known(const struct sf_tcp_loss *l, struct sf_tcp_range r)
     return false;
 }
 
-/* Segments that are in it as a whole. Ours are received as they were sent, so that a part of one is in no honest range. */
+/* Takes segments that lie completely in the range. A range with part of a segment is dishonest, because segments arrive as
+ * they were sent. */
 static bool take(struct sf_tcp_loss *l, struct sf_tcp_range r, struct sf_tcp_delivered *d, sf_ns now)
 {
     uint32_t i = sf_tcp_sent_find(l, r.left), before = d->segments;
@@ -84,7 +85,7 @@ bool sf_tcp_sack_input(struct sf_tcp_loss *l, const struct sf_tcp_ack *a, struct
         return false;
     n = sort(l, a, d->dsack, sorted);
     if (!l->sacked_segments)
-        l->n_last_sack = 0; /* of long ago: the numbers may have come round since */
+        l->n_last_sack = 0; /* outdated: sequence numbers may have wrapped since */
     for (uint8_t i = 0; i < n; i++)
         if (!is_known(l, sorted[i]))
             news |= take(l, sorted[i], d, now);

@@ -1,4 +1,4 @@
-/* The ring of segments under way. */
+/* The ring of segments in flight. */
 #include "scoreboard.h"
 
 #include "rack.h"
@@ -8,7 +8,7 @@
 
 enum { FIRST_SIZE = 8 };
 
-/* `slot` of the old ring in a new one that begins with the head. */
+/* The position of the old ring's `slot` in a new one that begins with the head. */
 static uint32_t moved(const struct sf_tcp_loss *l, uint32_t slot)
 {
     return slot == SF_TCP_SENT_NONE ? slot : (slot - l->ring_head) & (l->ring_size - 1);
@@ -59,7 +59,7 @@ uint32_t sf_tcp_sent_find(const struct sf_tcp_loss *l, uint32_t seq)
     return low;
 }
 
-/* Moves one to another slot, where its neighbours in the list find it. */
+/* Moves an entry to another slot and updates its neighbours in the list. */
 static void relocate(struct sf_tcp_loss *l, uint32_t from, uint32_t to)
 {
     struct sf_tcp_sent *s = &l->ring[to];
@@ -77,8 +77,8 @@ static void relocate(struct sf_tcp_loss *l, uint32_t from, uint32_t to)
         l->ring[s->newer].older = to;
 }
 
-/* A free slot behind the i-th: those before or those behind it move by one, whichever are fewer. What is lost is near the
- * beginning as a rule. Runs of SACKED ones do not reach across it. */
+/* Makes a free slot after the i-th: moves the entries before or after it by one, whichever are fewer, because lost segments
+ * are usually near the beginning. No run of SACKED entries spans it. */
 static void make_room_behind(struct sf_tcp_loss *l, uint32_t i)
 {
     if (i < l->ring_count / 2) {
@@ -108,7 +108,7 @@ int sf_tcp_sent_split(struct sf_tcp_loss *l, uint32_t i, uint32_t len)
     rest->seq += len;
     rest->len -= len;
     first->len = len;
-    if (sf_tcp_sent_is_under_way(first)) { /* the rest behind the first in the list */
+    if (sf_tcp_sent_is_under_way(first)) { /* puts the rest after the first in the list */
         rest->older = first_slot;
         if (first->newer == SF_TCP_SENT_NONE)
             l->newest = rest_slot;
@@ -125,7 +125,7 @@ uint32_t sf_tcp_sent_skip_sacked(struct sf_tcp_loss *l, uint32_t i)
 
     while (end < l->ring_count && sf_tcp_sent_at(l, end)->flags & SF_TCP_SENT_SACKED)
         end += sf_tcp_sent_at(l, end)->run;
-    while (i < end) { /* whoever comes next gets there in one step */
+    while (i < end) { /* shortens the way of the next caller to one step */
         struct sf_tcp_sent *s = sf_tcp_sent_at(l, i);
         uint32_t run = s->run;
 
@@ -149,7 +149,7 @@ void sf_tcp_sent_mark_lost(struct sf_tcp_loss *l, struct sf_tcp_sent *s)
     }
 }
 
-/* Into the list by when it was sent, looking from `cursor` on. Returns where it is now. */
+/* Inserts into the list by send time, searching from `cursor`. Returns its slot. */
 static uint32_t link_by_time(struct sf_tcp_loss *l, uint32_t slot, uint32_t cursor)
 {
     struct sf_tcp_sent *s = &l->ring[slot];
@@ -225,7 +225,7 @@ void sf_tcp_sent_arrived(struct sf_tcp_loss *l, struct sf_tcp_sent *s, struct sf
     sf_tcp_rack_delivered(l, s, d->ack, now);
 }
 
-/* The first, up to `ack`. */
+/* Acknowledges the first segment up to `ack`. */
 static void acknowledge_part(struct sf_tcp_loss *l, struct sf_tcp_sent *s, uint32_t ack, struct sf_tcp_delivered *d)
 {
     uint32_t len = ack - s->seq;
