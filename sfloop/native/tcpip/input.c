@@ -34,12 +34,12 @@ static bool is_for_us(struct sf_tcpip *t, const struct sf_eth *eth, const struct
         sf_count(t, SF_COUNT_RX_OTHER_VLAN);
         return false;
     }
-    if (SF_UNLIKELY(!group_frame && !same_mac(eth->dst, t->interface.mac) && !sf_tcpip_is_wire(t))) {
+    if (SF_UNLIKELY(!group_frame && !same_mac(eth->dst, t->interface.mac) && !sf_tcpip_is_point_to_point(t))) {
         sf_count(t, SF_COUNT_RX_OTHER_MAC);
         return false;
     }
     if (SF_LIKELY(sf_interface_owns(&t->interface, ip->dst))) {
-        if (SF_LIKELY(!group_frame || !tcp || sf_tcpip_is_wire(t)))
+        if (SF_LIKELY(!group_frame || !tcp || sf_tcpip_is_point_to_point(t)))
             return true;
     } else if (!tcp && (sf_is_multicast(ip->dst) || sf_interface_is_broadcast(&t->interface, ip->dst))) {
         return true;
@@ -82,7 +82,7 @@ static void frame_input(struct sf_tcpip *t, const uint8_t *data, size_t len, con
         sf_udp_input(t, &ip, frame->flags, frame->timestamp, keep);
     else if (SF_LIKELY(ip.protocol == SF_IPV4_TCP))
         sf_tcp_input(t, &ip, frame->flags, keep);
-    else if (ip.protocol == SF_IPV4_ICMP && sf_tcpip_is_wire(t)) /* elsewhere the kernel receives ICMP */
+    else if (ip.protocol == SF_IPV4_ICMP && sf_tcpip_is_point_to_point(t)) /* elsewhere the kernel receives ICMP */
         sf_tcp_icmp_input(t, &ip);
     else
         refuse(t, SF_REFUSED_IP_PROTOCOL);
@@ -121,7 +121,7 @@ static inline void fetch_frame(const struct sf_frame *frame)
 
 void sf_input(struct sf_tcpip *t, int n)
 {
-    int fetched = sf_tcpip_is_wire(t) ? n : 0; /* shm prefetches its frames itself */
+    int fetched = sf_tcpip_is_point_to_point(t) ? n : 0; /* shm prefetches its frames itself */
 
     t->n_frames = n;
     for (int i = 0; i < n;) {

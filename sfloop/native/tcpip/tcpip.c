@@ -51,7 +51,7 @@ void sf_tcpip_refresh_caps(struct sf_tcpip *t)
     if (!t->driver)
         return;
     t->driver->fast.control->caps(t->driver, &t->caps);
-    if (sf_tcpip_is_wire(t))
+    if (sf_tcpip_is_point_to_point(t))
         take_link(t);
     usable = is_usable(t);
     if (usable == t->usable && before.peer_addr == t->caps.peer_addr && before.mtu == t->caps.mtu &&
@@ -63,7 +63,7 @@ void sf_tcpip_refresh_caps(struct sf_tcpip *t)
 
 static int find_interface(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *message)
 {
-    if (sf_tcpip_is_wire(t)) {
+    if (sf_tcpip_is_point_to_point(t)) {
         take_link(t);
         t->usable = is_usable(t);
         return 0;
@@ -285,7 +285,7 @@ static int load(struct sf_tcpip *t, const struct sf_tcpip_setup *setup, char *me
 {
     int rc = find_interface(t, setup, message);
 
-    if (rc < 0 || sf_tcpip_is_wire(t))
+    if (rc < 0 || sf_tcpip_is_point_to_point(t))
         return rc;
     sf_filters_open(t);
     rc = sf_netlink_open(&t->netlink);

@@ -139,7 +139,7 @@ static inline void sf_tcpip_flush(struct sf_tcpip *t)
     t->unflushed = false;
 }
 
-static inline bool sf_tcpip_is_wire(const struct sf_tcpip *t)
+static inline bool sf_tcpip_is_point_to_point(const struct sf_tcpip *t)
 {
     return t->caps.flags & SF_DRIVER_POINT_TO_POINT;
 }

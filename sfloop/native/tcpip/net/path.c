@@ -85,7 +85,7 @@ static uint32_t mtu_of(const struct sf_tcpip *t, const struct sf_path *path)
 }
 
 /* Finds the way to the peer of a point-to-point link, or to a group there. */
-static enum sf_way find_on_wire(struct sf_tcpip *t, uint32_t dst, uint32_t src, struct sf_hop *hop)
+static enum sf_way find_on_link(struct sf_tcpip *t, uint32_t dst, uint32_t src, struct sf_hop *hop)
 {
     if (!t->caps.peer_addr)
         return sf_is_multicast(dst) ? SF_WAY_DOWN : SF_WAY_KERNEL;
@@ -138,8 +138,8 @@ enum sf_way sf_path_find(struct sf_tcpip *t, uint32_t dst, uint32_t src, struct 
 
     if (!t->usable)
         return SF_WAY_DOWN;
-    if (sf_tcpip_is_wire(t))
-        return find_on_wire(t, dst, src, hop);
+    if (sf_tcpip_is_point_to_point(t))
+        return find_on_link(t, dst, src, hop);
     if (sf_is_multicast(dst)) { /* no route is needed, because the program has named the interface */
         sf_eth_multicast(dst, hop->mac);
         hop->src = src;

@@ -55,7 +55,7 @@ static bool receives_at(const struct sf_tcpip *t, uint32_t addr)
 
 int sf_binding_keys(struct sf_tcpip *t, const struct sf_binding *b, sf_binding_visit visit)
 {
-    if (sf_tcpip_is_wire(t)) /* the peer of a point-to-point link sends to us only */
+    if (sf_tcpip_is_point_to_point(t)) /* the peer of a point-to-point link sends to us only */
         return visit(t, b, &b->key);
     if (!b->key.local_addr)
         return visit_any(t, b, visit);

@@ -213,7 +213,7 @@ enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key 
     struct sf_kernel_conns *conns = &t->filters.kernel;
     int state;
 
-    if (sf_tcpip_is_wire(t) || t->filters.others_fd < 0)
+    if (sf_tcpip_is_point_to_point(t) || t->filters.others_fd < 0)
         return SF_WHOSE_OURS;
     if (t->now - conns->asked_at < ASK_INTERVAL)
         return SF_WHOSE_UNKNOWN;
@@ -252,7 +252,7 @@ bool sf_kernel_conns_take_syn(struct sf_tcpip *t, const struct sf_flow_key *key,
     struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
     const struct sf_filter *f;
 
-    if (sf_tcpip_is_wire(t) || t->tcp.detour_fd < 0)
+    if (sf_tcpip_is_point_to_point(t) || t->tcp.detour_fd < 0)
         return false;
     f = sf_filter_find(t, IPPROTO_TCP, &local);
     if (!f || !sf_filter_is_left(t, f))
@@ -266,7 +266,7 @@ bool sf_kernel_conns_take(struct sf_tcpip *t, const struct sf_flow_key *key, con
     struct sf_kernel_conns *conns = &t->filters.kernel;
     int state;
 
-    if (SF_LIKELY(!conns->until) || sf_tcpip_is_wire(t))
+    if (SF_LIKELY(!conns->until) || sf_tcpip_is_point_to_point(t))
         return false;
     if (!conns->left) {
         sf_count(t, SF_COUNT_TCP_RX_KERNELS);

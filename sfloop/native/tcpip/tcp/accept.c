@@ -67,7 +67,7 @@ static bool wants_own_filter(const struct sf_tcp_listener *l, const struct sf_fl
     struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
     const struct sf_filter *f;
 
-    if (sf_tcpip_is_wire(l->tcpip) || !l->tcpip->driver)
+    if (sf_tcpip_is_point_to_point(l->tcpip) || !l->tcpip->driver)
         return false;
     f = l->shares ? NULL : sf_filter_find(l->tcpip, IPPROTO_TCP, &local);
     return !f || !f->added;

@@ -18,7 +18,7 @@ int sf_tcp_detour_open(struct sf_tcpip *t)
 {
     int size = SEND_BUFFER;
 
-    if (sf_tcpip_is_wire(t))
+    if (sf_tcpip_is_point_to_point(t))
         return 0;
     t->tcp.detour_fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_RAW);
     if (t->tcp.detour_fd < 0)

@@ -19,7 +19,7 @@ int sf_tcp_icmp_open(struct sf_tcpip *t)
     struct icmp_filter filter = {.data = ~(1u << SF_ICMP_UNREACHABLE | 1u << SF_ICMP_PARAMETER_PROBLEM)};
     int fd;
 
-    if (sf_tcpip_is_wire(t))
+    if (sf_tcpip_is_point_to_point(t))
         return 0;
     fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
     if (fd < 0)

@@ -176,7 +176,7 @@ void sf_tcp_ports_part(struct sf_tcpip *t, const struct sf_flow_key *listener)
 {
     const struct sf_flows *flows = &t->tcp.flows;
 
-    if (!t->driver || sf_tcpip_is_wire(t))
+    if (!t->driver || sf_tcpip_is_point_to_point(t))
         return;
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
         const struct sf_flow_key *key = flows->slot[i] ? &flows->slot[i]->key : NULL;

@@ -40,7 +40,7 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
     struct sf_tcp_template template;
     enum sf_way way;
 
-    if (SF_UNLIKELY(!t->caps.peer_addr) && sf_tcpip_is_wire(t))
+    if (SF_UNLIKELY(!t->caps.peer_addr) && sf_tcpip_is_point_to_point(t))
         sf_tcpip_refresh_caps(t); /* The first segment of a peer that has just come is answered, too. */
     way = t->driver ? sf_path_find(t, bare->key.remote_addr, bare->key.local_addr, &hop) : SF_WAY_DOWN;
 

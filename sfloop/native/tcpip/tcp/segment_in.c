@@ -14,7 +14,7 @@
 static void for_nobody(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
-    if (sf_tcpip_is_wire(t) && sf_interface_owns(&t->interface, key->local_addr))
+    if (sf_tcpip_is_point_to_point(t) && sf_interface_owns(&t->interface, key->local_addr))
         sf_tcp_reset_for(t, key, s);
 }
 

@@ -166,7 +166,7 @@ static void succeed(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_f
     link = sf_flows_match(&t->tcp.flows, &any);
     if (link && sf_tcp_endpoint_of(link)->kind == SF_TCP_LISTENING)
         sf_tcp_listener_input(sf_tcp_listener_pick(&t->tcp.flows, link, key), key, s, keep);
-    else if (sf_tcpip_is_wire(t))
+    else if (sf_tcpip_is_point_to_point(t))
         sf_tcp_reset_for(t, key, s);
     t->tcp.least_isn = 0;
 }

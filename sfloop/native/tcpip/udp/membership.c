@@ -78,7 +78,7 @@ static int ask_once(const struct sf_udp_socket *s, uint32_t group, const struct 
     const struct sf_tcpip *t = s->tcpip;
     int rc;
 
-    if (!sf_tcpip_is_wire(t))
+    if (!sf_tcpip_is_point_to_point(t))
         return ask_by_index(s->fd, group, t->interface.index, list, answer);
     rc = ask_by_address(s->fd, group, t->caps.addr, list, answer);
     return rc == 0 ? 0 : ask_by_address(s->fd, group, 0, list, answer);
@@ -137,7 +137,7 @@ void sf_udp_ask_membership(const struct sf_udp_socket *s, struct sf_udp_group *g
     }
     if (rc == 0)
         take_list(g, &answer, &list);
-    else if (!sf_tcpip_is_wire(s->tcpip) && wants_what_others_join(s->fd))
+    else if (!sf_tcpip_is_point_to_point(s->tcpip) && wants_what_others_join(s->fd))
         g->takes = SF_UDP_TAKES_HOSTS;
     free(list.sources);
 }

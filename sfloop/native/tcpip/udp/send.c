@@ -53,7 +53,7 @@ static bool group_is_ours(const struct sf_udp_socket *s)
 
     if (!sf_interface_owns(&t->interface, s->options.multicast_addr))
         return false;
-    return sf_tcpip_is_wire(t) || !s->options.multicast_loop;
+    return sf_tcpip_is_point_to_point(t) || !s->options.multicast_loop;
 }
 
 /* NULL: the side socket has to send; the reason is counted. */
