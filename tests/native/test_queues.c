@@ -5,21 +5,21 @@
 
 static void test_ready_is_first_in_first_out_while_it_grows(void)
 {
-    struct sf_ready q = {0};
+    struct sf_ready_queue q = {0};
     uint64_t seed = 0xf1f0;
     uintptr_t in = 0, out = 0;
 
     for (int round = 0; round < 20000; round++) {
         if (next_random(&seed) % 5 < 3) {
-            CHECK(sf_ready_push(&q, (void *)++in) == 0);
+            CHECK(sf_ready_queue_push(&q, (void *)++in) == 0);
         } else if (q.count) {
-            CHECK(sf_ready_pop(&q) == (void *)++out);
+            CHECK(sf_ready_queue_pop(&q) == (void *)++out);
         }
         CHECK(q.count == in - out);
     }
     CHECK(in > 4096); /* it has grown more than once, with the head anywhere in the ring */
     while (q.count)
-        CHECK(sf_ready_pop(&q) == (void *)++out);
+        CHECK(sf_ready_queue_pop(&q) == (void *)++out);
     CHECK(in == out);
     free(q.ring);
 }

@@ -8,7 +8,7 @@ cdef traverseproc generated_traverse = (<PyTypeObject *>LoopCore).tp_traverse
 cdef inquiry generated_clear = (<PyTypeObject *>LoopCore).tp_clear
 
 
-cdef int traverse_queue(sf_ready *queue, visitproc visit, void *arg) noexcept:
+cdef int traverse_queue(sf_ready_queue *queue, visitproc visit, void *arg) noexcept:
     cdef size_t i
     cdef int stop
     for i in range(queue.count):

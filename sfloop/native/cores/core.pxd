@@ -3,7 +3,9 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
-from sfloop.native.cores.engine cimport sf_engine, sf_event, sf_linger, sf_ns, sf_ready, sf_sock, sf_sock_kind, sf_driver, sf_stack
+from sfloop.native.cores.engine cimport (
+    sf_driver, sf_engine, sf_event, sf_linger, sf_ns, sf_ready_queue, sf_sock, sf_sock_kind, sf_stack,
+)
 
 
 cdef class LoopCore:
@@ -66,7 +68,7 @@ cdef class LoopCore:
     cdef void note_stale(self) noexcept
     cdef int dispatch_debugged(self, Sink sink, uint32_t what) except -1
     cdef int take_due(self, sf_ns now) except -1
-    cdef int run_queue(self, sf_ready *queue) except -1
+    cdef int run_queue(self, sf_ready_queue *queue) except -1
     cdef int run(self, object handle) except -1
     cdef int run_debugged(self, object handle) except -1
     cdef int sweep_timers(self) except -1

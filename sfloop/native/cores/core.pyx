@@ -303,9 +303,9 @@ cdef class LoopCore:
         if e == NULL:
             return
         while e.ready.count:
-            Py_DECREF(<object>sf_ready_pop(&e.ready))
+            Py_DECREF(<object>sf_ready_queue_pop(&e.ready))
         while e.due.count:
-            Py_DECREF(<object>sf_ready_pop(&e.due))
+            Py_DECREF(<object>sf_ready_queue_pop(&e.due))
         while e.timers.count:
             e.timers.count -= 1
             set_scheduled(<PyObject *>e.timers.heap[e.timers.count].handle, False)
@@ -407,7 +407,7 @@ cdef class LoopCore:
         # Check again, because an allocation may collect garbage, which lets another thread close the loop.
         if self.closed:
             self.check_open()
-        if sf_ready_push(&self.engine.ready, <void *>handle) < 0:
+        if sf_ready_queue_push(&self.engine.ready, <void *>handle) < 0:
             raise MemoryError()
         Py_INCREF(handle)
         return 0
@@ -661,13 +661,13 @@ cdef class LoopCore:
                 raise MemoryError()
         return 0
 
-    cdef int run_queue(self, sf_ready *queue) except -1:
+    cdef int run_queue(self, sf_ready_queue *queue) except -1:
         """Run the handles that are in the queue now. Handles that they add run later."""
         cdef size_t n = queue.count
         cdef PyObject *handle
         while n and queue.count:
             n -= 1
-            handle = <PyObject *>sf_ready_pop(queue)
+            handle = <PyObject *>sf_ready_queue_pop(queue)
             if queue.count > AHEAD:
                 prefetch_handle(<PyObject *>queue.ring[(queue.head + AHEAD) & (queue.capacity - 1)])
                 prefetch_call(<PyObject *>queue.ring[(queue.head + AHEAD // 2) & (queue.capacity - 1)])

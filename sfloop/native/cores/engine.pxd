@@ -254,7 +254,7 @@ cdef extern from "sf/driver.h" nogil:
     sf_ns (*sf_fault_now)()
 
 cdef extern from "sf/engine.h" nogil:
-    cdef struct sf_ready:
+    cdef struct sf_ready_queue:
         void **ring
         size_t head
         size_t count
@@ -310,8 +310,8 @@ cdef extern from "sf/engine.h" nogil:
         sf_event *events
         int event_next
         int event_count
-        sf_ready ready
-        sf_ready due
+        sf_ready_queue ready
+        sf_ready_queue due
         sf_timers timers
         sf_slots slots
         sf_spin spin
@@ -320,8 +320,8 @@ cdef extern from "sf/engine.h" nogil:
         uint32_t stale_in_a_row
         sf_ns kernel_polled
 
-    int sf_ready_push(sf_ready *, void *handle)
-    void *sf_ready_pop(sf_ready *)
+    int sf_ready_queue_push(sf_ready_queue *, void *handle)
+    void *sf_ready_queue_pop(sf_ready_queue *)
     int sf_timers_push(sf_timers *, sf_ns when, void *handle)
     void *sf_timers_pop(sf_timers *)
     void sf_timers_rebuild(sf_timers *)

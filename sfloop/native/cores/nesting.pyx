@@ -18,7 +18,7 @@ from libc.stdint cimport uint32_t
 from sfloop.native.cores.core cimport LoopCore, Sink, program_time
 from sfloop.native.cores.descriptors cimport Watch
 from sfloop.native.cores.engine cimport (
-    SF_READABLE, SF_WRITABLE, sf_engine, sf_engine_current, sf_event, sf_now, sf_ready, sf_ready_pop,
+    SF_READABLE, SF_WRITABLE, sf_engine, sf_engine_current, sf_event, sf_now, sf_ready_queue, sf_ready_queue_pop,
 )
 from sfloop.native.cores.handle cimport is_cancelled
 from sfloop.native.cores.transport cimport TransportCore
@@ -142,11 +142,11 @@ cdef int turn(LoopCore loop, Nesting nesting) except -1:
     return 0
 
 
-cdef int run_queue(LoopCore loop, sf_ready *queue, Nesting nesting) except -1:
+cdef int run_queue(LoopCore loop, sf_ready_queue *queue, Nesting nesting) except -1:
     cdef size_t n = queue.count
     while n and queue.count:
         n -= 1
-        handle = <object>sf_ready_pop(queue)
+        handle = <object>sf_ready_queue_pop(queue)
         Py_DECREF(handle)
         if is_cancelled(<PyObject *>handle):
             continue
@@ -175,7 +175,7 @@ cdef int put_back(LoopCore loop, list deferred) except -1:
     if not deferred or loop.closed:
         return 0
     while e.ready.count:
-        handle = <object>sf_ready_pop(&e.ready)
+        handle = <object>sf_ready_queue_pop(&e.ready)
         Py_DECREF(handle)
         deferred.append(handle)
     for handle in deferred:

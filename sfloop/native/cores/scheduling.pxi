@@ -87,7 +87,7 @@ cdef PyObject *call_soon(PyObject *self, PyObject **args, Py_ssize_t n, PyObject
         return call_general("call_soon", self, args, n, names)
     handle = handle_of_call(args, n, self, NULL if names == NULL else args[n])
     # Check again, as in push_ready().
-    if (<LoopCore>self).closed or sf_ready_push(&(<LoopCore>self).engine.ready, handle) < 0:
+    if (<LoopCore>self).closed or sf_ready_queue_push(&(<LoopCore>self).engine.ready, handle) < 0:
         Py_XDECREF(handle)
         (<LoopCore>self).check_open()
         raise MemoryError()

@@ -394,7 +394,7 @@ struct sf_engine *sf_engine_create(enum sf_spin_mode mode, sf_ns spin_limit, int
     sf_spin_init(&e->spin, mode, spin_limit);
     e->kernel = sf_stack_kernel_create(error);
     if (e->kernel)
-        *error = sf_ready_grow(&e->ready) < 0 ? -ENOMEM : wake_open(e);
+        *error = sf_ready_queue_grow(&e->ready) < 0 ? -ENOMEM : wake_open(e);
     if (*error == 0)
         *error = reserve_slots(e);
     if (*error < 0) {

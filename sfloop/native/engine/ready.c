@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-int sf_ready_grow(struct sf_ready *q)
+int sf_ready_queue_grow(struct sf_ready_queue *q)
 {
     size_t capacity = q->capacity ? q->capacity * 2 : 1024;
     void **ring = malloc(capacity * sizeof(*ring));

@@ -13,22 +13,22 @@
 #include <stdbool.h>
 
 /* ---- ready queue: a growing ring of opaque handles ---- */
-struct sf_ready {
+struct sf_ready_queue {
     void **ring;
     size_t head, count, capacity; /* capacity is a power of two */
 };
 
-int sf_ready_grow(struct sf_ready *);
+int sf_ready_queue_grow(struct sf_ready_queue *);
 
-static inline int sf_ready_push(struct sf_ready *q, void *handle)
+static inline int sf_ready_queue_push(struct sf_ready_queue *q, void *handle)
 {
-    if (SF_UNLIKELY(q->count == q->capacity) && sf_ready_grow(q) < 0)
+    if (SF_UNLIKELY(q->count == q->capacity) && sf_ready_queue_grow(q) < 0)
         return -1;
     q->ring[(q->head + q->count++) & (q->capacity - 1)] = handle;
     return 0;
 }
 
-static inline void *sf_ready_pop(struct sf_ready *q)
+static inline void *sf_ready_queue_pop(struct sf_ready_queue *q)
 {
     void *handle = q->ring[q->head];
 
@@ -144,8 +144,8 @@ struct sf_engine {
     struct sf_event events[SF_MAX_EVENTS];
     int event_next, event_count;
 
-    struct sf_ready ready;
-    struct sf_ready due; /* timers that this turn took off the heap */
+    struct sf_ready_queue ready;
+    struct sf_ready_queue due; /* timers that this turn took off the heap */
     struct sf_timers timers;
     struct sf_slots slots;
     struct sf_spin spin;

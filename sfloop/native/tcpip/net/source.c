@@ -70,7 +70,8 @@ bool sf_source_check(struct sf_tcpip *t, const struct sf_ipv4 *ip)
     else
         good = is_good_from_network(t, ip);
     /* Do not remember sources that are good only for some destinations, or because of a setting. */
-    if (good && ip->src && (sf_tcpip_is_point_to_point(t) || !(is_loopback(ip->src) || sf_addr_set_has(&t->interface.host, ip->src))))
+    if (good && ip->src &&
+        (sf_tcpip_is_point_to_point(t) || !(is_loopback(ip->src) || sf_addr_set_has(&t->interface.host, ip->src))))
         t->sources.latest = ip->src;
     return good;
 }
