@@ -4,11 +4,11 @@
 
 #include <stdbool.h>
 
-/* What removes tags from frames. A frame of a VLAN then looks untagged, unless the tag is reported separately. */
+/* The place of VLAN tags. A frame whose tag was removed looks untagged, unless the tag is reported separately. */
 enum sf_tags_aside {
     SF_TAGS_IN_FRAMES,
-    SF_TAGS_BY_NIC,    /* the NIC, while its offload rx-vlan-hw-parse is on */
-    SF_TAGS_BY_KERNEL, /* the kernel, before the interface gets the frame (vlan_tags.c) */
+    SF_TAGS_BY_NIC,    /* removed by the NIC, while its offload rx-vlan-hw-parse is on */
+    SF_TAGS_BY_KERNEL, /* removed by the kernel, before the interface gets the frame (vlan_tags.c) */
 };
 
 struct sf_vlan_tags {

@@ -152,7 +152,7 @@ static int kernel_wait_on(struct sf_stack *stack, int fd, uint32_t slot, uint32_
 /* ---- sockets ---- */
 
 /* The program may close a watched descriptor at any time. -ENOENT tells its owner that the number belongs to another file,
- * which nobody has watched yet. So a watched descriptor is not added again if it should be in the set. */
+ * which is not watched yet. So a watched descriptor is not added again if it should be in the set. */
 static int epoll_set(struct kernel_stack *k, struct kernel_sock *s, bool added, uint32_t interest)
 {
     if (added && s->kind == SF_KIND_WATCH)

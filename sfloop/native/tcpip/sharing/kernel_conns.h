@@ -59,7 +59,7 @@ void sf_kernel_conns_look(struct sf_tcpip *);
  */
 bool sf_kernel_conns_take_syn(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /*
- * Finds out whose a segment is that no record of ours accepts. The kernel may have got the SYN, through another interface or
+ * Finds the owner of a segment that no record of ours accepts. The kernel may have got the SYN, through another interface or
  * while an address was new.
  */
 enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *);
@@ -67,7 +67,7 @@ enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *
 void sf_kernel_conns_hand(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* Leaves the connection to the kernel and hands over its segment. The stack must have no record for the key. */
 void sf_kernel_conns_give(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
-/* Finds out whose the segment is, and gives it to the kernel if it is the kernel's. True: do not answer the segment. */
+/* Finds the segment's owner, and gives it to the kernel if it is the kernel's. True: do not answer the segment. */
 bool sf_kernel_conns_claim(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* Handles a segment for a listener's address that matches no connection of ours. True: it may be the kernel's, and was handed
  * to it. */
