@@ -1,4 +1,4 @@
-"""Whether this process runs under Onload.
+"""Detects whether this process runs under Onload.
 
 Onload's functions are looked up in the process's global scope only. libonload_ext has stubs with the same names, which
 always report that there is no Onload.

@@ -115,7 +115,7 @@ class _Library:
         except AttributeError:
             raise OSError(
                 errno.ENOSYS,
-                f"{self.path} has no {name}(): sfloop needs TCPDirect 9 or later, and this is "
+                f"{self.path} has no {name}(): sfloop needs TCPDirect 9 or later; this is "
                 f"{_words(self, 'zf_version_short')}",
             ) from None
 
@@ -128,7 +128,7 @@ class _Library:
         return found
 
     def initialise(self) -> None:
-        """``zf_init``, once."""
+        """Calls ``zf_init`` once."""
         if self.initialised:
             return
         given = from_environment()

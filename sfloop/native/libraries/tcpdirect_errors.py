@@ -18,7 +18,7 @@ def _free_pages() -> int:
 
 
 def huge_pages(wanted: int) -> None:
-    """:raises OSError: fewer huge pages than that are free."""
+    """:raises OSError: fewer than ``wanted`` huge pages are free."""
     free = _free_pages()
     if free < wanted:
         raise OSError(errno.ENOMEM, _pages_missing(wanted, free))
@@ -26,8 +26,8 @@ def huge_pages(wanted: int) -> None:
 
 def _pages_missing(wanted: int, free: int) -> str:
     return (
-        f"TCPDirect needs about {wanted} huge pages of 2 MiB, and {free} are free: as root, "
-        f"`sysctl vm.nr_hugepages={wanted + 20}` (or fewer packet buffers, by the attribute n_bufs)"
+        f"TCPDirect needs about {wanted} huge pages of 2 MiB, and {free} are free; as root, "
+        f"`sysctl vm.nr_hugepages={wanted + 20}` (or set fewer packet buffers with the attribute n_bufs)"
     )
 
 
@@ -53,7 +53,7 @@ def explain_stack(error: int, interface: str, buffers: int) -> OSError:
     reasons = {
         errno.ENODEV: "TCPDirect cannot use this interface: it needs a Solarflare NIC with the vendor's sfc driver, an "
         "address and link",
-        errno.EBUSY: "the NIC has no virtual interface left: end other programs that use it, or raise the number that "
+        errno.EBUSY: "the NIC has no virtual interface left; end other programs that use it, or raise the number that "
         "its driver offers (sfboot vi-count)",
         errno.ENOKEY: "the adapter has no licence for TCPDirect: see the vendor's sfkey",
         errno.ENOSPC: "no PIO buffer is left: leave the attribute pio at 1, which works without one",
@@ -62,5 +62,5 @@ def explain_stack(error: int, interface: str, buffers: int) -> OSError:
         errno.EPERM: "this process may not open /dev/sfc_char: run it as a user who may, or change its mode",
         errno.EINVAL: "an attribute is out of its range (tcpdirect=, ZF_ATTR)",
     }
-    why = reasons.get(error, f"zf_stack_alloc() says {os.strerror(error)}")
+    why = reasons.get(error, f"zf_stack_alloc() returned {os.strerror(error)}")
     return OSError(error, f"interface={interface!r}: {why}")

@@ -140,12 +140,12 @@ def test_low_latency_unless_something_else_is_said(monkeypatch: pytest.MonkeyPat
         (errno.ENODEV, "TCPDirect cannot use this interface"),
         (errno.EBUSY, "no virtual interface left"),
         (errno.ENOKEY, "no licence for TCPDirect"),
-        (errno.ENOMEM, r"huge pages of 2 MiB, and \d+ are free: .*sysctl vm.nr_hugepages"),
+        (errno.ENOMEM, r"huge pages of 2 MiB, and \d+ are free; .*sysctl vm.nr_hugepages"),
         (errno.ENOSPC, "no PIO buffer is left"),
         (errno.ENOENT, "drivers of Onload are not loaded"),
         (errno.EPERM, "may not open /dev/sfc_char"),
         (errno.EINVAL, "out of its range"),
-        (errno.EIO, "zf_stack_alloc.. says Input/output error"),
+        (errno.EIO, "zf_stack_alloc.. returned Input/output error"),
     ],
 )
 def test_each_reason_why_there_is_no_stack(error: int, words: str) -> None:
