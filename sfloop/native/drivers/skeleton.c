@@ -104,7 +104,7 @@ static void skeleton_tx_flush(struct sf_driver *driver)
 
 /* ---- 4. filter: take this flow, and no other, from the kernel's path ---- */
 
-/* -EEXIST: it is there already. -ENOSPC: the table is full. -EOPNOTSUPP: such a flow is not possible. */
+/* -EEXIST: added already. -ENOSPC: no room. -EOPNOTSUPP: the driver cannot match such a flow. */
 static int skeleton_filter_add(struct sf_driver *driver, const struct sf_flow *flow)
 {
     (void)driver;
@@ -112,7 +112,7 @@ static int skeleton_filter_add(struct sf_driver *driver, const struct sf_flow *f
     return -EOPNOTSUPP;
 }
 
-/* -ENOENT: it is not there. */
+/* -ENOENT: no such flow. */
 static int skeleton_filter_del(struct sf_driver *driver, const struct sf_flow *flow)
 {
     (void)driver;

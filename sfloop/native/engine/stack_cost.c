@@ -7,7 +7,7 @@
 
 #define BURST 64
 #define BURSTS_MAX 65536
-#define POLLS 512 /* of one measurement; so many that the two readings of the clock do not count */
+#define POLLS 512 /* of one measurement: enough to make the cost of reading the clock twice negligible */
 #define POLLS_UNTIL_LOST 1000000
 #define EVENTS 16
 #define LARGEST 65507

@@ -125,7 +125,8 @@ struct sf_driver_control {
     void (*close)(struct sf_driver *); /* also frees the driver; lent frames become invalid */
     void (*caps)(struct sf_driver *, struct sf_driver_caps *);
     void (*stats)(struct sf_driver *, struct sf_driver_stats *);
-    int (*filter_add)(struct sf_driver *, const struct sf_flow *); /* -EEXIST, -ENOSPC, -EOPNOTSUPP */
+    /* -EEXIST: added already. -ENOSPC: no room. -EOPNOTSUPP: the driver cannot match such a flow. filter_del: -ENOENT. */
+    int (*filter_add)(struct sf_driver *, const struct sf_flow *);
     int (*filter_del)(struct sf_driver *, const struct sf_flow *);
     /* Before a sleep, arm() makes the descriptor readable when frames arrive or the driver's state changes. -EAGAIN: there is
      * work already. The descriptor stays the same for the driver's life. The driver itself reads it empty. */

@@ -18,6 +18,7 @@ struct sf_ready_queue {
     size_t head, count, capacity; /* capacity is a power of two */
 };
 
+/* Grow and push return -1 if there is no memory. Do not pop an empty queue. */
 int sf_ready_queue_grow(struct sf_ready_queue *);
 
 static inline int sf_ready_queue_push(struct sf_ready_queue *q, void *handle)
@@ -50,7 +51,9 @@ struct sf_timers {
     uint64_t sequence;
 };
 
+/* Returns -1 if there is no memory. */
 int sf_timers_push(struct sf_timers *, sf_ns when, void *handle);
+/* Removes the earliest timer and returns its handle. The heap must not be empty. */
 void *sf_timers_pop(struct sf_timers *);
 /* Restores the heap's order after its owner has removed entries from heap[] and lowered `count`. */
 void sf_timers_rebuild(struct sf_timers *);
@@ -69,7 +72,9 @@ struct sf_slots {
 
 #define SF_SLOT_NONE UINT32_MAX
 
+/* Returns 0 or -ENOMEM. */
 int sf_slots_take(struct sf_slots *, uint32_t *slot, uint32_t *generation);
+/* Frees a slot and makes its generation invalid. */
 void sf_slots_give(struct sf_slots *, uint32_t slot);
 
 /* ---- spin policy ---- */
@@ -154,6 +159,7 @@ struct sf_engine {
     struct sf_engine_stats stats;
 };
 
+/* On failure, returns NULL and a negative errno in *error. */
 struct sf_engine *sf_engine_create(enum sf_spin_mode, sf_ns spin_limit, int *error);
 void sf_engine_destroy(struct sf_engine *);
 /* Adds a stack, which the engine then owns. -ENOSPC: SF_MAX_STACKS are in use. */
@@ -192,7 +198,6 @@ struct sf_linger {
  * too. Needs no GIL. Returns the number of events, or a negative errno.
  */
 int sf_engine_wait(struct sf_engine *, sf_ns deadline, sf_ns patience, struct sf_linger *);
-
 
 /*
  * Like sf_engine_wait(), but returns 0 instead of sleeping. It leaves a wake-up for the next wait to notice. It also returns 0

@@ -136,7 +136,7 @@ struct sf_stack_ops {
     int (*interest)(struct sf_sock *, uint32_t what);
 
     /* Streams. sendv() may take fewer bytes than offered. recv_borrow() lends received bytes until recv_done() tells how many
-     * were used. */
+     * were used. Receiving returns 0 at the end of the stream. */
     ssize_t (*sendv)(struct sf_sock *, const struct iovec *, int n);
     ssize_t (*recv_borrow)(struct sf_sock *, const void **data);
     void (*recv_done)(struct sf_sock *, size_t used);
