@@ -14,7 +14,7 @@ static inline void check_loss_list(const struct sf_tcp_loss *l, uint32_t under_w
 
     for (; slot != SF_TCP_SENT_NONE; before = slot, slot = l->ring[slot].newer, n++) {
         CHECK(slot < l->ring_size && n < l->ring_count);
-        CHECK(sf_tcp_sent_is_under_way(&l->ring[slot]));
+        CHECK(sf_tcp_sent_is_in_flight(&l->ring[slot]));
         CHECK(l->ring[slot].older == before);
         CHECK(l->ring[slot].sent_at >= sent_at);
         sent_at = l->ring[slot].sent_at;
@@ -42,7 +42,7 @@ static inline void check_loss(const struct sf_tcp_loss *l)
         lost += s->flags & SF_TCP_SENT_LOST ? s->len : 0;
         again += s->flags & SF_TCP_SENT_AGAIN ? s->len : 0;
         CHECK(!(s->flags & SF_TCP_SENT_AGAIN) || s->flags & SF_TCP_SENT_LOST);
-        if (sf_tcp_sent_is_under_way(s)) {
+        if (sf_tcp_sent_is_in_flight(s)) {
             under_way++;
             flight += s->len;
         }

@@ -67,7 +67,7 @@ static void lose_too_long(struct sf_tcp_loss *l)
         struct sf_tcp_sent *s = sf_tcp_sent_at(l, i);
         bool may_end_in_fin = i + 1 == l->ring_count;
 
-        if (s->len > l->mss + may_end_in_fin && sf_tcp_sent_is_under_way(s))
+        if (s->len > l->mss + may_end_in_fin && sf_tcp_sent_is_in_flight(s))
             sf_tcp_sent_mark_lost(l, s);
     }
     if (!l->sack)
@@ -130,7 +130,7 @@ static void resent_one(struct sf_tcp_loss *l, uint32_t i, sf_ns now)
     l->n_retransmits++;
     if (s->flags & SF_TCP_SENT_SACKED)
         return;
-    if (sf_tcp_sent_is_under_way(s)) {
+    if (sf_tcp_sent_is_in_flight(s)) {
         sf_tcp_sent_unlink(l, s); /* a probe, whose original does not count as lost */
     } else {
         s->flags |= SF_TCP_SENT_AGAIN;
@@ -200,7 +200,7 @@ void sf_tcp_loss_unsent(struct sf_tcp_loss *l, uint32_t seq, uint32_t len)
     if (!l->ring_count)
         return;
     s = sf_tcp_sent_at(l, l->ring_count - 1);
-    if (s->seq != seq || s->len != len || !sf_tcp_sent_is_under_way(s))
+    if (s->seq != seq || s->len != len || !sf_tcp_sent_is_in_flight(s))
         return;
     sf_tcp_sent_unlink(l, s);
     l->ring_count--;

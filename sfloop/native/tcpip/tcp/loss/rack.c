@@ -86,7 +86,7 @@ void sf_tcp_rack_timeout(struct sf_tcp_loss *l, sf_ns now)
     struct sf_tcp_sent *first = sf_tcp_sent_at(l, 0);
 
     l->rack_at = 0;
-    if (sf_tcp_sent_is_under_way(first))
+    if (sf_tcp_sent_is_in_flight(first))
         sf_tcp_sent_mark_lost(l, first);
     while (l->oldest != SF_TCP_SENT_NONE) {
         struct sf_tcp_sent *s = &l->ring[l->oldest];

@@ -65,7 +65,7 @@ static void relocate(struct sf_tcp_loss *l, uint32_t from, uint32_t to)
     struct sf_tcp_sent *s = &l->ring[to];
 
     *s = l->ring[from];
-    if (!sf_tcp_sent_is_under_way(s))
+    if (!sf_tcp_sent_is_in_flight(s))
         return;
     if (s->older == SF_TCP_SENT_NONE)
         l->oldest = to;
@@ -108,7 +108,7 @@ int sf_tcp_sent_split(struct sf_tcp_loss *l, uint32_t i, uint32_t len)
     rest->seq += len;
     rest->len -= len;
     first->len = len;
-    if (sf_tcp_sent_is_under_way(first)) { /* puts the rest after the first in the list */
+    if (sf_tcp_sent_is_in_flight(first)) { /* puts the rest after the first in the list */
         rest->older = first_slot;
         if (first->newer == SF_TCP_SENT_NONE)
             l->newest = rest_slot;
@@ -209,7 +209,7 @@ void sf_tcp_sent_forget_sack(struct sf_tcp_loss *l)
 
 void sf_tcp_sent_arrived(struct sf_tcp_loss *l, struct sf_tcp_sent *s, struct sf_tcp_delivered *d, sf_ns now)
 {
-    if (sf_tcp_sent_is_under_way(s))
+    if (sf_tcp_sent_is_in_flight(s))
         sf_tcp_sent_unlink(l, s);
     if (SF_UNLIKELY(s->flags & SF_TCP_SENT_LOST)) {
         l->lost_bytes -= s->len;

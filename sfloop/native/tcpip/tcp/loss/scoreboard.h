@@ -38,7 +38,7 @@ static inline struct sf_tcp_sent *sf_tcp_sent_at(const struct sf_tcp_loss *l, ui
     return &l->ring[sf_tcp_sent_slot(l, i)];
 }
 
-static inline bool sf_tcp_sent_is_under_way(const struct sf_tcp_sent *s)
+static inline bool sf_tcp_sent_is_in_flight(const struct sf_tcp_sent *s)
 {
     return !(s->flags & SF_TCP_SENT_SACKED) &&
            (s->flags & (SF_TCP_SENT_LOST | SF_TCP_SENT_AGAIN)) != SF_TCP_SENT_LOST;
