@@ -208,7 +208,7 @@ static int map_file(struct shm_wire *wire, char *message)
     return 0;
 }
 
-/* Creates the rings. No other side uses the file, so its contents are dropped. Allocates the memory now, because a full
+/* Creates the rings. No peer uses the file, so its contents are dropped. Allocates the memory now, because a full
  * /dev/shm would otherwise kill us with SIGBUS at the first frame without a page. */
 static int create_rings(struct shm_wire *wire, const struct sf_driver_config *config, char *message)
 {

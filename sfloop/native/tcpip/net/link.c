@@ -32,7 +32,7 @@ void sf_link_message(struct sf_tcpip *t, const struct nlmsghdr *message)
 
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*body)) || body->ifi_index != interface->index)
         return;
-    if (body->ifi_family == AF_BRIDGE) /* about the bridge port, not the device, whose end it is not */
+    if (body->ifi_family == AF_BRIDGE) /* about the bridge port: a delete message does not mean that the device is gone */
         return;
     sf_netlink_attributes(message, sizeof(*body), attribute, IFLA_LINKINFO);
     interface->master = master_of(attribute[IFLA_MASTER], attribute[IFLA_LINKINFO]);
