@@ -149,7 +149,7 @@ static int describe_word(struct fault_description *description, const char *word
         snprintf(message, SF_DRIVER_ERROR_SIZE, "fault: \"%s\" is unknown; allowed are " ALLOWED, word);
     else
         snprintf(message, SF_DRIVER_ERROR_SIZE,
-                 "fault: \"%s\" has a bad value; good ones are loss=0.5%%, delay=50us..2ms "
+                 "fault: \"%s\" has a value that is not allowed; examples of allowed ones are loss=0.5%%, delay=50us..2ms "
                  "(at most 10s), rate=100mbit, seed=7", word);
     return -EINVAL;
 }
