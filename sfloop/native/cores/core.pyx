@@ -656,7 +656,7 @@ cdef class LoopCore:
             if is_cancelled(timer):
                 self.cancelled -= 1 if self.cancelled else 0
                 Py_DECREF(<object>timer)
-            elif sf_ready_push(&e.due, timer) < 0:  # passes on the heap's reference
+            elif sf_ready_queue_push(&e.due, timer) < 0:  # passes on the heap's reference
                 Py_DECREF(<object>timer)
                 raise MemoryError()
         return 0

@@ -118,7 +118,7 @@ static struct sf_flow_value value_of(const struct sf_flow *flow)
 }
 
 /* The program looks for no kind of flow that there is none of. */
-static void count_kinds(struct sf_flow_program *program, const struct sf_flow_key *key, int by)
+static void count_kinds(struct sf_flow_program *program, const struct sf_flow_map_key *key, int by)
 {
     if (!key->local_addr) {
         program->any_address += (uint32_t)by;
@@ -133,7 +133,7 @@ static void count_kinds(struct sf_flow_program *program, const struct sf_flow_ke
 int sf_flow_program_add(struct sf_flow_program *program, const struct sf_flow *flow)
 {
     struct sf_flow_value value = value_of(flow);
-    struct sf_flow_key key;
+    struct sf_flow_map_key key;
     int error = key_of(flow, &key);
 
     if (error)
@@ -160,7 +160,7 @@ int sf_flow_program_del(struct sf_flow_program *program, const struct sf_flow *f
 int sf_flow_program_renew(const struct sf_flow_program *program, const struct sf_flow *flow)
 {
     struct sf_flow_value value = value_of(flow);
-    struct sf_flow_key key;
+    struct sf_flow_map_key key;
     int error = key_of(flow, &key);
 
     return error ? error : sf_bpf_update(program->flows, &key, &value, BPF_EXIST);

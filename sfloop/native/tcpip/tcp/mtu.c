@@ -62,7 +62,7 @@ void sf_tcp_suspect_black_hole(struct sf_tcp_conn *c)
 
     if (c->loss.rtt.backoff < c->way.backoff_before)
         c->way.backoff_before = 0; /* Something has arrived since. */
-    if (sf_tcpip_is_wire(t) || !c->way.direct || !c->snd.wnd || c->loss.nxt - c->loss.una <= 1 || c->way.mtu_step + 1u >= steps ||
+    if (sf_tcpip_is_point_to_point(t) || !c->way.direct || !c->snd.wnd || c->loss.nxt - c->loss.una <= 1 || c->way.mtu_step + 1u >= steps ||
         c->loss.rtt.backoff < c->way.backoff_before + BLACK_HOLE_AFTER || c->loss.mss <= step_mtu[c->way.mtu_step + 1u])
         return;
     c->way.mtu_step++;

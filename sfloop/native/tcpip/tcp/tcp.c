@@ -235,7 +235,7 @@ uint32_t sf_tcp_lingering(const struct sf_tcpip *t)
     const struct sf_flows *flows = &t->tcp.flows;
     uint32_t n = 0;
 
-    if (!t->usable || (sf_tcpip_is_wire(t) && !t->caps.peer_addr)) /* There is no peer that could take it. */
+    if (!t->usable || (sf_tcpip_is_point_to_point(t) && !t->caps.peer_addr)) /* There is no peer that could take it. */
         return 0;
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
         const struct sf_tcp_conn *c = (const struct sf_tcp_conn *)flows->slot[i];
