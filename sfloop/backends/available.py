@@ -46,7 +46,7 @@ class _Entry:
 
     kind: Kind
     name: str
-    #: Looks, and changes nothing.
+    #: Examines this build and this machine; changes nothing.
     state: Callable[[], State]
     #: Empty: the registry in C has it.
     description: str = ""
@@ -170,8 +170,8 @@ def state_of(kind: Kind, name: str) -> State:
 
 
 def backends() -> tuple[Backend, ...]:
-    """Every stack, frame driver and engine for TLS records that sfloop knows by name, stacks first, with whether it is
-    available in this build on this machine and, if it is not, why. Of the engines the first available one is used."""
+    """List every stack, frame driver and TLS record engine, stacks first. Each says whether it is available in this
+    build on this machine and, if not, why. A loop uses the first TLS engine that is available."""
     from sfloop.native.cores.core import registered  # imports asyncio, which a look at the package does not need
 
     built = registered()

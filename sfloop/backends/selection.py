@@ -19,64 +19,69 @@ __all__ = ["StackChoice", "open_frame_driver", "select_stack"]
 
 @dataclass(frozen=True)
 class StackChoice:
-    """The stack a loop takes."""
+    """The stack that a loop takes."""
 
-    #: The stack that was taken.
+    #: Name of the stack.
     name: str
-    #: Stack → why it was taken, or why it was passed over. Holds at least the stack that was taken.
+    #: Stack → why it was taken or passed over. Holds at least the stack that was taken.
     reasons: Mapping[str, str] = field(default_factory=dict)
-    #: Whether something else was asked for and could not be had.
+    #: Whether the kernel stack replaces a stack or driver that was asked for.
     fell_back: bool = False
-    #: The frame driver under it.
+    #: The frame driver of the stack, or None.
     driver: str | None = None
-    #: The interface it serves; on its own account only ever a Solarflare NIC's.
+    #: The interface that the stack accelerates. If no interface was asked for, only a Solarflare NIC's.
     interface: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reasons", MappingProxyType(dict(self.reasons)))
 
 
-# What "auto" tries on an interface that was named, best first (the kernel stack, which always works, ends it). Onload
-# is not among them: it is the kernel's sockets accelerated by a preloaded library, which whoever starts the program
-# decides.
+# The stacks that "auto" tries on an interface that was named, best first. Onload is missing, because a preloaded
+# library accelerates the kernel's sockets there, and the start of the process decides that.
 _AUTO_ORDER: Final = ("tcpdirect", "tcpip", "kernel")
-# The drivers that serve an interface of the kernel's, best first.
+# The drivers that serve a network interface of the kernel, best first.
 _DRIVER_ORDER: Final = ("ef_vi", "af_xdp", "packet")
-# What "auto" may attach to a Solarflare NIC that nobody named: what takes nothing from the kernel but its own flows.
+# What "auto" may attach to a Solarflare NIC if no interface was named: stacks that take only their own flows from the
+# kernel.
 _UNASKED: Final = (("tcpdirect", None), ("tcpip", "ef_vi"))
 
-_NOTHING_NAMED: Final = "no interface was named (interface=, SFLOOP_INTERFACE), and nothing is attached to one unasked"
+_NOTHING_NAMED: Final = "no interface was named: give interface= or set SFLOOP_INTERFACE"
 
-# The choice where nobody named anything. It is the same for every loop, and most loops are made that way: the libraries
-# and drivers that could not be used anyway are not looked for.
+# The choice if no interface was named and no Solarflare NIC is there. It is the same for every such loop. Most loops
+# are of this kind, so no library or driver is searched for them.
 _KERNEL_UNASKED: Final = StackChoice(
     "kernel",
     {"tcpdirect": _NOTHING_NAMED, "tcpip": _NOTHING_NAMED, "kernel": "taken: it works everywhere"},
 )
 
-#: Opens a stack over a driver (None: it has none) on an interface, or raises OSError to say why it cannot be had.
+#: Opens a stack on an interface over a driver (None: the stack has no driver). Raises OSError with the reason if it
+#: cannot.
 Opener = Callable[[str, "str | None", "str | None"], None]
 
 
 def select_stack(options: Options, open_stack: Opener | None = None) -> StackChoice:
-    """The stack that a loop with these (resolved) options takes: the first that `open_stack` can open.
+    """Choose the stack of a loop: the first candidate that `open_stack` can open.
 
-    ``stack="auto"`` takes the best one that works on ``options.interface``. Without an interface it considers only
-    Solarflare NICs that have their vendor's driver and library, and otherwise is the kernel's.
-    A stack or driver that was asked for by name and cannot be had is replaced by the kernel stack, silently or with a
-    ``RuntimeWarning``, or refused, by ``options.fallback``. An interface that does not exist is always refused: no
-    fallback makes up for a misspelling. Without `open_stack`, what is available is only looked at.
+    ``stack="auto"`` takes the best stack that works on ``options.interface``. Without an interface it tries Solarflare
+    NICs that have their vendor's driver and library, and else takes the kernel stack.
 
-    :raises OSError: the interface does not exist (``ENODEV``), or the stack or driver asked for cannot be had and
+    If a stack or driver was asked for by name and cannot be opened, ``options.fallback`` decides: take the kernel
+    stack, silently or with a ``RuntimeWarning``, or raise. An interface that does not exist always raises, because it
+    is a misspelling.
+
+    :param options: resolved options.
+    :param open_stack: None: check only which stacks are available.
+    :raises OSError: the interface does not exist (``ENODEV``), or the stack or driver asked for cannot be used and
         ``fallback`` is ``"error"``.
-    :raises ValueError: the interface is none of the driver's.
+    :raises ValueError: the driver cannot use an interface of this form.
     """
     check_interface(options)
     candidates = _candidates(options)
     if not candidates:
         return _KERNEL_UNASKED
     reasons: dict[str, str] = {}
-    # Numbers, not exceptions: those would hold this frame, and it the loop, until a garbage collection.
+    # Keep error numbers and not exceptions. An exception would keep this frame, and with it the loop, alive until a
+    # garbage collection.
     errnos: list[int] = []
     for stack, driver, interface in candidates:
         if stack == "kernel":
@@ -109,8 +114,8 @@ def _asked_by_name(options: Options) -> bool:
 
 
 def _candidates(options: Options) -> list[tuple[str, str | None, str | None]]:
-    """(stack, driver, interface) in the order in which they are tried. None: nobody named anything, and nothing may be
-    attached unasked."""
+    """(stack, driver, interface) in the order in which they are tried. Empty: no interface was named, and no NIC may be
+    accelerated without being asked for."""
     interface = options.interface
     if options.driver is not None:
         return [("tcpip", options.driver, interface)]
@@ -143,9 +148,9 @@ _SOLARFLARE_DRIVERS: Final = ("sfc", "sfc_ef100", "xilinx_efct")
 
 
 def _solarflare_interfaces(root: str = "/sys/class/net", drivers: str = "/sys/bus/pci/drivers") -> list[str]:
-    """The interfaces of Solarflare NICs that are up and have their vendor's driver."""
+    """The Solarflare NICs whose link is up and whose driver is the vendor's."""
     found: list[str] = []
-    # Every loop with default options asks this: three looks, instead of several for each interface.
+    # Every loop with default options runs this, so check three directories first instead of each interface.
     if not any(os.path.exists(f"{drivers}/{driver}") for driver in _SOLARFLARE_DRIVERS):
         return found
     for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
@@ -163,20 +168,20 @@ def _line(path: str) -> str:
         return ""
 
 
-# The drivers that bring copies of everything; af_xdp takes from the kernel what it brings.
+# The drivers that receive copies of all frames. af_xdp is missing, because it takes its frames from the kernel.
 _SNIFFERS: Final = ("ef_vi", "packet")
 
 
 def open_frame_driver(
     driver: DriverOption | None, interface: str, sniff: bool, open_driver: Callable[[str, str, str], None]
 ) -> None:
-    """Opens a frame driver for raw frames: the one that is named, or else the best that works on the interface.
+    """Open a frame driver for raw frames: the driver that is named, or else the best one that works on the interface.
 
-    `open_driver` is called with a driver's name, the interface's or wire's, and this side's address on a wire
-    ("0.0.0.0": it is none), until it raises no OSError.
-
-    :raises OSError: none works; or the interface does not exist.
-    :raises ValueError: the interface is none of the driver's, or the driver does not exist.
+    :param sniff: receive copies of all frames instead of taking frames from the kernel.
+    :param open_driver: called for each candidate until one call raises no OSError. Arguments: the driver's name, the
+        name of the interface or wire, and this end's address on a wire (``"0.0.0.0"`` for an interface).
+    :raises OSError: no driver works, or the interface does not exist.
+    :raises ValueError: the driver cannot use an interface of this form, or does not exist.
     """
     options = Options(interface=interface, driver=driver)
     if driver is None and "@" in interface:
@@ -199,7 +204,7 @@ def open_frame_driver(
             continue
         return
     what = "copies of all its frames" if sniff else "frames"
-    raise OSError(number, f"interface={interface!r}: no driver brings {what}: {'; '.join(refusals)}")
+    raise OSError(number, f"interface={interface!r}: no driver can receive {what}: {'; '.join(refusals)}")
 
 
 def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> StackChoice:
@@ -210,10 +215,10 @@ def _fall_back(options: Options, reasons: dict[str, str], errnos: list[int]) -> 
         available = ", ".join(repr(b.name) for b in backends() if b.kind == "stack" and b.available)
         raise OSError(
             errnos[0] if len(set(errnos)) == 1 else errno.EOPNOTSUPP,
-            f"{refusal}; the stacks available here are: {available} (see `sfloop backends`). Ask for one of those, or "
-            f"let fallback be 'kernel' or 'warn' to take the kernel stack instead",
+            f"{refusal}; the stacks available here are {available} (see `sfloop backends`). Use one of them, or set "
+            f"fallback to 'kernel' or 'warn' to take the kernel stack instead",
         )
     if options.fallback == "warn":
-        # The frames in between are sfloop's: this function, select_stack, Loop.__init__.
+        # The stack level skips sfloop's own frames: this function, select_stack, Loop.__init__.
         warnings.warn(f"{refusal}; the loop runs on the kernel stack", RuntimeWarning, stacklevel=4)
     return StackChoice("kernel", {stack: refusal, "kernel": f"taken instead of {kind}={wanted!r}"}, fell_back=True)

@@ -119,7 +119,7 @@ def open_sockets(LoopCore loop):
 
 
 def use_test_clock(LoopCore loop):
-    """Has the loop's stacks that can, and the faults of all drivers, go by the test clock, for good."""
+    """Switch the loop's stacks that can, and the faults of all drivers, to the test clock for good."""
     global sf_fault_now
     cdef sf_stack *stack
     cdef int i

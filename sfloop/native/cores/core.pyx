@@ -284,7 +284,7 @@ cdef class LoopCore:
         return [] if self.engine == NULL else first_flows(self.engine)
 
     def _driver_caps(self):
-        """(driver's name, what it chose, MTU in bytes, own and peer address in network byte order) of each stack."""
+        """List (driver's name, its mode, MTU in bytes, own and peer's address in network byte order) of each stack."""
         return [] if self.engine == NULL else driver_caps(self.engine)
 
     cdef int shut(self) except -1:
@@ -333,7 +333,7 @@ cdef class LoopCore:
         """Separate a forked child from the parent's kernel objects: epoll set, wake-up descriptor, drivers."""
         cdef sf_engine *e = self.engine if self.engine != NULL else self.condemned
         cdef int rc
-        if self.runs_elsewhere():  # that thread is not in this process
+        if self.runs_elsewhere():  # the child does not have that thread
             self.thread = 0
         for sink in self.open_sinks():
             (<Sink>sink).lose_driver()
