@@ -55,7 +55,7 @@ DRIVER = Section(
     """| driver | `rx_dropped` | `tx_errors` | `wakeups` |
 |---|---|---|---|
 | `af_xdp` | the kernel's `rx_dropped` and `rx_ring_full` of all sockets, and datagrams for which the overflow buffer had no room | frames refused by the driver or the kernel (`tx_invalid_descs`) | `sendto` and `recvfrom` calls that drive the rings |
-| `packet` | the kernel's `tp_drops` | frames of a wrong length, and frames that the kernel refused for good | system calls that send |
+| `packet` | the kernel's `tp_drops`, and datagrams for which the overflow buffer had no room | frames of a wrong length, and frames that the kernel refused for good | system calls that send |
 | `shm` | always 0: the sender is told that the ring is full | frames without a receiver, and frames that are too long | writes to the FIFO of the other end |
 | `ef_vi` | the NIC's count "RX no descriptor errors", and packets truncated because no buffer was free | frames under way when the NIC was reset; sends that failed | times the event queue was primed for an interrupt |
 | `fault` | adds frames that found no room among those it delays (512 in each direction) | adds frames that the driver below refused | those of the driver below |
