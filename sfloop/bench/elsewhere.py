@@ -1,4 +1,4 @@
-"""Runs this checkout's sfloop.bench on another build's sfloop, in that build's interpreter.
+"""Runs this checkout's sfloop.bench, with sfloop.common, on another build's sfloop, in that build's interpreter.
 
 ``VENV/bin/python .../sfloop/bench/elsewhere.py --loop sfloop --program udp.echo``, with the options of
 :mod:`sfloop.bench.serve`. ``--describe`` prints which sfloop it is. So both builds run the same programs.
@@ -20,11 +20,12 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
-PACKAGE = "sfloop.bench"
+#: Packages of this checkout. Both import nothing else of sfloop but its public names, so they run on any build.
+PACKAGES = ("sfloop.bench", "sfloop.common")
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds sfloop.bench and its modules here, wherever the rest of sfloop is.
+    """Finds PACKAGES and their modules here, wherever the rest of sfloop is.
 
     It has to be the first finder, because an editable build has its own finder for all of sfloop.
     """
@@ -32,9 +33,9 @@ class Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name == PACKAGE:
+        if name in PACKAGES:
             return importlib.machinery.PathFinder.find_spec(name, [str(HERE.parent)])
-        if name.startswith(f"{PACKAGE}."):
+        if name.rpartition(".")[0].startswith(PACKAGES):
             return importlib.machinery.PathFinder.find_spec(name, path)
         return None
 

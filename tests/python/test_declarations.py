@@ -21,12 +21,15 @@ def test_they_hold(tmp_path: Path, names: list[str]) -> None:
     [
         ("        uint64_t polls\n", "        uint32_t polls\n"),
         ("        uint64_t polls\n", "        uint64_t polled\n"),
-        ("        sf_ready ready\n", "        sf_timers ready\n"),
+        ("        sf_ready_queue ready\n", "        sf_timers ready\n"),
         ("        unsigned char mac[6]\n", "        unsigned char mac[8]\n"),
         ("        int (*arm)(sf_stack *, int *fd)\n", "        int (*arm)(sf_stack *, uint32_t fd)\n"),
         ("    void sf_engine_wake(sf_engine *)\n", "    int sf_engine_wake(sf_engine *)\n"),
         ("    void sf_engine_wake(sf_engine *)\n", "    void sf_engine_wakes(sf_engine *)\n"),
-        ("    int sf_ready_push(sf_ready *, void *handle)\n", "    int sf_ready_push(sf_ready *)\n"),
+        (
+            "    int sf_ready_queue_push(sf_ready_queue *, void *handle)\n",
+            "    int sf_ready_queue_push(sf_ready_queue *)\n",
+        ),
         ("        SF_SPIN_NEVER\n", "        SF_SPIN_SELDOM\n"),
         ("    sf_ns SF_NEVER\n", "    uint16_t SF_NEVER\n"),
         ("    sf_ns (*sf_fault_now)()\n", "    int (*sf_fault_now)()\n"),

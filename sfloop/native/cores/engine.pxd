@@ -162,23 +162,6 @@ cdef extern from "sf/stack.h" nogil:
     void sf_test_clock_set(sf_ns now)
     void sf_test_clock_go()
     sf_ns sf_test_clock_now()
-    void sf_stack_use_test_clock(sf_stack *)
-
-    cdef struct sf_tcpdirect_config:
-        void *const *functions
-        void *stack
-        void *attr
-        const char *interface
-        uint32_t address
-        uint32_t emulated_bits
-        bint timestamps
-        bint overflow
-        uint32_t max_destinations
-        sf_ns quiesce
-
-    const char *sf_tcpdirect_function(int i)
-    sf_stack *sf_stack_tcpdirect_create(const sf_tcpdirect_config *, int *error, char *message)
-    int sf_stack_tcpdirect_counters(sf_stack *, sf_counter *, int max)
 
 cdef extern from "sf/driver.h" nogil:
     int SF_DRIVER_ERROR_SIZE

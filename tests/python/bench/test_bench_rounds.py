@@ -160,7 +160,7 @@ def test_the_reason_why_a_peer_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_an_unknown_add_on_is_refused() -> None:
-    with pytest.raises(loops.LoopNotUsable, match=r'"asyncio\+aiofastnet" is one'):
+    with pytest.raises(loops.LoopNotUsable, match=r'use "asyncio\+aiofastnet"'):
         loops.loop_factory("asyncio+nosuchaddon")
 
 

@@ -23,7 +23,7 @@ def test_without_a_library_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv(tcpdirect.LIBRARY, raising=False)
     assert "set SFLOOP_TCPDIRECT_LIBRARY to TCPDirect's library" in (tcpdirect.unavailable() or "")
     monkeypatch.setenv(tcpdirect.LIBRARY, "/nonexistent/libonload_zf.so")
-    assert "is not there" in (tcpdirect.unavailable() or "")
+    assert "does not exist" in (tcpdirect.unavailable() or "")
     monkeypatch.setenv(tcpdirect.LIBRARY, zf.library())
     assert "ZF_ATTR must name a NIC" in (tcpdirect.unavailable() or "")
     monkeypatch.setenv("ZF_ATTR", "interface=lo")

@@ -207,7 +207,7 @@ def test_wrong_order_is_rejected_and_reported(entry: OrderEntry, peer: socket.so
     poll(entry, lambda: entry.orders)
     ((_, rejected),) = receive(peer, 1)
     assert ouch.Rejected.decode(rejected).reason == "O"
-    assert "order T0000000000042 should be" in entry.problems[0]
+    assert "order T0000000000042 must have" in entry.problems[0]
     assert len(entry.tick_to_trade) == 0
 
 

@@ -143,7 +143,7 @@ def test_frame_drivers_of_the_kernel() -> None:
         refused = ping(link.FAR, "--driver", "af_xdp", *by_frames, prefix=near)
         assert refused.returncode == 1 and "af_xdp" in refused.stderr, refused.stderr
         refused = ping("198.18.7.3", "--driver", "packet", *by_frames, prefix=near)
-        assert refused.returncode == 1 and "answers ARP" in refused.stderr, refused.stderr
+        assert refused.returncode == 1 and "does not answer ARP" in refused.stderr, refused.stderr
         # No peer answers: the packet counts as lost, and there is no error.
         done = ping("198.18.7.3", "--count", "2", "--warmup", "0", "--timeout", "0.1", "--json", prefix=near)
         assert done.returncode == 1

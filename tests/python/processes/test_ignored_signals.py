@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import programs
 
 IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-TESTS = ("test_signals.py::test_ctrl_c", "test_subprocess.py::test_signals")
+TESTS = ("test_signals.py::test_ctrl_c", "test_subprocess_ends.py::test_signals")
 
 
 def test_tests_of_ctrl_c_pass_where_it_is_ignored() -> None:
