@@ -37,7 +37,7 @@ void sf_claim_drop(struct sf_tcpip *, struct sf_claim *);
 bool sf_claim_is_shared(struct sf_tcpip *, struct sf_claim *);
 /* A slice of the round in which all claims are looked at again; the next one is due at `claims_at`. True: a claim has changed. */
 bool sf_claims_look(struct sf_tcpip *, bool starting);
-/* In a forked child: the claims are the parent's. */
+/* For a forked child, because the claims are the parent's. */
 void sf_claims_after_fork(struct sf_tcpip *);
 
 #endif

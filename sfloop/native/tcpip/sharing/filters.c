@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define STARTING (3 * SF_SEC)         /* the workers of a server start together */
-#define BLIND_INTERVAL (50 * SF_MS)   /* at who has come, where the driver does not tell */
+#define BLIND_INTERVAL (50 * SF_MS)   /* for new sockets, if the driver does not report them */
 #define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
 #define CONFIRM_DELAY SF_MS           /* by then the kernel knows a SYN that the driver's program has passed */
 #define STATIONS_LIFE (100 * SF_MS)

@@ -38,7 +38,7 @@ struct sf_holders {
     struct sf_processes listed; /* the next list, as far as it was read */
     uint32_t old;               /* where the list before goes on */
     int64_t list_at;
-    uint32_t *inodes; /* of the sockets, in order */
+    uint32_t *inodes; /* of the sockets, sorted */
     uint32_t n_inodes, inodes_capacity;
     uint32_t generation; /* counts the sockets that were opened */
     uint8_t phase;       /* enum sf_holders_phase */

@@ -7,8 +7,8 @@
 
 #define AT_ONCE 4              /* looked at, about 5 us each */
 #define LOOK_INTERVAL (25 * SF_MS)
-#define ASK_INTERVAL SF_MS     /* about one connection: a flood of segments must not become one of questions */
-#define LIFE (2 * SF_SEC)      /* of the doubt whose a segment is */
+#define ASK_INTERVAL SF_MS     /* between queries, so that a flood of segments causes no flood of queries */
+#define LIFE (2 * SF_SEC)      /* how long a segment may still be the kernel's */
 #define STALL (100 * SF_MS)    /* frames may have waited while the loop did not poll */
 #define MOST_SEGMENTS 4096     /* handed to the kernel during LIFE, at about 20 us each */
 

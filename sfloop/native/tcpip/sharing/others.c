@@ -157,7 +157,7 @@ static bool visit_message(const struct nlmsghdr *message, uint8_t protocol, uint
     return visit(context, &other);
 }
 
-/* 1: there is more to come. 0: it was the last, or the visitor has had enough. */
+/* Returns 1 if more follows, and 0 at the end. */
 static int read_into(char *answer, size_t size, int fd, uint8_t protocol, uint16_t port, uint32_t sequence, bool *wanted,
                      sf_others_visit visit, void *context)
 {
@@ -204,7 +204,7 @@ int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, s
                      context);
 }
 
-/* A message that is not part of a list. The kernel finds a listener where there is no connection. */
+/* Reads an answer that is not a list. The kernel returns a listener if there is no connection. */
 static int read_exact(int fd, uint32_t sequence)
 {
     _Alignas(struct nlmsghdr) char answer[1024];

@@ -37,8 +37,8 @@ int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_
 int sf_others_ask(int fd, enum sf_others_which which, uint8_t family, uint32_t *sequence);
 /* One datagram of the answer. 1: there is more. 0: it was the last. */
 int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, sf_others_visit visit, void *context);
-/* The kernel's state of this TCP connection; 0: the kernel does not have it; or a negative errno. `ifindex`, ends and nothing else are
- * looked at. Takes some 5 us. */
+/* Returns the kernel's state of this TCP connection, 0 if the kernel has none, or a negative errno. Reads only `ifindex`,
+ * addresses and ports. Takes about 5 us. */
 int sf_others_has(int fd, const struct sf_other *);
 /* Returns the inode of the socket behind a descriptor, as in sf_other.inode; 0: none. */
 uint32_t sf_others_inode(int fd);

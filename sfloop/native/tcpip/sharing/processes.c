@@ -130,7 +130,7 @@ int sf_process_descriptors(int pid, int64_t *at, sf_process_visit_descriptor vis
     return n;
 }
 
-/* Lines of an epoll set: "tfd: 6 events: 19 data: 6 pos:0 ino:3ab sdev:8". */
+/* Finds the inode in the lines of an epoll set: "tfd: 6 events: 19 data: 6 pos:0 ino:3ab sdev:8". */
 void sf_process_read_set(int pid, const char *number, sf_process_visit_inode visit, void *context)
 {
     char path[64], line[256];

@@ -80,7 +80,7 @@ bool sf_stations_exist(const struct sf_tcpip *t)
     }
 }
 
-/* A multicast router (smcroute, pimd) has made a virtual interface of this one: the kernel forwards groups that come by it. */
+/* True: a multicast router (smcroute, pimd) uses this interface, so the kernel forwards groups that arrive there. */
 bool sf_stations_route_groups(const struct sf_tcpip *t)
 {
     FILE *file = fopen("/proc/thread-self/net/ip_mr_vif", "re");
