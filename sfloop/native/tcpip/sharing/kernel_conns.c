@@ -7,7 +7,8 @@
 
 #define AT_ONCE 4              /* looked at, about 5 us each */
 #define LOOK_INTERVAL (25 * SF_MS)
-#define ASK_INTERVAL SF_MS     /* between queries, so that a flood of segments causes no flood of queries */
+#define ASK_INTERVAL SF_MS     /* between queries on average, so that a flood of segments causes no flood of queries */
+#define MOST_QUERIES 4         /* at once, because segments of several connections come together */
 #define LIFE (2 * SF_SEC)      /* how long a segment may still be the kernel's */
 #define STALL (100 * SF_MS)    /* frames may have waited while the loop did not poll */
 #define MOST_SEGMENTS 4096     /* handed to the kernel during LIFE, at about 20 us each */
@@ -208,6 +209,17 @@ static bool wants_time_wait(const struct sf_tcp_segment *s)
     return s->flags & SF_TCP_FIN;
 }
 
+/* A query takes about 5 us. */
+static bool may_ask(struct sf_kernel_conns *conns, sf_ns now)
+{
+    if (conns->ask_at < now)
+        conns->ask_at = now;
+    if (conns->ask_at - now > (MOST_QUERIES - 1) * ASK_INTERVAL)
+        return false;
+    conns->ask_at += ASK_INTERVAL;
+    return true;
+}
+
 enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_kernel_conns *conns = &t->filters.kernel;
@@ -215,9 +227,8 @@ enum sf_whose sf_kernel_conns_find(struct sf_tcpip *t, const struct sf_flow_key 
 
     if (sf_tcpip_is_point_to_point(t) || t->filters.others_fd < 0)
         return SF_WHOSE_OURS;
-    if (t->now - conns->asked_at < ASK_INTERVAL)
+    if (!may_ask(conns, t->now))
         return SF_WHOSE_UNKNOWN;
-    conns->asked_at = t->now;
     state = kernel_has(t, key);
     if (state <= 0)
         return SF_WHOSE_OURS;

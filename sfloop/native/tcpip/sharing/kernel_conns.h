@@ -40,7 +40,7 @@ struct sf_kernel_conns {
     sf_ns until;   /* end of handing unknown segments to the kernel; 0: they are not handed over */
     sf_ns looked; /* last reading of the time; 0: the loop has slept since, and a frame would have woken it */
     uint32_t left; /* segments that may still be handed over */
-    sf_ns asked_at; /* time of the last query about a connection */
+    sf_ns ask_at; /* time of the next query about a connection, if queries came at even intervals */
 };
 
 void sf_kernel_conns_init(struct sf_kernel_conns *);
