@@ -197,4 +197,17 @@ __attribute__((format(printf, 2, 3))) static inline void sf_mode_add(struct sf_d
     va_end(args);
 }
 
+/* The operations that every wrapper passes on unchanged, for its struct sf_driver_control. */
+#define SF_PASS_CONTROL                       \
+    .filter_add = sf_pass_filter_add,         \
+    .filter_del = sf_pass_filter_del,         \
+    .disarm = sf_pass_disarm,                 \
+    .sniff = sf_pass_sniff,                   \
+    .rx_stamps = sf_pass_rx_stamps,           \
+    .watch_port = sf_pass_watch_port,         \
+    .port_changes = sf_pass_port_changes,     \
+    .filter_renew = sf_pass_filter_renew,     \
+    .kept_resets = sf_pass_kept_resets,       \
+    .kept_resets_fd = sf_pass_kept_resets_fd
+
 #endif

@@ -420,18 +420,9 @@ static const struct sf_driver_control fault_control = {
     .abandon = fault_abandon,
     .caps = fault_caps,
     .stats = fault_stats,
-    .filter_add = sf_pass_filter_add,
-    .filter_del = sf_pass_filter_del,
     .arm = fault_arm,
-    .disarm = sf_pass_disarm,
-    .sniff = sf_pass_sniff,
-    .rx_stamps = sf_pass_rx_stamps,
-    .watch_port = sf_pass_watch_port,
-    .port_changes = sf_pass_port_changes,
-    .filter_renew = sf_pass_filter_renew,
-    .kept_resets = sf_pass_kept_resets,
-    .kept_resets_fd = sf_pass_kept_resets_fd,
     .due = fault_due,
+    SF_PASS_CONTROL,
 };
 
 static const struct sf_driver_fast fault_fast = {

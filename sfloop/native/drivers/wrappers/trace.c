@@ -169,19 +169,10 @@ static const struct sf_driver_control trace_control = {
     .abandon = trace_abandon,
     .caps = trace_caps,
     .stats = sf_pass_stats,
-    .filter_add = sf_pass_filter_add,
-    .filter_del = sf_pass_filter_del,
     .arm = sf_pass_arm,
-    .disarm = sf_pass_disarm,
-    .sniff = sf_pass_sniff,
     .tx_stamps = sf_pass_tx_stamps,
-    .rx_stamps = sf_pass_rx_stamps,
-    .watch_port = sf_pass_watch_port,
-    .port_changes = sf_pass_port_changes,
-    .filter_renew = sf_pass_filter_renew,
-    .kept_resets = sf_pass_kept_resets,
-    .kept_resets_fd = sf_pass_kept_resets_fd,
     .due = sf_pass_due,
+    SF_PASS_CONTROL,
 };
 
 static const struct sf_driver_fast trace_fast = {
