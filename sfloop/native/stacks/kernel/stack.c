@@ -220,9 +220,23 @@ static void kernel_release(struct sf_sock *sock)
 
 /* ---- streams ---- */
 
-static ssize_t kernel_sendv(struct sf_sock *sock, const struct iovec *iov, int n)
+/* Counts the result of a system call that sends, and returns it as the contract wants it. */
+static inline ssize_t count_sent(struct sf_sock *sock, ssize_t sent)
 {
     struct sf_stack_stats *stats = &sock->stack->stats;
+
+    if (SF_UNLIKELY(sent < 0)) {
+        stats->tx_would_block += errno == EAGAIN;
+        return -errno;
+    }
+    sock->stack->touched = true;
+    stats->tx_messages++;
+    stats->tx_bytes += (uint64_t)sent;
+    return sent;
+}
+
+static ssize_t kernel_sendv(struct sf_sock *sock, const struct iovec *iov, int n)
+{
     int fd = sock_of(sock)->fd;
     ssize_t sent;
 
@@ -235,14 +249,7 @@ static ssize_t kernel_sendv(struct sf_sock *sock, const struct iovec *iov, int n
             sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         }
     } while (SF_UNLIKELY(sent < 0 && errno == EINTR));
-    if (SF_UNLIKELY(sent < 0)) {
-        stats->tx_would_block += errno == EAGAIN;
-        return -errno;
-    }
-    sock->stack->touched = true;
-    stats->tx_messages++;
-    stats->tx_bytes += (uint64_t)sent;
-    return sent;
+    return count_sent(sock, sent);
 }
 
 static ssize_t kernel_recv_into(struct sf_sock *sock, void *buf, size_t len)
@@ -445,20 +452,12 @@ static int kernel_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int 
 static ssize_t kernel_send_to(struct sf_sock *sock, const void *data, size_t len, const struct sockaddr *addr,
                               socklen_t addr_len)
 {
-    struct sf_stack_stats *stats = &sock->stack->stats;
     ssize_t sent;
 
     do {
         sent = sendto(sock_of(sock)->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL, addr, addr_len);
     } while (SF_UNLIKELY(sent < 0 && errno == EINTR));
-    if (SF_UNLIKELY(sent < 0)) {
-        stats->tx_would_block += errno == EAGAIN;
-        return -errno;
-    }
-    sock->stack->touched = true;
-    stats->tx_messages++;
-    stats->tx_bytes += (uint64_t)sent;
-    return sent;
+    return count_sent(sock, sent);
 }
 
 /* ---- life ---- */
