@@ -41,8 +41,8 @@ class StackChoice:
 _AUTO_ORDER: Final = ("tcpdirect", "tcpip", "kernel")
 # The drivers that serve a network interface of the kernel, best first.
 _DRIVER_ORDER: Final = ("ef_vi", "af_xdp", "packet")
-# What "auto" may attach to a Solarflare NIC if no interface was named: stacks that take only their own flows from the
-# kernel.
+# The stacks and drivers that "auto" may attach to a Solarflare NIC if no interface was named, because they take only
+# their own flows from the kernel.
 _UNASKED: Final = (("tcpdirect", None), ("tcpip", "ef_vi"))
 
 _NOTHING_NAMED: Final = "no interface was named: give interface= or set SFLOOP_INTERFACE"

@@ -20,8 +20,8 @@ from sfloop.options import options as config
 from sfloop.options import tcplimits
 
 DOCS = Path(__file__).parents[2] / "docs"
-#: What a user may name although no registry in C has it: a choice, the kernel's sockets under a preloaded library, a
-#: driver in a shared object of its own, and one that is not built.
+#: Names that a user may give although no registry in C has them: a choice, the kernel's sockets under a preloaded
+#: library, a driver in a shared object of its own, and one that is not built.
 BESIDE = {"stack": {"auto", "onload"}, "driver": {"ef_vi", "dpdk"}}
 WIRE = f"registry-{os.getpid()}"
 

@@ -15,7 +15,7 @@ from sfloop.bench.programs.tcp import server_context
 from sfloop.bench.serve import say
 from sfloop.common.histogram import Histogram
 
-#: What a source writes at a time, and how much it lets wait in its transport.
+#: The bytes that a source writes at a time, and the most that it lets wait in its transport.
 BLOCK = bytes(256 * 1024)
 IN_HAND = 4 * len(BLOCK)
 

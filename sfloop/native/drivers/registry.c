@@ -1,4 +1,4 @@
-/* Which drivers this build has, and those that were loaded from elsewhere. */
+/* The drivers of this build, and those that were loaded from shared objects. */
 #define _GNU_SOURCE
 #include "sf/driver.h"
 

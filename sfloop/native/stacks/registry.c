@@ -1,4 +1,4 @@
-/* Which stacks this build has. Each stack's folder defines its entry, as sf_stack_NAME; here it gets one line. */
+/* The stacks of this build. Each stack's folder defines its entry, sf_stack_NAME, and the entry has one line here. */
 #include "sf/stack.h"
 
 #include <string.h>

@@ -135,7 +135,7 @@ static int skeleton_interest(struct sf_sock *sock, uint32_t what)
 
 /* ---- 3. datagrams ---- */
 
-/* What the last recv_batch() lent. Not before the next one. */
+/* Frees the memory that the last recv_batch() lent. The next recv_batch() calls it, and nothing does earlier. */
 static void take_back(struct skeleton_sock *s)
 {
     s->first = (s->first + s->lent) % QUEUE;

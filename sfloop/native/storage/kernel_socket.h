@@ -1,4 +1,4 @@
-/* What stacks ask of a program's kernel socket before they serve it: its protocol, its device, its name and its port. */
+/* Questions to a program's kernel socket before a stack serves it: its protocol, its device, its name and its port. */
 #ifndef SF_STORAGE_KERNEL_SOCKET_H
 #define SF_STORAGE_KERNEL_SOCKET_H
 

@@ -1,6 +1,6 @@
 /*
- * What keeps the receive ring small: few slots, so that they stay in the CPU's caches and its table of pages, and beside them the
- * buffer of drivers/kernel/xdp_overflow.h. The socket's filter puts a datagram there when half of the ring is full.
+ * A buffer for bursts, so that the receive ring can be small: its few slots stay in the CPU's caches and TLB. The buffer is that of
+ * drivers/kernel/xdp_overflow.h. The socket's filter puts a datagram there when half of the ring is full.
  */
 #ifndef SF_DRIVERS_PACKET_OVERFLOW_H
 #define SF_DRIVERS_PACKET_OVERFLOW_H

@@ -192,7 +192,7 @@ struct sf_stack_ops {
      * NULL: not supported. */
     int (*tx_stamps)(struct sf_sock *, struct sf_stamp *, int max);
 
-    /* What the loop asks for now and then. NULL: the stack has none. */
+    /* Reports for stats() and describe(), outside the hot path. NULL: the stack has none. */
 
     /* The stack's own counters, beside struct sf_stack_stats. Returns how many were written. The names are never freed. */
     int (*counters)(struct sf_stack *, struct sf_counter *, int max);

@@ -1,4 +1,4 @@
-/* What the TCPDirect stack is made with. options.c fills it from the options of the seam. */
+/* The configuration of a TCPDirect stack. options.c fills it from the options of the seam. */
 #ifndef SF_STACKS_TCPDIRECT_CONFIG_H
 #define SF_STACKS_TCPDIRECT_CONFIG_H
 

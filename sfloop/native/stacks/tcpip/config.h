@@ -1,4 +1,4 @@
-/* What the tcpip stack is made with. options.c fills it from the options of the seam; tests in C fill it themselves. */
+/* The configuration of a tcpip stack. options.c fills it from the options of the seam; tests in C fill it themselves. */
 #ifndef SF_STACKS_TCPIP_CONFIG_H
 #define SF_STACKS_TCPIP_CONFIG_H
 

@@ -250,7 +250,7 @@ uint32_t sf_tcp_rcv_least(uint32_t mss);
 void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
 /* Makes the ring as small as its bytes in order allow. It stays as it is if there are bytes out of order. */
 void sf_tcp_rcv_trim(struct sf_tcp_conn *);
-/* What the room is for. This decides how much is done for it when memory is short. */
+/* The purpose of room in the ring. It decides how much is done for the room when memory is short. */
 enum sf_tcp_room {
     SF_TCP_ROOM_LATER, /* Data out of order: nothing. */
     SF_TCP_ROOM_NEXT,  /* Data in order: others' out-of-order data is dropped, and sf_tcp_rcv_least() is always allowed. */
