@@ -83,6 +83,7 @@ static inline int open_pair(struct contract_pair *pair, void *context)
 
 static inline void begin(struct contract_pair *pair, const struct setup *setup)
 {
+    memset(pair, 0, sizeof(*pair));
     memset(&contract_inbox, 0, sizeof(contract_inbox));
     open_pair(pair, (void *)(uintptr_t)setup);
     CHECK(pair->b->fast.control->filter_add(pair->b, contract_flow(pair)) == 0);

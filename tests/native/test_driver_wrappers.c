@@ -65,7 +65,7 @@ static void test_trace_lines(void)
     char path[128] = "/tmp/sfloop-test-XXXXXX";
     int fd = mkstemp(path);
     struct layers layers = {.wrapper = "trace", .config = {.file = path}};
-    struct contract_pair pair;
+    struct contract_pair pair = {0};
     uint8_t text[1024] = {0};
 
     CHECK(open_layers(&pair, &layers) == 0);
