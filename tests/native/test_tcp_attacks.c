@@ -84,7 +84,7 @@ static struct sf_tcp_conn *conn_of_side(const struct side *s)
 
 static uint16_t victims_port(void)
 {
-    return conn_of_side(&victim.client)->ep.flow.key.local_port;
+    return conn_of_side(&victim.client)->flow.key.local_port;
 }
 
 /* ---- floods ---- */

@@ -20,6 +20,7 @@ struct sf_flow_key {
 /* A member of a socket. Sockets with the same key are chained, the latest first. */
 struct sf_flow_link {
     struct sf_flow_key key;
+    uint8_t kind; /* Which struct the link is in. For TCP: enum sf_tcp_kind. */
     struct sf_flow_link *next;
 };
 

@@ -265,7 +265,7 @@ int tcpip_shutdown_tx(struct sf_sock *sock)
 
 int tcpip_name_of(struct sf_sock *sock, bool peer, struct sockaddr *out, socklen_t *len)
 {
-    const struct sf_flow_key *key = is_stream(sock) ? &conn_of(sock)->ep.flow.key : &listener_of(sock)->ep.flow.key;
+    const struct sf_flow_key *key = is_stream(sock) ? &conn_of(sock)->flow.key : &listener_of(sock)->flow.key;
     struct sockaddr_in name = {
         .sin_family = AF_INET,
         .sin_port = peer ? key->remote_port : key->local_port,

@@ -98,7 +98,7 @@ struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *l, const s
     c = sf_tcp_conn_new(t, &l->options);
     if (!c)
         return NULL;
-    c->ep.flow.key = *key;
+    c->flow.key = *key;
     c->agreed = *agreed;
     c->port = half ? sf_tcp_half_take_port(half) : sf_tcp_listener_port(l, key);
     if (half)
@@ -180,11 +180,11 @@ struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *flows, struc
 /* Takes the port of the listeners that are there already, if they and this one have SO_REUSEPORT. */
 static int take_port(struct sf_tcp_listener *l)
 {
-    struct sf_tcp_listener *others = (struct sf_tcp_listener *)sf_flows_find(&l->tcpip->tcp.flows, &l->ep.flow.key);
+    struct sf_tcp_listener *others = (struct sf_tcp_listener *)sf_flows_find(&l->tcpip->tcp.flows, &l->flow.key);
 
     if (others && (!l->shares || !others->shares))
         return -EADDRINUSE;
-    l->port = others ? others->port : sf_tcp_port_of_listener(&l->ep.flow.key, l->shares);
+    l->port = others ? others->port : sf_tcp_port_of_listener(&l->flow.key, l->shares);
     if (!l->port)
         return -ENOMEM;
     l->port->users += others != NULL;
@@ -212,8 +212,8 @@ int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listene
     l = calloc(1, sizeof(*l));
     if (!l)
         return -ENOMEM;
-    l->ep.kind = SF_TCP_LISTENING;
-    l->ep.flow.key = (struct sf_flow_key){.local_addr = local.sin_addr.s_addr, .local_port = local.sin_port};
+    l->flow.kind = SF_TCP_LISTENING;
+    l->flow.key = (struct sf_flow_key){.local_addr = local.sin_addr.s_addr, .local_port = local.sin_port};
     l->ready.kind = SF_READY_TCP_LISTENER;
     l->tcpip = t;
     l->backlog = backlog < 1 ? 1 : backlog > MOST_BACKLOG ? MOST_BACKLOG : (uint32_t)backlog;
@@ -221,15 +221,15 @@ int sf_tcp_listen(struct sf_tcpip *t, int fd, int backlog, struct sf_tcp_listene
     l->shares = has_reuse_port(fd);
     rc = take_port(l);
     if (rc == 0)
-        rc = sf_flows_add(&t->tcp.flows, &l->ep.flow);
+        rc = sf_flows_add(&t->tcp.flows, &l->flow);
     if (rc < 0) {
         sf_tcp_port_drop(t, l->port);
         free(l);
         return rc;
     }
-    rc = sf_binding_open(t, &l->binding, fd, IPPROTO_TCP, &l->ep.flow.key);
+    rc = sf_binding_open(t, &l->binding, fd, IPPROTO_TCP, &l->flow.key);
     if (rc < 0) {
-        sf_flows_remove(&t->tcp.flows, &l->ep.flow);
+        sf_flows_remove(&t->tcp.flows, &l->flow);
         sf_tcp_port_drop(t, l->port);
         free(l);
         return rc;
@@ -246,8 +246,8 @@ void sf_tcp_listener_close(struct sf_tcp_listener *l)
     sf_tcp_half_forget(l);
     while (l->first)
         sf_tcp_abort(dequeue(l));
-    sf_flows_remove(&t->tcp.flows, &l->ep.flow);
-    if (l->port->users > 1 && !sf_flows_find(&t->tcp.flows, &l->ep.flow.key))
+    sf_flows_remove(&t->tcp.flows, &l->flow);
+    if (l->port->users > 1 && !sf_flows_find(&t->tcp.flows, &l->flow.key))
         sf_tcp_port_orphaned(t, l->port);
     sf_binding_close(t, &l->binding); /* Only now, when its connections have filters of their own. */
     sf_tcp_port_drop(t, l->port);

@@ -103,6 +103,14 @@ __attribute__((noinline)) static bool old_ack(struct sf_tcp_conn *c, const struc
     return false;
 }
 
+/* The peer has acknowledged all that the program has written, and no deadline has come nearer. So there is nothing to send, and no timer
+ * to set. An answer to a request is acknowledged like this. */
+static inline bool is_settled(const struct sf_tcp_conn *c)
+{
+    return c->loss.una == c->snd.ring.end && !c->snd.fin && c->loss.state == SF_TCP_OPEN && !c->options.keepalive &&
+           c->timers.probe_at == SF_NEVER && c->timers.idle_at != SF_NEVER;
+}
+
 bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_loss *l = &c->loss;
@@ -136,6 +144,8 @@ bool sf_tcp_ack_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     }
     if (SF_UNLIKELY(c->dead))
         return false;
+    if (SF_LIKELY(is_settled(c)))
+        return true;
     if (c->state != SF_TCP_TIME_WAIT && (news || changed || l->state != SF_TCP_OPEN || sf_tcp_unsent(&c->snd, &c->loss)))
         sf_tcp_output(c);
     return c->state != SF_TCP_TIME_WAIT;

@@ -41,7 +41,7 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
         return NULL;
     }
     t->tcp.n_conns++;
-    c->ep.kind = SF_TCP_CONN;
+    c->flow.kind = SF_TCP_CONN;
     c->ready.kind = SF_READY_TCP;
     c->tcpip = t;
     c->options = *options;
@@ -110,9 +110,9 @@ int sf_tcp_conn_place(struct sf_tcp_conn *c)
     struct sf_flows *flows = &c->tcpip->tcp.flows;
     int rc;
 
-    if (sf_flows_find(flows, &c->ep.flow.key))
+    if (sf_flows_find(flows, &c->flow.key))
         return -EADDRNOTAVAIL;
-    rc = sf_flows_add(flows, &c->ep.flow);
+    rc = sf_flows_add(flows, &c->flow);
     c->placed = rc > 0;
     return rc < 0 ? rc : 0;
 }
@@ -124,7 +124,7 @@ void sf_tcp_conn_detach(struct sf_tcp_conn *c)
     struct sf_tcpip *t = c->tcpip;
 
     if (c->placed)
-        sf_flows_remove(&t->tcp.flows, &c->ep.flow);
+        sf_flows_remove(&t->tcp.flows, &c->flow);
     c->placed = false;
     sf_tcp_timer_clear(t, &c->timers.timer);
     sf_ready_set(&t->tcp.pending, &c->pending, false);

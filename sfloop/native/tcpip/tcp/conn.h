@@ -28,7 +28,7 @@ enum sf_tcp_owed {
 
 /* The order of the members is the order in which a segment needs them, so that its cache lines are few. */
 struct sf_tcp_conn {
-    struct sf_tcp_endpoint ep;    /* The addresses and ports, and the place among the flows. */
+    struct sf_flow_link flow;     /* The addresses and ports, and the place among the flows. */
     struct sf_ready_entry ready;  /* Among the sockets that have something to report. */
     struct sf_ready_link pending; /* Among the connections that owe a segment, or that wait for a route or a neighbour. */
     struct sf_ready_link starved; /* Among the connections that were refused memory. */
@@ -50,7 +50,7 @@ struct sf_tcp_conn {
 };
 
 struct sf_tcp_listener {
-    struct sf_tcp_endpoint ep;
+    struct sf_flow_link flow;
     struct sf_ready_entry ready;
     struct sf_tcpip *tcpip;
     void *owner;

@@ -108,11 +108,11 @@ static void fail(struct sf_tcp_conn *c, int error)
 static int take_place(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
-    struct sf_flow_link *link = sf_flows_find(&t->tcp.flows, &c->ep.flow.key);
+    struct sf_flow_link *link = sf_flows_find(&t->tcp.flows, &c->flow.key);
     struct sf_tcp_wait *w = link ? (struct sf_tcp_wait *)link : NULL;
 
-    c->agreed.iss = sf_tcp_isn(t, &c->ep.flow.key);
-    if (w && w->ep.kind == SF_TCP_WAIT) {
+    c->agreed.iss = sf_tcp_isn(t, &c->flow.key);
+    if (w && w->flow.kind == SF_TCP_WAIT) {
         if (sf_seq_le(c->agreed.iss, w->snd_nxt + UINT16_MAX))
             c->agreed.iss = w->snd_nxt + UINT16_MAX + 2;
         sf_count(t, SF_COUNT_TCP_TIME_WAIT_REUSED);
@@ -129,12 +129,12 @@ static int begin(struct sf_tcp_conn *c)
     sf_ready_set(&t->tcp.resolving, &c->pending, false);
     rc = take_place(c);
     if (rc == 0)
-        rc = sf_tcp_port_filter(t, c->port, &c->ep.flow.key);
+        rc = sf_tcp_port_filter(t, c->port, &c->flow.key);
     if (rc < 0)
         return rc == -EADDRNOTAVAIL || rc == -ENOMEM ? rc : -EOPNOTSUPP;
     c->agreed.scaling = c->agreed.sack = c->agreed.timestamps = true;
     c->agreed.rcv_scale = sf_tcp_window_scale(c->options.receive_buffer);
-    c->agreed.ts_offset = sf_tcp_ts_offset(t, &c->ep.flow.key);
+    c->agreed.ts_offset = sf_tcp_ts_offset(t, &c->flow.key);
     c->state = SF_TCP_SYN_SENT;
     c->rcv.measured = t->now;
     sf_tcp_send_syn(c);
@@ -144,7 +144,7 @@ static int begin(struct sf_tcp_conn *c)
 /* Without a source address the route tells ours. The route from that address is another question to the kernel. */
 static enum sf_way find_way(struct sf_tcp_conn *c, struct sf_hop *hop)
 {
-    struct sf_flow_key *key = &c->ep.flow.key;
+    struct sf_flow_key *key = &c->flow.key;
     enum sf_way way = sf_path_find(c->tcpip, key->remote_addr, key->local_addr, hop);
 
     if (way != SF_WAY_DIRECT || key->local_addr)
@@ -157,7 +157,7 @@ static enum sf_way find_way(struct sf_tcp_conn *c, struct sf_hop *hop)
 static int look(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
-    const struct sf_flow_key *key = &c->ep.flow.key;
+    const struct sf_flow_key *key = &c->flow.key;
     struct sf_hop hop = {.src = key->local_addr};
 
     switch (find_way(c, &hop)) {
@@ -213,7 +213,7 @@ int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, str
     c = sf_tcp_conn_new(t, &options);
     if (!c)
         return -ENOBUFS;
-    c->ep.flow.key = (struct sf_flow_key){
+    c->flow.key = (struct sf_flow_key){
         .local_addr = local.sin_addr.s_addr,
         .local_port = local.sin_port,
         .remote_addr = to->sin_addr.s_addr,
@@ -299,7 +299,7 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
         return;
     }
     if (s->ack != c->agreed.iss + 1) {
-        sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s);
+        sf_tcp_reset_for(c->tcpip, &c->flow.key, s);
         return;
     }
     establish(c, s);
@@ -328,7 +328,7 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
     }
     if (s->flags & SF_TCP_ACK && s->ack != c->agreed.iss + 1) {
         sf_count(c->tcpip, SF_COUNT_TCP_RX_BAD_ACK);
-        sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s);
+        sf_tcp_reset_for(c->tcpip, &c->flow.key, s);
         sync_again(c);
         return;
     }

@@ -12,7 +12,7 @@
 #define MOST_UNSENT 12   /* Such attempts: about 4 s. */
 
 struct sf_tcp_half {
-    struct sf_tcp_endpoint ep;
+    struct sf_flow_link flow;
     struct sf_tcp_timer timer;
     struct sf_tcp_listener *listener;
     struct sf_tcp_port *port;
@@ -39,7 +39,7 @@ struct sf_tcp_port **sf_tcp_half_port(struct sf_tcp_half *h)
 
 void sf_tcp_half_free(struct sf_tcpip *t, struct sf_tcp_half *h)
 {
-    sf_flows_remove(&t->tcp.flows, &h->ep.flow);
+    sf_flows_remove(&t->tcp.flows, &h->flow);
     sf_tcp_timer_remove(t, &h->timer);
     if (h->prev)
         h->prev->next = h->next;
@@ -83,14 +83,14 @@ static void send_syn_ack(struct sf_tcpip *t, struct sf_tcp_half *h)
 {
     const struct sf_tcp_socket_options *options = &h->listener->options;
     struct sf_tcp_bare bare = {
-        .key = h->ep.flow.key,
+        .key = h->flow.key,
         .segment = {.seq = h->agreed.iss, .ack = h->agreed.irs + 1, .flags = SF_TCP_ACK},
         .ttl = options->ttl,
         .tos = options->tos,
     };
     int rc;
 
-    sf_tcp_syn_options(t, &bare.segment, &h->agreed, path_mtu(t, &h->ep.flow.key), options);
+    sf_tcp_syn_options(t, &bare.segment, &h->agreed, path_mtu(t, &h->flow.key), options);
     rc = sf_tcp_send_bare(t, &bare);
     h->no_way = rc < 0 && h->unsent < MOST_UNSENT;
     if (h->no_way) {
@@ -128,13 +128,13 @@ void sf_tcp_half_open(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
 
     if (!h)
         return;
-    h->ep.kind = SF_TCP_HALF;
-    h->ep.flow.key = *key;
+    h->flow.kind = SF_TCP_HALF;
+    h->flow.key = *key;
     if (sf_tcp_timer_add(t, &h->timer, SF_TCP_TIMER_HALF) < 0) {
         free(h);
         return;
     }
-    if (sf_flows_add(&t->tcp.flows, &h->ep.flow) < 0) {
+    if (sf_flows_add(&t->tcp.flows, &h->flow) < 0) {
         sf_tcp_timer_remove(t, &h->timer);
         free(h);
         return;
@@ -166,7 +166,7 @@ void sf_tcp_half_open(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
  */
 static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
-    struct sf_flow_key key = h->ep.flow.key;
+    struct sf_flow_key key = h->flow.key;
     enum sf_whose whose = sf_kernel_conns_find(t, &key);
 
     if (whose >= SF_WHOSE_BEGUN) {
@@ -180,7 +180,7 @@ static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h,
 static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_bare bare = {
-        .key = h->ep.flow.key,
+        .key = h->flow.key,
         .segment = {.seq = h->agreed.iss + 1,
                     .ack = h->agreed.irs + 1,
                     .flags = SF_TCP_ACK,
@@ -250,14 +250,14 @@ static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp
         return true;
     sf_count(t, SF_COUNT_TCP_RX_BAD_ACK);
     if (look_for_kernels(t, h, s) == SF_WHOSE_OURS)
-        sf_tcp_reset_for(t, &h->ep.flow.key, s);
+        sf_tcp_reset_for(t, &h->flow.key, s);
     return false;
 }
 
 void sf_tcp_half_input(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s, bool keep)
 {
     struct sf_tcp_segment copy = *s;
-    struct sf_flow_key key = h->ep.flow.key;
+    struct sf_flow_key key = h->flow.key;
     struct sf_tcp_agreed agreed = h->agreed;
     struct sf_tcp_handshake handshake = {
         .repeats = h->retries, .answered = h->answered, .began = h->began, .left = h->sent_at};

@@ -67,7 +67,7 @@ static void take(struct sf_tcpip *t, const struct sf_icmp *icmp)
     if (q->protocol != SF_IPV4_TCP || !sf_icmp_is_error(icmp->type))
         return;
     link = sf_flows_find(&t->tcp.flows, &key);
-    if (!link || sf_tcp_endpoint_of(link)->kind != SF_TCP_CONN)
+    if (!link || link->kind != SF_TCP_CONN)
         return;
     c = (struct sf_tcp_conn *)link;
     syn = c->state < SF_TCP_ESTABLISHED;

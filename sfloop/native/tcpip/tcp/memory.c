@@ -39,7 +39,7 @@ static void search(struct sf_tcpip *t)
     for (uint32_t i = 0; tcp->flows.slot && i <= tcp->flows.mask; i++) {
         struct sf_tcp_conn *c = (struct sf_tcp_conn *)tcp->flows.slot[i];
 
-        if (!c || c->ep.kind != SF_TCP_CONN || c->state < SF_TCP_ESTABLISHED)
+        if (!c || c->flow.kind != SF_TCP_CONN || c->state < SF_TCP_ESTABLISHED)
             continue;
         sf_tcp_snd_trim(c);
         if (c->rcv.ring.end == c->rcv.read)

@@ -41,7 +41,7 @@ void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
 
     if (mtu >= c->way.mtu)
         return; /* It tells nothing new. */
-    sf_path_learn_mtu(t, c->ep.flow.key.remote_addr, mtu);
+    sf_path_learn_mtu(t, c->flow.key.remote_addr, mtu);
     sf_tcp_output(c); /* Segments that were too long are lost, and go again in smaller pieces. */
 }
 

@@ -148,13 +148,11 @@ void sf_tcp_port_drop(struct sf_tcpip *t, struct sf_tcp_port *port)
 
 static struct sf_tcp_port **port_of(struct sf_flow_link *link)
 {
-    struct sf_tcp_endpoint *ep = sf_tcp_endpoint_of(link);
-
-    if (ep->kind == SF_TCP_CONN)
-        return &((struct sf_tcp_conn *)ep)->port;
-    if (ep->kind == SF_TCP_HALF)
-        return sf_tcp_half_port((struct sf_tcp_half *)ep);
-    return ep->kind == SF_TCP_WAIT ? &((struct sf_tcp_wait *)ep)->port : NULL;
+    if (link->kind == SF_TCP_CONN)
+        return &((struct sf_tcp_conn *)link)->port;
+    if (link->kind == SF_TCP_HALF)
+        return sf_tcp_half_port((struct sf_tcp_half *)link);
+    return link->kind == SF_TCP_WAIT ? &((struct sf_tcp_wait *)link)->port : NULL;
 }
 
 bool sf_tcp_port_part(struct sf_tcpip *t, const struct sf_flow_key *key, struct sf_tcp_port **of)

@@ -133,7 +133,8 @@ static void owe_ack(struct sf_tcp_conn *c)
     if (c->timers.ack_at != SF_NEVER)
         return;
     c->timers.ack_at = c->tcpip->now + c->tcpip->tcp.limits.delayed_ack;
-    sf_tcp_conn_timer(c);
+    if (SF_LIKELY(!c->dead))
+        sf_tcp_timer_by(c->tcpip, &c->timers.timer, c->timers.ack_at); /* No other deadline has changed. */
 }
 
 /* An ACK out of turn reports a loss or a duplicate. It leaves at once, because the peer should know soon. */
@@ -172,6 +173,12 @@ static uint32_t least_step(const struct sf_tcp_rcv *rcv, uint32_t mss)
     return rcv->limit / 2 < mss ? rcv->limit / 2 : mss;
 }
 
+/* How far the window's right edge could move if memory were not short. */
+static int32_t most_gain(const struct sf_tcp_rcv *rcv)
+{
+    return (int32_t)(rcv->nxt - sf_tcp_unread(rcv) + rcv->limit - rcv->adv);
+}
+
 /* The window's right edge after data was refused: as far as there is room, which is less than was advertised before. */
 static uint32_t refused_edge(struct sf_tcp_rcv *rcv, uint32_t edge, uint32_t step)
 {
@@ -187,8 +194,11 @@ static uint32_t refused_edge(struct sf_tcp_rcv *rcv, uint32_t edge, uint32_t ste
 uint16_t sf_tcp_advertise(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t edge = rcv->nxt + free_window(c), step = least_step(rcv, c->loss.mss), window;
+    uint32_t step = least_step(rcv, c->loss.mss), edge, window;
 
+    if (SF_LIKELY(!rcv->refused && most_gain(rcv) < (int32_t)step))
+        return (uint16_t)((rcv->adv - rcv->nxt) >> c->agreed.rcv_scale);
+    edge = rcv->nxt + free_window(c);
     if ((int32_t)(edge - rcv->adv) < (int32_t)step)
         edge = SF_UNLIKELY(rcv->refused) ? refused_edge(rcv, edge, step) : rcv->adv;
     window = (edge - rcv->nxt) >> c->agreed.rcv_scale;
@@ -212,9 +222,13 @@ void sf_tcp_bound_window(struct sf_tcp_rcv *rcv, uint8_t scale)
 static void window_opened(struct sf_tcp_conn *c)
 {
     const struct sf_tcp_rcv *rcv = &c->rcv;
-    uint32_t open = rcv->adv - rcv->nxt, room = free_window(c);
-    int32_t gain = (int32_t)(rcv->nxt + room - rcv->adv);
+    uint32_t open = rcv->adv - rcv->nxt, room;
+    int32_t gain = most_gain(rcv);
 
+    if (SF_LIKELY(!rcv->refused && gain < (int32_t)(rcv->limit / 4) && gain < (int32_t)(2 * c->loss.mss)))
+        return;
+    room = free_window(c);
+    gain = (int32_t)(rcv->nxt + room - rcv->adv);
     if (SF_UNLIKELY(rcv->refused) && room >= least_step(rcv, c->loss.mss) && sf_tcp_may_receive(c)) {
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
         return;
@@ -353,7 +367,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
     }
     if (SF_UNLIKELY(c->sock.orphan && piece.len)) {
         sf_count(c->tcpip, SF_COUNT_TCP_DATA_AFTER_CLOSE);
-        sf_tcp_reset_for(c->tcpip, &c->ep.flow.key, s); /* It has the number that the peer awaits, which may not have our FIN. */
+        sf_tcp_reset_for(c->tcpip, &c->flow.key, s); /* It has the number that the peer awaits, which may not have our FIN. */
         sf_tcp_conn_end(c, -ECONNRESET);
         return;
     }

@@ -80,7 +80,7 @@ void sf_tcp_reset_for(struct sf_tcpip *t, const struct sf_flow_key *key, const s
 void sf_tcp_send_reset(struct sf_tcp_conn *c)
 {
     struct sf_tcp_bare bare = {
-        .key = c->ep.flow.key,
+        .key = c->flow.key,
         .segment = {.seq = c->loss.nxt, .ack = c->rcv.nxt, .flags = SF_TCP_RST | SF_TCP_ACK},
         .ttl = c->options.ttl,
         .tos = c->options.tos,

@@ -22,7 +22,6 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
 {
     struct sf_tcp_segment s;
     struct sf_flow_link *link;
-    struct sf_tcp_endpoint *ep;
     enum sf_refusal reason = sf_tcp_parse(ip, flags, &s);
 
     if (SF_UNLIKELY(reason)) {
@@ -40,13 +39,12 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
         for_nobody(t, &key, &s);
         return;
     }
-    ep = sf_tcp_endpoint_of(link);
-    if (SF_LIKELY(ep->kind == SF_TCP_CONN))
-        sf_tcp_conn_input((struct sf_tcp_conn *)ep, &s, keep);
-    else if (ep->kind == SF_TCP_HALF)
-        sf_tcp_half_input(t, (struct sf_tcp_half *)ep, &s, keep);
-    else if (ep->kind == SF_TCP_WAIT)
-        sf_tcp_wait_input(t, (struct sf_tcp_wait *)ep, &key, &s, keep);
+    if (SF_LIKELY(link->kind == SF_TCP_CONN))
+        sf_tcp_conn_input((struct sf_tcp_conn *)link, &s, keep);
+    else if (link->kind == SF_TCP_HALF)
+        sf_tcp_half_input(t, (struct sf_tcp_half *)link, &s, keep);
+    else if (link->kind == SF_TCP_WAIT)
+        sf_tcp_wait_input(t, (struct sf_tcp_wait *)link, &key, &s, keep);
     else if (sf_interface_owns(&t->interface, ip->dst)) /* RFC 9293, 3.10.7.2: not to a group, nor to a broadcast address. */
         sf_tcp_listener_input(sf_tcp_listener_pick(&t->tcp.flows, link, &key), &key, &s, keep);
     else
@@ -75,7 +73,7 @@ static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment 
  */
 static bool gives_way(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
-    struct sf_flow_key key = c->ep.flow.key;
+    struct sf_flow_key key = c->flow.key;
     enum sf_whose whose = sf_kernel_conns_find(c->tcpip, &key);
 
     if (whose == SF_WHOSE_BEGUN) {

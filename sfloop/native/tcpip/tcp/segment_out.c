@@ -11,7 +11,7 @@
 
 static bool build(struct sf_tcp_way *way, const struct sf_tcp_conn *c, const struct sf_hop *hop)
 {
-    const struct sf_flow_key *key = &c->ep.flow.key;
+    const struct sf_flow_key *key = &c->flow.key;
     struct sf_tcp_peer peer = {
         .src_addr = key->local_addr,
         .dst_addr = key->remote_addr,
@@ -52,7 +52,7 @@ static void take_hop(struct sf_tcp_conn *c, const struct sf_hop *hop)
 static bool take_detour(struct sf_tcp_conn *c, enum sf_way way)
 {
     const struct sf_tcpip *t = c->tcpip;
-    const struct sf_flow_key *key = &c->ep.flow.key;
+    const struct sf_flow_key *key = &c->flow.key;
     struct sf_hop hop = {.src = key->local_addr, .mtu = c->way.mtu};
 
     if (c->way.detour && is_current(&c->way, t))
@@ -70,7 +70,7 @@ static bool take_detour(struct sf_tcp_conn *c, enum sf_way way)
 __attribute__((noinline)) static bool renew_way(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
-    const struct sf_flow_key *key = &c->ep.flow.key;
+    const struct sf_flow_key *key = &c->flow.key;
     struct sf_hop hop = {.src = key->local_addr};
     enum sf_way way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
     bool had_way = c->way.direct;

@@ -309,7 +309,10 @@ void sf_tcp_output(struct sf_tcp_conn *c)
     sf_tcp_find_way(c); /* Before data is cut to segments, because it knows the MTU. Without a way all is lost, and is sent again. */
     if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
-    sf_tcp_persist(c);
+    if (SF_LIKELY(c->loss.nxt != c->loss.una))
+        c->timers.probe_at = SF_NEVER;
+    else
+        sf_tcp_persist(c);
     if (c->snd.ring.size && c->timers.idle_at == SF_NEVER)
         c->timers.idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
     sf_tcp_conn_timer(c);

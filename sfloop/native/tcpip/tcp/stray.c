@@ -135,7 +135,7 @@ static void let_go(struct sf_tcpip *t, const struct sf_flow_key *key, uint32_t s
 
 static bool is_ours(const struct sf_flow_link *link)
 {
-    return link && ((const struct sf_tcp_endpoint *)link)->kind != SF_TCP_LISTENING;
+    return link && link->kind != SF_TCP_LISTENING;
 }
 
 void sf_tcp_stray_resets(struct sf_tcpip *t)
@@ -173,7 +173,7 @@ static void segment_input(struct sf_tcpip *t, const struct sf_ipv4 *ip)
     struct sf_tcp_segment s;
     enum sf_refusal reason = sf_tcp_parse(ip, SF_FRAME_CHECKSUM_UNSURE, &s);
     struct sf_flow_key key;
-    struct sf_tcp_endpoint *ep;
+    struct sf_flow_link *link;
 
     if (reason) {
         t->counters.refused[reason]++;
@@ -181,17 +181,17 @@ static void segment_input(struct sf_tcpip *t, const struct sf_ipv4 *ip)
     }
     key = (struct sf_flow_key){
         .local_addr = ip->dst, .remote_addr = ip->src, .local_port = s.dst_port, .remote_port = s.src_port};
-    ep = (struct sf_tcp_endpoint *)sf_flows_find(&t->tcp.flows, &key);
-    if (!ep)
+    link = sf_flows_find(&t->tcp.flows, &key);
+    if (!link)
         return;
     t->tcp.strays.until = t->now + LIFE;
     sf_count(t, SF_COUNT_TCP_RX_OTHER_WAY);
-    if (ep->kind == SF_TCP_CONN)
-        sf_tcp_conn_input((struct sf_tcp_conn *)ep, &s, false);
-    else if (ep->kind == SF_TCP_HALF)
-        sf_tcp_half_input(t, (struct sf_tcp_half *)ep, &s, false);
-    else if (ep->kind == SF_TCP_WAIT && (s.flags & (SF_TCP_SYN | SF_TCP_ACK)) != SF_TCP_SYN)
-        sf_tcp_wait_input(t, (struct sf_tcp_wait *)ep, &key, &s, false);
+    if (link->kind == SF_TCP_CONN)
+        sf_tcp_conn_input((struct sf_tcp_conn *)link, &s, false);
+    else if (link->kind == SF_TCP_HALF)
+        sf_tcp_half_input(t, (struct sf_tcp_half *)link, &s, false);
+    else if (link->kind == SF_TCP_WAIT && (s.flags & (SF_TCP_SYN | SF_TCP_ACK)) != SF_TCP_SYN)
+        sf_tcp_wait_input(t, (struct sf_tcp_wait *)link, &key, &s, false);
 }
 
 void sf_tcp_stray_poll(struct sf_tcpip *t)

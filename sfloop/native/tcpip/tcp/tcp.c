@@ -95,11 +95,11 @@ static void free_graves(struct sf_tcpip *t)
     }
 }
 
-static struct sf_tcp_endpoint *any_endpoint(const struct sf_flows *flows)
+static struct sf_flow_link *any_link(const struct sf_flows *flows)
 {
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++)
         if (flows->slot[i])
-            return sf_tcp_endpoint_of(flows->slot[i]);
+            return flows->slot[i];
     return NULL;
 }
 
@@ -115,23 +115,23 @@ static void end_conn(struct sf_tcp_conn *c)
 
 static void end_all(struct sf_tcpip *t)
 {
-    struct sf_tcp_endpoint *ep;
+    struct sf_flow_link *link;
 
     while (!sf_ready_empty(&t->tcp.resolving))
         sf_tcp_conn_bury(sf_tcp_conn_of_pending(t->tcp.resolving.next));
-    while ((ep = any_endpoint(&t->tcp.flows))) {
-        switch (ep->kind) {
+    while ((link = any_link(&t->tcp.flows))) {
+        switch ((enum sf_tcp_kind)link->kind) {
         case SF_TCP_CONN:
-            end_conn((struct sf_tcp_conn *)ep);
+            end_conn((struct sf_tcp_conn *)link);
             break;
         case SF_TCP_HALF:
-            sf_tcp_half_free(t, (struct sf_tcp_half *)ep);
+            sf_tcp_half_free(t, (struct sf_tcp_half *)link);
             break;
         case SF_TCP_WAIT:
-            sf_tcp_wait_free(t, (struct sf_tcp_wait *)ep);
+            sf_tcp_wait_free(t, (struct sf_tcp_wait *)link);
             break;
         case SF_TCP_LISTENING:
-            sf_tcp_listener_close((struct sf_tcp_listener *)ep);
+            sf_tcp_listener_close((struct sf_tcp_listener *)link);
             break;
         }
     }
@@ -174,14 +174,14 @@ void sf_tcp_after_fork(struct sf_tcpip *t)
         sf_tcp_conn_end(c, -ENETDOWN);
     }
     for (uint32_t i = 0; flows->slot && i <= flows->mask;) {
-        struct sf_tcp_endpoint *ep = flows->slot[i] ? sf_tcp_endpoint_of(flows->slot[i]) : NULL;
+        struct sf_flow_link *link = flows->slot[i];
 
-        if (ep && ep->kind == SF_TCP_CONN)
-            sf_tcp_conn_end((struct sf_tcp_conn *)ep, -ENETDOWN);
-        else if (ep && ep->kind == SF_TCP_HALF)
-            sf_tcp_half_free(t, (struct sf_tcp_half *)ep);
-        else if (ep && ep->kind == SF_TCP_WAIT)
-            sf_tcp_wait_free(t, (struct sf_tcp_wait *)ep);
+        if (link && link->kind == SF_TCP_CONN)
+            sf_tcp_conn_end((struct sf_tcp_conn *)link, -ENETDOWN);
+        else if (link && link->kind == SF_TCP_HALF)
+            sf_tcp_half_free(t, (struct sf_tcp_half *)link);
+        else if (link && link->kind == SF_TCP_WAIT)
+            sf_tcp_wait_free(t, (struct sf_tcp_wait *)link);
         else
             i++; /* An entry that moved into a freed slot is looked at, too. */
     }
@@ -240,7 +240,7 @@ uint32_t sf_tcp_lingering(const struct sf_tcpip *t)
     for (uint32_t i = 0; flows->slot && i <= flows->mask; i++) {
         const struct sf_tcp_conn *c = (const struct sf_tcp_conn *)flows->slot[i];
 
-        if (!c || c->ep.kind != SF_TCP_CONN || !c->sock.orphan)
+        if (!c || c->flow.kind != SF_TCP_CONN || !c->sock.orphan)
             continue;
         n += c->loss.una != c->loss.nxt || sf_tcp_unsent(&c->snd, &c->loss) || !c->snd.fin_sent;
     }

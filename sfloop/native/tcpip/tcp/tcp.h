@@ -42,12 +42,8 @@ struct sf_tcp_limits_set {
 
 /* ---- entries of the table of flows ---- */
 
+/* The kind of a struct sf_flow_link: which struct begins with the link. */
 enum sf_tcp_kind { SF_TCP_CONN, SF_TCP_HALF, SF_TCP_WAIT, SF_TCP_LISTENING };
-
-struct sf_tcp_endpoint {
-    struct sf_flow_link flow; /* First, so that a link is its endpoint. */
-    enum sf_tcp_kind kind;
-};
 
 /* ---- timers (timers.c) ---- */
 
@@ -126,7 +122,7 @@ void sf_tcp_ports_reserve(struct sf_tcpip *);
 /* ---- TIME_WAIT (time_wait.c) ---- */
 
 struct sf_tcp_wait {
-    struct sf_tcp_endpoint ep;
+    struct sf_flow_link flow;
     struct sf_tcp_wait *next, *prev; /* By age. */
     sf_ns until;
     sf_ns answered; /* When an unacceptable segment was last answered. */
@@ -332,10 +328,5 @@ void sf_tcp_stray_resets(struct sf_tcpip *);
 void sf_tcp_stray_poll(struct sf_tcpip *);
 /* Closes the raw socket up: it brings no segments until the guard holds back another reset. */
 void sf_tcp_stray_close_up(struct sf_tcpip *);
-
-static inline struct sf_tcp_endpoint *sf_tcp_endpoint_of(struct sf_flow_link *link)
-{
-    return (struct sf_tcp_endpoint *)link;
-}
 
 #endif

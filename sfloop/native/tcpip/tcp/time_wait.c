@@ -44,7 +44,7 @@ void sf_tcp_wait_free(struct sf_tcpip *t, struct sf_tcp_wait *w)
 {
     t->tcp.wait_ports -= has_own_port(w);
     list_remove(&t->tcp, w);
-    sf_flows_remove(&t->tcp.flows, &w->ep.flow);
+    sf_flows_remove(&t->tcp.flows, &w->flow);
     sf_tcp_port_drop(t, w->port);
     t->tcp.n_wait--;
     free(w);
@@ -88,8 +88,8 @@ void sf_tcp_wait_enter(struct sf_tcp_conn *c)
         sf_tcp_conn_end(c, 0);
         return;
     }
-    w->ep.kind = SF_TCP_WAIT;
-    w->ep.flow.key = c->ep.flow.key;
+    w->flow.kind = SF_TCP_WAIT;
+    w->flow.key = c->flow.key;
     w->snd_nxt = c->loss.nxt;
     w->rcv_nxt = c->rcv.nxt;
     w->ts_recent = c->agreed.ts_recent;
@@ -105,7 +105,7 @@ void sf_tcp_wait_enter(struct sf_tcp_conn *c)
     t->tcp.n_wait++;
     t->tcp.wait_ports += has_own_port(w);
     list_append(t, w);
-    if (sf_flows_add(&t->tcp.flows, &w->ep.flow) < 0) { /* Unlikely, because the connection's place is free. */
+    if (sf_flows_add(&t->tcp.flows, &w->flow) < 0) { /* Unlikely, because the connection's place is free. */
         list_remove(&t->tcp, w);
         t->tcp.n_wait--;
         t->tcp.wait_ports -= has_own_port(w);
@@ -123,7 +123,7 @@ void sf_tcp_wait_enter(struct sf_tcp_conn *c)
 static void answer(struct sf_tcpip *t, struct sf_tcp_wait *w)
 {
     struct sf_tcp_bare bare = {
-        .key = w->ep.flow.key,
+        .key = w->flow.key,
         .segment = {.seq = w->snd_nxt, .ack = w->rcv_nxt, .flags = SF_TCP_ACK, .window = w->window},
         .ttl = w->ttl,
         .tos = w->tos,
@@ -164,7 +164,7 @@ static void succeed(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_f
     sf_tcp_wait_free(t, w);
     any.remote_addr = any.remote_port = 0;
     link = sf_flows_match(&t->tcp.flows, &any);
-    if (link && sf_tcp_endpoint_of(link)->kind == SF_TCP_LISTENING)
+    if (link && link->kind == SF_TCP_LISTENING)
         sf_tcp_listener_input(sf_tcp_listener_pick(&t->tcp.flows, link, key), key, s, keep);
     else if (sf_tcpip_is_point_to_point(t))
         sf_tcp_reset_for(t, key, s);
