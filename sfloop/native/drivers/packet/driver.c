@@ -74,14 +74,19 @@ static int packet_rx_burst(struct sf_driver *driver, struct sf_frame *frames, in
 
     if (SF_UNLIKELY(p->sender.refusals)) /* the send queue was full */
         sf_packet_sender_flush(&p->sender);
-    return sf_packet_overflow_burst(&p->overflow, &p->ring, frames, n);
+    if (SF_UNLIKELY(sf_overflow_waits(&p->overflow.buffer)) && n > 0)
+        return sf_packet_overflow_burst(&p->overflow, &p->ring, frames, n);
+    return sf_packet_ring_pending(&p->ring) ? sf_packet_overflow_ring_burst(&p->overflow, &p->ring, frames, n) : 0;
 }
 
 static void packet_rx_release(struct sf_driver *driver, struct sf_frame *frames, int n)
 {
     struct packet *p = driver_of(driver);
 
-    sf_packet_overflow_release(&p->overflow, &p->ring, frames, n);
+    if (SF_LIKELY(!p->overflow.buffer.lent))
+        sf_packet_ring_release(&p->ring, frames, n);
+    else
+        sf_packet_overflow_release(&p->overflow, &p->ring, frames, n);
 }
 
 static int packet_tx_reserve(struct sf_driver *driver, uint32_t len, struct sf_frame *pieces, int max)

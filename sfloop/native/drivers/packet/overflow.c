@@ -37,16 +37,6 @@ void sf_packet_overflow_count(struct sf_packet_overflow *o, const struct sf_pack
 
 /* ---- every turn ---- */
 
-static int burst_of_ring(struct sf_packet_overflow *o, struct sf_packet_ring *ring, struct sf_frame *frames, int n)
-{
-    uint32_t before = ring->next;
-    int taken = sf_packet_ring_burst(ring, frames, n);
-
-    if (o->counts && ring->next != before)
-        sf_overflow_taken(o->counts, ring->next - before);
-    return taken;
-}
-
 /* Add this to a time of CLOCK_MONOTONIC to have one of CLOCK_REALTIME. */
 static sf_ns real_time_offset(void)
 {
@@ -57,9 +47,9 @@ static sf_ns real_time_offset(void)
 }
 
 /* TCP goes on coming by the ring, so each of them has a half of the burst. */
-static int burst_of_both(struct sf_packet_overflow *o, struct sf_packet_ring *ring, struct sf_frame *frames, int n)
+int sf_packet_overflow_burst(struct sf_packet_overflow *o, struct sf_packet_ring *ring, struct sf_frame *frames, int n)
 {
-    int taken = burst_of_ring(o, ring, frames, n - n / 2);
+    int taken = sf_packet_overflow_ring_burst(o, ring, frames, n - n / 2);
     int kept = sf_overflow_take(&o->buffer, frames + taken, n - taken);
     sf_ns offset = real_time_offset();
 
@@ -73,19 +63,8 @@ static int burst_of_both(struct sf_packet_overflow *o, struct sf_packet_ring *ri
     return taken + kept;
 }
 
-int sf_packet_overflow_burst(struct sf_packet_overflow *o, struct sf_packet_ring *ring, struct sf_frame *frames, int n)
-{
-    if (SF_UNLIKELY(sf_overflow_waits(&o->buffer)) && n > 0)
-        return burst_of_both(o, ring, frames, n);
-    return burst_of_ring(o, ring, frames, n);
-}
-
 void sf_packet_overflow_release(struct sf_packet_overflow *o, struct sf_packet_ring *ring, const struct sf_frame *frames, int n)
 {
-    if (SF_LIKELY(!o->buffer.lent)) {
-        sf_packet_ring_release(ring, frames, n);
-        return;
-    }
     for (int i = 0; i < n; i++)
         if (frames[i].token == TOKEN_OVERFLOW)
             sf_overflow_release(&o->buffer);

@@ -21,8 +21,21 @@ void sf_packet_overflow_close(struct sf_packet_overflow *overflow);
 /* The socket's filter counts from now on, or does not. */
 void sf_packet_overflow_count(struct sf_packet_overflow *overflow, const struct sf_packet_ring *ring, bool on);
 
-/* As rx_burst and rx_release of sf/driver.h: the ring's frames, and behind them the buffer's. */
+/* As rx_burst of sf/driver.h, while no frame waits in the buffer. */
+static inline int sf_packet_overflow_ring_burst(const struct sf_packet_overflow *overflow, struct sf_packet_ring *ring,
+                                                struct sf_frame *frames, int n)
+{
+    uint32_t before = ring->next;
+    int taken = sf_packet_ring_burst(ring, frames, n);
+
+    if (overflow->counts)
+        sf_overflow_taken(overflow->counts, ring->next - before);
+    return taken;
+}
+
+/* As rx_burst, while frames wait in the buffer: the ring's frames, and behind them the buffer's. */
 int sf_packet_overflow_burst(struct sf_packet_overflow *overflow, struct sf_packet_ring *ring, struct sf_frame *frames, int n);
+/* As rx_release, while frames of the buffer are lent. */
 void sf_packet_overflow_release(struct sf_packet_overflow *overflow, struct sf_packet_ring *ring, const struct sf_frame *frames, int n);
 
 #endif

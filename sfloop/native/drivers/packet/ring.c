@@ -91,7 +91,7 @@ static void restore_vlan_tag(const struct tpacket2_hdr *slot, uint32_t status, s
     tag[3] = (uint8_t)slot->tp_vlan_tci;
 }
 
-static void read_flags(const struct tpacket2_hdr *slot, uint32_t status, struct sf_frame *frame)
+static inline void read_flags(const struct tpacket2_hdr *slot, uint32_t status, struct sf_frame *frame)
 {
     frame->flags = 0;
     if (status & TP_STATUS_CSUMNOTREADY)
@@ -192,11 +192,6 @@ void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *
         else
             set_status(slot_at(ring, frames[i].token), TP_STATUS_KERNEL);
     }
-}
-
-bool sf_packet_ring_pending(const struct sf_packet_ring *ring)
-{
-    return status_of(slot_at(ring, ring->next)) & TP_STATUS_USER;
 }
 
 uint32_t sf_packet_ring_waiting(const struct sf_packet_ring *ring)

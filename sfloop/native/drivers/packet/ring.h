@@ -10,6 +10,8 @@
 
 #include "sf/driver.h"
 
+#include <linux/if_packet.h>
+
 /*
  * A frame longer than its slot. It did not cross a cable in this form: the kernel has merged segments of a TCP stream (GRO), or a
  * sender on this machine left their splitting to hardware (TSO on a veth pair). The kernel hands it over whole through the
@@ -50,7 +52,15 @@ void sf_packet_ring_abandon(struct sf_packet_ring *ring);
 
 int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, int n);
 void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *frames, int n);
-bool sf_packet_ring_pending(const struct sf_packet_ring *ring);
+
+/* Whether the kernel has handed over the next slot. */
+static inline bool sf_packet_ring_pending(const struct sf_packet_ring *ring)
+{
+    const uint8_t *slot = ring->slots + ((size_t)(ring->next & (ring->count - 1)) << ring->shift);
+
+    return __atomic_load_n(&((const struct tpacket2_hdr *)(const void *)slot)->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
+}
+
 /* How many slots have a frame that no burst has brought. */
 uint32_t sf_packet_ring_waiting(const struct sf_packet_ring *ring);
 
