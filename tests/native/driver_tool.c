@@ -1,22 +1,23 @@
 /*
- * A frame driver on its own, driven by lines on standard input; the tests in tests/python/drivers compile and run it.
+ * Opens one frame driver and obeys commands from standard input. The tests in tests/python/drivers compile and run it.
  *
  *     driver_tool DRIVER INTERFACE [--queue N] [--mode MODE] [--rx-frames N] [--tx-frames N] [--frame-size N]
  *                 [--spin] [--count] [--flow FLOW]...
  *
- * It answers "ready MODE", or "error ERRNO SENTENCE" and ends with status 1. Then it returns every UDP datagram that the driver
- * brings to its sender (--count: only counts) and takes commands, one line each, answered by one line:
+ * It prints "ready MODE". If it fails, it prints "error ERRNO SENTENCE" and ends with status 1. Then it returns each UDP datagram
+ * that the driver delivers to the datagram's sender (with --count, it only counts them). A command is one line. All commands but
+ * quit are answered by one line:
  *
  *     add FLOW | del FLOW | renew FLOW         ok, or error ERRNO
- *     watch PROTOCOL PORT | unwatch PROTOCOL PORT   the same
+ *     watch PROTOCOL PORT | unwatch PROTOCOL PORT   ok, or error ERRNO
  *     changes PROTOCOL               ok COUNT
  *     send MAC FROM:PORT TO:PORT SIZE COUNT   ok FRAMES
  *     caps | stats | counts          NAME=VALUE pairs
- *     user UID                       gives up root, and with it all capabilities
- *     quit                           closes the driver; so does the end of the input
+ *     user UID                       ok: root and all capabilities are given up; or error ERRNO
+ *     quit                           closes the driver and ends, as does the end of the input
  *
- * A FLOW is udp:LOCAL:PORT or udp:LOCAL:PORT:REMOTE:PORT, or tcp:...; 0.0.0.0 stands for any address. Behind it there may be
- * ,broadcast and ,watched=CHANGES and ,kernel. A PROTOCOL is udp or tcp.
+ * A FLOW is udp:LOCAL:PORT or udp:LOCAL:PORT:REMOTE:PORT, or the same with tcp. 0.0.0.0 stands for any address. The suffixes
+ * ,broadcast and ,watched=CHANGES and ,kernel set the flow's flags. A PROTOCOL is udp or tcp.
  */
 #define _GNU_SOURCE 1
 #include "sf/driver.h"
@@ -34,9 +35,9 @@
 #define PIECES_MAX 32
 #define HEADERS (14 + 20 + 8)
 #define SEND_PATIENCE (2 * SF_SEC)
-#define IDLE_TURNS 64 /* spinning, how often the input is looked at */
+#define IDLE_TURNS 64 /* with --spin: the idle turns between two checks for input */
 
-/* Each is there if its source file was linked. */
+/* NULL if the driver's source file was not linked. */
 struct sf_driver *sf_driver_af_xdp_open(const struct sf_driver_config *, int *, char *) __attribute__((weak));
 struct sf_driver *sf_driver_packet_open(const struct sf_driver_config *, int *, char *) __attribute__((weak));
 
@@ -92,7 +93,7 @@ static void swap(uint8_t *a, uint8_t *b, size_t size)
     memcpy(b, kept, size);
 }
 
-/* The checksum of a datagram received, by what the driver said of it. */
+/* Counts a received datagram by its checksum, and by the checksum flags that the driver gave its frame. */
 static void count_checksum(struct counts *counts, const uint8_t *ip, const uint8_t *udp, uint32_t len, uint32_t flags)
 {
     if (!read16(udp + 6))
@@ -107,7 +108,7 @@ static void count_checksum(struct counts *counts, const uint8_t *ip, const uint8
         counts->bad++;
 }
 
-/* Turns a datagram around. False if it is none. */
+/* Turns a UDP datagram into an answer to its sender. Returns false for any other frame. */
 static bool answer(struct tool *tool, uint8_t *frame, uint32_t len, uint32_t flags)
 {
     bool tagged = len > 18 && read16(frame + 12) == 0x8100;
@@ -134,7 +135,7 @@ static bool answer(struct tool *tool, uint8_t *frame, uint32_t len, uint32_t fla
 
 /* ---- frames ---- */
 
-/* 0, or what tx_reserve() said. */
+/* Returns 0, or the error of tx_reserve(). */
 static int transmit(struct tool *tool, const uint8_t *frame, uint32_t len)
 {
     const struct sf_driver_fast *fast = &tool->driver->fast;
@@ -235,7 +236,7 @@ static void print_result(int error)
         printf("ok\n");
 }
 
-/* `what`: add, del or renew. */
+/* `what` is the first letter of the command: add, del or renew. */
 static void change_filter(struct tool *tool, const char *text, char what)
 {
     const struct sf_driver_control *control = tool->driver->fast.control;
@@ -280,7 +281,7 @@ static void build(uint8_t *frame, const uint8_t mac[6], const uint8_t own[6], co
     write16(udp + 4, 8 + size);
 }
 
-/* Each datagram begins with its number, in network byte order, if it is long enough. */
+/* Fills the datagram. It begins with its number in network byte order, unless it is shorter than 4 bytes. */
 static void number(uint8_t *frame, uint32_t size, uint32_t index)
 {
     uint8_t *ip = frame + 14, *udp = ip + 20;
@@ -354,7 +355,7 @@ static void print_counts(const struct counts *c)
            c->frames, c->full, c->partial, c->none, c->bad, c->other, c->tagged, c->options, c->returned, c->refused);
 }
 
-/* False: to end. */
+/* Returns false for the command quit. */
 static bool obey(struct tool *tool, char *line)
 {
     char *rest = strchr(line, ' ');
@@ -407,7 +408,7 @@ static bool read_commands(struct tool *tool)
     return true;
 }
 
-/* Sleeps until there are frames or commands; with --spin, only looks. */
+/* Sleeps until there are frames or commands. With --spin it does not sleep. Obeys the commands; returns false at their end. */
 static bool wait_for_more(struct tool *tool)
 {
     const struct sf_driver_control *control = tool->driver->fast.control;
@@ -487,7 +488,7 @@ static int add_flows(struct tool *tool, char **flows)
     for (; *flows && !error; flows++)
         error = parse_flow(*flows, &flow) ? tool->driver->fast.control->filter_add(tool->driver, &flow) : -EINVAL;
     if (error)
-        printf("error %d a flow cannot be added\n", -error);
+        printf("error %d cannot add a flow\n", -error);
     return error;
 }
 
@@ -502,7 +503,7 @@ int main(int argc, char **argv)
     int error;
 
     if (!open_driver || unknown) {
-        fprintf(stderr, "driver_tool: %s is not understood\n", unknown ? unknown : "the driver");
+        fprintf(stderr, "driver_tool: %s is invalid\n", unknown ? unknown : "the driver's name");
         return 2;
     }
     config.interface = argv[2];

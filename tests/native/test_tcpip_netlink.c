@@ -1,7 +1,7 @@
 /*
- * What the tcpip stack learns from the kernel: addresses, routes, neighbours, MTUs, ICMP errors. In two network namespaces of
- * the test's own, which end with it, joined by a veth pair; the driver is a stand-in that keeps what is sent. Skipped where
- * namespaces may not be made.
+ * The tcpip stack learns addresses, routes, neighbours, MTUs and ICMP errors from the kernel. The test runs in two network
+ * namespaces of its own, which a veth pair joins and which end with the process. The driver is a stand-in that keeps the last
+ * frame sent. The test is skipped where it may not create namespaces.
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
@@ -19,9 +19,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define SKIPPED 77 /* as Meson and Automake understand it */
+#define SKIPPED 77 /* the exit status of a skipped test in Meson and Automake */
 
-/* ---- a driver that keeps the last frame sent, and brings what it is told to ---- */
+/* ---- a driver that keeps the last frame sent, and delivers the frame that the test puts into `brought` ---- */
 
 struct stand_in {
     struct sf_driver base;
@@ -117,7 +117,7 @@ static void enter(int ns)
 static int new_namespace(void)
 {
     if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-        printf("skipped: network namespaces may not be made here: %s\n", strerror(errno));
+        printf("skipped: cannot create a network namespace: %s\n", strerror(errno));
         exit(SKIPPED);
     }
     return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -143,7 +143,7 @@ static void join_namespaces(void)
     snprintf(command, sizeof(command), "ip link add v0 type veth peer name v1 netns /proc/%d/fd/%d 2>/dev/null", (int)getpid(),
              there);
     if (there < 0 || here < 0 || fcntl(there, F_SETFD, 0) < 0 || system(command) != 0) {
-        printf("skipped: a veth pair cannot be made here\n");
+        printf("skipped: cannot create a veth pair\n");
         exit(SKIPPED);
     }
     DO("ip link set lo up && ip addr add 10.77.0.1/24 brd + dev v0 && ip link set v0 up");
@@ -177,7 +177,7 @@ static uint64_t counter(const char *name)
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))
             return counters[i].value;
-    CHECK(!"a counter of that name");
+    CHECK(!"there is no counter of this name");
     return 0;
 }
 
@@ -214,8 +214,8 @@ static ssize_t send_to(struct sf_sock *sock, const char *addr, size_t len)
     return stack->ops->send_to(sock, zeros, len, (struct sockaddr *)&to, sizeof(to));
 }
 
-/* True if a datagram leaves by the driver, within so many tries; the first ones may be the kernel's. A link that comes up
- * may take a second for it. addr NULL: the connected peer. */
+/* Sends a datagram up to 3,000 times. Returns true as soon as one leaves by the driver. The kernel may send the first ones, and
+ * a link that comes up may take a second. addr NULL: the connected peer. */
 static bool becomes_direct(struct sf_sock *sock, const char *addr, size_t len)
 {
     for (int i = 0; i < 3000; i++) {
@@ -233,7 +233,7 @@ static bool becomes_direct(struct sf_sock *sock, const char *addr, size_t len)
     return false;
 }
 
-/* The kernel sends it, now and after whatever had to be learned. */
+/* Sends 20 datagrams, with time for the stack to learn from the kernel. Returns true if the kernel sends all of them. */
 static bool stays_with_kernel(struct sf_sock *sock, const char *addr, size_t len)
 {
     int before = driver.n_sent;
@@ -282,7 +282,7 @@ static void test_routes(struct sf_sock *sock)
     CHECK(stays_with_kernel(sock, "10.89.1.1", 773));
     DO("ip route replace blackhole 10.88.0.0/16");
     settle();
-    send_to(sock, "10.88.1.1", 10); /* a path in use holds until the new answer comes */
+    send_to(sock, "10.88.1.1", 10); /* a path in use stays valid until the kernel answers */
     settle();
     CHECK(stays_with_kernel(sock, "10.88.1.1", 10));
     DO("ip route del blackhole 10.88.0.0/16 && ip route replace 10.88.0.0/16 via 10.77.0.2");
@@ -303,11 +303,11 @@ static void test_neighbours(struct sf_sock *sock)
     settle();
     CHECK(becomes_direct(sock, "10.88.1.1", 10) && !memcmp(driver.sent, peer_mac, 6));
     CHECK(counter("tx_side_unresolved") > before);
-    CHECK(stays_with_kernel(sock, "10.77.0.99", 10)); /* there is nobody */
+    CHECK(stays_with_kernel(sock, "10.77.0.99", 10)); /* no host has this address */
     DO("ip neigh replace 10.77.0.2 dev v0 lladdr 02:00:00:00:00:09 nud stale");
     settle();
     now += 10 * SF_SEC;
-    CHECK(becomes_direct(sock, "10.77.0.2", 10)); /* used at once, and confirmed by the kernel: */
+    CHECK(becomes_direct(sock, "10.77.0.2", 10)); /* a stale neighbour is used at once; the kernel confirms it */
     for (int i = 0; i < 80 && memcmp(driver.sent, peer_mac, 6); i++) {
         usleep(100000);
         poll_late();
@@ -349,7 +349,7 @@ static uint16_t checksum(const uint8_t *bytes, size_t len)
     return (uint16_t) ~((sum & 0xffff) + (sum >> 16));
 }
 
-/* An ICMP error about the last frame that was sent, from the other namespace. */
+/* Sends an ICMP error that quotes the last frame sent, from the other namespace. */
 static void icmp_error(uint8_t code, uint16_t mtu)
 {
     uint8_t message[36] = {3, code, 0, 0, 0, 0, (uint8_t)(mtu >> 8), (uint8_t)mtu};
@@ -384,14 +384,14 @@ static void test_icmp(struct sf_sock *sock)
     CHECK(becomes_direct(sock, "10.77.0.2", 10));
     icmp_error(3, 0);
     CHECK(counter("icmp_errors") > before);
-    CHECK(stack->ops->recv_batch(sock, out, 64) == -EAGAIN); /* not connected: it does not hear of it */
+    CHECK(stack->ops->recv_batch(sock, out, 64) == -EAGAIN); /* an unconnected socket does not report it */
     CHECK(becomes_direct(sock, "10.77.0.2", 10));
     CHECK(connect(fd, (struct sockaddr *)&peer, sizeof(peer)) == 0);
     connected = adopt(fd, 9);
     stack->ops->recv_batch(connected, out, 64);
     CHECK(becomes_direct(connected, NULL, 20) && driver.sent_len == 62);
     settle();
-    stack->ops->recv_batch(connected, out, 64); /* the peer's own refusal of what the kernel had sent */
+    stack->ops->recv_batch(connected, out, 64); /* the peer has refused a datagram that the kernel sent */
     CHECK(becomes_direct(connected, NULL, 20));
     icmp_error(3, 0);
     CHECK(poll_late() == 1);
@@ -438,7 +438,7 @@ static void bring(struct sf_sock *sock, const uint8_t *dst_mac, const char *src,
     driver.brought[35] = 7;
     memcpy(driver.brought + 36, &name.sin_port, 2);
     driver.brought[39] = 10;
-    driver.brought_len = 60; /* Ethernet's least */
+    driver.brought_len = 60; /* the shortest Ethernet frame */
     poll_late();
     n = stack->ops->recv_batch(sock, out, 64);
     CHECK(n == want && (n < 0 || out[0].len == 2));
@@ -454,7 +454,7 @@ static void test_what_is_received(struct sf_sock *sock)
     CHECK(counter("rx_other_mac") == 1);
     bring(sock, own_mac, "10.77.0.2", "10.77.0.7", -EAGAIN);
     CHECK(counter("rx_other_addr") == 1);
-    bring(sock, all, "10.77.0.2", "10.77.0.1", 1); /* as Linux does */
+    bring(sock, all, "10.77.0.2", "10.77.0.1", 1); /* Linux accepts it, too */
     bring(sock, own_mac, "10.77.0.2", "10.77.0.255", 1);
     bring(sock, own_mac, "127.0.0.1", "10.77.0.1", -EAGAIN);
     bring(sock, own_mac, "10.77.0.1", "10.77.0.1", -EAGAIN);
@@ -507,7 +507,7 @@ int main(void)
     other = udp_socket("127.0.0.1", 0);
     CHECK(stack->ops->adopt(stack, other, SF_KIND_DATAGRAM, 1, 1, &refused) == -EOPNOTSUPP);
     fd = udp_socket("0.0.0.0", 0);
-    CHECK(dup2(fd, 4000) == 4000);
+    CHECK(dup2(fd, 4000) == 4000); /* bring() reads the port from this descriptor */
     sock = adopt(fd, 2);
     test_direct(sock);
     test_routes(sock);

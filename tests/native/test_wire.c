@@ -1,4 +1,4 @@
-/* Wire formats: what is emitted is parsed as it was, every reason for a refusal, sums against known ones. */
+/* The wire formats of UDP and ICMP: round trips of emit and parse, each reason for a refusal, checksums with known results. */
 #include "wire/icmp.h"
 #include "wire/udp.h"
 
@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-/* 10.0.0.1:4000 to 10.0.0.2:5000, whatever the byte order. */
+/* 10.0.0.1:4000 to 10.0.0.2:5000, on machines of either byte order. */
 static struct sf_udp_peer peer_of(uint8_t tags)
 {
     static const uint8_t src[4] = {10, 0, 0, 1}, dst[4] = {10, 0, 0, 2};
@@ -29,7 +29,7 @@ static struct sf_udp_peer peer_of(uint8_t tags)
     return peer;
 }
 
-/* A frame of a text, in an allocation of just its length, so that ASan sees whoever reads behind it. */
+/* A frame, in an allocation of exactly its length, so that ASan reports a read past its end. */
 struct frame {
     uint8_t *data;
     size_t len;
@@ -59,7 +59,7 @@ static void mend_ip(struct frame *frame)
     sf_store16(ip + 10, sf_checksum(ip, (ip[0] & 0x0fu) * 4));
 }
 
-/* Parses a copy of the first len bytes, again in an allocation of just that length. */
+/* Parses a copy of the frame's first `len` bytes, in an allocation of exactly that length. */
 static enum sf_refusal parse(const struct frame *frame, size_t len, uint32_t flags)
 {
     struct sf_udp_datagram out;
@@ -76,7 +76,7 @@ static enum sf_refusal parse(const struct frame *frame, size_t len, uint32_t fla
 
 static void test_known_sums(void)
 {
-    /* RFC 1071, 3: the sum is ddf2. */
+    /* The example of RFC 1071, 3. Its sum is ddf2. */
     static const uint8_t rfc[] = {0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7};
     static const uint8_t ip[] = {0x45, 0, 0, 0x73, 0,    0,    0x40, 0, 0x40, 0x11,
                                  0,    0, 192, 168, 0, 1, 192, 168, 0, 199};
@@ -193,7 +193,7 @@ static void test_every_bit_of_what_the_sums_cover_is_verified(void)
     free(frame.data);
 }
 
-/* One byte changed, the IP checksum made good again. */
+/* Parses a frame in which one byte was changed and the IP checksum was corrected. */
 static enum sf_refusal with(size_t at, uint8_t value, uint32_t flags)
 {
     struct frame frame = frame_of(0, "text", 4, SF_UDP_SUM_FULL);
@@ -216,12 +216,12 @@ static void test_reasons(void)
     CHECK(with(26, 224, 0) == SF_REFUSED_IP_SOURCE);
     CHECK(with(26, 239, 0) == SF_REFUSED_IP_SOURCE);
     CHECK(with(26, 127, 0) == SF_REFUSED_IP_SOURCE);
-    CHECK(with(26, 0, SF_WIRE_CHECKSUM_GOOD) == SF_ACCEPTED); /* 0.0.0.2: a host's like any other */
+    CHECK(with(26, 0, SF_WIRE_CHECKSUM_GOOD) == SF_ACCEPTED); /* 0.0.0.1 is accepted like any host address */
     CHECK(with(26, 240, SF_WIRE_CHECKSUM_GOOD) == SF_ACCEPTED);
-    CHECK(with(20, 0x20, 0) == SF_REFUSED_IP_FRAGMENT); /* the first of several */
+    CHECK(with(20, 0x20, 0) == SF_REFUSED_IP_FRAGMENT); /* more fragments (MF) */
     CHECK(with(21, 0x01, 0) == SF_REFUSED_IP_FRAGMENT);
     CHECK(with(20, 0x1f, 0) == SF_REFUSED_IP_FRAGMENT);
-    CHECK(with(20, 0x80, 0) == SF_ACCEPTED); /* the reserved bit says nothing */
+    CHECK(with(20, 0x80, 0) == SF_ACCEPTED); /* the reserved bit is ignored */
     CHECK(with(23, SF_IPV4_TCP, 0) == SF_REFUSED_IP_PROTOCOL);
     CHECK(with(17, 27, 0) == SF_REFUSED_UDP_SHORT);
     CHECK(with(39, 7, 0) == SF_REFUSED_UDP_LENGTH);
@@ -237,9 +237,9 @@ static void test_a_header_that_is_too_short_or_too_long(void)
 
     frame.data[frame.ip] = 0x44;
     CHECK(parse(&frame, frame.len, SF_WIRE_CHECKSUM_GOOD) == SF_REFUSED_IP_HEADER);
-    frame.data[frame.ip] = 0x4f; /* 60 bytes: more than the packet has */
+    frame.data[frame.ip] = 0x4f; /* a header of 60 bytes, longer than the packet */
     CHECK(parse(&frame, frame.len, SF_WIRE_CHECKSUM_GOOD) == SF_REFUSED_IP_HEADER);
-    sf_store16_be(frame.data + frame.ip + 2, 100); /* and more than the frame has */
+    sf_store16_be(frame.data + frame.ip + 2, 100); /* a packet of 100 bytes: the header is longer than the frame, too */
     CHECK(parse(&frame, frame.len, SF_WIRE_CHECKSUM_GOOD) == SF_REFUSED_IP_SHORT);
     frame.data[frame.ip] = 0x45;
     frame.data[frame.ip + 8] ^= 1;
@@ -272,35 +272,35 @@ static void test_options_are_skipped(void)
     free(plain.data);
 }
 
-/* Options as Linux takes them or not (ip_options_compile). */
+/* IP options that Linux accepts or refuses (ip_options_compile). */
 static void test_which_options_are_right(void)
 {
     static const struct {
         bool right;
         uint8_t len, bytes[12];
     } cases[] = {
-        {true, 4, {0, 9, 9, 9}},                 /* the end: what follows is not looked at */
+        {true, 4, {0, 9, 9, 9}},                 /* end of options: the rest is ignored */
         {true, 4, {1, 1, 1, 1}},
         {true, 4, {148, 4, 0, 0}},               /* router alert */
         {false, 4, {148, 3, 0, 0}},
         {true, 4, {200, 4, 0, 0}},               /* unknown */
         {true, 4, {130, 4, 0, 0}},
-        {false, 4, {200, 1, 0, 0}},              /* its length is less than itself */
-        {false, 4, {200, 5, 0, 0}},              /* ... or beyond the header */
-        {false, 4, {1, 1, 1, 200}},              /* there is no length */
+        {false, 4, {200, 1, 0, 0}},              /* a length below the option's own header */
+        {false, 4, {200, 5, 0, 0}},              /* a length beyond the IP header */
+        {false, 4, {1, 1, 1, 200}},              /* no length byte */
         {true, 8, {7, 7, 4, 0, 0, 0, 0, 0}},     /* record route, one entry free */
         {true, 8, {7, 7, 8, 1, 2, 3, 4, 0}},     /* full */
-        {false, 8, {7, 7, 5, 0, 0, 0, 0, 0}},    /* the entry would not fit */
-        {false, 8, {7, 7, 3, 0, 0, 0, 0, 0}},    /* into the header of the option */
-        {false, 8, {7, 3, 4, 7, 3, 4, 0, 0}},    /* twice */
+        {false, 8, {7, 7, 5, 0, 0, 0, 0, 0}},    /* no room for an entry at the pointer */
+        {false, 8, {7, 7, 3, 0, 0, 0, 0, 0}},    /* a pointer into the option's header */
+        {false, 8, {7, 3, 4, 7, 3, 4, 0, 0}},    /* record route twice */
         {true, 8, {68, 8, 5, 0, 0, 0, 0, 0}},    /* timestamps */
-        {true, 8, {68, 8, 9, 0x10, 0, 0, 0, 0}}, /* full: one host found no room */
+        {true, 8, {68, 8, 9, 0x10, 0, 0, 0, 0}}, /* full, with an overflow count of 1 */
         {false, 8, {68, 8, 9, 0xf0, 0, 0, 0, 0}},
-        {false, 8, {68, 8, 5, 1, 0, 0, 0, 0}},   /* with addresses: no room for both */
+        {false, 8, {68, 8, 5, 1, 0, 0, 0, 0}},   /* with addresses: no room for address and time */
         {true, 12, {68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0}},
         {false, 4, {68, 4, 4, 0}},
         {false, 8, {131, 7, 4, 10, 0, 0, 1, 0}}, /* loose source route */
-        {false, 8, {137, 7, 4, 10, 0, 0, 1, 0}}, /* strict */
+        {false, 8, {137, 7, 4, 10, 0, 0, 1, 0}}, /* strict source route */
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -338,7 +338,7 @@ static void test_partial_and_absent_checksums(void)
     full.data[44] ^= 1;
     CHECK(parse(&full, full.len, SF_WIRE_CHECKSUM_UNSURE) == SF_REFUSED_UDP_CHECKSUM);
     CHECK(parse(&none, none.len, 0) == SF_ACCEPTED);
-    partial.data[44] ^= 1; /* the payload is not in a partial sum */
+    partial.data[44] ^= 1; /* a partial checksum does not cover the payload */
     CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_PARTIAL) == SF_ACCEPTED);
     CHECK(parse(&partial, partial.len, SF_WIRE_CHECKSUM_UNSURE) == SF_ACCEPTED);
     partial.data[41] ^= 1;
@@ -349,7 +349,7 @@ static void test_partial_and_absent_checksums(void)
     free(full.data);
 }
 
-/* The payload that makes the sum come out as zero, which is sent as ffff. */
+/* A payload for which the checksum is zero. It is sent as ffff, because zero means that there is no checksum (RFC 768). */
 static void test_a_checksum_of_zero_is_sent_as_ones(void)
 {
     struct frame frame = frame_of(0, "\0\0", 2, SF_UDP_SUM_FULL);
@@ -471,7 +471,7 @@ static void test_an_error_names_the_flow(void)
     free(frame.data);
 }
 
-/* A quote with one byte changed, and cut to len. */
+/* Parses an ICMP error in which one byte of the quote was changed. The message is cut to `len` bytes. */
 static enum sf_refusal quote_with(size_t at, uint8_t value, size_t len, struct sf_icmp *out)
 {
     struct frame frame = frame_of(0, "0123", 4, SF_UDP_SUM_FULL);
@@ -505,7 +505,7 @@ static void test_quotes_without_ports(void)
     CHECK(quote_with(7, 1, 40, &out) == SF_REFUSED_ICMP_QUOTE);
     CHECK(quote_with(6, 0x20, 40, &out) == SF_ACCEPTED); /* a first fragment has the ports */
     CHECK(quote_with(9, SF_IPV4_TCP, 40, &out) == SF_ACCEPTED);
-    CHECK(out.quote.protocol == SF_IPV4_TCP && out.quote.tcp_sequence >> 16 == 12); /* where UDP's length is */
+    CHECK(out.quote.protocol == SF_IPV4_TCP && out.quote.tcp_sequence >> 16 == 12); /* UDP's length field */
 }
 
 static void test_echo(void)

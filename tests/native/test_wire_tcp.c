@@ -1,4 +1,4 @@
-/* TCP segments: what is emitted is parsed as it was, options of every shape, every reason for a refusal. */
+/* The wire format of TCP: round trips of emit and parse, options of every shape, each reason for a refusal. */
 #include "wire/tcp.h"
 
 #include "check.h"
@@ -29,7 +29,7 @@ static struct sf_tcp_peer peer_of(uint8_t tags)
 struct frame {
     uint8_t data[1600];
     size_t len;
-    size_t ip, tcp; /* where the headers begin */
+    size_t ip, tcp; /* offsets of the headers */
 };
 
 static void make(struct frame *frame, uint8_t tags, const struct sf_tcp_segment *segment, const void *text, size_t len)
@@ -63,8 +63,8 @@ static void mend(struct frame *frame)
     sf_store16(tcp + 16, (uint16_t)~sf_sum_fold(sf_sum_bytes(sum, tcp, tcp_len)));
 }
 
-/* Parses a copy of the TCP part in an allocation of just its length, so that ASan sees whoever reads behind it. What is lent
- * is checked and then looked for in the frame itself. */
+/* Parses a copy of the segment, in an allocation of exactly its length, so that ASan reports a read past its end. The payload
+ * pointer in `out` is checked against the copy. Then it is moved to the frame, because the copy is freed. */
 static enum sf_refusal parse(const struct frame *frame, uint32_t flags, struct sf_tcp_segment *out)
 {
     struct sf_ipv4 ip;
@@ -119,7 +119,7 @@ static void check_same(const struct sf_tcp_segment *a, const struct sf_tcp_segme
         CHECK(a->ts_val == b->ts_val && a->ts_ecr == b->ts_ecr);
 }
 
-/* How many ranges there is room for: 40 bytes, of which SACK's own four. */
+/* The number of SACK blocks that fit beside the other options, in 40 bytes. The SACK option's header takes 4, with padding. */
 static uint8_t ranges_beside(uint8_t has, uint8_t wanted)
 {
     size_t used = (has & SF_TCP_HAS_MSS ? 4 : 0) + (has & SF_TCP_HAS_WINDOW_SCALE ? 4 : 0);
@@ -156,7 +156,7 @@ static void test_every_combination_of_options_comes_back(void)
                 }
 }
 
-/* The bytes of two frames, put together by hand from RFC 791, 9293 and 7323; the sums by an addition on paper's terms. */
+/* The bytes of a frame, composed by hand from RFC 791, 9293 and 7323. A plain addition verifies the TCP checksum. */
 static void test_the_bytes_of_a_syn(void)
 {
     static const uint8_t expected[] = {
@@ -194,7 +194,7 @@ static void test_a_frame_cut_anywhere_is_refused(void)
         cut = frame;
         cut.len = len;
         CHECK(parse(&cut, 0, &out) == SF_REFUSED_IP_LENGTH);
-        mend(&cut); /* the IP header says now that it is all */
+        mend(&cut); /* the IP header's total length agrees now */
         CHECK(parse(&cut, 0, &out) == (tcp_len < 60 ? SF_REFUSED_TCP_SHORT : SF_ACCEPTED));
         if (tcp_len >= 60)
             CHECK(out.payload_len == tcp_len - 60);
@@ -208,7 +208,7 @@ static void test_header_lengths(void)
 
     for (uint8_t words = 0; words < 16; words++) {
         make(&frame, 0, &segment, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
-        frame.data[frame.tcp + 12] = (uint8_t)(words << 4 | 0x0f); /* reserved bits say nothing (RFC 9293, 3.1) */
+        frame.data[frame.tcp + 12] = (uint8_t)(words << 4 | 0x0f); /* reserved bits are ignored (RFC 9293, 3.1) */
         mend(&frame);
         CHECK(parse(&frame, 0, &out) ==
               (words < 5 ? SF_REFUSED_TCP_HEADER : words > 10 ? SF_REFUSED_TCP_SHORT : SF_ACCEPTED));
@@ -249,7 +249,7 @@ static void test_checksums_that_others_complete(void)
     CHECK(parse(&frame, 0, &out) == SF_REFUSED_TCP_CHECKSUM);
     CHECK(parse(&frame, SF_WIRE_CHECKSUM_PARTIAL, &out) == SF_ACCEPTED);
     CHECK(parse(&frame, SF_WIRE_CHECKSUM_UNSURE, &out) == SF_ACCEPTED);
-    sf_store16(frame.data + frame.tcp + 16, 0); /* which is "none" with UDP, but not here */
+    sf_store16(frame.data + frame.tcp + 16, 0); /* zero means no checksum in UDP, but not in TCP */
     CHECK(parse(&frame, 0, &out) == SF_REFUSED_TCP_CHECKSUM);
     CHECK(parse(&frame, SF_WIRE_CHECKSUM_UNSURE, &out) == SF_REFUSED_TCP_CHECKSUM);
 }
@@ -301,7 +301,7 @@ static void test_unknown_options_are_skipped(void)
 {
     struct sf_tcp_segment out;
 
-    WITH(&out, 254, 6, 2, 4, 1, 1, 2, 4, 5, 180, 30, 2); /* in it lies what looks like an MSS */
+    WITH(&out, 254, 6, 2, 4, 1, 1, 2, 4, 5, 180, 30, 2); /* the unknown option's data looks like an MSS option */
     CHECK(out.has == SF_TCP_HAS_MSS && out.mss == 1460);
     WITH(&out, 19, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 2); /* MD5 (RFC 2385) */
     CHECK(out.has == SF_TCP_HAS_SACK_PERMITTED);
@@ -321,19 +321,19 @@ static void test_malformed_options_end_the_options(void)
 {
     struct sf_tcp_segment out;
 
-    WITH(&out, 4, 2, 254, 0, 3, 3, 7, 0); /* a length of 0, of 1, beyond the end */
+    WITH(&out, 4, 2, 254, 0, 3, 3, 7, 0); /* length 0 */
     CHECK(out.has == SF_TCP_HAS_SACK_PERMITTED);
-    WITH(&out, 4, 2, 254, 1, 3, 3, 7, 0);
+    WITH(&out, 4, 2, 254, 1, 3, 3, 7, 0); /* length 1 */
     CHECK(out.has == SF_TCP_HAS_SACK_PERMITTED);
-    WITH(&out, 4, 2, 254, 7, 3, 3, 7, 0);
+    WITH(&out, 4, 2, 254, 7, 3, 3, 7, 0); /* a length beyond the header */
     CHECK(out.has == SF_TCP_HAS_SACK_PERMITTED);
-    WITH(&out, 4, 2, 1, 1, 1, 1, 1, 2); /* the last has no length at all */
+    WITH(&out, 4, 2, 1, 1, 1, 1, 1, 2); /* the last option has no length byte */
     CHECK(out.has == SF_TCP_HAS_SACK_PERMITTED);
-    WITH(&out, 1, 1, 8, 10, 0, 0, 0, 1); /* as everybody lays it out, but cut */
+    WITH(&out, 1, 1, 8, 10, 0, 0, 0, 1); /* timestamps in the usual layout, but cut off */
     CHECK(!out.has);
     WITH(&out, 1, 1, 5, 10, 0, 0, 0, 1);
     CHECK(!out.n_sack);
-    WITH(&out, 4, 2, 0, 3, 3, 7, 0, 0); /* and the end is the end */
+    WITH(&out, 4, 2, 0, 3, 3, 7, 0, 0); /* end of options: the rest is ignored */
     CHECK(out.has == SF_TCP_HAS_SACK_PERMITTED);
 }
 
