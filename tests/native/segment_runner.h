@@ -1,6 +1,6 @@
 /*
- * Runs a script against a host: ours, or Linux. The runner is the peer; the host is known by a table, and whatever is sent or
- * received are IP packets.
+ * Runs a script against a host, which is our stack or Linux. The runner plays the peer. The host is a table of functions, and the
+ * two exchange IP packets.
  */
 #ifndef SF_TEST_SEGMENT_RUNNER_H
 #define SF_TEST_SEGMENT_RUNNER_H
@@ -11,15 +11,15 @@ enum { PACKET_MAX = 9100, PEER_PORT = 4000, PEER_ISN = 3000000000u, HOST_PORT = 
 
 struct segment_host {
     const char *name;
-    double early, late; /* by how much a segment may leave, in ms; the last also in proportion: a tenth */
+    double early, late; /* A segment may leave this many ms too early or too late, and a tenth of the script's time more. */
     void (*begin)(uint32_t mtu);
     void (*end)(void);
     sf_ns (*now)(void);
     void (*inject)(const uint8_t *packet, size_t len);
-    /* The next packet, by the time `until`; 0: there is none. The clock then is at `until`, or when it came. */
+    /* Returns the length of the next packet that leaves until then, or 0. Sets the clock to the packet's time, or to `until`. */
     size_t (*next)(uint8_t *packet, sf_ns until);
     uint32_t host_addr, peer_addr;
-    /* What a program does. Returns 0 or a count, or a negative errno. */
+    /* The calls of a program. Each returns 0 or a count, or a negative errno. */
     int (*listen)(void);
     int (*connect)(void);
     int (*connected)(void);
@@ -36,17 +36,17 @@ struct runner {
     const struct segment_host *host;
     const struct script *script;
     struct sf_tcp_template template;
-    uint32_t isn, seen_nxt; /* of the host */
+    uint32_t isn, seen_nxt; /* of the host: the initial sequence number, and the next after all seen */
     bool isn_known, peer_ts, host_ts;
     uint32_t peer_isn, ts_recent;
     sf_ns started;
     uint16_t port;
-    uint8_t last[PACKET_MAX]; /* that the host sent with data */
+    uint8_t last[PACKET_MAX]; /* the host's last packet with data */
     size_t last_len;
-    uint8_t waiting[PACKET_MAX]; /* one that came before it was asked for */
+    uint8_t waiting[PACKET_MAX]; /* a packet that left while a call waited for its result */
     size_t waiting_len;
     sf_ns waiting_since;
-    uint32_t sent, received; /* offsets of the streams */
+    uint32_t sent, received; /* by the host's program: offsets in the two streams */
 };
 
 static inline void runner_template(struct runner *r)
@@ -115,7 +115,7 @@ static inline void runner_icmp(struct runner *r, const struct line *l)
     ip.payload_len = (uint16_t)sf_icmp_emit_error(packet + SF_IPV4_HEADER, sizeof packet - SF_IPV4_HEADER, &icmp, r->last,
                                                   r->last_len);
     if (!ip.payload_len)
-        script_fail(r->script, l, "no segment with data has left that this could be about");
+        script_fail(r->script, l, "the host has sent no segment with data that the ICMP error could quote");
     sf_ipv4_emit(packet, sizeof packet, &ip);
     r->host->inject(packet, SF_IPV4_HEADER + (size_t)ip.payload_len);
 }
@@ -154,13 +154,13 @@ static inline void runner_unexpected(const struct runner *r, const struct line *
     script_fail(r->script, l, text);
 }
 
-/* A segment of the connection; what else the host sends (IPv6's discovery, say) is passed over. */
+/* Parses a segment of the connection. Returns false for any other packet, such as IPv6 neighbour discovery. */
 static inline bool runner_parse(struct runner *r, const uint8_t *packet, size_t len, struct sf_tcp_segment *s)
 {
     struct sf_ipv4 ip;
     enum sf_refusal reason = sf_ipv4_parse(packet, len, SF_WIRE_CHECKSUM_PARTIAL, &ip);
 
-    if ((reason && reason != SF_REFUSED_IP_SOURCE) || ip.src != r->host->host_addr) /* ours has one of loopback's addresses */
+    if ((reason && reason != SF_REFUSED_IP_SOURCE) || ip.src != r->host->host_addr) /* our host has a loopback address */
         return false;
     if (ip.protocol != SF_IPV4_TCP || sf_tcp_parse(&ip, SF_WIRE_CHECKSUM_PARTIAL, s) || s->dst_port != sf_be16(PEER_PORT))
         return false;
@@ -205,29 +205,29 @@ static inline void runner_compare(struct runner *r, const struct line *l, const 
     uint8_t ignored = e->flags & SF_TCP_RST ? SF_TCP_PSH | SF_TCP_ACK : SF_TCP_PSH;
 
     if (((s->flags ^ e->flags) & ~ignored) != 0)
-        runner_unexpected(r, l, s, "other flags");
+        runner_unexpected(r, l, s, "wrong flags");
     if (s->seq - r->isn != e->seq || s->payload_len != e->end - e->seq)
-        runner_unexpected(r, l, s, "another range");
+        runner_unexpected(r, l, s, "wrong sequence range");
     if (e->ack != WILL_NOT_SAY && s->ack - r->peer_isn != (uint32_t)e->ack)
-        runner_unexpected(r, l, s, "another ACK");
+        runner_unexpected(r, l, s, "wrong acknowledgment number");
     if ((e->window != WILL_NOT_SAY && s->window != e->window) || (e->window_open && !s->window))
-        runner_unexpected(r, l, s, "another window");
+        runner_unexpected(r, l, s, "wrong window");
     if (e->mss != WILL_NOT_SAY && (!(s->has & SF_TCP_HAS_MSS) || s->mss != e->mss))
-        runner_unexpected(r, l, s, "another MSS");
+        runner_unexpected(r, l, s, "wrong or missing MSS");
     if (e->scale != WILL_NOT_SAY && !(s->has & SF_TCP_HAS_WINDOW_SCALE))
         runner_unexpected(r, l, s, "no window scale");
     if (e->sack_permitted && !(s->has & SF_TCP_HAS_SACK_PERMITTED))
-        runner_unexpected(r, l, s, "no SACK permitted");
+        runner_unexpected(r, l, s, "no SACK-permitted option");
     if ((e->timestamps && !(s->has & SF_TCP_HAS_TIMESTAMPS)) || (e->no_timestamps && s->has & SF_TCP_HAS_TIMESTAMPS))
-        runner_unexpected(r, l, s, "timestamps");
+        runner_unexpected(r, l, s, "timestamps missing or unexpected");
     if ((e->n_sack && e->n_sack != s->n_sack) || (e->no_sack && s->n_sack))
-        runner_unexpected(r, l, s, "another number of SACK ranges");
+        runner_unexpected(r, l, s, "wrong number of SACK blocks");
     for (uint8_t i = 0; i < e->n_sack; i++)
         if (s->sack[i].left - r->peer_isn != e->sack[i].left || s->sack[i].right - r->peer_isn != e->sack[i].right)
-            runner_unexpected(r, l, s, "another SACK range");
+            runner_unexpected(r, l, s, "wrong SACK block");
     for (uint32_t i = 0; i < s->payload_len && !(e->flags & SF_TCP_SYN); i++)
         if (s->payload[i] != script_byte(e->seq + i - 1))
-            runner_unexpected(r, l, s, "other bytes");
+            runner_unexpected(r, l, s, "wrong payload");
 }
 
 static inline sf_ns runner_ms(double ms)
@@ -243,26 +243,26 @@ static inline void runner_out(struct runner *r, const struct line *l, sf_ns due)
     if (!runner_next(r, &s, latest)) {
         char text[100];
 
-        snprintf(text, sizeof text, "%s: at %.1f ms: it has not left", r->host->name,
+        snprintf(text, sizeof text, "%s: at %.1f ms: the segment has not left", r->host->name,
                  (double)(r->host->now() - r->started) / SF_MS);
         script_fail(r->script, l, text);
     }
     runner_compare(r, l, &s);
     if (r->host->now() < due - runner_ms(r->host->early + l->after * 0.1))
-        runner_unexpected(r, l, &s, "it has left too early");
+        runner_unexpected(r, l, &s, "the segment has left too early");
 }
 
-/* Until `due` nothing leaves. */
+/* Fails if a segment leaves before `due`. */
 static inline void runner_quiet(struct runner *r, const struct line *l, sf_ns due)
 {
     struct sf_tcp_segment s;
 
     while (r->host->now() < due)
         if (runner_next(r, &s, due))
-            runner_unexpected(r, l, &s, "nothing was to leave");
+            runner_unexpected(r, l, &s, "an unexpected segment has left");
 }
 
-/* ---- what the program does ---- */
+/* ---- the program's calls ---- */
 
 static inline void runner_result(const struct runner *r, const struct line *l, ssize_t rc, ssize_t wanted)
 {
@@ -289,7 +289,7 @@ static inline ssize_t runner_wanted(const struct runner *r, const struct line *l
     if (!strcmp(word, "eof") || !strcmp(word, ""))
         return 0;
     if (*word < '0' || *word > '9')
-        script_fail(r->script, l, "a result is a number, eof, none, or an error by its name");
+        script_fail(r->script, l, "a result must be a number, eof, none, or the name of an errno");
     return atoi(word);
 }
 
@@ -313,7 +313,7 @@ static inline void runner_recv(struct runner *r, const struct line *l)
     runner_result(r, l, wanted > 0 ? got : n, wanted);
     for (ssize_t i = 0; i < got; i++)
         if (data[i] != script_byte(r->received++))
-            script_fail(r->script, l, "other bytes");
+            script_fail(r->script, l, "wrong bytes received");
 }
 
 static inline ssize_t runner_send(struct runner *r, const struct line *l)
@@ -390,7 +390,7 @@ static inline void runner_call(struct runner *r, const struct line *l)
     }
 }
 
-/* A new connection of the peer's, from the same port: its numbers begin elsewhere. */
+/* Runs all lines of a script, from the start to the end of its host. */
 static inline void runner_run(const struct script *script, const struct segment_host *host)
 {
     static struct runner r;
