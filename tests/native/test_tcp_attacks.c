@@ -1,7 +1,6 @@
 /*
- * What somebody on the network may try: floods of SYNs, guesses at a connection's numbers, peers that lie about what they have
- * received or take it in drops. Memory and what is sent in answer are bounded, and a connection that has nothing to do with it
- * does not notice.
+ * Attacks from the network: SYN floods, guessed sequence numbers, peers that acknowledge data which they cannot have received, and
+ * peers that take data in tiny pieces. Memory and answers stay bounded, and an unrelated connection is not harmed.
  */
 #define _GNU_SOURCE
 #include <netinet/tcp.h>
@@ -13,7 +12,7 @@
 
 enum { MSS = 1460 };
 
-static struct stream victim; /* of a to b */
+static struct stream victim; /* from a to b */
 static struct sf_sock *listener;
 static struct sockaddr_in name;
 
@@ -29,7 +28,7 @@ static void begin_attack(void)
     stream_accepted(&victim, listener, 3);
 }
 
-/* The victim's transfer goes on while `attack` is called every `gap`. */
+/* Runs the victim's transfer while `attack` is called at intervals of `gap`. All bytes must arrive. */
 static void transfer_under(void (*attack)(uint32_t), uint32_t times, sf_ns gap)
 {
     sf_ns until = clock_now + 100 * SF_SEC, next = clock_now;
@@ -56,7 +55,7 @@ static void end_attack(void)
     network_end();
 }
 
-/* A segment that seems to come from `addr`, to b. */
+/* Sends b a segment with the forged source address `addr`. */
 static void forge_from(const char *addr, uint16_t src_port, const struct sf_tcp_segment *s, uint32_t len)
 {
     static uint8_t frame[1600], payload[1460];
@@ -107,11 +106,11 @@ static void test_a_syn_flood(void)
     sent = wire.sent;
     transfer_under(syn, 1000, 100 * SF_US);
     CHECK(tcpip_of(b)->tcp.n_conns == 1 && counter(b, "tcp_cookies_sent") > 15000);
-    CHECK(wire.sent - sent < 20000 * 4 + 5000); /* an answer and the RST of a host that has not asked for each */
+    CHECK(wire.sent - sent < 20000 * 4 + 5000); /* b answers each SYN, and a resets each answer */
     end_attack();
 }
 
-/* With the queue full of SYNs that nobody means, who does mean it gets in, by a cookie. */
+/* A client connects by a SYN cookie while forged SYNs fill the table of half-open connections. */
 static void test_connecting_through_a_flood(void)
 {
     struct stream s;
@@ -122,7 +121,7 @@ static void test_connecting_through_a_flood(void)
         syn(n);
         wire.end[0].busy_until = 0;
     }
-    while (wire_next(&wire, 1) != SF_NEVER) { /* a's own stack would reset them: it is not asked */
+    while (wire_next(&wire, 1) != SF_NEVER) { /* a is not polled, because its stack would reset the answers */
         struct sf_event events[16];
 
         clock_now = wire_next(&wire, 1);
@@ -132,7 +131,7 @@ static void test_connecting_through_a_flood(void)
     before = (uint32_t)counter(b, "tcp_cookies_good");
     stream_connect(&s, name, 4);
     for (int i = 0; i < 100 && a->ops->connect_result(s.client.sock) == -EINPROGRESS; i++) {
-        syn((uint32_t)i); /* and on it goes */
+        syn((uint32_t)i); /* the flood goes on */
         network_step(clock_now + SF_MS);
     }
     CHECK(a->ops->connect_result(s.client.sock) == 0);
@@ -154,7 +153,7 @@ static void challenge_ack(uint32_t n)
         forge(victims_port(), &s, 0);
 }
 
-/* ACKs of numbers that cannot be are answered so often in a second, and no more (RFC 5961, 7). */
+/* Challenge ACKs are limited per second, however many unacceptable ACKs arrive (RFC 5961, 7). */
 static void test_an_ack_storm(void)
 {
     uint64_t before, answered;
@@ -180,7 +179,7 @@ static void set_int(struct sf_sock *sock, int level, int option, int value)
     CHECK(a->ops->set_option(sock, level, option, &value, sizeof value) == 0);
 }
 
-/* Clients that ask whether the peer is there every second; half of them with a window that is closed. */
+/* Opens clients with a keepalive time of one second. Every other client has filled the peer's window. */
 static void open_bystanders(struct stream *s)
 {
     for (uint32_t i = 0; i < BYSTANDERS; i++) {
@@ -197,11 +196,11 @@ static void open_bystanders(struct stream *s)
     }
 }
 
-/* Segments of a connection that is not there yet, 10,000 in a second, each out of its window. It may have one answer in half a second;
- * what others are asked, keepalive and window probes, is answered as ever. */
+/* A half-open connection receives 10,000 segments a second, each outside its window. It sends at most one challenge ACK in half a
+ * second. The keepalive and window probes of other connections are answered as ever. */
 static void test_a_flood_from_one_half_open_connection(void)
 {
-    static const char somebody[] = "127.0.0.99"; /* nobody resets what is answered to it */
+    static const char somebody[] = "127.0.0.99"; /* no host at this address resets the answers */
     struct sf_tcp_segment first = {.seq = 7, .flags = SF_TCP_SYN, .has = SF_TCP_HAS_MSS, .mss = MSS, .window = 1000};
     struct sf_tcp_segment next = {.seq = 0x40000000, .ack = 1, .flags = SF_TCP_ACK, .window = 1000};
     static struct stream s[BYSTANDERS];
@@ -225,7 +224,7 @@ static void test_a_flood_from_one_half_open_connection(void)
     end_attack();
 }
 
-/* Only b: a's own stack would reset what it has not asked for. */
+/* Polls b only, because a's stack would reset the answers to forged segments. */
 static void run_b(sf_ns until)
 {
     struct sf_event events[16];
@@ -239,7 +238,7 @@ static void run_b(sf_ns until)
     }
 }
 
-/* The same SYN, 10,000 times a second: two answers a second leave. The record ends by its timer after the flood. */
+/* The same SYN arrives 10,000 times a second, and two answers a second leave. After the flood the half-open record times out. */
 static void test_a_flood_of_one_syn(void)
 {
     struct sf_tcp_segment first = {.seq = 7, .flags = SF_TCP_SYN, .has = SF_TCP_HAS_MSS, .mss = MSS, .window = 1000};
@@ -269,12 +268,12 @@ static void guess(uint32_t n)
     struct sf_tcp_segment s = {.seq = (uint32_t)next_random(&seed), .ack = (uint32_t)next_random(&seed), .flags = flags,
                                .window = 1000};
 
-    /* Anywhere but at the very number, which one guess in 2^32 is. */
+    /* Leaves out rcv.nxt itself, which one guess in 2^32 hits. */
     if (s.seq != conn_of_side(&victim.server)->rcv.nxt)
         forge(victims_port(), &s, n % 4 == 3 ? 100 : 0);
 }
 
-/* Somebody who sees the window, but not the number: all but that one. */
+/* Guesses that lie in the receive window, but are not rcv.nxt. */
 static void guess_in_window(uint32_t n)
 {
     struct sf_tcp_conn *c = conn_of_side(&victim.server);
@@ -293,9 +292,9 @@ static void test_blind_resets_and_data(void)
     end_attack();
 }
 
-/* ---- a peer that lies, in whose place the test is ---- */
+/* ---- a peer that lies: the test takes a's place ---- */
 
-static struct sf_sock *sender; /* b's end, whose peer is in our hands */
+static struct sf_sock *sender; /* b's end of the connection with the test */
 static uint32_t host_una, host_nxt, peer_nxt, largest;
 static uint64_t frames_out;
 
@@ -347,7 +346,7 @@ static void begin_lies(uint16_t mss, uint16_t window)
     static uint8_t data[65536];
 
     network_begin(1500, &limits, &limits);
-    a->ops->destroy(a); /* its place is ours */
+    a->ops->destroy(a); /* the test takes its place */
     listener = listen_on(b, B_ADDR, 128, &name);
     sender = NULL;
     peer_nxt = 5;
@@ -369,7 +368,7 @@ static void end_lies(void)
     wire_end(&wire);
 }
 
-/* Every second byte, in ranges of one byte; ranges that make no sense; the same over and over. */
+/* SACK blocks of single bytes, of whole segments, and with random edges, over and over. */
 static void test_sack_abuse(void)
 {
     uint64_t seed = 0x5ac;
@@ -393,8 +392,8 @@ static void test_sack_abuse(void)
     end_lies();
 }
 
-/* It acknowledges what has not arrived yet, as soon as it was sent: the window grows no faster than it would by rights, and there is
- * never more under way than the peer's window. */
+/* The peer acknowledges data as soon as it was sent, before it can have arrived. cwnd stays bounded, and no more data is in flight
+ * than the peer's window allows. */
 static void test_optimistic_acks(void)
 {
     begin_lies(MSS, 65535);
@@ -408,7 +407,7 @@ static void test_optimistic_acks(void)
     end_lies();
 }
 
-/* A segment acknowledged byte by byte is one segment (RFC 3465). */
+/* A segment that is acknowledged byte by byte counts as one segment for cwnd (RFC 3465). */
 static void test_acks_in_pieces(void)
 {
     uint32_t before;
@@ -421,7 +420,7 @@ static void test_acks_in_pieces(void)
     end_lies();
 }
 
-/* A window of a byte or an MSS of nothing does not make us send a segment for each byte. */
+/* Neither an MSS of 1 nor a window of a few bytes makes us send a segment for each byte. */
 static void test_tiny_windows_and_segments(void)
 {
     uint64_t before;
@@ -440,8 +439,8 @@ static void test_tiny_windows_and_segments(void)
     end_lies();
 }
 
-/* It shrinks its window to nothing over what is under way, and answers each retransmission: the connection lives for as long as it does
- * (RFC 9293, 3.8.6.1), which is longer than data may stay unacknowledged. */
+/* The peer shrinks its window to zero over data in flight, and answers each retransmission. The connection lives as long as the peer
+ * answers (RFC 9293, 3.8.6.1), even beyond the user timeout. It ends after the peer has fallen silent. */
 static void test_a_window_shrunk_over_data(void)
 {
     begin_lies(MSS, 65535);

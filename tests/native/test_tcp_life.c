@@ -1,4 +1,4 @@
-/* A TCP connection's life between two stacks on a wire: made, used, ended, in every way there is. */
+/* The life of TCP connections between two stacks on a wire: how they are opened, used, closed, reset and timed out. */
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
@@ -21,11 +21,11 @@ static void test_echo(void)
     CHECK(a->ops->connect_result(client) == -EINPROGRESS && is_in(client, "SYN-SENT"));
     CHECK(put(client, "early", 5) == -EAGAIN);
     CHECK(events_of(client) == 0);
-    CHECK(events_of(listener) == 0); /* SYN, answered */
+    CHECK(events_of(listener) == 0); /* b answers the SYN */
     CHECK(events_of(client) == SF_WRITABLE && a->ops->connect_result(client) == 0);
     CHECK(is_in(client, "ESTABLISHED"));
     CHECK(a->ops->interest(client, SF_READABLE) == 0);
-    CHECK(put(client, "hello", 5) == 5); /* carries the handshake's last ACK */
+    CHECK(put(client, "hello", 5) == 5); /* the data carries the handshake's last ACK */
     CHECK(info_of(client).segments_sent == 2);
     CHECK(events_of(listener) == SF_READABLE);
     server = accept_from(listener, 3);
@@ -33,7 +33,7 @@ static void test_echo(void)
     CHECK(b->ops->interest(server, SF_READABLE) == 0);
     expect_bytes(server, "hello");
     CHECK(put(server, "world", 5) == 5);
-    CHECK(info_of(server).segments_sent == 1); /* which carries the ACK, too */
+    CHECK(info_of(server).segments_sent == 1); /* the data carries the ACK, too */
     CHECK(events_of(client) == SF_READABLE);
     expect_bytes(client, "world");
     CHECK(a->ops->name_of(client, true, (struct sockaddr *)&other, &len) == 0);
@@ -47,7 +47,7 @@ static void test_echo(void)
     end();
 }
 
-/* One side closes, then the other: the first lingers in TIME_WAIT, for as long as it is told. */
+/* The client closes, then the server. The client stays in TIME-WAIT for the configured time. */
 static void test_orderly_close(void)
 {
     static const struct sf_tcp_limits short_wait = {.time_wait = 20 * SF_MS};
@@ -64,7 +64,7 @@ static void test_orderly_close(void)
     CHECK(take(p.server, &byte, 1) == 0);
     CHECK(take(p.client, &byte, 1) == -EAGAIN);
     CHECK(is_in(p.client, "FIN-WAIT-2") && is_in(p.server, "CLOSE-WAIT"));
-    CHECK(put(p.server, "answer", 6) == 6); /* half closed: the other half goes on */
+    CHECK(put(p.server, "answer", 6) == 6); /* half closed: the server may still send */
     exchange(3);
     expect_bytes(p.client, "answer");
     b->ops->release(p.server);
@@ -80,7 +80,7 @@ static void test_orderly_close(void)
     end();
 }
 
-/* Both at once: FINs cross, both end in TIME_WAIT. */
+/* Both close at once: the FINs cross, and both ends go to TIME-WAIT. */
 static void test_simultaneous_close(void)
 {
     struct pair p;
@@ -95,7 +95,7 @@ static void test_simultaneous_close(void)
     end();
 }
 
-/* Both connect to each other from the ports that the other connects to. */
+/* Simultaneous open: each connects from the port to which the other connects. */
 static void test_simultaneous_open(void)
 {
     struct sf_sock *sa = NULL, *sb = NULL;
@@ -142,7 +142,8 @@ static void test_refused(void)
     end();
 }
 
-/* What the stack cannot serve is the kernel's: its own addresses, others', groups, another family. */
+/* The stack leaves connections that it cannot serve to the kernel: to its own address, to loopback and groups, to port 0, of
+ * another family or protocol, and from a socket that is bound to another interface's address. */
 static void test_not_ours(void)
 {
     struct sockaddr_in others[] = {address("127.0.0.1", 80), address(A_ADDR, 80), address("224.0.0.1", 80), address(B_ADDR, 0)};
@@ -167,14 +168,14 @@ static void test_not_ours(void)
     CHECK(a->ops->arm(a, &wake) == -EAGAIN);
     a->ops->disarm(a);
     poll_late(a, (struct sf_event[16]){0});
-    CHECK(a->ops->connect(a, tcp, (struct sockaddr *)&good, sizeof(good), 2, 102, &sock) == -EOPNOTSUPP); /* nobody is there */
+    CHECK(a->ops->connect(a, tcp, (struct sockaddr *)&good, sizeof(good), 2, 102, &sock) == -EOPNOTSUPP); /* no peer on the wire */
     a->ops->destroy(a);
     close(tcp);
     close(udp);
     close(elsewhere);
 }
 
-/* Whoever closes with data unread resets, and so does whoever aborts, or lingers for no time. */
+/* A close with unread data sends a reset. So do an abort, and a close with an SO_LINGER time of 0. */
 static void test_resets(void)
 {
     struct linger none = {.l_onoff = 1};
@@ -199,7 +200,7 @@ static void test_resets(void)
         exchange(3);
         CHECK(a->ops->interest(p.client, SF_READABLE | SF_WRITABLE) == 0);
         CHECK(events_of(p.client) == (SF_READABLE | SF_WRITABLE));
-        expect_bytes(p.client, "before"); /* what had arrived is not lost */
+        expect_bytes(p.client, "before"); /* data that arrived before the reset is not lost */
         CHECK(take(p.client, bytes, 8) == -ECONNRESET);
         CHECK(take(p.client, bytes, 8) == 0 && put(p.client, "x", 1) == -EPIPE);
         CHECK(counter(b, "tcp_aborted") == 1 && counter(a, "tcp_resets_received") == 1);
@@ -209,7 +210,7 @@ static void test_resets(void)
     }
 }
 
-/* Data for a connection that was released without anything unread: there will be no reader. */
+/* Data that arrives after the program has closed is answered by a reset, because nobody will read it. */
 static void test_data_after_close(void)
 {
     struct pair p;
@@ -230,7 +231,7 @@ static void test_data_after_close(void)
     end();
 }
 
-/* A peer that has closed and is gone: FIN_WAIT_2 ends by itself. */
+/* FIN-WAIT-2 of an orphan ends after `orphan_timeout`, because the peer may never close. */
 static void test_orphan(void)
 {
     static const struct sf_tcp_limits brief = {.orphan_timeout = 50 * SF_MS};
@@ -252,7 +253,7 @@ static void test_orphan(void)
     end();
 }
 
-/* A peer that keeps its window shut does not keep what was released for ever, though it answers every probe. */
+/* A peer with a zero window cannot keep an orphan alive for ever, though it answers each probe. */
 static void test_shut_window(void)
 {
     static const struct sf_tcp_limits small = {.receive_buffer = 20000};
@@ -273,7 +274,7 @@ static void test_shut_window(void)
     end();
 }
 
-/* A listener goes: those that wait to be accepted are reset, those that were accepted stay. */
+/* When a listener closes, the connections in its accept queue are reset. Accepted connections stay. */
 static void test_listener_closes(void)
 {
     struct pair p;
@@ -301,7 +302,7 @@ static void test_listener_closes(void)
     end();
 }
 
-/* The kernel keeps the port for as long as anything of it is left. */
+/* True if a kernel socket is bound to the port, so that bind() fails. */
 static bool is_bound(struct sockaddr_in name)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -311,6 +312,7 @@ static bool is_bound(struct sockaddr_in name)
     return bound;
 }
 
+/* A kernel socket keeps the port bound until the last connection at it has ended, TIME-WAIT included. */
 static void test_port_is_kept(void)
 {
     static const struct sf_tcp_limits brief = {.time_wait = 50 * SF_MS};
@@ -326,7 +328,7 @@ static void test_port_is_kept(void)
     CHECK(is_bound(p.name));
     a->ops->release(p.client);
     exchange(3);
-    CHECK(is_bound(client)); /* it lingers in FIN_WAIT_2, then in TIME_WAIT */
+    CHECK(is_bound(client)); /* the connection is in FIN-WAIT-2, later in TIME-WAIT */
     b->ops->release(p.server);
     exchange(3);
     CHECK(is_bound(client));
@@ -335,7 +337,7 @@ static void test_port_is_kept(void)
     end();
 }
 
-/* The peer is gone without a word: what is sent is sent again and again, and then it is over. */
+/* The peer vanishes without a FIN or a reset. The data is retransmitted until the user timeout ends the connection. */
 static void test_peer_vanishes(void)
 {
     static const struct sf_tcp_limits impatient = {.user_timeout = 2 * SF_SEC};
@@ -347,7 +349,7 @@ static void test_peer_vanishes(void)
     p = connect_pair();
     CHECK(put(p.client, "anybody?", 8) == 8);
     CHECK(a->ops->interest(p.client, SF_READABLE) == 0);
-    while (!poll_late(a, events)) /* b is not polled any more */
+    while (!poll_late(a, events)) /* b is no longer polled, so it answers nothing */
         CHECK(++polls < 3000);
     CHECK(events[0].slot == p.client->slot && take(p.client, events, 1) == -ETIMEDOUT);
     CHECK(polls > 900 && counter(a, "tcp_timed_out") == 1);
@@ -390,7 +392,7 @@ static void test_keepalive(void)
     CHECK(a->ops->set_option(p.client, IPPROTO_TCP, 6 /* TCP_KEEPCNT */, &count, sizeof(count)) == 0);
     CHECK(a->ops->set_option(p.client, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0);
     pass(35 * SF_SEC);
-    CHECK(info_of(p.client).probes == 3 && is_in(p.client, "ESTABLISHED")); /* each was answered */
+    CHECK(info_of(p.client).probes == 3 && is_in(p.client, "ESTABLISHED")); /* the peer has answered each probe */
     CHECK(a->ops->interest(p.client, SF_READABLE) == 0);
     while (!poll_late(a, events))
         CHECK(++polls < 20000);
@@ -399,7 +401,7 @@ static void test_keepalive(void)
     end();
 }
 
-/* Asleep: there is a time to wake up at, and nothing to do before. */
+/* A stack that sleeps says by poll_at() when it must be polled. An idle stack names no time. */
 static void test_sleep(void)
 {
     struct pair p;
@@ -418,7 +420,7 @@ static void test_sleep(void)
     pass(5 * SF_SEC);
     while (b->ops->arm(b, &fd) == -EAGAIN)
         exchange(1);
-    CHECK(b->ops->poll_at(b, clock_now) == SF_NEVER); /* even its buffers are given back */
+    CHECK(b->ops->poll_at(b, clock_now) == SF_NEVER); /* no timer is left, because the buffers have been freed */
     b->ops->disarm(b);
     release_pair(&p);
     end();
@@ -457,7 +459,7 @@ static void test_fork(void)
     end();
 }
 
-/* A stack ends with connections open: the other side hears of it. */
+/* A stack that is destroyed resets its open connections, so that the peer learns of it. */
 static void test_destroy(void)
 {
     struct pair p;
