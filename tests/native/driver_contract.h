@@ -1,7 +1,6 @@
 /*
- * What driver.h promises, as checks on a pair of drivers joined by something: a shared-memory wire, a veth pair, a cable.
- * A driver's own test says how a pair is made and calls driver_contract(); everything else is here, in driver_pair.h and in
- * driver_fork.h.
+ * The contract of driver.h, as checks on two drivers that a shared-memory wire, a veth pair or a cable joins. A driver's own test
+ * says how to make a pair, and calls driver_contract(). All else is here, in driver_pair.h and in driver_fork.h.
  */
 #ifndef SF_TEST_DRIVER_CONTRACT_H
 #define SF_TEST_DRIVER_CONTRACT_H
@@ -14,19 +13,19 @@
 #define CONTRACT_WAKEUPS 10000
 
 enum contract_flags {
-    CONTRACT_LOSSY = 1, /* a receiver that does not keep up loses frames; without it, the sender is held back */
+    CONTRACT_LOSSY = 1, /* a slow receiver loses frames; without this flag, the sender is held back */
 };
 
 struct driver_contract {
     const char *name;
-    /* Makes a fresh pair: 0, or -1 when that cannot be done here (the reason on stderr). Called several times. */
+    /* Makes a new pair. Returns 0, or -1 if that is impossible here, with the reason on stderr. Called several times. */
     int (*open)(struct contract_pair *pair, void *context);
-    /* After the contract has closed both drivers; NULL when there is nothing to do. */
+    /* Called after the contract has closed both drivers. NULL: nothing to do. */
     void (*closed)(struct contract_pair *pair, void *context);
     void *context;
     uint32_t flags; /* CONTRACT_… */
     sf_ns patience; /* how long a frame may take; 0: CONTRACT_PATIENCE */
-    sf_ns quiet;    /* CONTRACT_LOSSY: after so long without a frame the rest is lost; 0: CONTRACT_QUIET */
+    sf_ns quiet;    /* a frame that has not come by then is lost; 0: CONTRACT_QUIET */
 };
 
 /* ---- pairs ---- */
@@ -92,7 +91,7 @@ static void contract_check_reserve(const struct contract_pair *pair)
     a->fast.tx_cancel(a, pieces, n);
     if (n > 1)
         CHECK(a->fast.tx_reserve(a, mtu + 14, pieces, n - 1) == -EMSGSIZE);
-    for (uint32_t i = 0; i < 2 * contract_caps(a).tx_queue; i++) { /* what is taken back does not use anything up */
+    for (uint32_t i = 0; i < 2 * contract_caps(a).tx_queue; i++) { /* a cancelled reservation uses nothing up */
         n = a->fast.tx_reserve(a, CONTRACT_SMALLEST, pieces, CONTRACT_PIECES);
         CHECK(n >= 1);
         a->fast.tx_cancel(a, pieces, n);
@@ -102,7 +101,7 @@ static void contract_check_reserve(const struct contract_pair *pair)
     CHECK(contract_stats(a).tx_frames == 0);
 }
 
-/* Every size for a small MTU, every seventh and both ends for a large one. */
+/* Sends frames of each size if the MTU is small. Otherwise of each seventh size, and of the smallest and the largest. */
 static void contract_check_sizes(const struct contract_pair *pair)
 {
     struct sf_driver_stats before = contract_stats(pair->b), after;
@@ -126,7 +125,7 @@ static void contract_check_sizes(const struct contract_pair *pair)
     CHECK(after.rx_invalid == 0 && after.rx_dropped == 0);
 }
 
-/* Some frames lent at a time, given back in an order of the seed's choosing, for several times a ring's length. */
+/* Up to 24 frames are lent at a time and released in random order, for several times the length of a ring. */
 static void contract_check_release_order(const struct contract_pair *pair)
 {
     uint32_t total = 4 * contract_caps(pair->a).tx_queue, sent = 0, received = 0;
@@ -177,7 +176,7 @@ static void contract_check_full(const struct driver_contract *contract, const st
     if (sent < limit)
         CHECK(contract_stats(pair->a).tx_full == full + 1);
     else
-        CHECK(contract->flags & CONTRACT_LOSSY); /* the driver has sent by itself, and frames were lost behind it */
+        CHECK(contract->flags & CONTRACT_LOSSY); /* the driver sends without a flush, and frames were lost on the way */
     pair->a->fast.tx_flush(pair->a);
     while (received < sent &&
            contract_receive(pair, &number, contract->flags & CONTRACT_LOSSY ? contract_quiet(pair) : contract_patience(pair))) {
@@ -224,17 +223,17 @@ static void contract_check_arm(const struct contract_pair *pair)
     contract_send_surely(pair, 100, 1);
     CHECK(contract_readable(fd, 2000));
     b->fast.control->disarm(b);
-    CHECK(b->fast.control->arm(b, &again) == -EAGAIN); /* it was not read yet */
+    CHECK(b->fast.control->arm(b, &again) == -EAGAIN); /* the frame has not been read yet */
     CHECK(contract_receive(pair, &number, contract_patience(pair)) == 100 && number == 1);
     CHECK(contract_arm_idle(b) == fd);
-    CHECK(!contract_readable(fd, 20)); /* what woke us is read empty */
+    CHECK(!contract_readable(fd, 20)); /* the driver has read the wake-up from the descriptor */
     b->fast.control->disarm(b);
-    b->fast.control->disarm(b); /* twice does no harm */
+    b->fast.control->disarm(b); /* a second disarm() does no harm */
     contract_send_surely(pair, 100, 2);
     CHECK(contract_receive(pair, &number, contract_patience(pair)) == 100 && number == 2);
 }
 
-/* ---- no wake-up is lost: one thread sends after a pause of any length, the other sleeps whenever nothing is there ---- */
+/* ---- no wake-up is lost: a thread sends after random pauses, and the receiver sleeps whenever no frame is there ---- */
 
 struct contract_wakeups {
     const struct contract_pair *pair;
@@ -261,7 +260,7 @@ static void *contract_sender(void *argument)
         contract_send_surely(w->pair, CONTRACT_SMALLEST, number);
         while (w->seen != number) {
             if (sf_now() > end)
-                fprintf(stderr, "the frame numbered %u did not wake the receiver\n", number);
+                fprintf(stderr, "frame %u did not wake the receiver\n", number);
             CHECK(sf_now() < end);
             sched_yield();
         }
@@ -340,7 +339,7 @@ static void contract_check_close_with_lent(const struct driver_contract *contrac
 
 #include "driver_fork.h"
 
-/* 0, or -1 when the first pair could not be made. Ends the process when a check fails. */
+/* Returns 0, or -1 if the first pair could not be made. Ends the process if a check fails. */
 static int driver_contract(const struct driver_contract *contract)
 {
     int descriptors = contract_descriptors();

@@ -1,4 +1,4 @@
-/* Datagrams between two hosts on a wire: which arrive, where, in what order, and which way. */
+/* UDP between two hosts on a wire: sizes, demultiplexing, the backlog, events, and the choice between the wire and the kernel. */
 #define _GNU_SOURCE
 #include "tcpip_hosts.h"
 
@@ -47,7 +47,7 @@ static void test_echo_of_all_sizes(void)
     end();
 }
 
-/* The most specific socket has it: connected, bound to the address, bound to the port. */
+/* The most specific socket receives a datagram: a connected one, else one bound to the address, else one bound to the port. */
 static void test_demultiplexing(void)
 {
     int fd[3], fd_a, other;
@@ -97,7 +97,7 @@ static void test_demultiplexing(void)
     end();
 }
 
-/* One that is not read keeps no frames, loses nothing up to its limit, and keeps the order; beyond it, losses are counted. */
+/* A paused socket holds no frames. Its backlog keeps all datagrams in order, up to its limit. Drops beyond the limit are counted. */
 static void test_backlog_of_a_paused_socket(void)
 {
     struct sf_event events[16];
@@ -119,7 +119,7 @@ static void test_backlog_of_a_paused_socket(void)
     CHECK(poll_now(b, events) == 0);
     CHECK(counter(b, "rx_backlog_copies") == 200 && counter(b, "rx_backlog_full") == 0);
     CHECK(b->ops->interest(sb, SF_READABLE) == 0);
-    /* What is in frames comes after what is in the backlog. */
+    /* Datagrams in frames come after those in the backlog. */
     for (; sent < 210; sent++)
         CHECK(send_to(sa, &sent, sizeof(sent), name_of(fd_b)) == sizeof(sent));
     while (next < 210) {
@@ -138,7 +138,7 @@ static void test_backlog_of_a_paused_socket(void)
     CHECK(poll_now(b, events) == 0);
     CHECK(counter(b, "rx_backlog_full") > 0);
     n = (int)(counter(b, "rx_backlog_full") + counter(b, "rx_backlog_copies") - 200);
-    CHECK(n == 2000 || n == 2010); /* the ten from above had perhaps to be copied */
+    CHECK(n == 2000 || n == 2010); /* the last ten from above may have been copied, too */
     a->ops->release(sa);
     b->ops->release(sb); /* with a full backlog */
     close(fd_a);
@@ -146,7 +146,7 @@ static void test_backlog_of_a_paused_socket(void)
     end();
 }
 
-/* Datagrams that a socket keeps unread, of n that come. */
+/* Sends n datagrams to a socket that does not read. Returns how many of them its backlog keeps. */
 static uint64_t kept(struct sf_sock *from, struct sockaddr_in to, struct sf_sock *sock, int n)
 {
     static const uint8_t data[100];
@@ -170,7 +170,7 @@ static void set_rcvbuf(int fd, int bytes)
     CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) == 0);
 }
 
-/* The backlog is as large as the kernel's socket would have it, also when the program changes that later. */
+/* The backlog is as large as SO_RCVBUF of the kernel's socket allows, even if the program changes the option later. */
 static void test_backlog_follows_rcvbuf(void)
 {
     struct sf_sock *sa, *sb;
@@ -187,13 +187,13 @@ static void test_backlog_follows_rcvbuf(void)
     CHECK(usual == 3000);
     set_rcvbuf(fd_b, 64 * 1024);
     large = kept(sa, name_of(fd_b), sb, 3000);
-    CHECK(large > 150 && large < 250); /* Linux: 170, at 768 bytes each */
+    CHECK(large > 150 && large < 250); /* Linux keeps 170, at 768 bytes each */
     set_rcvbuf(fd_b, 96 * 1024);
     larger = kept(sa, name_of(fd_b), sb, 3000);
     CHECK(larger > large * 14 / 10 && larger < large * 16 / 10);
     CHECK(counter(b, "rx_backlog_full") == 6000 - large - larger);
     set_rcvbuf(fd_b, 1);
-    CHECK(kept(sa, name_of(fd_b), sb, 3000) > 64); /* a burst's */
+    CHECK(kept(sa, name_of(fd_b), sb, 3000) > 64); /* a burst at least */
     a->ops->release(sa);
     b->ops->release(sb);
     close(fd_a);
@@ -235,7 +235,7 @@ static void test_events_are_levels(void)
     end();
 }
 
-/* With room in the array for one event at a time, every socket has its turn. */
+/* Even if the array has room for one event only, each socket is reported in turn. */
 static void test_every_socket_has_its_turn(void)
 {
     struct sf_event event;
@@ -296,7 +296,7 @@ static void test_full_wire(void)
     end();
 }
 
-/* What the wire does not carry goes by the kernel, both ways, and so do its errors. */
+/* The side socket carries the datagrams that the wire does not, in both directions, and reports their ICMP errors. */
 static void test_side_socket(void)
 {
     struct sf_datagram out[64], got;
@@ -317,7 +317,7 @@ static void test_side_socket(void)
     CHECK(((const struct sockaddr_in *)got.addr)->sin_port == name_of(plain).sin_port);
     CHECK(counter(a, "tx_side_route") == 1 && counter(a, "rx_side") == 1);
 
-    /* Nobody there: a connected socket hears of it, an unconnected one does not. */
+    /* No socket is at the destination. A connected socket reports the ICMP error, an unconnected one does not. */
     gone = udp_socket("127.0.0.1", 0);
     from = name_of(gone);
     close(gone);
