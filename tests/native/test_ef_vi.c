@@ -1,6 +1,6 @@
 /*
- * The ef_vi driver over the simulator of its API (tests/sim/ef_vi): the contract in all its modes, filters, and NICs that are
- * reset or die. The simulator ends the process when the driver misuses the API.
+ * The ef_vi driver over the simulator of its API (tests/sim/ef_vi): the contract in each mode, filters, and NICs that are reset
+ * or removed. The simulator ends the process if the driver misuses the API.
  */
 #define _GNU_SOURCE
 #include "driver_contract.h"
@@ -54,7 +54,7 @@ static void test_filters(void)
     end(&pair);
 }
 
-/* A receive queue that others share brings their frames too. */
+/* A receive queue that is shared with other programs delivers their frames, too. */
 static void test_shared_queue(void)
 {
     const struct setup setup = {.options = {.arch = EF_VI_ARCH_EFCT, .shared = true}};
@@ -63,7 +63,7 @@ static void test_shared_queue(void)
     begin(&pair, &setup);
     passes(&pair, 100, 1);
     CHECK(pair.b->fast.control->filter_del(pair.b, contract_flow(&pair)) == 0);
-    for (uint32_t i = 0; i < 4000; i++) { /* more than all superbufs hold: none is kept */
+    for (uint32_t i = 0; i < 4000; i++) { /* more frames than all superbufs hold; the driver keeps none */
         contract_send_surely(&pair, 100, i);
         turn(pair.b);
         turn(pair.a);
@@ -86,7 +86,7 @@ static void test_sniffing(const struct setup *setup)
     nic[1]->faults.unprivileged = false;
     CHECK(pair.b->fast.control->sniff(pair.b, true) == 0 && pair.b->fast.control->sniff(pair.b, true) == 0);
     passes(&pair, 100, 2);
-    nic[1]->faults.reset = true; /* and it is still on afterwards */
+    nic[1]->faults.reset = true; /* sniffing is still on after the reset */
     for (int i = 0; i < 10; i++)
         turn(pair.b);
     for (int i = 0; i < 10; i++)
@@ -116,12 +116,12 @@ static void test_reset(const struct setup *setup, bool overflow)
         CHECK(pair.b->fast.tx_reserve(pair.b, 100, &piece, 1) == 1);
         CHECK(pair.b->fast.rx_burst(pair.b, lent + n, 4 - n) == 0);
         CHECK(pair.b->fast.rx_burst(pair.b, lent + n, 4 - n) == 0);
-        CHECK(nic[1]->counts.opened == (unsigned)life); /* not as long as a frame is out */
-        CHECK(lent[0].len == 200 && lent[0].data[34 + 2] == CONTRACT_PORT_B >> 8); /* and that one is still good */
+        CHECK(nic[1]->counts.opened == (unsigned)life); /* the VI is not opened anew while a frame is lent */
+        CHECK(lent[0].len == 200 && lent[0].data[34 + 2] == CONTRACT_PORT_B >> 8); /* the frame is still readable */
         pair.b->fast.tx_commit(pair.b, &piece, 1);
         CHECK(contract_stats(pair.b).tx_errors > 0);
         CHECK(pair.b->fast.tx_reserve(pair.b, 100, &piece, 1) == -ENETDOWN);
-        CHECK(pair.b->fast.control->arm(pair.b, &fd) == -EAGAIN); /* its state has changed */
+        CHECK(pair.b->fast.control->arm(pair.b, &fd) == -EAGAIN); /* the driver's state has changed */
         pair.b->fast.rx_release(pair.b, lent, n);
         settle(&pair);
         CHECK(nic[1]->counts.opened == (unsigned)life + 1);
@@ -131,7 +131,7 @@ static void test_reset(const struct setup *setup, bool overflow)
     end(&pair);
 }
 
-/* What has ended a sleep is over with it: the VI's descriptor alone would stay readable until the next one. */
+/* The descriptor is not readable after a sleep. The VI's own descriptor would stay readable until the next sleep. */
 static void test_quiet_after_sleep(const struct setup *setup)
 {
     struct contract_pair pair;
@@ -155,7 +155,7 @@ static void test_quiet_after_sleep(const struct setup *setup)
     end(&pair);
 }
 
-/* A NIC that is away for a while: a sleeper is woken to try again. */
+/* While a NIC is absent after a reset, sleeps end now and then, so that the driver tries again to open the NIC. */
 static void test_reset_with_absence(void)
 {
     struct contract_pair pair;
@@ -179,7 +179,7 @@ static void test_reset_with_absence(void)
     CHECK(wakeups >= 2);
     settle(&pair);
     passes(&pair, 200, 2);
-    CHECK(pair.b->fast.control->filter_add(pair.b, contract_flow(&pair)) == -EEXIST); /* it was restored */
+    CHECK(pair.b->fast.control->filter_add(pair.b, contract_flow(&pair)) == -EEXIST); /* the driver has restored the filter */
     end(&pair);
 }
 
@@ -196,12 +196,12 @@ static void test_death(void)
     settle(&pair);
     CHECK(contract_caps(pair.b).flags & SF_DRIVER_DEAD);
     CHECK(pair.b->fast.tx_reserve(pair.b, 100, &piece, 1) == -ENETDOWN);
-    CHECK(pair.b->fast.control->arm(pair.b, &fd) == -EAGAIN); /* once, for the news */
+    CHECK(pair.b->fast.control->arm(pair.b, &fd) == -EAGAIN); /* once, because the state has changed */
     CHECK(pair.b->fast.control->arm(pair.b, &fd) == 0 && !contract_readable(fd, 10));
     CHECK(pair.b->fast.control->filter_del(pair.b, contract_flow(&pair)) == 0);
     end(&pair);
 
-    begin(&pair, &efct); /* without an event: the interface is looked at now and then */
+    begin(&pair, &efct); /* no event reports it, but the driver checks the interface now and then */
     sim_interfaces[1].present = false;
     usleep(110000);
     CHECK(contract_caps(pair.b).flags & SF_DRIVER_DEAD);
@@ -255,7 +255,7 @@ int main(void)
 {
     name_wire();
     test_contract("EF10", ef10);
-    test_contract("EF10, the simulator's shortest way", ef10_quick);
+    test_contract("EF10, the simulator's fast path", ef10_quick);
     test_contract("EF10, timestamps both ways", (struct setup){.options = {.arch = EF_VI_ARCH_EF10}, .stamp_tx = true});
     test_contract("EF10, events merged", (struct setup){.options = {.arch = EF_VI_ARCH_EF10, .force_merge = true}});
     test_contract("EF10, DMA, small rings", (struct setup){.options = {.arch = EF_VI_ARCH_EF10}, .mode = "dma", .frames = 64,

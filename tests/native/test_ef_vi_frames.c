@@ -1,4 +1,4 @@
-/* The ef_vi driver over the simulator of its API: frames on their way in and out, with everything that a NIC does wrong to them. */
+/* The ef_vi driver over the simulator of its API: frames sent and received, and the errors that a NIC reports about them. */
 #define _GNU_SOURCE
 #include "ef_vi_pair.h"
 
@@ -7,13 +7,13 @@
 static const struct setup ef10_merged = {.options = {.arch = EF_VI_ARCH_EF10, .force_merge = true}};
 static const struct setup jumbo = {.options = {.arch = EF_VI_ARCH_EF10}, .mtu = 9000};
 
-/* ---- discards: each kind, many of them, between good frames; every buffer comes back ---- */
+/* ---- discards: many of each kind between good frames; each buffer comes back ---- */
 
 static void test_discards(const struct setup *setup, uint32_t len)
 {
     struct contract_pair pair;
     uint64_t invalid;
-    int bad = len > 2000 ? 60 : 700; /* more than a ring has descriptors for */
+    int bad = len > 2000 ? 60 : 700; /* more than a ring has descriptors */
 
     begin(&pair, setup);
     for (unsigned subtype = 0; subtype < EF_EVENT_RX_DISCARD_MAX; subtype++) {
@@ -35,7 +35,7 @@ static void test_discards(const struct setup *setup, uint32_t len)
     end(&pair);
 }
 
-/* The NIC runs out of buffers in a frame of several. */
+/* The NIC runs out of buffers in the middle of a frame that needs several. */
 static void test_truncated(const struct setup *setup)
 {
     struct contract_pair pair;
@@ -50,7 +50,7 @@ static void test_truncated(const struct setup *setup)
     end(&pair);
 }
 
-/* Nothing comes back for a while: the ring runs dry, the NIC drops, and goes on when it has buffers again. */
+/* No frame is released for a while, so the ring runs empty and the NIC drops frames. It goes on when it has buffers again. */
 static void test_starved(const struct setup *setup)
 {
     struct contract_pair pair;
@@ -75,7 +75,7 @@ static void test_starved(const struct setup *setup)
     end(&pair);
 }
 
-/* A NIC that is never found idle is given buffers too: not in eights, but long before it has none. */
+/* A driver that never finds the NIC idle posts buffers, too: in larger batches than 8, but long before the NIC has none. */
 static void test_never_idle(const struct setup *setup)
 {
     struct contract_pair pair;
@@ -94,7 +94,7 @@ static void test_never_idle(const struct setup *setup)
         CHECK(v->rx_posted - v->rx_filled >= posted - enough - 8);
         turn(pair.a);
     }
-    turn(pair.b); /* idle */
+    turn(pair.b); /* the driver finds the NIC idle */
     CHECK(v->rx_posted - v->rx_filled > posted - 8 && nic[1]->counts.no_descriptor == 0);
     end(&pair);
 }
@@ -118,7 +118,7 @@ static void test_ctpio(void)
     end(&pair);
 }
 
-/* A frame that is shorter than the wire carries is filled up, and not with what the buffer held. */
+/* A frame below Ethernet's minimum is padded with zeros, and not with the buffer's old contents. */
 static void test_short_frames(const struct setup *setup)
 {
     struct contract_pair pair;
@@ -163,7 +163,7 @@ static void test_tx_errors(const struct setup *setup)
         turn(pair.b);
     }
     CHECK(nic[0]->counts.tx_errors == 50 && contract_stats(pair.a).tx_errors >= 50 && contract_stats(pair.a).tx_errors <= sent);
-    nic[0]->faults.tx_error = nic[0]->faults.tx_stays = true; /* a queue that does not start again: all anew */
+    nic[0]->faults.tx_error = nic[0]->faults.tx_stays = true; /* the queue does not restart, so the driver opens the NIC anew */
     CHECK(contract_send(&pair, 300, 1));
     pair.a->fast.tx_flush(pair.a);
     for (int i = 0; i < 20; i++)
@@ -202,7 +202,7 @@ static void test_tx_stamps(const struct setup *setup)
     passes(&pair, 100, 1);
     turn(pair.a);
     CHECK(pair.a->fast.control->tx_stamps(pair.a, stamps, 8) == 0);
-    for (uint32_t i = 0; i < 700; i++) { /* nobody takes them: the oldest go */
+    for (uint32_t i = 0; i < 700; i++) { /* the test does not take them, so the oldest are dropped */
         nic[0]->faults.clock_unset = false;
         passes(&pair, 100, i);
         turn(pair.a);
@@ -231,7 +231,7 @@ static void test_pio(void)
     pair.a->fast.control->close(pair.a);
 }
 
-/* ---- timestamps of reception ---- */
+/* ---- receive timestamps ---- */
 
 static sf_ns receive_timestamp(const struct contract_pair *pair)
 {
@@ -254,7 +254,7 @@ static void test_rx_timestamps(const struct setup *setup)
     sf_ns timestamp;
 
     begin(&pair, setup);
-    CHECK(receive_timestamp(&pair) == 0); /* nobody has asked */
+    CHECK(receive_timestamp(&pair) == 0); /* they are off */
     sf_driver_rx_stamps(pair.b, true);
     timestamp = receive_timestamp(&pair);
     clock_gettime(CLOCK_REALTIME, &now);
@@ -276,7 +276,7 @@ static void test_rx_timestamps(const struct setup *setup)
     end(&pair);
 }
 
-/* ---- checksums: a bad one does not arrive, a good one is marked as verified where it was ---- */
+/* ---- checksums: a frame with a bad one is discarded; a frame is flagged as good if the NIC has verified it ---- */
 
 static void finish_udp_sum(uint8_t *f, uint32_t len, bool good)
 {
@@ -323,9 +323,9 @@ static void test_checksums(const struct setup *setup)
     begin(&pair, setup);
     CHECK(send_summed(&pair, true, IPPROTO_UDP) == SF_FRAME_CHECKSUM_GOOD);
     CHECK(send_summed(&pair, false, IPPROTO_UDP) == -1 && contract_stats(pair.b).rx_invalid == 1);
-    CHECK(send_summed(&pair, true, 132) == -1); /* of no flow */
+    CHECK(send_summed(&pair, true, 132) == -1); /* no flow matches */
     if (pair.b->fast.control->sniff(pair.b, true) == 0)
-        CHECK(send_summed(&pair, true, 132) == 0); /* of a kind that nobody has verified */
+        CHECK(send_summed(&pair, true, 132) == 0); /* the NIC does not verify this protocol */
     end(&pair);
 }
 
