@@ -1,5 +1,5 @@
-/* What is bounded: half-open connections (then cookies), the accept queue, connections, TIME_WAIT, memory, answers to what is out of
- * place. And what is not to be harmed by that: connections that are established. */
+/* Limits of TCP: half-open connections (then cookies), the accept queue, connections, TIME-WAIT, memory, and answers to
+ * unacceptable segments. Established connections are not harmed at any limit. */
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
@@ -9,7 +9,7 @@
 
 static const struct sf_tcp_limits defaults;
 
-/* ---- segments by hand, from a's side of the wire ---- */
+/* ---- segments that the test itself sends from a's end of the wire ---- */
 
 static void inject(struct sockaddr_in from, struct sockaddr_in to, struct sf_tcp_segment segment)
 {
@@ -32,7 +32,7 @@ static void inject(struct sockaddr_in from, struct sockaddr_in to, struct sf_tcp
     a_driver->fast.tx_flush(a_driver);
 }
 
-/* SYNs from addresses that do not answer; b is polled as they come. */
+/* Sends n SYNs from addresses that do not answer, and polls b in between. */
 static void flood(struct sockaddr_in to, int n)
 {
     struct sf_event events[16];
@@ -62,7 +62,7 @@ static void test_syn_flood(void)
     CHECK(put(p.client, "unharmed", 8) == 8);
     exchange(1);
     expect_bytes(p.server, "unharmed");
-    later = connect_from(a, p.name, 4); /* by a cookie, with everything that was agreed upon */
+    later = connect_from(a, p.name, 4); /* by a cookie, which holds the negotiated options */
     exchange(2);
     CHECK(a->ops->connect_result(later) == 0 && counter(b, "tcp_cookies_good") == 0);
     CHECK(put(later, "by a cookie", 11) == 11);
@@ -74,7 +74,7 @@ static void test_syn_flood(void)
     CHECK(put(server, "answer", 6) == 6);
     exchange(3);
     expect_bytes(later, "answer");
-    pass(70 * SF_SEC); /* nobody answers: they are forgotten */
+    pass(70 * SF_SEC); /* the half-open connections time out, because no ACK arrives */
     CHECK(counter(b, "tcp_half_open_timed_out") == 100);
     CHECK(b->ops->poll_at(b, clock_now) == SF_NEVER);
     a->ops->release(later);
@@ -83,7 +83,7 @@ static void test_syn_flood(void)
     end();
 }
 
-/* A guessed acknowledgement opens nothing, and is answered by a reset. */
+/* An ACK with a guessed cookie opens no connection. */
 static void test_guessed_cookies(void)
 {
     static const struct sf_tcp_limits few = {.max_half_open = 1};
@@ -122,7 +122,7 @@ static void test_backlog(void)
     }
     CHECK(connected == 2 && counter(b, "tcp_accept_full") >= 2);
     for (uint32_t i = 0; i < 2; i++) {
-        struct sockaddr_in mine, theirs; /* in the order in which they came */
+        struct sockaddr_in mine, theirs; /* equal, because connections are accepted in the order of their arrival */
         socklen_t len = sizeof(mine);
 
         server = accept_from(listener, 20 + i);
@@ -131,7 +131,7 @@ static void test_backlog(void)
         CHECK(mine.sin_port == theirs.sin_port);
         b->ops->release(server);
     }
-    pass(4 * SF_SEC); /* the SYNs come again */
+    pass(4 * SF_SEC); /* the SYNs are retransmitted */
     for (uint32_t i = 0; i < 4; i++)
         CHECK(a->ops->connect_result(clients[i]) == 0);
     for (uint32_t i = 0; i < 4; i++)
@@ -156,7 +156,7 @@ static void test_connections(void)
     CHECK(counter(a, "tcp_connections_full") == 1);
     exchange(3);
     a->ops->release(clients[0]);
-    CHECK(a->ops->connect(a, fd, (struct sockaddr *)&name, sizeof(name), 20, 120, &sock) == -ENOBUFS); /* it lingers */
+    CHECK(a->ops->connect(a, fd, (struct sockaddr *)&name, sizeof(name), 20, 120, &sock) == -ENOBUFS); /* a closed one counts */
     a->ops->abort(clients[1]);
     exchange(2);
     CHECK(a->ops->connect(a, fd, (struct sockaddr *)&name, sizeof(name), 20, 120, &sock) == 0);
@@ -167,7 +167,6 @@ static void test_connections(void)
     end();
 }
 
-/* Many connections, one after the other: TIME_WAIT and the descriptors it holds stay bounded. */
 static int open_descriptors(void)
 {
     int n = 0;
@@ -177,6 +176,7 @@ static int open_descriptors(void)
     return n;
 }
 
+/* After many connections, one after the other, TIME-WAIT records and the descriptors that they hold are bounded. */
 static void test_time_wait(void)
 {
     static const struct sf_tcp_limits few = {.max_time_wait = 20};
@@ -204,7 +204,7 @@ static void test_time_wait(void)
     end();
 }
 
-/* The same four-tuple again, while it lingers: a later SYN is of a later connection (RFC 6191). */
+/* A four-tuple is used again while its last connection is in TIME-WAIT: a SYN with a later timestamp is accepted (RFC 6191). */
 static void test_reuse(void)
 {
     struct sf_sock *client = NULL, *server;
@@ -221,7 +221,7 @@ static void test_reuse(void)
         CHECK(put(client, "again", 5) == 5);
         exchange(3);
         expect_bytes(server, "again");
-        if (i % 2) { /* it lingers with us, or with the other side */
+        if (i % 2) { /* TIME-WAIT is at b in odd rounds, at a in even ones */
             b->ops->release(server);
             exchange(3);
             a->ops->release(client);
@@ -231,7 +231,7 @@ static void test_reuse(void)
             b->ops->release(server);
         }
         exchange(3);
-        pass(5 * SF_MS); /* the clock of timestamps goes on */
+        pass(5 * SF_MS); /* the timestamp clock goes on */
     }
     CHECK(counter(a, "tcp_time_wait_reused") == 3 && counter(b, "tcp_time_wait_reused") == 2);
     release_pair(&p);
@@ -239,7 +239,7 @@ static void test_reuse(void)
     end();
 }
 
-/* All buffers together: sends find no room, windows close; and it comes back. */
+/* At the limit of all buffers together, sends find no room and windows close. Both recover when the data is read. */
 static void test_memory(void)
 {
     static const struct sf_tcp_limits tight = {.memory = 64 * 1024};
@@ -270,7 +270,7 @@ static void test_memory(void)
     end();
 }
 
-/* Segments that are out of place are answered, but only so often; a reset has to be exact. */
+/* Answers to unacceptable segments are limited in rate. Only a reset with the exact sequence number is accepted. */
 static void test_blind_attacks(void)
 {
     struct sf_event events[16];
@@ -308,7 +308,7 @@ static void test_blind_attacks(void)
     end();
 }
 
-/* Thousands at once, all idle: nothing to do, nothing held. */
+/* Hundreds of idle connections have no timers, and still work. */
 static void test_many_idle(void)
 {
     enum { MANY = 300 };

@@ -1,5 +1,5 @@
-/* The limit of all buffers together: how far it is exceeded, who goes on beyond it, and that everything goes on when memory is given
- * back. */
+/* The memory limit of all TCP buffers together: by how much it is exceeded, which connections continue beyond it, and that all of
+ * them continue when memory is freed. */
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 #define LIMIT (256 * 1024u)
-#define LEAST 4096u /* of each connection, to send and to receive, whatever the limit */
-#define FIRST 5000u /* every connection's first sequence number */
+#define LEAST 4096u /* bytes that each connection has to send, and to receive, whatever the limit */
+#define FIRST 5000u /* the initial sequence number of each connection */
 
 static const struct sf_tcp_limits defaults = {.mss = 1460, .first_sequence = FIRST};
 static const struct sf_tcp_limits tight = {.memory = LIMIT, .mss = 1460, .first_sequence = FIRST};
@@ -20,7 +20,7 @@ static uint64_t memory_of(struct sf_stack *stack)
     return ((struct tcpip_stack *)stack)->tcpip.tcp.memory;
 }
 
-/* ---- what is sent can be told from anything else ---- */
+/* ---- data that the receiver can check: each byte depends on the stream and the offset ---- */
 
 static uint8_t byte_at(uint32_t stream, size_t at)
 {
@@ -82,8 +82,8 @@ static void release_many(struct many *m)
     b->ops->release(m->listener);
 }
 
-/* Unread connections fill the memory. When they are read, all of them go on: also those whose window was closed at a time when
- * reading them freed nothing. */
+/* Unread connections fill the memory. When they are read, all of them continue. So do those whose window was zero when a read
+ * freed no memory. */
 static void test_windows_open_again(void)
 {
     const size_t total = 300 * 1000;
@@ -117,8 +117,8 @@ static void test_windows_open_again(void)
     end();
 }
 
-/* One connection has the memory and is not read. The others go on, slowly; when it is closed they are told of larger windows without
- * having to read. */
+/* Four unread connections hold the memory. Another connection continues, slowly. When the four are closed, its window grows
+ * without a read. */
 static void test_closing_relieves(void)
 {
     const size_t total = 400 * 1000;
@@ -162,8 +162,8 @@ static void test_closing_relieves(void)
     end();
 }
 
-/* Beyond the limit a connection has its first 4 KiB to send, is not said to be writable when they are full, and has more when another
- * one gives memory back. */
+/* Beyond the limit a connection may still buffer 4 KiB to send. When they are full, it is not reported as writable until another
+ * connection frees memory. */
 static void test_sends(void)
 {
     static uint8_t data[1 << 20];
@@ -172,7 +172,7 @@ static void test_sends(void)
 
     begin_with(&tight, &defaults);
     connect_many(&m);
-    CHECK(put(m.client[0], data, sizeof(data)) > (ssize_t)LEAST); /* nobody polls b: nothing is acknowledged */
+    CHECK(put(m.client[0], data, sizeof(data)) > (ssize_t)LEAST); /* b is not polled, so nothing is acknowledged */
     CHECK(memory_of(a) <= LIMIT && memory_of(a) > LIMIT / 2);
     for (int k = 1; k < MANY; k++)
         CHECK(put(m.client[k], data, LIMIT) >= (ssize_t)LEAST);
@@ -192,7 +192,7 @@ static void test_sends(void)
     end();
 }
 
-/* The acknowledgement of what another connection has sent gives memory back, too. */
+/* Memory that an acknowledgment of one connection frees makes another connection writable. */
 static void test_acknowledgements_relieve(void)
 {
     static uint8_t data[1 << 20];
@@ -219,7 +219,7 @@ static void test_acknowledgements_relieve(void)
     end();
 }
 
-/* ---- a peer that holds everybody's memory ---- */
+/* ---- a peer that takes all memory ---- */
 
 static void inject(int peer, struct sockaddr_in to, struct sf_tcp_segment segment, const void *data, size_t len)
 {
@@ -247,7 +247,7 @@ static void inject(int peer, struct sockaddr_in to, struct sf_tcp_segment segmen
 
 enum { HOSTAGES = 12 };
 
-/* All of the first window but its first byte, on each of HOSTAGES connections. */
+/* Sends the whole first window except its first byte, on each of HOSTAGES connections. */
 static void take_hostages(struct sockaddr_in to)
 {
     static const uint8_t nothing[1000];
@@ -283,7 +283,7 @@ static void test_hostages(void)
     }
     CHECK(got == total && counter(b, "tcp_rx_pruned") > 0);
     CHECK(memory_of(b) <= LIMIT + (HOSTAGES + 1) * 2 * LEAST);
-    for (uint32_t i = 0; i < HOSTAGES; i++) { /* what comes in order is delivered, whether the rest was dropped or not */
+    for (uint32_t i = 0; i < HOSTAGES; i++) { /* data in order is delivered, whether the rest was dropped or not */
         ssize_t n;
 
         hostage = accept_from(p.listener, 400 + i);
@@ -296,7 +296,7 @@ static void test_hostages(void)
     end();
 }
 
-/* A burst that the program does not read is not kept beyond the limit; it comes again when there is room. */
+/* Data that the program does not read is not kept beyond the limit. The peer retransmits it when there is room. */
 static void test_unread_burst(void)
 {
     const size_t total = 120 * 1000;
@@ -321,7 +321,7 @@ static void test_unread_burst(void)
     CHECK(full > LIMIT / 2 && counter(b, "tcp_rx_refused") > 0);
     for (int i = 0; i < 10000 && m.got[4] < total; i++) {
         send_some(m.client[4], 4, &m.sent[4], total);
-        read_some(m.server[4], 4, &m.got[4]); /* the others keep what they have */
+        read_some(m.server[4], 4, &m.got[4]); /* the others stay unread */
         pass(SF_MS);
     }
     CHECK(m.got[4] == total);
