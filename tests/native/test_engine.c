@@ -1,4 +1,4 @@
-/* Waiting and waking: no wake-up is missed, whatever the spin policy, and no wait ends before its deadline. */
+/* Waiting and waking: no wake-up is missed with any spin policy, and no wait ends before its deadline. */
 #include "sf/engine.h"
 
 #include "check.h"
@@ -7,7 +7,8 @@
 #include <sched.h>
 #include <unistd.h>
 
-/* On a machine so busy that each wake-up waits for a time slice, fewer of them do. */
+/* The test does WAKES wake-ups. After PATIENCE seconds WAKES_AT_LEAST are enough, because on a busy machine each wake-up may wait
+ * for a time slice. */
 enum { WAKES = 20000, WAKES_AT_LEAST = 500, PATIENCE = 5 };
 
 static bool enough(int wakes, sf_ns started)
@@ -21,7 +22,8 @@ struct ping {
     atomic_bool done;
 };
 
-/* Wakes the engine over and over, each time as soon as the last wake-up was seen: it falls into every phase of a wait. */
+/* Wakes the engine again and again, each time after the last wake-up was seen and a random pause. So wake-ups fall into every
+ * phase of a wait. */
 static void *waker(void *arg)
 {
     struct ping *p = arg;
@@ -56,7 +58,7 @@ static void check_wakes(enum sf_spin_mode mode, sf_ns limit)
         sf_ns start = sf_now();
 
         CHECK(sf_engine_wait(p.engine, start + 10 * SF_SEC, SF_NEVER, NULL) == 0);
-        CHECK(sf_now() - start < 9 * SF_SEC); /* else the wake-up was missed and the deadline ended the wait */
+        CHECK(sf_now() - start < 9 * SF_SEC); /* otherwise the wake-up was missed and the deadline ended the wait */
         atomic_store(&p.engine->wake, 0);
         seen = atomic_load(&p.asked);
         atomic_store(&p.done, enough(seen, started));
@@ -77,7 +79,7 @@ static void check_deadlines(enum sf_spin_mode mode, sf_ns limit)
     for (sf_ns span = 0; span < 3 * SF_MS; span = span * 3 + 1) {
         sf_ns deadline = sf_now() + span;
 
-        while (sf_now() < deadline) /* a signal or a left-over wake-up may end a wait, a deadline must not be early */
+        while (sf_now() < deadline) /* a signal or an old wake-up may end a wait; a deadline must not be early */
             CHECK(sf_engine_wait(e, deadline, SF_NEVER, NULL) == 0);
         CHECK(sf_now() >= deadline);
     }
@@ -107,7 +109,7 @@ static void test_event_ends_a_wait(void)
     sf_engine_destroy(e);
 }
 
-/* Wake-ups written to the descriptor while it was not looked at must not end waits for ever. */
+/* Wake-ups that were written to the descriptor before anybody read it must end one wait only. */
 static void test_wakes_do_not_linger(void)
 {
     int error = 0;
@@ -127,7 +129,7 @@ static void test_wakes_do_not_linger(void)
     sf_engine_destroy(e);
 }
 
-/* Turns of a loop that is never idle, until the rate of the CPU's counter is known. */
+/* Runs turns of a loop that is never idle, until the engine knows the rate of the CPU's counter. */
 static void turn_until_measured(struct sf_engine *e)
 {
     sf_ns give_up = sf_now() + 5 * SF_SEC;
@@ -138,7 +140,7 @@ static void turn_until_measured(struct sf_engine *e)
     CHECK(e->busy.interval);
 }
 
-/* Returns how many turns went without a poll after one. */
+/* Polls once. Returns the number of turns after it that need no poll. */
 static unsigned turns_without_poll(struct sf_engine *e)
 {
     unsigned n = 0;
@@ -166,10 +168,10 @@ static void test_a_busy_loop_polls(void)
     CHECK(!sf_engine_may_skip_poll(e));
 
     CHECK(sf_engine_poll_busy(e) == 0);
-    e->busy.begun = sf_ticks() + ((uint64_t)1 << 40); /* another CPU's counter */
+    e->busy.begun = sf_ticks() + ((uint64_t)1 << 40); /* as if read on another CPU */
     CHECK(!sf_engine_may_skip_poll(e));
 
-    e->busy.interval = UINT64_MAX; /* the counter stands still */
+    e->busy.interval = UINT64_MAX; /* as if the counter stood still */
     CHECK(turns_without_poll(e) > 0);
     sf_engine_destroy(e);
 }
@@ -183,7 +185,7 @@ static void test_a_busy_loop_reads_the_clock_for_near_timers_only(void)
     CHECK(e);
     turn_until_measured(e);
     CHECK(sf_timers_push(&e->timers, sf_now() + 3600 * SF_SEC, &timer) == 0);
-    for (int i = 0; i < 1000 && !skipped; i++) { /* a busy machine may take the CPU away at any time */
+    for (int i = 0; i < 1000 && !skipped; i++) { /* on a busy machine the thread may lose its CPU at any time */
         CHECK(sf_engine_poll_busy(e) == 0);
         polled = e->now;
         skipped = sf_engine_may_skip_poll(e);
@@ -198,7 +200,7 @@ static void test_a_busy_loop_reads_the_clock_for_near_timers_only(void)
     sf_engine_destroy(e);
 }
 
-/* Returns how often the interval has doubled after so many polls that found nothing. */
+/* Polls `polls` times without finding an event. Returns how often the interval has doubled since it was last reset. */
 static unsigned doublings_after(struct sf_engine *e, int polls)
 {
     while (polls-- > 0)
@@ -226,7 +228,7 @@ static void test_polls_that_find_nothing_become_rarer(void)
 
     CHECK(e && pipe(fd) == 0);
     sock = watch(e, fd[0]);
-    CHECK(doublings_after(e, 32) == 0); /* the first had something to look for */
+    CHECK(doublings_after(e, 32) == 0); /* the first one does not count, because the watch is new */
     CHECK(doublings_after(e, 1) == 1);
     CHECK(doublings_after(e, 200) == 2);
     CHECK(write(fd[1], "x", 1) == 1);
@@ -234,10 +236,10 @@ static void test_polls_that_find_nothing_become_rarer(void)
     CHECK(e->busy.doublings == 0);
     CHECK(read(fd[0], &byte, 1) == 1);
     CHECK(doublings_after(e, 200) == 2);
-    e->kernel->touched = true; /* something was sent: the answer is expected soon */
+    e->kernel->touched = true; /* as after a send, whose answer is expected soon */
     CHECK(doublings_after(e, 1) == 0);
     CHECK(doublings_after(e, 200) == 2);
-    CHECK(sf_engine_poll(e) == 0); /* of a wait: the loop was idle */
+    CHECK(sf_engine_poll(e) == 0); /* the poll of a wait, because the loop was idle */
     CHECK(doublings_after(e, 1) == 0);
     e->kernel->ops->release(sock);
     close(fd[0]);
@@ -258,7 +260,7 @@ static void test_the_loops_own_descriptors_are_polled_least(void)
     sock = watch(e, dup(fd[0]));
     CHECK(doublings_after(e, 200) == 2);
     CHECK(e->kernel->ops->interest(sock, 0) == 0);
-    CHECK(e->kernel->ops->interest(sock, 0) == 0); /* counts once */
+    CHECK(e->kernel->ops->interest(sock, 0) == 0); /* the second one changes nothing */
     CHECK(doublings_after(e, 200) == 4);
     CHECK(e->kernel->ops->interest(sock, SF_READABLE) == 0);
     CHECK(e->kernel->ops->interest(sock, SF_READABLE | SF_WRITABLE) == 0);

@@ -1,6 +1,6 @@
 /*
- * Attacks from the network: SYN floods, guessed sequence numbers, peers that acknowledge data which they cannot have received, and
- * peers that take data in tiny pieces. Memory and answers stay bounded, and an unrelated connection is not harmed.
+ * Attacks from the network: SYN floods, guessed sequence numbers, peers that acknowledge data which they cannot have received,
+ * and peers that take data in tiny pieces. Memory and answers stay bounded, and an unrelated connection is not harmed.
  */
 #define _GNU_SOURCE
 #include <netinet/tcp.h>
@@ -392,8 +392,8 @@ static void test_sack_abuse(void)
     end_lies();
 }
 
-/* The peer acknowledges data as soon as it was sent, before it can have arrived. cwnd stays bounded, and no more data is in flight
- * than the peer's window allows. */
+/* The peer acknowledges data as soon as it was sent, before it can have arrived. cwnd stays bounded, and no more data is in
+ * flight than the peer's window allows. */
 static void test_optimistic_acks(void)
 {
     begin_lies(MSS, 65535);
@@ -439,8 +439,8 @@ static void test_tiny_windows_and_segments(void)
     end_lies();
 }
 
-/* The peer shrinks its window to zero over data in flight, and answers each retransmission. The connection lives as long as the peer
- * answers (RFC 9293, 3.8.6.1), even beyond the user timeout. It ends after the peer has fallen silent. */
+/* The peer shrinks its window to zero over data in flight, and answers each retransmission. The connection lives as long as the
+ * peer answers (RFC 9293, 3.8.6.1), even beyond the user timeout. It ends after the peer has fallen silent. */
 static void test_a_window_shrunk_over_data(void)
 {
     begin_lies(MSS, 65535);

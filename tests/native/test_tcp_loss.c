@@ -1,9 +1,9 @@
-/* Loss recovery: what is lost, tail loss probes, and the timer; one scenario of the RFCs each. */
+/* Loss recovery: detection of losses, tail loss probes, and the retransmission timer. Each test is one scenario of the RFCs. */
 #include "tcp_loss_sender.h"
 
 #include <string.h>
 
-/* ---- RFC 5681, 6675, 8985: what is lost ---- */
+/* ---- RFC 5681, 6675, 8985: detection of losses ---- */
 
 static void test_slow_start(void)
 {
@@ -48,7 +48,7 @@ static void test_three_sacked_segments_make_a_loss(void)
     CHECK(l.n_retransmits == 1 && l.n_timeouts == 0);
 }
 
-/* Half of what arrives leaves, from the first ACK on, and not a burst of half the window at the end (RFC 6937). */
+/* From the first ACK on, one segment leaves for every two that arrive. No burst of half a window leaves at the end (RFC 6937). */
 static void test_the_window_shrinks_in_proportion(void)
 {
     uint32_t sent = 0;
@@ -66,7 +66,7 @@ static void test_the_window_shrinks_in_proportion(void)
             sent++;
         }
         if (l.state != SF_TCP_OPEN)
-            CHECK(2 * sent + 3 >= i - 3 && 2 * sent <= i - 3 + 3); /* three had arrived when it began */
+            CHECK(2 * sent + 3 >= i - 3 && 2 * sent <= i - 3 + 3); /* three had arrived when recovery began */
     }
     CHECK(sent >= 8 && sent <= 10 && l.cc.ssthresh == 10 * MSS);
     now += RTT;
@@ -104,7 +104,7 @@ static void test_a_segment_overtaken_is_waited_for(void)
     now += RTT / 8;
     ack(2);
     CHECK(l.rack_reordering && l.state == SF_TCP_OPEN && l.timer != SF_TCP_TIMER_RACK);
-    /* From now on three are no proof. */
+    /* Three SACKed segments are no proof of a loss any more, because reordering was seen. */
     ack_sack(2, 3, 4);
     send_new(4);
     now += RTT;
@@ -135,7 +135,7 @@ static void test_a_lost_retransmission_is_noticed(void)
     CHECK(resend(&first) == 1 && first == 0);
     send_new(2);
     now += RTT;
-    CHECK(ack_sack(0, 1, 12) & SF_TCP_ACKED_LOST); /* what was sent after it has arrived */
+    CHECK(ack_sack(0, 1, 12) & SF_TCP_ACKED_LOST); /* segments sent after the retransmission have arrived */
     CHECK(l.state == SF_TCP_RECOVERY && l.n_recoveries == 1);
     CHECK(resend(&first) == 1 && first == 0);
     now += RTT;
@@ -172,7 +172,7 @@ static void test_a_probe_that_repairs_a_loss_costs_window(void)
 {
     probe_the_tail();
     ack(4);
-    CHECK(l.cc.ssthresh == SF_TCP_CWND_MAX); /* not known yet */
+    CHECK(l.cc.ssthresh == SF_TCP_CWND_MAX); /* the sender does not know of the loss yet */
     send_new(1);
     now += RTT;
     ack(5);
@@ -212,7 +212,7 @@ static void test_a_single_segment_is_given_the_time_of_a_delayed_ack(void)
 {
     begin(true);
     send_new(1);
-    CHECK(l.timer == SF_TCP_TIMER_TLP && sf_tcp_loss_deadline(&l) == now + RTT + MIN_RTO); /* an RTO, which is sooner */
+    CHECK(l.timer == SF_TCP_TIMER_TLP && sf_tcp_loss_deadline(&l) == now + RTT + MIN_RTO); /* the RTO, because it is earlier */
 }
 
 /* ---- RFC 6298: RTT and RTO ---- */
@@ -237,7 +237,7 @@ static void test_the_least_rtt_is_of_the_last_seconds(void)
     begin(true);
     for (uint32_t i = 1; i <= 300; i++) {
         send_new(1);
-        now += 100 * SF_MS; /* a longer way since */
+        now += 100 * SF_MS; /* the path has become longer */
         ack(i);
     }
     CHECK(l.rtt.min == 100 * SF_MS);
@@ -262,7 +262,7 @@ static void test_timeouts_back_off(void)
     CHECK(l.n_timeouts == 12);
     now += RTT;
     ack(1);
-    CHECK(!l.first_timeout && l.rtt.backoff == 12); /* Karn: no sample */
+    CHECK(!l.first_timeout && l.rtt.backoff == 12); /* Karn's algorithm: no RTT sample */
     CHECK(l.cc.cwnd == 2 * MSS && resend(&first) == 2 && first == 1);
     now += RTT;
     ack(10);
@@ -289,7 +289,7 @@ static void test_what_was_sent_just_before_a_timeout_is_not_lost(void)
     send_new(2);
     now += RTT;
     ack(1);
-    fire(); /* a probe */
+    fire(); /* a tail loss probe */
     now = l.rto_at - RTT / 2;
     send_new(3);
     CHECK(fire() == SF_TCP_TIMEOUT_LOST && l.lost_bytes == MSS && sf_tcp_loss_in_flight(&l) == 3 * MSS);

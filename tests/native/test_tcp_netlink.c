@@ -1,7 +1,7 @@
 /*
- * TCP with the kernel as its peer, and what has to be learned from the kernel for it: routes, neighbours, ICMP errors. In two
- * network namespaces of the test's own, which end with it, joined by a veth pair, over the packet driver. Skipped where namespaces
- * may not be made.
+ * TCP with the kernel as its peer, and the routes, neighbours and ICMP errors that the stack learns from the kernel. The test
+ * uses the packet driver, in two network namespaces of its own, which a veth pair joins and which end with the process. It is
+ * skipped where it may not create namespaces.
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SKIPPED 77 /* as Meson and Automake understand it */
+#define SKIPPED 77 /* the exit status of a skipped test in Meson and Automake */
 #define FIRST 1000000u
 
 static int here, there; /* namespaces */
@@ -38,7 +38,7 @@ static void enter(int ns)
 static int new_namespace(void)
 {
     if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-        printf("skipped: network namespaces may not be made here: %s\n", strerror(errno));
+        printf("skipped: cannot create a network namespace: %s\n", strerror(errno));
         exit(SKIPPED);
     }
     return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -53,7 +53,7 @@ static void join_namespaces(void)
     snprintf(command, sizeof(command), "ip link add v0 type veth peer name v1 netns /proc/%d/fd/%d 2>/dev/null", (int)getpid(),
              there);
     if (there < 0 || here < 0 || fcntl(there, F_SETFD, 0) < 0 || system(command) != 0) {
-        printf("skipped: a veth pair cannot be made here\n");
+        printf("skipped: cannot create a veth pair\n");
         exit(SKIPPED);
     }
     DO("ip link set lo up && ip addr add 10.77.0.1/24 dev v0 && ip link set v0 up");
@@ -92,7 +92,7 @@ static uint64_t counter(const char *name)
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))
             return counters[i].value;
-    CHECK(!"a counter of that name");
+    CHECK(!"there is no counter of this name");
     return 0;
 }
 
@@ -118,7 +118,7 @@ static struct sockaddr_in address(const char *addr, int port)
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr)};
 }
 
-/* The result of connecting; *out is the stream if it is 0. */
+/* Returns 0 with the connected stream in *out, or a negative errno. */
 static int connect_to(struct sockaddr_in to, struct sf_sock **out)
 {
     static uint32_t slot;
@@ -144,7 +144,7 @@ static void poll_for(sf_ns time)
         stack->ops->poll(stack, sf_now(), events, 16);
 }
 
-/* A listener of the kernel's, over there. */
+/* Opens a kernel listener in the other namespace. */
 static int listen_there(const char *addr, struct sockaddr_in *name)
 {
     socklen_t len = sizeof(*name);
@@ -182,7 +182,7 @@ static void test_connect(void)
     int listener = listen_there("10.77.0.2", &name), peer;
     sf_ns began = sf_now();
 
-    CHECK(connect_to(name, &sock) == 0); /* neither the route nor the neighbour was known */
+    CHECK(connect_to(name, &sock) == 0); /* the stack knew neither the route nor the neighbour */
     CHECK(sf_now() - began < SF_SEC / 2 && counter("tcp_tx_no_way") == 0);
     CHECK(stack->ops->name_of(sock, false, (struct sockaddr *)&mine, &len) == 0 && mine.sin_addr.s_addr == inet_addr("10.77.0.1"));
     peer = accept_there(listener);
@@ -205,10 +205,10 @@ static void test_not_that_way(void)
     struct sf_sock *sock;
     sf_ns began = sf_now();
 
-    CHECK(connect_to(address("10.90.0.7", 80), &sock) == -EOPNOTSUPP); /* by another interface */
-    CHECK(connect_to(address("10.77.0.1", 80), &sock) == -EOPNOTSUPP); /* ourselves */
-    CHECK(connect_to(address("10.77.0.99", 80), &sock) == -EHOSTUNREACH); /* nobody answers to ARP */
-    CHECK(connect_to(address("10.88.0.1", 80), &sock) == -EHOSTUNREACH); /* the router says so */
+    CHECK(connect_to(address("10.90.0.7", 80), &sock) == -EOPNOTSUPP); /* the route leads to another interface */
+    CHECK(connect_to(address("10.77.0.1", 80), &sock) == -EOPNOTSUPP); /* an address of this host */
+    CHECK(connect_to(address("10.77.0.99", 80), &sock) == -EHOSTUNREACH); /* no host answers ARP */
+    CHECK(connect_to(address("10.88.0.1", 80), &sock) == -EHOSTUNREACH); /* the router reports it by ICMP */
     CHECK(sf_now() - began < 5 * SF_SEC && counter("icmp_errors") == 1);
 }
 
@@ -226,8 +226,8 @@ static uint16_t fragmentation_needed(uint8_t *message, struct sockaddr_in from, 
     return (uint16_t)sf_icmp_emit_error(message, 100, &icmp, packet, sizeof(packet));
 }
 
-/* A router's word on the path's MTU is taken if it quotes what is under way, and what was too long goes in smaller pieces. The peer's
- * address is away meanwhile, so that it stays under way. */
+/* "Fragmentation needed" changes the path MTU only if it quotes data in flight. Then the data leaves again in smaller segments.
+ * The peer's address is removed meanwhile, so that the data stays in flight. */
 static void test_path_mtu(void)
 {
     struct sockaddr_in name, mine, us = address("10.77.0.1", 0);
@@ -295,8 +295,8 @@ static uint32_t mss_of(struct sf_sock *sock)
     return info.mss;
 }
 
-/* The route moves to an interface behind which nobody is, and back; then the link is cut. What is sent meanwhile goes by the kernel,
- * in segments that fit its route, is lost, and comes again. */
+/* The route moves to an interface without a peer, and back. Then the link goes down, and up. Meanwhile the kernel sends the
+ * segments. They fit the new route's MTU and are lost. The data arrives in the end, because it is retransmitted. */
 static void test_another_way(void)
 {
     struct sockaddr_in name;
@@ -319,7 +319,7 @@ static void test_another_way(void)
     DO("ip link set v1 down");
     enter(here);
     CHECK(stack->ops->sendv(sock, &(struct iovec){"down", 4}, 1) == 4);
-    for (int i = 0; i < 30 && counter("tcp_tx_other_way") == before; i++) /* the kernel may say it up to a second later */
+    for (int i = 0; i < 30 && counter("tcp_tx_other_way") == before; i++) /* the kernel may report it up to a second later */
         poll_for(100 * SF_MS);
     CHECK(counter("tcp_tx_other_way") > before);
     enter(there);
@@ -331,7 +331,7 @@ static void test_another_way(void)
     close(listener);
 }
 
-/* Neighbour entries that come and go: what is sent while there is none waits until ARP has answered, and is not lost. */
+/* A neighbour entry comes and goes. A segment that is sent without an entry waits until ARP has answered, and is not lost. */
 static void test_neighbours_that_flap(void)
 {
     struct sockaddr_in name;
@@ -344,9 +344,9 @@ static void test_neighbours_that_flap(void)
     peer = accept_there(listener);
     for (int i = 0; i < 10; i++) {
         DO("ip neigh del 10.77.0.2 dev v0");
-        poll_for(5 * SF_MS); /* it is known that there is none */
+        poll_for(5 * SF_MS); /* the stack learns that the entry is gone */
         CHECK(stack->ops->sendv(sock, &(struct iovec){"flapping", 8}, 1) == 8);
-        CHECK(is_read(peer, "flapping", 100 * SF_MS)); /* less than the least RTO */
+        CHECK(is_read(peer, "flapping", 100 * SF_MS)); /* less than the minimum RTO */
         CHECK(send(peer, "x", 1, 0) == 1 && poll_until(sock, SF_READABLE, SF_SEC));
         CHECK(stack->ops->recv_into(sock, &(char){0}, 1) == 1);
     }

@@ -1,4 +1,5 @@
-/* What befalls the tcpip stack: sockets that close, sleep, fork, an other side that goes and comes, nonsense. */
+/* Events in the life of a tcpip stack: refused sockets, closing, sleep, fork, a peer that leaves and returns, malformed frames.
+ * */
 #define _GNU_SOURCE
 #include "tcpip_hosts.h"
 
@@ -27,7 +28,7 @@ static void test_what_is_refused(void)
     close(fds[0]);
     fds[0] = socket(AF_INET, SOCK_DGRAM, 0);
     sock = adopt(a, fds[0], 1);
-    CHECK(name_of(fds[0]).sin_port != 0); /* bound, as its first send would have bound it */
+    CHECK(name_of(fds[0]).sin_port != 0); /* adopt() has bound it, as its first send would have */
     a->ops->release(sock);
     close(fds[0]);
     end();
@@ -52,9 +53,9 @@ static void test_close_under_traffic(void)
         if (round % 3 == 0)
             CHECK(b->ops->recv_batch(sb, out, 3) == 3);
         if (round % 3 == 1)
-            CHECK(poll_now(b, events) == 1); /* into the backlog */
+            CHECK(poll_now(b, events) == 1); /* copies the frames into the backlog */
         b->ops->release(sb);
-        if (round % 2) { /* a closed descriptor, and its number again */
+        if (round % 2) { /* close the descriptor and use its number again */
             close(fd_b);
             fd_b = udp_socket(B_ADDR, 0);
             second = adopt(b, fd_b, 3);
@@ -70,9 +71,9 @@ static void test_close_under_traffic(void)
     end();
 }
 
-/* A side socket's descriptor is closed while a duplicate lives on, and its socket is released: each look at the kernel finds a
- * stale event, and after 16 of them the set of side sockets is made anew. The other sockets must go on receiving by it, awake and
- * asleep. */
+/* The program closes a side socket's descriptor while a duplicate of it lives on, and the stack's socket is released. Now each
+ * poll of the kernel finds a stale event. After 16 of them the stack makes a new epoll set of side sockets. The other sockets
+ * must receive by the new set, awake and asleep. */
 static void test_stale_side_events(void)
 {
     struct sf_event events[16];
@@ -124,7 +125,7 @@ static void test_sleep(void)
     begin(0);
     sa = adopt(a, fd_a, 1);
     sb = adopt(b, fd_b, 2);
-    CHECK(b->ops->arm(b, &fd) == -EAGAIN && fd >= 0); /* a new socket is looked at first */
+    CHECK(b->ops->arm(b, &fd) == -EAGAIN && fd >= 0); /* a new socket is polled first */
     receive(sb, out);
     while (b->ops->arm(b, &p.fd) == -EAGAIN)
         poll_late(b, events);
@@ -146,7 +147,7 @@ static void test_sleep(void)
     CHECK(sendto(plain, "wait", 4, 0, (struct sockaddr *)&to, sizeof(to)) == 4);
     while (b->ops->arm(b, &fd) == -EAGAIN)
         poll_late(b, events);
-    CHECK(poll(&p, 1, 0) == 0); /* nobody reads it now */
+    CHECK(poll(&p, 1, 0) == 0); /* the socket has no interest now */
     b->ops->disarm(b);
     CHECK(b->ops->interest(sb, SF_READABLE) == 0);
     CHECK(!memcmp(expect(sb).data, "wait", 4));
@@ -198,7 +199,7 @@ static void test_fork(void)
     end();
 }
 
-/* The other side goes: what is sent to it is the kernel's from then on. It comes back: the wire again. */
+/* When the peer leaves the wire, datagrams to it go by the kernel. When it returns, they go by the wire again. */
 static void test_other_side_goes_and_comes(void)
 {
     struct sf_event events[16];
@@ -210,7 +211,7 @@ static void test_other_side_goes_and_comes(void)
     sa = adopt(a, fd_a, 1);
     receive(sa, out);
     b->ops->destroy(b);
-    CHECK(a->ops->arm(a, &fd) == -EAGAIN); /* it is news, even before the driver has a look of its own */
+    CHECK(a->ops->arm(a, &fd) == -EAGAIN); /* the peer has left, though no poll has noticed it */
     a->ops->disarm(a);
     poll_late(a, events);
     CHECK(send_to(sa, "kernel", 6, name_of(fd_b)) == 6);
@@ -219,7 +220,7 @@ static void test_other_side_goes_and_comes(void)
     poll_late(a, events);
     poll_late(b, events);
     sb = adopt(b, fd_b, 2);
-    CHECK(!memcmp(expect(sb).data, "kernel", 6)); /* it waited at the side socket */
+    CHECK(!memcmp(expect(sb).data, "kernel", 6)); /* it waited in the side socket */
     CHECK(send_to(sa, "wire", 4, name_of(fd_b)) == 4);
     CHECK(!memcmp(expect(sb).data, "wire", 4));
     CHECK(counter(a, "tx_side_route") == 1);
@@ -230,7 +231,7 @@ static void test_other_side_goes_and_comes(void)
     end();
 }
 
-/* Frames that are nonsense, at random and by small changes of good ones: nothing breaks, and the next good one arrives. */
+/* Random frames, and good frames with small changes: nothing breaks, and the next good datagram arrives. */
 static void test_garbage(void)
 {
     struct sf_event events[16];

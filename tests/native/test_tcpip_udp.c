@@ -97,7 +97,8 @@ static void test_demultiplexing(void)
     end();
 }
 
-/* A paused socket holds no frames. Its backlog keeps all datagrams in order, up to its limit. Drops beyond the limit are counted. */
+/* A paused socket holds no frames. Its backlog keeps all datagrams in order, up to its limit. Drops beyond the limit are counted.
+ * */
 static void test_backlog_of_a_paused_socket(void)
 {
     struct sf_event events[16];
