@@ -1,9 +1,8 @@
 /*
- * A pair of drivers joined by something, and the frames that the tests send between them.
+ * Two drivers that are joined, and the frames that the tests send between them.
  *
- * The frames are UDP over IPv4, from port 7001 of a's address to port 7002 of b's, so that a driver's filters know them.
- * Frames of others that come in between are passed over. One reservation is open at a time, because drivers have to offer no
- * more.
+ * The frames are UDP over IPv4, from port 7001 of a's address to port 7002 of b's, so that a driver's filters match them. Other
+ * frames in between are skipped. One reservation is open at a time, because a driver need not offer more.
  */
 #ifndef SF_TEST_DRIVER_PAIR_H
 #define SF_TEST_DRIVER_PAIR_H
@@ -45,7 +44,7 @@ static inline sf_ns contract_quiet(const struct contract_pair *pair)
     return pair->quiet ? pair->quiet : CONTRACT_QUIET;
 }
 
-/* ---- frames: the headers, a magic number, the frame's number, then bytes that follow from the number ---- */
+/* ---- frames: the headers, a magic number, the frame's number, then bytes derived from the number ---- */
 
 static uint8_t contract_sent[CONTRACT_LARGEST], contract_received[CONTRACT_LARGEST];
 
@@ -71,7 +70,7 @@ static inline void contract_ip_checksum(uint8_t *ip)
     contract_put(ip + 10, ~sum & 0xffff, 2);
 }
 
-/* UDP's own checksum stays zero: none. */
+/* The UDP checksum stays zero, which means none. */
 static inline void contract_build(uint8_t *f, const struct contract_pair *pair, uint32_t len, uint32_t number)
 {
     memset(f, 0, CONTRACT_HEADERS);
@@ -93,7 +92,7 @@ static inline void contract_build(uint8_t *f, const struct contract_pair *pair, 
         f[i] = (uint8_t)(number * 31 + i * 7);
 }
 
-/* Sends one frame, without a flush: 1, or 0 when the driver is full. */
+/* Sends one frame, without a flush. Returns 1, or 0 if the driver is full. */
 static inline int contract_send(const struct contract_pair *pair, uint32_t len, uint32_t number)
 {
     struct sf_frame pieces[CONTRACT_PIECES];
@@ -124,19 +123,19 @@ static inline void contract_send_surely(const struct contract_pair *pair, uint32
 
         CHECK(sf_now() < end);
         pair->a->fast.tx_flush(pair->a);
-        n = pair->a->fast.rx_burst(pair->a, frames, 8); /* takes back what was sent */
+        n = pair->a->fast.rx_burst(pair->a, frames, 8); /* takes back the buffers of sent frames */
         pair->a->fast.rx_release(pair->a, frames, n);
     }
     pair->a->fast.tx_flush(pair->a);
 }
 
-/* Puts the pieces from frames[*at] on together and moves *at behind them. The length, or 0 when it is not one of ours. */
+/* Joins the pieces of the frame at frames[*at] and moves *at behind them. Returns the length, or 0 for a frame of others. */
 static inline uint32_t contract_join(const struct sf_frame *frames, int n, int *at)
 {
     uint32_t len = 0;
 
     for (;; (*at)++) {
-        CHECK(*at < n); /* a burst never ends with a frame that goes on */
+        CHECK(*at < n); /* a burst never ends in the middle of a frame */
         CHECK(frames[*at].len > 0 && len + frames[*at].len <= CONTRACT_LARGEST);
         memcpy(contract_received + len, frames[*at].data, frames[*at].len);
         len += frames[*at].len;
@@ -152,7 +151,7 @@ static inline uint32_t contract_join(const struct sf_frame *frames, int n, int *
 static inline void contract_check_content(const struct contract_pair *pair, uint32_t len)
 {
     contract_build(contract_sent, pair, len, contract_number(contract_received));
-    CHECK(memcmp(contract_sent + 34, contract_received + 34, len - 34) == 0); /* from UDP on: routers may be in between */
+    CHECK(memcmp(contract_sent + 34, contract_received + 34, len - 34) == 0); /* from the UDP header on: routers may be in between */
 }
 
 static struct {
@@ -160,7 +159,7 @@ static struct {
     int n, at, turn;
 } contract_inbox;
 
-/* Bursts of one frame and of many take turns; one of several pieces does not fit into a burst of one and waits. */
+/* Bursts of one piece and of many alternate. A frame of several pieces does not fit into a burst of one, and waits. */
 static inline bool contract_fill_inbox(struct sf_driver *driver)
 {
     int max = contract_inbox.turn++ % 2 ? CONTRACT_PIECES : 1;
@@ -171,7 +170,7 @@ static inline bool contract_fill_inbox(struct sf_driver *driver)
     return contract_inbox.n > 0;
 }
 
-/* Receives the next of our frames and gives it back at once: its length, or 0 after `patience`. */
+/* Receives the next of our frames and releases it at once. Returns its length, or 0 after `patience`. */
 static inline uint32_t contract_receive(const struct contract_pair *pair, uint32_t *number, sf_ns patience)
 {
     sf_ns end = sf_now() + patience;
@@ -230,7 +229,7 @@ static inline bool contract_readable(int fd, int ms)
     return poll(&state, 1, ms) == 1 && state.revents & POLLIN;
 }
 
-/* The milliseconds for which a driver that is armed may be left alone. */
+/* The milliseconds for which an armed driver need not be polled. -1: no limit. */
 static inline int contract_sleep(struct sf_driver *driver)
 {
     sf_ns due = sf_driver_due(driver), now = sf_fault_now();
@@ -240,7 +239,7 @@ static inline int contract_sleep(struct sf_driver *driver)
     return due > now ? (int)((due - now) / SF_MS) + 1 : 0;
 }
 
-/* Frames of others and a change of state may each make one arm() fail. */
+/* Arms an idle driver. Tries several times, because frames of others and a change of state may each make one arm() fail. */
 static inline int contract_arm_idle(struct sf_driver *driver)
 {
     struct sf_frame frames[8];
@@ -253,7 +252,7 @@ static inline int contract_arm_idle(struct sf_driver *driver)
         if (n == 0 && driver->fast.control->arm(driver, &fd) == 0)
             return fd;
     }
-    CHECK(!"an idle driver can be armed");
+    CHECK(!"an idle driver cannot be armed");
     return -1;
 }
 

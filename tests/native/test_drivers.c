@@ -1,4 +1,4 @@
-/* The driver that needs no network, shm: the contract, peers that come and go, and peers that write anything anywhere. */
+/* The shm driver, which needs no network: the contract, peers that come and go, and a peer that writes anything anywhere. */
 #define _GNU_SOURCE
 #include "driver_contract.h"
 #include "driver_ends.h"
@@ -22,7 +22,7 @@ static void test_contract(const char *name, struct layers layers)
     CHECK(driver_contract(&contract) == 0);
 }
 
-/* ---- shm: who comes and who goes ---- */
+/* ---- shm: peers that come and go ---- */
 
 static void test_shm_sides(void)
 {
@@ -38,13 +38,13 @@ static void test_shm_sides(void)
     CHECK(send_byte(a, 2) && receive_byte(b) == 2 && receive_byte(b) == -1);
     CHECK(send_byte(b, 3) && send_byte(b, 4));
     close_driver(b);
-    a->fast.control->disarm(a); /* notices, and leaves what was sent where it is */
+    a->fast.control->disarm(a); /* notices that the peer has left; its frames stay in the ring */
     CHECK(peer_of(a) == 0);
     errors = contract_stats(a).tx_errors;
     CHECK(send_byte(a, 5) && contract_stats(a).tx_errors == errors + 1);
     again = open_side(7, 0);
     CHECK(peer_of(a) == 0x0a000007);
-    CHECK(receive_byte(a) == 3 && receive_byte(a) == 4); /* what the one before sent */
+    CHECK(receive_byte(a) == 3 && receive_byte(a) == 4); /* frames of the former peer */
     CHECK(send_byte(a, 6) && receive_byte(again) == 6 && receive_byte(again) == -1);
     CHECK(send_byte(again, 8) && receive_byte(a) == 8);
     close_driver(a);
@@ -83,7 +83,7 @@ static void test_shm_refuses(void)
     CHECK(!sf_driver_find("nothing") && !sf_driver_find_wrapper("shm"));
 }
 
-/* A peer that is killed while it sends and receives as fast as it can: what it runs until then. */
+/* The peer's process: sends and receives as fast as it can, until it is killed. */
 static void run_peer(void)
 {
     struct sf_driver *driver = open_side(2, 0);
@@ -97,7 +97,7 @@ static void run_peer(void)
     }
 }
 
-/* Twenty lives of the other side, each ended by SIGKILL anywhere in its work. */
+/* Twenty peers, one after the other, each ended by SIGKILL at a random point of its work. */
 static void test_shm_killed_peers(void)
 {
     struct sf_driver *a = open_side(1, 64);
@@ -110,7 +110,7 @@ static void test_shm_killed_peers(void)
         CHECK(peer >= 0);
         if (peer == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            a->fast.control->abandon(a); /* an inherited side would keep it taken */
+            a->fast.control->abandon(a); /* otherwise this process would keep the side taken */
             run_peer();
         }
         expect_peer(a, 0x0a000002, SF_SEC);
@@ -126,7 +126,7 @@ static void test_shm_killed_peers(void)
     close_driver(a);
 }
 
-/* Who does nothing but send notices the other side's coming, at whatever point of it the next frame is sent. */
+/* A driver that only sends notices that a peer has come, whatever step of opening the peer is in when a frame is sent. */
 static void test_shm_sender_notices(void)
 {
     for (int life = 0; life < 60; life++) {
@@ -142,7 +142,7 @@ static void test_shm_sender_notices(void)
                 ;
             _exit(!driver);
         }
-        driver = open_side(1, 0); /* at the same time: either may be first */
+        driver = open_side(1, 0); /* at the same time as the peer; either may be first */
         CHECK(driver);
         while (contract_stats(driver).tx_frames == 0) {
             CHECK(sf_now() < give_up);
@@ -153,7 +153,7 @@ static void test_shm_sender_notices(void)
     }
 }
 
-/* A sleeper hears of a peer's coming and of its death. */
+/* A peer that comes wakes a sleeping driver, and so does a peer that dies. */
 static void test_shm_death_wakes(void)
 {
     int go[2];
@@ -193,7 +193,7 @@ static void test_shm_death_wakes(void)
     close(go[1]);
 }
 
-/* Room in a full ring wakes the sender that was refused. */
+/* Room in a full ring wakes a sender whose frame was refused. */
 static void test_shm_room_wakes(void)
 {
     struct sf_driver *a = open_side(1, 16), *b = open_side(2, 16);
@@ -277,7 +277,7 @@ static void test_shm_scribbled(void)
             a->fast.control->arm(a, &fd);
             a->fast.control->disarm(a);
         }
-        if (choice % 1024 == 0) { /* one who comes anew believes it no more than the one before */
+        if (choice % 1024 == 0) { /* a driver that is opened anew trusts the file no more */
             close_driver(b);
             while (!(b = open_side(2, 16)))
                 words[0] = 0x5f6c7332, words[1] = 9018, words[2] = words[3] = 16, memset(words + 16, 0, 128);

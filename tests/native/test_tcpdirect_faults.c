@@ -1,6 +1,6 @@
 /*
- * What the library may answer, one errno at a time, by the simulator's faults: each is either dealt with or reported, and
- * leaves nothing behind. And its limits: 64 zockets, those in TIME_WAIT included.
+ * Errors of TCPDirect's library, which the simulator injects one errno at a time. The stack handles or reports each of them, and
+ * leaves nothing behind. And the library's limit of 64 zockets, those in TIME-WAIT included.
  */
 #define _GNU_SOURCE
 #include "tcpdirect_ends.h"
@@ -42,13 +42,13 @@ static void test_connect_errors(void)
     CHECK(connect_with("zft_connect", EBUSY, 1, to, &sock) == -EBUSY);
     CHECK(connect_with("zft_connect", ENOMEM, 1, to, &sock) == -ENOMEM);
     CHECK(connect_with("zf_muxer_add", ENOMEM, 1, to, &sock) == -ENOMEM);
-    stack->ops->release(connect_to(to)); /* nothing is left of all that */
+    stack->ops->release(connect_to(to)); /* the failed attempts have left nothing behind */
     stack->ops->release(listener);
     close(fd);
     turn_for(2 * SF_MS);
 }
 
-/* The neighbour was not known: asked for by the first try, there for a later one. */
+/* An unresolved neighbour: the first attempt to connect makes the library ask for it, and a later attempt succeeds. */
 static void test_unresolved_neighbour(void)
 {
     int fd = kernel_socket(SOCK_STREAM, "127.0.0.1", 0);
@@ -65,7 +65,7 @@ static void test_unresolved_neighbour(void)
 
     fault("zft_connect", EHOSTUNREACH, 1000000);
     CHECK(begin_connect(to, &sock) == 0);
-    stack->ops->release(sock); /* given up on by the program */
+    stack->ops->release(sock); /* the program gives up */
     CHECK(begin_connect(to, &sock) == 0);
     expect(sock, SF_WRITABLE);
     CHECK(stack->ops->connect_result(sock) == -EHOSTUNREACH);
@@ -87,7 +87,8 @@ static void test_refused(void)
     close(fd);
 }
 
-/* No packet buffers, and room in the queue: no edge will come, so that the send is tried again by the clock. */
+/* No packet buffers are left, though the send queue has room. The library will report no edge, so the stack waits by the clock.
+ * */
 static void test_send_without_buffers(void)
 {
     struct pair p = connected();
@@ -113,7 +114,7 @@ static void test_shutdown_without_buffers(void)
     struct pair p = connected();
 
     fault("zft_shutdown_tx", ENOMEM, 3);
-    CHECK(stack->ops->shutdown_tx(p.client) == 0); /* done by the clock */
+    CHECK(stack->ops->shutdown_tx(p.client) == 0); /* the stack tries again by the clock */
     CHECK(send_text(p.client, "x") == -EPIPE);
     CHECK(expect_end(p.server) == 0);
     no_fault();
@@ -130,7 +131,7 @@ static void listen_with(const char *function, int error, int rc)
     fault(function, error, 1);
     CHECK(stack->ops->listen(stack, fd, 5, 1, 1, &sock) == rc);
     no_fault();
-    CHECK(name_of(fd).sin_port == before.sin_port); /* and the kernel listens on */
+    CHECK(name_of(fd).sin_port == before.sin_port); /* the kernel socket is unchanged */
     close(fd);
 }
 
@@ -165,7 +166,7 @@ static void test_udp_errors(void)
     CHECK(adopt_with("zf_muxer_add", ENOMEM) == -ENOMEM);
     CHECK(stack->ops->adopt(stack, fd, SF_KIND_DATAGRAM, 7, 7, &sock) == 0);
     CHECK(stack->ops->interest(sock, SF_READABLE | SF_WRITABLE) == 0);
-    fault("zfut_alloc", EHOSTUNREACH, 1); /* the kernel sends it, and with that finds the neighbour */
+    fault("zfut_alloc", EHOSTUNREACH, 1); /* the kernel sends it, which resolves the neighbour */
     CHECK(stack->ops->send_to(sock, "a", 1, (struct sockaddr *)&to, sizeof(to)) == 1);
     CHECK(tcpdirect_counter(stack, "tx_by_kernel_unresolved") == 1);
     turn_for(30 * SF_MS);
@@ -188,7 +189,7 @@ static void test_full_table(void)
     int fd = kernel_socket(SOCK_STREAM, "127.0.0.1", 0), n = 0, rc;
     struct sf_sock *listener = listen_on(fd), *client[N], *server[N], *sock = NULL;
 
-    turn_for(TIME_WAIT_OVER); /* the tests before have left some */
+    turn_for(TIME_WAIT_OVER); /* earlier tests have left zockets in TIME-WAIT */
     while ((rc = begin_connect(name_of(fd), &sock)) == 0) {
         CHECK(n < N);
         expect(sock, SF_WRITABLE);
@@ -198,7 +199,7 @@ static void test_full_table(void)
     CHECK(rc == -ENOBUFS && n == 32);
     CHECK(tcpdirect_counter(stack, "zockets_full") >= 1);
     for (int i = 0; i < n; i++)
-        stack->ops->release(client[i]); /* first: they are the ones to wait */
+        stack->ops->release(client[i]); /* the clients close first, so TIME-WAIT is at them */
     turn_for(5 * SF_MS);
     for (int i = 0; i < n; i++)
         stack->ops->release(server[i]);
@@ -210,7 +211,7 @@ static void test_full_table(void)
     turn_for(TIME_WAIT_OVER);
 }
 
-/* The port stays the library's until the last of the connections is gone. */
+/* The library keeps the port until the last connection at it has ended. */
 static void test_port_lingers(void)
 {
     struct pair p = connected();
@@ -220,7 +221,7 @@ static void test_port_lingers(void)
 
     stack->ops->release(p.listener);
     close(p.fd);
-    fd = kernel_socket(SOCK_STREAM, "127.0.0.1", ntohs(name.sin_port)); /* the kernel would: the port is shared */
+    fd = kernel_socket(SOCK_STREAM, "127.0.0.1", ntohs(name.sin_port)); /* the kernel permits it: SO_REUSEADDR */
     CHECK(listen(fd, 5) == 0);
     CHECK(stack->ops->listen(stack, fd, 5, 1, 1, &again) == -EADDRINUSE);
     stack->ops->abort(p.client);

@@ -1,4 +1,4 @@
-/* TCPDirect's streams behind the seam, both ends in one stack. */
+/* Streams of the TCPDirect stack, through the stack seam. Both ends are in one stack. */
 #define _GNU_SOURCE
 #include "tcpdirect_ends.h"
 
@@ -32,10 +32,10 @@ static void test_levels(void)
 
     CHECK(send_text(p.client, "abcdef") == 6);
     expect(p.server, SF_READABLE);
-    CHECK(poll_for(p.server) == SF_READABLE); /* again, for as long as it holds */
+    CHECK(poll_for(p.server) == SF_READABLE); /* again, as long as data is unread */
     CHECK(stack->ops->recv_borrow(p.server, &data) == 6 && !memcmp(data, "abcdef", 6));
     stack->ops->recv_done(p.server, 4);
-    CHECK(poll_for(p.server) == SF_READABLE); /* what is left makes no edge */
+    CHECK(poll_for(p.server) == SF_READABLE); /* the library reports no edge for the rest */
     CHECK(stack->ops->interest(p.server, 0) == 0);
     CHECK(poll_for(p.server) == 0);
     CHECK(stack->ops->interest(p.server, SF_READABLE) == 0);
@@ -56,7 +56,7 @@ static void test_half_close(void)
     CHECK(send_text(p.client, "more") == -EPIPE);
     expect_text(p.server, "request");
     CHECK(expect_end(p.server) == 0);
-    CHECK(poll_for(p.server) & SF_READABLE); /* the end stays */
+    CHECK(poll_for(p.server) & SF_READABLE); /* the end of the stream is reported again */
     CHECK(expect_end(p.server) == 0);
     CHECK(send_text(p.server, "answer") == 6);
     expect_text(p.client, "answer");
@@ -100,7 +100,7 @@ static void test_unread_data_resets(void)
     drop(&p);
 }
 
-/* The window closes when nobody reads; what was taken arrives when somebody does. */
+/* The window closes while the server does not read. All data that sendv() accepted arrives when it reads. */
 static void test_back_pressure(void)
 {
     static char block[60000], got[60000];
@@ -184,7 +184,7 @@ static void *connect_by_kernel(void *argument)
     return NULL;
 }
 
-/* The kernel's own socket goes on listening at the same port, for what does not come by the NIC. */
+/* The kernel socket still listens at the same port, for connections that do not come by the NIC. */
 static void test_kernel_listens_too(void)
 {
     int fd = kernel_socket(SOCK_STREAM, "127.0.0.1", 0), conn;
@@ -261,7 +261,7 @@ static void test_linger_zero_resets(void)
     drop(&p);
 }
 
-/* An event is of a socket that was there when it was taken: by then its tag may be another's. */
+/* Sockets are released while the library holds events for them. An event's tag may belong to another socket by then. */
 static void test_release_with_events_under_way(void)
 {
     for (int i = 0; i < 20; i++) {
