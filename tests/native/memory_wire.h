@@ -1,6 +1,6 @@
 /*
- * A wire in memory between two drivers: what one sends the other receives, after a delay of the clock that the test has. On the
- * way frames are lost, duplicated, reordered and corrupted as drawn from a seed. An end may also be the test's own hands.
+ * A wire in memory between two drivers. Frames arrive after a delay by the test's clock. On the way frames are lost, duplicated,
+ * reordered and corrupted at random, from a seed. A test may also send and receive frames at an end itself.
  */
 #ifndef SF_TEST_MEMORY_WIRE_H
 #define SF_TEST_MEMORY_WIRE_H
@@ -12,7 +12,7 @@
 enum { WIRE_FRAMES = 1 << 14, WIRE_FRAME_MAX = 9100 };
 
 struct wire_frame {
-    struct wire_frame *next; /* free */
+    struct wire_frame *next; /* in the list of free frames */
     sf_ns at;
     uint64_t order;
     uint32_t len;
@@ -22,10 +22,10 @@ struct wire_frame {
 struct wire_end {
     struct sf_driver driver;
     struct wire *wire;
-    struct wire_frame **heap; /* on their way here */
+    struct wire_frame **heap; /* frames on their way to this end */
     uint32_t n;
     uint32_t lent, reserved;
-    sf_ns busy_until; /* what this end sends */
+    sf_ns busy_until; /* the bottleneck, by frames from this end */
 };
 
 struct wire {
@@ -34,8 +34,8 @@ struct wire {
     uint32_t mtu;
     uint64_t seed, order;
     sf_ns delay, jitter;
-    sf_ns per_byte;  /* in thousandths of a ns; 0: no bottleneck */
-    sf_ns queue;     /* how long a frame may wait in front of it */
+    sf_ns per_byte;  /* of the bottleneck, in thousandths of a ns; 0: no bottleneck */
+    sf_ns queue;     /* the longest time for which a frame waits at the bottleneck; beyond it, the frame is lost */
     double lose, duplicate, corrupt, reorder;
     bool cut;        /* nothing passes */
     uint64_t sent, lost;
@@ -68,7 +68,7 @@ static inline double wire_chance(struct wire *w)
     return (double)(next_random(&w->seed) >> 11) / (double)(1ull << 53);
 }
 
-/* ---- what is on its way, the first to arrive first ---- */
+/* ---- frames on their way, in a heap by their time of arrival ---- */
 
 static inline bool wire_before(const struct wire_frame *x, const struct wire_frame *y)
 {
@@ -102,13 +102,13 @@ static inline struct wire_frame *wire_pop(struct wire_end *e)
     return first;
 }
 
-/* When the next frame arrives at an end; SF_NEVER: none is on its way. */
+/* The time at which the next frame arrives at an end. SF_NEVER: no frame is on its way. */
 static inline sf_ns wire_next(const struct wire *w, int end)
 {
     return w->end[end].n ? w->end[end].heap[0]->at : SF_NEVER;
 }
 
-/* ---- what happens on the way ---- */
+/* ---- delay, loss and damage ---- */
 
 static inline void wire_carry_one(struct wire *w, struct wire_end *to, struct wire_frame *f, sf_ns ready)
 {
@@ -120,7 +120,7 @@ static inline void wire_carry_one(struct wire *w, struct wire_end *to, struct wi
     wire_push(to, f);
 }
 
-/* From an end to the other; the frame is the wire's. */
+/* Carries a frame to the other end. The frame belongs to the wire. */
 static inline void wire_carry(struct wire_end *from, struct wire_frame *f)
 {
     struct wire *w = from->wire;
@@ -175,7 +175,7 @@ static inline void wire_rx_release(struct sf_driver *driver, struct sf_frame *fr
     for (int i = 0; i < n; i++) {
         struct wire_frame *f = (struct wire_frame *)(uintptr_t)frames[i].token;
 
-        memset(f->data, 0xdd, f->len); /* whoever still looks at it sees that */
+        memset(f->data, 0xdd, f->len); /* a stack that still reads it gets wrong data */
         wire_frame_free(e->wire, f);
         e->lent--;
     }
@@ -262,7 +262,7 @@ static inline int wire_filter(struct sf_driver *driver, const struct sf_flow *fl
     return 0;
 }
 
-/* Never slept on: the descriptor is there because the stack keeps it in its set. */
+/* There is no descriptor, because no test sleeps on this driver. */
 static inline int wire_arm(struct sf_driver *driver, int *fd)
 {
     (void)driver;
@@ -318,7 +318,7 @@ static inline void wire_end(struct wire *w)
     }
 }
 
-/* ---- an end in the test's own hands ---- */
+/* ---- frames that the test itself sends and receives ---- */
 
 static inline void wire_put(struct wire *w, int from, const void *data, size_t len)
 {
@@ -330,7 +330,7 @@ static inline void wire_put(struct wire *w, int from, const void *data, size_t l
     wire_carry(&w->end[from], f);
 }
 
-/* The next frame that has arrived, copied into `data`; 0: none has. */
+/* Copies the next frame that has arrived into `data`. Returns its length, or 0. */
 static inline size_t wire_take(struct wire *w, int end, uint8_t *data)
 {
     struct wire_frame *f;

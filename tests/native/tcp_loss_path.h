@@ -1,6 +1,6 @@
 /*
- * A sender's loss recovery against a path that loses, reorders, duplicates and delays, and a receiver beyond it, with a clock of
- * its own: no frames, no sockets, only numbers. Sequence space is in units of UNIT bytes, of which segments are multiples.
+ * A sender's loss recovery, against a simulated path and receiver, with a clock of its own. The path loses, reorders, duplicates
+ * and delays packets. There are no frames and no sockets, only sequence numbers. All lengths are multiples of UNIT bytes.
  */
 #ifndef SF_TEST_TCP_LOSS_PATH_H
 #define SF_TEST_TCP_LOSS_PATH_H
@@ -13,27 +13,26 @@ enum { UNIT = 100, UNITS_MAX = 1 << 18, PACKETS_MAX = 1 << 14, RECENT = 8 };
 
 struct path_packet {
     sf_ns at;
-    uint64_t order; /* of two at the same time the first sent is first */
+    uint64_t order; /* packets with the same time arrive in the order in which they were sent */
     bool is_ack;
-    uint32_t seq, len; /* or of the ACK: */
-    struct sf_tcp_ack ack;
+    uint32_t seq, len, ts; /* of a data segment */
+    struct sf_tcp_ack ack; /* of an ACK, as are the SACK blocks */
     struct sf_tcp_range sack[SF_TCP_SACK_MAX];
-    uint32_t ts;
 };
 
 struct path {
     struct sf_tcp_loss loss;
     uint64_t seed;
-    sf_ns now, delay, jitter; /* one way */
+    sf_ns now, delay, jitter; /* delay and jitter are one-way */
     double lose, lose_ack, duplicate;
-    sf_ns outage_from, outage_to; /* nothing arrives that was sent in between */
+    sf_ns outage_from, outage_to; /* packets sent in between are lost */
     sf_ns delay_ack;
-    sf_ns per_segment; /* of the bottleneck; 0: none */
+    sf_ns per_segment; /* of the bottleneck; 0: no bottleneck */
     sf_ns busy_until;
-    uint32_t queue;    /* segments that wait in front of the bottleneck at most */
+    uint32_t queue;    /* the most segments that wait at the bottleneck */
     bool sack, timestamps, dsack;
     uint32_t iss, total, peer_window;
-    bool check; /* the invariants after each step */
+    bool check; /* check the invariants in each step */
 
     struct path_packet packet[PACKETS_MAX]; /* a heap by time */
     uint32_t n_packets;
@@ -239,7 +238,7 @@ static inline void path_timeout(struct path *p)
         path_send_again(p, seq, len);
 }
 
-/* What happens next. False: nothing will. */
+/* Runs the next event: an arrival, a delayed ACK or a timeout. Returns false if there is none. */
 static inline bool path_step(struct path *p)
 {
     sf_ns timer = sf_tcp_loss_deadline(&p->loss), packet = p->n_packets ? p->packet[0].at : SF_NEVER;
@@ -272,7 +271,7 @@ static inline bool path_step(struct path *p)
     return true;
 }
 
-/* Bounds are set by the caller before; from here on the transfer of `total` bytes. */
+/* Starts the transfer of `total` bytes. The caller has set the properties of the path. */
 static inline void path_begin(struct path *p, const char *congestion, uint32_t mss, sf_ns min_rto)
 {
     p->now = 1000 * SF_SEC;
