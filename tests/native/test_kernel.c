@@ -1,4 +1,4 @@
-/* The kernel stack through the seam, as the engine uses it. */
+/* The kernel stack, through the stack seam, as the engine uses it. */
 #define _GNU_SOURCE
 #include "sf/stack.h"
 
@@ -44,7 +44,7 @@ static void test_events_follow_the_interest(void)
     CHECK(poll_once(ev) == 1 && ev[0].what == (SF_READABLE | SF_WRITABLE));
     CHECK(stack->ops->interest(sock, SF_READABLE) == 0);
     CHECK(poll_once(ev) == 1 && ev[0].what == SF_READABLE);
-    CHECK(poll_once(ev) == 1); /* level: it was not read */
+    CHECK(poll_once(ev) == 1); /* a level: the byte is still unread */
     CHECK(stack->ops->interest(sock, 0) == 0);
     close(fd[1]);
     CHECK(poll_once(ev) == 0); /* not even the hang-up of a paused connection */
@@ -122,7 +122,8 @@ static void test_datagram_batches(void)
     close(fd[1]);
 }
 
-/* Its descriptor closed while a duplicate lives: the epoll set cannot be told any more, except by making it anew. */
+/* A watched descriptor is closed while a duplicate of it lives on. It can no longer be removed from the epoll set, so rebuild()
+ * makes a new set. */
 static void test_rebuild_drops_what_is_gone(void)
 {
     struct sf_event ev[16];
@@ -150,7 +151,7 @@ static void test_rebuild_drops_what_is_gone(void)
     close(other[1]);
 }
 
-/* The program has closed a watched descriptor, and another file has its number: the number's old watch must not get it. */
+/* The program closes a watched descriptor, and another file gets its number. The old watch must not watch the new file. */
 static void test_a_number_that_is_used_again(void)
 {
     struct sf_event ev[16];
@@ -161,7 +162,7 @@ static void test_a_number_that_is_used_again(void)
     pair(SOCK_STREAM, other);
     old = adopt(fd[0], SF_KIND_WATCH, 1, 1);
     CHECK(stack->ops->interest(old, SF_READABLE) == 0);
-    CHECK(stack->ops->interest(old, SF_READABLE) == 0); /* the same again: its file is there */
+    CHECK(stack->ops->interest(old, SF_READABLE) == 0); /* the same interest again: the file is still there */
     CHECK(dup2(other[0], fd[0]) == fd[0]);
     CHECK(write(other[1], "x", 1) == 1);
     CHECK(stack->ops->interest(old, SF_READABLE | SF_WRITABLE) == -ENOENT);

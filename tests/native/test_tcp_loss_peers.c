@@ -1,23 +1,23 @@
-/* Loss recovery: what was spurious, peers without SACK and peers that lie, and the ring of segments. */
+/* Loss recovery: spurious retransmissions, peers without SACK, peers that lie, and the ring of segments. */
 #include "tcp_loss_sender.h"
 
 #include <errno.h>
 
-/* ---- what was spurious ---- */
+/* ---- spurious retransmissions ---- */
 
 static void test_a_spurious_timeout_is_undone(void)
 {
     begin(true);
     send_new(10);
-    l.tlp_out = true; /* no probe */
+    l.tlp_out = true; /* suppresses the tail loss probe */
     l.tlp_end = at(20);
     ack_ranges(at(0), NULL, 0);
     sf_tcp_loss_sent(&l, l.nxt, MSS, now);
     CHECK(fire() == SF_TCP_TIMEOUT_LOST && l.lost_bytes == 11 * MSS && resend(NULL) == 1);
-    now += RTT / 2; /* the originals were late */
+    now += RTT / 2; /* the originals arrive late */
     ack(1);
     CHECK(l.state == SF_TCP_LOSS && resend(NULL) == 2);
-    ack_sack(1, 4, 5); /* one that was not sent again */
+    ack_sack(1, 4, 5); /* a segment that was not retransmitted */
     CHECK(l.state == SF_TCP_OPEN && l.n_undone == 1 && l.cc.cwnd >= 10 * MSS && l.cc.ssthresh == SF_TCP_CWND_MAX);
     CHECK(l.lost_bytes == 0 && sf_tcp_loss_in_flight(&l) == 9 * MSS);
     ack(11);
@@ -35,7 +35,7 @@ static void test_a_spurious_timeout_is_told_by_the_timestamp(void)
     now += RTT / 2;
     ack(1);
     CHECK(l.state == SF_TCP_OPEN && l.n_undone == 1 && l.cc.cwnd == 10 * MSS && l.rtt.backoff == 0);
-    /* And a real one is not undone. */
+    /* A timeout that was not spurious is not undone. */
     begin(true);
     with_timestamps = true;
     send_new(1);
@@ -57,13 +57,13 @@ static void test_a_spurious_fast_retransmit_is_undone_by_dsack(void)
     ack_sack(0, 1, 4);
     CHECK(l.state == SF_TCP_RECOVERY && resend(NULL) == 1 && l.cc.ssthresh == 5 * MSS);
     now += RTT / 2;
-    ack(4); /* it was only late */
+    ack(4); /* the segment was only late */
     CHECK(l.state == SF_TCP_RECOVERY);
     ranges[0] = (struct sf_tcp_range){at(0), at(1)};
     ack_ranges(at(4), ranges, 1);
     CHECK(l.state == SF_TCP_OPEN && l.n_undone == 1 && l.cc.cwnd >= 10 * MSS && l.cc.ssthresh == SF_TCP_CWND_MAX);
     CHECK(l.rack_window_multiplier == 2);
-    /* One that duplicates what lies above the ACK is told by the range around it. */
+    /* A DSACK block above the cumulative ACK is known by the second block, which contains it (RFC 2883, 4). */
     ranges[0] = (struct sf_tcp_range){at(6), at(7)};
     ranges[1] = (struct sf_tcp_range){at(5), at(8)};
     ack_ranges(at(4), ranges, 2);
@@ -90,7 +90,7 @@ static void test_newreno(void)
     CHECK(l.state == SF_TCP_RECOVERY && resend(&first) == 1 && first == 3);
     now += RTT;
     CHECK(ack(10) == SF_TCP_ACKED_NEW && l.state == SF_TCP_OPEN && l.cc.cwnd == 5 * MSS);
-    /* Duplicates that the retransmissions brought about are no loss (3.2). */
+    /* Duplicate ACKs that the retransmissions cause do not indicate a loss (3.2). */
     send_new(3);
     for (int i = 0; i < 5; i++)
         CHECK(ack(10) == 0);
@@ -173,7 +173,7 @@ static void test_a_peer_that_takes_back_what_it_had(void)
     now += RTT;
     ack_sack(0, 5, 10);
     resend(NULL);
-    ack(5); /* and yet not 10 */
+    ack(5); /* though segments 5 to 9 were SACKed */
     CHECK(l.sacked_segments == 5);
     CHECK(fire() == SF_TCP_TIMEOUT_LOST && l.sacked_segments == 0 && l.lost_bytes == 5 * MSS);
 }
@@ -206,7 +206,7 @@ static void test_the_last_can_be_taken_back(void)
 {
     begin(true);
     send_new(3);
-    sf_tcp_loss_unsent(&l, at(1), MSS); /* not the last: nothing happens */
+    sf_tcp_loss_unsent(&l, at(1), MSS); /* not the last segment: no effect */
     CHECK(l.nxt == at(3));
     sf_tcp_loss_unsent(&l, at(2), MSS);
     check_loss(&l);
@@ -230,7 +230,7 @@ static void test_so_many_segments_and_no_more(void)
     now += RTT;
     ack_ranges(iss + 1, NULL, 0);
     CHECK(sf_tcp_loss_sent(&l, l.nxt, 1, now) == 0);
-    for (uint32_t i = 0; i < 20000; i++) { /* every second one, each ACK repeating ranges of before */
+    for (uint32_t i = 0; i < 20000; i++) { /* one more byte in each round; every second ACK repeats the earlier blocks */
         struct sf_tcp_range r[2] = {{iss + 3 + i, iss + 4 + i}, {iss + 2, iss + 4 + i}};
 
         sf_tcp_loss_ack(&l, &(struct sf_tcp_ack){.ack = iss + 1, .n_sack = 1 + (i & 1), .sack = r}, now);

@@ -1,4 +1,4 @@
-/* Options of connections and listeners: what they accept, what they change, what is read back. */
+/* Socket options of connections and listeners: the accepted values, the values read back, and their effects. */
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
@@ -23,7 +23,7 @@ static int get(struct sf_sock *sock, int level, int name)
 static void test_values(void)
 {
     static const struct {
-        int level, name, good, read, bad; /* bad INT32_MIN: none */
+        int level, name, good, read, bad; /* bad is INT32_MIN: no value is refused */
     } rows[] = {
         {IPPROTO_TCP, TCP_NODELAY, 0, 0, INT32_MIN},
         {IPPROTO_TCP, TCP_NODELAY, 1, 1, INT32_MIN},
@@ -34,7 +34,7 @@ static void test_values(void)
         {IPPROTO_TCP, TCP_KEEPCNT, 5, 5, 128},
         {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000, 30000, -1},
         {SOL_SOCKET, SO_KEEPALIVE, 1, 1, INT32_MIN},
-        {SOL_SOCKET, SO_SNDBUF, 100000, 200000, INT32_MIN}, /* twice, as Linux (socket(7)) */
+        {SOL_SOCKET, SO_SNDBUF, 100000, 200000, INT32_MIN}, /* doubled, as in Linux (socket(7)) */
         {SOL_SOCKET, SO_RCVBUF, 100000, 200000, INT32_MIN},
         {IPPROTO_IP, IP_TOS, 0x10, 0x10, 256},
         {IPPROTO_IP, IP_TTL, 9, 9, 0},
@@ -61,7 +61,7 @@ static void test_values(void)
     end();
 }
 
-/* What the program has set on the kernel's socket holds from the start; what it has not is ours. */
+/* Options that the program has set on the kernel socket hold from the start. The others have our defaults. */
 static void test_inherited(void)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 3}, got = {0};
@@ -89,7 +89,7 @@ static void test_inherited(void)
     CHECK(get(server, SOL_SOCKET, SO_KEEPALIVE) == 1 && get(server, SOL_SOCKET, SO_RCVBUF) == 60000);
     CHECK(!strcmp(info_of(server).congestion, "newreno") && !strcmp(info_of(client).congestion, "cubic"));
     CHECK(info_of(client).snd_wnd <= 60000);
-    CHECK(info_of(client).mss <= 900 && info_of(server).mss <= 900); /* the SYN says so */
+    CHECK(info_of(client).mss <= 900 && info_of(server).mss <= 900); /* by the MSS option of the client's SYN */
     CHECK(get(client, SOL_SOCKET, SO_KEEPALIVE) == 0 && get(client, IPPROTO_TCP, TCP_NODELAY) == 1);
     CHECK(a->ops->get_option(client, SOL_SOCKET, SO_LINGER, &got, &len) == 0 && got.l_onoff == 1 && got.l_linger == 3);
     a->ops->release(client);
@@ -100,7 +100,8 @@ static void test_inherited(void)
     end();
 }
 
-/* Small writes: at once; with Nagle's algorithm one is under way at most; with the cork only full segments, for 200 ms. */
+/* Small writes leave at once. With Nagle's algorithm, at most one small segment is in flight. With TCP_CORK, only full segments
+ * leave, for up to 200 ms. */
 static void test_nagle_and_cork(void)
 {
     struct pair p;
@@ -165,7 +166,7 @@ static void test_info(void)
     end();
 }
 
-/* Two listeners on one port, which both have said they share. */
+/* Two listeners share a port by SO_REUSEPORT. */
 static void test_reuse_port(void)
 {
     struct sf_sock *listeners[2], *clients[40], *server;
