@@ -1,6 +1,6 @@
 /*
- * Two hosts of ours on a wire in memory, and streams between them whose every byte is known: byte i of a stream is a function of
- * i, so that whoever receives can tell whether it is the right one.
+ * Two of our hosts on a wire in memory, and streams between them. Byte i of a stream is a function of i, so that the receiver can
+ * check each byte.
  */
 #ifndef SF_TEST_SIMULATED_NETWORK_H
 #define SF_TEST_SIMULATED_NETWORK_H
@@ -12,13 +12,13 @@ enum { CHUNK = 32768, STREAM_PERIOD = 65521 };
 static struct wire wire;
 static uint8_t pattern[STREAM_PERIOD + CHUNK];
 
-/* One end of a connection: what it has to send, and has to receive. */
+/* One end of a connection, with the numbers of bytes that it sends and receives. */
 struct side {
     struct sf_sock *sock;
     uint64_t to_send, sent, to_receive, received;
-    uint32_t most_at_once; /* a write's */
+    uint32_t most_at_once; /* the most bytes of one write; 0: CHUNK */
     bool shut, eof;
-    sf_ns paused_until; /* does not read */
+    sf_ns paused_until; /* does not read before */
     int error;
 };
 
@@ -33,11 +33,6 @@ static inline void make_pattern(void)
     for (size_t i = 0; i < STREAM_PERIOD; i++)
         pattern[i] = (uint8_t)next_random(&seed);
     memcpy(pattern + STREAM_PERIOD, pattern, CHUNK);
-}
-
-static inline struct sf_stack *stack_on(struct sf_driver *driver, const struct sf_tcp_limits *limits)
-{
-    return make_stack_with(driver, limits);
 }
 
 static inline void network_begin(uint32_t mtu, const struct sf_tcp_limits *a_limits, const struct sf_tcp_limits *b_limits)
@@ -64,7 +59,7 @@ static inline sf_ns sooner(sf_ns x, sf_ns y)
     return x < y ? x : y;
 }
 
-/* Both hosts are polled; the clock goes to where something happens next, but not beyond `until`. */
+/* Polls both hosts, then sets the clock to the time of the next event, but not beyond `until`. */
 static inline void network_step(sf_ns until)
 {
     struct sf_event events[64];
@@ -72,7 +67,7 @@ static inline void network_step(sf_ns until)
 
     a->ops->poll(a, clock_now, events, 64);
     b->ops->poll(b, clock_now, events, 64);
-    a->ops->poll(a, clock_now, events, 64); /* what is owed at the end of a turn leaves now */
+    a->ops->poll(a, clock_now, events, 64); /* the ACKs that the first poll owes leave now */
     b->ops->poll(b, clock_now, events, 64);
     next = sooner(wire_next(&wire, 0), wire_next(&wire, 1));
     next = sooner(next, sooner(a->ops->poll_at(a, clock_now), b->ops->poll_at(b, clock_now)));
@@ -153,11 +148,11 @@ static inline void stream_connect(struct stream *s, struct sockaddr_in to, uint3
 {
     struct sf_event events[64];
 
-    a->ops->poll(a, clock_now, events, 64); /* a loop polls before its program connects: the stack has the time of now */
+    a->ops->poll(a, clock_now, events, 64); /* sets the stack's time, as a loop does by polling before it runs its program */
     *s = (struct stream){.client.sock = connect_from(a, to, slot)};
 }
 
-/* Until there is an answer; the other side is in the listener's queue then, or soon. */
+/* Waits for the result of connecting. By then, or soon after, the server's end is in the listener's accept queue. */
 static inline int stream_connected(struct stream *s, sf_ns patience)
 {
     sf_ns until = clock_now + patience;
@@ -177,7 +172,7 @@ static inline void stream_accepted(struct stream *s, struct sf_sock *listener, u
         CHECK(clock_now < until);
         network_step(until);
         if (s->client.to_send)
-            side_run(&s->client); /* an ACK that was lost is repeated with data */
+            side_run(&s->client); /* data repeats an ACK that was lost */
     }
     sock->slot = slot;
     sock->generation = slot + 100;
