@@ -15,7 +15,7 @@ static bool near(double a, double b, double tolerance)
     return fabs(a - b) <= tolerance * fabs(b);
 }
 
-/* A window's ACKs, spread over a round trip. */
+/* The ACKs of one window, spread over a round trip. */
 static void round_trip(sf_ns rtt, sf_ns *now)
 {
     uint32_t segments = cc.cwnd / MSS;
@@ -41,7 +41,7 @@ static void test_initial_windows(void)
 }
 
 /* W(t) = C (t - K)^3 + W_max, K = cbrt((W_max - cwnd) / C), in segments (RFC 9438, 4.2): a concave rise, a plateau, a convex
- * one. A long round trip, in which NewReno would be slower. */
+ * rise. The round trip is long, so NewReno would be slower. */
 static void test_cubic_grows_as_the_formula_says(void)
 {
     sf_ns now = 50 * SF_SEC, rtt = 200 * SF_MS;
@@ -66,7 +66,7 @@ static void test_cubic_grows_as_the_formula_says(void)
     CHECK((double)cc.cwnd / MSS > 1.3 * w_max);
 }
 
-/* In short round trips it grows as AIMD with the same average would: 0.53 segments in one (4.3). */
+/* In short round trips CUBIC grows as an AIMD with the same average window would: by 0.53 segments in a round trip (4.3). */
 static void test_cubic_is_no_slower_than_newreno(void)
 {
     sf_ns now = 50 * SF_SEC, rtt = SF_MS;
@@ -80,7 +80,7 @@ static void test_cubic_is_no_slower_than_newreno(void)
     for (int i = 0; i < 20; i++)
         round_trip(rtt, &now);
     CHECK(near(cc.cwnd - before, 20 * 3 * 0.3 / 1.7 * MSS, 0.1));
-    for (int i = 0; i < 60; i++) /* up to where it was, and by one segment from there on */
+    for (int i = 0; i < 60; i++) /* up to the window before the loss, then by one segment a round trip */
         round_trip(rtt, &now);
     before = cc.cwnd;
     CHECK(before > 100 * MSS);
@@ -95,12 +95,12 @@ static void test_cubic_makes_room_for_others(void)
     cc.cwnd = 100 * MSS;
     sf_tcp_cc_lost(&cc, MSS);
     CHECK(near(cc.w_max, 100 * MSS, 0.001));
-    cc.cwnd = 80 * MSS; /* lost again before it was back (4.7) */
+    cc.cwnd = 80 * MSS; /* a loss before the window is back at w_max (4.7) */
     sf_tcp_cc_lost(&cc, MSS);
     CHECK(near(cc.w_max, 80 * MSS * 1.7 / 2, 0.001) && near(cc.ssthresh, 56 * MSS, 0.001));
 }
 
-/* No more than half of the window in a round trip, however long ago the epoch began (4.4). */
+/* The window grows by no more than half in a round trip, however long ago the epoch began (4.2). */
 static void test_cubic_is_bounded(void)
 {
     sf_ns now = 50 * SF_SEC;
@@ -113,7 +113,7 @@ static void test_cubic_is_bounded(void)
     before = cc.cwnd;
     round_trip(100 * SF_MS, &now);
     CHECK(cc.cwnd > before && cc.cwnd <= before * 8 / 5);
-    for (int i = 0; i < 200; i++) /* up to the most there can be, and no further */
+    for (int i = 0; i < 200; i++) /* up to the largest window, and no further */
         sf_tcp_cc_acked(&cc, cc.cwnd, MSS, SF_MS, now += SF_SEC);
     CHECK(cc.cwnd == SF_TCP_CWND_MAX);
 }
@@ -151,11 +151,11 @@ static void test_slow_start_ends_at_its_threshold(void)
 {
     sf_tcp_cc_init(&cc, "newreno", MSS);
     cc.ssthresh = 15 * MSS;
-    sf_tcp_cc_acked(&cc, 10 * MSS, MSS, SF_MS, SF_SEC); /* five for slow start, five for what comes after */
+    sf_tcp_cc_acked(&cc, 10 * MSS, MSS, SF_MS, SF_SEC); /* five in slow start, five in congestion avoidance */
     CHECK(cc.cwnd == 15 * MSS && cc.credit == 5 * MSS);
 }
 
-/* A round trip of slow start in which every RTT is this. */
+/* A round trip of slow start in which each RTT sample is `rtt`. */
 static void slow_round(sf_ns rtt)
 {
     sf_ns now = SF_SEC;
@@ -174,7 +174,7 @@ static void test_slow_start_ends_by_delay(void)
     sf_tcp_cc_init(&cc, "cubic", MSS);
     slow_round(20 * SF_MS);
     slow_round(22 * SF_MS);
-    CHECK(cc.cwnd == 40 * MSS && !cc.css_rounds); /* less than 4 ms */
+    CHECK(cc.cwnd == 40 * MSS && !cc.css_rounds); /* the RTT has grown by less than 4 ms */
     slow_round(27 * SF_MS);
     CHECK(cc.css_rounds);
     at = cc.cwnd;

@@ -1,6 +1,6 @@
 /*
- * Loss recovery over paths drawn from a seed: everything arrives, whatever the path does and wherever in sequence space; and
- * what gets through is what the RFCs' arithmetic says. usage: test_tcp_loss_path [first-seed [how-many]]
+ * Loss recovery over random paths: all data arrives, whatever the path does, and anywhere in sequence space. And the throughput
+ * against the RFCs' formulas. usage: test_tcp_loss_path [first-seed [how-many]]
  */
 #include "tcp_loss_path.h"
 
@@ -87,7 +87,7 @@ static void run(uint64_t seed)
 
 /* ---- throughput ---- */
 
-/* Segments that arrive in a round trip, over a transfer under random loss alone. */
+/* Returns the segments per round trip of a transfer with random loss only. */
 static double segments_per_rtt(const char *congestion, double lose, sf_ns delay, uint32_t segments, uint64_t seed)
 {
     begin(seed);
@@ -102,8 +102,8 @@ static double segments_per_rtt(const char *congestion, double lose, sf_ns delay,
     return segments / ((double)(path.now - 1000 * SF_SEC) / (double)(2 * delay));
 }
 
-/* The square-root law: 1.22 / sqrt(p) segments in a round trip (RFC 9438, 5.1, equation 1; Mathis and others). What recovery
- * costs, and timeouts, is not in it. CUBIC is at least as fast (5.1), and in short round trips as fast. */
+/* The square-root law: 1.22 / sqrt(p) segments in a round trip (RFC 9438, 5.1; Mathis and others). It leaves out the cost of
+ * recovery and timeouts. CUBIC is at least as fast (5.1), and in short round trips as fast. */
 static void test_throughput_under_loss(void)
 {
     static const double rates[] = {0.0005, 0.001, 0.01, 0.05};
@@ -115,12 +115,12 @@ static void test_throughput_under_loss(void)
         double cubic = segments_per_rtt("cubic", rates[i], 500 * SF_US, 60000, 77 + i);
 
         printf("loss %.4f: law %.1f, newreno %.1f, cubic %.1f segments per RTT\n", rates[i], law, newreno, cubic);
-        law *= rates[i] < 0.02 ? 0.8 : 0.5; /* windows of five segments: a timeout of 200 RTTs now and then */
+        law *= rates[i] < 0.02 ? 0.8 : 0.5; /* windows of five segments have a timeout of 200 RTTs now and then */
         CHECK(newreno > law && newreno < 2 * law && cubic > law);
     }
 }
 
-/* Over a long way CUBIC's window is 1.054 (RTT / p)^(3/4) / RTT^... : RFC 9438, 5.1, equation 5 with C = 0.4. */
+/* Over a long path CUBIC's window is 1.054 (RTT / p)^(3/4) segments (RFC 9438, 5.1, with C = 0.4 and beta = 0.7). */
 static void test_cubic_over_a_long_way(void)
 {
     double p = 0.0005, rtt = 0.2, law = pow(0.4 * (3 + 0.7) / (4 * (1 - 0.7)), 0.25) * pow(rtt, 0.75) / pow(p, 0.75);
@@ -130,7 +130,7 @@ static void test_cubic_over_a_long_way(void)
     CHECK(cubic > 0.6 * law);
 }
 
-/* A bottleneck with a queue of a round trip: it stays busy, and what is sent twice is little. */
+/* A bottleneck whose queue holds the segments of a round trip stays busy, and few segments are retransmitted. */
 static void test_a_bottleneck_is_used(void)
 {
     static const char *const algorithms[] = {"cubic", "newreno"};
@@ -148,7 +148,7 @@ static void test_a_bottleneck_is_used(void)
         while (path.loss.una != path.iss + path.total)
             CHECK(path_step(&path));
         used = 100000.0 * 100 * SF_US / (double)(path.now - 1000 * SF_SEC);
-        printf("%s: bottleneck used %.3f, sent again %u, timeouts %u\n", algorithms[i], used, path.loss.n_retransmits,
+        printf("%s: bottleneck used %.3f, retransmits %u, timeouts %u\n", algorithms[i], used, path.loss.n_retransmits,
                path.loss.n_timeouts);
         CHECK(used > 0.93 && path.loss.n_retransmits < 3000 && path.loss.n_timeouts == 0);
     }
