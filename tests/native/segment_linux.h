@@ -1,4 +1,4 @@
-/* Linux as the host of a script: its own TCP, in a network namespace, behind a TUN device whose other end the runner holds. */
+/* Linux as the host of a script: its TCP in a network namespace, behind a TUN device that the runner reads and writes. */
 #ifndef SF_TEST_SEGMENT_LINUX_H
 #define SF_TEST_SEGMENT_LINUX_H
 
@@ -16,7 +16,7 @@
 
 static int linux_tun = -1, linux_listener = -1, linux_sock = -1;
 
-/* 0, or why there cannot be one here: a negative errno. Makes the namespace, which the process is in from then on. */
+/* Moves the process into a new network namespace. Returns 0, or a negative errno if the namespace or TUN is not available. */
 static inline int linux_enter(void)
 {
     int fd;
@@ -38,7 +38,8 @@ static inline void linux_address(int fd, struct ifreq *ifr, unsigned long reques
     CHECK(ioctl(fd, request, ifr) == 0);
 }
 
-/* What is Linux's own and no RFC's: SYNs without backoff (since 6.5). The setting is the namespace's. */
+/* Turns off a deviation of Linux from the RFCs: SYNs are retransmitted without backoff at first (since 6.5). The setting belongs
+ * to the namespace. */
 static inline void linux_be_plain(void)
 {
     int fd = open("/proc/sys/net/ipv4/tcp_syn_linear_timeouts", O_WRONLY | O_CLOEXEC);
@@ -183,7 +184,7 @@ static inline uint16_t linux_port(void)
     return linux_listener >= 0 ? HOST_PORT : ntohs(name_of(linux_sock).sin_port);
 }
 
-/* Its timers are of its clock's ticks, and it has to get the CPU. */
+/* Segments may be early by a few ticks of Linux's timers, and late because the kernel and the test have to get the CPU. */
 static inline struct segment_host linux_host(void)
 {
     return (struct segment_host){

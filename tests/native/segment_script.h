@@ -1,6 +1,6 @@
 /*
- * Scripts of segments: time, segment in, segment out, what the program does; one line each. docs of the language:
- * tests/segments/README.md.
+ * Scripts of segments. Each line has a time, and a segment in, a segment out or a call of the program. tests/segments/README.md
+ * describes the language.
  */
 #ifndef SF_TEST_SEGMENT_SCRIPT_H
 #define SF_TEST_SEGMENT_SCRIPT_H
@@ -17,11 +17,11 @@ enum { SCRIPT_LINES = 200, SCRIPT_WORDS = 24, WILL_NOT_SAY = -1 };
 
 enum line_kind { LINE_IN, LINE_OUT, LINE_NOTHING, LINE_ICMP, LINE_CALL };
 
-/* A segment in relative numbers, and of one that leaves what is said of it. */
+/* A segment, in relative sequence numbers. Of a segment out, only the fields that the script gives are compared. */
 struct expected {
     uint8_t flags;
     uint32_t seq, end;
-    int64_t ack, window, mss, scale, ts_ecr, ts_ago; /* WILL_NOT_SAY */
+    int64_t ack, window, mss, scale, ts_ecr, ts_ago; /* WILL_NOT_SAY: not given */
     bool window_open, sack_permitted, timestamps, no_timestamps, no_sack, bad_sum;
     uint8_t n_sack;
     struct sf_tcp_range sack[SF_TCP_SACK_MAX];
@@ -33,15 +33,15 @@ struct line {
     enum line_kind kind;
     double after, until; /* ms since the line before */
     struct expected segment;
-    uint16_t mtu; /* of ICMP */
+    uint16_t mtu; /* of an ICMP error */
     int n_words;
     char word[SCRIPT_WORDS][32];
 };
 
 struct script {
     const char *path;
-    char not_linux[160]; /* why it is not run against Linux; "": it is */
-    char not_ours[160];  /* why not against our stack */
+    char not_linux[160]; /* why the script is not run against Linux; "": it is run */
+    char not_ours[160];  /* the same for our stack */
     uint32_t mtu;
     int n;
     struct line line[SCRIPT_LINES];
@@ -62,7 +62,7 @@ static inline uint8_t script_flags(const struct script *s, const struct line *l,
         const char *at = strchr(letters, *word);
 
         if (!at)
-            script_fail(s, l, "flags are letters of SFRPUEW and . for ACK");
+            script_fail(s, l, "flags must be letters of SFRPUEW, or . for ACK");
         flags |= (uint8_t)(1 << (at - letters));
     }
     return flags;
@@ -73,7 +73,7 @@ static inline struct sf_tcp_range script_range(const struct script *s, const str
     unsigned left, right;
 
     if (sscanf(word, "%u:%u", &left, &right) != 2)
-        script_fail(s, l, "a range of sequence numbers is left:right");
+        script_fail(s, l, "a range of sequence numbers must be left:right");
     return (struct sf_tcp_range){left, right};
 }
 
@@ -117,7 +117,7 @@ static inline void script_segment(const struct script *s, struct line *l)
         else if (!strcmp(word, "badsum"))
             e->bad_sum = true;
         else
-            script_fail(s, l, "unknown word about a segment");
+            script_fail(s, l, "unknown word in a segment");
         i += number || !strcmp(word, "sack");
     }
 }
@@ -133,7 +133,7 @@ static inline void script_line(struct script *s, struct line *l)
         snprintf(l->word[l->n_words++], sizeof l->word[0], "%s", word);
     }
     if (l->n_words < 2 || sscanf(l->word[0], "+%lf-%lf", &l->after, &l->until) < 1)
-        script_fail(s, l, "a line is +milliseconds and what happens");
+        script_fail(s, l, "a line must be +milliseconds, then a segment, a call or nothing");
     if (l->until < l->after)
         l->until = l->after;
     memmove(l->word[0], l->word[1], (size_t)--l->n_words * sizeof l->word[0]);
