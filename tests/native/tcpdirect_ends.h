@@ -1,4 +1,4 @@
-/* Connections and sockets of one TCPDirect stack that has both their ends, and what polls it until something holds. */
+/* Connections and sockets with both ends in one TCPDirect stack, and functions that poll the stack until a condition holds. */
 #ifndef SF_TEST_TCPDIRECT_ENDS_H
 #define SF_TEST_TCPDIRECT_ENDS_H
 
@@ -10,8 +10,8 @@ static struct sf_stack *stack;
 static struct sf_event events[EVENTS];
 static uint32_t next_slot = 10;
 
-/* The stack's clock. A test that did not get the CPU for long has not polled, either: it goes on by no more than this a poll,
- * so that no time limit of the stack's runs out between two lines of a test. */
+/* The stack's clock goes on by at most CLOCK_STEP a poll. So no timeout of the stack expires between two lines of a test that did
+ * not get the CPU for long. */
 #define CLOCK_STEP (20 * SF_US)
 static sf_ns clock_now, clock_read;
 
@@ -54,7 +54,7 @@ static inline int kernel_socket(int type, const char *addr, int port)
     return fd;
 }
 
-/* What a poll at that time reports of the socket; 0: nothing. */
+/* Polls the stack at that time. Returns the events of the socket; 0: none. */
 static inline uint32_t poll_at(struct sf_sock *sock, sf_ns now)
 {
     int n = stack->ops->poll(stack, now, events, EVENTS);
@@ -191,7 +191,7 @@ static inline void expect_text(struct sf_sock *sock, const char *text)
     CHECK(have == want && !memcmp(got, text, want));
 }
 
-/* The result of the read that ends the stream. */
+/* Waits for the end of the stream. Returns the result of the read that found it: 0 or a negative errno. */
 static inline ssize_t expect_end(struct sf_sock *sock)
 {
     const void *data;

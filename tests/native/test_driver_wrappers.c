@@ -1,4 +1,4 @@
-/* The drivers around another one, pcap, trace and fault: the contract on each, and what is particular to each. */
+/* The wrappers pcap, trace and fault: the driver contract on each, and the features of each. */
 #define _GNU_SOURCE
 #include "driver_contract.h"
 #include "driver_ends.h"
@@ -95,7 +95,7 @@ static struct sf_driver *faulty(const char *faults)
     return wrap("fault", open_side(1, 0), &config);
 }
 
-/* Sends 200 numbered frames, 10 us apart, and writes what arrives into `got`. */
+/* Sends 200 numbered frames, 10 us apart. Writes the numbers that arrive into `got`, and returns how many arrived. */
 static int through(const char *faults, uint8_t *got)
 {
     struct sf_driver *a = faulty(faults), *b = open_side(2, 0);
@@ -144,7 +144,7 @@ static void test_fault_time(void)
     fake_time = SF_SEC;
     expect_peer(a, 0x0a000002, SF_SEC);
     CHECK(sf_driver_due(a) == SF_NEVER && send_byte(b, 1) && receive_byte(a) == -1);
-    CHECK(sf_driver_due(a) == fake_time + SF_MS && contract_arm_idle(a) >= 0); /* a sleep ends by then */
+    CHECK(sf_driver_due(a) == fake_time + SF_MS && contract_arm_idle(a) >= 0); /* a sleep must end by then */
     fake_time += SF_MS - 1;
     CHECK(receive_byte(a) == -1);
     fake_time += 1;

@@ -1,4 +1,5 @@
-/* Reading the overflow buffer: a ring in memory stands in for the kernel's, and this file writes what the XDP program would. */
+/* Reading the overflow buffer. A ring in memory stands in for the kernel's, and the test writes records as the XDP program would.
+ * */
 #define _GNU_SOURCE 1
 #include "drivers/kernel/xdp_overflow.h"
 
@@ -30,7 +31,7 @@ static struct sf_overflow *begin(void)
     return o;
 }
 
-/* A record of 248 bytes. The kernel maps the buffer twice; here both copies are written. */
+/* Writes a record of 248 bytes. The kernel maps the buffer twice, so the test writes both copies. */
 static uint32_t *push(uint32_t len, uint32_t sent, uint32_t flags)
 {
     struct sf_overflow_record record = {.len = len, .queue = QUEUE, .sent = sent};
@@ -66,7 +67,7 @@ static void test_records_are_lent_in_order_and_their_room_returns_when_all_are_r
     for (int i = 0; i < 3; i++)
         sf_overflow_release(o);
     CHECK(ring.consumer == ring.producer && !sf_overflow_waits(o));
-    sf_overflow_release(o); /* more than were lent: the caller's mistake */
+    sf_overflow_release(o); /* one more than was lent, by a caller's mistake */
     CHECK(ring.consumer == ring.producer);
 }
 
@@ -93,7 +94,7 @@ static void test_frames_that_never_come_are_not_waited_for_for_ever(void)
     while (!sf_overflow_take(o, &frame, 1))
         CHECK(sf_now() < start + SF_SEC);
     CHECK(sf_now() >= start + 2 * SF_MS);
-    CHECK(ring.counts[QUEUE].taken == 10); /* the program knows: the next datagram goes to the socket */
+    CHECK(ring.counts[QUEUE].taken == 10); /* so the XDP program sends the next datagram to the socket */
     push(2, 10, 0);
     CHECK(sf_overflow_take(o, &frame, 1) == 1);
 }
@@ -105,7 +106,7 @@ static void test_patience_begins_anew_when_some_come(void)
 
     push(1, 10, 0);
     CHECK(sf_overflow_take(o, &frame, 1) == 0);
-    o->waits_since -= SF_SEC; /* as if the program had not looked since */
+    o->waits_since -= SF_SEC; /* as if the loop had not polled since */
     sf_overflow_taken(&o->queues[QUEUE], 1);
     CHECK(sf_overflow_take(o, &frame, 1) == 0);
     o->waits_since -= SF_SEC;

@@ -1,6 +1,6 @@
 /*
- * What the reset guard of a driver holds back, and what it lets pass: segments are handed to the kernel by a raw socket, and the
- * answers are looked for at the other end of a veth pair. In a namespace of the test's own.
+ * The resets that a driver's reset guard holds back, and those that it lets pass. The test sends segments to the kernel by a raw
+ * socket, and looks for the answers at the other end of a veth pair. It runs in a network namespace of its own.
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
@@ -38,9 +38,9 @@ static void skip(const char *what)
 static void make_pair(void)
 {
     if (unshare(CLONE_NEWNET) < 0)
-        skip("network namespaces may not be made here: run it as root");
+        skip("cannot create a network namespace; run the test as root");
     if (system("ip link add v0 type veth peer name v1 2>/dev/null") != 0)
-        skip("a veth pair cannot be made here: it takes the command ip, and the kernel's veth");
+        skip("cannot create a veth pair, which needs the command ip and the kernel's veth");
     CHECK(system("ip addr add " HERE "/24 dev v0 && ip link set lo up && ip link set v0 addrgenmode none up && "
                  "ip link set v1 addrgenmode none up && ip neigh add " PEER " lladdr 02:00:00:00:00:99 dev v0") == 0);
 }
@@ -68,7 +68,7 @@ static void open_sockets(void)
     CHECK(raw >= 0 && wire >= 0 && bind(wire, (struct sockaddr *)&name, sizeof(name)) == 0);
 }
 
-/* By a raw socket; `options`: of the IP header, which the kernel's answer repeats. */
+/* Sends by the raw socket. `options` adds an IP option, which the kernel's answer repeats. */
 static void send_segment(const char *from, uint16_t from_port, const char *to, uint16_t to_port,
                          const struct sf_tcp_segment *segment, bool options)
 {
@@ -96,7 +96,7 @@ static void to_kernel(uint16_t port, uint8_t flags, uint32_t ack, bool options)
     send_segment(PEER, PEER_PORT, HERE, port, &s, options);
 }
 
-/* True if a reset of the port has left for the peer. */
+/* True if a reset from the port has left for the peer. */
 static bool has_left(uint16_t port)
 {
     uint8_t frame[2000];
@@ -133,7 +133,7 @@ static void test_whose_resets(const struct sf_flow *flow)
     struct sf_tcp_segment ours = {.seq = 9, .flags = SF_TCP_RST, .window = 1};
 
     to_kernel(PORT, SF_TCP_ACK, 77, false);
-    CHECK(has_left(PORT) && !is_kept(PORT, 77)); /* not a flow of ours yet */
+    CHECK(has_left(PORT) && !is_kept(PORT, 77)); /* the driver has no flow for it yet */
     CHECK(driver->fast.control->filter_add(driver, flow) == 0);
     to_kernel(PORT, SF_TCP_ACK, 78, false);
     CHECK(!has_left(PORT) && is_kept(PORT, 78));
@@ -143,14 +143,14 @@ static void test_whose_resets(const struct sf_flow *flow)
     CHECK(has_left(PORT + 1) && !is_kept(PORT + 1, 80));
     to_kernel(PORT, SF_TCP_SYN, 0, false); /* the kernel refuses a connection */
     CHECK(has_left(PORT) && !is_kept(PORT, 0));
-    send_segment(HERE, PORT, PEER, PEER_PORT, &ours, false); /* as the stack sends its own */
+    send_segment(HERE, PORT, PEER, PEER_PORT, &ours, false); /* as the stack sends its own resets */
     CHECK(has_left(PORT) && !is_kept(PORT, 9));
     CHECK(driver->fast.control->filter_del(driver, flow) == 0);
     to_kernel(PORT, SF_TCP_ACK, 81, false);
     CHECK(has_left(PORT) && !is_kept(PORT, 81));
 }
 
-/* The kernel listens on the port, too, as it does for a server of ours: its resets have that socket then. */
+/* The kernel listens on the port, too, as it does for our servers. Then its resets belong to the listening socket. */
 static void test_listening(const struct sf_flow *flow)
 {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr.s_addr = inet_addr(HERE)};
@@ -166,7 +166,7 @@ static void test_listening(const struct sf_flow *flow)
     close(fd);
 }
 
-/* More than the ring has room for: none gets away, and afterwards it goes on. */
+/* More resets than the ring has room for: none of them leaves, and the guard works on afterwards. */
 static void test_many(const struct sf_flow *flow)
 {
     struct sf_kept_reset reset[64];

@@ -1,8 +1,8 @@
 /*
- * The looks at other programs never hold up a turn: each poll makes a few system calls for them at most, however many processes
- * the machine has and however many sockets the stack serves; and a process that holds a socket is found in the end. Counted here by
- * functions that stand before the C library's. In a network namespace of the test's own, with a driver that does nothing. Skipped
- * where namespaces may not be made.
+ * The search for other programs never holds up a turn. Each poll makes a few system calls for it at most, however many processes
+ * the machine has and however many sockets the stack serves. A process that holds a socket is found in the end. The test counts
+ * system calls by functions that replace the C library's. It runs in a network namespace of its own, with a driver that does
+ * nothing. It is skipped where it may not create namespaces.
  */
 #define _GNU_SOURCE
 #include "sf/driver.h"
@@ -25,11 +25,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SKIPPED 77 /* as Meson and Automake understand it */
+#define SKIPPED 77 /* the exit status of a skipped test in Meson and Automake */
 #define DO(command) CHECK(system(command) == 0)
 
 enum { PROCESSES = 60, DESCRIPTORS = 100, SOCKETS = 40, FOREIGN = 400 };
-/* A poll that looks may make so many calls: 16 names of a claim, or three descriptors, with what opens and closes the list. */
+/* The most calls and entries of one poll: for 16 names of a claim, or for three descriptors and opening and closing their list.
+ * */
 enum { MOST_CALLS = 20, MOST_ENTRIES = 60 };
 
 /* ---- counting ---- */
@@ -54,7 +55,7 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
     return sendto(fd, data, size, flags, NULL, 0);
 }
 
-/* Answers about the kernel's sockets: each takes at least 72 bytes. */
+/* Counts the kernel's answers about its sockets. Each takes at least 72 bytes. */
 ssize_t recv(int fd, void *to, size_t size, int flags)
 {
     ssize_t got = recvfrom(fd, to, size, flags, NULL, NULL);
@@ -64,7 +65,7 @@ ssize_t recv(int fd, void *to, size_t size, int flags)
     return got;
 }
 
-/* getdents64() alone is called in this way. */
+/* Counts getdents64(), which is the only call that the stack makes by syscall() here. */
 long int syscall(long int number, ...)
 {
     static long int (*real)(long int, ...);
@@ -80,7 +81,7 @@ long int syscall(long int number, ...)
     got = real(number, a[0], a[1], a[2], a[3]);
     if (number == SYS_getdents64 && got > 0) {
         calls++;
-        entries += (int)(got / 24); /* or fewer, which are longer */
+        entries += (int)(got / 24); /* the most there can be: entries may be longer */
     }
     return got;
 }
@@ -164,7 +165,7 @@ static void make_stack(void)
     int error = 0;
 
     if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-        printf("skipped: network namespaces may not be made here: %s\n", strerror(errno));
+        printf("skipped: cannot create a network namespace: %s\n", strerror(errno));
         exit(SKIPPED);
     }
     DO("ip link set lo up && ip addr add 10.77.0.1/24 dev lo");
@@ -185,7 +186,7 @@ static int bind_socket(int port)
     return fd;
 }
 
-/* Others may bind to its port as well. */
+/* Opens a socket of the stack. Other sockets may bind to its port, too. */
 static int open_socket(int port, uint32_t slot)
 {
     struct sf_sock *sock = NULL;
@@ -195,7 +196,7 @@ static int open_socket(int port, uint32_t slot)
     return fd;
 }
 
-/* Polls for so long, by the stack's clock, as a loop that spins would; no poll may do more than its share. */
+/* Polls the stack for `time` of its clock, as a spinning loop does. Records the most calls and entries of one poll. */
 static void spin_for(sf_ns time, int *most_calls, int *most_entries)
 {
     static struct sf_event events[16];
@@ -222,7 +223,7 @@ static pid_t start_process(int keeps)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (int i = 0; i < DESCRIPTORS; i++)
         fcntl(0, F_DUPFD, 100);
-    if (keeps >= 0) /* another program: it is no child of ours that only keeps the socket */
+    if (keeps >= 0) /* sleep(1) inherits it, and counts as another program, which a mere fork of ours does not */
         fcntl(keeps, F_SETFD, 0);
     execlp("sleep", "sleep", "60", (char *)NULL);
     _exit(1);
@@ -259,7 +260,7 @@ int main(void)
     CHECK(n_flows == SOCKETS);
     for (int i = 0; i < FOREIGN; i++)
         bind_socket(20000 + i);
-    spin_for(2 * SF_SEC, &most_calls, &most_entries); /* starting */
+    spin_for(2 * SF_SEC, &most_calls, &most_entries); /* the first search */
     CHECK(n_flows == SOCKETS);
     foreign = bind_socket(7000);
     spin_for(SF_SEC, &most_calls, &most_entries);

@@ -1,4 +1,4 @@
-/* TCPDirect's UDP behind the seam: zfur and zfut where there is one socket, and the kernel's socket beside. */
+/* UDP of the TCPDirect stack, through the stack seam: one socket has a zfur and zfuts, and the kernel socket beside them. */
 #define _GNU_SOURCE
 #include "tcpdirect_ends.h"
 
@@ -21,7 +21,7 @@ static ssize_t send_to(struct sf_sock *sock, const void *data, size_t len, struc
     return stack->ops->send_to(sock, data, len, (struct sockaddr *)&to, sizeof(to));
 }
 
-/* The next datagrams: at least one. */
+/* Waits for datagrams. Returns their number, which is at least 1. */
 static int receive(struct sf_sock *sock, struct sf_datagram *out)
 {
     int n;
@@ -88,7 +88,7 @@ static void test_connected(void)
     CHECK(receive(b, got) == 1);
     CHECK(send_to(c, "stranger", 8, name_of(a_fd)) == 8);
     CHECK(send_to(b, "y", 1, name_of(a_fd)) == 1);
-    CHECK(receive(a, got) == 1 && got[0].len == 1); /* its peer's only */
+    CHECK(receive(a, got) == 1 && got[0].len == 1); /* only the peer's datagram */
     stack->ops->release(a);
     stack->ops->release(b);
     stack->ops->release(c);
@@ -97,7 +97,7 @@ static void test_connected(void)
     close(c_fd);
 }
 
-/* The kernel's own datagrams to the same port reach the program, and not the library's backing socket. */
+/* Datagrams that come by the kernel to the same port reach the program, and not the library's backing socket. */
 static void test_kernel_beside(void)
 {
     int fd = kernel_socket(SOCK_DGRAM, "127.0.0.1", 0), peer = kernel_socket(SOCK_DGRAM, "127.0.0.1", 0);
@@ -118,7 +118,7 @@ static void test_kernel_beside(void)
     close(peer);
 }
 
-/* More destinations than zfuts: the oldest make room, and every datagram arrives. */
+/* More destinations than zfuts: the oldest zfuts are evicted, and each datagram arrives. */
 static void test_many_destinations(void)
 {
     enum { N = 50 };
@@ -180,7 +180,7 @@ static void test_full_table_is_the_kernels(void)
     }
 }
 
-/* In a forked child the kernel's sockets still wake a sleep, by an epoll set that is not the parent's. */
+/* In a forked child the kernel sockets still end a sleep, by an epoll set of the child's own. */
 static void test_fork(void)
 {
     int fd = kernel_socket(SOCK_DGRAM, "127.0.0.1", 0), peer = kernel_socket(SOCK_DGRAM, "127.0.0.1", 0), before = -1, status;
