@@ -1,5 +1,5 @@
-/* CHECK: a failed condition says where and what, and ends the test. Unlike assert() it is there in release builds. A program that
- * has to end in another way says how before it includes this. */
+/* CHECK prints a failed condition and its place, and ends the test. Unlike assert() it is also in release builds. A program that
+ * must end in another way defines CHECK_ENDS() before it includes this header. */
 #ifndef SF_TEST_CHECK_H
 #define SF_TEST_CHECK_H
 
@@ -19,7 +19,7 @@
         }                                                                                                              \
     } while (0)
 
-/* A small generator with the seed in sight, so that a failure can be repeated. */
+/* A small pseudo-random generator (xorshift). The caller has the seed, so that a failure can be repeated. */
 static inline uint64_t next_random(uint64_t *state)
 {
     *state ^= *state << 13;

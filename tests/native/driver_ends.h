@@ -1,4 +1,4 @@
-/* Two shared-memory drivers on a wire of this run's own, perhaps with a wrapper around each. */
+/* Two shm drivers on a wire that is named after the process, and optionally a wrapper around each. */
 #ifndef SF_TEST_DRIVER_ENDS_H
 #define SF_TEST_DRIVER_ENDS_H
 
@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 static char message[SF_DRIVER_ERROR_SIZE];
-static char wire[64]; /* a name of this run's own */
+static char wire[64]; /* its name */
 
-/* Call it first. */
+/* Names the wire after this process. Call it first. */
 static inline void name_wire(void)
 {
     snprintf(wire, sizeof(wire), "test-%d", (int)getpid());
@@ -60,7 +60,7 @@ static inline int send_byte(struct sf_driver *driver, uint8_t byte)
     return 1;
 }
 
-/* The first byte of the next frame, or -1. */
+/* Receives the next frame. Returns its first byte, or -1 if there is no frame. */
 static inline int receive_byte(struct sf_driver *driver)
 {
     struct sf_frame frame;
@@ -74,7 +74,7 @@ static inline int receive_byte(struct sf_driver *driver)
 }
 
 struct layers {
-    uint32_t frames; /* of the rings below */
+    uint32_t frames; /* of the shm drivers' rings */
     const char *wrapper;
     struct sf_driver_config config;
 };
@@ -117,7 +117,7 @@ static inline void wire_path(char *path, size_t size, const char *end)
     snprintf(path, size, "/dev/shm/sfloop-%u-%s%s", (unsigned)geteuid(), wire, end);
 }
 
-/* What shm makes in /dev/shm is gone with the last driver. */
+/* The last driver has removed the wire's files in /dev/shm. */
 static inline void check_nothing_is_left(void)
 {
     const char *ends[] = {"", ".0", ".1"};

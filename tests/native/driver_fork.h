@@ -1,6 +1,6 @@
 /*
  * A part of the driver contract: a forked child abandons both drivers. The parent's drivers work on, while the child lives and
- * afterwards, and nothing that the child has left is in the way of those who come next.
+ * afterwards. The child keeps nothing that the next drivers need.
  */
 #ifndef SF_TEST_DRIVER_FORK_H
 #define SF_TEST_DRIVER_FORK_H
@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Lent frames stay readable, and nothing of the drivers is open any more. */
+/* In the child: abandons the drivers. Lent frames stay readable, and the drivers' descriptors are closed. */
 static void contract_abandon(const struct contract_pair *pair, const struct sf_frame *lent, int n, int descriptors)
 {
     pair->a->fast.control->abandon(pair->a);
@@ -52,7 +52,7 @@ static void contract_end_child(pid_t child)
 {
     int status;
 
-    CHECK(waitpid(child, &status, WNOHANG) == 0); /* it has not failed */
+    CHECK(waitpid(child, &status, WNOHANG) == 0); /* the child has not failed */
     kill(child, SIGKILL);
     CHECK(waitpid(child, &status, 0) == child);
 }
@@ -76,7 +76,7 @@ static void contract_check_abandon(const struct driver_contract *contract, int d
     contract_check_arm(&pair);
     contract_end_child(child);
     contract_check_traffic(&pair, 100);
-    /* The next pair is opened while a child of the last one lives: nothing may be taken. */
+    /* The next pair is opened while a child of the last pair lives, which may not hold anything that the pair needs. */
     child = contract_fork(&pair, NULL, 0, descriptors);
     nanosleep(&(struct timespec){.tv_nsec = 50 * SF_MS}, NULL);
     contract_close(contract, &pair);

@@ -1,4 +1,4 @@
-/* Pairs of ef_vi drivers over the simulator of the vendor's API (tests/sim/ef_vi), on NICs that do as the test tells them. */
+/* Pairs of ef_vi drivers over the simulator of the vendor's API (tests/sim/ef_vi), on simulated NICs that the test controls. */
 #ifndef SF_TEST_EF_VI_PAIR_H
 #define SF_TEST_EF_VI_PAIR_H
 
@@ -17,11 +17,11 @@ static char wire[64];
 static struct efsim_nic *nic[2];
 
 struct setup {
-    const char *mode, *expected; /* expected: in caps.mode */
+    const char *mode, *expected; /* expected: a part of caps.mode */
     struct efsim_options options;
     uint32_t mtu, frames;
     bool stamp_tx;
-    bool quick; /* the simulator's shortest way, which looks after nobody */
+    bool quick; /* the simulator's fast path, which does not check who touches its buffers */
 };
 
 static const struct setup ef10 = {.options = {.arch = EF_VI_ARCH_EF10}};
@@ -29,7 +29,7 @@ static const struct setup ef10_quick = {.options = {.arch = EF_VI_ARCH_EF10}, .q
 static const struct setup efct = {.options = {.arch = EF_VI_ARCH_EFCT}};
 static const struct setup jumbo_merged = {.options = {.arch = EF_VI_ARCH_EF10, .force_merge = true}, .mtu = 9000};
 
-/* Gives the wire a name of this run's own. Call it first. */
+/* Names the wire after this process. Call it first. */
 static inline void name_wire(void)
 {
     snprintf(wire, sizeof(wire), "efsim-%d", (int)getpid());

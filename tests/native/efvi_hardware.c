@@ -1,4 +1,5 @@
-/* efvi_hardware LIBRARY A B: the driver contract between two interfaces, with the driver in a shared object; efvi_hardware.py. */
+/* efvi_hardware LIBRARY A B: checks the driver contract between the interfaces A and B, with the driver of a shared object.
+ * efvi_hardware.py builds and runs it. */
 #define _GNU_SOURCE
 #include "driver_contract.h"
 
@@ -31,7 +32,7 @@ static int open_pair(struct contract_pair *pair, void *context)
     pair->b = driver[1];
     memcpy(pair->mac_a, contract_caps(pair->a).mac, 6);
     memcpy(pair->mac_b, contract_caps(pair->b).mac, 6);
-    pair->addr_a = htonl(0xc6120001); /* 198.18.0.1: for benchmarks (RFC 2544); nobody else has to have it */
+    pair->addr_a = htonl(0xc6120001); /* 198.18.0.1: reserved for benchmarks (RFC 2544), so no interface needs it */
     pair->addr_b = htonl(0xc6120002);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Our stack as the host of a script, on a wire in memory whose other end the runner holds. The clock is the test's. */
+/* Our stack as the host of a script, on a wire in memory. The runner has the wire's other end. The clock is the test's. */
 #ifndef SF_TEST_SEGMENT_OURS_H
 #define SF_TEST_SEGMENT_OURS_H
 
@@ -7,7 +7,7 @@
 
 static struct wire wire;
 static struct sf_sock *our_listener, *our_sock;
-static int our_fd = -1; /* whose options connect() takes */
+static int our_fd = -1; /* the kernel socket for the next connect(), with the options that the script has set */
 static uint16_t our_local_port;
 
 static inline void our_begin(uint32_t mtu)
@@ -54,7 +54,7 @@ static inline size_t our_next(uint8_t *packet, sf_ns until)
         sf_ns next;
 
         a->ops->poll(a, clock_now, events, 16);
-        a->ops->poll(a, clock_now, events, 16); /* what is owed at the end of the turn */
+        a->ops->poll(a, clock_now, events, 16); /* the ACKs that the first poll owes leave now */
         len = wire_take(&wire, 1, frame);
         if (len) {
             memcpy(packet, frame + SF_ETH_HEADER, len - SF_ETH_HEADER);

@@ -40,7 +40,7 @@ static inline int tcp_socket(const char *addr, int port)
     return fd;
 }
 
-/* A listener on b, with slot 1, that is asked for. The descriptor is closed: the stack keeps the port. */
+/* Opens a listener with slot 1, interested in connections. The descriptor is closed, because the stack keeps the port. */
 static inline struct sf_sock *listen_on(struct sf_stack *stack, const char *addr, int backlog, struct sockaddr_in *name)
 {
     struct sf_sock *listener = NULL;
@@ -63,7 +63,7 @@ static inline struct sf_sock *connect_from(struct sf_stack *stack, struct sockad
     return sock;
 }
 
-/* Some polls of both. */
+/* Polls each stack `polls` times, in turns. */
 static inline void exchange(int polls)
 {
     struct sf_event events[16];
@@ -74,7 +74,7 @@ static inline void exchange(int polls)
     }
 }
 
-/* Time passes, in steps of a ms. */
+/* Advances the clock by `time` in steps of a ms, and polls both stacks in each step. */
 static inline void pass(sf_ns time)
 {
     sf_ns until = clock_now + time;
@@ -85,7 +85,7 @@ static inline void pass(sf_ns time)
     }
 }
 
-/* The next connection of a listener; its slot and generation are `slot` and `slot` + 100. */
+/* Accepts the next connection of a listener. Its slot and generation are `slot` and `slot` + 100. */
 static inline struct sf_sock *accept_from(struct sf_sock *listener, uint32_t slot)
 {
     struct sf_sock *sock = NULL;
@@ -102,7 +102,7 @@ struct pair {
     struct sockaddr_in name;
 };
 
-/* a has connected to b. */
+/* Connects a to a listener of b. */
 static inline struct pair connect_pair(void)
 {
     struct pair p;
@@ -164,7 +164,7 @@ static inline struct sf_stream_info info_of(struct sf_sock *sock)
     return info;
 }
 
-/* What the next poll of the socket's stack says of it. */
+/* Polls the socket's stack once. Returns the events of the socket. */
 static inline uint32_t events_of(struct sf_sock *sock)
 {
     struct sf_event events[16];

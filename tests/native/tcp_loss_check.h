@@ -1,4 +1,4 @@
-/* For the tests of tcp_loss: what has to hold of its state at any time, counted anew from the ring. */
+/* The invariants of struct sf_tcp_loss. Its sums are counted anew from its ring of segments. */
 #ifndef SF_TEST_TCP_LOSS_CHECK_H
 #define SF_TEST_TCP_LOSS_CHECK_H
 
@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-static inline void check_loss_list(const struct sf_tcp_loss *l, uint32_t under_way)
+static inline void check_loss_list(const struct sf_tcp_loss *l, uint32_t in_flight)
 {
     uint32_t n = 0, slot = l->oldest, before = SF_TCP_SENT_NONE;
     sf_ns sent_at = 0;
@@ -19,12 +19,12 @@ static inline void check_loss_list(const struct sf_tcp_loss *l, uint32_t under_w
         CHECK(l->ring[slot].sent_at >= sent_at);
         sent_at = l->ring[slot].sent_at;
     }
-    CHECK(l->newest == before && n == under_way);
+    CHECK(l->newest == before && n == in_flight);
 }
 
 static inline void check_loss(const struct sf_tcp_loss *l)
 {
-    uint32_t sacked = 0, sacked_segments = 0, lost = 0, again = 0, under_way = 0, flight = 0, seq = l->una;
+    uint32_t sacked = 0, sacked_segments = 0, lost = 0, again = 0, in_flight = 0, flight = 0, seq = l->una;
     bool first_to_resend = true;
 
     for (uint32_t i = 0; i < l->ring_count; i++) {
@@ -43,7 +43,7 @@ static inline void check_loss(const struct sf_tcp_loss *l)
         again += s->flags & SF_TCP_SENT_AGAIN ? s->len : 0;
         CHECK(!(s->flags & SF_TCP_SENT_AGAIN) || s->flags & SF_TCP_SENT_LOST);
         if (sf_tcp_sent_is_in_flight(s)) {
-            under_way++;
+            in_flight++;
             flight += s->len;
         }
         if (sf_tcp_sent_is_to_be_resent(s) && first_to_resend) {
@@ -56,7 +56,7 @@ static inline void check_loss(const struct sf_tcp_loss *l)
     if (l->sack)
         CHECK(l->sacked_bytes == sacked && sf_tcp_loss_in_flight(l) == flight);
     CHECK(sf_tcp_loss_in_flight(l) <= l->nxt - l->una);
-    check_loss_list(l, under_way);
+    check_loss_list(l, in_flight);
     CHECK(l->cc.cwnd && l->cc.cwnd <= SF_TCP_CWND_MAX && l->cc.ssthresh >= 2 * l->mss);
     CHECK((l->timer == SF_TCP_TIMER_NONE) == (l->una == l->nxt));
     CHECK(l->state == SF_TCP_OPEN ? !l->lost_bytes : sf_seq_lt(l->una, l->recover));

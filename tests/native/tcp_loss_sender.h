@@ -1,4 +1,5 @@
-/* A sender with an injected clock: segments, ACKs and timeouts of one struct sf_tcp_loss, run from a few places of sequence space. */
+/* A sender with an injected clock: segments, ACKs and timeouts of one struct sf_tcp_loss. Each test runs from several initial
+ * sequence numbers. */
 #ifndef SF_TEST_TCP_LOSS_SENDER_H
 #define SF_TEST_TCP_LOSS_SENDER_H
 
@@ -7,7 +8,7 @@
 enum { MSS = 1000, RTT_MS = 10 };
 
 #define RTT (RTT_MS * SF_MS)
-#define MIN_RTO (200 * SF_MS) /* beyond the round trip */
+#define MIN_RTO (200 * SF_MS) /* added to the smoothed RTT */
 
 static struct sf_tcp_loss l;
 static sf_ns now;
@@ -55,7 +56,7 @@ static inline uint32_t ack(uint32_t n)
     return ack_ranges(at(n), NULL, 0);
 }
 
-/* Segments [left, right) have arrived beyond a hole. */
+/* An ACK of n segments, with a SACK block of the segments [left, right). */
 static inline uint32_t ack_sack(uint32_t n, uint32_t left, uint32_t right)
 {
     struct sf_tcp_range range = {at(left), at(right)};
@@ -63,7 +64,7 @@ static inline uint32_t ack_sack(uint32_t n, uint32_t left, uint32_t right)
     return ack_ranges(at(n), &range, 1);
 }
 
-/* Retransmit lost segments while there is room. Returns their number, and the first one in *first. */
+/* Retransmits lost segments while there is room. Returns their number, and the first one in *first. */
 static inline uint32_t resend(uint32_t *first)
 {
     uint32_t seq, len, n = 0;
@@ -93,10 +94,10 @@ static inline enum sf_tcp_timeout fire(void)
     return what;
 }
 
-/* Where sequence numbers begin: near both wraps of their order, and far from them. */
+/* Initial sequence numbers: near the unsigned wrap, near the signed one, and far from both. */
 static const uint32_t places[] = {1, 0xffffffff - 3 * MSS, 0x7fffffff - 5 * MSS, 0xfffffff0};
 
-/* Runs the tests, from each of the places. */
+/* Runs the tests from each of the places. */
 static inline void run_everywhere(void (*const *tests)(void), size_t n)
 {
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {

@@ -1,6 +1,7 @@
 /*
- * Two hosts in one process: two tcpip stacks on the two sides of a shared-memory wire, with a clock of the test's own. Their
- * addresses are loopback's, so that every user may bind them; between the two the wire carries, all else goes by the kernel.
+ * Two hosts in one process: two tcpip stacks at the two ends of a shared-memory wire, with a clock of the test's own. Their
+ * addresses are loopback addresses, which every user may bind. The wire carries packets between the two; all else goes by the
+ * kernel.
  */
 #ifndef SF_TEST_TCPIP_HOSTS_H
 #define SF_TEST_TCPIP_HOSTS_H
@@ -55,7 +56,7 @@ static inline struct sf_stack *make_stack(struct sf_driver *driver, uint32_t bac
     return stack;
 }
 
-/* Enough time for the kernel's side to be looked at, and for the other side of the wire to be noticed. */
+/* Polls after 2 ms of the test's clock, which is enough for the stack to poll the kernel, and to notice the peer on the wire. */
 static inline int poll_late(struct sf_stack *stack, struct sf_event *events)
 {
     clock_now += 2 * SF_MS;
@@ -93,7 +94,7 @@ static inline uint64_t counter(struct sf_stack *stack, const char *name)
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))
             return counters[i].value;
-    CHECK(!"a counter of that name");
+    CHECK(!"there is no counter of this name");
     return 0;
 }
 
@@ -147,7 +148,7 @@ static inline int receive(struct sf_sock *sock, struct sf_datagram *out)
     return sock->stack->ops->recv_batch(sock, out, 64);
 }
 
-/* One datagram that has come, by whatever way. */
+/* Waits for one datagram, which comes by the wire or by the kernel. */
 static inline struct sf_datagram expect(struct sf_sock *sock)
 {
     struct sf_datagram out[64];
@@ -167,7 +168,7 @@ static inline struct sf_datagram expect(struct sf_sock *sock)
             return out[0];
         }
     }
-    CHECK(!"a datagram within 100 polls");
+    CHECK(!"no datagram has come within 100 polls");
     return out[0];
 }
 

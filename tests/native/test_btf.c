@@ -1,4 +1,4 @@
-/* BTF: a function's id is found behind types of every kind, and damaged data is refused. */
+/* BTF: a function's id is found behind types of every kind. Truncated data is refused, and damaged data does no harm. */
 #include "drivers/kernel/btf.h"
 
 #include "check.h"
@@ -28,7 +28,7 @@ static void put_type(uint32_t name, uint32_t kind, uint32_t members)
     put(0);
 }
 
-/* Bytes behind a type of that kind with that many members, from the kernel's Documentation/bpf/btf.rst. */
+/* The number of bytes that follow a type of this kind with this many members (Documentation/bpf/btf.rst of the kernel). */
 static uint32_t behind(uint32_t kind, uint32_t members)
 {
     switch (kind) {
@@ -56,7 +56,7 @@ static bool has_members(uint32_t kind)
     return behind(kind, 1) != behind(kind, 2);
 }
 
-/* One type of each kind, named "other", and then the function "wanted". Returns the function's id. */
+/* Builds one type of each kind, named "other", and then the function "wanted". Returns the function's id. */
 static int build(void)
 {
     static const char strings[] = "\0other\0wanted";
@@ -80,7 +80,7 @@ static int build(void)
 
 static int find_in(uint32_t size, const char *name)
 {
-    uint8_t *copy = malloc(size ? size : 1); /* of just that size, so that a sanitizer sees reads behind it */
+    uint8_t *copy = malloc(size ? size : 1); /* of exactly that size, so that ASan reports a read past its end */
     int id;
 
     CHECK(copy);
@@ -118,7 +118,7 @@ int main(void)
     int id = build();
 
     CHECK(find_in(filled, "wanted") == id);
-    CHECK(find_in(filled, "other") == 12); /* the function among the kinds */
+    CHECK(find_in(filled, "other") == 12); /* the first type of kind FUNC */
     CHECK(find_in(filled, "want") == -ENOENT && find_in(filled, "wanted more") == -ENOENT);
     check_damage();
     CHECK(sf_btf_find_function("no function has this name") < 0);

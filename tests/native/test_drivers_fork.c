@@ -1,4 +1,4 @@
-/* Wrappers in a forked child: what they have buffered is the parent's, and is written once. */
+/* Wrappers in a forked child: their buffered output belongs to the parent, and is written once. */
 #define _GNU_SOURCE
 #include "check.h"
 #include "sf/driver.h"
@@ -23,7 +23,7 @@ static struct sf_driver *open_side(const char *wire, uint32_t addr)
     return driver;
 }
 
-/* A child that abandons the driver, and ends by exit(), which writes what streams have buffered. */
+/* Forks a child that abandons the driver and ends by exit(), which flushes the buffers of stdio. */
 static void abandon_in_child(struct sf_driver *driver)
 {
     pid_t child;

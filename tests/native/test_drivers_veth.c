@@ -36,13 +36,13 @@ static void set_mtu(int mtu)
     CHECK(system(command) == 0);
 }
 
-/* IPv6 and its solicitations would be frames of others. */
+/* The interfaces have no IPv6 addresses, because neighbour solicitations would be frames of others. */
 static void make_pair(void)
 {
     if (unshare(CLONE_NEWNET) < 0)
-        skip("network namespaces may not be made here: run it as root");
+        skip("cannot create a network namespace; run the test as root");
     if (system("ip link add v0 type veth peer name v1 2>/dev/null") != 0)
-        skip("a veth pair cannot be made here: it takes the command ip, and the kernel's veth");
+        skip("cannot create a veth pair, which needs the command ip and the kernel's veth");
     CHECK(system("ip addr add " A_ADDR "/24 dev v0 && ip addr add " B_ADDR "/24 dev v1 && ip link set lo up && "
                  "ip link set v0 addrgenmode none up && ip link set v1 addrgenmode none up") == 0);
 }
@@ -76,7 +76,7 @@ static int open_pair(struct contract_pair *pair, void *context)
     return 0;
 }
 
-/* A flow that is watched is ours while nobody binds its port. */
+/* The driver delivers a watched flow until another program binds its port. */
 static void check_watching(const struct contract_pair *pair)
 {
     const struct sf_driver_control *control = pair->b->fast.control;

@@ -1,4 +1,4 @@
-/* The interface's addresses against a list that is searched from end to end. */
+/* The interface's address sets, compared with a list that is searched from end to end. */
 #include "tcpip/net/interface.h"
 
 #include "check.h"

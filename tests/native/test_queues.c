@@ -17,7 +17,7 @@ static void test_ready_is_first_in_first_out_while_it_grows(void)
         }
         CHECK(q.count == in - out);
     }
-    CHECK(in > 4096); /* it has grown more than once, with the head anywhere in the ring */
+    CHECK(in > 4096); /* the queue has grown more than once, with its head anywhere in the ring */
     while (q.count)
         CHECK(sf_ready_queue_pop(&q) == (void *)++out);
     CHECK(in == out);

@@ -1,4 +1,4 @@
-/* The stack that a new one is copied from works as it is. */
+/* The skeleton, from which a new stack is copied, works as it is. */
 #include "stacks/skeleton.c"
 
 #include "check.h"

@@ -1,4 +1,5 @@
-/* Bytes of a TCP connection between two stacks on a wire: in bulk, across the wraps of numbers and rings, and into a closed window. */
+/* Data of a TCP connection between two stacks on a wire: in bulk, across wraps of sequence numbers and rings, and at a zero
+ * window. */
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
@@ -14,7 +15,7 @@ static void fill(uint8_t *data, size_t len, uint64_t seed)
     }
 }
 
-/* `total` bytes from one to the other, read in bites of `bite` at most, every `every` polls. */
+/* Transfers `total` bytes. The receiver reads at most `bite` bytes at every `every`th poll. */
 static void transfer(struct sf_sock *from, struct sf_sock *to, size_t total, size_t bite, int every)
 {
     uint8_t *sent = malloc(total), *got = malloc(total);
@@ -54,7 +55,7 @@ static void test_bulk(void)
     end();
 }
 
-/* Sequence numbers wrap in the middle of it all, on both sides. */
+/* Sequence numbers wrap during the transfers: the client's as unsigned numbers, the server's as signed ones. */
 static void test_wrap(void)
 {
     static const struct sf_tcp_limits near = {.first_sequence = UINT32_MAX - 100};
@@ -69,7 +70,8 @@ static void test_wrap(void)
     end();
 }
 
-/* What was left unread lies at the ring's end and its beginning: it is read in one piece all the same, and may be read in parts. */
+/* Unread data lies at the end of the ring and at its beginning. recv_borrow() lends it in one piece, and recv_done() may take a
+ * part. */
 static void test_wrapped_ring(void)
 {
     static const struct sf_tcp_limits near = {.first_sequence = 8192 - 1 - 5};
@@ -89,7 +91,8 @@ static void test_wrapped_ring(void)
     end();
 }
 
-/* Nobody reads: the window closes, the sender is told to wait; somebody does: it opens again, though the update is lost. */
+/* While the server does not read, the window closes and the client may not write. The window opens again when the server reads.
+ * */
 static void test_zero_window(void)
 {
     static const struct sf_tcp_limits small = {.receive_buffer = 20000, .send_buffer = 50000};
@@ -108,7 +111,7 @@ static void test_zero_window(void)
     }
     CHECK(n == -EAGAIN && written < 80000);
     CHECK(a->ops->interest(p.client, SF_WRITABLE) == 0 && events_of(p.client) == 0);
-    CHECK(info_of(p.client).snd_wnd < info_of(p.client).mss); /* too little to be worth a segment, until it has waited */
+    CHECK(info_of(p.client).snd_wnd < info_of(p.client).mss); /* less than an MSS: the client waits before it fills such a window */
     pass(3 * SF_SEC);
     CHECK(info_of(p.client).snd_wnd == 0 && info_of(p.server).unread == 20000);
     CHECK(info_of(p.client).probes > 0 && info_of(p.client).unsent > 0);

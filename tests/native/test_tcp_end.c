@@ -1,4 +1,4 @@
-/* What a peer sees of connections that are left behind: by SO_LINGER, by the end of the stack, by a reset behind the FIN. */
+/* The end of a connection as its peer sees it: with SO_LINGER, at the end of the stack, and by a reset after the FIN. */
 #define _GNU_SOURCE
 #include "tcp_hosts.h"
 
@@ -16,7 +16,8 @@ static size_t take_all(struct sf_sock *sock)
     return total;
 }
 
-/* On Linux the time of SO_LINGER is how long close() waits. What the peer has not taken by then is still delivered. */
+/* As on Linux, the time of SO_LINGER only bounds how long close() waits. Data that the peer has not taken by then is still
+ * delivered. */
 static void test_linger_time_loses_nothing(void)
 {
     static const struct sf_tcp_limits small = {.receive_buffer = 20000};
@@ -44,7 +45,7 @@ static void test_linger_time_loses_nothing(void)
     end();
 }
 
-/* The stack goes when its connection has delivered everything. A reader that comes later finds the data and the end. */
+/* The stack is destroyed after its connection has delivered all data. A peer that reads later finds the data and the end. */
 static void test_stack_ends_after_delivery(void)
 {
     struct pair p;
@@ -67,7 +68,7 @@ static void test_stack_ends_after_delivery(void)
     b->ops->destroy(b);
 }
 
-/* The stack goes before that: the peer is told that something is missing. */
+/* The stack is destroyed before its connection has delivered all data. A reset tells the peer that data is missing. */
 static void test_stack_ends_before_delivery(void)
 {
     static const struct sf_tcp_limits small = {.receive_buffer = 20000};
@@ -91,7 +92,7 @@ static void test_stack_ends_before_delivery(void)
     b->ops->destroy(b);
 }
 
-/* Behind the peer's FIN a reset takes nothing from a reader: only writing fails, as on Linux. */
+/* After the peer's FIN, a reset takes nothing from the reader. Only writes fail, as on Linux. */
 static void test_reset_after_the_fin(void)
 {
     struct pair p;

@@ -1,6 +1,6 @@
 /*
- * TCP between two of our hosts over a simulated network: whatever the network does, every byte arrives, once and in order, and
- * everything ends. A failure prints its seed. usage: test_tcp_network [first-seed [how-many]]
+ * TCP between two of our hosts over a simulated network. Whatever the network does, each byte arrives once and in order, and each
+ * connection ends. A failure prints its seed. usage: test_tcp_network [first-seed [how-many]]
  */
 #define _GNU_SOURCE
 #include "simulated_network.h"
@@ -127,7 +127,7 @@ static void test_any_network(uint64_t first, uint64_t n, uint32_t mtu, uint32_t 
     for (uint64_t seed = first; seed < first + n; seed++)
         run(seed, listener, name);
     check_nothing_is_left();
-    printf("MTU %u, seeds from %llu: %llu bytes, %llu segments sent again, %llu connections given up\n", mtu,
+    printf("MTU %u, seeds from %llu: %llu bytes, %llu retransmits, %llu connections failed\n", mtu,
            (unsigned long long)first, (unsigned long long)all_bytes, (unsigned long long)all_retransmits,
            (unsigned long long)all_refused);
     CHECK(all_bytes > n * 10000 && all_retransmits > n && all_refused < n / 20 + 2);
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
     atexit(say_seed);
     clock_now = sf_now();
     test_any_network(first, n, 1500, 0);
-    test_any_network(first + n, n, 576, 0xffffffff - 20000); /* the sequence numbers begin anew on the way */
+    test_any_network(first + n, n, 576, 0xffffffff - 20000); /* the sequence numbers wrap */
     test_any_network(first + 2 * n, n, 9000, 0x7ffffff0);
     return 0;
 }

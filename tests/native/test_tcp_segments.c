@@ -1,7 +1,7 @@
 /*
- * The scripts of tests/segments against our stack and against Linux: both must do what they say. Linux runs in a network
- * namespace, which takes privileges, in real time, all scripts at once.
- * usage: test_tcp_segments ours|linux script-or-folder...
+ * Runs the scripts of tests/segments against our stack or against Linux. Both must do what the scripts say. On Linux all scripts
+ * run at once, in real time, each in a network namespace, which needs root. usage: test_tcp_segments ours|linux
+ * script-or-folder...
  */
 #define _GNU_SOURCE
 #include <netinet/tcp.h>
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* The scripts that the arguments name, those of a folder in order. */
+/* Returns the scripts that the arguments name. An argument may be a folder of scripts. */
 static glob_t find_scripts(int n, char **arguments)
 {
     glob_t found = {0};
@@ -25,7 +25,7 @@ static glob_t find_scripts(int n, char **arguments)
         snprintf(pattern, sizeof pattern, "%s%s", arguments[i],
                  stat(arguments[i], &st) == 0 && S_ISDIR(st.st_mode) ? "/*.seg" : "");
         if (glob(pattern, i ? GLOB_APPEND : 0, NULL, &found)) {
-            fprintf(stderr, "%s: there is no script\n", arguments[i]);
+            fprintf(stderr, "%s: no script found\n", arguments[i]);
             exit(2);
         }
     }
@@ -42,7 +42,7 @@ static int run_one(const char *path, bool on_linux)
     if (on_linux ? *script.not_linux : *script.not_ours)
         return 0;
     if (on_linux && (rc = linux_enter()) < 0) {
-        fprintf(stderr, "no namespace with a TUN device here: %s\n", strerror(-rc));
+        fprintf(stderr, "cannot create a network namespace with a TUN device: %s\n", strerror(-rc));
         return 1;
     }
     clock_now = sf_now();
@@ -67,7 +67,8 @@ static bool passes(const char *path, bool on_linux)
     return waitpid(start(path, on_linux), &status, 0) > 0 && status == 0;
 }
 
-/* Linux's clock goes on where a script has to wait for a CPU. So the scripts that fail in the crowd run again, each alone, twice at most. */
+/* Runs all scripts on Linux at once. Scripts that fail run again, each alone and twice at most, because Linux's clock goes on
+ * while a script waits for a CPU. Returns the number of scripts that failed. */
 static int together(const glob_t *scripts)
 {
     pid_t *children = calloc(scripts->gl_pathc, sizeof(*children));
@@ -96,13 +97,13 @@ int main(int argc, char **argv)
         return 2;
     }
     if (on_linux && geteuid() != 0) {
-        fprintf(stderr, "skipped: a network namespace takes root\n");
+        fprintf(stderr, "skipped: a network namespace needs root\n");
         return 77;
     }
     scripts = find_scripts(argc - 2, argv + 2);
     if (on_linux)
         failed = together(&scripts);
-    else /* one after the other: their ports are the same host's */
+    else /* one after the other, because their ports belong to one host */
         for (size_t i = 0; i < scripts.gl_pathc; i++)
             failed += !passes(scripts.gl_pathv[i], false);
     printf("%d of %zu scripts failed\n", failed, scripts.gl_pathc);

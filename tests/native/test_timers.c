@@ -1,3 +1,4 @@
+/* The heap of timers: the order of times, equal times, and rebuilding. */
 #include "sf/engine.h"
 
 #include "check.h"
@@ -45,7 +46,7 @@ static void test_random_times_come_out_sorted(void)
     }
 }
 
-/* What the loop core does when most timers are cancelled: removes them in place, then rebuilds. */
+/* Removes timers in place, then rebuilds the heap, as the loop core does when most timers are cancelled. */
 static void test_rebuild_after_removal(void)
 {
     uint64_t seed = 0xca11ed;

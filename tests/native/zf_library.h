@@ -1,6 +1,6 @@
 /*
- * TCPDirect's library for a test: that of SFLOOP_TCPDIRECT_LIBRARY, or the simulator whose path the test was built with.
- * What it is to do is in ZF_ATTR: of the vendor's library, emu=2 or the name of a NIC.
+ * TCPDirect's library for a test: the one that SFLOOP_TCPDIRECT_LIBRARY names, or else the simulator, whose path is the test's
+ * argument. ZF_ATTR has the library's attributes. The vendor's library needs emu=2 or the name of a NIC there.
  */
 #ifndef SF_TEST_ZF_LIBRARY_H
 #define SF_TEST_ZF_LIBRARY_H
@@ -82,7 +82,7 @@ static inline uint64_t tcpdirect_counter(struct sf_stack *stack, const char *nam
     for (int i = 0; i < n; i++)
         if (!strcmp(counters[i].name, name))
             return counters[i].value;
-    CHECK(!"a counter of that name");
+    CHECK(!"there is no counter of this name");
     return 0;
 }
 
