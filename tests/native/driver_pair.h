@@ -151,7 +151,7 @@ static inline uint32_t contract_join(const struct sf_frame *frames, int n, int *
 static inline void contract_check_content(const struct contract_pair *pair, uint32_t len)
 {
     contract_build(contract_sent, pair, len, contract_number(contract_received));
-    CHECK(memcmp(contract_sent + 34, contract_received + 34, len - 34) == 0); /* from the UDP header on: routers may be in between */
+    CHECK(memcmp(contract_sent + 34, contract_received + 34, len - 34) == 0); /* from UDP on, because routers may be in between */
 }
 
 static struct {

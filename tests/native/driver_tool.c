@@ -408,7 +408,7 @@ static bool read_commands(struct tool *tool)
     return true;
 }
 
-/* Sleeps until there are frames or commands. With --spin it does not sleep. Obeys the commands; returns false at their end. */
+/* Sleeps until there are frames or commands, but not with --spin. Obeys the commands. Returns false if the tool must end. */
 static bool wait_for_more(struct tool *tool)
 {
     const struct sf_driver_control *control = tool->driver->fast.control;

@@ -390,7 +390,7 @@ static inline void runner_call(struct runner *r, const struct line *l)
     }
 }
 
-/* Runs all lines of a script, from the start to the end of its host. */
+/* Starts the host, runs all lines of the script against the host, and ends the host. */
 static inline void runner_run(const struct script *script, const struct segment_host *host)
 {
     static struct runner r;

@@ -126,7 +126,7 @@ static void test_shm_killed_peers(void)
     close_driver(a);
 }
 
-/* A driver that only sends notices that a peer has come, whatever step of opening the peer is in when a frame is sent. */
+/* A driver that never receives still notices that a peer has come, at whatever step of the peer's opening it sends. */
 static void test_shm_sender_notices(void)
 {
     for (int life = 0; life < 60; life++) {

@@ -81,7 +81,7 @@ static void test_buffered(const char *wrapper)
     if (strcmp(wrapper, "pcap") == 0)
         CHECK(size == 24 + 16 + 100);
     else
-        CHECK(size > 0 && strchr(file, '\n') == file + size - 1); /* one line */
+        CHECK(size > 0 && strchr(file, '\n') == file + size - 1); /* the trace has one line */
     close(fd);
     unlink(path);
 }

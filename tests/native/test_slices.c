@@ -223,7 +223,7 @@ static pid_t start_process(int keeps)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (int i = 0; i < DESCRIPTORS; i++)
         fcntl(0, F_DUPFD, 100);
-    if (keeps >= 0) /* sleep(1) inherits it, and counts as another program, which a mere fork of ours does not */
+    if (keeps >= 0) /* sleep(1) inherits the socket and counts as another program, unlike a mere fork of ours */
         fcntl(keeps, F_SETFD, 0);
     execlp("sleep", "sleep", "60", (char *)NULL);
     _exit(1);

@@ -74,7 +74,7 @@ static double tcp_equation(double s, double p, double r, double rto)
 }
 
 /* As long as timeouts are rare, the throughput is at least 0.7 of the square-root law: 1.22 / sqrt(p) segments in a round trip
- * (RFC 9438, 5.1). At a loss rate of 5 % it is three times that of the equation above. ACKs are lost as often as data. */
+ * (RFC 9438, 5.1). At a loss rate of 5 % it is at least three times the equation's. ACKs are lost as often as data. */
 static void test_throughput_under_loss(void)
 {
     static const double rates[] = {0.001, 0.01, 0.05};

@@ -111,7 +111,7 @@ static void test_zero_window(void)
     }
     CHECK(n == -EAGAIN && written < 80000);
     CHECK(a->ops->interest(p.client, SF_WRITABLE) == 0 && events_of(p.client) == 0);
-    CHECK(info_of(p.client).snd_wnd < info_of(p.client).mss); /* less than an MSS: the client waits before it fills such a window */
+    CHECK(info_of(p.client).snd_wnd < info_of(p.client).mss); /* the client does not fill less than an MSS at once */
     pass(3 * SF_SEC);
     CHECK(info_of(p.client).snd_wnd == 0 && info_of(p.server).unread == 20000);
     CHECK(info_of(p.client).probes > 0 && info_of(p.client).unsent > 0);

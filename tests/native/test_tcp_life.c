@@ -142,8 +142,8 @@ static void test_refused(void)
     end();
 }
 
-/* The stack leaves connections that it cannot serve to the kernel: to its own address, to loopback and groups, to port 0, of
- * another family or protocol, and from a socket that is bound to another interface's address. */
+/* The stack refuses connections that only the kernel can serve: to its own address, to loopback and groups, to port 0, of another
+ * family or protocol, and from a socket that is bound to another interface's address. */
 static void test_not_ours(void)
 {
     struct sockaddr_in others[] = {address("127.0.0.1", 80), address(A_ADDR, 80), address("224.0.0.1", 80), address(B_ADDR, 0)};
@@ -168,7 +168,7 @@ static void test_not_ours(void)
     CHECK(a->ops->arm(a, &wake) == -EAGAIN);
     a->ops->disarm(a);
     poll_late(a, (struct sf_event[16]){0});
-    CHECK(a->ops->connect(a, tcp, (struct sockaddr *)&good, sizeof(good), 2, 102, &sock) == -EOPNOTSUPP); /* no peer on the wire */
+    CHECK(a->ops->connect(a, tcp, (struct sockaddr *)&good, sizeof(good), 2, 102, &sock) == -EOPNOTSUPP); /* no peer there */
     a->ops->destroy(a);
     close(tcp);
     close(udp);

@@ -293,7 +293,7 @@ static void test_what_was_sent_just_before_a_timeout_is_not_lost(void)
     now = l.rto_at - RTT / 2;
     send_new(3);
     CHECK(fire() == SF_TCP_TIMEOUT_LOST && l.lost_bytes == MSS && sf_tcp_loss_in_flight(&l) == 3 * MSS);
-    CHECK(sf_tcp_loss_room(&l) == MSS && resend(NULL) == 1); /* although the window is one segment */
+    CHECK(sf_tcp_loss_room(&l) == MSS && resend(NULL) == 1); /* room though three are in flight and cwnd is one segment */
 }
 
 int main(void)

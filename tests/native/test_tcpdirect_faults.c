@@ -221,7 +221,7 @@ static void test_port_lingers(void)
 
     stack->ops->release(p.listener);
     close(p.fd);
-    fd = kernel_socket(SOCK_STREAM, "127.0.0.1", ntohs(name.sin_port)); /* the kernel permits it: SO_REUSEADDR */
+    fd = kernel_socket(SOCK_STREAM, "127.0.0.1", ntohs(name.sin_port)); /* the kernel permits it by SO_REUSEADDR */
     CHECK(listen(fd, 5) == 0);
     CHECK(stack->ops->listen(stack, fd, 5, 1, 1, &again) == -EADDRINUSE);
     stack->ops->abort(p.client);

@@ -28,7 +28,7 @@ static void test_what_is_refused(void)
     close(fds[0]);
     fds[0] = socket(AF_INET, SOCK_DGRAM, 0);
     sock = adopt(a, fds[0], 1);
-    CHECK(name_of(fds[0]).sin_port != 0); /* adopt() has bound it, as its first send would have */
+    CHECK(name_of(fds[0]).sin_port != 0); /* adopt() has bound the socket, as the first send would */
     a->ops->release(sock);
     close(fds[0]);
     end();
