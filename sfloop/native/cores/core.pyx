@@ -1,9 +1,9 @@
 # cython: language_level=3
 """The loop core: scheduling, the turn, and the sinks that receive events.
 
-One turn: poll the stacks (spin or sleep if no handle is ready), run the handles that were ready before, give each event
-to its sink, run the timers that are due. asyncio calls back in the same order. The difference is that events and timers
-do not pass through the ready queue.
+A turn polls the stacks (it spins or sleeps if no handle is ready), runs the handles that were ready before, gives each
+event to its sink, and runs the timers that are due. This is asyncio's order, but events and timers do not pass through
+the ready queue.
 """
 
 cimport cython
@@ -41,7 +41,7 @@ cdef object _TimerHandle = events.TimerHandle
 cdef enum:
     # As in asyncio, sweep the timers when the heap has more than this many and more than half of them are cancelled.
     SWEEP_MINIMUM = 100
-    # A loop that is never idle releases the GIL in one of so many polls, for threads that run no Python bytecode.
+    # A loop that is never idle releases the GIL in one of this many polls, for threads that run no Python bytecode.
     POLLS_HOLDING_GIL = 64
     # ns that a task may wait for the answer to its last message before it is suspended.
     LINGER = 20_000

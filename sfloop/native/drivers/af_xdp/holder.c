@@ -14,7 +14,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* ---- which program: rtnetlink ---- */
+/* ---- the program on an interface, by rtnetlink ---- */
 
 /* Returns the attribute of that type among `length` bytes of attributes, or NULL. */
 static struct rtattr *find(struct rtattr *attribute, int length, int type)
@@ -71,7 +71,7 @@ static uint32_t program_on(int ifindex)
     return id;
 }
 
-/* ---- its owner: /proc shows which process has the program or its link open ---- */
+/* ---- its owner, by /proc: the process that has the program or its link open ---- */
 
 static bool names_program(const char *path, uint32_t id)
 {

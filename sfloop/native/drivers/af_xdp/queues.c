@@ -10,7 +10,7 @@
 
 #define BUSY_PAUSE (2 * SF_MS)
 #define QUEUES_MAX 1024
-#define RX_FRAMES_LEAST 256 /* where memory is short */
+#define RX_FRAMES_LEAST 256 /* if memory is short */
 
 bool sf_af_xdp_pause(const struct sf_af_xdp_place *place)
 {
@@ -161,7 +161,7 @@ static int bind_once(struct sf_af_xdp_place *place, uint32_t index, uint16_t fla
     uint32_t queue = place->first_queue + index;
     int error = sf_xsk_bind(xsk, place->interface.ifindex, queue, flags | (place->pieces || place->merged ? XDP_USE_SG : 0));
 
-    if (error == -EINVAL && place->merged && !place->pieces) { /* before Linux 6.6 */
+    if (error == -EINVAL && place->merged && !place->pieces) { /* Linux before 6.6 */
         place->merged = false;
         error = sf_xsk_bind(xsk, place->interface.ifindex, queue, flags);
     }
@@ -265,7 +265,7 @@ bool sf_af_xdp_follow_queues(struct sf_af_xdp_place *place)
         place->interface.queues = now.queues;
     count = sf_af_xdp_count_queues(place);
     size = sf_af_xdp_ring_size(place, place->sizes.frame_size, count);
-    if (size < place->sizes.rx_frames) /* of new queues; existing ones keep theirs */
+    if (size < place->sizes.rx_frames) /* only for new queues; existing ones keep their size */
         place->sizes.rx_frames = size;
     place->deadline = 0; /* the loop runs, so do not wait: try a busy queue again later */
     (void)sf_af_xdp_open_queues(place, count < place->places ? count : place->places, place->mode, message);

@@ -98,7 +98,7 @@ __attribute__((always_inline)) static inline int receive(struct af_xdp *x, struc
 
     if (ready)
         taken = take(x, xsk, ready, frames, n);
-    else if (x->zero_copy && sf_xsk_needs_wakeup(&xsk->fill)) /* the NIC ran dry before the last refill */
+    else if (x->zero_copy && sf_xsk_needs_wakeup(&xsk->fill)) /* the NIC had no memory left before the last refill */
         wake_receiver(x, xsk);
     if (xsk->recycled_count >= xsk->recycle_batch)
         refill(x, xsk);

@@ -15,7 +15,7 @@
 #define SOL_XDP 283
 #endif
 
-/* A system call gives memory to the NIC. A large batch makes fewer calls, a small one keeps the NIC from running dry. */
+/* Frames given back to the NIC by one system call. A large batch needs fewer calls. A small batch keeps memory with the NIC. */
 #define RECYCLE_BATCH 32
 
 static int option(int fd, int name, const void *value, socklen_t size)

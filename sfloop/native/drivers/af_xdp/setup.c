@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Attaching a program restarts the link of some NICs (igb). This is how long it may take. */
+/* Attaching a program restarts the link of some NICs (igb). Wait at most this time for the carrier. */
 #define CARRIER_PATIENCE (6 * SF_SEC)
 #define CARRIER_PAUSE (20 * SF_MS)
 /* The kernel releases the queues of an ended process 12 to 20 ms later. */
@@ -23,7 +23,7 @@
 
 #define HEADERS (SF_ETHERNET_HEADER + SF_VLAN_TAG) /* before the IP packet */
 #define RX_FRAMES 65536       /* of each queue: 50 ms of a million packets a second */
-#define RX_BYTES (256u << 20) /* of all queues together; with many queues, each gets RX_FRAMES_MANY at least */
+#define RX_BYTES (256u << 20) /* of all queues together; but each of many queues gets at least RX_FRAMES_MANY */
 #define RX_FRAMES_MANY 2048
 #define RX_FRAMES_HOT 2048 /* of a socket with an overflow */
 #define RX_FRAMES_HOT_ZERO_COPY 4096
@@ -33,7 +33,7 @@
 #define FRAME_SMALL 2048
 #define FRAME_LARGE 4096
 
-/* The best first. */
+/* In order of preference. */
 static const struct sf_af_xdp_mode modes[] = {
     {"zerocopy", XDP_FLAGS_DRV_MODE, XDP_ZEROCOPY},
     {"native", XDP_FLAGS_DRV_MODE, XDP_COPY},
@@ -176,7 +176,7 @@ static bool is_final(int error)
     return error == -EBUSY || error == -EPERM || error == -ENOBUFS || error == -ENETDOWN || error == -ENOMEM;
 }
 
-/* If this fails, the sockets have all frames themselves. */
+/* On failure the sockets hold all frames. */
 static void open_overflow(struct sf_af_xdp_place *place)
 {
     uint32_t frames = place->rx_frames ? place->rx_frames : RX_FRAMES;

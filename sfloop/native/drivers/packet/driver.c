@@ -33,8 +33,8 @@
 #define PACKET_IGNORE_OUTGOING 23
 #endif
 
-#define RING_BYTES (128u << 20) /* as many frames as these hold, if the configuration does not say: 50 ms of a million packets a second */
-#define WARM_BYTES (4u << 20)   /* as many slots as these hold, and an overflow for the other frames */
+#define RING_BYTES (128u << 20) /* memory for frames if rx_frames is not set: 50 ms of a million packets a second */
+#define WARM_BYTES (4u << 20)   /* memory for the ring's slots if an overflow holds the other frames */
 #define RX_FRAMES_MIN 256u
 #define TX_FRAMES 256u
 #define FRAMES_MAX 65536u
@@ -51,7 +51,7 @@ struct packet {
     struct sf_packet_sender sender;
     int fd;
     int epoll;            /* has the socket and the overflow; -1: there is no overflow */
-    uint32_t slot, count; /* the size and the number of the slots that the ring shall have; with an overflow, the frames of both */
+    uint32_t slot, count; /* wanted size and number of the slots; with an overflow, the frames of ring and overflow */
     bool shared, dead;
     bool reduced; /* the kernel had no memory for the usual number of slots */
     uint32_t mtu;
@@ -389,7 +389,7 @@ static void set_options(struct packet *p)
     set_buffer(p, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
 }
 
-/* Slots that hold a frame of the interface with a VLAN tag left in it. */
+/* Makes a slot large enough for a frame of the interface with a VLAN tag in it. */
 static int choose_ring(struct packet *p, const struct sf_driver_config *config, char *message)
 {
     p->count = config->rx_frames;
@@ -442,7 +442,7 @@ static int open_sender(struct packet *p, const struct sf_driver_config *config, 
     return 0;
 }
 
-/* The overflow wakes a sleeper, too. */
+/* Makes the overflow wake a sleeper too. */
 static bool watch_overflow(struct packet *p)
 {
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -457,7 +457,7 @@ static void close_overflow(struct packet *p)
     p->epoll = -1;
 }
 
-/* Without the overflow the ring has all the frames. */
+/* Opens the program, and the overflow if possible. Without an overflow the ring holds all frames. */
 static int open_program(struct packet *p, char *message)
 {
     struct sf_packet_program_kind kind = {.tcx = !p->shared, .mtu = p->interface.mtu};

@@ -3,8 +3,8 @@
 
 #include <time.h>
 
-#define TOKEN_OVERFLOW (UINT64_C(1) << 63) /* of a frame in the buffer */
-#define SIZE_MIN 65536u                    /* a multiple of every page size there is */
+#define TOKEN_OVERFLOW (UINT64_C(1) << 63) /* in the token of a frame in the buffer */
+#define SIZE_MIN 65536u                    /* a multiple of every page size */
 
 void sf_packet_overflow_none(struct sf_packet_overflow *o)
 {
@@ -27,7 +27,7 @@ void sf_packet_overflow_close(struct sf_packet_overflow *o)
     o->counts = NULL;
 }
 
-/* Frames that wait in the ring were counted or not, in a mixture that nobody knows. So all of them count as sent. */
+/* Counts all frames that wait in the ring as sent, because the program may have counted some of them and not others. */
 void sf_packet_overflow_count(struct sf_packet_overflow *o, const struct sf_packet_ring *ring, bool on)
 {
     o->counts = on ? sf_overflow_begin(&o->buffer, 0) : NULL;
@@ -46,7 +46,7 @@ static sf_ns real_time_offset(void)
     return (sf_ns)now.tv_sec * SF_SEC + now.tv_nsec - sf_now();
 }
 
-/* TCP goes on coming by the ring, so each of them has a half of the burst. */
+/* Gives the ring and the overflow half of the burst each, because TCP still arrives by the ring. */
 int sf_packet_overflow_burst(struct sf_packet_overflow *o, struct sf_packet_ring *ring, struct sf_frame *frames, int n)
 {
     int taken = sf_packet_overflow_ring_burst(o, ring, frames, n - n / 2);

@@ -147,7 +147,7 @@ static void find_decision(struct sf_bpf_code *code, int decisions)
     sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, NO_ENTRY); /* never happens, but the verifier requires the check */
 }
 
-/* Goes on behind this if the frame is to enter the ring. */
+/* Ends the program for a datagram that went to the overflow or was lost. The code after this handles a frame that enters the ring. */
 static void overflow(struct sf_bpf_code *code, const struct sf_packet_program *program)
 {
     const struct sf_overflow_program part = {

@@ -24,8 +24,8 @@
 #define COUNT_MAX 65536u
 #define BLOCK_SIZE 65536u /* one allocation of the kernel */
 
-/* Our own status word for a lent slot. The kernel does not write to the slot, because it is not TP_STATUS_KERNEL. A reader
- * that comes round to it does not take it for a new frame, because it lacks TP_STATUS_USER. */
+/* Our own status word for a lent slot. The kernel does not write to the slot, because the status is not TP_STATUS_KERNEL. A reader
+ * that comes round to the slot does not take it for a new frame, because the status lacks TP_STATUS_USER. */
 #define STATUS_LENT (1u << 27)
 
 #define TOKEN_LARGE (1ull << 32) /* plus the number of the buffer */

@@ -153,7 +153,7 @@ static bool refused(struct sf_packet_sender *sender, int error)
     case ENETDOWN:
         drop(sender, sender->queued);
         return false;
-    default: /* for example longer than the MTU, which has been lowered */
+    default: /* for example a frame that is longer than the MTU, which was lowered */
         drop(sender, 1);
         return true;
     }

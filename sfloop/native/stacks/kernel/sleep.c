@@ -9,8 +9,8 @@
  * Under Onload the loop spins with epoll_wait() and a timeout of 0, which polls the accelerated stacks once at user level and
  * returns. That is one pass of the loop's own spin, with its timers and wake-ups. But a pass skips a stack whose interrupt is
  * armed, as it is after a sleep, unless the thread's epoll spinning is on. So that option is on for the loop's
- * thread (sfloop/native/libraries/onload_library.py) and off during a sleep, because the loop sleeps only if other threads want
- * this CPU or the user has chosen so.
+ * thread (sfloop/native/libraries/onload_library.py). During a sleep the option is off, because the loop sleeps only if other
+ * threads want this CPU or the user has chosen to sleep.
  */
 #define _GNU_SOURCE
 #include "sleep.h"

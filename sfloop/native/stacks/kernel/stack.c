@@ -29,7 +29,7 @@ struct kernel_sock {
     uint32_t interest;
     bool large; /* AF_UNIX: datagrams may exceed 64 KiB */
     bool timestamps;
-    bool gone; /* closed by the program, as rebuild has found */
+    bool gone; /* the program has closed the descriptor; find_gone() has found it */
 };
 
 /* The control data of a datagram with a timestamp. */
@@ -39,7 +39,7 @@ union control {
 };
 
 struct batch {
-    int joined; /* buffers a datagram for which the headers are set up; 0: none yet */
+    int joined; /* buffers of a datagram in the prepared headers; 0: no headers are prepared */
     struct mmsghdr header[BATCH];
     struct iovec iov[BATCH];
     struct sockaddr_storage addr[BATCH];
@@ -220,7 +220,7 @@ static void kernel_release(struct sf_sock *sock)
 
 /* ---- streams ---- */
 
-/* Counts the result of a system call that sends, and returns it as the contract wants it. */
+/* Counts the result of a system call that sends. Returns it as the contract of the seam requires. */
 static inline ssize_t count_sent(struct sf_sock *sock, ssize_t sent)
 {
     struct sf_stack_stats *stats = &sock->stack->stats;
@@ -527,7 +527,7 @@ static const struct sf_stack_ops kernel_ops = {
     .want_timestamps = kernel_want_timestamps,
 };
 
-/* No create: every engine has this stack already. */
+/* It has no `create`, because every engine has this stack already. */
 const struct sf_stack_entry sf_stack_kernel = {
     .name = "kernel",
     .description = "the system's own sockets, busy polled; any interface, no privileges",

@@ -8,17 +8,17 @@
 struct sf_tcpdirect_config {
     struct sf_zf functions; /* of the vendor's library */
     struct zf_stack *stack;
-    struct zf_attr *attr;   /* that the stack was made with */
-    const char *interface;  /* the kernel's name */
-    uint32_t address;       /* what to use as our address where the interface's own are not it (an emulator); 0: those */
-    uint8_t emulated_bits;  /* on the kernel's loopback: how much of an address has to be as ours to be served; 0: 24 */
+    struct zf_attr *attr;   /* the attributes of the library's stack */
+    const char *interface;  /* the kernel's name for it */
+    uint32_t address;       /* our address with an emulator, which does not use the interface's; 0: the interface's */
+    uint8_t emulated_bits;  /* on the kernel's loopback: length of the prefix that served addresses share with ours; 0: 24 */
     bool timestamps;        /* the attribute rx_timestamping is set */
-    bool overflow;          /* connections beyond the library's 64 zockets are the kernel's; else -ENOBUFS */
+    bool overflow;          /* connections beyond the library's 64 zockets use the kernel; otherwise -ENOBUFS */
     uint32_t max_destinations; /* zfut, by the attribute max_udp_tx_endpoints; 0: 64 */
-    sf_ns quiesce;          /* how long destroy() lets what it closes itself end; 0: 200 ms */
+    sf_ns quiesce;          /* the time that destroy() gives the connections it closes to end; 0: 200 ms */
 };
 
-/* As create of struct sf_stack_entry. Owns stack and attr from then on, if it succeeds. */
+/* As `create` of struct sf_stack_entry. If it succeeds, it owns stack and attr from then on. */
 struct sf_stack *sf_stack_tcpdirect_create(const struct sf_tcpdirect_config *, int *error, char *message);
 
 #endif

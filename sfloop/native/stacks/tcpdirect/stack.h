@@ -283,7 +283,7 @@ void td_backing_mute(int backing, const struct sockaddr_in *);
 /* route.c */
 int td_interface_open(struct td_stack *, const char *name);
 bool td_owns(struct td_stack *, uint32_t addr);
-/* Tells whether our interface leads to the destination, and with which source address. */
+/* True: our interface leads to the destination, with the source address `src`. */
 bool td_reaches(struct td_stack *, uint32_t dst, uint32_t *src);
 
 static inline bool td_is_multicast(uint32_t addr)

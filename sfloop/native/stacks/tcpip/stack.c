@@ -215,7 +215,7 @@ static void tcpip_destroy(struct sf_stack *stack)
     free(stack);
 }
 
-/* ---- what the loop asks for ---- */
+/* ---- counters, flows and the driver, for the loop ---- */
 
 static int tcpip_counters(struct sf_stack *stack, struct sf_counter *out, int max)
 {

@@ -6,7 +6,7 @@
 
 #include <stdatomic.h>
 
-static _Atomic sf_ns test_time; /* while it stands still, its time; else its lead over sf_now() */
+static _Atomic sf_ns test_time; /* the time while the clock stands still, otherwise its lead over sf_now() */
 static atomic_bool stands;
 static const struct sf_stack_ops *real_ops;
 static struct sf_stack_ops clocked_ops;
@@ -36,7 +36,7 @@ static int poll_by_test(struct sf_stack *stack, sf_ns now, struct sf_event *out,
     return real_ops->poll(stack, sf_test_clock_now(), out, max);
 }
 
-/* As far after `now` as the stack's time is after the test's. */
+/* Converts the stack's next time from the test clock to the clock of `now`. */
 static sf_ns poll_at_by_test(struct sf_stack *stack, sf_ns now)
 {
     sf_ns time = sf_test_clock_now(), at = real_ops->poll_at(stack, time);

@@ -1,4 +1,4 @@
-/* Bindings: the addresses at which the program's sockets receive, and which loop serves an inherited socket. */
+/* Bindings: the addresses at which the program's sockets receive, and the loop that serves an inherited socket. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -126,7 +126,6 @@ static bool option(int fd, int name)
 
     return getsockopt(fd, SOL_SOCKET, name, &on, &len) == 0 && on;
 }
-
 
 /* Returns the driver's error if it has refused every filter of the socket, else 0. */
 static int refusal(struct sf_tcpip *t, const struct sf_binding *b)

@@ -22,7 +22,7 @@ static socklen_t name_of(struct sockaddr_un *name, const struct sf_tcpip *t, con
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
 
-/* Serves the socket even without a descriptor for the claim, because two loops rarely serve the same socket. */
+/* Without a descriptor for the claim the stack serves the socket nevertheless, because two loops rarely serve the same socket. */
 static void bind_name(struct sf_tcpip *t, struct sf_claim *claim)
 {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = -EADDRINUSE;
@@ -78,7 +78,7 @@ void sf_claim_drop(struct sf_tcpip *t, struct sf_claim *claim)
     free(claim);
 }
 
-/* Whether another loop has one of the names `from` to `to` - 1. */
+/* True: another loop has one of the names `from` to `to` - 1. */
 static bool ask_names(const struct sf_tcpip *t, const struct sf_claim *claim, int from, int to)
 {
     struct sockaddr_un name;
@@ -104,7 +104,7 @@ bool sf_claim_is_shared(struct sf_tcpip *t, struct sf_claim *claim)
     return claim->shared;
 }
 
-/* Some of the names. True: all were asked, or the answer is known. */
+/* Tries some of the names. True: all were tried, or another loop was found. */
 static bool look_at(struct sf_tcpip *t, struct sf_claim *claim)
 {
     bool shared;

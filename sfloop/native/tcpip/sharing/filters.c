@@ -9,10 +9,10 @@
 #define STARTING (3 * SF_SEC)         /* the workers of a server start together */
 #define BLIND_INTERVAL (50 * SF_MS)   /* for new sockets, if the driver does not report them */
 #define LISTEN_PATIENCE SF_SEC        /* a program that has bound a TCP socket may be about to listen */
-#define CONFIRM_DELAY SF_MS           /* by then the kernel knows a SYN that the driver's program has passed */
+#define CONFIRM_DELAY SF_MS           /* after it the kernel has a record of each SYN that the driver's program has passed */
 #define STATIONS_LIFE (100 * SF_MS)
 
-enum { AT_ONCE = 4, MOST_SCANNED = 256 }; /* filters of one port that are settled in a slice; that are passed over */
+enum { AT_ONCE = 4, MOST_SCANNED = 256 }; /* filters that one slice settles, and that it visits, at most */
 enum { STAGE_REST, STAGE_STATIONS, STAGE_ROUTERS, STAGE_SURVEY, STAGE_FILTERS };
 
 void sf_filters_init(struct sf_filters *filters)
@@ -365,7 +365,7 @@ static bool needs_survey(const struct sf_tcpip *t, const struct sf_filter *f)
     return f->protocol == IPPROTO_UDP && f->shared && !sf_filter_has_copies(t, f);
 }
 
-/* False: there was nothing to do for it in this round. */
+/* False: this filter needs no check in this round. */
 static bool look_at_filter(struct sf_tcpip *t, struct sf_filter *f)
 {
     struct sf_filters *filters = &t->filters;
@@ -379,14 +379,15 @@ static bool look_at_filter(struct sf_tcpip *t, struct sf_filter *f)
         return true;
     }
     if (!needs_look(t, f) || (needs_survey(t, f) && !sf_survey_has_port(&filters->survey, f->link.key.local_port))) {
-        plan(t, f); /* it is newer than the survey, and was settled then */
+        plan(t, f); /* a filter that the survey lacks is newer, and was settled when it was added */
         return false;
     }
     settle(t, f);
     return true;
 }
 
-/* An answer about others is good for one slice: the driver may have counted another socket since. */
+/* Uses the kernel's answer about other sockets for one slice only, because the driver may count another socket later. Ends the slice
+ * at a filter of another port if it has asked the kernel about the first one. */
 static void look_at_filters(struct sf_tcpip *t)
 {
     struct sf_filters *filters = &t->filters;
@@ -450,7 +451,7 @@ static void look_at_stage(struct sf_tcpip *t)
     struct sf_filters *filters = &t->filters;
 
     if (filters->stage >= STAGE_SURVEY && filters->survey.stale && filters->survey.state != SF_SURVEY_RUNNING)
-        begin_survey(t); /* once more */
+        begin_survey(t); /* again, because the finished survey may lack a socket */
     switch (filters->stage) {
     case STAGE_STATIONS:
         filters->stage = STAGE_ROUTERS;
@@ -480,7 +481,7 @@ static void look_at_slice(struct sf_tcpip *t)
     filters->look_at = filters->stage == STAGE_REST ? filters->round_at : sf_next_slice(t->now, hasty);
 }
 
-/* The looks that take several rounds' slices to find something. */
+/* Does one slice of the search for other processes or for other loops' claims. */
 static void look_for_loops(struct sf_tcpip *t)
 {
     struct sf_filters *filters = &t->filters;

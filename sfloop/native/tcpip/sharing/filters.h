@@ -33,7 +33,7 @@ enum sf_filter_why {
 };
 
 struct sf_filter {
-    struct sf_flow_link link; /* first, so that a pointer to it is one to the filter */
+    struct sf_flow_link link; /* first, so that its address is the filter's */
     struct sf_filter *next, *prev;
     uint8_t protocol;
     uint8_t why; /* enum sf_filter_why */
@@ -46,24 +46,24 @@ struct sf_filter {
     uint32_t holder; /* SF_WHY_OTHER_SOCKET: the other socket's inode */
     int process;     /* SF_WHY_OTHER_PROCESS: its pid */
     sf_ns look_at;   /* do not check again before this time */
-    /* Bindings that ask for it, and how many of these name the address, let others bind to the port, are served by another
-     * loop too, or are held by another process. */
+    /* Counts of bindings that ask for the filter. users: all. specific: bound to its address, not to any address. shared,
+     * unclaimed: as in struct sf_binding. held: another process holds the socket. */
     uint32_t users, specific, shared, unclaimed, held;
 };
 
-#define SF_CONNECTIONS_INTERVAL (4 * SF_SEC) /* the look at the kernel's connections takes ten times as long as the others */
+#define SF_CONNECTIONS_INTERVAL (4 * SF_SEC) /* long, because a query for connections takes ten times as long as the others */
 
 enum { SF_BINDING_GROUPS = 32 };
 
 struct sf_binding {
     struct sf_binding *next, *prev;
-    struct sf_flow_key key; /* local address 0: any; remote: of a connected UDP socket */
+    struct sf_flow_key key; /* local address 0: any. Only a connected UDP socket has a remote address */
     uint8_t protocol;
     bool open;
     bool shared; /* SO_REUSEADDR (UDP) or SO_REUSEPORT: other sockets may bind to the port */
     bool unclaimed; /* another loop serves this socket too */
     int holder;     /* pid of another process that holds the socket, from the latest look; 0: none */
-    int held_by;    /* the same, as the filters know it */
+    int held_by;    /* the holder by which the filters were judged */
     sf_ns opened;   /* CLOCK_BOOTTIME */
     struct sf_claim *claim; /* tells other loops that this one serves the socket; NULL: none */
     uint32_t inode;
@@ -79,26 +79,26 @@ struct sf_filters {
     struct sf_holders holders;
     struct sf_kernel_conns kernel;
     int others_fd; /* -1: refused */
-    int stations_fd; /* rtnetlink, to ask by; -1: refused */
-    bool stations; /* other stations receive by the interface */
-    sf_ns stations_until; /* that is believed; 0: not asked yet */
+    int stations_fd; /* rtnetlink, for queries; -1: refused */
+    bool stations; /* other stations receive through the interface, or the kernel routes groups */
+    sf_ns stations_until; /* end of the validity of `stations`; 0: not asked yet */
     bool stations_changed; /* in this round */
-    sf_ns opened; /* the latest binding */
+    sf_ns opened; /* time of the latest binding */
     uint32_t n_watched;
-    uint32_t seen[2]; /* port_changes() of UDP and TCP, when they were looked at */
-    /* A round of looks goes over all filters, in slices. */
-    struct sf_filter *next; /* of the round that is under way; NULL: none is, or it is at the stations */
-    uint8_t stage;          /* of that round */
-    sf_ns round_at;         /* the next round; SF_NEVER: nothing can change by itself */
-    sf_ns look_at;          /* the next slice, or the next round */
-    struct sf_claim *next_claim; /* the same for the claims */
-    sf_ns claims_begun, claims_at;
-    struct sf_other *others; /* the last answer of the kernel's, and to what */
+    uint32_t seen[2]; /* port_changes() of UDP and TCP that were handled */
+    /* A round checks all filters, in slices. */
+    struct sf_filter *next; /* to check in this round; NULL: no round is under way, or it is at the stations */
+    uint8_t stage;          /* of the round */
+    sf_ns round_at;         /* time of the next round; SF_NEVER: nothing can change by itself */
+    sf_ns look_at;          /* time of the next slice or round */
+    struct sf_claim *next_claim; /* to check in the claims' round */
+    sf_ns claims_begun, claims_at; /* start of that round, time of its next slice */
+    struct sf_other *others; /* the kernel's last answer, to the query for others_which at others_port */
     uint32_t n_others, others_capacity;
-    int others_which; /* -1: out of date */
+    int others_which; /* enum sf_others_which; -1: out of date */
     uint16_t others_port;
-    struct sf_survey survey; /* of UDP sockets, for the rounds of looks */
-    bool by_survey; /* judge by it now, and do not ask */
+    struct sf_survey survey; /* of UDP sockets, for the rounds */
+    bool by_survey; /* judge by the survey now, without a query */
 };
 
 void sf_filters_init(struct sf_filters *);
@@ -107,10 +107,10 @@ void sf_filters_open(struct sf_tcpip *);
 void sf_filters_free(struct sf_tcpip *);
 /* For a forked child, because the claims are the parent's. */
 void sf_filters_after_fork(struct sf_tcpip *);
-/* Looks, if it is time, who else is there by now: one slice (slices.h). Called every 20 us. */
+/* Does the next slice of the check for other receivers if it is due (slices.h). Called every 20 us. */
 void sf_filters_look(struct sf_tcpip *);
-/* The time at which an idle loop has to wake for the next check, because checks in the first seconds decide who gets the first
- * connections. SF_NEVER: no need to wake. */
+/* The time at which an idle loop has to wake for the next check, because checks in the first seconds decide which program gets the
+ * first connections. SF_NEVER: no need to wake. */
 sf_ns sf_filters_poll_at(const struct sf_tcpip *, sf_ns now);
 /* Tells whether the driver leaves the filter's frames to the kernel. It may do so before the stack has checked. */
 bool sf_filter_is_left(const struct sf_tcpip *, const struct sf_filter *);
@@ -123,14 +123,14 @@ void sf_filters_leave_port(struct sf_tcpip *, const struct sf_flow_key *connecti
 /* Add or remove a binding that asks for the key (filters.c, for bindings.c). -ENOMEM. */
 int sf_filter_retain(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 void sf_filter_release(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
-/* judge.c. Why the kernel has to keep the filter's frames, if it has. A port that nobody may share is looked at when it is taken. */
+/* judge.c. Returns the reason why the kernel has to keep the filter's frames, or SF_WHY_OURS. */
 enum sf_filter_why sf_filter_judge(struct sf_tcpip *, struct sf_filter *);
-/* The kernel's connections at the filter's address and port stay with it. False: they cannot, or the kernel does not say. */
+/* Leaves the kernel its connections at the filter's address and port. False: the driver cannot, or the kernel does not answer. */
 bool sf_filter_pass_connections(struct sf_tcpip *, const struct sf_filter *);
-/* The kernel has a copy of each of the filter's frames anyway. */
+/* True: the kernel gets a copy of each of the filter's frames from the driver. */
 bool sf_filter_has_copies(const struct sf_tcpip *, const struct sf_filter *);
 
-/* NULL: it is ours. */
+/* NULL: SF_WHY_OURS. */
 const char *sf_filter_why_name(enum sf_filter_why);
 struct sf_filter *sf_filter_find(struct sf_tcpip *, uint8_t protocol, const struct sf_flow_key *);
 
@@ -145,12 +145,12 @@ bool sf_binding_add_group(struct sf_tcpip *, struct sf_binding *, uint32_t group
 /* Calls `visit` for each key that the binding asks for. Stops at a negative result and returns it. */
 typedef int (*sf_binding_visit)(struct sf_tcpip *, const struct sf_binding *, const struct sf_flow_key *);
 int sf_binding_keys(struct sf_tcpip *, const struct sf_binding *, sf_binding_visit);
-/* Other loops serve other sockets as well by now, or other processes hold them. */
+/* Call this after a claim's `shared` or a binding's `holder` has changed. Judges the filters of these bindings again. */
 void sf_bindings_claim(struct sf_tcpip *);
 bool sf_bindings_have(const struct sf_filters *, uint32_t inode);
 
-/* stations.c: other stations receive by the interface (macvlan devices, here or in containers), or the kernel routes groups that
- * come by it. If that cannot be told they do. Each takes some 10 to 20 us. */
+/* stations.c. The two checks return true if other stations receive through the interface (macvlan devices, here or in containers),
+ * and if the kernel routes groups that arrive there. They also return true if the kernel does not answer. Each takes 10 to 20 us. */
 int sf_stations_open(void);
 bool sf_stations_exist(const struct sf_tcpip *);
 bool sf_stations_route_groups(const struct sf_tcpip *);

@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 enum {
-    TURN_SLICES = 16, /* a round */
+    TURN_SLICES = 16, /* of a round */
     HOLDING_SLICES = 16,
-    MOST_SCANNED = 4096, /* entries of our own list, about 1 ns each */
+    MOST_SCANNED = 4096, /* entries of `processes` that one slice reads, about 1 ns each */
 };
 
 void sf_holders_free(struct sf_holders *holders)
@@ -29,7 +29,7 @@ static bool may_be_shared(const struct sf_tcpip *t, const struct sf_binding *b)
     return t->interface.index && b->inode && !b->key.remote_addr;
 }
 
-/* Where the inode is, or belongs. */
+/* Returns the inode's index, or the index at which to insert it. */
 static uint32_t find_inode(const struct sf_holders *holders, uint32_t inode)
 {
     uint32_t low = 0, high = holders->n_inodes;
@@ -133,7 +133,7 @@ static void list_process(void *context, int pid)
         struct sf_process *bigger = realloc(now->list, capacity * sizeof(*bigger));
 
         if (!bigger)
-            return; /* the next round looks again */
+            return; /* the next round lists the process */
         now->list = bigger;
         now->capacity = capacity;
     }
@@ -240,7 +240,7 @@ static void read_list(struct sf_tcpip *t)
     begin_phase(holders, SF_HOLDERS_NEW, 0, UINT32_MAX);
 }
 
-/* The youngest first: they have more often come with the socket than those that are older than this process. */
+/* Begins with the highest pids, because a process that got a new socket is more often young than old. */
 static const struct sf_process *next_new(struct sf_holders *holders)
 {
     for (int i = 0; i < MOST_SCANNED && holders->left; i++) {
@@ -252,7 +252,7 @@ static const struct sf_process *next_new(struct sf_holders *holders)
     return NULL;
 }
 
-/* From where the round before has stopped. */
+/* Goes on where the last round stopped. */
 static const struct sf_process *next_in_turn(struct sf_holders *holders, bool holding, int *pid)
 {
     for (int i = 0; i < MOST_SCANNED && holders->left && holders->slices; i++) {
@@ -275,7 +275,7 @@ static void begin_holding(struct sf_holders *holders)
                 holders->replacing ? UINT32_MAX : HOLDING_SLICES);
 }
 
-/* True: nobody holds a socket any more that was held. */
+/* True: the search for another holder is over. */
 static bool end_phase(struct sf_holders *holders)
 {
     bool replaced = holders->replacing;
@@ -288,7 +288,7 @@ static bool end_phase(struct sf_holders *holders)
     case SF_HOLDERS_TURN:
         begin_holding(holders);
         return false;
-    case SF_HOLDERS_HOLDING: /* however long it takes, if a holder was lost: the kernel keeps the frames if there is another one */
+    case SF_HOLDERS_HOLDING:
         if (holders->lost) {
             begin_holding(holders);
             return false;
@@ -333,7 +333,7 @@ static bool inspect(struct sf_tcpip *t)
     return take_result(t);
 }
 
-/* True: as sf_holders_look(). */
+/* Returns the result of sf_holders_look(). */
 static bool look_at_a_slice(struct sf_tcpip *t)
 {
     struct sf_holders *holders = &t->filters.holders;

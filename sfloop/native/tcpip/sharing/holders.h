@@ -8,9 +8,9 @@
  *  - a child that was forked from us after the socket was served, and runs no other program. Its epoll sets tell nothing,
  *    because its copy of the loop waits for the socket in any case.
  *
- * A round looks at the list of processes, then at those that were not looked at since a socket was opened, then at some others in
- * turn, and last at those that hold a socket. The loop does not wait for a round: each look is one slice of some 20 us of CPU time,
- * and the next slice, at `look_at`, goes on from there.
+ * A round has four phases. It reads the list of processes. It inspects all processes that were not inspected since the latest socket
+ * was opened. It inspects some of the others in turn. At last it inspects processes that hold a socket. The loop does not wait for a
+ * round: each call does one slice of about 20 us of CPU time, and the next slice is due at `look_at`.
  */
 #ifndef SF_TCPIP_SHARING_HOLDERS_H
 #define SF_TCPIP_SHARING_HOLDERS_H
@@ -22,12 +22,12 @@ struct sf_tcpip;
 
 struct sf_process {
     int pid;
-    uint32_t generation; /* of the sockets, when it was looked at; 0: never */
+    uint32_t generation; /* of the sockets, when the process was inspected; 0: never */
     bool holds;
 };
 
 struct sf_processes {
-    struct sf_process *list; /* by pid */
+    struct sf_process *list; /* in ascending order of pids */
     uint32_t n, capacity;
 };
 
@@ -35,35 +35,36 @@ enum sf_holders_phase { SF_HOLDERS_REST, SF_HOLDERS_LIST, SF_HOLDERS_NEW, SF_HOL
 
 struct sf_holders {
     struct sf_processes processes;
-    struct sf_processes listed; /* the next list, as far as it was read */
-    uint32_t old;               /* where the list before goes on */
-    int64_t list_at;
+    struct sf_processes listed; /* the new list, as far as it was read */
+    uint32_t old;               /* the next entry of `processes` to compare with the new list */
+    int64_t list_at;            /* position in /proc */
     uint32_t *inodes; /* of the sockets, sorted */
     uint32_t n_inodes, inodes_capacity;
     uint32_t generation; /* counts the sockets that were opened */
     uint8_t phase;       /* enum sf_holders_phase */
     bool found;     /* a binding may have a holder */
-    bool lost;      /* the holder that was known has let go of its socket: look at all others that hold one */
-    bool replacing; /* that look is under way */
-    uint32_t looked, looking; /* the generation since which every process was looked at, or is looked at in this round */
-    uint32_t index, left; /* in the list of processes: the next one, and how many this phase may still look at */
-    uint32_t slices;      /* this phase may still use them */
-    int turn_pid, holding_pid; /* TURN, HOLDING: where the next round goes on */
+    bool lost;      /* a known holder has closed its socket or died: inspect all others that hold one */
+    bool replacing; /* these inspections are under way */
+    uint32_t looked;      /* every process was inspected in this generation of the sockets or a later one */
+    uint32_t looking;     /* this round inspects every process in this generation or a later one */
+    uint32_t index, left; /* the next entry of `processes`; entries that this phase may still visit */
+    uint32_t slices;      /* that this phase may still use */
+    int turn_pid, holding_pid; /* TURN, HOLDING: the next round begins with the first process from this pid on */
     struct sf_inspection inspection;
-    sf_ns begun; /* the round */
-    sf_ns look_at; /* SF_NEVER: no socket is there that another process may hold */
-    unsigned long stack_start; /* where this process's stack starts: a child that runs no other program has it there, too */
+    sf_ns begun; /* start of the round */
+    sf_ns look_at; /* SF_NEVER: no socket is open that another process may hold */
+    unsigned long stack_start; /* start of this process's stack; the same in a child that runs no other program */
 };
 
-/* The binding is new, or goes. False: there is no memory. */
+/* Call these for a new binding and for one that closes. False: no memory. */
 bool sf_holders_opened(struct sf_tcpip *, struct sf_binding *);
 void sf_holders_closed(struct sf_tcpip *, const struct sf_binding *);
-/* One slice of the look who holds the bindings' sockets. Sets their `holder`. `starting`: the next round begins sooner. True: a
- * holder was found, or none is left. */
+/* Does one slice of the search for processes that hold the bindings' sockets, and sets the bindings' `holder`. `starting`: the next
+ * round begins sooner. True: a holder was found or lost, or the search for another one is over; call sf_bindings_claim(). */
 bool sf_holders_look(struct sf_tcpip *, bool starting);
-/* A holder was lost, and another one may be found yet. */
+/* True: a holder was lost, and the search for another one is not over. */
 bool sf_holders_are_doubtful(const struct sf_holders *);
-/* Not every process was looked at since the latest socket was opened. */
+/* True: some processes were not inspected since the latest socket was opened. */
 bool sf_holders_are_unknown(const struct sf_holders *);
 void sf_holders_free(struct sf_holders *);
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #define MOST_GENERATIONS 64
-#define START_ERROR (20 * SF_MS) /* a process's start is known to 10 ms */
+#define START_ERROR (20 * SF_MS) /* /proc has a process's start with a resolution of 10 ms */
 
 int sf_compare_inodes(const void *a, const void *b)
 {
@@ -20,7 +20,7 @@ static bool has(const uint32_t *inodes, uint32_t n, uint32_t inode)
     return n && bsearch(&inode, inodes, n, sizeof(inode), sf_compare_inodes);
 }
 
-/* In ascending order, each once. */
+/* Keeps the set in ascending order, with each inode once. */
 static void add(struct sf_inodes *set, uint32_t inode)
 {
     uint32_t i = set->n;
@@ -33,7 +33,7 @@ static void add(struct sf_inodes *set, uint32_t inode)
     set->n++;
 }
 
-/* ---- its sockets ---- */
+/* ---- the process's sockets ---- */
 
 struct visit {
     struct sf_inspection *in;
@@ -64,7 +64,7 @@ static bool visit_descriptors(struct sf_inspection *in, const struct sf_sought *
     return n && in->n_descriptors < SF_INSPECTION_DESCRIPTORS;
 }
 
-/* ---- who it is ---- */
+/* ---- ancestor or descendant of this process ---- */
 
 static void go_up_from(struct sf_inspection *in, uint8_t stage, int relative)
 {
@@ -73,7 +73,7 @@ static void go_up_from(struct sf_inspection *in, uint8_t stage, int relative)
     in->generations = 0;
 }
 
-/* One process up. False: the way has ended without `from`. */
+/* Reads the next process on the way from child to parent. False: there is none. */
 static bool go_up(struct sf_inspection *in, struct sf_process_facts *facts)
 {
     if (in->relative <= 0 || ++in->generations > MOST_GENERATIONS || !sf_process_read(in->relative, facts))
@@ -128,7 +128,7 @@ static void find_descendant(struct sf_inspection *in, const struct sf_sought *so
     in->stage = SF_INSPECTION_DONE;
 }
 
-/* ---- what its epoll sets wait for ---- */
+/* ---- the sockets that the process's epoll sets wait for ---- */
 
 static void note_awaited(void *context, uint32_t inode)
 {
@@ -146,7 +146,7 @@ static void note_set(void *context, const char *number, const char *target)
         sf_process_read_set(v->in->pid, number, note_awaited, v->in);
 }
 
-/* ---- the whole ---- */
+/* ---- the inspection ---- */
 
 void sf_inspection_begin(struct sf_inspection *in, int pid, uint32_t generation)
 {

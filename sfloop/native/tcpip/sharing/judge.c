@@ -1,10 +1,10 @@
-/* Whether the kernel has to keep a filter's frames for somebody else. */
+/* The decision whether the kernel keeps a filter's frames, because another socket, loop or process receives them too. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <stdlib.h>
 
-/* ---- who else is there ---- */
+/* ---- the other sockets at a port ---- */
 
 static bool keep_other(void *context, const struct sf_other *other)
 {
@@ -25,7 +25,7 @@ static bool keep_other(void *context, const struct sf_other *other)
     return true;
 }
 
-/* Reads who else has the port, unless that is what was read last. False: the kernel does not say. */
+/* Reads the other sockets at the port, unless the last answer was for the same port. False: the kernel does not answer. */
 static bool read_others(struct sf_tcpip *t, enum sf_others_which which, uint16_t port)
 {
     struct sf_filters *filters = &t->filters;
@@ -43,20 +43,21 @@ static bool read_others(struct sf_tcpip *t, enum sf_others_which which, uint16_t
     return true;
 }
 
-/* ---- does it matter ---- */
+/* ---- the sockets among them that receive the filter's frames ---- */
 
 static bool is_elsewhere(const struct sf_tcpip *t, const struct sf_other *o)
 {
     return o->ifindex && o->ifindex != t->interface.index;
 }
 
-/* To a group or to everybody: the kernel gives a copy to each socket at that address or at any. */
+/* The kernel gives a copy of a multicast or broadcast datagram to each socket that is bound to its address or to any address. */
 static bool shares_group(const struct sf_filter *f, const struct sf_other *o)
 {
     return !o->local_addr || o->local_addr == f->link.key.local_addr;
 }
 
-/* The kernel gives a datagram or a connection to the socket that fits best; among equals, it has rules of its own. */
+/* The kernel gives a datagram or a connection to the socket that fits best. Among sockets that fit equally well it chooses by other
+ * rules, so any of them may receive. */
 static bool fits_as_well(const struct sf_filter *f, const struct sf_other *o)
 {
     const struct sf_flow_key *key = &f->link.key;
@@ -76,7 +77,8 @@ static bool read_survey(struct sf_tcpip *t)
     return false;
 }
 
-/* Where the kernel does not say, somebody is taken to be there. */
+/* Returns another socket that receives the filter's frames, or NULL. If the kernel does not answer, returns `unknown`, because there
+ * may be one. */
 static const struct sf_other *find_other(struct sf_tcpip *t, const struct sf_filter *f, enum sf_others_which which)
 {
     static const struct sf_other unknown;

@@ -5,11 +5,11 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
-#define AT_ONCE 4              /* looked at, about 5 us each */
+#define AT_ONCE 4              /* connections that one call checks, about 5 us each */
 #define LOOK_INTERVAL (25 * SF_MS)
 #define ASK_INTERVAL SF_MS     /* between queries on average, so that a flood of segments causes no flood of queries */
 #define MOST_QUERIES 4         /* at once, because segments of several connections come together */
-#define LIFE (2 * SF_SEC)      /* how long a segment may still be the kernel's */
+#define LIFE (2 * SF_SEC)      /* time after the driver took the port in which unknown segments may be the kernel's */
 #define STALL (100 * SF_MS)    /* frames may have waited while the loop did not poll */
 #define MOST_SEGMENTS 4096     /* handed to the kernel during LIFE, at about 20 us each */
 

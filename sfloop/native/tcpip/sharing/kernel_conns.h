@@ -34,9 +34,9 @@ struct sf_kernel_conn {
 };
 
 struct sf_kernel_conns {
-    struct sf_kernel_conn *first, *last; /* in the order in which they are looked at */
+    struct sf_kernel_conn *first, *last; /* in the order of the checks */
     uint32_t n;
-    sf_ns look_at; /* SF_NEVER: there are none */
+    sf_ns look_at; /* time of the next check; SF_NEVER: there are no connections */
     sf_ns until;   /* end of handing unknown segments to the kernel; 0: they are not handed over */
     sf_ns looked; /* last reading of the time; 0: the loop has slept since, and a frame would have woken it */
     uint32_t left; /* segments that may still be handed over */

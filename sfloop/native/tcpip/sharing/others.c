@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define ANSWER_SIZE 32768
-#define SLICE_SIZE 4096 /* the kernel makes its datagrams as large as the largest buffer that it has seen: some 30 sockets */
+#define SLICE_SIZE 4096 /* about 30 sockets. The kernel makes its datagrams as large as the largest buffer it was given */
 #define PATIENCE_MS 500
 
 /* Two comparisons, each with its operand in a second word: sport >= port, sport <= port. */
@@ -266,7 +266,7 @@ int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_
             do
                 rc = read_answer(fd, protocol, port, sequence, &wanted, visit, context);
             while (rc > 0);
-        if (rc < 0 && !(families[i] == AF_INET6 && rc == -ENOENT)) /* a kernel without IPv6 */
+        if (rc < 0 && !(families[i] == AF_INET6 && rc == -ENOENT)) /* -ENOENT: this kernel lacks IPv6 */
             return rc;
     }
     return 0;

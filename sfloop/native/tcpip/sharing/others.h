@@ -1,4 +1,4 @@
-/* The sockets that programs of this network namespace have at a port, from the kernel's sock_diag(7). Any user may ask. */
+/* The sockets that programs of this network namespace have at a port, from the kernel's sock_diag(7). It needs no privilege. */
 #ifndef SF_TCPIP_SHARING_OTHERS_H
 #define SF_TCPIP_SHARING_OTHERS_H
 
@@ -20,7 +20,7 @@ struct sf_other {
 enum sf_others_which {
     SF_OTHERS_UDP,
     SF_OTHERS_LISTENERS,
-    SF_OTHERS_CONNECTIONS, /* of TCP, with half-open ones and without TIME_WAIT */
+    SF_OTHERS_CONNECTIONS, /* TCP connections, including half-open ones, without TIME_WAIT */
 };
 
 /* Return false to stop. */
@@ -28,14 +28,14 @@ typedef bool (*sf_others_visit)(void *context, const struct sf_other *);
 
 /* Opens a netlink socket for queries. Returns a descriptor or a negative errno. */
 int sf_others_open(void);
-/* Visits the sockets at the port (0: at every port). 0, or a negative errno: the kernel does not say. Takes 30 us
- * for UDP sockets and listeners, and 80 ns for each socket that the namespace has; 0.6 ms and more for connections, since the kernel
- * goes over its whole table of them. */
+/* Visits the sockets at the port (0: at every port). Returns 0, or a negative errno if the kernel does not answer. Takes 30 us for UDP
+ * sockets and listeners, plus 80 ns for each socket of the namespace. Takes 0.6 ms and more for connections, because the kernel goes
+ * over its whole table of them. */
 int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_visit visit, void *context);
-/* The same in pieces of some 20 us, of sockets at every port. Ask by a descriptor of its own: an answer has to be read to its end before
- * the next question. -ENOENT: a kernel without that family. */
+/* Asks for the sockets at every port, to be read in pieces of about 20 us. Use a descriptor only for this, because an answer has to be
+ * read to its end before the next question. -ENOENT: this kernel lacks the family. */
 int sf_others_ask(int fd, enum sf_others_which which, uint8_t family, uint32_t *sequence);
-/* One datagram of the answer. 1: there is more. 0: it was the last. */
+/* Reads one datagram of the answer. 1: more follow. 0: it was the last. */
 int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, sf_others_visit visit, void *context);
 /* Returns the kernel's state of this TCP connection, 0 if the kernel has none, or a negative errno. Reads only `ifindex`,
  * addresses and ports. Takes about 5 us. */

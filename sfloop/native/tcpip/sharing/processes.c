@@ -11,7 +11,7 @@
 /* Entries with a name of up to 4 bytes take 24 bytes, others 32. */
 #define PROCESSES_SIZE 512
 #define DESCRIPTORS_SIZE 80
-#define DOTS 2 /* "." and "..", where every list begins */
+#define DOTS 2 /* "." and "..", the first entries of every list */
 
 enum { FIELD_PARENT = 4, FIELD_STARTED = 22, FIELD_STACK_START = 28, FIELDS };
 
@@ -43,7 +43,7 @@ bool sf_process_read(int pid, struct sf_process_facts *facts)
 
     if (!read_stat(pid, text, sizeof(text)))
         return false;
-    at = strrchr(text, ')'); /* the name before it may contain spaces and brackets */
+    at = strrchr(text, ')'); /* the end of field 2, the name, which may contain spaces and brackets */
     if (!at || !at[1] || !at[2] || ticks <= 0)
         return false;
     at += 3; /* field 3 is a letter */
@@ -57,10 +57,10 @@ bool sf_process_read(int pid, struct sf_process_facts *facts)
 
 /* ---- lists ---- */
 
-/* As getdents64(2) writes it. */
+/* An entry as getdents64(2) writes it. */
 struct entry {
     uint64_t inode;
-    int64_t next; /* where the list goes on */
+    int64_t next; /* the position of the next entry */
     uint16_t size;
     uint8_t type;
     char name[];
@@ -130,7 +130,7 @@ int sf_process_descriptors(int pid, int64_t *at, sf_process_visit_descriptor vis
     return n;
 }
 
-/* Finds the inode in the lines of an epoll set: "tfd: 6 events: 19 data: 6 pos:0 ino:3ab sdev:8". */
+/* A line of an epoll set: "tfd: 6 events: 19 data: 6 pos:0 ino:3ab sdev:8". */
 void sf_process_read_set(int pid, const char *number, sf_process_visit_inode visit, void *context)
 {
     char path[64], line[256];

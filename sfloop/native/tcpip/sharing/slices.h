@@ -1,6 +1,6 @@
 /*
- * How the looks at other programs are cut, so that none holds up a loop that spins: a look is one slice of some 20 us of CPU time,
- * and the next slice is due after a multiple of that.
+ * The intervals between the checks for other programs. A check is cut into slices of about 20 us of CPU time, so that it does not
+ * hold up a spinning loop. A round is the series of slices that checks everything once.
  */
 #ifndef SF_TCPIP_SHARING_SLICES_H
 #define SF_TCPIP_SHARING_SLICES_H
@@ -14,13 +14,13 @@
 #define SF_ROUND_INTERVAL SF_SEC
 #define SF_ROUND_INTERVAL_STARTING (100 * SF_MS)
 
-/* When the next slice of a round is due. */
+/* The time of the round's next slice. */
 static inline sf_ns sf_next_slice(sf_ns now, bool starting)
 {
     return now + (starting ? SF_SLICE_INTERVAL_STARTING : SF_SLICE_INTERVAL);
 }
 
-/* When the next round begins, after one that began at `begun` and is over. */
+/* The time of the next round's first slice. The last round began at `begun` and is over. */
 static inline sf_ns sf_next_round(sf_ns now, sf_ns begun, bool starting)
 {
     sf_ns slice = sf_next_slice(now, starting), round = begun + (starting ? SF_ROUND_INTERVAL_STARTING : SF_ROUND_INTERVAL);

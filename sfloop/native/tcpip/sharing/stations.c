@@ -1,7 +1,7 @@
 /*
- * Whether the kernel has to keep group frames for others. It has to if other stations receive through the interface: macvlan and
- * macvtap devices, in this namespace or in containers, add their MAC addresses to the interface's list. It also has to if it
- * routes groups.
+ * Checks whether the kernel has to keep group frames for other receivers. It has to if other stations receive through the interface:
+ * macvlan and macvtap devices, in this namespace or in containers, add their MAC addresses to the interface's list. It also has to
+ * if it routes groups.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"

@@ -95,7 +95,7 @@ bool sf_survey_step(struct sf_survey *survey)
     rc = sf_others_read_some(survey->fd, SF_OTHERS_UDP, survey->sequence, keep, survey);
     if (rc > 0)
         return true;
-    if (rc < 0 && !(survey->family == AF_INET6 && rc == -ENOENT)) /* a kernel without IPv6 */
+    if (rc < 0 && !(survey->family == AF_INET6 && rc == -ENOENT)) /* -ENOENT: this kernel lacks IPv6 */
         return end(survey, rc);
     if (survey->family == AF_INET6)
         return end(survey, 0);
