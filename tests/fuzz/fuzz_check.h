@@ -1,4 +1,4 @@
-/* What the fuzzers have in common. A failed CHECK aborts, which is what they look for. */
+/* The declarations that all fuzzers share. A failed CHECK aborts, and the engine reports the abort as a finding. */
 #ifndef SF_FUZZ_CHECK_H
 #define SF_FUZZ_CHECK_H
 

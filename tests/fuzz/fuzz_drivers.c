@@ -1,8 +1,9 @@
 /*
- * What drivers do with bytes of others: trace, pcap and fault, which stand on another driver and look into what passes. The first byte of an input chooses; the rest is a frame, or with its highest bit a
- * description of faults. Beyond what the sanitizers see it holds that
- *  - a description is taken, or refused with a sentence;
- *  - every frame that was lent by the driver below came back to it, and every frame has pieces within its memory.
+ * Fuzzes the wrappers trace, pcap and fault, which read the frames of another driver. The rest of an input after its first byte is a
+ * frame, or a description of faults if the first byte's highest bit is set. The other bits choose the faults and the pieces of the
+ * frame. Besides the sanitizers' checks, these must hold:
+ *  - a description is accepted, or refused with a message;
+ *  - every frame that the driver below lent comes back to it, and every piece lies within its memory.
  */
 #define _GNU_SOURCE
 #include "drivers/driver_util.h"
@@ -15,13 +16,13 @@ struct sf_driver *sf_driver_pcap_open(struct sf_driver *below, const struct sf_d
 struct sf_driver *sf_driver_trace_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
 struct sf_driver *sf_driver_fault_open(struct sf_driver *below, const struct sf_driver_config *, int *error, char *message);
 
-/* ---- the driver below: one frame, in as many pieces as it is cut into, as often as asked ---- */
+/* ---- the driver below, which delivers one frame several times, in pieces ---- */
 
 static struct {
     struct sf_driver driver;
     const uint8_t *data;
-    uint32_t len, cut; /* cut: a piece's length; 0: all of it in one */
-    int times;         /* that it is still to be received */
+    uint32_t len, cut; /* cut: length of a piece; 0: the whole frame is one piece */
+    int times;         /* deliveries of the frame that are left */
     long lent, reserved;
 } below;
 
@@ -34,7 +35,7 @@ static int in_pieces(const uint8_t *data, uint32_t len, struct sf_frame *pieces,
         return 0;
     for (uint32_t at = 0; n == 0 || at < len; at += cut) {
         uint32_t part = len - at < cut ? len - at : cut;
-        uint8_t *copy = malloc(part ? part : 1); /* of its length, so that a read past it is seen */
+        uint8_t *copy = malloc(part ? part : 1); /* of the exact length, so that AddressSanitizer sees a read beyond it */
 
         CHECK(copy);
         if (data && part)
@@ -156,7 +157,7 @@ static void receive(struct sf_driver *driver)
     CHECK(n >= 0 && n <= BURST);
     for (int i = 0; i < n; i++)
         for (uint32_t at = 0; at < frames[i].len; at++)
-            ((volatile uint8_t *)frames[i].data)[at] ^= 0; /* read and written */
+            ((volatile uint8_t *)frames[i].data)[at] ^= 0; /* reads and writes the byte */
     driver->fast.rx_release(driver, frames, n);
 }
 
@@ -205,7 +206,7 @@ static void frame(uint8_t how, const uint8_t *data, uint32_t len)
     free(copy);
 }
 
-/* ---- words ---- */
+/* ---- descriptions of faults ---- */
 
 static void words(const uint8_t *data, size_t len)
 {

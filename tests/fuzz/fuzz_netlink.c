@@ -1,7 +1,7 @@
 /*
- * What the kernel says by rtnetlink, as it might never say it. The first byte of an input chooses which dump is being read; the rest
- * is cut into datagrams by a byte of length (in words) before each. Beyond what the sanitizers see it holds that what was learned is
- * bounded, and that a way which is found is within the interface's MTU.
+ * Fuzzes the messages of rtnetlink, including ones that the kernel would never send. The first byte of an input chooses the dump that
+ * is being read. The rest is datagrams, each after a byte with its length in units of 4 bytes. Besides the sanitizers' checks, these
+ * must hold: the tables that the stack fills stay bounded, and a direct way has at least the smallest MTU of IPv4.
  */
 #define _GNU_SOURCE
 #include "fuzz_check.h"
@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 
 static struct wire wire;
-static int kernel; /* the other end of what the stack takes for netlink */
+static int kernel; /* the kernel's end of the socket pair that stands in for netlink */
 
 static void drain(void)
 {
@@ -23,7 +23,7 @@ static void drain(void)
         ;
 }
 
-/* The stack believes in an interface of the kernel's. */
+/* Makes a stack that believes its interface is one of the kernel's. */
 static struct sf_tcpip *begin_netlink(uint8_t how)
 {
     struct sf_tcp_limits limits = {0};

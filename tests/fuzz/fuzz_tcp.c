@@ -1,10 +1,10 @@
 /*
- * Segments of any kind against a connection of ours in any state. The first byte of an input chooses how the connection is made and
- * into which state it is brought; each of the rest of the records is a segment, whose numbers are near those that are expected, or
- * raw bytes, an ICMP error, time that passes, or something that the program does. After each
- *  - what loss recovery knows of what is under way agrees with itself;
- *  - the stack has sent no more than a window's worth, and no more than an ACK or two for a segment without data;
- *  - what the program has been given is no more than was sent, and its memory is bounded.
+ * Fuzzes a TCP connection in any state with segments of any kind. The first byte of an input chooses how the connection is opened and
+ * the state it is brought into. The rest is records. A record is a segment with sequence numbers near the expected ones, raw bytes,
+ * an ICMP error, a span of time, or a call of the program. After each record these must hold, besides the sanitizers' checks:
+ *  - loss recovery's data about segments under way are consistent;
+ *  - the stack has sent at most FRAMES_PER_STEP frames;
+ *  - its memory, its connections and the unread data are bounded.
  */
 #define _GNU_SOURCE
 #include "fuzz_check.h"
@@ -19,7 +19,7 @@ static struct wire wire;
 static struct sf_sock *listener, *sock;
 static uint16_t port;
 static struct sf_tcp_template template;
-static uint32_t host_nxt, host_una, peer_nxt; /* as the peer sees it */
+static uint32_t host_nxt, host_una, peer_nxt; /* as the peer knows them */
 static bool has_timestamps;
 static uint32_t host_ts;
 static uint8_t last[1600];
@@ -43,7 +43,7 @@ static uint16_t word(struct input *in)
     return (uint16_t)(high << 8 | byte(in));
 }
 
-/* A number near another, mostly. */
+/* Returns a number that is usually near the given one. */
 static uint32_t near(struct input *in, uint32_t number)
 {
     uint16_t w = word(in);
@@ -60,7 +60,7 @@ static uint32_t near(struct input *in, uint32_t number)
     }
 }
 
-/* ---- what leaves ---- */
+/* ---- segments that leave the stack ---- */
 
 static void look(const uint8_t *frame, size_t len)
 {
@@ -183,7 +183,7 @@ static void any_segment(struct input *in)
     send_segment(&s, len);
 }
 
-/* An ACK with ranges that fit segments of ours. */
+/* Sends an ACK whose SACK range matches segments of ours. */
 static void selective(struct input *in)
 {
     struct sf_tcp_segment s = {.seq = peer_nxt, .ack = host_una, .flags = SF_TCP_ACK, .window = 60000, .n_sack = 1};
@@ -201,7 +201,7 @@ static void selective(struct input *in)
     send_segment(&s, 0);
 }
 
-/* TCP's part is the input's, the lengths and sums around it are right. */
+/* Sends a segment whose TCP header and data are bytes of the input. The lengths, ports and checksums are right. */
 static void raw_segment(struct input *in)
 {
     uint8_t frame[14 + 20 + 256] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, *tcp = frame + 34;
@@ -320,7 +320,7 @@ static void begin_state(uint8_t how)
     }
 }
 
-/* As far into a connection's life as the number says. */
+/* Brings the connection into the state that `how` chooses: the more steps, the later in its life. */
 static void bring_about(uint8_t how)
 {
     uint8_t steps = how & 15;
@@ -350,7 +350,7 @@ static void bring_about(uint8_t how)
         plain(SF_TCP_ACK | SF_TCP_FIN, 0); /* TIME-WAIT */
     settle();
     if (steps >= 11)
-        pass_time(300 * SF_MS); /* recovery */
+        pass_time(300 * SF_MS); /* retransmission by the RTO */
     if (steps >= 13) {
         a->ops->release(sock);
         sock = NULL;

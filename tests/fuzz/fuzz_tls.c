@@ -1,11 +1,11 @@
 /*
- * What sfloop/native/libraries/openssl.c does with a session of the real OpenSSL, of which the peer sends anything: before the
- * handshake is over, and after. An input is two bytes that choose the session, and then commands of two bytes, some with data
- * behind them. Beyond what the sanitizers see, it holds that
- *  - what is decrypted is what the peer has sealed, in its order, whatever happens to the ciphertext;
- *  - while nobody has touched the ciphertext, all of it is decrypted, however it is cut;
- *  - what we seal, the peer reads.
- * The keys are shared ones (PSK), so that no certificate is needed.
+ * Fuzzes sfloop/native/libraries/openssl.c with a session of the real OpenSSL, before and after the end of the handshake. The peer
+ * sends records, altered records and arbitrary bytes. An input is two bytes that choose the session, then commands of two bytes, some
+ * with data after them. Besides the sanitizers' checks, these must hold:
+ *  - the decrypted bytes are the bytes that the peer has encrypted, in their order, even if ciphertext was altered;
+ *  - all bytes are decrypted if no ciphertext was altered, wherever it was cut;
+ *  - the peer decrypts the bytes that we encrypt, in their order.
+ * The sessions use a pre-shared key (PSK), so no certificate is needed.
  */
 #include "libraries/openssl.h"
 #include "fuzz_check.h"
@@ -120,7 +120,7 @@ static void load(void)
         *(void **)functions[i].slot = dlsym(library, functions[i].name);
         CHECK(*(void **)functions[i].slot);
     }
-    CHECK(sf_openssl_load(name, tls.version_num() + 1)); /* it is not of this version */
+    CHECK(sf_openssl_load(name, tls.version_num() + 1)); /* the library has another version */
     reason = sf_openssl_load(name, tls.version_num());
     CHECK(!reason && strstr(sf_openssl_path(), "libssl"));
     for (int i = 0; i < 2; i++) {
@@ -134,13 +134,13 @@ static void load(void)
     }
 }
 
-/* A connection of ours, its peer, and what has gone between them. */
+/* A connection of ours and its peer, with counts of the bytes between them. */
 struct session {
     struct sf_openssl_connection c;
     void *peer, *to_peer, *from_peer;
-    size_t cut;           /* ciphertext is handed over in pieces of so many bytes; 0: whole */
-    size_t sealed, seen;  /* bytes of plaintext that the peer has sealed, and that we have decrypted */
-    size_t said, heard;   /* the same, the other way */
+    size_t cut;           /* length of the pieces in which we get ciphertext; 0: whole */
+    size_t sealed, seen;  /* bytes of plaintext that the peer has encrypted, and that we have decrypted */
+    size_t said, heard;   /* bytes of plaintext that we have encrypted, and that the peer has decrypted */
     bool touched, ended, lends;
 };
 
@@ -175,7 +175,7 @@ static void open_session(struct session *s, uint8_t choice)
     CHECK(sf_openssl_agrees(&s->c) && sf_openssl_plausible(&s->c));
 }
 
-/* Half of the sessions lend their ciphertext in place of copying it. */
+/* Half of the sessions lend their ciphertext to OpenSSL instead of copying it. */
 static void lend_from_now_on(struct session *s, uint8_t choice)
 {
     s->lends = choice & 8;
@@ -199,7 +199,7 @@ static void expect_strangers_to_be_refused(const struct session *s, uint8_t choi
     CHECK(!sf_openssl_plausible(&other));
 }
 
-/* Reads what can be decrypted, `room` bytes at a time, into memory of exactly that size. */
+/* Decrypts all complete records, `room` bytes at a time, into memory of exactly that size. */
 static void decrypt(struct session *s, size_t room)
 {
     uint8_t *out = malloc(room);
@@ -224,7 +224,7 @@ static void decrypt(struct session *s, size_t room)
     free(out);
 }
 
-/* Gives us ciphertext in pieces, of which each is in memory of its size. */
+/* Gives us ciphertext in pieces. Each piece is in memory of exactly its size. */
 static void hand_over(struct session *s, const uint8_t *data, size_t len, size_t room)
 {
     while (len) {
@@ -237,7 +237,7 @@ static void hand_over(struct session *s, const uint8_t *data, size_t len, size_t
             if (room % 3)
                 decrypt(s, room);
             CHECK(sf_openssl_settle(&s->c) == 0 && sf_openssl_lent(&s->c) == 0);
-            free(piece); /* what is left has been copied */
+            free(piece); /* settle() has copied the bytes that were not decrypted */
         } else {
             CHECK(sf_openssl_put(&s->c, piece, now) == 0);
             free(piece);
@@ -248,7 +248,7 @@ static void hand_over(struct session *s, const uint8_t *data, size_t len, size_t
     }
 }
 
-/* What we have to say goes to the peer, which reads it. */
+/* Passes our ciphertext to the peer, which decrypts it. */
 static void answer(struct session *s)
 {
     size_t waiting = sf_openssl_waiting(&s->c);
@@ -270,7 +270,7 @@ static void answer(struct session *s)
     }
 }
 
-/* The peer's ciphertext, of which `touch` changes a byte, or drops the second half. */
+/* Passes the peer's ciphertext to us. `touch` 1 changes a byte of it, 2 drops its second half. */
 static void deliver(struct session *s, int touch, uint8_t by, size_t room)
 {
     static uint8_t data[SENT_MAX];
@@ -307,7 +307,7 @@ static void handshake(struct session *s)
         ready = near == 1 && far == 1;
     }
     CHECK(ready);
-    decrypt(s, 100); /* tickets */
+    decrypt(s, 100); /* processes the session tickets */
 }
 
 static void seal(struct session *s, size_t len)
@@ -327,7 +327,7 @@ static void seal(struct session *s, size_t len)
 
 static void say(struct session *s, size_t len)
 {
-    size_t room = len % 5 ? len + 96 : len / 2 + 1; /* enough, or not: the rest goes into the BIO */
+    size_t room = len % 5 ? len + 96 : len / 2 + 1; /* sometimes too small; the rest then goes into the BIO */
     uint8_t *data = malloc(len + 1), *out = malloc(room);
     bool collecting;
     ssize_t taken;
@@ -347,17 +347,17 @@ static void say(struct session *s, size_t len)
     answer(s);
 }
 
-/* One command. Returns the bytes of input that it has used beyond its own two. */
+/* Runs one command. Returns the number of data bytes that it has used. */
 static size_t obey(struct session *s, uint8_t command, uint8_t argument, const uint8_t *data, size_t len)
 {
     size_t room = (size_t)(command >> 3) * 97 % 2000 + 1, size = command & 0x80 ? argument * 70u : argument, used = 0;
 
     switch (command & 7) {
-    case 0: /* a record as it is */
+    case 0: /* an unaltered record */
         seal(s, size);
         deliver(s, 0, 0, room);
         break;
-    case 1: /* one with a byte changed */
+    case 1: /* a record with one byte changed */
         seal(s, size + 1);
         deliver(s, 1, argument, room);
         break;
@@ -380,7 +380,7 @@ static size_t obey(struct session *s, uint8_t command, uint8_t argument, const u
     case 5:
         say(s, size);
         break;
-    case 6: /* half a record, and what comes after it */
+    case 6: /* half a record, or a whole one */
         seal(s, size + 2);
         deliver(s, argument & 1 ? 2 : 0, 0, room);
         break;
@@ -403,7 +403,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     expect_strangers_to_be_refused(&s, data[0]);
     lend_from_now_on(&s, data[0]);
     s.cut = data[1];
-    if (data[0] & 4) /* else everything comes before the handshake, or in the place of it */
+    if (data[0] & 4) /* otherwise the commands come before the end of the handshake */
         handshake(&s);
     while (at + 2 <= size && !s.ended) {
         size_t used = obey(&s, data[at], data[at + 1], data + at + 2, size - at - 2);
@@ -411,7 +411,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if ((data[0] & 4) && !s.touched && !s.ended)
             CHECK(s.seen == s.sealed);
         if (!(data[0] & 4))
-            answer(&s); /* goes on with the handshake */
+            answer(&s); /* continues the handshake */
         at += 2 + used;
     }
     tls.clear_error();

@@ -1,10 +1,10 @@
 /*
- * Any bytes through every parser and emitter of sfloop/native/wire. The first byte of an input chooses flags, the rest
- * is a frame. Beyond what the sanitizers see (a read past the end: the input is copied to an allocation of its length),
- * it holds that
- *  - the one call for a frame and the three parsers by themselves agree;
- *  - what is lent lies within the frame;
- *  - what was accepted, emitted again and parsed again is the same.
+ * Fuzzes every parser and emitter of sfloop/native/wire with arbitrary bytes. The first byte of an input chooses checksums and the
+ * cuts between pieces, the rest is a frame. The frame is copied to an allocation of its length, so that AddressSanitizer sees a read
+ * past its end. Besides the sanitizers' checks, these must hold:
+ *  - sf_udp_parse_frame() and the parsers of the three headers, called one by one, give the same result;
+ *  - a payload lies within the frame;
+ *  - an accepted frame that is emitted and parsed again gives the same fields and payload.
  */
 #include "wire/icmp.h"
 #include "wire/tcp.h"
@@ -137,7 +137,7 @@ static void parse_message(const uint8_t *message, size_t len)
     }
 }
 
-/* Nothing guesses a checksum, so the ICMP parser gets the bytes once as they are and once with a good one. */
+/* Parses the bytes unchanged, and then with a correct checksum, because a fuzzer cannot guess one. */
 static void parse_icmp(const uint8_t *frame, size_t len)
 {
     uint8_t *message;
@@ -162,7 +162,7 @@ static void expect_the_same_segment(const struct sf_tcp_segment *a, const struct
     CHECK(!(a->has & SF_TCP_HAS_MSS) || a->mss == b->mss);
     CHECK(!(a->has & SF_TCP_HAS_WINDOW_SCALE) || a->window_scale == b->window_scale);
     CHECK(!(a->has & SF_TCP_HAS_TIMESTAMPS) || (a->ts_val == b->ts_val && a->ts_ecr == b->ts_ecr));
-    CHECK(b->n_sack <= a->n_sack); /* beside other options there is room for fewer of them, aligned */
+    CHECK(b->n_sack <= a->n_sack); /* our aligned options leave room for fewer SACK blocks */
     for (int i = 0; i < b->n_sack; i++)
         CHECK(a->sack[i].left == b->sack[i].left && a->sack[i].right == b->sack[i].right);
     CHECK(a->payload_len == b->payload_len && memcmp(a->payload, b->payload, a->payload_len) == 0);
@@ -200,7 +200,7 @@ static void emit_segment_again(const struct sf_ipv4 *from, const struct sf_tcp_s
     free(parts);
 }
 
-/* Any bytes as TCP's part of a packet whose IP header was right. */
+/* Parses the bytes as the TCP segment of a packet with a correct IP header. */
 static void parse_segment(const uint8_t *bytes, size_t len, uint32_t flags, size_t choice)
 {
     struct sf_ipv4 ip = {
@@ -212,7 +212,7 @@ static void parse_segment(const uint8_t *bytes, size_t len, uint32_t flags, size
         return;
     within(bytes, len, segment.payload, segment.payload_len);
     CHECK(segment.n_sack <= SF_TCP_SACK_MAX && segment.payload_len + SF_TCP_HEADER <= len);
-    /* Options that we would lay out longer than they were may need more than a packet's greatest length. */
+    /* Our aligned options may be longer than the received ones, and the packet would exceed the greatest length. */
     if (len + SF_TCP_OPTIONS_MAX <= 65535 - SF_IPV4_HEADER)
         emit_segment_again(&ip, &segment, choice);
 }

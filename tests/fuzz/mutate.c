@@ -1,6 +1,6 @@
 /*
- * Stands in for libFuzzer where there is only gcc: inputs are seeds with a few bytes changed, cut, grown or crossed,
- * drawn from a number in sight. No coverage guides it. usage: mutate seconds seed folder-of-seeds file-for-what-fails
+ * Stands in for libFuzzer on machines that have only gcc. It changes, cuts, grows or crosses the seeds at random, from a
+ * given random seed, without guidance by coverage. usage: mutate seconds random-seed folder-of-seeds file-for-failures
  */
 #include <dirent.h>
 #include <signal.h>
@@ -71,7 +71,7 @@ static void load_seeds(const char *folder)
         closedir(dir);
 }
 
-/* Values at which comparisons turn. */
+/* Returns a byte that is often a boundary of comparisons in the parsers. */
 static uint8_t interesting(uint64_t *state)
 {
     static const uint8_t values[] = {0,  1,    4,    7,    8,    9,    20,   27,   28,
@@ -86,7 +86,7 @@ static void change(uint64_t *state)
     size_t at = current.len ? draw(state) % current.len : 0, len;
 
     switch (current.len ? draw(state) % 5 : 0) {
-    case 0: /* grow, with whatever was there before */
+    case 0: /* grow by bytes that earlier inputs left behind */
         len = draw(state) % 64;
         current.len = current.len + len <= INPUT_MAX ? current.len + len : current.len;
         break;
@@ -112,7 +112,7 @@ int main(int argc, char **argv)
     time_t end;
 
     if (argc != 5) {
-        fprintf(stderr, "usage: %s seconds seed folder-of-seeds file-for-what-fails\n", argv[0]);
+        fprintf(stderr, "usage: %s seconds random-seed folder-of-seeds file-for-failures\n", argv[0]);
         return 2;
     }
     end = time(NULL) + atol(argv[1]);
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     load_seeds(argv[3]);
     failure_path = argv[4];
     if (!seed_count) {
-        fprintf(stderr, "%s: no seeds\n", argv[3]);
+        fprintf(stderr, "%s has no seeds\n", argv[3]);
         return 2;
     }
     __sanitizer_set_death_callback(save_failure);

@@ -1,4 +1,4 @@
-/* What the messages of seeds_netlink.c and the stack of fuzz_netlink.c have to agree on. */
+/* Numbers that must be the same in the messages of seeds_netlink.c and in the stack of fuzz_netlink.c. */
 #ifndef SF_FUZZ_NETLINK_NUMBERS_H
 #define SF_FUZZ_NETLINK_NUMBERS_H
 

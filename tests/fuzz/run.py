@@ -1,14 +1,20 @@
-"""Fuzzes what takes frames and ciphertext from others, on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Fuzzes the code that reads frames and ciphertext, built with AddressSanitizer and UndefinedBehaviorSanitizer.
 
     python tests/fuzz/run.py --seconds 10
     python tests/fuzz/run.py --target tcp --seconds 600 --engine mutation --seed 7
-    python tests/fuzz/run.py --target wire --input crash-1234     # once more, what has failed
+    python tests/fuzz/run.py --target wire --input crash-1234     # runs an input that has failed again
 
-The targets are `wire`, the parsers of sfloop/native/wire; `tcp`, segments to a connection in any state; `drivers`, what
-looks into frames there, and descriptions of faults; `netlink`, what the kernel says of routes and neighbours; `tls`,
-ciphertext before and after the handshake, with the OpenSSL that is installed. Without
---target each of them for the time given. With clang it is libFuzzer, which looks for inputs that reach new code;
-without, a loop that changes seeds at random. Exit status 1 when something was found; the input is then named.
+The targets are:
+
+- `wire`: the parsers of sfloop/native/wire.
+- `tcp`: segments to a connection in any state.
+- `drivers`: the wrappers that read frames, and descriptions of faults.
+- `netlink`: the kernel's messages about routes and neighbours.
+- `tls`: ciphertext before and after the handshake, with the OpenSSL that is installed.
+
+Without --target, each target runs for the given time. With clang the engine is libFuzzer, which searches for inputs that
+reach new code. Without clang it is a loop that changes seeds at random. The exit status is 1 if an input has failed; the
+output then names the input.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 NATIVE = HERE.parents[1] / "sfloop" / "native"
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE=", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 SANITIZERS = "address,undefined"
-#: Target → the sources under sfloop/native that it runs.
+#: The sources under sfloop/native that each target runs.
 _STACK = ["wire/*.c", "storage/*.c", "tcpip/**/*.c", "stacks/tcpip/[st]*.c"]
 TARGETS = {
     "wire": ["wire/*.c"],
@@ -94,7 +100,7 @@ def choose_engine(wanted: str, scratch: Path) -> tuple[str, list[str]]:
     if wanted != "mutation" and clang and has_libfuzzer(clang, scratch):
         return "libfuzzer", [clang]
     if wanted == "libfuzzer":
-        raise Failed("--engine libfuzzer: there is no clang with libFuzzer; install clang, or name it in CLANG")
+        raise Failed("--engine libfuzzer needs a clang with libFuzzer; install clang, or name it in CLANG")
     return "mutation", shlex.split(os.environ.get("CC", "cc"))
 
 
@@ -128,7 +134,7 @@ def fuzz(target: str, options: argparse.Namespace, scratch: Path) -> int:
     if not build(compiler, sanitizers, sources, program):
         raise Failed("the fuzzer does not compile")
     corpus = write_seeds(compiler, target, scratch)
-    if options.input and engine == "mutation":  # the seeds are run first, so that one seed and no time is that input
+    if options.input and engine == "mutation":  # it runs all seeds first, so make the input the only seed
         shutil.rmtree(corpus)
         corpus.mkdir()
         shutil.copy(options.input, corpus)
@@ -141,7 +147,7 @@ def fuzz(target: str, options: argparse.Namespace, scratch: Path) -> int:
     lines = log.read_text(errors="replace").splitlines()
     print("\n".join(lines if status else lines[-1:]), flush=True)
     if status:
-        print(f"{target}: failed (status {status}); what failed is in {failures}", file=sys.stderr)
+        print(f"{target}: failed (status {status}); the input is in {failures}", file=sys.stderr)
         return 1
     if not any(failures.iterdir()):
         failures.rmdir()
@@ -150,17 +156,17 @@ def fuzz(target: str, options: argparse.Namespace, scratch: Path) -> int:
 
 
 def main() -> int:
-    """Read the command line, and work in a folder that is removed afterwards."""
-    parser = argparse.ArgumentParser(description="Fuzz what takes frames from others.")
-    parser.add_argument("--target", choices=[*TARGETS], help="one of them (all)")
-    parser.add_argument("--seconds", type=int, default=10, help="how long (10)")
-    parser.add_argument("--seed", type=int, default=1, help="what the random numbers begin with (1)")
+    """Read the command line, and run the fuzzers in a temporary folder."""
+    parser = argparse.ArgumentParser(description="Fuzz the code that reads frames and ciphertext.")
+    parser.add_argument("--target", choices=[*TARGETS], help="run only this target (all)")
+    parser.add_argument("--seconds", type=int, default=10, help="time for each target (10)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random numbers (1)")
     parser.add_argument("--engine", choices=["auto", "libfuzzer", "mutation"], default="auto")
-    parser.add_argument("--input", type=Path, help="run this input once instead")
-    parser.add_argument("--failures", default="build/fuzz", help="the folder for inputs that fail (build/fuzz)")
+    parser.add_argument("--input", type=Path, help="run only this input, once")
+    parser.add_argument("--failures", default="build/fuzz", help="folder for inputs that fail (build/fuzz)")
     options = parser.parse_args()
     if options.input and not options.target:
-        parser.error("--input is for one --target")
+        parser.error("--input needs --target")
     status = 0
     for target in [options.target] if options.target else TARGETS:
         with tempfile.TemporaryDirectory(prefix="sfloop-fuzz-") as scratch:

@@ -1,4 +1,4 @@
-/* Writes the inputs that fuzzing the drivers begins with: the frames of seeds_wire.c, and descriptions of faults. */
+/* Writes the seeds of fuzz_drivers: the frames of seeds_wire.c, and descriptions of faults. */
 #define main write_frames
 #include "seeds_wire.c"
 #undef main

@@ -1,4 +1,4 @@
-/* Writes the inputs that fuzzing netlink begins with: what the kernel does say. */
+/* Writes the seeds of fuzz_netlink: messages as the kernel sends them. */
 #define _GNU_SOURCE
 #include "netlink_numbers.h"
 

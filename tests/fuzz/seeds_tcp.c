@@ -1,4 +1,4 @@
-/* Writes the inputs that fuzzing TCP begins with: each state, and after it a few of each kind of record. */
+/* Writes the seeds of fuzz_tcp: one for each state, followed by a few records. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Writes the inputs that fuzzing of TLS begins with into the folder that is named: for every kind of session (fuzz_tls.c)
- * each command by itself, and a long exchange. */
+/* Writes the seeds of fuzz_tls into the given folder. For every kind of session (see fuzz_tls.c) there is one seed for each
+ * command, some with garbage, and a long exchange. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static void save(const char *folder, const char *name, const uint8_t *data, size
     }
 }
 
-/* Headers of records as garbage: a handshake, data, an alert, SSL 2's hello, HTTP. */
+/* Garbage that begins like a record: a handshake, data, an alert, SSL 2's hello, HTTP, a change of cipher. */
 static const char *const garbage[] = {
     "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03", "\x17\x03\x03\x00\x20????????", "\x15\x03\x03\x00\x02\x02\x28",
     "\x80\x2e\x01\x00\x02",                     "GET / HTTP/1.1\r\n\r\n",      "\x14\x03\x03\x00\x01\x01",

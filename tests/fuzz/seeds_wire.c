@@ -1,5 +1,4 @@
-/* Writes the inputs that fuzzing begins with into the folder that is named: one frame of each kind, made by the
- * emitters. */
+/* Writes the seeds of fuzz_wire into the given folder: one frame of each kind, made by the emitters. */
 #include "wire/icmp.h"
 #include "wire/tcp.h"
 #include "wire/udp.h"
@@ -58,7 +57,7 @@ static void save_datagrams(const char *folder)
                 snprintf(name, sizeof name, "udp-%u-tags-%zu-bytes-sum-%d", tags, sizes[i], sum);
                 save(folder, name, frame, datagram(frame, sizeof frame, tags, sizes[i], (enum sf_udp_sum)sum));
             }
-    /* With an option of four bytes, and its checksum absent: the rest is for the fuzzer to find. */
+    /* A datagram with four bytes of IP options and without a UDP checksum. The fuzzer finds other options. */
     size_t len = datagram(frame, sizeof frame, 0, 18, SF_UDP_SUM_NONE);
     memmove(frame + 38, frame + 34, len - 34);
     memset(frame + 34, 1, 4);
@@ -85,7 +84,7 @@ static void save_messages(const char *folder)
     save(folder, "icmp-echo", message, sf_icmp_emit_echo(message, sizeof message, &echo));
 }
 
-/* TCP's part alone, with the options that `has` and n_sack ask for. */
+/* Writes TCP segments without their frames, with the options that `has` and n_sack choose. */
 static void save_segments(const char *folder)
 {
     struct sf_tcp_peer peer = {.src_addr = 0x0100000a, .dst_addr = 0x0200000a, .src_port = 1, .dst_port = 2};
