@@ -12,9 +12,9 @@ The targets are:
 - `netlink`: the kernel's messages about routes and neighbours.
 - `tls`: ciphertext before and after the handshake, with the OpenSSL that is installed.
 
-Without --target, each target runs for the given time. With clang the engine is libFuzzer, which searches for inputs that
-reach new code. Without clang it is a loop that changes seeds at random. The exit status is 1 if an input has failed; the
-output then names the input.
+Without --target, each target runs for the given time. With clang the engine is libFuzzer, which searches for inputs
+that reach new code. Without clang it is a loop that changes seeds at random. The exit status is 1 if an input has
+failed; the output then names the input.
 """
 
 from __future__ import annotations

@@ -14,18 +14,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 SIMULATOR = ROOT / "tests" / "sim" / "ef_vi"
 NATIVE = ROOT / "sfloop" / "native"
-# As the simulator has them (tests/sim/ef_vi/meson.build).
+# Features of later releases that the simulator has. tests/sim/ef_vi/meson.build has the same list.
 LATER = ("EF_VI_CAP_RX_REF", "ef_pd_capabilities_get", "EF_PD_EXPRESS", "EF_FILTER_FLAG_REQUEST_WAKEUPS")
 
 
 def build(out: Path) -> Path:
-    """Compiles it, and returns where it is. Raises RuntimeError with the compiler's words."""
+    """Compile the driver, and return its path.
+
+    :raises RuntimeError: with the compiler's messages.
+    """
     folders = (NATIVE / "drivers" / "ef_vi", NATIVE / "drivers" / "shm")
     sources = [path for folder in folders for path in sorted(folder.glob("*.c"))]
     sources += [*sorted(SIMULATOR.glob("efsim_*.c")), NATIVE / "drivers" / "kernel" / "interface_info.c"]
     command = [
         *shlex.split(os.environ.get("CC", "cc")),
-        # As sfloop itself is built; and as one program, since the vendor's hot calls are inlined.
+        # The options of sfloop's own build, and -flto, because the vendor's hot functions are inline.
         *("-std=gnu11", "-O3", "-flto", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden"),
         *(f"-DSF_{name}" for name in LATER),
         *(f"-I{folder}" for folder in (SIMULATOR, NATIVE / "include", NATIVE)),

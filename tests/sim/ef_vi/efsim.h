@@ -1,16 +1,16 @@
 /*
- * A simulator of the ef_vi API and of the NICs behind it, over the shared-memory wire: what sfloop's ef_vi driver is built and
- * tested against where there is no Solarflare NIC. It is written from the API's documentation. Misuse that real hardware
- * punishes by silence (a deadlock, a corrupted frame, a leaked buffer) ends the process here, with a sentence.
+ * A simulator of the ef_vi API and of the NICs behind it, over the shm driver's wire. sfloop's ef_vi driver is built and tested with
+ * it on machines without a Solarflare NIC. It is written from the API's documentation. Misuse that real hardware does not report (it
+ * deadlocks, corrupts a frame or leaks a buffer) ends the process here, with a message.
  *
- * A simulated NIC is known by the index of its interface. Its options come from the variable SFLOOP_TEST_EF_VI when it is first
- * used, or from a test that has asked for it before by efsim_nic():
+ * The index of an interface identifies its simulated NIC. The NIC's options come from the variable SFLOOP_TEST_EF_VI at the first
+ * use, or from a test that has called efsim_nic() before:
  *
  *     SFLOOP_TEST_EF_VI="wire=NAME,arch=ef10,strict"
  *
- * arch: ef10, ef100, efct, ef10ct, af_xdp. no-ctpio, no-pio, no-timestamps: it has none. force-merge: receive events come merged.
- * shared: its receive queue brings what others filter for too. strict: buffers are filled with a pattern while they are the
- * NIC's, and frames that are under way are summed, to find whoever touches them.
+ * arch: ef10, ef100, efct, ef10ct, af_xdp. no-ctpio, no-pio, no-timestamps: the NIC lacks the feature. force-merge: receive events
+ * are merged. shared: the receive queue also brings frames for the filters of others. strict: the NIC's buffers are filled with a
+ * pattern and frames under way are hashed, to find a program that writes to them.
  */
 #ifndef EFSIM_H
 #define EFSIM_H
@@ -29,17 +29,17 @@
 #include "wire/checksum.h"
 
 #define EFSIM_PREFIX 14        /* of a frame received by EF10 */
-#define EFSIM_RX_BYTES 1792    /* what the NIC fills of a buffer, with the prefix */
+#define EFSIM_RX_BYTES 1792    /* of a buffer that the NIC fills, with the prefix */
 #define EFSIM_PAGE 4096
 #define EFSIM_FILTERS 4096
 #define EFSIM_PIO_BYTES 2048
 #define EFSIM_FIFO_BYTES 16384 /* EFCT: frames to send that have not completed */
 #define EFSIM_SUPERBUF (1u << 20)
 #define EFSIM_SUPERBUFS 4
-#define EFSIM_SLOT 2048u /* of a superbuf: one frame */
+#define EFSIM_SLOT 2048u /* room for a frame in a superbuf */
 #define EFSIM_SLOTS (EFSIM_SUPERBUF / EFSIM_SLOT)
 
-/* Ends the process if it does not hold. */
+/* Ends the process with the message unless `holds`. */
 #define EFSIM_MUST(holds, ...)                                                                                                 \
     do {                                                                                                                       \
         if (!(holds))                                                                                                          \
@@ -53,20 +53,20 @@ struct efsim_options {
     char wire[64];
 };
 
-/* What goes wrong next. Set by tests at any time. */
+/* Faults to simulate. Tests set them at any time. */
 struct efsim_faults {
-    int discards;        /* so many of the next frames are discarded … */
-    unsigned subtype;    /* … as this: EF_EVENT_RX_DISCARD_… */
-    int ctpio_failures;  /* so many of the next CTPIO sends need their fallback */
+    int discards;        /* number of next frames to discard */
+    unsigned subtype;    /* the reason for these: EF_EVENT_RX_DISCARD_… */
+    int ctpio_failures;  /* number of next CTPIO sends that need their fallback */
     bool tx_error;       /* the next frame sent stops the queue */
-    bool tx_stays;       /* and ef_vi_reinit_txq_post_error() does not start it again */
-    bool reset, overflow; /* the next poll's event */
-    int absent;          /* so many of the next ef_driver_open() fail */
-    bool gone;           /* the interface is no NIC any more */
-    bool unsynchronised; /* there are no timestamps yet */
-    bool clock_unset;    /* there are, of a clock that counts from anywhere */
+    bool tx_stays;       /* ef_vi_reinit_txq_post_error() does not start the queue again */
+    bool reset, overflow; /* the next poll returns this event */
+    int absent;          /* number of next ef_driver_open() that fail */
+    bool gone;           /* the interface no longer has a NIC */
+    bool unsynchronised; /* the NIC has no timestamps yet */
+    bool clock_unset;    /* the NIC has timestamps, but its clock was never set */
     bool pio_taken, no_filters, unprivileged;
-    int trunc;           /* so many of the next frames in several pieces lack their last */
+    int trunc;           /* number of next frames in several buffers that lack their last one */
 };
 
 struct efsim_counts {
@@ -80,17 +80,17 @@ struct efsim_filter {
     unsigned type, data[12];
 };
 
-/* The flow of the last frame that a filter has let in: the next one is likely to be of it. */
+/* The flow of the last frame that matched a filter, because the next frame probably belongs to it too. */
 struct efsim_known {
     uint64_t addrs;
     uint32_t ports;
-    uint8_t protocol; /* 0: there is none */
+    uint8_t protocol; /* 0: no frame has matched yet */
 };
 
 struct efsim_nic {
     bool used;
     int ifindex;
-    uint32_t wire_addr; /* of this side of the wire, network byte order */
+    uint32_t wire_addr; /* address of our end of the wire, in network byte order */
     struct efsim_options options;
     struct efsim_faults faults;
     struct efsim_counts counts;
@@ -104,7 +104,7 @@ struct efsim_nic {
     bool domain, pio, pio_linked;
 };
 
-/* The NIC of an interface; made with the options of the environment if there is none yet. NULL: out of them. */
+/* Returns the NIC of an interface. Makes it with the options of the environment if it does not exist. NULL: too many NICs. */
 struct efsim_nic *efsim_nic(int ifindex);
 
 /* ---- within the simulator ---- */
@@ -112,16 +112,16 @@ struct efsim_nic *efsim_nic(int ifindex);
 struct efsim_rx_desc {
     uint8_t *buffer;
     ef_request_id id;
-    bool first; /* it has been filled, with a frame's beginning */
+    bool first; /* the buffer has the beginning of a frame */
 };
 
 struct efsim_tx_desc {
-    ef_request_id id; /* of a frame's last descriptor; EF_REQUEST_ID_MASK before it */
+    ef_request_id id; /* in a frame's last descriptor; EF_REQUEST_ID_MASK in the ones before */
     ef_iovec iov;
-    uint32_t frame_len; /* of the first */
+    uint32_t frame_len; /* in a frame's first descriptor */
     uint64_t sum;
-    uint32_t pages; /* descriptors of the frame */
-    bool sent, by_ctpio, ours; /* ours: its bytes are in `copy` (PIO) */
+    uint32_t pages; /* number of the frame's descriptors */
+    bool sent, by_ctpio, ours; /* ours: the bytes are in `copy` (PIO) */
     uint8_t *copy;
 };
 
@@ -140,10 +140,10 @@ struct efsim_vi {
         struct {
             bool halted, ctpio_pending, tx_stopped, tx_error_seen;
         };
-        uint32_t impeded; /* a send: any of them */
+        uint32_t impeded; /* not 0: one of them is set, so a send has to check */
     };
-    bool plain; /* EF10, an event for each frame: what nearly all of it is, in the shortest way */
-    uint32_t turn; /* polls so far */
+    bool plain; /* EF10 with an event for each frame, the usual case, which has a shorter code path */
+    uint32_t turn; /* number of polls */
 
     ef_event *events;
     uint32_t events_mask, events_first, events_last;
@@ -151,7 +151,7 @@ struct efsim_vi {
     struct efsim_rx_desc *rx;
     uint32_t rx_mask, rx_added, rx_posted, rx_filled, rx_removed;
     unsigned merging; /* descriptors of the last merged event, while it may take more */
-    struct { /* of a frame whose headers alone were taken yet; data NULL: there is none */
+    struct { /* the frame of which only the headers were copied; data NULL: none */
         const uint8_t *data;
         uint8_t *to;
         uint64_t token;
@@ -161,7 +161,7 @@ struct efsim_vi {
     struct efsim_tx_desc *tx;
     uint32_t tx_mask, tx_added, tx_pushed, tx_done, tx_removed, tx_reported;
     uint32_t fifo_used;
-    size_t ctpio_len; /* a CTPIO send that lacks its fallback */
+    size_t ctpio_len; /* of a CTPIO send that waits for its fallback */
     uint64_t ctpio_sum;
     bool ctpio_sent;
 
@@ -181,11 +181,11 @@ static inline bool efsim_merges(const struct efsim_vi *v, enum ef_vi_flags flags
 }
 
 uint64_t efsim_sum(const void *data, size_t len);
-/* Memory behind a DMA address; len bytes of it must be within a page. */
+/* Returns the memory at a DMA address. The `len` bytes must lie within a page. */
 uint8_t *efsim_dma(struct efsim_nic *nic, ef_addr addr, size_t len);
 bool efsim_wants(struct efsim_nic *nic, const uint8_t *frame, uint32_t len);
 
-/* Wanted, by what is known: untagged IPv4 without options, no fragment. */
+/* True: the frame belongs to the known flow, so a filter wants it. It is untagged IPv4 without options, and no fragment. */
 static inline bool efsim_knows(const struct efsim_nic *nic, const uint8_t *frame, uint32_t len)
 {
     return len >= 42 && sf_load16(frame + 12) == sf_be16(0x800) && frame[14] == 0x45 && !(sf_load16(frame + 20) & sf_be16(0x3fff)) &&
@@ -193,7 +193,7 @@ static inline bool efsim_knows(const struct efsim_nic *nic, const uint8_t *frame
            frame[23] == nic->known.protocol;
 }
 
-/* Word by word: a load that is wider than the stores before it would wait for them. */
+/* Copies word by word, because a load that is wider than the stores before it would wait for them. */
 static inline void efsim_move_event(ef_event *to, const ef_event *from)
 {
     for (int i = 0; i < 4; i++)
@@ -202,12 +202,12 @@ static inline void efsim_move_event(ef_event *to, const ef_event *from)
 
 void efsim_put_event(struct efsim_vi *v, const ef_event *event);
 void efsim_read_received(struct efsim_vi *v, const ef_event *event);
-void efsim_receive(ef_vi *vi);  /* what has arrived on the wire */
-/* The rest of it, and the verdict: `event` is the last one, which says that it has come. */
+void efsim_receive(ef_vi *vi);  /* receives frames from the wire */
+/* Copies the rest of the frame in `rest`. Turns its event into a discard if a checksum is wrong. */
 void efsim_receive_rest(struct efsim_vi *v, ef_event *event);
-void efsim_transmit(ef_vi *vi); /* what was pushed, as far as the wire takes it */
+void efsim_transmit(ef_vi *vi); /* sends the pushed frames for which the wire has room */
 void efsim_report_sent(ef_vi *vi);
-/* The handle is readable from now on, until the next ef_vi_prime(). */
+/* Makes the handle readable until the next ef_vi_prime(). */
 void efsim_signal(ef_driver_handle handle);
 void efsim_watch(ef_driver_handle handle, int fd);
 void efsim_quiet(ef_driver_handle handle);

@@ -1,4 +1,4 @@
-/* Filters: which frames the NIC gives to the virtual interface. All others are the kernel's. */
+/* Filters: the choice of frames that the NIC gives to the virtual interface. The kernel gets all others. */
 #define _GNU_SOURCE
 #include "efsim.h"
 
@@ -61,9 +61,9 @@ int ef_vi_filter_add(ef_vi *vi, ef_driver_handle handle, const ef_filter_spec *s
     int place = -1;
 
     (void)handle;
-    EFSIM_MUST(spec->type != NOTHING, "the filter says nothing");
+    EFSIM_MUST(spec->type != NOTHING, "the filter has no criteria");
     EFSIM_MUST(nic->options.arch != EF_VI_ARCH_EF10CT || spec->type == PORT_SNIFF || spec->flags & EF_FILTER_FLAG_REQUEST_WAKEUPS,
-               "an X4's queue wakes nobody without EF_FILTER_FLAG_REQUEST_WAKEUPS");
+               "the queue of an X4 wakes no sleeper without EF_FILTER_FLAG_REQUEST_WAKEUPS");
     if (vi->sim->halted)
         return -ENETDOWN;
     if (spec->type == PORT_SNIFF && nic->faults.unprivileged)

@@ -18,7 +18,7 @@
 #define HANDLES 16
 #define FIRST_PAGE 0x100u
 
-/* drivers/shm/driver.c's, whether this is part of a program that has the registry or of a shared object that has not. */
+/* From drivers/shm/driver.c. Declared here, because the shared object lacks the registry of drivers. */
 struct sf_driver *sf_driver_shm_open(const struct sf_driver_config *, int *error, char *message);
 
 static struct efsim_nic nics[NICS];
@@ -103,7 +103,7 @@ static void read_options(struct efsim_options *o)
     free(text);
 }
 
-/* Each side of a wire needs an address of its own; an interface's MAC is its own. */
+/* Makes the wire's address from the interface's MAC, because the two ends of a wire need different addresses. */
 static uint32_t wire_address(int ifindex)
 {
     char name[IF_NAMESIZE];
@@ -140,7 +140,7 @@ static int handle_index(ef_driver_handle handle)
     for (int i = 0; i < HANDLES; i++)
         if (handles[i].used && handles[i].handle == handle)
             return i;
-    EFSIM_MUST(false, "%d is not a handle that is open", handle);
+    EFSIM_MUST(false, "%d is not an open handle", handle);
 }
 
 static int watch(ef_driver_handle handle, int fd)
@@ -156,11 +156,11 @@ int ef_driver_open(ef_driver_handle *handle)
 
     for (struct efsim_nic *nic = nics; nic < nics + NICS && nic->used; nic++)
         if (nic->faults.absent > 0 && nic->faults.absent--)
-            return -ENOENT; /* the character device is not there while the driver starts again */
+            return -ENOENT; /* the character device is missing while the vendor's driver restarts */
     while (i < HANDLES && handles[i].used)
         i++;
     EFSIM_MUST(i < HANDLES, "%d handles are open: some were not closed", HANDLES);
-    handles[i].handle = epoll_create1(0); /* as the real one, open to child processes */
+    handles[i].handle = epoll_create1(0); /* without EPOLL_CLOEXEC, because programs inherit the real handle too */
     handles[i].event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (handles[i].handle < 0 || handles[i].event_fd < 0)
         return -EMFILE;
@@ -170,8 +170,8 @@ int ef_driver_open(ef_driver_handle *handle)
     return watch(*handle, handles[i].event_fd);
 }
 
-/* In a forked child the NICs are the parent's. The child's share in them ends with its copy of the handle, as that in the real
- * one's resources does. */
+/* Gives up the NICs in a forked child, because they are the parent's. The child's share of the real resources also ends with its
+ * copy of the handle. */
 static void leave_to_parent(void)
 {
     for (struct efsim_nic *nic = nics; nic < nics + NICS && nic->used; nic++) {
@@ -224,7 +224,7 @@ int ef_pd_alloc(ef_pd *pd, ef_driver_handle handle, int ifindex, enum ef_pd_flag
         return -ENODEV;
     if (flags & EF_PD_EXPRESS && nic->options.arch != EF_VI_ARCH_EF10CT)
         return -EOPNOTSUPP;
-    EFSIM_MUST(!nic->domain, "the simulator has one domain for each interface, and there is one");
+    EFSIM_MUST(!nic->domain, "the interface has a domain already, and the simulator supports one");
     config.interface = nic->options.wire;
     config.addr = nic->wire_addr;
     nic->wire = sf_driver_shm_open(&config, &error, message);
@@ -246,10 +246,10 @@ int ef_pd_free(ef_pd *pd, ef_driver_handle handle)
     struct efsim_nic *nic = pd->nic;
 
     handle_index(handle);
-    EFSIM_MUST(nic->domain, "the domain is gone already");
-    EFSIM_MUST(!nic->vi, "its virtual interface has to go first");
-    EFSIM_MUST(!nic->pages, "its registered memory has to go first");
-    EFSIM_MUST(!nic->pio, "its PIO buffer has to go first");
+    EFSIM_MUST(nic->domain, "the domain was freed already");
+    EFSIM_MUST(!nic->vi, "free the virtual interface first");
+    EFSIM_MUST(!nic->pages, "free the registered memory first");
+    EFSIM_MUST(!nic->pio, "free the PIO buffer first");
     nic->wire->fast.control->close(nic->wire);
     nic->wire = NULL;
     free(nic->filters);
@@ -258,7 +258,7 @@ int ef_pd_free(ef_pd *pd, ef_driver_handle handle)
     return 0;
 }
 
-/* ---- memory. Neighbouring pages are exchanged, so that no descriptor reaches beyond one by luck ---- */
+/* ---- memory: neighbouring pages are exchanged, so that a descriptor that crosses a page's end is found ---- */
 
 int ef_memreg_alloc(ef_memreg *mr, ef_driver_handle handle, struct ef_pd *pd, ef_driver_handle pd_handle, void *memory,
                     size_t size)
@@ -303,7 +303,7 @@ uint8_t *efsim_dma(struct efsim_nic *nic, ef_addr addr, size_t len)
 
     EFSIM_MUST(nic->pages, "no memory is registered");
     EFSIM_MUST(page < nic->n_pages && nic->pages[page], "%#llx is no DMA address", (unsigned long long)addr);
-    EFSIM_MUST(addr % EFSIM_PAGE + len <= EFSIM_PAGE, "%zu bytes at %#llx cross a page's end", len, (unsigned long long)addr);
+    EFSIM_MUST(addr % EFSIM_PAGE + len <= EFSIM_PAGE, "%zu bytes at %#llx cross the end of a page", len, (unsigned long long)addr);
     return nic->pages[page] + addr % EFSIM_PAGE;
 }
 
@@ -367,7 +367,7 @@ int ef_pio_alloc(ef_pio *pio, ef_driver_handle handle, struct ef_pd *pd, unsigne
 int ef_pio_free(ef_pio *pio, ef_driver_handle handle)
 {
     handle_index(handle);
-    EFSIM_MUST(!pio->nic->pio_linked, "it has to be unlinked first");
+    EFSIM_MUST(!pio->nic->pio_linked, "unlink the PIO buffer first");
     pio->nic->pio = false;
     return 0;
 }
@@ -386,7 +386,7 @@ int ef_pio_unlink_vi(ef_pio *pio, ef_driver_handle handle, struct ef_vi *vi, ef_
     (void)vi;
     handle_index(handle);
     handle_index(vi_handle);
-    EFSIM_MUST(pio->nic->pio_linked, "it is not linked");
+    EFSIM_MUST(pio->nic->pio_linked, "the PIO buffer is not linked");
     pio->nic->pio_linked = false;
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Receiving: frames off the wire into posted buffers (EF10) or into superbufs (EFCT), and events about them. */
+/* Receiving: copies frames from the wire into posted buffers (EF10) or superbufs (EFCT), and makes their events. */
 #define _GNU_SOURCE
 #include "efsim.h"
 
@@ -8,16 +8,16 @@
 
 #define BURST 16
 #define POISON 0xa5
-#define BUFFER 2048 /* what a buffer that is posted must have */
-#define HEADERS (SF_CACHE_LINE - EFSIM_PREFIX) /* bytes of a frame in its buffer's first line */
+#define BUFFER 2048 /* length of a posted buffer */
+#define HEADERS (SF_CACHE_LINE - EFSIM_PREFIX) /* bytes of a frame in the first cache line of its buffer */
 
 struct prefix {
-    uint64_t stamped; /* the NIC's clock is read when somebody asks: a real one's takes no time of the program's */
+    uint64_t stamped; /* only a flag: the clock is read when the program asks, because reading a real NIC's takes no time */
     uint16_t len;
-    uint32_t turn; /* the poll that brings it */
+    uint32_t turn; /* the poll that reports the packet */
 } __attribute__((packed));
 
-_Static_assert(sizeof(struct prefix) == EFSIM_PREFIX, "as long as EF10's");
+_Static_assert(sizeof(struct prefix) == EFSIM_PREFIX, "the prefix has the length of EF10's");
 
 /* ---- posting ---- */
 
@@ -47,7 +47,7 @@ int ef_vi_receive_space(const ef_vi *vi)
     return (int)(vi->sim->rx_mask - (vi->sim->rx_added - vi->sim->rx_removed));
 }
 
-/* The program is told of the packet now, and may ask for its time until the next poll. */
+/* Call this when the program is told of the packet. The program may ask for its timestamp until the next poll. */
 static void tell(struct efsim_vi *v, uint8_t *packet)
 {
     ((struct prefix *)packet)->turn = v->turn;
@@ -85,7 +85,7 @@ void efsim_read_received(struct efsim_vi *v, const ef_event *event)
 static void check_not_posted(struct efsim_vi *v, const uint8_t *buffer, ef_addr addr)
 {
     for (uint32_t i = v->rx_filled; i != v->rx_added; i++)
-        EFSIM_MUST(v->rx[i & v->rx_mask].buffer != buffer, "the buffer at %#llx is the NIC's already", (unsigned long long)addr);
+        EFSIM_MUST(v->rx[i & v->rx_mask].buffer != buffer, "the NIC has the buffer at %#llx already", (unsigned long long)addr);
 }
 
 int ef_vi_receive_init(ef_vi *vi, ef_addr addr, ef_request_id id)
@@ -95,7 +95,7 @@ int ef_vi_receive_init(ef_vi *vi, ef_addr addr, ef_request_id id)
 
     if (efsim_refers(v->nic))
         return -ENOSYS;
-    EFSIM_MUST(addr % 64 == 0, "a buffer at %#llx, which is no multiple of 64", (unsigned long long)addr);
+    EFSIM_MUST(addr % 64 == 0, "the buffer's address %#llx is no multiple of 64", (unsigned long long)addr);
     EFSIM_MUST(v->rx_added - v->rx_removed < v->rx_mask, "the receive ring is full");
     if (v->nic->options.strict) {
         check_not_posted(v, buffer, addr);
@@ -107,7 +107,7 @@ int ef_vi_receive_init(ef_vi *vi, ef_addr addr, ef_request_id id)
 
 void ef_vi_receive_push(ef_vi *vi)
 {
-    vi->sim->rx_posted = vi->sim->rx_added & ~7u; /* what exceeds a multiple of eight stays behind */
+    vi->sim->rx_posted = vi->sim->rx_added & ~7u; /* buffers beyond a multiple of 8 are not posted yet */
 }
 
 static uint8_t *next_buffer(struct efsim_vi *v)
@@ -116,12 +116,12 @@ static uint8_t *next_buffer(struct efsim_vi *v)
 
     if (v->nic->options.strict)
         for (int i = 0; i < BUFFER; i++)
-            EFSIM_MUST(d->buffer[i] == POISON, "byte %d of buffer %d was written to while it was the NIC's", i, d->id);
+            EFSIM_MUST(d->buffer[i] == POISON, "the program wrote to byte %d of buffer %d while the NIC had it", i, d->id);
     v->rx_filled++;
     return d->buffer;
 }
 
-/* ---- what the NIC finds wrong ---- */
+/* ---- bad frames ---- */
 
 static inline bool header_sum_is_right(const uint8_t *ip, uint32_t len)
 {
@@ -135,7 +135,7 @@ static inline bool segment_sum_is_right(const uint8_t *ip, const uint8_t *segmen
     return sf_sum_fold(sf_sum_bytes(sum, segment, len)) == 0xffff;
 }
 
-/* EF_VI_DISCARD_RX_… bits of what it is, or is not. */
+/* Returns the frame's EF_VI_DISCARD_RX_… bits: wrong checksums, and an unknown class of protocol. */
 static unsigned classify(const uint8_t *frame, uint32_t len)
 {
     uint32_t at = len >= 18 && frame[12] == 0x81 && frame[13] == 0 ? 18 : 14, header, total;
@@ -174,7 +174,7 @@ static unsigned flags_of(unsigned subtype)
     }
 }
 
-/* 0: a good frame. Otherwise what is to be said of it. */
+/* Returns 0 for a good frame. Otherwise returns its EF_VI_DISCARD_RX_… bits, and the subtype of its event. */
 static unsigned faults_of(struct efsim_vi *v, const uint8_t *frame, uint32_t len, unsigned *subtype)
 {
     struct efsim_faults *faults = &v->nic->faults;
@@ -194,7 +194,7 @@ int ef_vi_receive_set_discards(ef_vi *vi, unsigned flags)
 {
     const unsigned others = EF_VI_DISCARD_RX_L2_CLASS_OTHER | EF_VI_DISCARD_RX_L3_CLASS_OTHER | EF_VI_DISCARD_RX_L4_CLASS_OTHER;
 
-    vi->sim->discards = efsim_refers(vi->sim->nic) ? flags : flags & ~others; /* what it cannot tell, it leaves out */
+    vi->sim->discards = efsim_refers(vi->sim->nic) ? flags : flags & ~others; /* EF10 cannot discard by class */
     return 0;
 }
 
@@ -222,7 +222,7 @@ static void put_prefix(ef_vi *vi, uint8_t *at, uint32_t len)
     prefix->turn = vi->sim->turn;
 }
 
-/* Into n buffers, of which the last may be missing. Returns the bytes written, with the prefix. */
+/* Copies the frame with its prefix into n buffers. If it needs more buffers, its end is cut off. */
 static void fill(ef_vi *vi, const uint8_t *frame, uint32_t len, uint32_t n)
 {
     struct efsim_vi *v = vi->sim;
@@ -251,7 +251,7 @@ static void report_each(struct efsim_vi *v, uint32_t len, uint32_t n, bool whole
         uint32_t done = (i + 1) * EFSIM_RX_BYTES < len + EFSIM_PREFIX ? (i + 1) * EFSIM_RX_BYTES : len + EFSIM_PREFIX;
         bool last = i + 1 == n;
         unsigned flags = (i == 0 ? EF_EVENT_FLAG_SOP : 0) | (last && whole ? 0 : EF_EVENT_FLAG_CONT);
-        ef_event event = {.word = { /* rx_discard's: type, rq_id, len and flags, subtype */
+        ef_event event = {.word = { /* the fields of rx_discard: type, rq_id, len and flags, subtype */
                               bad && last ? EF_EVENT_TYPE_RX_DISCARD : EF_EVENT_TYPE_RX,
                               (unsigned)v->rx[(v->rx_filled - n + i) & v->rx_mask].id,
                               done | flags << 16,
@@ -270,7 +270,8 @@ static void put_multi(struct efsim_vi *v, uint32_t n, unsigned flags, unsigned t
     efsim_put_event(v, &event);
 }
 
-/* Good frames of one buffer share an event; one of several has two, for its beginning and for the rest. */
+/* Good frames that fit into one buffer share an event. A frame in several buffers has two events: one for the first buffer and one
+ * for the others. */
 static void report_merged(struct efsim_vi *v, uint32_t n, bool whole, unsigned bad, unsigned subtype)
 {
     unsigned type = bad ? EF_EVENT_TYPE_RX_MULTI_DISCARD : EF_EVENT_TYPE_RX_MULTI;
@@ -299,7 +300,7 @@ static void report_packets(struct efsim_vi *v)
     efsim_put_event(v, &event);
 }
 
-/* What classify() would find of what efsim_knows(), in the way of every frame: 3 % of a round trip less. */
+/* Does what classify() does, for frames that match efsim_knows(). It saves 3 % of a round trip, because it runs for every frame. */
 static inline bool sums_are_right(const uint8_t *frame, uint32_t len)
 {
     const uint8_t *ip = frame + 14;
@@ -309,7 +310,7 @@ static inline bool sums_are_right(const uint8_t *frame, uint32_t len)
            segment_sum_is_right(ip, ip + 20, (uint16_t)(total - 20));
 }
 
-/* So that whoever looks at them next has each field from one store. */
+/* Copies the headers by stores that overlap, so that each field lies within one store. A load of a field from two stores would wait. */
 static inline void copy_headers(uint8_t *to, const uint8_t *frame)
 {
     memcpy(to, frame, 16);
@@ -318,8 +319,8 @@ static inline void copy_headers(uint8_t *to, const uint8_t *frame)
     memcpy(to + 34, frame + 34, 16);
 }
 
-/* A frame of a known flow, into one buffer: the headers, which fill the buffer's first line, and the event. The rest of a frame
- * comes from the other core somewhat later than its first line, and whatever waits for it is in the way of what need not. */
+/* Copies the headers of a frame of the known flow, which fill its buffer's first cache line, and makes the event. finish() copies the
+ * rest later, because the other lines arrive from the sender's core later, and this code would wait for them. */
 static inline bool into_one(ef_vi *vi, const struct sf_frame *frame)
 {
     struct efsim_vi *v = vi->sim;
@@ -340,7 +341,7 @@ static inline bool into_one(ef_vi *vi, const struct sf_frame *frame)
     d->first = true;
     v->rx_filled++;
     v->events_last++;
-    event->word[0] = EF_EVENT_TYPE_RX; /* word by word, as it is read */
+    event->word[0] = EF_EVENT_TYPE_RX; /* stored in words, as efsim_move_event() loads it */
     event->word[1] = (unsigned)d->id;
     event->word[2] = (len + EFSIM_PREFIX) | EF_EVENT_FLAG_SOP << 16;
     event->word[3] = 0;
@@ -426,7 +427,7 @@ ef_request_id ef_vi_rxq_next_desc_id(ef_vi *vi)
 
 int ef_vi_receive_get_bytes(ef_vi *vi, const void *packet, uint16_t *bytes)
 {
-    EFSIM_MUST(!efsim_refers(vi->sim->nic), "EFCT has no prefix: the length is in the event");
+    EFSIM_MUST(!efsim_refers(vi->sim->nic), "EFCT has no prefix; the length is in the event");
     *bytes = ((const struct prefix *)packet)->len;
     return 0;
 }
@@ -480,9 +481,9 @@ static uint8_t *packet_at(struct ef_vi *vi, uint32_t packet)
 {
     struct efsim_vi *v = vi->sim;
 
-    EFSIM_MUST(v && efsim_refers(v->nic), "only EFCT refers to packets");
+    EFSIM_MUST(v && efsim_refers(v->nic), "only EFCT has packet ids");
     EFSIM_MUST(packet < EFSIM_SUPERBUFS * EFSIM_SLOTS && v->superbuf[packet / EFSIM_SLOTS].lent[packet % EFSIM_SLOTS],
-               "packet %u was released already, or never there", packet);
+               "packet %u was released already, or never received", packet);
     return v->superbuf[packet / EFSIM_SLOTS].memory + packet % EFSIM_SLOTS * EFSIM_SLOT;
 }
 
@@ -512,7 +513,7 @@ int ef_vi_receive_get_precise_timestamp(ef_vi *vi, const void *packet, ef_precis
     uint64_t now;
 
     EFSIM_MUST(vi->vi_flags & EF_VI_RX_TIMESTAMPS, "the virtual interface was made without EF_VI_RX_TIMESTAMPS");
-    EFSIM_MUST(v->turn == prefix->turn, "the queue was polled again since the packet's event");
+    EFSIM_MUST(v->turn == prefix->turn, "the queue was polled again after the packet's event");
     memset(out, 0, sizeof(*out));
     if (v->nic->faults.unsynchronised)
         return -ENOMSG;
@@ -540,7 +541,7 @@ __attribute__((noinline)) static void take_any(ef_vi *vi, const uint8_t *frame, 
         into_buffers(vi, frame, len);
 }
 
-/* Whether the frames may go back: not one alone, whose rest is still to come. */
+/* Takes the frames. True: release them now. A single frame of the known flow is released after efsim_receive_rest(). */
 __attribute__((noinline)) static bool take(ef_vi *vi, const struct sf_frame *frames, int n)
 {
     struct efsim_vi *v = vi->sim;
@@ -557,7 +558,7 @@ __attribute__((noinline)) static bool take(ef_vi *vi, const struct sf_frame *fra
     return true;
 }
 
-/* So many frames as there is certainly room for events about. */
+/* Receives a burst only while the event queue is at most half full, so that there is certainly room for its events. */
 void efsim_receive(ef_vi *vi)
 {
     struct efsim_vi *v = vi->sim;

@@ -37,11 +37,11 @@ int ef_vi_transmit_space_bytes(const ef_vi *vi)
 static void check_may_send(struct efsim_vi *v)
 {
     EFSIM_MUST(v, "the virtual interface was freed");
-    EFSIM_MUST(!v->ctpio_pending, "the CTPIO send before lacks its fallback");
-    EFSIM_MUST(!v->tx_error_seen, "the queue has stopped by an error, and was not started again");
+    EFSIM_MUST(!v->ctpio_pending, "the last CTPIO send lacks its fallback");
+    EFSIM_MUST(!v->tx_error_seen, "an error has stopped the queue, and it was not started again");
 }
 
-/* ---- onto the wire ---- */
+/* ---- sending on the wire ---- */
 
 static void copy_out(struct efsim_vi *v, const struct efsim_tx_desc *first, uint32_t position, uint8_t *to)
 {
@@ -134,9 +134,9 @@ static uint64_t sum_of(struct efsim_vi *v, const ef_iovec *iov, int n)
 
 static void check_id(struct efsim_vi *v, ef_request_id id)
 {
-    EFSIM_MUST((unsigned)id != EF_REQUEST_ID_MASK, "the id %#x means none", EF_REQUEST_ID_MASK);
+    EFSIM_MUST((unsigned)id != EF_REQUEST_ID_MASK, "the id %#x means \"no id\"", EF_REQUEST_ID_MASK);
     for (uint32_t i = v->tx_removed; v->nic->options.strict && i != v->tx_added; i++)
-        EFSIM_MUST(desc_at(v, i)->id != id, "the buffer %d is the NIC's already", id);
+        EFSIM_MUST(desc_at(v, i)->id != id, "the NIC has buffer %d already", id);
 }
 
 static int add(struct efsim_vi *v, const ef_iovec *iov, int n, ef_request_id id)
@@ -167,7 +167,7 @@ int ef_vi_transmitv_init(ef_vi *vi, const ef_iovec *iov, int n, ef_request_id id
     int rc;
 
     check_may_send(vi->sim);
-    EFSIM_MUST(!efsim_refers(vi->sim->nic), "EFCT sends by CTPIO and nothing else");
+    EFSIM_MUST(!efsim_refers(vi->sim->nic), "EFCT sends only by CTPIO");
     rc = add(vi->sim, iov, n, id);
     vi->sim->nic->counts.dma += rc == 0;
     return rc;
@@ -176,7 +176,7 @@ int ef_vi_transmitv_init(ef_vi *vi, const ef_iovec *iov, int n, ef_request_id id
 void ef_vi_transmit_push(ef_vi *vi)
 {
     check_may_send(vi->sim);
-    EFSIM_MUST(vi->sim->tx_added != vi->sim->tx_pushed, "there is nothing to push: a second doorbell for the same descriptors");
+    EFSIM_MUST(vi->sim->tx_added != vi->sim->tx_pushed, "there are no descriptors to push: this is a second doorbell for the same ones");
     vi->sim->tx_pushed = vi->sim->tx_added;
     efsim_transmit(vi);
 }
@@ -188,7 +188,7 @@ int ef_vi_transmit_copy_pio(ef_vi *vi, int offset, const void *frame, int len, e
 
     check_may_send(v);
     EFSIM_MUST(v->nic->pio_linked, "no PIO buffer is linked");
-    EFSIM_MUST(v->tx_added == v->tx_pushed, "descriptors before it were not pushed");
+    EFSIM_MUST(v->tx_added == v->tx_pushed, "earlier descriptors were not pushed");
     EFSIM_MUST(offset >= 0 && offset % 64 == 0 && len >= SHORTEST && offset + len <= EFSIM_PIO_BYTES, "%d bytes at %d of %d",
                len, offset, EFSIM_PIO_BYTES);
     for (uint32_t i = v->tx_removed; i != v->tx_added; i++)
@@ -212,7 +212,8 @@ int ef_vi_transmit_copy_pio(ef_vi *vi, int offset, const void *frame, int len, e
 
 /* ---- CTPIO ---- */
 
-/* On EF10 it fails while sends by DMA are under way, or when anything else keeps the NIC busy. On EFCT, only for want of room. */
+/* True: the CTPIO send succeeds. On EF10 it fails while sends by DMA are under way or the NIC is busy. On EFCT it fails only if there
+ * is no room. */
 static bool ctpio_works(struct efsim_vi *v, size_t len)
 {
     if (v->halted || v->tx_stopped)
@@ -226,7 +227,7 @@ static bool ctpio_works(struct efsim_vi *v, size_t len)
     return v->tx_done == v->tx_added && !v->nic->faults.tx_error;
 }
 
-/* With nothing before it and nothing wrong. */
+/* The usual case: no send is under way and there is no fault. False: this is not the usual case. */
 static inline bool leaves_at_once(struct efsim_vi *v, const void *frame, size_t len)
 {
     const struct efsim_faults *faults = &v->nic->faults;
@@ -271,7 +272,7 @@ void ef_vi_transmit_ctpio(ef_vi *vi, const void *frame, size_t len, unsigned thr
         leaves_or_not(v, frame, len);
 }
 
-/* One whose frame has left already, as all before it have. */
+/* The usual fallback: its frame has left, and all frames before it. False: this is not the usual case. */
 static inline bool not_needed(struct efsim_vi *v, ef_addr addr, size_t len, ef_request_id id)
 {
     struct efsim_tx_desc *d = desc_at(v, v->tx_added);
@@ -297,9 +298,9 @@ __attribute__((noinline)) static int fall_back(ef_vi *vi, const ef_iovec *iov, i
     uint32_t at = v->tx_added;
     int rc;
 
-    EFSIM_MUST(v->ctpio_pending, "no CTPIO send came before");
+    EFSIM_MUST(v->ctpio_pending, "there was no CTPIO send before");
     EFSIM_MUST(total(iov, n) == v->ctpio_len, "the fallback has %u bytes, the CTPIO send %zu", total(iov, n), v->ctpio_len);
-    EFSIM_MUST(!v->nic->options.strict || sum_of(v, iov, n) == v->ctpio_sum, "the fallback is another frame");
+    EFSIM_MUST(!v->nic->options.strict || sum_of(v, iov, n) == v->ctpio_sum, "the fallback has another frame");
     v->ctpio_pending = false;
     if (efsim_refers(v->nic) && (size_t)(EFSIM_FIFO_BYTES - v->fifo_used) < v->ctpio_len)
         return -EAGAIN;
@@ -343,7 +344,7 @@ static void report_stamp(struct efsim_vi *v, struct efsim_tx_desc *d)
     efsim_put_event(v, &event);
 }
 
-/* Several frames an event; with timestamps, one. */
+/* Makes an event for several frames, or one for each frame if the events have timestamps. */
 __attribute__((noinline)) void efsim_report_sent(ef_vi *vi)
 {
     struct efsim_vi *v = vi->sim;
@@ -406,7 +407,7 @@ int efsim_restart_sending(ef_vi *vi)
     struct efsim_vi *v = vi->sim;
 
     EFSIM_MUST(v->tx_error_seen, "there was no error");
-    EFSIM_MUST(v->tx_removed == v->tx_added, "frames that have failed were not taken back");
+    EFSIM_MUST(v->tx_removed == v->tx_added, "the events of failed frames were not read");
     if (v->nic->faults.tx_stays)
         return -EIO;
     v->tx_pushed = v->tx_done = v->tx_reported = v->tx_added;

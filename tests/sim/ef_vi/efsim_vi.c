@@ -1,4 +1,4 @@
-/* The virtual interface: its making, its event queue, its sleep. */
+/* The virtual interface: opening, the event queue, sleeping. */
 #define _GNU_SOURCE
 #include "efsim.h"
 
@@ -8,7 +8,7 @@
 
 #define DEFAULT_RING 512
 
-/* ---- making ---- */
+/* ---- opening ---- */
 
 static void *take(size_t n, size_t size)
 {
@@ -22,7 +22,7 @@ static uint32_t ring(int asked)
 {
     uint32_t n = asked < 0 ? DEFAULT_RING : (uint32_t)asked;
 
-    EFSIM_MUST((n & (n - 1)) == 0, "a ring of %u: powers of two are possible", n);
+    EFSIM_MUST((n & (n - 1)) == 0, "a ring of %u entries is not a power of two", n);
     return n;
 }
 
@@ -30,10 +30,10 @@ static void check_flags(const struct efsim_nic *nic, enum ef_vi_flags flags)
 {
     const struct efsim_options *o = &nic->options;
 
-    EFSIM_MUST(!(flags & EF_VI_TX_CTPIO) || efsim_refers(nic) || !o->no_ctpio, "CTPIO is asked for, which the NIC has not");
+    EFSIM_MUST(!(flags & EF_VI_TX_CTPIO) || efsim_refers(nic) || !o->no_ctpio, "CTPIO was asked for, but the NIC lacks it");
     EFSIM_MUST(!(flags & (EF_VI_RX_TIMESTAMPS | EF_VI_TX_TIMESTAMPS)) || !o->no_timestamps,
-               "timestamps are asked for, which the NIC has not");
-    EFSIM_MUST(!o->force_merge || flags & EF_VI_RX_EVENT_MERGE, "the NIC merges receive events, and the flag was not set");
+               "timestamps were asked for, but the NIC lacks them");
+    EFSIM_MUST(!o->force_merge || flags & EF_VI_RX_EVENT_MERGE, "the NIC merges receive events, but EF_VI_RX_EVENT_MERGE was not set");
 }
 
 static void make_superbufs(struct efsim_vi *v)
@@ -52,7 +52,8 @@ int ef_vi_alloc_from_pd(ef_vi *vi, ef_driver_handle handle, struct ef_pd *pd, ef
 
     (void)pd_handle;
     (void)evq_handle;
-    EFSIM_MUST(nic->domain && !nic->vi && !evq_of && evq == -1, "the simulator has one VI of its own queue for each domain");
+    EFSIM_MUST(nic->domain && !nic->vi && !evq_of && evq == -1,
+               "the simulator supports one virtual interface in each domain, with its own event queue");
     check_flags(nic, flags);
     v = take(1, sizeof(*v));
     v->nic = nic;
@@ -83,7 +84,7 @@ int ef_vi_free(ef_vi *vi, ef_driver_handle handle)
     struct efsim_vi *v = vi->sim;
 
     (void)handle;
-    EFSIM_MUST(v, "the virtual interface is gone already");
+    EFSIM_MUST(v, "the virtual interface was freed already");
     for (int i = 0; i < EFSIM_SUPERBUFS; i++)
         free(v->superbuf[i].memory);
     for (uint32_t i = 0; i <= v->tx_mask; i++)
@@ -104,7 +105,7 @@ void efsim_put_event(struct efsim_vi *v, const ef_event *event)
     if (v->halted)
         return;
     if (v->events_last - v->events_first > v->events_mask) {
-        v->events_first = v->events_last - 1; /* what is in the queue is of no use */
+        v->events_first = v->events_last - 1; /* drops the other events in the queue */
         v->events[v->events_first & v->events_mask].generic.type = EF_EVENT_TYPE_OFLOW;
         v->halted = true;
         return;
@@ -150,7 +151,7 @@ int ef_eventq_has_event(const ef_vi *vi)
     return v->events_first != v->events_last;
 }
 
-/* An event with one descriptor frees it when it is read; a merged one when it is unbundled. */
+/* Frees the descriptor of an event that has only one. The descriptors of a merged event are freed when the program unbundles it. */
 static void read_event(struct efsim_vi *v, const ef_event *event)
 {
     switch (EF_EVENT_TYPE(*event)) {
@@ -171,7 +172,7 @@ int ef_eventq_poll(ef_vi *vi, ef_event *events, int n)
     struct efsim_vi *v = vi->sim;
     int taken = 0;
 
-    EFSIM_MUST(n >= EF_VI_EVENT_POLL_MIN_EVS, "room for %d events: at least %d are needed", n, EF_VI_EVENT_POLL_MIN_EVS);
+    EFSIM_MUST(n >= EF_VI_EVENT_POLL_MIN_EVS, "there is room for %d events, but at least %d are needed", n, EF_VI_EVENT_POLL_MIN_EVS);
     v->turn++;
     run_hardware(vi);
     v->merging = 0;
@@ -190,14 +191,14 @@ unsigned ef_eventq_current(ef_vi *vi)
     return vi->sim->events_first;
 }
 
-/* Two looks: news of the wire's that are no frames make its arm() fail once. */
+/* Tries three times, because the wire's arm() also fails once if its peer has news other than frames. */
 int ef_vi_prime(ef_vi *vi, ef_driver_handle handle, unsigned current)
 {
     struct efsim_vi *v = vi->sim;
     struct sf_driver *wire = v->nic->wire;
     int fd;
 
-    EFSIM_MUST(handle == v->handle, "handle %d is not the virtual interface's, %d", handle, v->handle);
+    EFSIM_MUST(handle == v->handle, "handle %d is not that of the virtual interface, %d", handle, v->handle);
     v->nic->counts.primed++;
     efsim_quiet(handle);
     wire->fast.control->disarm(wire);

@@ -1,4 +1,4 @@
-/* For tests in C: interfaces that only the simulator has, in the place of drivers/kernel/interface_info.c. */
+/* Interfaces that only the simulator has, for tests in C. Replaces drivers/kernel/interface_info.c. */
 #define _GNU_SOURCE
 #include "interfaces.h"
 

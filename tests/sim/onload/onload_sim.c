@@ -1,15 +1,17 @@
 /*
- * A library to preload that behaves towards a program as Onload does, without a NIC: what tests of a loop under Onload
- * run on. The accelerated sockets are the kernel's own, seen by the rules by which a program sees Onload's:
+ * A preload library that behaves like Onload, without a NIC. Tests of a loop under Onload use it. The accelerated sockets
+ * are the kernel's own. A program sees them by Onload's rules:
  *
- *  - IPv4 and IPv6 sockets are accelerated while they are unbound or bound to 127.77.0.0/16 (the "NIC's" addresses), in
- *    the stack that their thread had named when it made them; a NULL name accelerates nothing; accept() inherits.
- *  - The kernel's epoll knows of an accelerated member only while a blocking call of this library sleeps. Whoever makes
- *    the system call past it sleeps through what the member receives.
- *  - A blocking call arms the stack's interrupt. While it is armed, a call without a timeout looks at accelerated members
+ *  - An IPv4 socket is accelerated while it is unbound or bound to an address of 127.77.0.0/16, the "NIC's" addresses.
+ *    Its stack is the one that its thread had named when it created the socket. Under the name NULL no socket is
+ *    accelerated. An accepted socket has the listener's stack.
+ *  - The kernel's epoll set has an accelerated member only while a blocking call of this library sleeps. A program that
+ *    makes the system call directly sleeps through everything that the member receives.
+ *  - A blocking call arms the stack's interrupt. While it is armed, a call with a timeout of 0 looks at accelerated members
  *    only if the thread's epoll spinning is on.
  *
- * What the program asked of it goes to the file ONLOAD_SIM_LOG, a line each; the counts of its epoll calls at the end.
+ * The file ONLOAD_SIM_LOG gets a line for each call of the extensions API that changes a setting, and the counts of epoll
+ * calls at the end.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -42,8 +44,8 @@ struct member {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct member members[MEMBERS];
-static char stack_of[DESCRIPTORS][NAME]; /* "": not one of ours */
-static bool primed[DESCRIPTORS];         /* by epoll descriptor */
+static char stack_of[DESCRIPTORS][NAME]; /* "": never accelerated */
+static bool primed[DESCRIPTORS];         /* the interrupt is armed, for each epoll descriptor */
 static long calls[2][2];                 /* [blocking][spinning] */
 
 static __thread unsigned spin_state;
@@ -90,7 +92,7 @@ __attribute__((destructor)) static void finish(void)
         calls[1][1]);
 }
 
-/* ---- which sockets are accelerated ---- */
+/* ---- accelerated sockets ---- */
 
 static bool accelerated(int fd)
 {
@@ -235,7 +237,7 @@ int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
     return wait_for(epfd, events, max, timeout < 0 ? NULL : &limit);
 }
 
-#ifndef WITHOUT_PWAIT2 /* as an Onload that was built before glibc had it */
+#ifndef WITHOUT_PWAIT2 /* defined: stands for an Onload that was built with a glibc without epoll_pwait2() */
 int epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
 {
     (void)mask;

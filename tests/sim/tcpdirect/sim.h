@@ -1,16 +1,18 @@
 /*
- * A TCPDirect library for tests: the API of libraries/zf.h over sfloop's own TCP/IP, with a wire in shared memory, or with one
- * that comes back, so that a stack talks to itself. It is not TCPDirect, but it is as particular as TCPDirect is:
+ * A simulator of the TCPDirect library for tests. It has the API of libraries/zf.h over sfloop's own TCP/IP. Its link is a wire in
+ * shared memory, or a loop back to the stack itself. It is not TCPDirect, but it has TCPDirect's peculiarities:
  *
- *  - the muxer's events are edges; its list of the ready is last in, first out; HUP and ERR come only if asked for;
- *  - zftl_accept() gives the latest connection first; a listener's port stays taken until its children are gone;
- *  - 64 zockets of each kind, those in TIME_WAIT included; queues of 64; datagrams beyond that are dropped without a word;
- *  - the end of a stream is a marker that stays; what must or must not be called in which order is asserted, and a
- *    violation, which on the real library corrupts silently, ends the process with a message;
- *  - its backing sockets bind as the vendor's do.
+ *  - The muxer's events are edges. Its list of ready zockets is last in, first out. HUP and ERR come only if asked for.
+ *  - zftl_accept() returns the latest connection first. A listener's port stays in use until its connections are gone.
+ *  - There are 64 zockets of each kind, including those in TIME_WAIT. Queues have 64 entries. Further datagrams are dropped without
+ *    a report.
+ *  - The end of a stream is a marker that stays in the queue.
+ *  - The order of calls is checked. The real library silently corrupts memory after a violation; this one ends the process with a
+ *    message.
+ *  - Its backing sockets bind as the vendor's do.
  *
- * Attributes of its own (ZF_ATTR, Options(tcpdirect=…)): sim_wire, a wire's name; sim_address, this side's address;
- * sim_fault, "function:errno:times;…" with ',' for ';', makes functions fail: "zft_alloc:105:1".
+ * It has attributes of its own (ZF_ATTR, Options(tcpdirect=…)). sim_wire: the wire's name. sim_address: the address of our end.
+ * sim_fault makes functions fail: "function:errno:times", several separated by ','. Example: "zft_alloc:105:1".
  */
 #ifndef SF_TEST_ZF_SIM_H
 #define SF_TEST_ZF_SIM_H
@@ -59,12 +61,12 @@ struct zf_muxer_set {
 
 struct sim_packet {
     char *data;
-    size_t at, len; /* what is unread */
+    size_t at, len; /* unread bytes: from `at` to `len` */
 };
 
 enum sim_kind { SIM_NONE, SIM_TCP, SIM_LISTENER, SIM_UDP };
 
-/* What an event of the inner stack is of. */
+/* The owner of an event of the inner stack. */
 struct sim_slot {
     enum sim_kind kind;
     void *owner;
@@ -74,7 +76,7 @@ struct sim_slot {
 struct zft {
     struct zf_waitable w;
     struct zf_stack *stack;
-    bool used, freed; /* freed by its owner, but still in a state that takes the place */
+    bool used, freed; /* freed: by its owner, but TIME_WAIT keeps the zocket in use */
     sf_ns gone_at;
     struct sf_sock *inner;
     uint32_t slot;
@@ -85,10 +87,10 @@ struct zft {
     struct zft *accept_next;
     struct sockaddr_in local, remote;
     struct sim_packet queue[SIM_QUEUE + 1];
-    int first, count; /* the marker of the end is one of them */
+    int first, count; /* of packets, including the marker of the end */
     int lent;
     struct iovec lent_iov[SIM_QUEUE + 1];
-    char buffers[SIM_QUEUE + 1][SIM_MSS]; /* of the packets, by place */
+    char buffers[SIM_QUEUE + 1][SIM_MSS]; /* for the packet in each place of the queue */
 };
 
 struct zftl {
@@ -134,8 +136,8 @@ struct zfut {
     struct zf_stack *stack;
     bool used;
     struct sockaddr_in local, remote;
-    struct sim_bind own;   /* where no zfur has the address */
-    struct sf_sock *inner; /* of `binds` */
+    struct sim_bind own;   /* used if no zfur has the address */
+    struct sf_sock *inner; /* the sender that was found when the stack's `binds` was this one's */
     uint32_t binds;
     bool blocked;
 };
@@ -153,11 +155,11 @@ struct zf_stack {
     sf_ns time_wait;
     bool timestamps;
     uint32_t binds; /* grows when a zfur binds or unbinds */
-    uint32_t waiting; /* zockets that look for room */
-    char *buffers[SIM_ZOCKETS * SIM_QUEUE]; /* of datagrams */
+    uint32_t waiting; /* zockets that wait for room to send */
+    char *buffers[SIM_ZOCKETS * SIM_QUEUE]; /* for datagrams */
     int epoll_fd, timer_fd;
     bool armed, pending, more;
-    unsigned passes; /* of the reactor */
+    unsigned passes; /* calls of zf_reactor_perform() */
     sf_ns now;
     long tick;
 };
@@ -166,10 +168,10 @@ struct zf_stack {
 int sim_attr_index(const char *name);
 int64_t sim_number(const struct zf_attr *, const char *name);
 const char *sim_text(const struct zf_attr *, const char *name);
-/* The negative errno that this call is to fail with, or 0. */
+/* Returns the negative errno with which this call has to fail, or 0. */
 int sim_fault(const char *function);
 extern bool sim_any_faults;
-SIM_API void sim_faults_set(const char *description); /* exported, for tests */
+SIM_API void sim_faults_set(const char *description); /* exported for tests */
 #define SIM_FAULT()                                                                                                    \
     do {                                                                                                               \
         int fault = SF_UNLIKELY(sim_any_faults) ? sim_fault(__func__) : 0;                                             \
@@ -185,11 +187,12 @@ void sim_waitable_init(struct zf_waitable *, struct zf_stack *);
 /* sim_stack.c */
 uint32_t sim_slot_take(struct zf_stack *, enum sim_kind, void *owner);
 void sim_slot_give(struct zf_stack *, uint32_t slot);
-/* A socket of the kernel's that holds the port, bound as the vendor's library does it. */
+/* Makes a kernel socket that reserves the port, bound as the vendor's library does it. */
 int sim_backing(int type, struct sockaddr_in *local, uint32_t group_source);
 int sim_check_address(const struct sockaddr *, socklen_t);
 
-/* sim_tcp.c, sim_listener.c, sim_udp.c: an event of the inner stack; the look at what has none. Returns 1 if visible. */
+/* sim_tcp.c, sim_listener.c, sim_udp.c. sim_*_event() handles an event of the inner stack. sim_*_look() checks the zockets that wait
+ * for room, because they get no event. Both return 1 if the program can see a change. */
 int sim_tcp_event(struct zft *, uint32_t what);
 int sim_tcp_look(struct zf_stack *);
 struct zft *sim_tcp_take(struct zf_stack *);

@@ -1,4 +1,4 @@
-/* Attributes, those of the vendor's that sfloop or its tests set, and faults. */
+/* Attributes (the vendor's that sfloop or its tests set, and the simulator's own), and faults. */
 #define _GNU_SOURCE
 #include "sim.h"
 

@@ -1,4 +1,4 @@
-/* Listeners: the latest connection is accepted first, and the port stays taken until the last of them is gone. */
+/* Listeners. The latest connection is accepted first. The port stays in use until the last connection is gone. */
 #define _GNU_SOURCE
 #include "sim.h"
 
@@ -54,7 +54,8 @@ int zftl_listen(struct zf_stack *stack, const struct sockaddr *addr, socklen_t l
     return 0;
 }
 
-/* Each takes one of the stack's zockets at once. Where there is none it is not seen; the vendor's drops its SYN. */
+/* Takes a zocket for each new connection at once. Without a free zocket the connection stays unseen in the inner stack. The vendor's
+ * library would drop its SYN. */
 int sim_listener_event(struct zftl *tl)
 {
     const struct sf_stack_ops *ops = tl->stack->inner->ops;
@@ -125,12 +126,12 @@ int zftl_free(struct zftl *tl)
 {
     SIM_MUST(tl->used && !tl->freed, "freed twice");
     zf_muxer_del(&tl->w);
-    tl->children++; /* so that it is not released under our feet */
+    tl->children++; /* zft_free() must not release the listener yet */
     while (tl->newest) {
         struct zft *ts = tl->newest;
 
         tl->newest = ts->accept_next;
-        ts->delegated = true; /* reset it */
+        ts->delegated = true; /* makes zft_free() send a reset */
         zft_free(ts);
     }
     sim_slot_give(tl->stack, tl->slot);

@@ -1,4 +1,4 @@
-/* The muxer: edges, each with all that is ready; the list is last in, first out. */
+/* The muxer. Its events are edges, and each event has all bits that are set. The list of ready zockets is last in, first out. */
 #define _GNU_SOURCE
 #include "sim.h"
 
@@ -47,7 +47,7 @@ int zf_muxer_alloc(struct zf_stack *stack, struct zf_muxer_set **out)
 
 void zf_muxer_free(struct zf_muxer_set *set)
 {
-    SIM_MUST(!set->members, "there are waitables in the set");
+    SIM_MUST(!set->members, "the set still has waitables");
     set->stack = NULL;
 }
 

@@ -1,4 +1,4 @@
-/* That the functions here are those which libraries/zf.h declares. */
+/* Lets the compiler check that the simulator's functions have the signatures of libraries/zf.h. */
 #define _GNU_SOURCE
 #include "sim.h"
 

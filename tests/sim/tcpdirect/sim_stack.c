@@ -1,4 +1,4 @@
-/* Stacks: the reactor, sleeping, life. */
+/* Stacks: opening and closing, the reactor, sleeping. */
 #define _GNU_SOURCE
 #include "sim.h"
 #include "sf/driver.h"
@@ -97,7 +97,7 @@ static int join(int fd, const struct sockaddr_in *local, uint32_t source, uint32
     return setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &any, sizeof(any));
 }
 
-/* UDP with SO_REUSEADDR, TCP without; a group is joined. The address is given back with its port. */
+/* Sets SO_REUSEADDR for UDP only. Joins the group if the address is one. Stores the address with its port in `local`. */
 int sim_backing(int type, struct sockaddr_in *local, uint32_t source)
 {
     int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc = 0;
@@ -161,8 +161,8 @@ static int dispatch(struct zf_stack *stack, const struct sf_event *event)
     }
 }
 
-/* The library's clock is a counter of the CPU's, which it reads at next to no cost. Ours is read in every eighth pass, and when
- * the kernel's coarse one says that it is a tick later. */
+/* The real library reads the CPU's counter, which takes almost no time. This one reads the clock in every eighth pass, and in a pass
+ * in which the kernel's coarse clock has moved on. */
 static sf_ns now_of(struct zf_stack *stack)
 {
     struct timespec coarse;
@@ -198,7 +198,7 @@ int zf_stack_has_pending_work(const struct zf_stack *stack)
     return stack->armed ? stack->pending : stack->more;
 }
 
-/* TIME_WAIT does not count, as with tcp_wait_for_time_wait=0. */
+/* Connections in TIME_WAIT do not count, as with tcp_wait_for_time_wait=0. */
 int zf_stack_is_quiescent(struct zf_stack *stack)
 {
     for (int i = 0; i < SIM_ZOCKETS; i++)
@@ -227,7 +227,7 @@ int zf_waitable_fd_get(struct zf_stack *stack, int *fd)
     return 0;
 }
 
-/* The timer of 10 ms is not read when it has run out: the descriptor stays readable until it is set again. */
+/* Sets a timer of 10 ms. Nothing reads it after it has expired, so the descriptor stays readable until the next call. */
 int zf_waitable_fd_prime(struct zf_stack *stack)
 {
     struct itimerspec in = {.it_value.tv_nsec = 10000000};

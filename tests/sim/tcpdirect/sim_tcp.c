@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CAPACITY (SIM_QUEUE * SIM_MSS) /* of the send queue, in bytes */
+#define CAPACITY (SIM_QUEUE * SIM_MSS) /* bytes in the send queue */
 
 SIM_API int zft_alloc(struct zf_stack *, const struct zf_attr *, struct zft_handle **);
 SIM_API int zft_handle_free(struct zft_handle *);
@@ -42,7 +42,7 @@ static bool can_send(const struct zft *ts)
 
 /* ---- zockets ---- */
 
-/* Those that are over, but for their time in TIME_WAIT, leave when that is. */
+/* Returns a free zocket, or NULL. Drops the zockets whose time in TIME_WAIT is over. */
 struct zft *sim_tcp_take(struct zf_stack *stack)
 {
     for (int i = 0; i < stack->max_tcp; i++) {
@@ -91,7 +91,7 @@ int zft_alloc(struct zf_stack *stack, const struct zf_attr *attr, struct zft_han
     ts = sim_tcp_take(stack);
     if (!ts)
         return -ENOBUFS;
-    sim_mark(&ts->w, EPOLLOUT | EPOLLHUP); /* before it is connected */
+    sim_mark(&ts->w, EPOLLOUT | EPOLLHUP); /* as for an unconnected TCP socket */
     *out = (struct zft_handle *)ts;
     return 0;
 }
@@ -126,7 +126,7 @@ int zft_connect(struct zft_handle *handle, const struct sockaddr *addr, socklen_
     SIM_FAULT();
     if (rc < 0)
         return rc;
-    SIM_MUST(ts->backing >= 0, "an emulator has no source address for what is not bound");
+    SIM_MUST(ts->backing >= 0, "bind first, because an emulator has no source address of its own");
     memcpy(&ts->remote, addr, sizeof(ts->remote));
     ts->slot = sim_slot_take(ts->stack, SIM_TCP, ts);
     rc = ops_of(ts)->connect(ts->stack->inner, ts->backing, addr, len, ts->slot, ts->stack->slots[ts->slot].generation,
@@ -174,7 +174,7 @@ static void at_end(struct zft *ts)
     read_inner(ts, false);
 }
 
-/* As many packets as the queue has room for. The marker of the end has a place of its own. */
+/* Takes as many packets as the queue has room for. The marker of the end has a place of its own. */
 static int pull(struct zft *ts)
 {
     const void *data;
@@ -203,7 +203,7 @@ static int pull(struct zft *ts)
         got = 1;
     }
     if (ts->count == SIM_QUEUE && !ts->ended)
-        read_inner(ts, false); /* the window closes */
+        read_inner(ts, false); /* the inner stack's window closes */
     if (got)
         sim_mark(&ts->w, EPOLLIN);
     return got;
@@ -239,8 +239,8 @@ void zft_zc_recv(struct zft *ts, struct zft_msg *msg, int flags)
 {
     int capacity = msg->iovcnt, n = 0;
 
-    SIM_MUST(!flags && capacity > 0, "no flags, and room for one packet");
-    SIM_MUST(!ts->lent, "the packets of the call before are not done");
+    SIM_MUST(!flags && capacity > 0, "flags must be zero, with room for a packet");
+    SIM_MUST(!ts->lent, "the packets of the last call are not done");
     for (; n < capacity && n < ts->count; n++) {
         struct sim_packet *packet = &ts->queue[(ts->first + n) % (SIM_QUEUE + 1)];
 
@@ -258,7 +258,7 @@ static int done(struct zft *ts, struct zft_msg *msg, size_t len)
     SIM_MUST(ts->lent, "nothing is lent");
     SIM_MUST(msg->iovcnt == ts->lent && !memcmp(ts->lent_iov, msg->iov, (size_t)ts->lent * sizeof(*msg->iov)),
              "msg was changed");
-    if (!ts->lent_iov[ts->lent - 1].iov_len) /* the batch ends with the marker, which stays */
+    if (!ts->lent_iov[ts->lent - 1].iov_len) /* the batch ends with the end's marker, which stays */
         rc = ts->state == TCP_CLOSE ? -ts->error : 0;
     ts->lent = 0;
     while (ts->count) {
@@ -295,7 +295,7 @@ int zft_zc_recv_done_some(struct zft *ts, struct zft_msg *msg, size_t len)
 
     for (int i = 0; i < ts->lent; i++)
         most += ts->lent_iov[i].iov_len;
-    SIM_MUST(len <= most, "more than was lent");
+    SIM_MUST(len <= most, "len exceeds the lent bytes");
     return done(ts, msg, len);
 }
 
@@ -354,9 +354,9 @@ ssize_t zft_send(struct zft *ts, const struct iovec *iov, int n, int flags)
     ssize_t rc;
 
     SIM_FAULT();
-    SIM_MUST(!(flags & ~MSG_MORE) && n > 0, "flags are 0 or MSG_MORE, and there are pieces");
+    SIM_MUST(!(flags & ~MSG_MORE) && n > 0, "flags must be 0 or MSG_MORE, with at least one piece");
     for (int i = 0; i < n; i++)
-        SIM_MUST(iov[i].iov_len > 0, "an empty piece");
+        SIM_MUST(iov[i].iov_len > 0, "a piece is empty");
     if (ts->delegated)
         return -EBUSY;
     if (ts->state == TCP_SYN_SENT)
@@ -390,7 +390,7 @@ int zft_get_mss(struct zft *ts)
     return can_send(ts) ? SIM_MSS : -ENOTCONN;
 }
 
-/* Only the reservation: nobody sends by it. */
+/* Does only the reservation, because sfloop sends nothing by it. */
 unsigned zf_delegated_send_prepare(struct zft *ts, int window, int cwnd, unsigned flags, struct zf_ds *ds)
 {
     struct sf_stream_info info;
@@ -426,7 +426,8 @@ int zft_shutdown_tx(struct zft *ts)
     return rc;
 }
 
-/* Unread data, a batch that is not done, or a delegated send: RST. Else FIN; and who has closed first waits. */
+/* Sends RST if there is unread data, a batch that is not done, or a delegated send. Otherwise sends FIN, and waits in TIME_WAIT if it
+ * closes before the peer. */
 int zft_free(struct zft *ts)
 {
     bool unread = ts->lent || (ts->count && ts->queue[ts->first].data) || ts->delegated;

@@ -1,4 +1,4 @@
-/* UDP: zfur with its 64 datagrams, zfut with its one destination. */
+/* UDP. A zfur has a queue of 64 datagrams, a zfut has one destination. */
 #define _GNU_SOURCE
 #include "sim.h"
 
@@ -152,7 +152,7 @@ int zfur_addr_unbind(struct zfur *us, const struct sockaddr *local, socklen_t le
     return -EINVAL;
 }
 
-/* Packet buffers are the stack's: they are used again, and gone only when it is. */
+/* Returns a packet buffer of the stack. Buffers are used again, and freed only with the stack. */
 static char *sim_buffer(struct zf_stack *stack, uint32_t zocket, uint32_t slot)
 {
     char **buffer = &stack->buffers[zocket * SIM_QUEUE + slot];
@@ -169,7 +169,7 @@ static void keep(struct zfur *us, const struct sf_datagram *from, const struct s
     const struct sockaddr_in *sender = (const struct sockaddr_in *)from->addr;
 
     if (us->count == SIM_QUEUE) {
-        us->dropped++; /* without a word */
+        us->dropped++; /* no report, as in TCPDirect */
         return;
     }
     *d = (struct sim_datagram){.data = sim_buffer(us->stack, (uint32_t)(us - us->stack->udp_rx), slot), .len = from->len};
@@ -206,15 +206,15 @@ int sim_udp_event(struct zfur *us)
 
 void zfur_zc_recv(struct zfur *us, struct zfur_msg *msg, int flags)
 {
-    SIM_MUST(!flags && msg->iovcnt > 0, "no flags, and room for one datagram");
-    SIM_MUST(!us->lent, "the datagram of the call before is not done");
+    SIM_MUST(!flags && msg->iovcnt > 0, "flags must be zero, with room for a datagram");
+    SIM_MUST(!us->lent, "the datagram of the last call is not done");
     msg->iovcnt = us->lent = us->count > 0;
     msg->dgrams_left = us->count - us->lent;
     if (us->lent)
         msg->iov[0] = (struct iovec){.iov_base = us->queue[us->first].data, .iov_len = us->queue[us->first].len};
 }
 
-/* What was lent is overwritten, so that whoever still reads it notices. */
+/* Overwrites the lent bytes, so that a program that still reads them fails its test. */
 void zfur_zc_recv_done(struct zfur *us, struct zfur_msg *msg)
 {
     struct sim_datagram *d = &us->queue[us->first];
@@ -274,7 +274,7 @@ int zfut_alloc(struct zfut **out, struct zf_stack *stack, const struct sockaddr 
     int rc = sim_check_address(local, len);
 
     SIM_FAULT();
-    SIM_MUST(flags == 0 && attr, "flags must be zero, and attr is read");
+    SIM_MUST(flags == 0 && attr, "flags must be zero, and attr must be given");
     if (rc == 0)
         rc = sim_check_address(remote, remote_len);
     if (rc < 0)
@@ -297,7 +297,7 @@ int zfut_alloc(struct zfut **out, struct zf_stack *stack, const struct sockaddr 
     return -ENOBUFS;
 }
 
-/* The inner stack sends by a socket that has the address: a zfur's, or one of the zfut's own. */
+/* Returns the inner stack's socket that has the local address: a zfur's, or one of the zfut's own. */
 static struct sf_sock *sender_of(struct zfut *us)
 {
     struct zf_stack *stack = us->stack;
@@ -357,7 +357,7 @@ int sim_udp_look(struct zf_stack *stack)
 int zfut_send_single(struct zfut *us, const void *data, size_t len)
 {
     SIM_FAULT();
-    SIM_MUST(len <= UDP_MSS, "longer than zfut_get_mss(), which overruns a buffer");
+    SIM_MUST(len <= UDP_MSS, "len exceeds zfut_get_mss(), and the real library would overrun a buffer");
     return transmit(us, data, len);
 }
 

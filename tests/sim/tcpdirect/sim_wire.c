@@ -1,4 +1,4 @@
-/* The wire: one in shared memory, whose other side is another stack's; or one that brings back what is sent. */
+/* The wire: in shared memory with another stack at its other end, or a loop back to the stack itself. */
 #define _GNU_SOURCE
 #include "sf/driver.h"
 #include "sim.h"
@@ -13,9 +13,9 @@ enum { FRAMES = 1024, FRAME = 2048, MTU = 1500 };
 
 struct loop_driver {
     struct sf_driver base;
-    uint32_t head, tail, released; /* sent, received, given back */
+    uint32_t head, tail, released; /* counts of frames sent, received, given back */
     uint32_t addr;
-    int fd; /* never readable: what it would tell, its only user knows */
+    int fd; /* never readable, because only the stack itself sends */
     struct sf_driver_stats stats;
     uint32_t len[FRAMES];
     uint8_t back[FRAMES];

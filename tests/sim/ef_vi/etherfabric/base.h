@@ -4,7 +4,7 @@
 
 #include <etherfabric/ef_vi.h>
 
-/* A descriptor, readable once there is an event after ef_vi_prime(). */
+/* Opens a descriptor, which becomes readable at the first event after ef_vi_prime(). */
 int ef_driver_open(ef_driver_handle *handle);
 int ef_driver_close(ef_driver_handle handle);
 

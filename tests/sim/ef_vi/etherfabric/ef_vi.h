@@ -1,6 +1,6 @@
 /*
- * The simulator's stand-in for the header of the same name: as much of the API as sfloop's driver uses, with the vendor's names,
- * values and meanings (see ../efsim.h). What are macros over a table of functions there are functions here.
+ * The simulator's stand-in for the header of the same name (see ../efsim.h). It has the part of the API that sfloop's driver uses,
+ * with the vendor's names, values and meanings. Macros that call through a table of functions are plain functions here.
  */
 #ifndef EFSIM_EF_VI_H
 #define EFSIM_EF_VI_H
@@ -194,7 +194,7 @@ int ef_vi_receive_space(const ef_vi *vi);
 int ef_vi_receive_fill_level(const ef_vi *vi);
 int ef_vi_receive_capacity(const ef_vi *vi);
 int ef_vi_receive_init(ef_vi *vi, ef_addr addr, ef_request_id id);
-void ef_vi_receive_push(ef_vi *vi); /* in eights; what is left over waits for the next */
+void ef_vi_receive_push(ef_vi *vi); /* pushes a multiple of 8; the others wait for the next call */
 int ef_vi_receive_get_precise_timestamp(ef_vi *vi, const void *packet, ef_precisetime *out); /* before the next poll */
 int ef_vi_receive_get_bytes(ef_vi *vi, const void *packet, uint16_t *bytes);
 int ef_vi_receive_unbundle(ef_vi *vi, const ef_event *event, ef_request_id *ids);
