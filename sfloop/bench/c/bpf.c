@@ -10,7 +10,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* Newer than some distributions' headers. */
+/* Some distributions' headers lack this. */
 #define TEST_XDP_LIVE_FRAMES (1u << 1)
 #define LIVE_BATCH 64
 
@@ -135,7 +135,7 @@ void sfb_bpf_run_for(double seconds, int program, const void *frame, uint32_t le
     a.test.flags = TEST_XDP_LIVE_FRAMES;
     a.test.batch_size = LIVE_BATCH;
     if (bpf(BPF_PROG_TEST_RUN, &a) && errno != EINTR)
-        sfb_die_errno("bpf(BPF_PROG_TEST_RUN) with live frames, which Linux has from 5.18 on");
+        sfb_die_errno("bpf(BPF_PROG_TEST_RUN) with live frames, which needs Linux 5.18");
 }
 
 int sfb_bpf_history(struct sfb_history *h, double seconds)

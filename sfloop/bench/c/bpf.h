@@ -1,4 +1,4 @@
-/* As much of bpf(2) as the AF_XDP programs of the bench need. What fails ends the program with the reason. */
+/* The part of bpf(2) that the bench's XDP programs need. A function that fails ends the program with the reason. */
 #ifndef SFB_BPF_H
 #define SFB_BPF_H
 
@@ -15,23 +15,23 @@
 #define SFB_ALU_REG(op, d, s) SFB_INSN(BPF_ALU64 | (op) | BPF_X, d, s, 0, 0)
 #define SFB_ALU32(op, d, value) SFB_INSN(BPF_ALU | (op) | BPF_K, d, 0, 0, value)
 #define SFB_ALU32_REG(op, d, s) SFB_INSN(BPF_ALU | (op) | BPF_X, d, s, 0, 0)
-/* From and to network byte order: `bits` is 16 or 32. */
+/* Converts to or from network byte order. `bits` is 16 or 32. */
 #define SFB_SWAP(d, bits) SFB_INSN(BPF_ALU | BPF_END | BPF_TO_BE, d, 0, 0, bits)
 #define SFB_LOAD(size, d, s, o) SFB_INSN(BPF_LDX | (size) | BPF_MEM, d, s, o, 0)
 #define SFB_STORE(size, d, s, o) SFB_INSN(BPF_STX | (size) | BPF_MEM, d, s, o, 0)
 #define SFB_STORE_VALUE(size, d, o, value) SFB_INSN(BPF_ST | (size) | BPF_MEM, d, 0, o, value)
-/* `o` instructions further on, or at a label of sfb_bpf_link. */
+/* Jumps over `o` instructions, or to a label of sfb_bpf_link. */
 #define SFB_JUMP_IF(op, d, value, o) SFB_INSN(BPF_JMP | (op) | BPF_K, d, 0, o, value)
 #define SFB_JUMP_IF_REG(op, d, s, o) SFB_INSN(BPF_JMP | (op) | BPF_X, d, s, o, 0)
 #define SFB_JUMP(o) SFB_INSN(BPF_JMP | BPF_JA, 0, 0, o, 0)
 #define SFB_CALL(function) SFB_INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_##function)
 #define SFB_EXIT SFB_INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
-/* Two instructions. */
+/* Takes two instructions. */
 #define SFB_MAP(d, fd) SFB_INSN(BPF_LD | BPF_DW | BPF_IMM, d, BPF_PSEUDO_MAP_FD, 0, fd), SFB_INSN(0, 0, 0, 0, 0)
 
 /*
- * Notes the two counts at these offsets of the memory that register `r` points to (6 to 8) in the map of the history, under the
- * present time. Registers 0 to 5 and 9, and the stack's first 8 bytes, are overwritten. SFB_NOTE_LENGTH instructions.
+ * Stores two counts in the history's map, under the present time. They lie at these offsets of the memory that register `r` (6 to 8)
+ * points to. Overwrites the registers 0 to 5 and 9, and the first 8 bytes of the stack. Takes SFB_NOTE_LENGTH instructions.
  */
 #define SFB_NOTE_LENGTH 16
 #define SFB_NOTE(map, shift, r, sent_at, waited_at)                                                                    \
@@ -42,24 +42,25 @@
         SFB_STORE(BPF_DW, 0, 1, offsetof(struct sfb_point, sent)), SFB_LOAD(BPF_DW, 1, r, waited_at),                  \
         SFB_STORE(BPF_DW, 0, 1, offsetof(struct sfb_point, waited))
 
-/* Marks where jumps to `label` go: a number of at least SFB_FIRST_LABEL. sfb_bpf_link removes the marks, sets the jumps, and
- * returns how many instructions are left. */
+/* Marks the destination of jumps to `label`, a number of at least SFB_FIRST_LABEL. sfb_bpf_link removes the marks, sets the jumps,
+ * and returns the number of instructions that are left. */
 enum { SFB_FIRST_LABEL = 1000, SFB_LABELS = 16, SFB_LABEL_CODE = 0xff };
 #define SFB_LABEL(label) SFB_INSN(SFB_LABEL_CODE, 0, 0, 0, label)
 size_t sfb_bpf_link(struct bpf_insn *instructions, size_t count);
 
-int sfb_bpf_map(uint32_t type, uint32_t value_size, uint32_t entries); /* its keys are of 4 bytes */
+int sfb_bpf_map(uint32_t type, uint32_t value_size, uint32_t entries); /* keys have 4 bytes */
 void sfb_bpf_put(int map, uint32_t key, const void *value);
 void sfb_bpf_get(int map, uint32_t key, void *value);
 int sfb_bpf_xdp_program(const struct bpf_insn *instructions, size_t count);
-/* In native mode where the interface's driver has it, else in generic mode. The link lasts as long as its descriptor. */
+/* Attaches the program, in native mode if the NIC's driver supports it, otherwise in generic mode. Returns the link's descriptor. The
+ * program is detached when it is closed. */
 int sfb_bpf_attach_xdp(int program, int ifindex);
 /*
- * Runs the program for so many seconds on copies of the frame as if they were received, with what it does to them taking effect
- * (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). It is one run, because to end one and to begin the next takes the kernel milliseconds.
+ * Runs the program for `seconds` on copies of the frame, as if they were received. The program's verdicts take effect
+ * (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). It is a single run, because the kernel takes milliseconds to end one and begin another.
  */
 void sfb_bpf_run_for(double seconds, int program, const void *frame, uint32_t length);
-/* An empty history of a run of so many seconds, and its map for SFB_NOTE. */
+/* Makes an empty history for a run of `seconds`. Returns its map for SFB_NOTE. */
 int sfb_bpf_history(struct sfb_history *h, double seconds);
 void sfb_bpf_get_history(int map, struct sfb_history *h);
 

@@ -192,7 +192,7 @@ void sfb_run_report(struct sfb_run *run)
 
 void sfb_fill(unsigned char *message, int size, uint64_t connection, uint64_t sequence)
 {
-    /* xorshift64*: cheap, and a byte out of place, lost or repeated cannot go unseen. */
+    /* Uses xorshift64*, which is cheap and shows every byte that is out of place, lost or repeated. */
     uint64_t state = (sequence + 1) * UINT64_C(0x9E3779B97F4A7C15) ^ (connection + 1) * UINT64_C(0xD1B54A32D192ED03);
     int at = 0;
 

@@ -1,4 +1,4 @@
-/* What every part of the load generator and the reference servers shares. */
+/* Declarations that all parts of the load generator and the reference servers share. */
 #ifndef SFB_COMMON_H
 #define SFB_COMMON_H
 
@@ -14,7 +14,7 @@
 enum {
     SFB_EXIT_FAILED = 1,  /* a system call failed, or the server did not answer in time */
     SFB_EXIT_USAGE = 2,
-    SFB_EXIT_CORRUPT = 3, /* the server answered with other bytes than it should have */
+    SFB_EXIT_CORRUPT = 3, /* the server answered with wrong bytes */
 };
 
 struct sfb_options {
@@ -22,10 +22,10 @@ struct sfb_options {
     int port;
     int connections;
     int size;         /* bytes of one message */
-    int burst;        /* datagrams sent before the answers are waited for */
-    double seconds;   /* of measurement, after the warm-up */
+    int burst;        /* datagrams to send before waiting for the answers */
+    double seconds;   /* length of the measurement, after the warm-up */
     double warmup;    /* seconds */
-    long messages;    /* stop after so many, instead of after `seconds`; 0: no such limit */
+    long messages;    /* stop after this number of messages instead of after `seconds`; 0: no limit */
     double rate;      /* datagrams per second of the flood; 0: as many as possible */
     double timeout;   /* seconds without an answer after which the run has failed */
     int cpu;          /* -1: not pinned */
@@ -33,15 +33,15 @@ struct sfb_options {
     const char *path; /* of the HTTP request */
     const char *ca;   /* file of the certificate authority that signed the TLS server's certificate */
     const char *certificate; /* file of the TLS server's certificate and key */
-    const char *interface; /* that the feed leaves by */
-    const char *second;    /* the relay's other interface */
-    double delay, loss;    /* of the relay: ms, percent */
+    const char *interface; /* by which the feed leaves */
+    const char *second;    /* the relay's second interface */
+    double delay, loss;    /* the relay's, in ms and percent */
     const char *group;     /* multicast group that the flood's reference server receives; NULL: none */
 };
 
-/* One measurement: from the end of the warm-up to the end of the run. */
+/* A run: a warm-up, then the measurement until the end. */
 struct sfb_run {
-    uint64_t begin, end; /* ns, CLOCK_MONOTONIC; of the measured part */
+    uint64_t begin, end; /* of the measurement, ns of CLOCK_MONOTONIC */
     uint64_t length;     /* ns */
     bool measuring;
     uint64_t count, lost;
@@ -65,16 +65,16 @@ _Noreturn void sfb_die_errno(const char *what);
 void sfb_pin(int cpu);
 void sfb_raise_file_limit(void);
 struct sockaddr_in sfb_address(const struct sfb_options *o);
-/* A connected TCP socket with TCP_NODELAY, non-blocking when asked. */
+/* Returns a connected TCP socket with TCP_NODELAY, non-blocking if `nonblocking`. */
 int sfb_connect_tcp(const struct sfb_options *o, bool nonblocking);
 void sfb_set_nonblocking(int fd);
-/* Each dies with the reason if the kernel refuses. `pointer` comes back with the events of the descriptor. */
+/* Both die with the reason if the kernel refuses. The descriptor's events carry `pointer`. */
 int sfb_epoll_new(void);
 void sfb_epoll_add(int epoll, int fd, uint32_t events, void *pointer);
 void sfb_epoll_change(int epoll, int fd, uint32_t events, void *pointer);
-/* The IPv4 address and the hardware address of an interface, by any socket. */
+/* Reads the IPv4 address and the hardware address of an interface. `fd` is any socket. */
 struct sockaddr_in sfb_interface_address(int fd, const char *interface, unsigned char *mac);
-/* The address a socket is bound to, written as the line that tells the bench where to connect. */
+/* Writes the address of a bound socket as the line from which the bench reads where to connect. */
 void sfb_announce(int fd);
 
 void sfb_run_start(struct sfb_run *run, const struct sfb_options *o);
@@ -87,10 +87,10 @@ void sfb_run_report(struct sfb_run *run);
 
 /* Fills a message with bytes that differ from message to message and from connection to connection. */
 void sfb_fill(unsigned char *message, int size, uint64_t connection, uint64_t sequence);
-/* Makes the next message of a filled one. A large message changes only at both ends, because filling 64 KiB costs more than the
+/* Turns a filled message into the next one. A large message changes only at both ends, because filling 64 KiB takes longer than the
  * echo. */
 void sfb_renew(unsigned char *message, int size, uint64_t connection, uint64_t sequence);
-/* Dies with SFB_EXIT_CORRUPT, and says where, unless both are equal. */
+/* Dies with SFB_EXIT_CORRUPT and the position of the first difference, unless both are equal. */
 void sfb_verify(const unsigned char *sent, const unsigned char *received, int size, uint64_t connection,
                 uint64_t sequence);
 

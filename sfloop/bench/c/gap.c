@@ -1,14 +1,14 @@
 /*
- * A preload library that measures what an event loop does between its system calls.
+ * A preload library that measures the time of an event loop's own work between its system calls.
  *
- * It stands in front of libc's polling, receiving and sending functions and reads the clock when each is entered
- * and when it returns. The time from the return of a call that brought something (events, bytes, or bytes taken
- * for sending) to the entry of the next call is the loop's own work: its dispatch, the taking and releasing of the
- * GIL, the protocol's callback, the transport. The time after a call that brought nothing is idling and is not
- * counted. The sum from one finished send to the next is the loop's own cost of one message.
+ * It wraps libc's polling, receiving and sending functions, and reads the clock when each is entered and when it
+ * returns. A call succeeds if it returns events or bytes, or accepts bytes to send. The time from the return of such
+ * a call to the entry of the next call is the loop's own work: dispatch, taking and releasing the GIL, the
+ * protocol's callback, the transport. The time after a call without a result is idle time and is not counted. The
+ * sum from one finished send to the next is the loop's own cost of a message.
  *
- * The results lie in a file that the bench maps too (SFLOOP_BENCH_GAP names it), so that the server can be killed.
- * Linked alone: it shares only histogram.h with the rest.
+ * The results are in a file that the bench maps too (SFLOOP_BENCH_GAP names it), so the bench may kill the server.
+ * The library shares only histogram.h with the other programs.
  */
 #include "histogram.h"
 
@@ -27,19 +27,19 @@
 #include <unistd.h>
 
 struct gap_file {
-    uint64_t clock_ns; /* what one pair of clock readings costs; already subtracted from every interval */
+    uint64_t clock_ns; /* the time of two clock readings, already subtracted from every interval */
     struct sfb_histogram cost;
 };
 
 static struct gap_file *file;
 
-/* Of one thread. */
+/* The state of a thread. */
 static _Thread_local struct {
-    uint64_t since;   /* the return of the last call */
+    uint64_t since;   /* the time of the last call's return */
     uint64_t cost;    /* own work since the last finished message */
-    bool busy;        /* the last call brought something */
+    bool busy;        /* the last call had a result */
     bool sent;        /* the last call was a send */
-    bool received;    /* a receive has brought bytes since the last finished message */
+    bool received;    /* bytes were received since the last finished message */
 } gap;
 
 static uint64_t clock_now(void)
@@ -81,7 +81,7 @@ static void leave(bool busy, bool sent, bool received)
     gap.since = clock_now();
 }
 
-/* The least of many: what reading the clock costs when nothing disturbs it. */
+/* Returns the time between two readings of the clock. It is the least of many, because others were disturbed. */
 static uint64_t clock_cost(void)
 {
     uint64_t least = UINT64_MAX;
@@ -111,7 +111,8 @@ __attribute__((constructor)) static void open_file(void)
     file->clock_ns = clock_cost();
 }
 
-/* The real function, looked up at the first call. ISO C has no cast from dlsym's pointer: memory carries it over. */
+/* Looks the real function up at the first call. Stores dlsym()'s result through a void pointer, because ISO C has no cast to a function
+ * pointer. */
 #define REAL(type, name, parameters)                                                                                \
     static type(*real) parameters;                                                                                  \
     if (!real)                                                                                                      \
@@ -149,7 +150,7 @@ WRAP(int, epoll_pwait, (int fd, struct epoll_event *e, int n, int t, const sigse
 WRAP(int, epoll_pwait2, (int fd, struct epoll_event *e, int n, const struct timespec *t, const sigset_t *s),
      (fd, e, n, t, s), false, false)
 
-/* What a program compiled with _FORTIFY_SOURCE calls instead. */
+/* A program that was compiled with _FORTIFY_SOURCE calls these functions instead. */
 ssize_t __read_chk(int fd, void *b, size_t n, size_t room)
 {
     (void)room;
@@ -176,8 +177,8 @@ int __poll_chk(struct pollfd *p, nfds_t n, int t, size_t room)
 }
 
 /*
- * epoll_pwait2 is younger than some of the libc versions in use, and is then called by its number. The six arguments
- * are read whether or not they were passed; on the machines sfloop runs on they lie in registers or on the stack.
+ * Programs call epoll_pwait2 by its number, because some versions of libc lack it. This function always reads six
+ * arguments, even if fewer were passed. On the machines that sfloop supports, they are in registers or on the stack.
  */
 long syscall(long number, ...)
 {

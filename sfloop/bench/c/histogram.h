@@ -1,7 +1,7 @@
 /*
- * A latency histogram in the layout of HdrHistogram with three significant digits: a value is kept to one
- * part in 1,024 or better, from 1 ns to 2^SFB_HIST_BITS ns. The bucket a value falls into is the one that
- * the Python package hdrhistogram uses, so that common/histogram.py rebuilds the histogram without loss.
+ * A latency histogram in the layout of HdrHistogram with three significant digits. It keeps values from 1 ns
+ * to 2^SFB_HIST_BITS ns with an error of at most one part in 1,024. Its buckets are those of the Python
+ * package hdrhistogram, so common/histogram.py rebuilds the histogram without loss.
  */
 #ifndef SFB_HISTOGRAM_H
 #define SFB_HISTOGRAM_H
@@ -38,10 +38,10 @@ static inline void sfb_histogram_record(struct sfb_histogram *h, uint64_t value)
     h->total++;
 }
 
-/* The lowest value that falls into a slot. */
+/* Returns the lowest value of a slot. */
 uint64_t sfb_histogram_value(unsigned slot);
 void sfb_histogram_reset(struct sfb_histogram *h);
-/* Writes the slots in use as JSON: [[value, count], ...]. */
+/* Writes the slots that have a count as JSON: [[value, count], ...]. */
 void sfb_histogram_write(const struct sfb_histogram *h, FILE *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* A sender's counts over time, so that what was sent can be told for any span, such as the one in which a receiver counted. */
+/* A sender's counts over time. They tell the number of messages sent in any span of time, such as a receiver's measurement. */
 #ifndef SFB_HISTORY_H
 #define SFB_HISTORY_H
 
@@ -12,13 +12,13 @@ struct sfb_point {
     uint64_t sent, waited;
 };
 
-/* One point for each step of 2^shift ns, the last of the step. */
+/* A history has a point for each step of 2^shift ns: the last one of the step. */
 struct sfb_history {
     int shift;
     struct sfb_point points[SFB_HISTORY_POINTS];
 };
 
-/* The shift of a run of so many seconds. It leaves room for a run that takes twice as long. */
+/* Returns the shift for a run of `seconds`. It leaves room for a run that takes twice as long. */
 int sfb_history_shift(double seconds);
 void sfb_history_note(struct sfb_history *h, uint64_t ns, uint64_t sent, uint64_t waited);
 /* Writes a JSON array of [ns, sent, waited], the earliest first. */

@@ -1,7 +1,7 @@
 /*
- * A multicast feed at the rate of a fast NIC: frames that the kernel makes by running an XDP program and sends on as they
- * are (BPF_F_TEST_XDP_LIVE_FRAMES), without a socket or a buffer for each. A sender with sockets is slower than a receiver
- * that is any good, and would be what is measured. Payloads are 64 to 512 bytes long, a different length for each datagram in turn.
+ * A multicast feed at the rate of a fast NIC. The kernel makes the frames by running an XDP program, and sends them directly
+ * (BPF_F_TEST_XDP_LIVE_FRAMES), without a socket or a buffer for each. A sender with sockets is slower than a good receiver, so
+ * the bench would measure the sender. Payloads have 64 to 512 bytes, with another length for each datagram in turn.
  */
 #include "bpf.h"
 #include "common.h"
@@ -13,20 +13,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* NOTED_EVERY: a power of two; the program notes the time of one frame in so many. */
+/* NOTED_EVERY: the program notes the time of one frame in this number, a power of two. */
 enum { LENGTHS = 8, LONGEST = 512, NOTED_EVERY = 256 };
 
-/* A mix as feeds have it: mostly short. The average is 200. */
+/* The mix of a typical feed: mostly short. The average is 200. */
 static const int payloads[LENGTHS] = {64, 512, 128, 96, 256, 80, 384, 80};
 
-/* What the program changes in the longest frame to make it one of another length. */
+/* The fields that the program sets in the longest frame to give it another length. */
 struct variant {
-    int32_t grow; /* bytes, none of them positive */
+    int32_t grow; /* bytes; 0 or negative */
     uint16_t ip_length, ip_check, udp_length, udp_check;
 };
 
 struct state {
-    uint64_t next, waited; /* nothing is waited for */
+    uint64_t next, waited; /* waited: always 0, because the feed never waits */
     struct variant variants[LENGTHS];
 };
 
@@ -36,7 +36,7 @@ static struct sfb_packet *make_packet(const struct sfb_options *o, int fd)
     struct sfb_packet *p = (struct sfb_packet *)(void *)memory;
     struct sockaddr_in group = sfb_address(o), from = sfb_interface_address(fd, o->interface, p->eth.h_source);
 
-    /* RFC 1112, section 6.4: the lower 23 bits of the group. */
+    /* The address has the lower 23 bits of the group (RFC 1112, section 6.4). */
     memcpy(p->eth.h_dest, (unsigned char[]){1, 0, 0x5e}, 3);
     memcpy(p->eth.h_dest + 3, (unsigned char *)&group.sin_addr + 1, 3);
     p->eth.h_dest[3] &= 0x7f;
@@ -44,7 +44,7 @@ static struct sfb_packet *make_packet(const struct sfb_options *o, int fd)
     p->ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 1, .protocol = IPPROTO_UDP, .frag_off = htons(IP_DF)};
     p->ip.saddr = from.sin_addr.s_addr;
     p->ip.daddr = group.sin_addr.s_addr;
-    /* Any port but the receiver's will do: nobody answers to a group. */
+    /* The source port is arbitrary, because nobody answers to a group. It must differ from the receiver's. */
     p->udp.source = htons(9);
     p->udp.dest = group.sin_port;
     sfb_fill(p->payload, LONGEST, 0, 0);
@@ -73,8 +73,8 @@ static int make_state(struct sfb_packet *p)
     return map;
 }
 
-/* Makes the frame the next variant, and sends it out of the interface. Registers: 6 the context, 8 the state, 7 the number of
- * the frame and then its variant. */
+/* Turns the frame into the next variant, and sends it by the interface. Register 6 is the context, 8 the state. 7 is the frame's
+ * number, then its variant. */
 static int make_program(int map, int history, int shift, int ifindex)
 {
 #define COPY(variant_field, packet_field)                                                                              \
@@ -118,7 +118,7 @@ static int make_program(int map, int history, int shift, int ifindex)
         SFB_SET(2, 0),
         SFB_CALL(redirect),
         SFB_EXIT,
-        /* Where the jumps above end. */
+        /* The jumps above lead here. */
         SFB_SET(0, XDP_DROP),
         SFB_EXIT,
     };

@@ -1,8 +1,8 @@
 /*
  * Sends datagrams to a port at a rate, or as fast as the kernel takes them, and never listens.
  *
- * As fast as possible means by generic segmentation (UDP_SEGMENT, Linux 4.18): one send that the kernel cuts into datagrams.
- * One by one a sender is slower than a receiver that is any good, and would be what is measured.
+ * As fast as possible means by generic segmentation (UDP_SEGMENT, Linux 4.18): the kernel cuts one send into datagrams. A sender
+ * of single datagrams is slower than a good receiver, so the bench would measure the sender.
  */
 #include "common.h"
 #include "history.h"
@@ -18,7 +18,7 @@
 #define UDP_SEGMENT 103
 #endif
 
-/* SEGMENTS: 64 is what every kernel with UDP_SEGMENT takes; together they must fit into one IP packet. */
+/* SEGMENTS: every kernel with UDP_SEGMENT takes 64. Together they must fit into one IP packet. */
 enum { BATCH = 32, SEGMENTS = 64, LARGEST = 65507 };
 
 int sfb_load_flood(const struct sfb_options *o)
@@ -36,7 +36,7 @@ int sfb_load_flood(const struct sfb_options *o)
     if (fd < 0 || !payload || connect(fd, (struct sockaddr *)&address, sizeof address))
         sfb_die_errno("UDP socket");
     sfb_fill(payload, o->size, 0, 0);
-    /* A kernel without it sends one by one. */
+    /* A kernel without UDP_SEGMENT sends the datagrams one by one. */
     if (segments > 1 && setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &(int){(int)o->size}, sizeof(int)))
         segments = 1;
     part.iov_len = (size_t)segments * (size_t)o->size;

@@ -1,4 +1,4 @@
-/* HTTP/1.1 keep-alive GET on N connections, one request under way on each. Answers need a Content-Length. */
+/* HTTP/1.1 keep-alive GET on N connections, with one request under way on each. Answers must have a Content-Length. */
 #include "common.h"
 
 #include <errno.h>
@@ -30,7 +30,7 @@ static void begin_request(struct connection *c)
         sfb_die_errno("send");
 }
 
-/* The length of the whole answer, or -1 when its head is not complete. */
+/* Returns the length of the whole answer, or -1 while its head is not complete. */
 static int answer_length(struct connection *c)
 {
     char *end, *line;
@@ -49,7 +49,7 @@ static int answer_length(struct connection *c)
     sfb_die(SFB_EXIT_CORRUPT, "the server's answer has no Content-Length");
 }
 
-/* True when the answer is complete. */
+/* Receives the bytes that have arrived. True: the answer is complete. */
 static bool pull(struct connection *c)
 {
     ssize_t n = recv(c->fd, c->answer + c->received, (size_t)(ANSWER_SIZE - c->received), 0);
@@ -64,7 +64,7 @@ static bool pull(struct connection *c)
     if (c->expected < 0)
         c->expected = answer_length(c);
     if (c->expected > ANSWER_SIZE || (c->expected > 0 && c->received > c->expected))
-        sfb_die(SFB_EXIT_CORRUPT, "the server sent %d bytes where %d were announced", c->received, c->expected);
+        sfb_die(SFB_EXIT_CORRUPT, "the server sent %d bytes, but announced %d", c->received, c->expected);
     return c->received == c->expected;
 }
 

@@ -1,7 +1,7 @@
 /*
- * Opens N connections, has one small message echoed on each, says so, and holds them until standard input ends.
- * The echo makes sure that the server has taken the connection in, so that its accept queue never overflows
- * (a dropped SYN would cost a second), and that whatever it allocates on first use is allocated.
+ * Opens N connections, lets the server echo a small message on each, reports this, and holds them until standard
+ * input ends. After the echo the server has accepted the connection, so its accept queue never overflows (a dropped
+ * SYN would cost a second). The server has also allocated everything that it allocates at the first use.
  */
 #include "common.h"
 
@@ -43,7 +43,7 @@ int sfb_load_idle(const struct sfb_options *o)
     for (int i = 0; i < o->connections; i++) {
         fds[i] = sfb_connect_tcp(o, false);
         hello(fds[i], (uint64_t)i);
-        /* Reset on close, so that a run leaves no 10,000 ports in TIME_WAIT behind. */
+        /* Closing sends a reset, so a run does not leave 10,000 ports in TIME_WAIT. */
         if (setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof reset))
             sfb_die_errno("SO_LINGER");
     }

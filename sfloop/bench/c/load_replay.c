@@ -1,7 +1,7 @@
 /*
- * A source of bulk TCP that is faster than its receiver: frames of full size, made once, that the kernel sends again and again by
- * running an XDP program (BPF_F_TEST_XDP_LIVE_FRAMES). The program sets only the sequence number and the checksum. Another XDP program
- * takes the receiver's ACKs, so that the source keeps to its window. No socket, no copy and no congestion control is in the way.
+ * A source of bulk TCP that is faster than its receiver. It makes frames of full size once. The kernel sends them again and again by
+ * running an XDP program (BPF_F_TEST_XDP_LIVE_FRAMES), which sets only the sequence number and the checksum. Another XDP program takes
+ * the receiver's ACKs, so the source keeps to the receiver's window. The source uses no socket, no copy and no congestion control.
  */
 #include "bpf.h"
 #include "common.h"
@@ -17,10 +17,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ISN: any number will do on a link of two hosts. */
+/* ISN: the initial sequence number, which may be constant on a link of two hosts. */
 enum { SYN_EVERY_US = 100000, ARP_EVERY_US = 10000, ISN = 1000000 };
 
-/* The receiver's hardware address: a datagram has the kernel ask for it. */
+/* Finds the receiver's hardware address. A datagram makes the kernel ask for it. */
 static void find_neighbour(const struct sfb_options *o, unsigned char *mac)
 {
     struct sockaddr_in peer = sfb_address(o);
@@ -33,7 +33,7 @@ static void find_neighbour(const struct sfb_options *o, unsigned char *mac)
     snprintf(request.arp_dev, sizeof request.arp_dev, "%s", o->interface);
     while (ioctl(fd, SIOCGARP, &request) || !(request.arp_flags & ATF_COM)) {
         if (sfb_now() > deadline)
-            sfb_die(SFB_EXIT_FAILED, "%s does not say its hardware address on %s", o->host, o->interface);
+            sfb_die(SFB_EXIT_FAILED, "%s does not answer ARP on %s", o->host, o->interface);
         (void)sendto(fd, "", 0, MSG_DONTWAIT, (struct sockaddr *)&peer, sizeof peer);
         usleep(ARP_EVERY_US);
     }
@@ -41,7 +41,7 @@ static void find_neighbour(const struct sfb_options *o, unsigned char *mac)
     close(fd);
 }
 
-/* The pseudo header of so many bytes, and what follows the IP header. */
+/* Returns the sum of the pseudo header and of the `length` bytes after the IP header. */
 static uint64_t tcp_sum(const struct sfb_segment *s, size_t length)
 {
     uint64_t pseudo = (uint64_t)s->ip.saddr + s->ip.daddr + htons(IPPROTO_TCP) + htons((uint16_t)length);
@@ -88,7 +88,7 @@ static uint32_t window_scale(const struct sfb_replay *state)
 
 static void open_connection(const struct sfb_options *o, struct sfb_segment *s, int map, int ifindex)
 {
-    /* MSS 1460; no operation; window scale 0. */
+    /* MSS 1460, no operation, window scale 0. */
     static const unsigned char options[SYN_OPTIONS] = {TCPOPT_MAXSEG, 4, REPLAY_PAYLOAD >> 8, REPLAY_PAYLOAD & 0xff,
                                                        TCPOPT_NOP, TCPOPT_WINDOW, 3, 0};
     uint64_t deadline = sfb_now() + (uint64_t)(o->timeout * 1e9);

@@ -1,4 +1,4 @@
-/* Ping-pong on N TCP connections: each sends a message, waits for the whole of it to come back, and sends the next. */
+/* Ping-pong on N TCP connections. Each connection sends a message, waits for its whole echo, and sends the next. */
 #include "common.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@ struct connection {
     unsigned char *message, *answer;
 };
 
-/* Sends what the socket takes of the message that is under way. */
+/* Sends as much of the current message as the socket takes. */
 static void push(struct connection *c, int size)
 {
     while (c->sent < size) {
@@ -36,7 +36,7 @@ static void begin_message(struct connection *c, int size)
     push(c, size);
 }
 
-/* Receives what is there; true when the answer is complete. */
+/* Receives the bytes that have arrived. True: the answer is complete. */
 static bool pull(struct connection *c, int size)
 {
     for (;;) {
@@ -59,7 +59,7 @@ static bool pull(struct connection *c, int size)
     }
 }
 
-/* False when the run is over. */
+/* Checks and counts the answer, and sends the next message. False: the run is over. */
 static bool finish_message(struct connection *c, struct sfb_run *run, int size)
 {
     bool more = sfb_run_count(run, c->sent_at, sfb_now());

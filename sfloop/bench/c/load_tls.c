@@ -1,6 +1,7 @@
 /*
- * TLS ping-pong on N connections: each sends a message, waits for the whole of it to come back, and sends the next.
- * And handshakes one after the other, each on a connection of its own, whose last byte is an answer.
+ * TLS ping-pong on N connections. Each connection sends a message, waits for its whole echo, and sends the next. The file
+ * also has the other TLS loads: handshakes one after the other (each connection ends with an answer of one byte), a source
+ * of bulk data, and idle connections.
  */
 #include "openssl.h"
 
@@ -18,7 +19,7 @@ struct connection {
     unsigned char *message, *answer;
 };
 
-/* Dies unless OpenSSL only wants to be called again, and the server has answered in time. */
+/* Dies if OpenSSL reports an error, or if the server has not answered in time. */
 static void check_progress(void *ssl, int result, const char *what, uint64_t since, const struct sfb_options *o)
 {
     if (!sfb_wants_more(ssl, result))
@@ -41,7 +42,7 @@ static void *connect_tls(void *ctx, int fd, const struct sfb_options *o)
     return ssl;
 }
 
-/* Sends what the socket takes. The message is one SSL_write(), repeated until it is out. */
+/* Sends as much as the socket takes. The message is a single SSL_write(), which is repeated until it succeeds. */
 static void push(struct connection *c, const struct sfb_options *o)
 {
     int result = sfb_openssl.write(c->ssl, c->message, o->size);
@@ -59,7 +60,7 @@ static void begin_message(struct connection *c, const struct sfb_options *o)
     push(c, o);
 }
 
-/* Receives what is there; true when the answer is complete. */
+/* Receives the bytes that have arrived. True: the answer is complete. */
 static bool pull(struct connection *c, const struct sfb_options *o)
 {
     while (c->received < o->size) {
@@ -76,7 +77,7 @@ static bool pull(struct connection *c, const struct sfb_options *o)
     return true;
 }
 
-/* False when the run is over. */
+/* Checks and counts the answer, and sends the next message. False: the run is over. */
 static bool finish_message(struct connection *c, struct sfb_run *run, const struct sfb_options *o)
 {
     bool more = sfb_run_count(run, c->sent_at, sfb_now());
@@ -110,7 +111,7 @@ static void run_many(struct connection *all, struct sfb_run *run, const struct s
         }
         if (n == 0 && spins % 4096 == 0)
             for (int i = 0; i < o->connections; i++)
-                (void)pull(&all[i], o); /* sends what the socket has not taken, and looks at the time */
+                (void)pull(&all[i], o); /* sends the rest of the message, and checks the time */
     }
 }
 
@@ -177,14 +178,14 @@ int sfb_load_tls_handshakes(const struct sfb_options *o)
         void *ssl = connect_tls(ctx, fd, o);
         char byte = 'x';
 
-        /* The server has to have finished too. */
+        /* The answer shows that the server has finished the handshake too. */
         while ((result = sfb_openssl.write(ssl, &byte, 1)) <= 0)
             check_progress(ssl, result, "SSL_write", begin, o);
         while ((result = sfb_openssl.read(ssl, &byte, 1)) <= 0)
             check_progress(ssl, result, "SSL_read", begin, o);
         more = sfb_run_count(run, begin, sfb_now());
         sfb_openssl.free(ssl);
-        /* Reset on close, so that a run leaves no thousands of ports in TIME_WAIT behind. */
+        /* Closing sends a reset, so a run does not leave thousands of ports in TIME_WAIT. */
         if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset))
             sfb_die_errno("SO_LINGER");
         close(fd);
@@ -195,7 +196,7 @@ int sfb_load_tls_handshakes(const struct sfb_options *o)
     return 0;
 }
 
-/* Writes without end. What arrives is counted by the sink, which ends the connection. */
+/* Writes without end. The sink counts the bytes that arrive, and closes the connection. */
 int sfb_load_tls_source(const struct sfb_options *o)
 {
     static unsigned char block[64 * 1024];
@@ -213,7 +214,7 @@ int sfb_load_tls_source(const struct sfb_options *o)
     return 0;
 }
 
-/* The server of sfb_load_tls_idle has to hold the connections, not this program: they stay open until standard input ends. */
+/* Opens connections and holds them until standard input ends. The bench measures the memory of the server that has the other ends. */
 int sfb_load_tls_idle(const struct sfb_options *o)
 {
     void **all = calloc((size_t)o->connections, sizeof *all), *ctx;

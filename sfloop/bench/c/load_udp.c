@@ -1,4 +1,5 @@
-/* UDP ping-pong: a burst of datagrams out, all of them back, then the next burst. A lost one is counted and the run goes on. */
+/* UDP ping-pong. It sends a burst of datagrams, waits for all of them to come back, and sends the next burst. It counts lost
+ * datagrams and continues. */
 #include "common.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@ static const uint64_t LOST_AFTER = UINT64_C(100000000); /* ns */
 
 struct flow {
     int fd, size, burst;
-    uint64_t sequence; /* of the first datagram of the burst under way */
+    uint64_t sequence; /* number of the current burst's first datagram */
     unsigned char *sent[MAX_BURST], *received;
 };
 
@@ -26,12 +27,12 @@ static void send_burst(struct flow *f)
         memcpy(f->sent[i], &sequence, SEQUENCE_SIZE);
     }
     for (int i = 0; i < f->burst; i++)
-        /* ECONNREFUSED belongs to an earlier datagram: it shows as a lost one. */
+        /* ECONNREFUSED belongs to an earlier datagram, which will be counted as lost. */
         if (send(f->fd, f->sent[i], (size_t)f->size, 0) < 0 && errno != ECONNREFUSED)
             sfb_die_errno("send");
 }
 
-/* 1: an answer to this burst; 0: nothing, or the late answer of a burst given up. */
+/* Returns 1 for an answer to this burst. Returns 0 if there is none, or for the late answer to an earlier burst. */
 static int receive_one(struct flow *f)
 {
     ssize_t n = recv(f->fd, f->received, (size_t)f->size + 1, MSG_TRUNC);

@@ -1,6 +1,6 @@
 /*
- * WebSocket ping-pong on one connection, plain or over TLS (--ca): binary messages, masked with zeros as a client's have to
- * be masked, up to 65,535 bytes. RFC 6455.
+ * WebSocket ping-pong (RFC 6455) on one connection, plain or over TLS (--ca). It sends binary messages of up to 65,535 bytes. A
+ * client must mask its messages, so they are masked with zeros.
  */
 #include "openssl.h"
 
@@ -40,7 +40,7 @@ static void send_all(struct peer *p, const void *data, int size)
     }
 }
 
-/* Returns the number of bytes that were there; 0: none yet. */
+/* Returns the number of bytes received. 0: none have arrived yet. */
 static int receive(struct peer *p, void *data, int room)
 {
     int n = p->ssl ? sfb_openssl.read(p->ssl, data, room) : (int)recv(p->fd, data, (size_t)room, 0);
@@ -68,7 +68,7 @@ static void upgrade(struct peer *p, const struct sfb_options *o)
         sfb_die(SFB_EXIT_FAILED, "the server refused the WebSocket: %.30s", text);
 }
 
-/* The frame's header. Returns its size. */
+/* Writes the header of a frame. Returns the header's size. */
 static int put_header(unsigned char *frame, int size, bool from_client)
 {
     int used = 2;

@@ -1,4 +1,4 @@
-/* sfbench: the load generator and the reference servers of `sfloop bench`, one program with a command for each. */
+/* sfbench has the load generators and the reference servers of `sfloop bench`, with a command for each. */
 #include "common.h"
 
 #include <getopt.h>
@@ -84,7 +84,7 @@ int main(int argc, char **argv)
         if (!strcmp(argv[1], commands[i].name)) {
             struct sfb_options o = parse(argc - 1, argv + 1);
 
-            /* A bench that is killed must not leave programs behind that spin for ever. */
+            /* This program must end with the bench even if the bench is killed, because it may spin for ever. */
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             sfb_pin(o.cpu);
             return commands[i].run(&o);

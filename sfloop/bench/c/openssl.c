@@ -43,7 +43,7 @@ void sfb_load_openssl(void)
     if (!library)
         sfb_die(SFB_EXIT_USAGE, "OpenSSL's library is not installed (libssl.so.3 or libssl.so.1.1): %s", dlerror());
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        /* ISO C has no cast from an object pointer to a function pointer; POSIX has dlsym fill one in this way. */
+        /* Stores dlsym()'s result through a void pointer, as POSIX suggests, because ISO C has no cast to a function pointer. */
         *(void **)functions[i].slot = dlsym(library, functions[i].name);
         if (!*(void **)functions[i].slot)
             sfb_die(SFB_EXIT_FAILED, "libssl has no %s", functions[i].name);

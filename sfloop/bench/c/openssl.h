@@ -1,6 +1,6 @@
 /*
- * libssl, loaded when the program runs by its stable ABI (OpenSSL 3 or 1.1), so that building the bench needs no OpenSSL
- * headers. Shared by the TLS load and the TLS servers.
+ * libssl, loaded at run time by its stable ABI (OpenSSL 3 or 1.1), so building the bench needs no OpenSSL headers. The TLS loads
+ * and the TLS servers use it.
  */
 #ifndef SFB_OPENSSL_H
 #define SFB_OPENSSL_H
@@ -39,14 +39,14 @@ struct sfb_openssl {
 
 extern struct sfb_openssl sfb_openssl;
 
-/* Finds the library, or dies. */
+/* Loads the library, or dies. */
 void sfb_load_openssl(void);
 
-/* The context of a client that trusts --ca, or of a server with the certificate and the key of the file --certificate. */
+/* Return the context of a client that trusts --ca, and of a server with the certificate and key of the file --certificate. */
 void *sfb_client_context(const struct sfb_options *o);
 void *sfb_server_context(const struct sfb_options *o);
 
-/* Whether OpenSSL only wants to be called again. */
+/* True: the call made no progress, and has to be repeated. False: it failed. */
 bool sfb_wants_more(void *ssl, int result);
 
 #endif

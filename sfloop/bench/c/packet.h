@@ -1,4 +1,4 @@
-/* Frames as the AF_XDP programs of the bench read and write them: Ethernet, IPv4 without options, UDP. */
+/* Frames of the bench's XDP programs: Ethernet, IPv4 without options, UDP. */
 #ifndef SFB_PACKET_H
 #define SFB_PACKET_H
 
@@ -16,7 +16,7 @@ struct sfb_packet {
     unsigned char payload[];
 } __attribute__((packed));
 
-/* RFC 1071, not yet folded. An odd last byte counts as if a zero followed. */
+/* Returns the sum of RFC 1071, not folded. An odd last byte counts as if a zero followed. */
 static inline uint64_t sfb_sum(const void *data, size_t length, uint64_t sum)
 {
     const unsigned char *at = data;
@@ -45,7 +45,7 @@ static inline uint16_t sfb_fold(uint64_t sum)
     return (uint16_t)~sum;
 }
 
-/* Both checksums, from the lengths that are in the headers. */
+/* Sets both checksums, for the lengths in the headers. */
 static inline void sfb_set_checksums(struct sfb_packet *p)
 {
     uint64_t pseudo = (uint64_t)p->ip.saddr + p->ip.daddr + htons(IPPROTO_UDP) + p->udp.len;
@@ -55,7 +55,7 @@ static inline void sfb_set_checksums(struct sfb_packet *p)
     p->udp.check = 0;
     p->udp.check = sfb_fold(sfb_sum(&p->udp, ntohs(p->udp.len), pseudo));
     if (!p->udp.check)
-        p->udp.check = 0xffff; /* zero stands for none (RFC 768) */
+        p->udp.check = 0xffff; /* 0 means "no checksum" (RFC 768) */
 }
 
 #endif

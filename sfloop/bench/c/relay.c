@@ -1,6 +1,6 @@
 /*
- * A bad path between two interfaces: takes each frame from one, loses it or passes it to the other after a while. What is lost
- * is drawn from a generator with a fixed seed. Both contenders of a case go by the same relay.
+ * A bad link between two interfaces. It takes each frame from one of them, and loses it or passes it to the other one after a delay.
+ * A generator with a fixed seed draws the lost frames. Both contenders of a case use the same relay.
  */
 #include "common.h"
 
@@ -35,7 +35,7 @@ struct direction {
 static struct direction directions[2];
 static uint64_t passed, lost, overflowed, state = UINT64_C(0x9e3779b97f4a7c15);
 
-/* xorshift64* (Vigna): a number from 0 up to 1. */
+/* Returns a random number from 0 up to 1, by xorshift64* (Vigna). */
 static double draw(void)
 {
     state ^= state >> 12;
@@ -102,7 +102,7 @@ static struct timespec until_next(uint64_t now)
         uint64_t due = d->count ? d->queue[d->head].due : UINT64_MAX;
 
         if (d->count && due - now < wait)
-            wait = due > now ? due - now : 20000; /* what could not be sent is tried again */
+            wait = due > now ? due - now : 20000; /* retries a frame that could not be sent */
     }
     return (struct timespec){.tv_sec = 0, .tv_nsec = (long)wait};
 }

@@ -1,4 +1,4 @@
-/* The two XDP programs of the bulk source, and what they share. */
+/* The two XDP programs of the bulk source, and the memory that they share. */
 #ifndef SFB_REPLAY_H
 #define SFB_REPLAY_H
 
@@ -8,8 +8,8 @@
 #include <netinet/tcp.h>
 #include <stdint.h>
 
-/* An MTU of 1500 without TCP options. MOST_UNDER_WAY: the source keeps to the peer's window, and to this many bytes: as
- * many frames have room in every queue on the way. RESEND_NS: without an ACK for so long, a frame is taken for lost. */
+/* REPLAY_PAYLOAD: for an MTU of 1500 without TCP options. MOST_UNDER_WAY: bytes under way, besides the bound of the peer's window,
+ * because every queue on the way has room for these frames. RESEND_NS: a frame counts as lost after this time without an ACK. */
 enum { REPLAY_PAYLOAD = 1460, MOST_UNDER_WAY = 256 * 1024, RESEND_NS = 20000000, SYN_OPTIONS = 8 };
 
 struct sfb_segment {
@@ -21,20 +21,20 @@ struct sfb_segment {
 
 /* The programs' memory. Sequence numbers are in host byte order. */
 struct sfb_replay {
-    uint64_t sent, waited; /* frames sent; times that the window was full */
-    uint64_t resent;       /* times that everything under way was sent again */
-    uint64_t sum;          /* of the frame and its pseudo header, without the sequence number */
-    uint64_t since;        /* ns; when `seen` was acknowledged */
+    uint64_t sent, waited; /* number of frames sent; of frames for which the window was full */
+    uint64_t resent;       /* number of retransmissions of everything under way */
+    uint64_t sum;          /* checksum of the frame and its pseudo header, without the sequence number */
+    uint64_t since;        /* ns; time of the ACK of `seen`, or of the last retransmission */
     uint32_t next, acked, seen;
-    uint32_t window, scale; /* in bytes; the peer's shift */
+    uint32_t window, scale; /* the peer's window in bytes; the shift of its window scale */
     uint32_t answered, reset;
     uint32_t peer_sequence, header_words; /* of the SYN-ACK */
     unsigned char options[SYN_OPTIONS];
 };
 
-/* Makes a frame, a copy of `s`, the next segment and sends it, or drops it when the window is full. */
+/* Makes the program that turns a copy of the frame `s` into the next segment and sends it. It drops the frame if the window is full. */
 int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct sfb_segment *s);
-/* Takes the peer's segments out of the kernel's sight, and notes what they acknowledge. Ports are in network byte order. */
+/* Makes the program that keeps the peer's segments from the kernel and stores their ACKs. Ports are in network byte order. */
 int sfb_replay_receiver(int map, uint16_t own_port, uint16_t peer_port);
 
 #endif

@@ -4,7 +4,7 @@
 #define STATE(field) offsetof(struct sfb_replay, field)
 #define AT(field) offsetof(struct sfb_segment, field)
 #define SEGMENT_HEADERS AT(payload)
-/* Fields of struct tcphdr that have no offset: it has bit-fields in between. */
+/* offsetof() does not work for these fields, because struct tcphdr has them as bit-fields. */
 #define TCP_DATA_OFFSET (AT(tcp) + 12)
 #define TCP_FLAGS (AT(tcp) + 13)
 #define LARGEST_AHEAD 0x7fffffff /* sequence numbers wrap around (RFC 9293, section 3.4) */
@@ -12,11 +12,11 @@
 
 enum { WAIT = SFB_FIRST_LABEL, DROP, PROGRESS, PASS, NOT_AHEAD, RESET, SYN };
 
-/* Register 8 is then the state. */
+/* Sets register 0 to the state. */
 #define FIND_STATE(map)                                                                                                \
     SFB_STORE_VALUE(BPF_W, 10, -4, 0), SFB_MAP(1, map), SFB_MOV(2, 10), SFB_ALU(BPF_ADD, 2, -4),                       \
         SFB_CALL(map_lookup_elem), SFB_JUMP_IF(BPF_JEQ, 0, 0, DROP)
-/* Register 1 is the count before. */
+/* Counts one up. Sets register 1 to the count before. */
 #define COUNT(field)                                                                                                   \
     SFB_LOAD(BPF_DW, 1, 8, STATE(field)), SFB_MOV(2, 1), SFB_ALU(BPF_ADD, 2, 1), SFB_STORE(BPF_DW, 8, 2, STATE(field))
 #define NOTE_NOW_AND_THEN(history, shift)                                                                              \
@@ -26,8 +26,9 @@ enum { WAIT = SFB_FIRST_LABEL, DROP, PROGRESS, PASS, NOT_AHEAD, RESET, SYN };
     SFB_MOV(scratch, d), SFB_ALU(BPF_RSH, scratch, 16), SFB_ALU(BPF_AND, d, 0xffff), SFB_ALU_REG(BPF_ADD, d, scratch)
 
 /*
- * Register 7 becomes the sequence number to send, and the state has the next one; to WAIT if the window has no room. Sequence
- * numbers jump ahead to the ACK: after sending again, more may be acknowledged than was sent again.
+ * Sets register 7 to the sequence number to send, and stores the next one. Jumps to WAIT if the window has no room. If the ACK is
+ * ahead of the next sequence number, continues from the ACK. This happens after a retransmission, because the peer may acknowledge
+ * more than was sent again.
  */
 #define TAKE_SEQUENCE                                                                                                  \
     SFB_LOAD(BPF_W, 7, 8, STATE(next)),                                                                                \
@@ -48,7 +49,8 @@ enum { WAIT = SFB_FIRST_LABEL, DROP, PROGRESS, PASS, NOT_AHEAD, RESET, SYN };
     SFB_ALU32(BPF_ADD, 2, REPLAY_PAYLOAD),                                                                             \
     SFB_STORE(BPF_W, 8, 2, STATE(next))
 
-/* Write sequence number and checksum. A kernel that has merged segments leaves the length of them all in the first one's memory. */
+/* Writes the sequence number, the checksum, and the IP header's length and checksum. The frame's memory may have another length,
+ * because a kernel that has merged segments writes their total length into the first one. */
 #define WRITE_SEGMENT(s)                                                                                               \
     SFB_LOAD(BPF_W, 2, 6, offsetof(struct xdp_md, data)),                                                              \
     SFB_LOAD(BPF_W, 3, 6, offsetof(struct xdp_md, data_end)),                                                          \
@@ -72,7 +74,7 @@ enum { WAIT = SFB_FIRST_LABEL, DROP, PROGRESS, PASS, NOT_AHEAD, RESET, SYN };
     SFB_ALU(BPF_XOR, 4, 0xffff),                                                                                       \
     SFB_STORE(BPF_H, 2, 4, AT(tcp.check))
 
-/* Send again from the first unacknowledged byte on if no new ACK has come for RESEND_NS. */
+/* Goes back to the first unacknowledged byte if no new ACK has come for RESEND_NS. */
 #define RESEND_AFTER_SILENCE                                                                                           \
     SFB_LOAD(BPF_W, 1, 8, STATE(acked)),                                                                               \
     SFB_LOAD(BPF_W, 2, 8, STATE(seen)),                                                                                \
@@ -89,7 +91,7 @@ enum { WAIT = SFB_FIRST_LABEL, DROP, PROGRESS, PASS, NOT_AHEAD, RESET, SYN };
     COUNT(resent),                                                                                                     \
     SFB_JUMP(DROP)
 
-/* Registers: 6 the context, 7 the sequence number, 8 the state. */
+/* Register 6 is the context, 7 the sequence number, 8 the state. */
 int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct sfb_segment *s)
 {
     struct bpf_insn program[] = {
@@ -123,7 +125,7 @@ int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct
     return sfb_bpf_xdp_program(program, sfb_bpf_link(program, sizeof program / sizeof *program));
 }
 
-/* Registers: 2 the frame, 3 its end, 4 the end of the headers. To PASS if the segment is not the peer's. */
+/* Sets register 2 to the frame, 3 to its end, 4 to the end of its headers. Jumps to PASS if the segment is not the peer's. */
 #define FIND_SEGMENT(own_port, peer_port)                                                                              \
     SFB_LOAD(BPF_W, 2, 1, offsetof(struct xdp_md, data)),                                                              \
     SFB_LOAD(BPF_W, 3, 1, offsetof(struct xdp_md, data_end)),                                                          \
@@ -141,7 +143,8 @@ int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct
     SFB_LOAD(BPF_H, 5, 2, AT(tcp.dest)),                                                                               \
     SFB_JUMP_IF(BPF_JNE, 5, own_port, PASS)
 
-/* Registers: 6 what is acknowledged, 7 the flags, 9 the window. On the stack: at -16 the SYN's sequence number, at -24 options. */
+/* Sets register 6 to the ACK number, 7 to the flags, 9 to the window. Stores the sequence number at -16 of the stack, the header's
+ * length in words at -12, and the first 8 bytes of options at -24. */
 #define READ_SEGMENT                                                                                                   \
     SFB_LOAD(BPF_W, 6, 2, AT(tcp.ack_seq)),                                                                            \
     SFB_SWAP(6, 32),                                                                                                   \
@@ -162,7 +165,7 @@ int sfb_replay_sender(int map, int history, int shift, int ifindex, const struct
     SFB_LOAD(BPF_W, 5, 2, AT(payload) + 4),                                                                            \
     SFB_STORE(BPF_W, 10, 5, -20)
 
-/* Registers: as READ_SEGMENT has left them. */
+/* Register 0 is the state. The others are as READ_SEGMENT sets them. */
 int sfb_replay_receiver(int map, uint16_t own_port, uint16_t peer_port)
 {
     struct bpf_insn program[] = {

@@ -1,6 +1,6 @@
 /*
- * The servers without epoll: they call recv or recvfrom until it succeeds. The echoes answer. One connection at a time.
- * Nothing on Linux's sockets can take fewer system calls, or make a shorter way from the socket to the answer.
+ * The servers without epoll. They call recv or recvfrom until it succeeds, and the echoes send the answer. They serve one connection
+ * at a time. No program can use fewer system calls, or have less code between the socket and the answer, on Linux's sockets.
  */
 #include "common.h"
 
@@ -28,7 +28,7 @@ static int open_socket(const struct sfb_options *o, int type)
     return fd;
 }
 
-/* Sends all of the answer; false when the connection is gone. */
+/* Sends the whole answer. False: the connection is gone. */
 static bool answer(int fd, const unsigned char *data, size_t size)
 {
     while (size) {
@@ -85,7 +85,8 @@ struct calls {
     uint64_t all, found, bytes;
 };
 
-/* ns of CPU time that a call takes which finds nothing, as it is without disturbance. Returns when bytes have come. */
+/* Measures the CPU time, in ns, of a recv that finds nothing, until the first bytes arrive. Returns the least, because others were
+ * disturbed. */
 static double empty_call(int fd)
 {
     double least = 0;
@@ -124,8 +125,8 @@ static uint64_t receive_until(int fd, uint64_t end, struct calls *calls)
     return now;
 }
 
-/* From the first bytes on and after a warm-up, counts the bytes of `seconds`. Busy is the CPU time without that of the calls that
- * found nothing: what such a call takes is measured before the first bytes. */
+/* Waits for the first bytes, warms up, and then counts the bytes of `seconds`. `busy` is the CPU time without the time of calls that
+ * found nothing. The time of such a call is measured before the first bytes. */
 int sfb_spin_sink(const struct sfb_options *o)
 {
     int listener = open_socket(o, SOCK_STREAM), fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

@@ -1,5 +1,5 @@
 /*
- * The TCP echo server that no event loop can beat on these system calls: epoll, recv, send, nothing else.
+ * A TCP echo server with epoll, recv and send and nothing else. No event loop with these system calls can be faster.
  * With --spin, epoll_wait never sleeps.
  */
 #include "common.h"
@@ -14,7 +14,7 @@
 
 enum { BUFFER_SIZE = 256 * 1024, BACKLOG = 4096, MAX_EVENTS = 256 };
 
-/* What could not be sent yet waits here; while it does, the connection is not read from. */
+/* A connection, with the bytes that could not be sent yet. While there are such bytes, the server does not read from it. */
 struct connection {
     int fd;
     unsigned char *pending;
@@ -48,7 +48,7 @@ static void take_connections(int epoll, int listener)
         sfb_die_errno("accept");
 }
 
-/* Sends, and keeps the rest for later; false when the connection is gone. */
+/* Sends the answer, and keeps the bytes that the socket does not take. False: the connection is gone. */
 static bool answer(int epoll, struct connection *c, const unsigned char *data, size_t size)
 {
     ssize_t n = send(c->fd, data, size, MSG_NOSIGNAL);

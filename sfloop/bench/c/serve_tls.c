@@ -1,9 +1,9 @@
 /*
- * The TLS echo server that no event loop can beat on these system calls: epoll, and OpenSSL on the socket, which reads a
- * record with one system call (SSL_CTX_set_read_ahead). With --spin, epoll_wait never sleeps. While an answer does not go
- * out whole, the server waits for it: the load has one message under way.
+ * A TLS echo server with epoll and OpenSSL on the socket, which reads a record with one system call (SSL_CTX_set_read_ahead). No
+ * event loop with these system calls can be faster. With --spin, epoll_wait never sleeps. The server waits until the socket has
+ * taken a whole answer, because the load has only one message under way.
  *
- * And what OpenSSL alone takes for an echo's two records, sealed and opened in memory by both ends.
+ * The file also measures the time of OpenSSL alone for an echo: both ends encrypt and decrypt its two records in memory.
  */
 #include "openssl.h"
 
@@ -44,7 +44,7 @@ static void take_connections(int epoll, int listener, void *ctx)
         sfb_die_errno("accept");
 }
 
-/* False when the connection is gone. */
+/* Sends the answer. False: the connection is gone. */
 static bool answer(struct connection *c, int size)
 {
     int sent;
@@ -72,7 +72,7 @@ static bool serve(struct connection *c)
             return sfb_wants_more(c->ssl, result);
         if (!answer(c, result))
             return false;
-    } while (sfb_openssl.has_pending(c->ssl)); /* without a system call that only says that there is no more */
+    } while (sfb_openssl.has_pending(c->ssl)); /* saves the system call that would only find that there is no more */
     return true;
 }
 

@@ -1,4 +1,4 @@
-/* The UDP reference servers: an echo, one datagram at a time, and a counter that receives in batches. */
+/* The UDP reference servers: an echo of one datagram at a time, and a counter that receives in batches. */
 #include "common.h"
 
 #include <arpa/inet.h>
@@ -11,7 +11,7 @@
 
 enum { DATAGRAM_SIZE = 65536, BATCH = 64, BATCH_DATAGRAM_SIZE = 2048 };
 
-/* Binds to the group instead of the host, so that nothing else that is sent to the port comes, and joins it there. */
+/* Joins the group, and makes its address the one to bind to, so that only the group's datagrams arrive. */
 static void join(const struct sfb_options *o, int fd, struct sockaddr_in *address)
 {
     struct ip_mreq membership = {.imr_interface = address->sin_addr};
@@ -52,7 +52,7 @@ int sfb_serve_udp(const struct sfb_options *o)
         if (epoll_wait(epoll, &event, 1, o->spin ? 0 : -1) <= 0)
             continue;
         n = recvfrom(fd, datagram, DATAGRAM_SIZE, 0, (struct sockaddr *)&peer, &length);
-        /* A refused or dropped answer is the client's loss to count. */
+        /* Ignores an answer that is refused or dropped, because the client counts the loss. */
         if (n >= 0)
             (void)!sendto(fd, datagram, (size_t)n, 0, (struct sockaddr *)&peer, length);
     }
@@ -65,7 +65,7 @@ static uint64_t receive_batch(int fd, struct mmsghdr *messages)
     return n > 0 ? (uint64_t)n : 0;
 }
 
-/* Waits for the first datagram, warms up, then counts for `seconds` and says what arrived. */
+/* Waits for the first datagram, warms up, counts for `seconds`, and reports the counts. */
 int sfb_serve_flood(const struct sfb_options *o)
 {
     static unsigned char datagrams[BATCH][BATCH_DATAGRAM_SIZE];

@@ -1,6 +1,6 @@
 /*
- * The UDP echo on AF_XDP: what a program can do at best that takes frames from the interface's queue itself. One queue,
- * native mode where there is one, and a frame goes back in the memory it came in.
+ * A UDP echo on AF_XDP, which shows the best result of a program that takes frames from the interface's queue itself. It uses one
+ * queue, in native mode if the NIC's driver supports it. It sends each frame from the memory in which it was received.
  */
 #include "bpf.h"
 #include "common.h"
@@ -32,7 +32,7 @@ struct xsk {
     struct ring rx, tx, fill, completion;
 };
 
-/* The interface that has the address. */
+/* Returns the index of the interface that has the address. */
 static int interface_of(const struct sfb_options *o, uint32_t address)
 {
     struct ifaddrs *all, *found;
@@ -102,7 +102,7 @@ static void bind_xsk(const struct xsk *x, int ifindex)
 {
     struct sockaddr_xdp address = {.sxdp_family = AF_XDP, .sxdp_ifindex = (uint32_t)ifindex, .sxdp_flags = XDP_COPY};
 
-    /* The queue of a program that has just ended is free a little later. */
+    /* The kernel releases the queue of a program that has just ended a little later. */
     for (int i = 0; bind(x->fd, (struct sockaddr *)&address, sizeof address); i++) {
         if (errno != EBUSY || i == BIND_ATTEMPTS)
             sfb_die_errno("binding the AF_XDP socket");
@@ -110,7 +110,7 @@ static void bind_xsk(const struct xsk *x, int ifindex)
     }
 }
 
-/* Takes datagrams to one port, and leaves everything else to the kernel. */
+/* Directs datagrams to one port to the socket, and leaves all other frames to the kernel. */
 static void steer(const struct xsk *x, int ifindex, uint16_t port)
 {
     int map = sfb_bpf_map(BPF_MAP_TYPE_XSKMAP, sizeof(uint32_t), 1);
@@ -138,7 +138,7 @@ static void steer(const struct xsk *x, int ifindex, uint16_t port)
     };
 
     sfb_bpf_put(map, 0, &x->fd);
-    /* The link's descriptor is left open: it is what keeps the program attached. */
+    /* The link's descriptor stays open, because the program is attached only while it is. */
     sfb_bpf_attach_xdp(sfb_bpf_xdp_program(program, sizeof program / sizeof *program), ifindex);
 }
 
@@ -157,11 +157,11 @@ static void turn_around(struct sfb_packet *p)
     p->ip.daddr = address;
     p->udp.source = p->udp.dest;
     p->udp.dest = port;
-    /* A sender on this machine has left the sum to hardware, and there is none. */
+    /* Makes the checksums anew. A sender on this machine leaves them to hardware, and there is none. */
     sfb_set_checksums(p);
 }
 
-/* What was sent is given back to be received into. */
+/* Gives the memory of sent frames back for receiving. */
 static void recycle(struct xsk *x)
 {
     uint32_t at = *x->completion.consumer, end = __atomic_load_n(x->completion.producer, __ATOMIC_ACQUIRE);
@@ -190,7 +190,7 @@ static void echo(struct xsk *x)
     }
     __atomic_store_n(x->rx.consumer, at, __ATOMIC_RELEASE);
     __atomic_store_n(x->tx.producer, tx, __ATOMIC_RELEASE);
-    /* One call sends what its budget allows. A full interface is asked again. */
+    /* A call sends as many frames as its budget allows. Repeats the call if the interface's queue is full. */
     while (__atomic_load_n(x->tx.consumer, __ATOMIC_ACQUIRE) != tx)
         if (sendto(x->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS)
             sfb_die_errno("sending on the AF_XDP socket");

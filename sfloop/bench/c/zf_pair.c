@@ -1,7 +1,8 @@
 /*
- * TCPDirect by itself: both ends of a ping-pong in one stack and one thread, as the vendor's zfudppingpong and zftcppingpong do
- * it with two processes. What a loop on the same library takes longer than this is the loop's. The library is that of
- * SFLOOP_TCPDIRECT_LIBRARY, opened at run time; its software NIC, or whatever brings back what is sent, is ZF_ATTR's to name.
+ * Measures TCPDirect without a loop. Both ends of a ping-pong are in one stack and one thread; the vendor's zfudppingpong and
+ * zftcppingpong do the same with two processes. The difference between a loop's time and this one is the loop's own time.
+ * SFLOOP_TCPDIRECT_LIBRARY names the library, which is opened at run time. ZF_ATTR names its interface, which must return the sent
+ * packets to the stack.
  */
 #include "common.h"
 
@@ -196,7 +197,7 @@ int sfb_zf_tcp(const struct sfb_options *o)
     return ping_pong(o, tcp_hop, client, server, server, client);
 }
 
-/* ns of a zf_reactor_perform() that finds nothing. */
+/* Measures the time, in ns, of a zf_reactor_perform() that finds nothing. */
 int sfb_zf_idle(const struct sfb_options *o)
 {
     uint64_t begin, n = 0, until;
