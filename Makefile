@@ -1,5 +1,5 @@
-# Everything here sets itself up: an interpreter, a virtual environment in .venv, a build of the native code. `make
-# help` lists the targets. PYTHON=/path/to/python3 names the interpreter; VENV=dir another environment beside the first.
+# Each target sets up the interpreter, the virtual environment in .venv and the build of the native code that it needs.
+# `make help` lists the targets. PYTHON=/path/to/python3 chooses the interpreter, VENV=dir another virtual environment.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -15,10 +15,10 @@ ASAN_VENV := $(VENV)-asan
 ASAN_BUILD := $(BUILD)-asan
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Tools of the environment are found by name.
+# Commands find the environment's tools by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# Configuring the build lists the sources, so that it has to be done again when there are others than last time.
+# The build lists the sources when it is configured, so configure it again after the list has changed.
 SOURCES := $(BUILD).sources
 INPUTS := pyproject.toml meson.build sfloop/meson.build examples/meson.build tests/native/meson.build $(SOURCES)
 PIP := flock $(VENV)/lock $(BIN)/python -m pip install --quiet
@@ -43,14 +43,14 @@ $(VENV)/created:
 	@$(PIP) --upgrade pip && $(PIP) $(BUILD_REQUIRES)
 	@touch $@
 
-# An extra's packages come first. The package's own build has no isolation, and would deny it to those of them that have
-# to be compiled, as some have for the newest version of Python.
+# An extra's packages are installed first. sfloop's own build runs without isolation, and pip would build its dependencies
+# without isolation too. Some of them must be compiled for the newest versions of Python, and need it.
 $(VENV)/extra-%: $(VENV)/created pyproject.toml tools/extra.py
 	@$(BIN)/python tools/extra.py $* | $(PIP) --requirement /dev/stdin
 	@touch $@
 
-# The package is imported from this tree, and what has changed of the native code is compiled at import, in whatever
-# environment that happens: so the compiler of Cython is named by its path.
+# Python imports the package from this tree, and the import compiles changed native code. The Cython compiler is named by
+# its path, because the import may happen in any environment.
 define install
 	@echo "Building sfloop$(1) for $(VENV)"
 	@printf '[binaries]\ncython = %s\n' "'$(CURDIR)/$(BIN)/cython'" > $(BUILD).ini
@@ -68,18 +68,18 @@ $(VENV)/with-test: $(VENV)/extra-test $(INPUTS) $(VENV)/with-programs
 $(VENV)/with-programs: $(VENV)/created tools/find_programs.sh
 	@tools/find_programs.sh "the tests in network namespaces" ip ethtool ping
 	@touch $@
-# Without them the bench runs too, and says which of its cases it could not.
+# The bench also runs without these programs, and reports the cases that it could not run.
 $(VENV)/with-bench-programs: $(VENV)/created tools/find_programs.sh
 	@tools/find_programs.sh "some cases of the bench" ip ethtool strace || true
 	@touch $@
-# A peer that cannot be installed is left out of the bench, which says why: this file has the reasons.
+# The bench leaves out a peer that cannot be installed. This file has the reasons, which the bench reports.
 $(VENV)/with-peers: $(VENV)/with-bench tools/bench_peers.py
 	@$(BIN)/python tools/bench_peers.py $@
-# The linters need no sfloop: they read it.
+# The linters only read sfloop, so it is not installed for them.
 $(VENV)/with-lint: $(VENV)/extra-lint
 	@touch $@
 
-# Compiles what has changed since; a fraction of a second when nothing has.
+# Compiles changed sources. Takes a fraction of a second if there are none.
 build = @flock $(VENV)/lock $(BIN)/ninja -C $(BUILD) --quiet
 
 # ---- running ----
@@ -93,10 +93,9 @@ SIMULATED := $(BUILD).ef_vi.so
 $(SIMULATED): $(wildcard sfloop/native/drivers/*.[ch] sfloop/native/drivers/*/*.[ch] sfloop/native/storage/*.h sfloop/native/include/sf/*.h sfloop/native/wire/*.h tests/sim/copy.h tests/sim/ef_vi/*.[ch] tests/sim/ef_vi/etherfabric/*.h) | $(VENV)/created
 	@mkdir -p $(dir $@) && $(BIN)/python tests/sim/ef_vi/build.py $@
 
-# The peers that can be installed depend on the version of Python: the newest one that is here has the most. PYTHON=… or VENV=… decide
-# otherwise.
+# Uses the newest version of Python on this machine, because most peers can be installed for it. PYTHON=… or VENV=… chooses another.
 ifeq ($(origin PYTHON) $(origin VENV),file file)
-bench: ## the side-by-side benchmarks, on the newest Python that is here (ARGS="--list" names them)
+bench: ## the side-by-side benchmarks, on the newest Python on this machine (ARGS="--list" names them)
 	@python=$$(tools/find_python.sh --newest); $(MAKE) --no-print-directory bench VENV=.venv-bench PYTHON="$$python"
 else
 bench: $(VENV)/with-peers $(SIMULATED)
@@ -110,14 +109,14 @@ endif
 # ---- checking ----
 
 .PHONY: test lint format types native unit beside conformance third-party test-short
-test: lint types native unit beside conformance third-party ## everything below but asan and soak: what a change has to pass
+test: lint types native unit beside conformance third-party ## lint, types and all tests except the sanitizers, fuzzing and soak tests: required for every change
 
-lint: $(VENV)/with-lint ## ruff, who may include whom, sizes, links of the documentation
+lint: $(VENV)/with-lint ## ruff, layers, sizes, links of the documentation
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python tools/check_structure.py
 	@$(BIN)/python tools/check_links.py
 
-format: $(VENV)/with-lint ## lay the Python code out, and put right what ruff can
+format: $(VENV)/with-lint ## format the Python code, and apply ruff's fixes
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
 types: $(VENV)/with-lint $(VENV)/with-test ## mypy --strict
@@ -127,13 +126,13 @@ native: $(VENV)/with-test ## the C core's own tests
 	$(build)
 	@flock $(VENV)/lock $(BIN)/meson test -C $(BUILD) --print-errorlogs
 
-# What fails is run once more, alone: on a busy machine of two cores a test that starts processes or opens thousands of
-# connections can hit its limit. What fails twice has failed. $(1): the Python, $(2): what it runs.
-# Only what pytest itself counts as failed tests (status 1): after a crash there is nothing that could be run again.
-# Which tests those are is kept for each target and environment: two runs at a time know nothing of each other.
+# Runs failed tests once more, alone, because a test that starts processes or opens thousands of connections can hit its
+# time limit on a busy machine with two cores. A test that fails twice has failed. $(1): the Python, $(2): the tests. Only
+# status 1 of pytest counts, because after a crash there is no list of failed tests. Each target and environment has its
+# own list, because two runs may happen at the same time.
 PYTEST = -m pytest -o cache_dir=$(CURDIR)/$(BUILD).pytest/$@
 twice = @status=0; $(1) $(PYTEST) $(2) $(ARGS) || status=$$?; [ $$status = 1 ] || exit $$status; \
-	echo "Once more, only what failed:"; $(1) $(PYTEST) $(2) --last-failed --last-failed-no-failures none $(ARGS)
+	echo "Running the failed tests again:"; $(1) $(PYTEST) $(2) --last-failed --last-failed-no-failures none $(ARGS)
 
 BESIDE := tests/python/beside
 TESTS ?= tests/python --ignore=$(BESIDE)
@@ -153,21 +152,21 @@ third-party: $(VENV)/with-test ## the test suites of uvloop, anyio and pytest-as
 	$(build)
 	$(call twice,$(BIN)/python,tests/third_party)
 
-# The library's own settings are its own: ZF_ATTR, and the NIC by SFLOOP_TEST_TCPDIRECT_INTERFACE (see docs/solarflare.md).
+# ZF_ATTR has the library's own settings, and SFLOOP_TEST_TCPDIRECT_INTERFACE names the NIC (see docs/solarflare.md).
 .PHONY: test-tcpdirect
-test-tcpdirect: $(VENV)/with-test ## TCPDirect's stack over the library that SFLOOP_TCPDIRECT_LIBRARY names, or our simulator
+test-tcpdirect: $(VENV)/with-test ## the TCPDirect stack over the library that SFLOOP_TCPDIRECT_LIBRARY names, or over our simulator
 	$(build)
 	@flock $(VENV)/lock $(BIN)/meson test -C $(BUILD) --print-errorlogs tcpdirect_tcp tcpdirect_udp
 	$(call twice,$(BIN)/python,tests/python/tcp tests/python/udp tests/python/tcpdirect --loops tcpdirect)
 
-# Two ports of Solarflare NICs joined by a cable (docs/ef_vi.md).
+# Needs two ports of Solarflare NICs that are joined by a cable (docs/ef_vi.md).
 .PHONY: test-efvi
 test-efvi: $(VENV)/with-test ## the driver contract on real Solarflare NICs: INTERFACES="enp1s0f0 enp1s0f1"
 	$(build)
 	@$(BIN)/python tests/native/efvi_hardware.py $(BUILD) $(INTERFACES)
 
-# Without programs of ours that use the loop. SHORT is for another interpreter: also without what has nothing to do with
-# that, such as what the tcpip stack, which is C, does with the kernel at the other end.
+# LONG leaves out sfloop's own programs that use the loop. SHORT is for another interpreter. It also leaves out tests that
+# do not depend on the interpreter, such as those of the tcpip stack, which is C, with the kernel as its peer.
 LONG := tests/python $(addprefix --ignore=tests/python/,demo bench docs doctor drivers wire test_declarations.py test_layers.py)
 NO_VETH := --ignore-glob='tests/python/stacks/*_over_veth.py'
 SHORT := $(LONG) $(addprefix --ignore=tests/python/,beside onload ping tcpdirect test_backends.py test_examples.py \
@@ -183,10 +182,10 @@ $(VENV)/with-cpython-tests: $(VENV)/created
 
 # ---- sanitizers ----
 
-# The native code once more, instrumented, in an environment that has nothing else: the .pth file lends it the packages
-# of the first, but not that one's sfloop, whose own .pth file is not read from there. With -O1, which the manual of
-# AddressSanitizer recommends: a higher level takes half as long again to compile, and removes some of what is undefined
-# before it can be seen.
+# Builds the native code with sanitizers, in an environment of its own. The .pth file lends it the packages of the first
+# environment. It does not lend that one's sfloop, because Python reads no .pth files in a folder that a .pth file names.
+# The build uses -O1, as AddressSanitizer's manual recommends. A higher level takes half as long again to compile, and
+# removes some undefined behaviour before a sanitizer can see it.
 $(ASAN_VENV)/installed: $(VENV)/with-test $(INPUTS)
 	@echo "Building sfloop with AddressSanitizer and UndefinedBehaviorSanitizer for $(ASAN_VENV)"
 	@$(BIN)/python -c 'import os, sys; print(os.path.realpath(sys.executable))' > $(BUILD).interpreter
@@ -200,8 +199,8 @@ $(ASAN_VENV)/installed: $(VENV)/with-test $(INPUTS)
 		-Csetup-args=-Doptimization=1 -Csetup-args=-Db_ndebug=false --editable .
 	@touch $@
 
-# The interpreter is not instrumented, so that the run-time libraries have to be there before it. What it allocates is
-# seen only with PYTHONMALLOC=malloc; what it never frees is no business of ours.
+# The sanitizers' libraries are preloaded, because the interpreter is not instrumented. PYTHONMALLOC=malloc makes the
+# interpreter's allocations visible to them. Leaks are not detected, because the interpreter never frees some memory.
 ASAN := env PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0 \
 	UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1 \
@@ -216,16 +215,16 @@ asan: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## our tests and CPython
 	@$(ASAN) -m pytest $(LONG) --loops sfloop $(ARGS)
 	@$(ASAN) tests/conformance
 
-# What reaches the native code most: bytes, datagrams, handles, and whatever a program can do wrong with them.
+# The tests that use the native code most: streams, datagrams, handles, and wrong uses of them.
 ASAN_SHORT := tests/python/tcp tests/python/udp tests/python/stacks tests/python/test_bad_input.py tests/python/agreement \
 	tests/python/scheduling/test_handles.py tests/python/scheduling/test_timers.py --ignore=tests/python/tcp/test_exhaustion.py
-asan-quick: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## a part of that, for every run of the CI
+asan-quick: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## a part of asan, for every run of the CI
 	$(build_asan)
 	@flock $(VENV)/lock $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs
 	$(call twice,$(ASAN),$(ASAN_SHORT) $(NO_VETH) --loops sfloop)
 
 .PHONY: fuzz
-fuzz: $(VENV)/with-test ## what takes frames apart, against inputs that nobody would send
+fuzz: $(VENV)/with-test ## fuzz the code that reads frames and ciphertext
 	@$(BIN)/python tests/fuzz/run.py $(or $(ARGS),--seconds 60)
 
 .PHONY: soak soak-quick
@@ -233,7 +232,7 @@ soak: $(VENV)/with-test ## wake-ups, timers and I/O against arming and disarming
 	$(build)
 	@$(BIN)/python tests/soak/run.py $(ARGS)
 
-soak-quick: $(VENV)/with-test ## the same for seconds
+soak-quick: $(VENV)/with-test ## soak for seconds
 	$(build)
 	@$(BIN)/python tests/soak/run.py --quick $(ARGS)
 
@@ -242,7 +241,7 @@ soak-beside: $(VENV)/with-test ## sfloop killed and started again beside other p
 	$(build)
 	@$(BIN)/python tests/soak/beside.py $(ARGS)
 
-soak-beside-quick: $(VENV)/with-test ## the same in less than a minute
+soak-beside-quick: $(VENV)/with-test ## soak-beside in less than a minute
 	$(build)
 	@$(BIN)/python tests/soak/beside.py --quick $(ARGS)
 
@@ -251,14 +250,14 @@ soak-tcp: $(VENV)/with-test ## TCP while neighbours, routes and addresses change
 	$(build)
 	@$(BIN)/python tests/soak/tcp.py $(ARGS)
 
-soak-tcp-quick: $(VENV)/with-test ## the same in less than 40 seconds
+soak-tcp-quick: $(VENV)/with-test ## soak-tcp in less than 40 seconds
 	$(build)
 	@$(BIN)/python tests/soak/tcp.py --quick $(ARGS)
 
 # ---- releasing ----
 
 .PHONY: wheel
-wheel: $(VENV)/created ## an sdist and a wheel in dist/, tried in an environment of its own
+wheel: $(VENV)/created ## an sdist and a wheel in dist/, tested in a new environment
 	@$(PIP) 'build>=1.2'
 	@rm -rf dist && nice $(BIN)/python -m build --outdir dist .
 	@rm -rf build/wheel-check && $(BIN)/python -m venv build/wheel-check
@@ -268,6 +267,6 @@ wheel: $(VENV)/created ## an sdist and a wheel in dist/, tried in an environment
 		> program.py && bin/sfloop run program.py | grep -F "<class 'sfloop.loop.Loop'>"
 
 .PHONY: clean
-clean: ## remove what builds, tests and tools left behind, the environments too
+clean: ## remove the files that builds, tests and tools made, and the environments
 	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .nox
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make sure that an interpreter has CPython's own tests (the `test` package), which Debian ships apart.
+# Make sure that an interpreter has CPython's own tests (the `test` package), which Debian has in a separate package.
 #
 #   tools/find_cpython_tests.sh INTERPRETER
 set -eu
@@ -14,7 +14,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && [ "$("$1" -c 'imp
     { apt-get update -qq && apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$package" >/dev/null; } >&2
 fi
 if ! present "$1"; then
-    echo "sfloop: $1 has no test.test_asyncio: CPython's own tests cannot be run on the loop. On Debian and Ubuntu:" \
-        "sudo apt-get install $package; elsewhere use an interpreter built with its tests" >&2
+    echo "sfloop: CPython's own tests cannot be run, because $1 has no test.test_asyncio. On Debian and Ubuntu:" \
+        "sudo apt-get install $package. Elsewhere, use an interpreter that was built with its tests" >&2
     exit 1
 fi

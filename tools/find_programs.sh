@@ -1,7 +1,7 @@
 #!/bin/sh
-# Install programs that tests and benchmarks start, where that is possible. What needs one that is missing says so itself.
+# Install programs that tests and benchmarks start, if possible. A test or benchmark that needs a missing program reports it.
 #
-#     tools/find_programs.sh "for what" ip ethtool strace
+#     tools/find_programs.sh PURPOSE ip ethtool strace
 set -eu
 purpose=$1
 shift
@@ -18,8 +18,8 @@ done
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "Installing$missing with apt-get, for $purpose"
     export DEBIAN_FRONTEND=noninteractive
-    # shellcheck disable=SC2086  # one word a package
+    # shellcheck disable=SC2086  # a list of packages
     apt-get update -qq && apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing >/dev/null
 else
-    echo "Missing for $purpose, and only root can install it:$missing (on Debian and Ubuntu: sudo apt-get install$missing)"
+    echo "Missing for $purpose:$missing. Only root can install them (on Debian and Ubuntu: sudo apt-get install$missing)"
 fi

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Print the Python interpreter to build with, after installing with apt-get, where that is possible, what a fresh
-# Debian lacks: an interpreter, its venv module and headers, a C compiler. Everything but the path goes to stderr.
+# Print the path of the Python interpreter to build with. If possible, first install with apt-get the packages that a fresh
+# Debian lacks: an interpreter, its venv module and headers, a C compiler. All other output goes to stderr.
 #
-#   tools/find_python.sh [INTERPRETER]     an interpreter named here must do; no other is tried
-#   tools/find_python.sh --newest          the newest version that is here, those of pyenv among them
+#   tools/find_python.sh [INTERPRETER]     if an interpreter is named, no other one is tried
+#   tools/find_python.sh --newest          the newest version on this machine, including those of pyenv
 set -eu
 
 # The versions that sfloop is tested on. The newest come last, because fewer packages have wheels for them.
@@ -14,7 +14,7 @@ if [ "${1:-}" = --newest ]; then
     shift
     CANDIDATES=""
     for version in 3.14 3.13 3.12 3.11 3.10; do
-        # A pattern that matches nothing stays as it is, and is no interpreter.
+        # A pattern without a match stays unexpanded. It is no interpreter, so it is skipped later.
         for candidate in "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$version".*/bin/python3; do
             CANDIDATES="$CANDIDATES $candidate"
         done
@@ -32,7 +32,7 @@ has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 has_headers() {
     "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
 }
-# What is at hand may be a shim that only points elsewhere: the venv's home has to be the interpreter itself.
+# Resolve the interpreter, because the command may be a shim, and the venv's home must be the interpreter itself.
 real_path() { "$1" -c 'import sys; print(sys.executable)'; }
 is_debian_python() { "$1" -c 'import sys; sys.exit(not sys.base_prefix == "/usr")' 2>/dev/null; }
 debian_name() { "$1" -c 'import sys; print("python%d.%d" % sys.version_info[:2])'; }
@@ -51,8 +51,8 @@ missing_for() {
 
 install() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-        say "missing here:$1"
-        say "install it (on Debian and Ubuntu: sudo apt-get install$1), or name another interpreter: make PYTHON=/path/to/python3"
+        say "these packages are missing:$1"
+        say "install them (on Debian and Ubuntu: sudo apt-get install$1), or name another interpreter: make PYTHON=/path/to/python3"
         exit 1
     fi
     say "installing$1"
@@ -64,12 +64,12 @@ install() {
 chosen=""
 if [ -n "${1:-}" ]; then
     if ! is_recent "$1"; then
-        say "PYTHON=$1 is no Python 3.10 or newer that runs here; sfloop needs one"
+        say "sfloop needs Python 3.10 or newer, and PYTHON=$1 is not such an interpreter, or does not run here"
         exit 1
     fi
     chosen=$1
 else
-    # One that needs nothing more first; then any that is recent enough.
+    # Prefer an interpreter that needs no packages. Otherwise take Debian's, for which the packages can be installed.
     for candidate in $CANDIDATES; do
         if is_recent "$candidate" && has_venv "$candidate" && has_headers "$candidate"; then
             chosen=$candidate
@@ -92,7 +92,7 @@ if [ -n "$missing" ]; then
     install " $(echo "$missing" | xargs)"
     if [ -z "$chosen" ]; then chosen=python3; fi
     if ! is_recent "$chosen" || [ -n "$(missing_for "$chosen")" ]; then
-        say "after installing, still missing:$(missing_for "$chosen")"
+        say "these packages are still missing after the installation:$(missing_for "$chosen")"
         exit 1
     fi
 fi
