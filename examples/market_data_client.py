@@ -203,9 +203,9 @@ def main() -> int:
     parser.add_argument("--orders", type=address, required=True, help="HOST:PORT of the SoupBinTCP order server")
     parser.add_argument("--username", default="demo")
     parser.add_argument("--password", default="demo")
-    parser.add_argument("--session", default="", help="the order session (default: whichever is there)")
+    parser.add_argument("--session", default="", help="the order session (default: any)")
     parser.add_argument("--warm-up", type=int, default=0, help="messages whose latency does not count")
-    parser.add_argument("--result", type=Path, help="file for what was seen, as JSON (default: standard output)")
+    parser.add_argument("--result", type=Path, help="file for the results, as JSON (default: standard output)")
     arguments = parser.parse_args()
     try:
         result = json.dumps(asyncio.run(run(arguments)), indent=2)

@@ -1,4 +1,4 @@
-"""Which network stacks, frame drivers and TLS engines this build and machine have."""
+"""The network stacks, frame drivers and TLS engines that this build and machine have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Backend:
     kind: Kind
     name: str
     available: bool
-    #: Why it is not available, or what it needs.
+    #: The reason why it is not available, or its requirement, such as "needs an interface's name".
     reason: str
     #: A description, one line.
     description: str
@@ -36,7 +36,7 @@ _CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_BPF": 39}
 _CAP_SYS_ADMIN: Final = 21
 _AF_XDP: Final = 44  # <linux/socket.h>, because no version of Python's socket module has it
 
-#: (whether the stack or driver can be used here, why not or what it needs)
+#: (whether the stack or driver can be used here, the reason why not or its requirement)
 State = tuple[bool, str]
 
 
@@ -164,8 +164,8 @@ _KINDS: Final[tuple[Kind, ...]] = ("stack", "driver", "tls")
 
 
 def state_of(kind: Kind, name: str) -> State:
-    """Whether a stack, a driver or an engine can be used here, and why not. What has no row in the table works wherever
-    it was built."""
+    """Return whether a stack, a driver or an engine can be used here, and why not. One without a row in the table works
+    on every machine if it was built."""
     return next((entry.state for entry in _TABLE if (entry.kind, entry.name) == (kind, name)), _built)()
 
 

@@ -1,4 +1,4 @@
-"""From a loop's options to its stack: what the stack and the driver below it are made with."""
+"""Opening a loop's stack: turns the loop's options into those of the stack and of the driver below it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["WRAPPERS", "open_stack"]
 
-#: The wrappers of drivers, from the wire upwards, and the option that asks for each: the capture shows what the faults
-#: have left.
+#: The wrappers of drivers, from the wire upwards, and the option that asks for each. The capture is above the faults,
+#: so it shows the frames that the faults have left.
 WRAPPERS: Final = {"fault": "faults", "pcap": "pcap", "trace": "trace"}
 
 
 def open_stack(loop: LoopCore, options: Options, stack: str, driver: str | None, interface: str | None) -> str | None:
     """Gives a loop a stack. Returns the vendor's library that serves it, for people; None: there is none.
 
-    :raises OSError: what is missing, and what to do.
+    :raises OSError: the stack cannot be opened. The text names the missing condition and a remedy.
     """
     return _HALVES.get(stack, _open_as_it_is)(loop, options, stack, driver, interface)
 

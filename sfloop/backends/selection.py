@@ -1,4 +1,4 @@
-"""Which stack a loop takes, and which frame driver an Ethernet endpoint."""
+"""The choice of a loop's stack, and of an Ethernet endpoint's frame driver."""
 
 from __future__ import annotations
 

@@ -130,8 +130,8 @@ BARS: tuple[Bar, ...] = (
     *(Bar(case, "p99", "<=", 0.5, "uvloop+aiofastnet") for case in ("tls-64", "tls-1k")),
     *(Bar(case, "per_second", ">=", 1.5, "uvloop") for case in ("tls-64k", "tls-100-connections")),
     *(Bar(case, "per_second", ">=", 1.1, "uvloop+aiofastnet") for case in ("tls-64k", "tls-100-connections")),
-    # The share of what a receiver could do. The source is the limit, because sealing and sending costs more than
-    # receiving and opening.
+    # `ceiling` is the rate that the receiver could reach. The source is the limit, because encrypting and sending takes
+    # longer than receiving and decrypting.
     Bar("tls-bulk", "ceiling", ">=", 1.5, "uvloop"),
     Bar("tls-bulk", "ceiling", ">=", 1.1, "uvloop+aiofastnet"),
     Bar("tls-af_xdp-1k", "times_records", "<=", 1.3, "nothing"),

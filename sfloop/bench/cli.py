@@ -306,7 +306,7 @@ def bench(options: argparse.Namespace) -> int:
         console.print("\nInterrupted. These are the results so far.")
         status = INTERRUPTED
     finally:
-        # Show the results, whatever has ended the run.
+        # Show the results in every case, even after an error.
         comparisons = _finish(console, run, options, started)
     console.print(f"{(time.monotonic() - begin) / 60:.1f} minutes", highlight=False)
     failed = any(OWN in result.failures for result in run.results.values())

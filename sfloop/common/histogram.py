@@ -35,7 +35,7 @@ class Histogram:
     """Counts of latencies in ns."""
 
     def __init__(self) -> None:
-        from hdrh.histogram import HdrHistogram  # an extra: the commands say what is missing
+        from hdrh.histogram import HdrHistogram  # an extra; the commands report it if it is missing
 
         self._counts: Any = HdrHistogram(1, HIGHEST_NS, SIGNIFICANT_DIGITS)
 
@@ -69,13 +69,13 @@ class Histogram:
         histogram = cls()
         try:
             histogram._counts.add(HdrHistogram.decode(text))
-        except Exception as error:  # the library raises what it happens to: binascii, zlib, struct and its own errors
+        except Exception as error:  # the library raises errors of binascii, zlib and struct, and its own
             raise ValueError(f"not an HdrHistogram in base64: {text[:40]!r} ({error})") from error
         return histogram
 
     @classmethod
     def merged(cls, histograms: Iterable[Histogram]) -> Histogram:
-        """One histogram with the values of all."""
+        """Return a histogram with the values of all."""
         total = cls()
         for histogram in histograms:
             total.merge(histogram)
@@ -101,7 +101,7 @@ class Histogram:
         return float(self._counts.get_value_at_percentile(percent))
 
     def percentiles(self, percents: Sequence[float]) -> list[float]:
-        """The same for several percents, in one pass over the counts."""
+        """Return the percentiles for several percents, in one pass over the counts."""
         if not self.count:
             raise ValueError("the histogram is empty: it has no percentiles")
         found = self._counts.get_percentile_to_value_dict(list(percents))

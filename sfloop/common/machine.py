@@ -1,4 +1,4 @@
-"""What a reader has to know of the machine: its CPU, whether it is virtual, its clock, and lists of CPUs."""
+"""Facts about the machine for the reader of a report: its CPU, whether it is virtual, its clock, and lists of CPUs."""
 
 from __future__ import annotations
 

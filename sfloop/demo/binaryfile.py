@@ -17,7 +17,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Open a file. Decompress it if it begins with gzip's magic number, whatever its name is."""
+    """Open a file. Decompress it if it begins with gzip's magic number. The name does not matter."""
     with path.open("rb") as probe:
         compressed = probe.read(2) == GZIP_MAGIC
     return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")

@@ -43,7 +43,7 @@ class Clock:
       of ``run_in_executor`` runs, or while the loop waits for a child process. It jumps again when they are done. So a
       time-out of such a call takes its real time.
     - The clock waits for `patience` before each jump while a connection is open whose peer is not on the same loop, or
-      while the loop watches a descriptor that another process can write to. Whatever arrives meanwhile comes first.
+      while the loop watches a descriptor that another process can write to. Data that arrives meanwhile comes first.
     - The stacks of :func:`sfloop.testing.wire` and :class:`sfloop.testing.WireLoop` use this clock, too, for
       retransmissions and for delays of faults.
 
@@ -187,7 +187,7 @@ class Clock:
 
 
 def _wait(works: tuple[Clockwork, ...], seconds: float) -> bool:
-    """Wait at most so many seconds of real time. Returns True as soon as one of the loops has something to do."""
+    """Wait at most `seconds` of real time. Returns True as soon as one of the loops has something to do."""
     if len(works) == 1:
         return works[0].wait(seconds)
     until = time.monotonic() + seconds

@@ -74,7 +74,7 @@ class Clockwork(abc.ABC):
 
     @abc.abstractmethod
     def wait(self, seconds: float) -> bool:
-        """Wait at most so many seconds of real time. Returns True as soon as there is something to do."""
+        """Wait at most `seconds` of real time. Returns True as soon as there is something to do."""
 
     def _has_sockets(self) -> bool:
         return True

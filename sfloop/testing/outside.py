@@ -1,4 +1,4 @@
-"""What can still arrive at a loop from outside: calls of threads, ends of child processes, data of peers elsewhere."""
+"""Detects input that may still arrive from outside: calls of threads, ends of child processes, data of peers."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ _set_result_unless_cancelled: Any = vars(futures)["_set_result_unless_cancelled"
 
 
 def end_dropped(core: TransportCore, loop: Loop | None, sock: socket.socket | StackSocket | None) -> None:
-    """Close the socket of a transport that was garbage-collected. Whatever still refers to the transport must not use
-    the descriptor, because its number may soon belong to another file. If another thread collected the garbage, the
+    """Close the socket of a transport that was garbage-collected. Objects that still refer to the transport must not
+    use the descriptor, because its number may soon belong to another file. If another thread collected the garbage, the
     loop's thread closes the socket."""
     if core.abandon() or loop is None:
         if sock is not None:

@@ -102,7 +102,7 @@ class StackSocket:
         return int.from_bytes(data[:4], "little" if struct.pack("=H", 1)[0] else "big", signed=True)
 
     def shutdown(self, how: int) -> NoReturn:
-        """Not possible. Use the transport's ``write_eof()`` to end the sending direction.
+        """Always fails. Use the transport's ``write_eof()`` to end the sending direction.
 
         :raises OSError: always.
         """

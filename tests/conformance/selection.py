@@ -1,4 +1,4 @@
-"""Which of CPython's tests are event-loop tests, and why others are left out.
+"""The selection of CPython's event-loop tests, with the reasons for leaving others out.
 
 Every test class of ``test.test_asyncio`` must be in one of the tables below, so a class that a new CPython adds is an
 error here and not a gap.
@@ -134,7 +134,7 @@ class Choice:
 
 
 def choose(class_name: str) -> Choice | None:
-    """What to do with ``module.Class``; None if no table has it."""
+    """Return the choice for ``module.Class``, or None if no table has it."""
     if _matches(class_name, LOOP):
         return Choice(run=True, quick=True)
     if _matches(class_name, LIBRARY):

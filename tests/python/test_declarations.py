@@ -1,4 +1,4 @@
-"""What the cores declare of our C is what the headers say."""
+"""The cores' declarations of our C code agree with its headers."""
 
 from __future__ import annotations
 

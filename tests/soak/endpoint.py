@@ -87,7 +87,7 @@ class Endpoint(asyncio.Protocol):
             self.lost.set_result(exc)
         self.writable.set()
 
-    # ---- what a script does with it ----
+    # ---- calls of the scripts ----
 
     async def send(self, data: bytes) -> None:
         """Write all of `data` in pieces, as the flow control allows; stop when the connection is lost."""

@@ -1,4 +1,4 @@
-"""Whether a flood from one half-open connection is felt by a hundred others: the p99 of their echoes, with and without.
+"""Measures how a flood from one half-open connection slows a hundred others: the p99 of their echoes, with and without.
 
     python tests/soak/flood.py                         # af_xdp, packet, and the kernel as the control
     python tests/soak/flood.py --rounds 20 --seconds 2 --drivers af_xdp

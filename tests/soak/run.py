@@ -4,8 +4,8 @@
     python tests/soak/run.py --quick                  # about 20 s, every spin mode
     python tests/soak/run.py --seconds 60 --mode 5 --seed 12345
 
-Exit status 1, with the seed, when a callback was missed, early or called twice, a byte was lost or changed, or anything
-has leaked. A run is drawn from its seed; what threads do to each other is not.
+The exit status is 1, and the seed is printed, if a callback was missed, early or called twice, if a byte was lost or
+changed, or if anything has leaked. The seed decides all choices of a run, but not the timing of threads.
 """
 
 from __future__ import annotations

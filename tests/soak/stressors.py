@@ -20,7 +20,7 @@ from watchdog import Watchdog
 
 
 class Stressor:
-    """One source of wake-ups on a loop that runs in the main thread; `count` is how many were answered."""
+    """A source of wake-ups on a loop that runs in the main thread. `count` is the number that were answered."""
 
     name = ""
 

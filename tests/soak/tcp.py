@@ -152,7 +152,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10, help="on each driver (default: %(default)s)")
     parser.add_argument("--drivers", nargs="+", choices=DRIVERS, default=DRIVERS)
     parser.add_argument("--quick", action="store_true", help="6 seconds on each driver")
-    parser.add_argument("--seed", type=int, help="draw what the run with this seed drew")
+    parser.add_argument("--seed", type=int, help="repeat the random choices of the run with this seed")
     return parser.parse_args(arguments)
 
 

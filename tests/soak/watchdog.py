@@ -50,7 +50,7 @@ class Watchdog:
     Its clock stands still while the machine does not let it run, so that a machine that stalls for seconds is not taken
     for a missed wake-up. It never touches the loop before a failure: that would wake it.
 
-    :param label: what is running, for messages (spin mode, stressors, seed).
+    :param label: a name of the run for messages (spin mode, stressors, seed).
     :param on_failure: called from the watchdog's thread, to end the run; if the run goes on, the process is ended.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from layers.rules import MOST_FUNCTION_LINES, MOST_LINES, Breach
 
-#: The folders with source; what a build or an environment leaves elsewhere is not looked at.
+#: The folders with sources. Files of builds and environments are in other folders.
 _FOLDERS = ("sfloop", "tests", "tools", "examples")
 #: First line of a Cython function, not of a class, a struct or an extern block.
 _CYTHON_HEAD = re.compile(

@@ -23,7 +23,7 @@ OPEN_LIMIT = 60.0
 
 
 def unavailable() -> str | None:
-    """Why so many connections cannot be opened here; None: they can."""
+    """Return the reason why CONNECTIONS connections cannot be opened here, or None."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and most < CONNECTIONS + SPARE:
         return f"{CONNECTIONS} connections need as many descriptors, but {most} are allowed: ulimit -Hn 20000"

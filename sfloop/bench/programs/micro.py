@@ -120,7 +120,7 @@ async def loops_made(parameters: Mapping[str, Any]) -> None:
     current._leave_task(outer, task)
     asyncio._set_running_loop(None)
     try:
-        one()  # do not count what the first one loads
+        one()  # the first call loads modules, so do not count it
         switches, wall, begin = _involuntary_switches(), time.perf_counter(), time.process_time()
         for _ in range(count):
             one()

@@ -58,7 +58,7 @@ class Ping(asyncio.Protocol):
         if len(self.received) < len(self.payload):
             return False
         if self.received != self.payload:
-            raise SystemExit("what came back is not what was sent")
+            raise SystemExit("the echo differs from the message")
         self.received = b""
         return True
 

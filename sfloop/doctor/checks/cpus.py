@@ -1,4 +1,4 @@
-"""Whether the loop has its CPUs to itself: isolation, the tick, hyper-threads, a quota, and measured interruptions."""
+"""Checks that the loop has its CPUs to itself: isolation, the tick, hyper-threads, a quota, measured interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the loop runs on the NIC's NUMA node."""
+"""Checks whether the loop runs on the NIC's NUMA node."""
 
 from __future__ import annotations
 

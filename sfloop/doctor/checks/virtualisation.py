@@ -1,4 +1,4 @@
-"""Whether this is a virtual machine or a container, and what the checks cannot see because of it."""
+"""Checks whether this is a virtual machine or a container, which hides facts from the other checks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Whether XDP programs see the VLAN tags of frames. Without its tag a VLAN's frame looks untagged, so the driver af_xdp
-refuses an interface on which that can happen."""
+"""Checks whether XDP programs see the VLAN tags of frames. A VLAN's frame without its tag looks untagged, so the driver
+af_xdp refuses an interface on which this can happen."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ cdef bint stack_sleeps(sf_stack *stack) noexcept:
 
 
 def wait_for_work(LoopCore loop, double seconds):
-    """Wait at most so many seconds until the loop has something to do. Returns True if it has.
+    """Wait at most `seconds` until the loop has something to do. Returns True if it has.
 
     :raises OSError: a poll of the kernel failed.
     """

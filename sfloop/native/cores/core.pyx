@@ -233,8 +233,8 @@ cdef class LoopCore:
             order or 0, [(wrapper's name, its file or description), the lowest first], frames of the receive ring or 0).
             None for a stack that needs no driver.
         :param options: name → number or text; stack_options() has the names. Times are ns.
-        :raises StackLost: the stack took what the options hand over, and was destroyed with it.
-        :raises OSError: in the stack's or the driver's own words. What the options hand over is still the caller's.
+        :raises StackLost: the stack had taken over the objects in the options, and was destroyed with them.
+        :raises OSError: with the stack's or the driver's message. The objects in the options still belong to the caller.
         """
         self.check_open()
         open_stack(self, name, driver, options)
@@ -279,8 +279,9 @@ cdef class LoopCore:
             sf_engine_remove_stack(self.engine, stack)
 
     def _flows(self):
-        """Where the first stack that knows receives: (protocol's number, address and port in network byte order, the same of
-        the peer, why the kernel keeps the frames or None, the other socket's inode or 0, the other process or 0)."""
+        """List the flows of the first stack that has a list: (protocol's number, address and port in network byte order,
+        address and port of the peer, the reason why the kernel keeps the frames or None, the other socket's inode or 0, the
+        other process or 0)."""
         return [] if self.engine == NULL else first_flows(self.engine)
 
     def _driver_caps(self):

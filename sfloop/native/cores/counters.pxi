@@ -63,7 +63,7 @@ cdef sf_driver *driver_of(sf_stack *stack) noexcept:
 
 
 cdef bint is_named(sf_stack *stack) noexcept:
-    """Whether the stack is one that a program may ask for by name. An Ethernet endpoint's is not."""
+    """Whether a program may ask for the stack by its name. It may not ask for the stack of an Ethernet endpoint."""
     return sf_stack_find(stack.ops.name) != NULL
 
 
@@ -122,7 +122,7 @@ cdef dict driver_counters(sf_driver *opened):
 
 
 cdef dict stack_counters(sf_stack *stack):
-    """Those of every stack, the stack's own, and what it says of its flows and its driver."""
+    """The counters that every stack has, the stack's own, its flows, and its driver's counters."""
     cdef sf_counter[256] own
     cdef sf_driver *opened = driver_of(stack)
     cdef int i

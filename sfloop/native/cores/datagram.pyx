@@ -131,8 +131,8 @@ cdef class DatagramCore(TransportCore):
                     break
                 data = PyBytes_FromStringAndSize(<const char *>batch[i].data, batch[i].len)
                 address = self.addresses.decode(batch[i].addr, batch[i].addr_len, self.fd)
-                # Before the call, so that the datagram is delivered once whatever the callback or the exception handler
-                # raises.
+                # Count the datagram before the call, so that it is delivered once even if the callback or the exception
+                # handler raises.
                 done = i + 1
                 try:
                     self.datagram_received(data, address)

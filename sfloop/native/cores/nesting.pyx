@@ -158,7 +158,7 @@ cdef int run_queue(LoopCore loop, sf_ready_queue *queue, Nesting nesting) except
 
 
 cdef bint is_entered(object handle) except -1:
-    """Whether the handle's context is entered in an outer frame. Only an attempt to enter it can tell."""
+    """Whether the handle's context is entered in an outer frame. It tries to enter the context, because nothing else tells."""
     context = getattr(handle, "_context", None)
     if context is None:
         return False

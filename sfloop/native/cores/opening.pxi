@@ -14,7 +14,7 @@ def load_driver(str name, str path):
 
 
 def registered():
-    """What this build has, in the order of the registries in C: kind ("stack", "driver", "wrapper") → name → description."""
+    """The contents of the registries in C, in their order: kind ("stack", "driver", "wrapper") → name → description."""
     cdef dict found = {"stack": {}, "driver": {}, "wrapper": {}}
     cdef const sf_stack_entry *stack = sf_stack_at(0)
     cdef const sf_driver_entry *driver = sf_driver_at(0)
@@ -83,7 +83,7 @@ cdef sf_driver *open_driver(str driver, str interface, uint32_t address, list wr
 
 
 class StackLost(OSError):
-    """The engine could not take a stack that had been made. The stack was destroyed, with what it had been given."""
+    """The engine could not take a new stack. The stack was destroyed, with the objects that it had taken over."""
 
 
 cdef list fill_options(dict options, sf_stack_option *out):

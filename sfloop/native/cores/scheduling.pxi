@@ -15,7 +15,7 @@ cdef extern from *:
 cdef extern from *:
     """
     #include <string.h>
-    /* Whether a keyword equals this literal. asyncio's C code does not intern the names that it passes. */
+    /* True: a keyword equals this literal. It compares the text, because asyncio's C code does not intern the names it passes. */
     #define SF_IS_NAME(text, literal) \
         (PyUnicode_IS_COMPACT_ASCII(text) && PyUnicode_GET_LENGTH(text) == (Py_ssize_t)sizeof(literal) - 1 && \
          memcmp(PyUnicode_DATA(text), literal, sizeof(literal) - 1) == 0)

@@ -303,7 +303,7 @@ void sf_engine_leave(struct sf_engine *e)
     sf_spin_leave(&e->spin);
 }
 
-/* Lets the stack's descriptor end a sleep. The descriptor is the same for the stack's life, whatever arm() returns now. */
+/* Lets the stack's descriptor end a sleep. The descriptor stays the same for the stack's life, even if arm() fails now. */
 static int sleep_on(struct sf_engine *e, struct sf_stack *stack, uint32_t slot, uint32_t generation)
 {
     int fd = -1;

@@ -15,7 +15,7 @@
 /* From OpenSSL's headers. These values are part of its ABI. */
 enum { TYPE_SOURCE_SINK = 0x0400, RETRY_FLAGS = 0x0f, CTRL_EOF = 2, CTRL_PUSH = 6, CTRL_POP = 7, CTRL_PENDING = 10 };
 
-/* The data of one of our BIOs, owned by the SSL through its BIO. `memory` is Python's BIO, of which this holds a reference. */
+/* The data of one of our BIOs, owned by the SSL through its BIO. `memory` is Python's BIO; this holds a reference to it. */
 struct sf_openssl_lent {
     void *memory;
     const char *in;

@@ -70,7 +70,7 @@ class OpenStack:
     library: _Library
 
     def options(self) -> dict[str, int | str]:
-        """Of the C stack (``stacks/tcpdirect/options.c``)."""
+        """The options of the C stack (``stacks/tcpdirect/options.c``)."""
         return {
             **self.functions,
             "stack": self.stack,
@@ -178,7 +178,7 @@ def _load() -> _Library:
 
 
 def library_state() -> tuple[bool, str]:
-    """Whether the library is here, and its version; or why not, and what to do."""
+    """Return (True, the library's version), or (False, the reason why it cannot be used, and a remedy)."""
     try:
         library = _load()
     except OSError as error:
@@ -200,7 +200,8 @@ def open_stack(interface: str, attributes: Mapping[str, int | str], functions: l
 
     :param attributes: they override what ``ZF_ATTR`` says, and that overrides :data:`LOW_LATENCY`.
     :param functions: the names of the functions whose addresses are wanted.
-    :raises OSError: what is missing (library, driver, licence, huge pages, interface …), and what to do about it.
+    :raises OSError: something is missing (library, driver, licence, huge pages, interface …). The text names it and a
+        remedy.
     """
     library = _load()
     addresses = {name: library.function(name) for name in functions}

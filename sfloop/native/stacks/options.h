@@ -14,7 +14,7 @@ enum sf_field_kind {
     SF_FIELD_ADDRESS, /* a pointer to an object or a function, not NULL */
 };
 
-/* Where an option goes. */
+/* The member of a configuration that an option sets. */
 struct sf_stack_field {
     const char *name;
     enum sf_field_kind kind;

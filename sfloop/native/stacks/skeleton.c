@@ -23,7 +23,7 @@ struct datagram {
 };
 
 struct skeleton_sock {
-    struct sf_sock base; /* first: what the code above knows of a socket */
+    struct sf_sock base; /* first: the part that the code above knows */
     struct skeleton_sock *next, **previous;
     uint32_t interest;
     unsigned first, count, lent; /* of the queue: the oldest, all, and those that the last recv_batch() lent */
@@ -44,7 +44,7 @@ static struct skeleton_stack *skeleton_of(struct sf_stack *stack)
 
 /* ---- 1. the turn ---- */
 
-/* Events are levels: what holds now, and what the socket's owner wants to know. */
+/* Returns the conditions that hold now and that the socket's owner is interested in, because events are levels. */
 static uint32_t what_holds(const struct skeleton_sock *s)
 {
     return s->interest & (SF_WRITABLE | (s->count > s->lent ? SF_READABLE : 0));
@@ -92,8 +92,8 @@ static void skeleton_disarm(struct sf_stack *stack)
 
 /* ---- 2. sockets ---- */
 
-/* `fd` is a bound kernel socket of the program's. A real stack looks at its address, and refuses what it does not serve with
- * -EOPNOTSUPP: the kernel stack adopts the socket then. */
+/* `fd` is a bound kernel socket of the program. A real stack checks its address. If it does not serve the address, it returns
+ * -EOPNOTSUPP, and the kernel stack adopts the socket. */
 static int skeleton_adopt(struct sf_stack *stack, int fd, enum sf_sock_kind kind, uint32_t slot, uint32_t generation,
                           struct sf_sock **out)
 {
@@ -250,7 +250,7 @@ static const char *option(int i)
     return sf_stack_field_name(fields, i);
 }
 
-/* Undoes what it has done when it fails, and says in a sentence what was asked for, what is missing and what to do. */
+/* On failure undoes everything, and writes a sentence with the given option, the missing condition and a remedy. */
 static struct sf_stack *create(struct sf_driver *driver, const struct sf_stack_option *options, int n, int *error, char *message)
 {
     struct skeleton_stack *k;

@@ -40,7 +40,8 @@ static inline void sf_byte_ring_append(struct sf_byte_ring *ring, const uint8_t 
     ring->end += len;
 }
 
-/* Where [seq, seq + len) lies: one piece, or two if it passes the ring's last byte. Returns the number of pieces; len is not 0. */
+/* Stores the memory of [seq, seq + len) in `out`: one piece, or two if the range passes the ring's last byte. Returns the number of
+ * pieces. `len` must not be 0. */
 static inline int sf_byte_ring_pieces(const struct sf_byte_ring *ring, uint32_t seq, uint32_t len, struct iovec out[2])
 {
     uint32_t at = seq & (ring->size - 1), first = ring->size - at;
@@ -71,7 +72,7 @@ static inline bool sf_byte_ring_like(struct sf_byte_ring *ring, const struct sf_
     return ring->bytes != NULL;
 }
 
-/* Frees the memory. The end stays what it is. Returns the number of bytes that were freed. */
+/* Frees the memory, and keeps the end. Returns the number of bytes that were freed. */
 static inline uint32_t sf_byte_ring_free(struct sf_byte_ring *ring)
 {
     uint32_t size = ring->size;

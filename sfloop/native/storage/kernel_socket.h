@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Whether it is a socket of IPv4 and of that protocol (IPPROTO_TCP, IPPROTO_UDP). */
+/* True: the descriptor is an IPv4 socket of this protocol (IPPROTO_TCP, IPPROTO_UDP). */
 static inline bool sf_kernel_socket_is(int fd, int protocol)
 {
     int domain = 0, found = 0;
@@ -23,7 +23,7 @@ static inline bool sf_kernel_socket_is(int fd, int protocol)
     return domain == AF_INET && found == protocol;
 }
 
-/* Whether it is bound to a device (SO_BINDTODEVICE), and to which. */
+/* True: the socket is bound to a device (SO_BINDTODEVICE), which is stored in `name`. */
 static inline bool sf_kernel_socket_device(int fd, char name[IF_NAMESIZE])
 {
     socklen_t len = IF_NAMESIZE;

@@ -29,7 +29,7 @@ struct sf_side_scratch {
     struct iovec iov[BATCH];
     struct sockaddr_in addr[BATCH];
     _Alignas(struct cmsghdr) char control[BATCH][CONTROL];
-    char bytes[BATCH][STRIDE]; /* 4 MiB of address space, of which only the part that datagrams fill is used */
+    char bytes[BATCH][STRIDE]; /* 4 MiB of address space; only the part that datagrams fill takes memory */
 };
 
 int sf_sides_open(struct sf_sides *sides)

@@ -72,7 +72,7 @@ def run_child(suite: Suite, test_id: str, directory: Path) -> NoReturn:
         part.write_text(outcome.to_json())
         part.rename(directory / OUTCOME_FILE)
         code = 0
-    except BaseException:  # whatever it is, the output file must tell the parent
+    except BaseException:  # the output file must report every exception to the parent
         traceback.print_exc()
         sys.stderr.flush()
     finally:

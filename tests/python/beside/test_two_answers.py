@@ -1,4 +1,4 @@
-"""One end of a connection that both the stack and the kernel have a record of, because its SYNs came by two links."""
+"""A connection of which both the stack and the kernel have a record, because its SYNs came by two links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The af_xdp driver against the kernel at the other end of a veth pair: what it takes, and what it leaves."""
+"""The af_xdp driver with the kernel at the other end of a veth pair: the frames that it takes, and the others."""
 
 from __future__ import annotations
 

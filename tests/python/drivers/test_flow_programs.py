@@ -314,7 +314,7 @@ def test_tcp_ports_are_counted_by_themselves(bench: Bench) -> None:
 
 def test_renewing(bench: Bench) -> None:
     assert bench.tool.ask(f"renew udp:{NEAR}:{PORT + 1},watched=0") == f"error {errno.ENOENT}"
-    bench.tool.do(f"renew {FLOW},watched=7")  # of some other count: not ours
+    bench.tool.do(f"renew {FLOW},watched=7")  # the count differs, so the flow is not ours
     with bench.link.near.udp(PORT) as kernel:
         bench.raw.send(bench.frame())
         assert kernel.recv(100) == b"payload"

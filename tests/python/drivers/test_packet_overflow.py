@@ -1,4 +1,4 @@
-"""The packet driver's ring is small, so that it stays in the caches: the overflow takes what a pause brings."""
+"""The packet driver's overflow: it takes the frames of a pause, because the ring is small to stay in the caches."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ COMMON = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-QUIET_TURNS = 12  # after so many turns without news, nothing more will come
+QUIET_TURNS = 12  # after this number of turns without a new event, no more will come
 
 PAIRS = 3
 END = st.integers(0, 2 * PAIRS - 1)

@@ -1,7 +1,7 @@
-"""A .pxd file against the headers that it declares, as static assertions in C.
+"""Static assertions in C that compare a .pxd file with the headers that it declares.
 
-Cython believes a declaration: a field of another type, or a function with other arguments, would compile and be wrong
-in a conversion. The assertions hold each field, function, variable and constant to what the header says.
+Cython believes a declaration. If a field has another type, or a function other arguments, the code compiles and a
+conversion is wrong. The assertions compare each field, function, variable and constant with the header.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def assertions(text: str) -> str:
 
 
 def compiled(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What the compiler says of the assertions."""
+    """Compile the assertions, and return the compiler's result."""
     source = folder / "assertions.c"
     source.write_text(assertions(text))
     command = [*shlex.split(os.environ.get("CC", "cc")), "-std=gnu11", "-fsyntax-only", "-D_GNU_SOURCE"]

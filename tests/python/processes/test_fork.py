@@ -98,7 +98,7 @@ async def main():
     timer = loop.call_later(3600, print)
 
     def use_inherited():
-        # Inside the parent's callback: whatever the child does to the inherited loop must stay in the child.
+        # This runs inside the parent's callback. The child's calls on the inherited loop must not affect the parent.
         for call in (
             lambda: loop.call_soon(int),
             lambda: loop.call_later(0, int),

@@ -88,7 +88,7 @@ async def outer():
 
 assert loop.run_until_complete(asyncio.wait_for(outer(), 9)) == 42
 
-# What the outermost run waits for is done while a run within it goes on.
+# The future of the outermost run is done while a run within it continues.
 late = []
 async def within():
     late.append(loop.run_until_complete(answer(0.05)))
@@ -167,7 +167,7 @@ assert loop.run_until_complete(main()) == 42
     )
 
 
-@pytest.mark.sfloop_only("asyncio reports an error of the handle, which is running already, and loses what it was for")
+@pytest.mark.sfloop_only("asyncio reports an error of the handle, which is running already, and loses its event")
 @pytest.mark.parametrize("patch", PATCHES)
 def test_a_run_in_a_callback_of_a_transport(loop_kind: str, patch: str) -> None:
     nested(

@@ -94,7 +94,7 @@ def test_a_thousand_connections_opened_and_closed(near: sfloop.Loop, far: Far) -
         for _ in range(CYCLES):
             await asyncio.gather(*[one(i) for i in range(1000)])
             assert near.stats()["connections"] == []
-        # Ours are closed, but what they had still to send leaves only while this loop runs.
+        # Our connections are closed, but their unsent data leaves only while this loop runs.
         await near.run_in_executor(None, far, wire.served())
 
     near.run_until_complete(asyncio.wait_for(main(), 30 * CYCLES))

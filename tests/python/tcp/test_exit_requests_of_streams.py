@@ -185,7 +185,7 @@ def test_in_the_exception_handler(loop: asyncio.AbstractEventLoop, exception: ty
 @pytest.mark.sfloop_only("asyncio leaves the accepted socket to the garbage collector")
 @pytest.mark.parametrize("exception", EXITS)
 def test_in_a_servers_factory(loop: asyncio.AbstractEventLoop, exception: type[BaseException]) -> None:
-    """That connection is dropped, and later ones in the queue are accepted."""
+    """The connection whose factory raises is dropped, and later ones in the queue are accepted."""
     served: list[Recorder] = []
     left: list[bool] = []
 

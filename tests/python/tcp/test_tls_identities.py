@@ -1,4 +1,4 @@
-"""Who the ends of a TLS connection are: certificates, server names, resumed sessions, shared keys."""
+"""The identities of the ends of a TLS connection: certificates, server names, resumed sessions, shared keys."""
 
 from __future__ import annotations
 

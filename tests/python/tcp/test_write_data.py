@@ -102,7 +102,7 @@ def test_writelines_larger_than_the_kernel_takes(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.sfloop_only("these asyncio keep a view of what is not sent yet", when=sys.version_info >= (3, 12))
+@pytest.mark.sfloop_only("these asyncio keep a view of unsent data", when=sys.version_info >= (3, 12))
 @pytest.mark.parametrize("lines", [False, True], ids=["write", "writelines"])
 def test_changing_a_bytearray_after_the_write(run: Run, lines: bool) -> None:
     async def main() -> None:
@@ -136,7 +136,7 @@ def test_memoryviews_of_wider_items(run: Run) -> None:
 
 @pytest.mark.sfloop_only("asyncio ends the connection with a BufferError and a report")
 def test_views_that_are_not_contiguous(run: Run) -> None:
-    """They are refused or sent right."""
+    """Such a view is refused, or its bytes are sent in the right order."""
 
     async def main() -> None:
         async with facing_socket(Recorder) as (protocol, peer):

@@ -17,7 +17,7 @@ from sfloop.demo.rounds import Placement, Settings, run_round
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(not zf.is_simulator(), reason="the exchange is at the other side of the simulator's wire")
+@pytest.mark.skipif(not zf.is_simulator(), reason="the exchange is at the other end of the simulator's wire")
 def test_the_demos_client(monkeypatch: pytest.MonkeyPatch) -> None:
     def on_tcpdirect(*asked: object) -> rounds.Place:
         place = place_of(SHM)

@@ -23,7 +23,7 @@ def run(stack: list[str], *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(not zf.is_simulator(), reason="the exchange is at the other side of the simulator's wire")
+@pytest.mark.skipif(not zf.is_simulator(), reason="the exchange is at the other end of the simulator's wire")
 def test_it_trades() -> None:
     wire = f"trading{os.getpid()}"
     here = ["--group", "239.192.7.1:26407", "--gateway", f"{EXCHANGE}:9007"]

@@ -1,4 +1,4 @@
-/* Where the VLAN tags of received frames are. An XDP program sees only tags in the frame. */
+/* The place of the VLAN tags of received frames. An XDP program sees only tags in the frame. */
 #ifndef SF_DRIVERS_KERNEL_VLAN_TAGS_H
 #define SF_DRIVERS_KERNEL_VLAN_TAGS_H
 

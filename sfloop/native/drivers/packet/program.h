@@ -18,7 +18,7 @@ struct sf_packet_program {
     struct sf_flow_program flow; /* the map, and the program for tcx */
     int filter;                  /* the program for the socket */
     int decisions;               /* the map from the filter to tcx; -1: no tcx */
-    /* Where the filter puts datagrams that the ring has no warm slot for. NULL: nowhere. */
+    /* The filter puts datagrams here if the ring has no warm slot for them. NULL: there is no overflow. */
     const struct sf_overflow *overflow;
     uint32_t mtu;
 };
@@ -32,8 +32,8 @@ struct sf_packet_program_kind {
 };
 
 /*
- * On failure nothing is left, and `message` (SF_DRIVER_ERROR_SIZE bytes) says what is missing. Where the kernel refuses a filter with
- * an overflow, it is loaded without, and `overflow` is NULL.
+ * On failure nothing is left, and `message` (SF_DRIVER_ERROR_SIZE bytes) has the reason. If the kernel refuses a filter with an
+ * overflow, the filter is loaded without it, and `overflow` is NULL.
  */
 int sf_packet_program_open(struct sf_packet_program *program, const struct sf_packet_program_kind *kind, char *message);
 /* Makes the socket accept only flows. */

@@ -4,7 +4,7 @@
  * made while both sides are awake.
  *
  * Nothing read from the shared memory is trusted. Positions, ring sizes and lengths that decide which memory is accessed are our
- * own copies. The peer's words are compared with them, and what does not fit is counted and skipped. The peer can change the
+ * own copies. The peer's words are compared with them. A word that does not fit is counted and skipped. The peer can change the
  * *contents* of a lent frame at any time, so a parser must read each field once.
  *
  * Frames that a dead peer has sent are still delivered. Frames sent while there is no peer are counted in tx_errors.

@@ -237,7 +237,7 @@ static int join_rings(struct shm_wire *wire, char *message)
     struct stat st;
 
     if (pread(wire->file, &header, sizeof(header), 0) != (ssize_t)sizeof(header) || header.magic != MAGIC)
-        return sf_driver_refuse(message, -EPROTO, "shm: the other side of %s is another version of sfloop", wire->path);
+        return sf_driver_refuse(message, -EPROTO, "shm: the peer of %s is another version of sfloop", wire->path);
     wire->frames[0] = header.frames[0];
     wire->frames[1] = header.frames[1];
     if (is_ring_size(wire->frames[0]) && is_ring_size(wire->frames[1]) && header.frame_size >= MIN_FRAME &&
@@ -246,7 +246,7 @@ static int join_rings(struct shm_wire *wire, char *message)
         if (fstat(wire->file, &st) == 0 && (size_t)st.st_size == wire_size(wire))
             return map_file(wire, message);
     }
-    return sf_driver_refuse(message, -EPROTO, "shm: what the other side of %s has written about its rings is not possible",
+    return sf_driver_refuse(message, -EPROTO, "shm: the peer of %s has written impossible sizes of its rings",
                             wire->path);
 }
 
@@ -268,7 +268,7 @@ static int check_address(struct shm_wire *wire, uint32_t addr, char *message)
     if (atomic_load(&wire->map->side[1 - wire->side].addr) != addr)
         return 0;
     return sf_driver_refuse(message, -EADDRINUSE,
-                            "shm: the other side of %s has the address %u.%u.%u.%u already: each side needs its own",
+                            "shm: the peer of %s has the address %u.%u.%u.%u; each side needs its own",
                             wire->path, byte[0], byte[1], byte[2], byte[3]);
 }
 

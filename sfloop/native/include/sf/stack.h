@@ -196,7 +196,8 @@ struct sf_stack_ops {
 
     /* The stack's own counters, beside struct sf_stack_stats. Returns how many were written. The names are never freed. */
     int (*counters)(struct sf_stack *, struct sf_counter *, int max);
-    /* Where the stack receives: at most max entries from the first-th on. Returns how many were written. */
+    /* Lists the flows at which the stack receives: at most `max` entries, beginning with entry `first`. Returns the number of entries
+     * written. */
     int (*flows)(struct sf_stack *, int first, struct sf_stack_flow *, int max);
     /* The frame driver below. NULL in a forked child, because the driver is the parent's. */
     struct sf_driver *(*driver)(struct sf_stack *);

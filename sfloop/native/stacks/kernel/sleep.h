@@ -18,7 +18,7 @@ struct kernel_sleep {
 /* Detects whether this process runs under Onload. */
 void kernel_sleep_init(struct kernel_sleep *sleep);
 
-/* Like epoll_wait(), with a timeout in ns (SF_NEVER: none). Never spins, whatever Onload's settings, because the loop has spun
+/* Like epoll_wait(), with a timeout in ns (SF_NEVER: none). Never spins, even if Onload is set to spin, because the loop has spun
  * already. */
 int kernel_sleep(struct kernel_sleep *sleep, int epoll_fd, struct epoll_event *events, int max, sf_ns timeout);
 

@@ -323,7 +323,7 @@ static int batch_allocate(struct kernel_stack *k)
     if (k->batch)
         return 0;
     k->batch = calloc(1, sizeof(*k->batch));
-    /* 4 MiB of address space, of which only the part that datagrams fill is used. */
+    /* 4 MiB of address space. Only the part that datagrams fill takes memory. */
     k->datagram_scratch = malloc((size_t)BATCH * DATAGRAM_STRIDE);
     if (k->batch && k->datagram_scratch)
         return 0;

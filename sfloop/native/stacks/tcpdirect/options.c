@@ -1,6 +1,6 @@
 /*
- * The TCPDirect stack in the registry. Its options are the vendor's functions by their names, and what the library has made for
- * us: all of them are addresses in this process, which libraries/tcpdirect.py finds out.
+ * The TCPDirect stack in the registry. Among its options are the vendor's functions by their names, and the objects that the library
+ * has made for us. They are addresses in this process; libraries/tcpdirect.py finds them.
  */
 #include "config.h"
 #include "stacks/options.h"

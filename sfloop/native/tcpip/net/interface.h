@@ -48,7 +48,7 @@ static inline bool sf_interface_owns(const struct sf_interface *interface, uint3
 }
 
 bool sf_interface_is_broadcast(const struct sf_interface *, uint32_t addr);
-/* Whether SO_BINDTODEVICE has bound the socket to another interface. */
+/* True: SO_BINDTODEVICE has bound the socket to another interface. */
 bool sf_interface_is_not_of(const struct sf_interface *, int fd);
 /* Both return an enum sf_interface_change. An address for which there is no memory is omitted, and its traffic stays with the
  * kernel. */

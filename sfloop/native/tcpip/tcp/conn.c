@@ -1,4 +1,4 @@
-/* One connection's life: made, established, ended; its events, its deadlines. */
+/* The life of a connection: creation, establishment, end; its events and deadlines. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 

@@ -1,6 +1,6 @@
 /*
- * One connection, a listener, and their functions. Without buffers and without anything under way a connection takes less than a KiB,
- * because a server has many that are idle. Memory that only some connections need is allocated when they need it.
+ * Connections and listeners, and their functions. An idle connection has no buffers and takes less than a KiB, because a server has
+ * many idle ones. Memory that only some connections need is allocated when they need it.
  */
 #ifndef SF_TCPIP_TCP_CONN_H
 #define SF_TCPIP_TCP_CONN_H
@@ -39,7 +39,7 @@ struct sf_tcp_conn {
     struct sf_tcp_port *port; /* The local port, which the connections of one listener share. NULL: given up. */
     uint8_t state;            /* enum sf_tcp_state. */
     uint8_t owed;             /* enum sf_tcp_owed: why the connection is pending. */
-    bool dead : 1;            /* Ended: it sends nothing more, and keeps only what the program may still read. */
+    bool dead : 1;            /* Ended: the connection sends nothing, and keeps only data that the program may still read. */
     bool placed : 1;          /* It is among the flows. */
     struct sf_tcp_agreed agreed;
     struct sf_tcp_socket_options options;
@@ -244,7 +244,8 @@ void sf_tcp_rcv_spill(struct sf_tcp_conn *);
 /* Drops all unread bytes. */
 void sf_tcp_rcv_forget(struct sf_tcp_rcv *);
 void sf_tcp_rcv_free(struct sf_tcp_conn *);
-/* The size of the ring that a connection may have whatever the limit: a peer that sends whole segments makes progress with two. */
+/* The size of the ring that a connection may have even beyond the limit of memory. It has room for two segments, because a peer that
+ * sends whole segments makes progress with two. */
 uint32_t sf_tcp_rcv_least(uint32_t mss);
 /* Called after memory was given back: the window opens, if the gain is worth an ACK. */
 void sf_tcp_rcv_relieved(struct sf_tcp_conn *);
@@ -283,8 +284,8 @@ void sf_tcp_snd_free(struct sf_tcp_conn *);
 void sf_tcp_snd_trim(struct sf_tcp_conn *);
 /* Called after memory was given back: the program may find room now. */
 void sf_tcp_snd_relieved(struct sf_tcp_conn *);
-/* Sends one segment of new data, whatever the congestion window says (TLP). `small`: even a segment that is not worth sending, because
- * the peer's window stays small. False: there is no such segment, or it could not be sent. */
+/* Sends one segment of new data, even beyond the congestion window (TLP). `small`: also a segment that is_worth_sending() would hold
+ * back, because the peer's window stays small. False: there is no such segment, or it could not be sent. */
 bool sf_tcp_send_one(struct sf_tcp_conn *, bool small);
 void sf_tcp_send_again(struct sf_tcp_conn *, uint32_t seq, uint32_t len);
 /* False: the peer has shrunk its window, and seq lies beyond it. The first segment is sent again all the same. */
@@ -335,8 +336,8 @@ void sf_tcp_bad_ack(struct sf_tcp_conn *, const struct sf_tcp_segment *);
 sf_ns sf_tcp_keepalive_at(const struct sf_tcp_conn *);
 void sf_tcp_keepalive(struct sf_tcp_conn *);
 void sf_tcp_probe(struct sf_tcp_conn *);
-/* The peer has shrunk its window to nothing over what is under way. It takes our retransmissions for probes, and is there as long as
- * it answers (RFC 9293, 3.8.6.1), unless the program has set TCP_USER_TIMEOUT. */
+/* True: the peer's window is 0. If the peer has shrunk it while segments are under way, our retransmissions serve as probes. The
+ * connection lives as long as the peer answers (RFC 9293, 3.8.6.1), unless the program has set TCP_USER_TIMEOUT. */
 static inline bool sf_tcp_shut_out(const struct sf_tcp_conn *c)
 {
     return !c->snd.wnd && !c->sock.orphan && !c->options.user_timeout;

@@ -1,6 +1,6 @@
 /*
- * The parts of a connection. Each is what one concern of TCP knows, so that a function that takes a part says what it may touch. A
- * function that takes a struct sf_tcp_conn (conn.h) needs several of them.
+ * The parts of a connection. Each part has the data of one concern of TCP. A function that takes a part can change only that part. A
+ * function that takes a struct sf_tcp_conn (conn.h) needs several parts.
  *
  * Sequence numbers, windows and sizes are in bytes. Sequence numbers wrap, so compare them with sf_seq_lt(). Times are ns of the
  * stack's clock. A deadline that is not set is SF_NEVER.
@@ -13,8 +13,8 @@
 #include "tcpip/tcp/loss/loss.h"
 
 /*
- * The socket options: what the program has set, or its listener's values (tcp(7), socket(7), ip(7)). A listener has this part, too,
- * and its connections get a copy.
+ * The socket options (tcp(7), socket(7), ip(7)). The program sets them. A listener has this part too, and its connections begin with
+ * a copy.
  */
 struct sf_tcp_socket_options {
     const char *congestion;    /* TCP_CONGESTION: a name that loss.h knows. */
@@ -34,11 +34,11 @@ struct sf_tcp_socket_options {
     bool receive_fixed;        /* SO_RCVBUF was set, so the window does not grow by itself. */
 };
 
-/* The program's end of a connection: whose it is, and what the program is still to be told. */
+/* The program's end of a connection: its owner, and the news that the program has not been told yet. */
 struct sf_tcp_sock {
     void *owner;                      /* The seam's socket. NULL: not accepted yet, or released. */
-    struct sf_tcp_listener *listener; /* In whose accept queue the connection waits. NULL: in none. */
-    struct sf_tcp_conn *next;         /* The next one there, or among the graves. */
+    struct sf_tcp_listener *listener; /* The listener whose accept queue has the connection. NULL: none. */
+    struct sf_tcp_conn *next;         /* The next connection in the accept queue, or among the graves. */
     int16_t error;                    /* A negative errno that the program has not seen. 0: none. */
     uint8_t interest;                 /* SF_TCP_READABLE, SF_TCP_WRITABLE: the events that the program wants. */
     bool orphan : 1;                  /* The program has released the connection: nobody will read. */
@@ -91,12 +91,12 @@ struct sf_tcp_rcv {
     uint32_t nxt;    /* RCV.NXT. */
     uint32_t adv;    /* The right edge of the largest window that was advertised: RCV.NXT + RCV.WND. */
     uint32_t acked;  /* The last ACK number that left. */
-    uint32_t limit;  /* The most that may be unread: the window closes by what is. It grows with the program's reading. */
+    uint32_t limit;  /* The most unread bytes. Unread bytes reduce the window. The limit grows if the program reads fast. */
     uint32_t copied; /* Bytes that the program has read since `measured`. */
     struct sf_tcp_lent *lent_first, *lent_last; /* The frames, in order. */
     struct sf_tcp_ooo *ooo;        /* NULL: nothing came out of order. */
     sf_ns measured;                /* When the present measurement of the program's reading began. */
-    struct sf_tcp_range duplicate; /* What the next ACK reports as received twice (D-SACK, RFC 2883). Empty: nothing. */
+    struct sf_tcp_range duplicate; /* The bytes that the next ACK reports as received twice (D-SACK, RFC 2883). Empty: none. */
     uint64_t n_bytes;   /* All that came in order. */
     uint32_t n_segments, n_out_of_order; /* All segments, modulo 2^32 as Linux's counters, and those that came before their turn. */
     uint32_t fin_at;    /* The FIN's number, if fin_known. */
@@ -129,7 +129,7 @@ struct sf_tcp_way {
     sf_ns until;
 };
 
-/* Whether the peer is there: when it was heard, and how often it was asked (probe.c; RFC 9293, 3.8.4 and 3.8.6.1). */
+/* The checks whether the peer is alive: the times of its segments, and the counts of probes (probe.c; RFC 9293, 3.8.4 and 3.8.6.1). */
 struct sf_tcp_probing {
     sf_ns heard;         /* When the last acceptable segment came. */
     sf_ns challenged;    /* When the last challenge ACK left (RFC 5961, 7). 0: none, or the next one is free. */

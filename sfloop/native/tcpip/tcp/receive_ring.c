@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Another ring, with what the present one holds in order and out of order. False: there is no memory. */
+/* Moves the data in order and out of order to a ring of another size. False: there is no memory. */
 static bool resize(struct sf_tcp_rcv *rcv, uint32_t size)
 {
     struct sf_byte_ring ring;

@@ -8,13 +8,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define LEAST_LIMIT (256 * 1024u)   /* So much may be held, whatever the congestion window. */
+#define LEAST_LIMIT (256 * 1024u)   /* The program may write this many bytes even if the congestion window is small. */
 #define ORPHAN_PROBE (200 * SF_MS)  /* At least: an orphan gets few probes, and a slow reader may take its time. */
 #define CORK_PATIENCE (200 * SF_MS) /* tcp(7), TCP_CORK */
 
 /* ---- the ring ---- */
 
-/* Another ring, with the last `held` bytes of the present one. False: there is no memory. */
+/* Moves the last `held` bytes to a ring of another size. False: there is no memory. */
 static bool resize(struct sf_tcp_snd *snd, uint32_t held, uint32_t size)
 {
     struct sf_byte_ring ring;
@@ -280,8 +280,8 @@ bool sf_tcp_send_one(struct sf_tcp_conn *c, bool small)
     return send_new_segment(c, len, fin) == 0;
 }
 
-/* The timer is needed when nothing is under way that could bring an ACK, and yet data waits: for the peer's window, or for the program's
- * next bytes. */
+/* Sets the persist timer if data waits for the peer's window or for the program's next bytes, and nothing is under way that could bring
+ * an ACK. */
 void sf_tcp_persist(struct sf_tcp_conn *c)
 {
     sf_ns wait;

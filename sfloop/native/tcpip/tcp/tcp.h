@@ -111,7 +111,7 @@ void sf_tcp_port_drop(struct sf_tcpip *, struct sf_tcp_port *);
 /* Gives a connection that came by a listener a filter of its own: *port, the listener's, is replaced by a port that holds it. False:
  * the driver has no room, or there is no memory. */
 bool sf_tcp_port_part(struct sf_tcpip *, const struct sf_flow_key *, struct sf_tcp_port **port);
-/* The same for all connections, half-open ones and TIME_WAIT records at a listener's address and port that have no filter. */
+/* Gives filters to all connections, half-open ones and TIME_WAIT records at a listener's address and port that have none. */
 void sf_tcp_ports_part(struct sf_tcpip *, const struct sf_flow_key *listener);
 /* The last listener of the port closes and connections are left: they get filters of their own, so that the port may be listened
  * to by others, and the port is reserved as soon as the program has closed its descriptor. */
@@ -202,7 +202,8 @@ void sf_tcp_destroy(struct sf_tcpip *);
 void sf_tcp_after_fork(struct sf_tcpip *);
 /* Makes everything that only a stack with TCP needs. Called at the first use. */
 int sf_tcp_open(struct sf_tcpip *);
-/* Sends what the last poll and the program's turn after it have left: owed ACKs, and segments that the driver had no room for. */
+/* Sends the segments that are left from the last poll and the turn after it: owed ACKs, and segments for which the driver had no
+ * room. */
 void sf_tcp_finish(struct sf_tcpip *);
 /* For arm(): there is still something to send. */
 bool sf_tcp_is_blocked(const struct sf_tcpip *);
@@ -270,7 +271,7 @@ int sf_tcp_detour_emit(struct sf_tcpip *, const struct sf_tcp_template *, const 
 void sf_tcp_reset_for(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* True if an unacceptable segment may be answered now: half a second after *last, which is moved on. */
 bool sf_tcp_may_answer(struct sf_tcpip *, sf_ns *last);
-/* The same for a challenge ACK (RFC 5961, 7), which is counted. */
+/* True if a challenge ACK may be sent now (RFC 5961, 7), with the same limit. Counts it. */
 bool sf_tcp_may_challenge(struct sf_tcpip *, sf_ns *last);
 
 /* ---- accepting ---- */

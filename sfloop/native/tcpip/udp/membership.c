@@ -11,7 +11,7 @@
 
 #define FEW 16 /* sources that need no allocation */
 
-/* The kernel's answer in either form. n_sources: number of sources, of which at most `room` are in the list. */
+/* The kernel's answer in either form. n_sources: number of sources. The list has at most `room` of them. */
 struct answer {
     uint32_t mode, n_sources;
 };

@@ -147,7 +147,7 @@ void sf_udp_refresh(struct sf_udp_socket *);
 bool sf_udp_takes(struct sf_udp_socket *, uint32_t group, uint32_t source);
 /* Call this after the program may have joined or left groups. The kernel is asked again before the socket's next datagram. */
 void sf_udp_groups_outdate(struct sf_udp_socket *);
-/* The same for all sockets. */
+/* Does the same for all sockets of the stack. */
 void sf_udp_memberships_changed(struct sf_tcpip *);
 /* Asks the kernel again about groups with recent datagrams, so that no datagram has to wait for the answer. */
 void sf_udp_groups_look(struct sf_tcpip *);

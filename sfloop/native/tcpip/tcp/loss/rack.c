@@ -17,7 +17,7 @@ void sf_tcp_rack_delivered(struct sf_tcp_loss *l, const struct sf_tcp_sent *s, c
         l->rack_fack = end;
     else if (!(s->flags & SF_TCP_SENT_TWICE))
         l->rack_reordering = true;
-    /* It arrived sooner than possible, or the timestamp is older: the ACK is for an earlier transmission. */
+    /* Ignore an ACK that arrived sooner than possible or has an older timestamp, because it is for an earlier transmission. */
     if (SF_UNLIKELY(s->flags & SF_TCP_SENT_TWICE) && (rtt < l->rtt.min || sf_tcp_echoes_before(a, s->sent_at, now)))
         return;
     l->rack_rtt = rtt;
