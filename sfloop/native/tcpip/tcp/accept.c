@@ -60,8 +60,8 @@ int sf_tcp_accept(struct sf_tcp_listener *l, struct sf_tcp_conn **out)
     return 0;
 }
 
-/* A connection needs a filter of its own where other programs may come to listen at the port, because the kernel gets the port's frames
- * from that moment. It also needs one if the kernel has the port already, and the driver had received the SYN before. */
+/* A connection needs a filter of its own if other programs may begin to listen at the port, because from then on the kernel gets the
+ * port's frames. It also needs one if the driver received the SYN, and the kernel has the port since then. */
 static bool wants_own_filter(const struct sf_tcp_listener *l, const struct sf_flow_key *key)
 {
     struct sf_flow_key local = {.local_addr = key->local_addr, .local_port = key->local_port};
@@ -73,7 +73,7 @@ static bool wants_own_filter(const struct sf_tcp_listener *l, const struct sf_fl
     return !f || !f->added;
 }
 
-/* The listener's port, with one more user, or a port of the connection's own. */
+/* Returns the listener's port, with one more user, or a port that belongs only to the connection. */
 struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *l, const struct sf_flow_key *key)
 {
     struct sf_tcp_port *port = l->port;

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define FIRST_WINDOW (128 * 1024u) /* The window's limit until the program is seen to read. */
+#define FIRST_WINDOW (128 * 1024u) /* The window's limit until the program has read data. */
 #define FIRST_QUICK_ACKS 16
 
 /* With the seam's socket (56 bytes), a place in the table of flows and one in the heap of timers: one KiB. */
@@ -272,7 +272,7 @@ static void loss_timeout(struct sf_tcp_conn *c)
     sf_tcp_output(c);
 }
 
-/* Gives back the buffers that hold nothing. The next byte gets new ones. */
+/* Gives back empty buffers. They are allocated again for the next byte. */
 static void give_buffers_back(struct sf_tcp_conn *c)
 {
     c->timers.idle_at = SF_NEVER;

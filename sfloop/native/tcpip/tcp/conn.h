@@ -11,7 +11,7 @@ enum sf_tcp_state {
     SF_TCP_CLOSED,
     SF_TCP_RESOLVING, /* Not a state of RFC 9293: the SYN waits for a route or a neighbour. */
     SF_TCP_SYN_SENT,
-    SF_TCP_SYN_RECEIVED, /* Of a simultaneous open. A listener's are struct sf_tcp_half. */
+    SF_TCP_SYN_RECEIVED, /* Only after a simultaneous open. A listener's half-open connections are struct sf_tcp_half. */
     SF_TCP_ESTABLISHED,
     SF_TCP_CLOSE_WAIT,
     SF_TCP_FIN_WAIT_1,
@@ -23,7 +23,7 @@ enum sf_tcp_state {
 
 enum sf_tcp_owed {
     SF_TCP_OWED_ACK = 1,    /* An ACK. It leaves with the program's answer, or at the end of the turn. */
-    SF_TCP_OWED_OUTPUT = 2, /* Data that the driver had no room for. */
+    SF_TCP_OWED_OUTPUT = 2, /* Data for which the driver had no room. */
 };
 
 /* The order of the members is the order in which a segment needs them, so that its cache lines are few. */
@@ -79,11 +79,11 @@ void sf_tcp_conn_detach(struct sf_tcp_conn *);
 /* Has the next poll free the connection. */
 void sf_tcp_conn_bury(struct sf_tcp_conn *);
 void sf_tcp_conn_free(struct sf_tcp_conn *);
-/* The handshake's course. */
+/* The history of the handshake. */
 struct sf_tcp_handshake {
-    uint8_t repeats;   /* Of our SYN, by a timer. */
+    uint8_t repeats;   /* Number of times that a timer has repeated our SYN. */
     bool answered;     /* Our SYN left again because the peer's came again. */
-    sf_ns began, left; /* When our SYN left, first and last. 0: not known (a cookie). */
+    sf_ns began, left; /* Times at which our SYN was sent first and last. 0: not known (a cookie). */
 };
 
 /* The handshake ends with this segment: SND.UNA is iss + 1, RCV.NXT is irs + 1. */
@@ -151,13 +151,13 @@ static inline uint32_t sf_tcp_unsent(const struct sf_tcp_snd *snd, const struct 
     return snd->fin_sent ? 0 : snd->ring.end - loss->nxt;
 }
 
-/* The FIN is to be sent, after the unsent bytes. */
+/* True: a FIN follows the unsent bytes. */
 static inline bool sf_tcp_has_fin(const struct sf_tcp_snd *snd)
 {
     return snd->fin && !snd->fin_sent;
 }
 
-/* Bytes beyond SND.NXT that the peer's window has room for. */
+/* Bytes beyond SND.NXT for which the peer's window has room. */
 static inline uint32_t sf_tcp_window_left(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *loss)
 {
     int32_t left = (int32_t)(loss->una + snd->wnd - loss->nxt);
@@ -179,12 +179,12 @@ static inline uint32_t sf_tcp_unacked(const struct sf_tcp_snd *snd, const struct
 int sf_tcp_connect(struct sf_tcpip *, int fd, const struct sockaddr_in *to, struct sf_tcp_conn **out);
 /* 0, -EINPROGRESS, or the error. */
 int sf_tcp_connect_result(struct sf_tcp_conn *);
-/* Connections that wait for a route or a neighbour look again. */
+/* Lets the connections that wait for a route or a neighbour look again. */
 void sf_tcp_resolve(struct sf_tcpip *);
-/* Sends SYN, first or again; in SYN_RECEIVED SYN and ACK. */
+/* Sends or repeats the SYN, or the SYN-ACK in SYN_RECEIVED. */
 void sf_tcp_send_syn(struct sf_tcp_conn *);
 void sf_tcp_syn_timeout(struct sf_tcp_conn *);
-/* A segment in SYN_SENT (RFC 9293, 3.10.7.3) or SYN_RECEIVED. */
+/* Handles a segment in SYN_SENT (RFC 9293, 3.10.7.3) or SYN_RECEIVED. */
 void sf_tcp_syn_sent_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, bool keep);
 
 int sf_tcp_listen(struct sf_tcpip *, int fd, int backlog, struct sf_tcp_listener **out);
@@ -239,7 +239,7 @@ ssize_t sf_tcp_recv_into(struct sf_tcp_conn *, void *buf, size_t len);
 uint16_t sf_tcp_advertise(struct sf_tcp_conn *);
 /* Bounds the limit to the largest window that the header can tell. Without window scaling that is 65535 bytes. */
 void sf_tcp_bound_window(struct sf_tcp_rcv *, uint8_t scale);
-/* Copies the bytes that lie in frames. The connection may end, for want of memory. */
+/* Copies the bytes that lie in frames. Without memory the connection ends. */
 void sf_tcp_rcv_spill(struct sf_tcp_conn *);
 /* Drops all unread bytes. */
 void sf_tcp_rcv_forget(struct sf_tcp_rcv *);
@@ -288,15 +288,15 @@ void sf_tcp_snd_relieved(struct sf_tcp_conn *);
  * back, because the peer's window stays small. False: there is no such segment, or it could not be sent. */
 bool sf_tcp_send_one(struct sf_tcp_conn *, bool small);
 void sf_tcp_send_again(struct sf_tcp_conn *, uint32_t seq, uint32_t len);
-/* False: the peer has shrunk its window, and seq lies beyond it. The first segment is sent again all the same. */
+/* False: the peer has shrunk its window, and `seq` lies beyond it. The first segment is nevertheless sent again. */
 bool sf_tcp_may_send_again(const struct sf_tcp_snd *, const struct sf_tcp_loss *, uint32_t seq);
 /* Sets or clears the timer that ends a zero window, or a wait for more data. */
 void sf_tcp_persist(struct sf_tcp_conn *);
 
-/* segment_out.c: sends [seq, seq + len) of the ring. 0: it has left, or is as good as lost on its way. -EAGAIN: the driver is full. */
+/* segment_out.c: sends [seq, seq + len) of the ring. 0: the segment was sent, or counts as lost. -EAGAIN: the driver is full. */
 int sf_tcp_transmit(struct sf_tcp_conn *, uint32_t seq, uint32_t len, uint8_t flags);
 void sf_tcp_ack_now(struct sf_tcp_conn *);
-/* Renews the template and the MTU, if the path has changed. False: there is no way by the interface; way.detour tells of another. */
+/* Renews the template and the MTU if the path has changed. False: no way leads through the interface. way.detour: another way exists. */
 bool sf_tcp_find_way(struct sf_tcp_conn *);
 /* Our timestamp clock now, with the connection's offset. */
 static inline uint32_t sf_tcp_ts_now(const struct sf_tcpip *t, const struct sf_tcp_agreed *agreed)
@@ -318,7 +318,7 @@ static inline void sf_tcp_stamp(const struct sf_tcpip *t, const struct sf_tcp_ag
 void sf_tcp_update_mss(struct sf_tcp_conn *);
 void sf_tcp_too_big(struct sf_tcp_conn *, uint32_t mtu);
 void sf_tcp_suspect_black_hole(struct sf_tcp_conn *);
-/* The direct way is there, perhaps again. */
+/* Call this when there is a direct way, or again one. */
 void sf_tcp_way_is_back(struct sf_tcp_conn *);
 
 /* ---- the end (close.c, reset.c) ---- */
@@ -347,7 +347,7 @@ static inline bool sf_tcp_shut_out(const struct sf_tcp_conn *c)
 sf_ns sf_tcp_patience(const struct sf_tcp_conn *);
 /* True: data was unacknowledged for too long, and the connection has ended. */
 bool sf_tcp_gives_up(struct sf_tcp_conn *);
-/* TCP_USER_TIMEOUT was set. */
+/* Call this after TCP_USER_TIMEOUT was set. */
 void sf_tcp_patience_set(struct sf_tcp_conn *);
 
 /* ---- options (socket_options.c) ---- */

@@ -141,7 +141,7 @@ static int begin(struct sf_tcp_conn *c)
     return 0;
 }
 
-/* Without a source address the route tells ours. The route from that address is another question to the kernel. */
+/* Finds the way. Without a source address, takes the route's, and asks the kernel again for the route from this address. */
 static enum sf_way find_way(struct sf_tcp_conn *c, struct sf_hop *hop)
 {
     struct sf_flow_key *key = &c->flow.key;
@@ -153,7 +153,7 @@ static enum sf_way find_way(struct sf_tcp_conn *c, struct sf_hop *hop)
     return sf_path_find(c->tcpip, key->remote_addr, key->local_addr, hop);
 }
 
-/* 0: the SYN has left, or still waits. */
+/* Returns 0 if the SYN was sent, or still waits. */
 static int look(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;

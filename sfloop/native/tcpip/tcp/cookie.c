@@ -1,8 +1,8 @@
 /*
- * SYN cookies (RFC 4987, 3.6; D. J. Bernstein, 1996). Beyond the limit of half-open connections nothing is kept for a SYN. Our sequence
- * number has what must be known later, and comes back with the ACK. The layout is Linux's: 8 bits of a counter that advances every
- * 64 s, and 24 bits of a hash, to which the index of one of the segment sizes below is added. The other options are in the low bits of our
- * timestamp, if the peer has timestamps.
+ * SYN cookies (RFC 4987, 3.6; D. J. Bernstein, 1996). Beyond the limit of half-open connections the stack keeps no record of a SYN. Our
+ * initial sequence number encodes the facts about the connection, and comes back with the ACK. The layout is Linux's: 8 bits of a counter
+ * that advances every 64 s, and 24 bits of a hash plus the index of one of the segment sizes below. If the peer has timestamps, the low
+ * bits of our timestamp encode the other options.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -37,7 +37,7 @@ static uint32_t make(struct sf_tcpip *t, const struct sf_flow_key *key, uint32_t
     return hash(t, key, FIXED, 0) + irs + (count << 24) + ((hash(t, key, COUNTED, count) + size) & 0xffffff);
 }
 
-/* The index of the segment size. SIZES: this is no cookie of ours. */
+/* Returns the index of the segment size, or SIZES if this is no cookie of ours. */
 static uint32_t open_cookie(struct sf_tcpip *t, const struct sf_flow_key *key, uint32_t irs, uint32_t cookie)
 {
     uint32_t rest = cookie - hash(t, key, FIXED, 0) - irs, count = count_now(t), age = (count - (rest >> 24)) & 0xff, size;

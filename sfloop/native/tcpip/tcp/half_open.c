@@ -8,21 +8,21 @@
 
 #define FIRST_RTO SF_SEC
 #define MOST_RETRIES 5   /* As in Linux (tcp_synack_retries). */
-#define NO_WAY_YET SF_MS /* The route or the neighbour is being asked for. Doubles with each attempt. */
-#define MOST_UNSENT 12   /* Such attempts: about 4 s. */
+#define NO_WAY_YET SF_MS /* Wait for the route or the neighbour. Doubles with each attempt. */
+#define MOST_UNSENT 12   /* Such attempts, about 4 s together. */
 
 struct sf_tcp_half {
     struct sf_flow_link flow;
     struct sf_tcp_timer timer;
     struct sf_tcp_listener *listener;
     struct sf_tcp_port *port;
-    struct sf_tcp_half *next, *prev; /* Among the listener's. */
+    struct sf_tcp_half *next, *prev; /* In the listener's list. */
     struct sf_tcp_agreed agreed;
-    sf_ns began, sent_at; /* When SYN and ACK left, first and last. */
-    sf_ns challenged;     /* When a segment was last answered that is not acceptable, or the SYN that came again. */
+    sf_ns began, sent_at; /* Times at which the SYN-ACK was sent first and last. */
+    sf_ns challenged;     /* Time of the last answer to an unacceptable segment or a repeated SYN. */
     uint8_t retries, unsent;
-    bool no_way;   /* SYN and ACK could not leave the last time. */
-    bool answered; /* SYN and ACK left again because the SYN came again. */
+    bool no_way;   /* The last SYN-ACK could not be sent. */
+    bool answered; /* The SYN-ACK was sent again, because the SYN was repeated. */
 };
 
 _Static_assert(sizeof(struct sf_tcp_half) <= 160, "a SYN flood fills max_half_open of these");
@@ -67,7 +67,7 @@ void sf_tcp_half_forget(struct sf_tcp_listener *l)
         sf_tcp_half_free(l->tcpip, l->halves);
 }
 
-/* ---- SYN and ACK ---- */
+/* ---- the SYN-ACK ---- */
 
 static uint32_t path_mtu(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
@@ -107,7 +107,7 @@ void sf_tcp_half_timeout(struct sf_tcpip *t, struct sf_tcp_half *h)
 {
     sf_ns due = h->sent_at + (FIRST_RTO << h->retries);
 
-    if (!h->no_way && t->now < due) { /* SYN and ACK left again since the timer was set. */
+    if (!h->no_way && t->now < due) { /* The SYN-ACK was sent again after the timer was set. */
         sf_tcp_timer_by(t, &h->timer, due);
         return;
     }
@@ -161,8 +161,8 @@ void sf_tcp_half_open(struct sf_tcp_listener *l, const struct sf_flow_key *key, 
 /* ---- the answer ---- */
 
 /*
- * The peer's SYN may have reached the kernel as well, or a later SYN from the same port: by another interface, or while the driver left
- * the port to the kernel. If the peer has taken the kernel's answer, our record must not stand in the connection's way.
+ * The peer's SYN, or a later SYN from the same port, may have reached the kernel too: by another interface, or while the driver left the
+ * port to the kernel. If the peer has accepted the kernel's answer, our record must not disturb the kernel's connection.
  */
 static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
@@ -176,7 +176,7 @@ static enum sf_whose look_for_kernels(struct sf_tcpip *t, struct sf_tcp_half *h,
     return whose;
 }
 
-/* Sends the ACK that tells the peer which number we await, unless the connection turns out to be the kernel's. */
+/* Sends a challenge ACK with the number that we expect, unless the connection turns out to be the kernel's. */
 static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     struct sf_tcp_bare bare = {
@@ -194,8 +194,8 @@ static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf
 }
 
 /*
- * The peer's SYN has come again, because our answer was lost or is late. As in Linux, the answer leaves again at once, and the timer begins
- * anew. The record's limit for challenges holds, so that a flood of such SYNs with a forged source draws two answers a second.
+ * The peer has repeated its SYN, because our answer was lost or is late. As in Linux, the answer is sent again at once, and the timer is
+ * restarted. The record's limit for challenges holds, so a flood of such SYNs with a forged source causes only two answers a second.
  */
 static void answer_again(struct sf_tcpip *t, struct sf_tcp_half *h)
 {
@@ -208,7 +208,7 @@ static void answer_again(struct sf_tcpip *t, struct sf_tcp_half *h)
     send_syn_ack(t, h);
 }
 
-/* True if the segment is the ACK that we await. */
+/* True if the segment is the ACK of our SYN-ACK. */
 static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp_segment *s)
 {
     uint32_t next = h->agreed.irs + 1;
@@ -266,6 +266,6 @@ void sf_tcp_half_input(struct sf_tcpip *t, struct sf_tcp_half *h, const struct s
     if (!check(t, h, s))
         return;
     c = sf_tcp_listener_establish(h->listener, &key, h, &agreed, &handshake, s);
-    if (c) /* Else the ACK is dropped, and the peer sends it again with its first data. */
+    if (c) /* Otherwise the ACK is dropped, and the peer's first data carries it again. */
         sf_tcp_conn_input(c, &copy, keep);
 }

@@ -1,7 +1,7 @@
 /*
  * ICMP errors about our segments. On an interface the kernel receives them, and has no socket for our connections, so a raw socket brings
- * them to us. On a wire they come by the driver. Without the privilege for a raw socket there are none, and timeouts find a path whose
- * MTU is small (mtu.c). RFC 5927 tells what an error may do.
+ * them to us. On a wire the driver brings them. Without the privilege for a raw socket the stack gets no errors, and timeouts detect a
+ * small path MTU (mtu.c). RFC 5927 limits the effects of an error.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"

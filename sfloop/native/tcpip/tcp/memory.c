@@ -2,7 +2,7 @@
  * The memory of all buffers together, and the behaviour at its limit.
  *
  * A connection that is refused memory joins the list of starved ones. It is served when memory is given back: its window opens
- * again, or its socket becomes writable. A timer looks for memory that is held but not used, as long as anybody is starved.
+ * again, or its socket becomes writable. While connections are starved, a timer searches for memory that is held but not used.
  *
  * Out-of-order data is dropped to make room for other connections (RFC 2018, 8, allows it): a peer that never sends the missing
  * segment must not keep everybody's memory.
@@ -53,7 +53,7 @@ bool sf_tcp_memory_make(struct sf_tcpip *t, uint32_t bytes)
 
     search(t);
     while (!sf_tcp_memory_allows(tcp, bytes) && !sf_ready_empty(&tcp->holding)) {
-        struct sf_tcp_conn *c = sf_tcp_ooo_of(tcp->holding.next)->conn; /* The one that has held data longest. */
+        struct sf_tcp_conn *c = sf_tcp_ooo_of(tcp->holding.next)->conn; /* The connection that has held data longest. */
 
         sf_count(t, SF_COUNT_TCP_RX_PRUNED);
         sf_tcp_ooo_free(&c->rcv);

@@ -40,12 +40,12 @@ void sf_tcp_too_big(struct sf_tcp_conn *c, uint32_t mtu)
     struct sf_tcpip *t = c->tcpip;
 
     if (mtu >= c->way.mtu)
-        return; /* It tells nothing new. */
+        return; /* The MTU is known already. */
     sf_path_learn_mtu(t, c->flow.key.remote_addr, mtu);
     sf_tcp_output(c); /* Segments that were too long are lost, and go again in smaller pieces. */
 }
 
-/* Losses while there was no way, or another one, say nothing about this way's MTU. */
+/* Forgets earlier timeouts, because losses without a way, or on another one, say nothing about this way's MTU. */
 void sf_tcp_way_is_back(struct sf_tcp_conn *c)
 {
     c->way.backoff_before = c->loss.rtt.backoff;

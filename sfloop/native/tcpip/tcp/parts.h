@@ -64,18 +64,18 @@ struct sf_tcp_snd {
     struct sf_byte_ring ring; /* Bytes from SND.UNA on. The end is the number after the last byte that the program has written. */
     uint32_t wnd;             /* SND.WND: the peer's window, from SND.UNA on. */
     uint32_t max_wnd;         /* The largest window that the peer has ever offered (RFC 9293, 3.8.6.2.1). */
-    uint64_t n_bytes;         /* All that the program has written. */
-    uint32_t n_segments;      /* All that have left, modulo 2^32 as Linux's counters. */
+    uint64_t n_bytes;         /* Number of bytes that the program has written. */
+    uint32_t n_segments;      /* Number of segments sent, modulo 2^32 as in Linux. */
     uint32_t wl1, wl2;        /* SND.WL1 and SND.WL2: sequence and ACK number of the segment that the window is from. */
     bool fin;                 /* The program will write no more: the FIN has the number ring.end. */
     bool fin_sent;
     bool blocked;             /* The program found less room than it wanted, and waits to be told of more. */
-    bool starved;             /* The ring could not grow for want of memory (memory.c). */
+    bool starved;             /* The ring could not grow, because there was no memory (memory.c). */
 };
 
-/* Data that came before what precedes it: which parts of the receive ring beyond RCV.NXT are filled (reassembly.c). */
+/* Data out of order: the parts of the receive ring beyond RCV.NXT that are filled (reassembly.c). */
 struct sf_tcp_ooo {
-    struct sf_ready_link link; /* Among all connections that hold such data, so that memory.c finds them. */
+    struct sf_ready_link link; /* In the list of all connections that hold such data, for memory.c. */
     struct sf_tcp_conn *conn;
     uint32_t n, capacity;
     struct sf_tcp_range range[]; /* The latest first, as SACK wants them (RFC 2018, 4). */
@@ -95,16 +95,16 @@ struct sf_tcp_rcv {
     uint32_t copied; /* Bytes that the program has read since `measured`. */
     struct sf_tcp_lent *lent_first, *lent_last; /* The frames, in order. */
     struct sf_tcp_ooo *ooo;        /* NULL: nothing came out of order. */
-    sf_ns measured;                /* When the present measurement of the program's reading began. */
+    sf_ns measured;                /* Start of the present measurement of the program's reading. */
     struct sf_tcp_range duplicate; /* The bytes that the next ACK reports as received twice (D-SACK, RFC 2883). Empty: none. */
-    uint64_t n_bytes;   /* All that came in order. */
-    uint32_t n_segments, n_out_of_order; /* All segments, modulo 2^32 as Linux's counters, and those that came before their turn. */
-    uint32_t fin_at;    /* The FIN's number, if fin_known. */
+    uint64_t n_bytes;   /* Number of bytes received in order. */
+    uint32_t n_segments, n_out_of_order; /* Number of all segments, and of those out of order, modulo 2^32 as in Linux. */
+    uint32_t fin_at;    /* The FIN's sequence number, if fin_known. */
     uint16_t mss;       /* The largest payload seen, as an estimate of the peer's segments. */
-    uint8_t quick;      /* So many of the next ACKs are not delayed. */
+    uint8_t quick;      /* Number of next ACKs that are not delayed. */
     bool fin : 1;       /* The FIN was received, and everything before it. */
     bool fin_known : 1; /* The FIN was received, but something before it is missing. */
-    bool refused : 1;   /* Data was refused for want of memory, so the peer is told of a smaller window than before. */
+    bool refused : 1;   /* Data was refused because there was no memory, so the peer is told of a smaller window than before. */
 };
 
 /* The part of a segment that is new and within the window. */
@@ -115,39 +115,39 @@ struct sf_tcp_piece {
 };
 
 /*
- * The way to the peer: a template of the headers, and how large a packet may be. The template is current until `until`, and as long as the
- * paths' generation is the one that it was built with (tcpip/net/path.h).
+ * The way to the peer: a template of the headers, and the size of packets. The template is current until `until`, unless the paths'
+ * generation has changed since it was built (tcpip/net/path.h).
  */
 struct sf_tcp_way {
     struct sf_tcp_template template;
     uint32_t generation;
     uint16_t mtu;           /* The path's MTU in bytes (RFC 1191). 0: not known yet. */
-    uint8_t mtu_step : 6;   /* How far the search for a black hole has come (mtu.c). */
+    uint8_t mtu_step : 6;   /* The present step of the search for a black hole (mtu.c). */
     bool direct : 1;        /* The template is good for the interface. */
     bool detour : 1;        /* The template is good for segments that the kernel routes (detour.c). */
-    uint8_t backoff_before; /* The RTO's backoff when the direct way came back: these timeouts say nothing of the MTU. */
+    uint8_t backoff_before; /* The RTO's backoff when the direct way came back. Earlier timeouts say nothing about the MTU. */
     sf_ns until;
 };
 
 /* The checks whether the peer is alive: the times of its segments, and the counts of probes (probe.c; RFC 9293, 3.8.4 and 3.8.6.1). */
 struct sf_tcp_probing {
-    sf_ns heard;         /* When the last acceptable segment came. */
-    sf_ns challenged;    /* When the last challenge ACK left (RFC 5961, 7). 0: none, or the next one is free. */
-    uint32_t sent;       /* All probes, modulo 2^32 as Linux's counters. */
-    uint8_t retries;     /* Before the handshake is over: repeated SYNs. Then: probes of a zero window since the last sign of room. */
-    uint8_t keep_probes; /* Keepalive probes since the peer was heard. */
+    sf_ns heard;         /* Time of the last acceptable segment. */
+    sf_ns challenged;    /* Time of the last challenge ACK (RFC 5961, 7). 0: none, or the next one may be sent at once. */
+    uint32_t sent;       /* Number of all probes, modulo 2^32 as in Linux. */
+    uint8_t retries;     /* During the handshake: repeated SYNs. Afterwards: probes of a zero window since there was room. */
+    uint8_t keep_probes; /* Keepalive probes since the last acceptable segment. */
 };
 
-/* The deadlines of a connection. Struct sf_tcp_loss has those of loss recovery. The one of keepalive follows from the last segment. */
+/* The deadlines of a connection. Struct sf_tcp_loss has the deadlines of loss recovery. The keepalive's follows from `heard`. */
 struct sf_tcp_deadlines {
     struct sf_tcp_timer timer; /* In the heap. It fires at the earliest of all deadlines, or before. */
     sf_ns ack_at;   /* A delayed ACK leaves (RFC 9293, 3.8.6.3). */
     sf_ns probe_at; /* A zero window is probed, or small data leaves that waited for more (RFC 9293, 3.8.6.1). */
-    sf_ns end_at;   /* The SYN is repeated or given up; FIN_WAIT_2 of an orphan ends. */
-    sf_ns idle_at;  /* Buffers that hold nothing are given back. */
+    sf_ns end_at;   /* The SYN is repeated, or connecting fails; or FIN_WAIT_2 of an orphan ends. */
+    sf_ns idle_at;  /* Empty buffers are given back. */
 };
 
-/* The earliest. */
+/* Returns the earliest deadline. */
 static inline sf_ns sf_tcp_earliest(const struct sf_tcp_deadlines *d)
 {
     sf_ns a = d->ack_at < d->probe_at ? d->ack_at : d->probe_at, b = d->end_at < d->idle_at ? d->end_at : d->idle_at;

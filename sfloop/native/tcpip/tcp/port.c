@@ -58,9 +58,9 @@ int sf_tcp_port_hold(int fd, struct sf_tcp_port **out)
 }
 
 /*
- * Binds a socket of our own to a listener's port, for as long as its connections last. A duplicate of the program's socket would go on
- * listening after the program has closed its own. To shut the duplicate down would end the listening of every process that has
- * inherited the socket. While a process listens there, the kernel refuses the bind, and the port is reserved without us.
+ * Binds a socket of our own to a listener's port until its connections have ended. A duplicate of the program's socket would continue to
+ * listen after the program has closed its own. Shutting the duplicate down would end the listening of every process that has inherited
+ * the socket. While a process listens there, the kernel refuses the bind, and the port is reserved without us.
  */
 static bool reserve(struct sf_tcp_port *port)
 {

@@ -1,5 +1,5 @@
-/* Probes for a silent peer: one with its window at zero (RFC 9293, 3.8.6.1), or one that has nothing to say (keepalive, 3.8.4). And the
- * time to give up (3.8.3; RFC 5482). */
+/* Probes of a peer with a zero window (RFC 9293, 3.8.6.1) and of an idle peer (keepalive, 3.8.4), and the time after which a connection
+ * with a silent peer ends (3.8.3; RFC 5482). */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
@@ -7,7 +7,7 @@
 
 #define MOST_ORPHAN_PROBES 8 /* As in Linux (tcp_orphan_retries): 100 s and more. */
 
-/* Sends a segment that the peer has to answer, because its number is old by one. It carries nothing. */
+/* Sends an empty segment with the number before SND.UNA, which the peer has to answer. */
 static void ask(struct sf_tcp_conn *c)
 {
     c->probe.sent++;
@@ -19,8 +19,8 @@ static sf_ns user_timeout(const struct sf_tcp_socket_options *options, const str
     return options->user_timeout ? options->user_timeout * SF_MS : limits->user_timeout;
 }
 
-/* A peer must not pin the memory of an orphaned connection: drop it after MOST_ORPHAN_PROBES, answered or not. TCP_USER_TIMEOUT does
- * not ask whether the peer answers, either. */
+/* A peer must not pin the memory of an orphaned connection: drop it after MOST_ORPHAN_PROBES, answered or not. TCP_USER_TIMEOUT also
+ * holds even if the peer answers. */
 static bool is_over(const struct sf_tcp_conn *c)
 {
     sf_ns now = c->tcpip->now, most = user_timeout(&c->options, &c->tcpip->tcp.limits);

@@ -1,10 +1,9 @@
 /*
- * Data that came before the data that precedes it. The bytes lie in their place in the receive ring, and a bounded list of ranges says
- * where. The list has the order that SACK wants (RFC 2018, 4): first the range that the latest segment belongs to, then the others, the
- * most recently reported first.
+ * Data out of order. The bytes lie in their place in the receive ring, and a bounded list of ranges says where. The list has the order
+ * that SACK requires (RFC 2018, 4): first the range to which the latest segment belongs, then the others, the most recently reported first.
  *
- * The sender's knowledge of the same thing, the scoreboard (tcp/loss/scoreboard.h), is another structure, because it has an entry for each
- * segment under way, in order of sequence, and knows when it was sent.
+ * The sender's scoreboard (tcp/loss/scoreboard.h) is another structure, because it has an entry for each segment under way, in order of
+ * sequence numbers, with the time at which the segment was sent.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -93,7 +92,7 @@ void sf_tcp_repeated(struct sf_tcp_conn *c, uint32_t left, uint32_t right)
         duplicate(c, (struct sf_tcp_range){left, right});
 }
 
-/* The first part of the piece, FIN included, that we have already (RFC 2883, 4). Empty: none. */
+/* Returns the first part of the piece, FIN included, that was received before (RFC 2883, 4). Empty: none. */
 static struct sf_tcp_range known_part(const struct sf_tcp_rcv *rcv, const struct sf_tcp_piece *piece)
 {
     uint32_t piece_end = piece->seq + piece->len + piece->fin;

@@ -39,8 +39,8 @@ static void end_without_memory(struct sf_tcp_conn *c)
     sf_tcp_conn_end(c, -ENOMEM);
 }
 
-/* Copies as many bytes as the ring has room for, and returns the number. If some are refused, the peer is told of a smaller window: it
- * then asks whether there is room again, and does not give up. */
+/* Copies as many bytes as the ring has room for, and returns their number. If some are refused, the peer is told of a smaller window,
+ * because it then probes for room and does not give up. */
 static uint32_t copy_what_fits(struct sf_tcp_conn *c, const uint8_t *data, uint32_t len)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
@@ -137,7 +137,7 @@ static void owe_ack(struct sf_tcp_conn *c)
         sf_tcp_timer_by(c->tcpip, &c->timers.timer, c->timers.ack_at); /* No other deadline has changed. */
 }
 
-/* An ACK out of turn reports a loss or a duplicate. It leaves at once, because the peer should know soon. */
+/* Sends an ACK at once that reports a loss or a duplicate, because the peer should know it soon. */
 static void ack_out_of_turn(struct sf_tcp_conn *c)
 {
     c->rcv.quick = QUICK_ACKS;
@@ -179,7 +179,7 @@ static int32_t most_gain(const struct sf_tcp_rcv *rcv)
     return (int32_t)(rcv->nxt - sf_tcp_unread(rcv) + rcv->limit - rcv->adv);
 }
 
-/* The window's right edge after data was refused: as far as there is room, which is less than was advertised before. */
+/* Returns the window's right edge after data was refused. It is the end of the room, and less than was advertised before. */
 static uint32_t refused_edge(struct sf_tcp_rcv *rcv, uint32_t edge, uint32_t step)
 {
     if (!sf_seq_lt(edge, rcv->adv)) {
@@ -218,7 +218,7 @@ void sf_tcp_bound_window(struct sf_tcp_rcv *rcv, uint8_t scale)
         rcv->limit = most;
 }
 
-/* The program has read. The peer is told of a larger window if the gain is large, or if the window was about to close. */
+/* Call this after the program has read. Tells the peer about a larger window if the gain is large, or if the window was about to close. */
 static void window_opened(struct sf_tcp_conn *c)
 {
     const struct sf_tcp_rcv *rcv = &c->rcv;
@@ -250,7 +250,7 @@ void sf_tcp_rcv_relieved(struct sf_tcp_conn *c)
 static void fin_input(struct sf_tcp_conn *c)
 {
     c->rcv.nxt++;
-    if (sf_seq_lt(c->rcv.adv, c->rcv.nxt)) /* A FIN needs no room, so it may come where the window ends. */
+    if (sf_seq_lt(c->rcv.adv, c->rcv.nxt)) /* A FIN needs no room, so it may arrive at the window's end. */
         c->rcv.adv = c->rcv.nxt;
     c->rcv.fin = true;
     c->rcv.fin_known = false;
@@ -259,7 +259,7 @@ static void fin_input(struct sf_tcp_conn *c)
         c->state = SF_TCP_CLOSE_WAIT;
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
         break;
-    case SF_TCP_FIN_WAIT_1: /* Our FIN is not acknowledged, else the state would be FIN_WAIT_2. */
+    case SF_TCP_FIN_WAIT_1: /* Our FIN is not acknowledged, otherwise the state would be FIN_WAIT_2. */
         c->state = SF_TCP_CLOSING;
         sf_tcp_ack_now(c);
         break;
@@ -301,7 +301,7 @@ static void in_order(struct sf_tcp_conn *c, struct sf_tcp_piece *piece, bool kee
         rcv->mss = (uint16_t)(piece->len < c->loss.mss ? piece->len : c->loss.mss);
     if (SF_UNLIKELY(rcv->ooo != NULL)) {
         sf_tcp_reassemble(c);
-        if (!rcv->fin_known || rcv->fin_at != rcv->nxt) /* Else the FIN's ACK reports all of it. */
+        if (!rcv->fin_known || rcv->fin_at != rcv->nxt) /* Otherwise the FIN's ACK reports the whole overlap. */
             ack_out_of_turn(c);
     } else {
         owe_ack(c);
@@ -337,7 +337,7 @@ static void know_fin(struct sf_tcp_rcv *rcv, const struct sf_tcp_piece *piece)
     rcv->fin_at = piece->seq + piece->len;
 }
 
-/* A piece came, and something before it is missing. */
+/* Takes a piece out of order. */
 static void later(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
 {
     sf_tcp_rcv_spill(c);
@@ -357,7 +357,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
 
     if (SF_UNLIKELY(!sf_tcp_may_receive(c))) {
         sf_tcp_repeated(c, piece.seq, piece.seq + piece.len + piece.fin);
-        ack_out_of_turn(c); /* The peer has sent its FIN before, and has not got our ACK of it. */
+        ack_out_of_turn(c); /* The peer has repeated its FIN, because our ACK was lost. */
         return;
     }
     trim(c, &piece);
@@ -367,7 +367,7 @@ void sf_tcp_rcv_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s, boo
     }
     if (SF_UNLIKELY(c->sock.orphan && piece.len)) {
         sf_count(c->tcpip, SF_COUNT_TCP_DATA_AFTER_CLOSE);
-        sf_tcp_reset_for(c->tcpip, &c->flow.key, s); /* It has the number that the peer awaits, which may not have our FIN. */
+        sf_tcp_reset_for(c->tcpip, &c->flow.key, s); /* The peer may not have our FIN, so the reset has the number that it expects. */
         sf_tcp_conn_end(c, -ECONNRESET);
         return;
     }

@@ -1,5 +1,5 @@
-/* The ring of received data. It grows on demand, within the limit of all buffers together (memory.c), and is given back when it holds
- * nothing. */
+/* The ring of received data. It grows on demand, within the limit of all buffers together (memory.c), and is given back when it is
+ * empty. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 

@@ -41,14 +41,14 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
     enum sf_way way;
 
     if (SF_UNLIKELY(!t->caps.peer_addr) && sf_tcpip_is_point_to_point(t))
-        sf_tcpip_refresh_caps(t); /* The first segment of a peer that has just come is answered, too. */
+        sf_tcpip_refresh_caps(t); /* A peer may have just joined the wire, and its first segment must be answered too. */
     way = t->driver ? sf_path_find(t, bare->key.remote_addr, bare->key.local_addr, &hop) : SF_WAY_DOWN;
 
     if (way == SF_WAY_DIRECT) {
         make_template(t, bare, hop.mac, &template);
         return sf_tcp_emit_frame(t, &template, &bare->segment, NULL, 0, 0);
     }
-    /* SYN and ACK wait for the neighbour, and then leave by the driver (half_open.c). */
+    /* A SYN-ACK waits for the neighbour, and is then sent by the driver (half_open.c). */
     if (sf_tcp_may_detour(t, way) && !(way == SF_WAY_UNRESOLVED && bare->segment.flags & SF_TCP_SYN))
         return sf_tcp_send_detour(t, bare);
     if (way == SF_WAY_UNRESOLVED)
@@ -57,7 +57,7 @@ int sf_tcp_send_bare(struct sf_tcpip *t, const struct sf_tcp_bare *bare)
     return -EHOSTUNREACH;
 }
 
-/* ---- the answer to a segment of no connection ---- */
+/* ---- the answer to a segment without a connection ---- */
 
 void sf_tcp_reset_for(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
@@ -95,8 +95,8 @@ void sf_tcp_send_reset(struct sf_tcp_conn *c)
     sf_tcp_send_bare(c->tcpip, &bare);
 }
 
-/* Each connection has a limit of its own, as in Linux. Anybody could use up a common limit, by one half-open connection, and the rest
- * of it would tell about other connections (CVE-2016-5696). */
+/* Each connection has a limit of its own, as in Linux. An attacker could use up a common limit with one half-open connection, and learn
+ * about other connections from the answers that are left (CVE-2016-5696). */
 bool sf_tcp_may_answer(struct sf_tcpip *t, sf_ns *last)
 {
     if (*last && t->now - *last < CHALLENGE_INTERVAL) {

@@ -7,10 +7,10 @@
 #define PAWS_LIFE (24 * 24 * 3600 * SF_SEC) /* RFC 7323, 5.5: older timestamps say nothing. */
 #define PROBE_INTERVAL (10 * SF_MS)
 
-/* ---- for nobody ---- */
+/* ---- segments without a connection ---- */
 
-/* An interface that is shared with the kernel also brings segments of flows that were ours a moment ago. They are not reset, because the
- * flow may be the kernel's by now. */
+/* An interface that is shared with the kernel also brings segments of flows that were ours a moment ago. The stack does not reset them,
+ * because the kernel may now have the flow. */
 static void for_nobody(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
     sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
@@ -51,7 +51,7 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
         sf_count(t, SF_COUNT_TCP_RX_NO_SOCKET);
 }
 
-/* ---- for a connection ---- */
+/* ---- segments of a connection ---- */
 
 /* RFC 7323, 5.3. A reset needs no timestamp. As in Linux, every other segment is also accepted without one, because a middlebox that
  * strips timestamps after the SYN would otherwise end the connection. */
@@ -67,9 +67,9 @@ static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment 
 }
 
 /*
- * The peer has begun anew from the same port, and the kernel has got its SYN by another interface. A peer that has taken the kernel's
- * answer knows nothing of our connection, which would answer its segments for ever. The kernel alone can tell whether the peer knows its
- * numbers, so until then our connection stays. True: the segment is not ours to answer.
+ * The peer may have connected anew from the same port, and the kernel may have got its SYN by another interface. A peer that has accepted
+ * the kernel's answer knows nothing of our connection, which would answer its segments for ever. Only the kernel can tell whether the
+ * peer knows its numbers, and our connection stays until then. True: do not answer the segment.
  */
 static bool gives_way(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
@@ -98,8 +98,8 @@ static bool has_bad_ack(const struct sf_tcp_snd *snd, const struct sf_tcp_loss *
     return (s->flags & (SF_TCP_SYN | SF_TCP_ACK)) == SF_TCP_ACK && l->nxt - s->ack > l->nxt - l->una + snd->max_wnd;
 }
 
-/* Answers a segment that came too late or too early, so that a peer that has lost our ACK gets it again. A segment that carries nothing is
- * answered only now and then, because two peers that disagree would go on for ever. */
+/* Answers a segment that came too late or too early, so that the peer gets an ACK that was lost. Limits the answers to empty segments,
+ * because two peers that disagree would answer each other for ever. */
 static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     uint32_t end = s->seq + sf_tcp_segment_len(s);
@@ -114,13 +114,13 @@ static void not_acceptable(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
         return;
     }
     if (s->seq + 1 == c->rcv.nxt && !(s->flags & SF_TCP_SYN) && c->tcpip->now - c->probe.challenged >= PROBE_INTERVAL)
-        c->probe.challenged = 0; /* The peer asks whether we are there, or whether there is room. */
+        c->probe.challenged = 0; /* The segment is a keepalive or window probe, which needs an answer. */
     sf_tcp_challenge(c);
 }
 
-/* RFC 5961, 3.2: a reset is believed at RCV.NXT. Linux also believes two others. The peer may not know that we have its FIN, so the FIN's
- * number counts. A peer that keeps only the number of its last segment resets from there, so the right edge that we reported by
- * SACK counts. */
+/* RFC 5961, 3.2: a reset is accepted at RCV.NXT. Linux accepts two other numbers too. One is the FIN's, because the peer may not know that
+ * we have its FIN. The other is the right edge that we reported by SACK, because some peers send the reset with the number after their
+ * last segment. */
 static bool is_at_edge(const struct sf_tcp_rcv *rcv, bool sack, uint32_t seq)
 {
     uint32_t right = rcv->nxt;
@@ -144,7 +144,7 @@ static void reset_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
     sf_count(t, SF_COUNT_TCP_RESETS_RECEIVED);
     if (c->state == SF_TCP_CLOSING || c->state == SF_TCP_LAST_ACK)
         sf_tcp_conn_end(c, 0);
-    else /* After the peer's FIN a reader misses nothing, and only writing fails, as on Linux (tcp_reset). */
+    else /* After the peer's FIN a reader has all data, so only writing fails, as on Linux (tcp_reset). */
         sf_tcp_conn_end(c, c->state == SF_TCP_CLOSE_WAIT ? -EPIPE : -ECONNRESET);
 }
 

@@ -1,10 +1,10 @@
-/* A connection sends one segment: its way to the peer, the frame, and the ACK that every segment carries. */
+/* Sending a segment of a connection: its way to the peer, its frame, and the ACK that every segment carries. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
 #include <errno.h>
 
-#define TEMPLATE_LIFE SF_SEC /* Then the path is asked again, so that routes are renewed and stale neighbours confirmed. */
+#define TEMPLATE_LIFE SF_SEC /* Look the path up again after this time, so that routes are renewed and stale neighbours confirmed. */
 #define PIECES 8
 
 /* ---- the way ---- */
@@ -37,7 +37,7 @@ static void take_hop(struct sf_tcp_conn *c, const struct sf_hop *hop)
 {
     const struct sf_tcpip *t = c->tcpip;
     struct sf_tcp_way *way = &c->way;
-    uint16_t mtu = hop->mtu < UINT16_MAX ? (uint16_t)hop->mtu : UINT16_MAX; /* IPv4 has no more. */
+    uint16_t mtu = hop->mtu < UINT16_MAX ? (uint16_t)hop->mtu : UINT16_MAX; /* the largest packet of IPv4 */
 
     way->generation = t->paths.generation;
     way->until = t->now + TEMPLATE_LIFE;
@@ -133,7 +133,7 @@ int sf_tcp_emit_frame(struct sf_tcpip *t, const struct sf_tcp_template *template
         sf_count(t, SF_COUNT_TX_FULL);
         return rc;
     }
-    sf_count(t, SF_COUNT_TCP_TX_LOST); /* As good as lost on its way: it will be sent again, in other pieces or not. */
+    sf_count(t, SF_COUNT_TCP_TX_LOST); /* The segment counts as lost on its way, and is sent again later. */
     return 0;
 }
 
@@ -189,7 +189,7 @@ __attribute__((noinline)) static int transmit_detour(struct sf_tcp_conn *c, uint
     rc = transmit(c, seq, len, flags, sf_tcp_detour_emit);
     if (rc != -EMSGSIZE)
         return rc;
-    c->way.until = 0; /* The MTU is asked for again, and the lost data comes again in smaller pieces. */
+    c->way.until = 0; /* Look the MTU up again. The lost data is sent again in smaller pieces. */
     return 0;
 }
 

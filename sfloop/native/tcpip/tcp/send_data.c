@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define LEAST_LIMIT (256 * 1024u)   /* The program may write this many bytes even if the congestion window is small. */
-#define ORPHAN_PROBE (200 * SF_MS)  /* At least: an orphan gets few probes, and a slow reader may take its time. */
+#define ORPHAN_PROBE (200 * SF_MS)  /* Least time between probes of an orphan, because it gets few and its reader may be slow. */
 #define CORK_PATIENCE (200 * SF_MS) /* tcp(7), TCP_CORK */
 
 /* ---- the ring ---- */
@@ -80,7 +80,7 @@ void sf_tcp_snd_trim(struct sf_tcp_conn *c)
         sf_tcp_memory_give(c->tcpip, before - size);
 }
 
-/* The most that may be held: SO_SNDBUF, but not much more than can be under way, because more would only wait here. */
+/* Returns the most bytes to hold: SO_SNDBUF, but not much more than can be under way, because further bytes would only wait here. */
 static uint32_t limit_of(const struct sf_tcp_socket_options *options, uint32_t cwnd)
 {
     uint32_t limit = cwnd > LEAST_LIMIT / 2 ? cwnd * 2 : LEAST_LIMIT;
@@ -150,7 +150,7 @@ ssize_t sf_tcp_sendv(struct sf_tcp_conn *c, const struct iovec *iov, int n)
     taken = copy_in(&c->snd, iov, n, room);
     c->snd.n_bytes += taken;
     if (SF_LIKELY(c->rcv.nxt != c->agreed.irs + 1))
-        c->rcv.quick = 0; /* A conversation: answers carry the ACKs. A request before any received data is no answer. */
+        c->rcv.quick = 0; /* In a conversation, answers carry the ACKs. A request before any received data is no answer. */
     sf_tcp_output(c);
     return taken;
 }
@@ -306,7 +306,7 @@ void sf_tcp_output(struct sf_tcp_conn *c)
 {
     if (SF_UNLIKELY(c->state < SF_TCP_ESTABLISHED || c->state == SF_TCP_TIME_WAIT))
         return;
-    sf_tcp_find_way(c); /* Before data is cut to segments, because it knows the MTU. Without a way all is lost, and is sent again. */
+    sf_tcp_find_way(c); /* Before data is cut into segments, because it finds the MTU. Without a way the segments count as lost. */
     if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
     if (SF_LIKELY(c->loss.nxt != c->loss.una))

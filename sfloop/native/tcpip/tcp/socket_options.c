@@ -59,7 +59,7 @@ static void read_buffers(struct sf_tcpip *t, int fd, struct sf_tcp_socket_option
     }
 }
 
-/* The kernel reports its default if the program has set nothing (before Linux 6.2 also if it has). */
+/* The kernel reports its default if the program has set nothing. Before Linux 6.2 it always reports its default. */
 static int read_maxseg(int fd)
 {
     int maxseg = read_int(fd, IPPROTO_TCP, TCP_MAXSEG, SF_TCP_MSS_DEFAULT);
@@ -85,7 +85,7 @@ void sf_tcp_options_read(struct sf_tcpip *t, int fd, struct sf_tcp_socket_option
     if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 && linger.l_onoff)
         o->linger = linger.l_linger;
     o->maxseg = (uint16_t)read_maxseg(fd);
-    o->nodelay = true; /* Our default is not Linux's, whose default cannot be told from a wish. */
+    o->nodelay = true; /* Our default differs from Linux's. The kernel does not tell whether the program has set the option. */
     o->cork = read_int(fd, IPPROTO_TCP, TCP_CORK, 0) != 0;
     o->ttl = (uint8_t)read_int(fd, IPPROTO_IP, IP_TTL, t->ttl);
     o->tos = (uint8_t)read_int(fd, IPPROTO_IP, IP_TOS, 0);
@@ -131,7 +131,7 @@ static int set_socket(struct sf_tcp_socket_options *o, int name, const void *val
     case SO_RCVBUF:
         o->receive_fixed = true;
         return set_buffer(&o->receive_buffer, number);
-    case SO_REUSEADDR: /* These concern the kernel's socket, which has the port. Here they change nothing. */
+    case SO_REUSEADDR: /* These options concern the kernel's socket, which has the port. They have no effect here. */
     case SO_REUSEPORT:
     case SO_PRIORITY:
     case SO_OOBINLINE:
@@ -249,7 +249,7 @@ static void push(struct sf_tcp_conn *c, bool uncork)
     c->options.cork = cork;
 }
 
-/* The effects that an option has at once. */
+/* Applies the option's immediate effects. */
 static void apply(struct sf_tcp_conn *c, int level, int name)
 {
     if (level == IPPROTO_IP)

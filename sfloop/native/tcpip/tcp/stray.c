@@ -75,7 +75,7 @@ static void attach_filter(const struct sf_tcp_strays *s)
         code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, WHOLE_PACKET);
     program.len = (unsigned short)n;
-    /* Without a filter there are only more segments to look at. */
+    /* Ignore a failure, because without a filter the socket only brings more segments. */
     setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
@@ -102,7 +102,7 @@ static void open_for(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_tcp_strays *s = &t->tcp.strays;
 
-    if (s->fd < 0 || t->caps.flags & SF_DRIVER_SHARES) /* Such a driver brings the segments that the kernel receives, too. */
+    if (s->fd < 0 || t->caps.flags & SF_DRIVER_SHARES) /* A driver that shares also brings the segments that the kernel receives. */
         return;
     if (add_port(s, key->local_port))
         attach_filter(s);
@@ -124,7 +124,8 @@ void sf_tcp_stray_close_up(struct sf_tcpip *t)
 
 /* ---- resets that were held back ---- */
 
-/* The segment was for no connection of ours, so the kernel was right. The guard cannot know: its map has a listener's port only. */
+/* Sends the reset, because the segment belonged to no connection of ours. The guard cannot know this, because its map has only a
+ * listener's port. */
 static void let_go(struct sf_tcpip *t, const struct sf_flow_key *key, uint32_t seq)
 {
     struct sf_tcp_bare bare = {.key = *key, .segment = {.seq = seq, .flags = SF_TCP_RST}};
@@ -167,7 +168,7 @@ void sf_tcp_stray_resets(struct sf_tcpip *t)
 
 /* ---- segments ---- */
 
-/* A listener gets none, because the kernel's own listening socket answers SYNs that come another way. */
+/* Passes segments only to connections, because the kernel's own listening socket answers SYNs that arrive elsewhere. */
 static void segment_input(struct sf_tcpip *t, const struct sf_ipv4 *ip)
 {
     struct sf_tcp_segment s;

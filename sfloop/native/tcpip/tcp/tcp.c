@@ -103,8 +103,8 @@ static struct sf_flow_link *any_link(const struct sf_flows *flows)
     return NULL;
 }
 
-/* A peer is told of a connection that ends with the stack, because nobody will answer for it. But a connection that was closed and has
- * delivered everything, its FIN too, is left alone: a reset would only make a late reader believe that something is missing. */
+/* Sends a reset for a connection that ends with the stack, because nobody will answer its peer. A connection that was closed and has
+ * delivered everything, including its FIN, gets none, because a late reader would believe that data is missing. */
 static void end_conn(struct sf_tcp_conn *c)
 {
     if (c->sock.orphan && c->state == SF_TCP_FIN_WAIT_2)
@@ -195,7 +195,7 @@ bool sf_tcp_is_blocked(const struct sf_tcpip *t)
     return !sf_ready_empty(&t->tcp.pending) || t->tcp.relieved;
 }
 
-/* A connection that finds the driver full stays in the list, and so do those behind it, because they would find the same. */
+/* If a connection finds the driver full, it stays in the list. The connections after it stay too, because they would find it full. */
 void sf_tcp_finish(struct sf_tcpip *t)
 {
     struct sf_ready_link *anchor = &t->tcp.pending;
@@ -211,7 +211,7 @@ void sf_tcp_finish(struct sf_tcpip *t)
         c->owed &= (uint8_t)~SF_TCP_OWED_OUTPUT;
         if (output)
             sf_tcp_output(c);
-        if (c->owed & SF_TCP_OWED_ACK) { /* Else a segment has left since that carried it. */
+        if (c->owed & SF_TCP_OWED_ACK) { /* Otherwise another segment has carried the ACK. */
             c->owed &= (uint8_t)~SF_TCP_OWED_ACK;
             sf_tcp_ack_now(c);
         }

@@ -78,7 +78,7 @@ sf_ns sf_tcp_next_timer(const struct sf_tcpip *);
  * that we made has its own. While there is a listener, the program's own descriptor reserves the port.
  */
 struct sf_tcp_port {
-    int fd; /* A duplicate of the program's, or a socket of ours bound to the same port. -1: none. */
+    int fd; /* A duplicate of the program's descriptor, or a socket of ours bound to the same port. -1: none. */
     uint32_t users;
     union {
         struct sf_tcp_port *held_by; /* For a connection: the listener's port that reserves this one. NULL: none. */
@@ -94,7 +94,7 @@ struct sf_tcp_port {
 /* The name of the program's socket. A socket without a port is bound now. -EOPNOTSUPP: not a TCP socket of IPv4, or bound to an address or
  * interface that is not ours. */
 int sf_tcp_port_name(struct sf_tcpip *, int fd, struct sockaddr_in *local);
-/* A listener's port also tells other loops that there are connections, for as long as there are. */
+/* A listener's port has a claim, which tells other loops about its connections until they have ended. */
 struct sf_tcp_listeners_port {
     struct sf_tcp_port port;
     struct sf_claim *claim;
@@ -108,13 +108,13 @@ struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool 
 struct sf_flow sf_tcp_flow(const struct sf_flow_key *, uint8_t flags);
 int sf_tcp_port_filter(struct sf_tcpip *, struct sf_tcp_port *, const struct sf_flow_key *);
 void sf_tcp_port_drop(struct sf_tcpip *, struct sf_tcp_port *);
-/* Gives a connection that came by a listener a filter of its own: *port, the listener's, is replaced by a port that holds it. False:
- * the driver has no room, or there is no memory. */
+/* Gives an accepted connection a filter of its own. Replaces *port, the listener's, by a port that has the filter. False: the driver has
+ * no room, or there is no memory. */
 bool sf_tcp_port_part(struct sf_tcpip *, const struct sf_flow_key *, struct sf_tcp_port **port);
 /* Gives filters to all connections, half-open ones and TIME_WAIT records at a listener's address and port that have none. */
 void sf_tcp_ports_part(struct sf_tcpip *, const struct sf_flow_key *listener);
-/* The last listener of the port closes and connections are left: they get filters of their own, so that the port may be listened
- * to by others, and the port is reserved as soon as the program has closed its descriptor. */
+/* Call this when the port's last listener closes and leaves connections. They get filters of their own, so that another program may
+ * listen at the port. The port is reserved as soon as the program has closed its descriptor. */
 void sf_tcp_port_orphaned(struct sf_tcpip *, struct sf_tcp_port *);
 /* Tries to reserve ports whose listeners are gone. */
 void sf_tcp_ports_reserve(struct sf_tcpip *);
@@ -125,7 +125,7 @@ struct sf_tcp_wait {
     struct sf_flow_link flow;
     struct sf_tcp_wait *next, *prev; /* By age. */
     sf_ns until;
-    sf_ns answered; /* When an unacceptable segment was last answered. */
+    sf_ns answered; /* Time of the last answer to an unacceptable segment. */
     struct sf_tcp_port *port;
     uint32_t snd_nxt, rcv_nxt, ts_recent, ts_offset;
     uint16_t window;
@@ -139,8 +139,8 @@ enum { SF_TCP_STRAY_PORTS = 16 };
 
 struct sf_tcp_strays {
     int fd;        /* A raw socket. -1: none. */
-    sf_ns until;   /* When it is closed up. 0: it is closed up. */
-    uint32_t addr; /* The local address that it is open for. 0: all. */
+    sf_ns until;   /* The time at which it is closed up. 0: it is closed up. */
+    uint32_t addr; /* The local address for which it is open. 0: all. */
     uint32_t n_ports; /* More than SF_TCP_STRAY_PORTS: all ports. */
     uint16_t port[SF_TCP_STRAY_PORTS];
 };
@@ -180,10 +180,10 @@ struct sf_tcp {
     struct sf_tcp_port *unreserved; /* Ports of closed listeners whose descriptors the program has not closed yet. */
     uint32_t wait_ports; /* TIME_WAIT records that hold a descriptor of their own. */
     uint32_t max_wait_ports;
-    uint32_t least_isn; /* Set while a successor of a TIME_WAIT is answered. 0: no bound. */
+    uint32_t least_isn; /* Least initial sequence number, set while a successor of a TIME_WAIT record is answered. 0: no bound. */
     uint64_t key[2]; /* The secret of sequence numbers, timestamps and cookies. */
-    sf_ns cookie_sent; /* When the last one was sent. 0: never. */
-    int default_sndbuf, default_rcvbuf; /* The kernel's, of a fresh socket. */
+    sf_ns cookie_sent; /* Time of the last cookie sent. 0: never. */
+    int default_sndbuf, default_rcvbuf; /* The kernel's values for a new socket. */
     char default_congestion[16];
     int icmp_fd; /* A raw socket. -1: none. */
     int detour_fd; /* A raw socket. -1: none. */
@@ -225,8 +225,8 @@ static inline bool sf_tcp_memory_allows(const struct sf_tcp *tcp, uint64_t bytes
 }
 
 void sf_tcp_memory_give(struct sf_tcpip *, uint32_t bytes);
-/* Frees buffers that hold nothing, then drops out-of-order data, until the buffers may grow by `bytes`. False: they may not. The
- * caller's own buffer may be gone afterwards, or be smaller. */
+/* Frees empty buffers, and then drops data out of order, until the buffers may grow by `bytes`. False: they may not grow. The caller's
+ * own buffer may be freed or made smaller. */
 bool sf_tcp_memory_make(struct sf_tcpip *, uint32_t bytes);
 /* The size to which a buffer of `size` bytes can grow, a power of two, if it takes at most one of `share` bytes that are left. */
 uint32_t sf_tcp_memory_affords(const struct sf_tcp *, uint32_t size, uint32_t share);
@@ -247,21 +247,21 @@ static inline uint32_t sf_tcp_ring_size(uint32_t size, uint32_t need)
     return size;
 }
 
-/* The size, of at most `wanted` bytes, that a ring may grow to. Up to `least` bytes the limit does not hold, so that a connection can
- * go on without memory. The ring may be smaller afterwards than it was, because memory is made. */
+/* Returns the size to which a ring may grow, at most `wanted` bytes. The limit of memory does not hold up to `least` bytes, so that a
+ * connection can continue beyond it. The ring may be smaller afterwards, because this may free memory. */
 uint32_t sf_tcp_memory_grow(struct sf_tcpip *, const struct sf_byte_ring *, uint32_t wanted, uint32_t least);
 
 /* ---- segments of no connection (reset.c) ---- */
 
 struct sf_tcp_bare {
-    struct sf_flow_key key; /* The local side is the sender. */
+    struct sf_flow_key key; /* The local address and port are the sender's. */
     struct sf_tcp_segment segment;
     uint8_t ttl, tos;
 };
 
 /* 0. -EAGAIN: the driver is full. -EHOSTUNREACH: no way to the peer is known yet. */
 int sf_tcp_send_bare(struct sf_tcpip *, const struct sf_tcp_bare *);
-/* segment_out.c. 0: the segment has left, or is as good as lost on its way. -EAGAIN: the driver is full. */
+/* segment_out.c. 0: the segment was sent, or counts as lost. -EAGAIN: the driver is full. */
 int sf_tcp_emit_frame(struct sf_tcpip *, const struct sf_tcp_template *, const struct sf_tcp_segment *,
                       const struct iovec *payload, int n, uint32_t len);
 /* detour.c: the same by the kernel's routes. -EMSGSIZE: the segment is too long for that way. */
@@ -269,7 +269,7 @@ int sf_tcp_detour_emit(struct sf_tcpip *, const struct sf_tcp_template *, const 
                        const struct iovec *payload, int n, uint32_t len);
 /* Answers a segment that is for no connection by a reset (RFC 9293, 3.5.2, group 1). */
 void sf_tcp_reset_for(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
-/* True if an unacceptable segment may be answered now: half a second after *last, which is moved on. */
+/* True if an unacceptable segment may be answered now, because half a second has passed since *last. Sets *last to the time. */
 bool sf_tcp_may_answer(struct sf_tcpip *, sf_ns *last);
 /* True if a challenge ACK may be sent now (RFC 5961, 7), with the same limit. Counts it. */
 bool sf_tcp_may_challenge(struct sf_tcpip *, sf_ns *last);

@@ -1,6 +1,6 @@
 /*
  * TIME_WAIT (RFC 9293, 3.6.1): a small record takes the connection's place among the flows. All records last equally long. So a list has
- * them in order, and one timer, for the first, is enough. Beyond the limit the oldest goes.
+ * them in order, and one timer, for the first, is enough. Beyond the limit the oldest record is evicted.
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
@@ -190,7 +190,7 @@ void sf_tcp_wait_input(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct s
         return;
     }
     if (s->flags & SF_TCP_FIN && s->seq + sf_tcp_segment_len(s) == w->rcv_nxt) {
-        list_remove(&t->tcp, w); /* Our ACK of the FIN was lost: the wait begins anew. */
+        list_remove(&t->tcp, w); /* Our ACK of the FIN was lost, so the wait is restarted. */
         list_append(t, w);
         answer(t, w);
         return;
