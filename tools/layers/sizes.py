@@ -1,4 +1,4 @@
-"""The sizes of the source: lines of a file, lines of a function. No file and no function is excepted."""
+"""The sizes of the source: lines of a file, lines of a function. There are no exceptions."""
 
 from __future__ import annotations
 

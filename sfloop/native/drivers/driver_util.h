@@ -25,7 +25,7 @@ __attribute__((format(printf, 3, 4))) static inline int sf_driver_refuse(char *m
     return error;
 }
 
-/* The same for an open function: `return sf_driver_fail(error, message, -EINVAL, "shm: …", …);` sets *error and returns NULL. */
+/* For an open function: `return sf_driver_fail(error, message, -EINVAL, "shm: …", …);` also sets *error, and returns NULL. */
 #define sf_driver_fail(error, message, code, ...)                             \
     (*(error) = sf_driver_refuse((message), (code), __VA_ARGS__), (struct sf_driver *)NULL)
 

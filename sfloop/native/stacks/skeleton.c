@@ -50,8 +50,8 @@ static uint32_t what_holds(const struct skeleton_sock *s)
     return s->interest & (SF_WRITABLE | (s->count > s->lent ? SF_READABLE : 0));
 }
 
-/* Called every turn, mostly for nothing. A stack with more than a few sockets keeps those that have something to report in a list
- * (storage/ready_ring.h). When `max` leaves some out, the next poll has to begin with them. */
+/* Called every turn, mostly without result. A stack with more than a few sockets keeps a list of those that have events
+ * (storage/ready_ring.h). If `max` leaves some out, the next poll must begin with them. */
 static int skeleton_poll(struct sf_stack *stack, sf_ns now, struct sf_event *out, int max)
 {
     int n = 0;
@@ -194,7 +194,7 @@ static int no_accept(struct sf_sock *sock, struct sockaddr *addr, socklen_t *len
 
 /* ---- 4. life ---- */
 
-/* In a forked child: the descriptor that the parent sleeps on must not be shared. The sockets stay. */
+/* Called in a forked child. It must not share the descriptor on which the parent sleeps. The sockets stay. */
 static int skeleton_rebuild(struct sf_stack *stack)
 {
     close(skeleton_of(stack)->event_fd);
@@ -202,7 +202,7 @@ static int skeleton_rebuild(struct sf_stack *stack)
     return skeleton_of(stack)->event_fd < 0 ? -errno : 0;
 }
 
-/* Sockets may still be open. */
+/* Releases the sockets that are still open, too. */
 static void skeleton_destroy(struct sf_stack *stack)
 {
     while (skeleton_of(stack)->socks)
@@ -242,7 +242,7 @@ static const struct sf_stack_ops skeleton_ops = {
 
 /* ---- 7. the entry, which registry.c knows ---- */
 
-/* The options, and where in a struct each goes. There are none here. */
+/* The table of options, with the member of a struct for each. There are none here. */
 static const struct sf_stack_field fields[] = {{.name = NULL}};
 
 static const char *option(int i)

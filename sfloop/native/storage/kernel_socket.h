@@ -32,7 +32,7 @@ static inline bool sf_kernel_socket_device(int fd, char name[IF_NAMESIZE])
     return getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) == 0 && len && name[0];
 }
 
-/* Its local name. -EOPNOTSUPP: not one of IPv4. */
+/* Stores the socket's local name. -EOPNOTSUPP: it is not an IPv4 address. */
 static inline int sf_kernel_socket_name(int fd, struct sockaddr_in *name)
 {
     socklen_t len = sizeof(*name);
@@ -43,8 +43,8 @@ static inline int sf_kernel_socket_name(int fd, struct sockaddr_in *name)
     return name->sin_family == AF_INET ? 0 : -EOPNOTSUPP;
 }
 
-/* Its local name, with a port. A socket without a port is bound now, as its first send would bind it, because the port must be ours
- * before a frame leaves. */
+/* Stores the socket's local name with a port. Binds a socket without a port now, as its first send would, because the port must be ours
+ * before a frame is sent. */
 static inline int sf_kernel_socket_reserve(int fd, struct sockaddr_in *name)
 {
     int rc = sf_kernel_socket_name(fd, name);

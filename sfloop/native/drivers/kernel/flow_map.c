@@ -117,7 +117,7 @@ static struct sf_flow_value value_of(const struct sf_flow *flow)
     return value;
 }
 
-/* The program looks for no kind of flow that there is none of. */
+/* Counts the flows of each kind, because the program looks only for kinds that exist. */
 static void count_kinds(struct sf_flow_program *program, const struct sf_flow_map_key *key, int by)
 {
     if (!key->local_addr) {

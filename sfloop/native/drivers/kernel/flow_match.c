@@ -11,7 +11,7 @@ static void look_up(struct sf_bpf_code *code, const struct sf_flow_program *prog
     sf_bpf_call(code, BPF_FUNC_map_lookup_elem);
 }
 
-/* The most particular flow, which connected sockets have. Feeds do not pay for looking while no UDP socket is connected. */
+/* Looks for the flow of a connected socket first. Skips this for UDP while no UDP socket is connected, to save time for feeds. */
 static void find_connected(struct sf_bpf_code *code, const struct sf_flow_program *program)
 {
     sf_bpf_load(code, BPF_W, BPF_REG_1, BPF_REG_10, SF_FLOW_KEY(protocol));

@@ -14,11 +14,11 @@ struct sf_packet_overflow {
 };
 
 void sf_packet_overflow_none(struct sf_packet_overflow *overflow);
-/* For a ring of that many slots. False: the kernel has no memory for it, or no such buffers. */
+/* Opens an overflow for a ring of this number of slots. False: the kernel has no memory for it, or lacks ring buffers. */
 bool sf_packet_overflow_open(struct sf_packet_overflow *overflow, uint64_t size, uint32_t slots);
 void sf_packet_overflow_close(struct sf_packet_overflow *overflow);
 
-/* The socket's filter counts from now on, or does not. */
+/* Tells whether the socket's filter counts from now on. */
 void sf_packet_overflow_count(struct sf_packet_overflow *overflow, const struct sf_packet_ring *ring, bool on);
 
 /* As rx_burst of sf/driver.h, while no frame waits in the buffer. */

@@ -31,7 +31,7 @@ static const char *option(int i)
     return sf_stack_field_name(fields, i);
 }
 
-/* Every address has to be given, and the interface. */
+/* Checks that all addresses and the interface were given. */
 static int check(const struct sf_tcpdirect_config *config, char *message)
 {
     for (const struct sf_stack_field *field = fields; field->name; field++) {

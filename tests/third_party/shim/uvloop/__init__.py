@@ -29,7 +29,7 @@ def install() -> None:
 
 
 def run(main: Coroutine[Any, Any, Any], *, debug: bool | None = None) -> Any:
-    """As the loop under test has it; asyncio is given the loop by its policy, which every Python version has."""
+    """Call run() of the loop under test. For asyncio's own loop, the policy set above makes the loop."""
     if _chosen.name == "asyncio":
         return asyncio.run(main, debug=debug)
     module: Any = __import__(_chosen.name)
