@@ -21,7 +21,7 @@ void sf_packet_overflow_close(struct sf_packet_overflow *overflow);
 /* Tells whether the socket's filter counts from now on. */
 void sf_packet_overflow_count(struct sf_packet_overflow *overflow, const struct sf_packet_ring *ring, bool on);
 
-/* As rx_burst of sf/driver.h, while no frame waits in the buffer. */
+/* Does what rx_burst of sf/driver.h does, while no frame waits in the buffer. */
 static inline int sf_packet_overflow_ring_burst(const struct sf_packet_overflow *overflow, struct sf_packet_ring *ring,
                                                 struct sf_frame *frames, int n)
 {
@@ -33,9 +33,9 @@ static inline int sf_packet_overflow_ring_burst(const struct sf_packet_overflow 
     return taken;
 }
 
-/* As rx_burst, while frames wait in the buffer: the ring's frames, and behind them the buffer's. */
+/* Does the same while frames wait in the buffer: takes the ring's frames, and then the buffer's. */
 int sf_packet_overflow_burst(struct sf_packet_overflow *overflow, struct sf_packet_ring *ring, struct sf_frame *frames, int n);
-/* As rx_release, while frames of the buffer are lent. */
+/* Does what rx_release does, while frames of the buffer are lent. */
 void sf_packet_overflow_release(struct sf_packet_overflow *overflow, struct sf_packet_ring *ring, const struct sf_frame *frames, int n);
 
 #endif

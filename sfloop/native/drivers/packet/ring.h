@@ -53,7 +53,7 @@ void sf_packet_ring_abandon(struct sf_packet_ring *ring);
 int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, int n);
 void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *frames, int n);
 
-/* Whether the kernel has handed over the next slot. */
+/* True: the kernel has handed over the next slot. */
 static inline bool sf_packet_ring_pending(const struct sf_packet_ring *ring)
 {
     const uint8_t *slot = ring->slots + ((size_t)(ring->next & (ring->count - 1)) << ring->shift);
