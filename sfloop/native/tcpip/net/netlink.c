@@ -184,7 +184,7 @@ static void error_message(struct sf_tcpip *t, const struct nlmsghdr *message)
     if (error->msg.nlmsg_type == RTM_NEWNEIGH) {
         t->netlink.may_not_write |= error->error == -EPERM;
     } else if (error->msg.nlmsg_type == RTM_GETROUTE) {
-        struct sf_route none = {0}; /* unreachable: the kernel socket returns the errno for it */
+        struct sf_route none = {.refused = true}; /* a send by the kernel socket returns the errno */
 
         sf_path_answer(t, message->nlmsg_seq, &none);
         return;

@@ -155,6 +155,8 @@ enum sf_way sf_path_find(struct sf_tcpip *t, uint32_t dst, uint32_t src, struct 
         return find_direct(t, path, hop);
     case SF_PATH_KERNEL:
         return SF_WAY_KERNEL;
+    case SF_PATH_NONE:
+        return SF_WAY_NONE;
     default:
         return SF_WAY_UNRESOLVED;
     }
@@ -212,7 +214,7 @@ void sf_path_answer(struct sf_tcpip *t, uint32_t request, const struct sf_route 
 
     path->asked = 0;
     path->ask_at = t->now + ROUTE_LIFE;
-    path->state = route->direct ? SF_PATH_DIRECT : SF_PATH_KERNEL;
+    path->state = route->direct ? SF_PATH_DIRECT : route->refused ? SF_PATH_NONE : SF_PATH_KERNEL;
     path->next_hop = route->gateway ? route->gateway : path->dst;
     path->preferred_src = path->src ? path->src : route->preferred_src;
     path->route_mtu = route->mtu;

@@ -17,7 +17,8 @@ struct sf_tcpip;
 enum sf_path_state {
     SF_PATH_UNUSED,
     SF_PATH_ASKED,  /* waiting for the kernel's answer */
-    SF_PATH_KERNEL, /* by another interface, local, broadcast, or unreachable */
+    SF_PATH_KERNEL, /* by another interface, local, or broadcast */
+    SF_PATH_NONE,   /* the kernel refuses: the destination is unreachable, or this host does not have the source address */
     SF_PATH_DIRECT,
 };
 
@@ -50,6 +51,7 @@ enum sf_way {
     SF_WAY_DIRECT,
     SF_WAY_UNRESOLVED,
     SF_WAY_KERNEL,
+    SF_WAY_NONE, /* see SF_PATH_NONE */
     SF_WAY_DOWN,
 };
 
@@ -80,6 +82,7 @@ void sf_path_learn_mtu(struct sf_tcpip *, uint32_t dst, uint32_t mtu);
 /* The kernel's answer. */
 struct sf_route {
     bool direct;
+    bool refused; /* an errno came instead of a route */
     uint32_t gateway; /* 0: on the link */
     uint32_t preferred_src;
     uint32_t mtu;

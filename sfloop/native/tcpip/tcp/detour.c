@@ -28,11 +28,15 @@ int sf_tcp_detour_open(struct sf_tcpip *t)
     return 0;
 }
 
-/* Segments also go this way while the neighbour is being resolved. The kernel queues them until ARP has answered, as many as of its own
- * connections (net.ipv4.neigh.*.unres_qlen_bytes), and sends them before it tells us of the answer. */
+/*
+ * Segments also go this way while the neighbour is being resolved. The kernel queues them until ARP has answered, as many as of its own
+ * connections (net.ipv4.neigh.*.unres_qlen_bytes), and sends them before it tells us of the answer.
+ *
+ * Nothing leaves while the kernel refuses the route. A raw socket may use any source address, and would send from one that was deleted.
+ */
 bool sf_tcp_may_detour(const struct sf_tcpip *t, enum sf_way way)
 {
-    return t->tcp.detour_fd >= 0 && way != SF_WAY_DIRECT;
+    return t->tcp.detour_fd >= 0 && way != SF_WAY_DIRECT && way != SF_WAY_NONE;
 }
 
 /* ---- the size of packets ---- */

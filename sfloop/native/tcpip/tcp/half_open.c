@@ -184,7 +184,7 @@ static void challenge(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf
         .segment = {.seq = h->agreed.iss + 1,
                     .ack = h->agreed.irs + 1,
                     .flags = SF_TCP_ACK,
-                    .window = sf_tcp_first_window(&h->listener->options)},
+                    .window = (uint16_t)(sf_tcp_first_window(&h->listener->options) >> h->agreed.rcv_scale)},
     };
 
     if (!sf_tcp_may_challenge(t, &h->challenged) || look_for_kernels(t, h, s) >= SF_WHOSE_BEGUN)

@@ -95,7 +95,7 @@ void sf_tcp_wait_enter(struct sf_tcp_conn *c)
     w->ts_recent = c->agreed.ts_recent;
     w->ts_offset = c->agreed.ts_offset;
     w->timestamps = c->agreed.timestamps;
-    w->window = (uint16_t)(c->rcv.adv - c->rcv.nxt > UINT16_MAX ? UINT16_MAX : c->rcv.adv - c->rcv.nxt);
+    w->window = (uint16_t)((c->rcv.adv - c->rcv.nxt) >> c->agreed.rcv_scale);
     w->ttl = c->options.ttl;
     w->tos = c->options.tos;
     w->port = c->port;

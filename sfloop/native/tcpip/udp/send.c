@@ -63,6 +63,7 @@ static struct sf_udp_destination *resolve(struct sf_udp_socket *s, struct sf_udp
     static const enum sf_counter_id reason[] = {
         [SF_WAY_UNRESOLVED] = SF_COUNT_TX_SIDE_UNRESOLVED,
         [SF_WAY_KERNEL] = SF_COUNT_TX_SIDE_ROUTE,
+        [SF_WAY_NONE] = SF_COUNT_TX_SIDE_ROUTE,
         [SF_WAY_DOWN] = SF_COUNT_TX_SIDE_DOWN,
     };
     struct sf_tcpip *t = s->tcpip;
