@@ -148,7 +148,7 @@ conformance: $(VENV)/with-test $(VENV)/with-cpython-tests ## CPython's own event
 	$(build)
 	$(call twice,$(BIN)/python,tests/conformance)
 
-third-party: $(VENV)/with-test ## the test suites of uvloop, anyio and pytest-asyncio, on sfloop
+third-party: $(VENV)/with-test $(VENV)/extra-suites ## the test suites of uvloop, anyio, pytest-asyncio, aiofastnet and picows, on sfloop
 	$(build)
 	$(call twice,$(BIN)/python,tests/third_party)
 

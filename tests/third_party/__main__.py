@@ -1,4 +1,4 @@
-"""``python tests/third_party uvloop|anyio|pytest-asyncio [--loop asyncio|uvloop|sfloop] [-k TEXT]``."""
+"""``python tests/third_party PROJECT [--loop asyncio|uvloop|sfloop] [-k TEXT]``."""
 
 from __future__ import annotations
 

@@ -7,3 +7,7 @@ from conformance.forkserver.expectations import Expected
 ANYIO: tuple[Expected, ...] = ()
 
 PYTEST_ASYNCIO: tuple[Expected, ...] = ()
+
+AIOFASTNET: tuple[Expected, ...] = ()
+
+PICOWS: tuple[Expected, ...] = ()

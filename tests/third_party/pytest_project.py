@@ -8,20 +8,21 @@ machine or the suite, and the outcome says so.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from conformance.forkserver.outcome import Outcome, Status
 from conformance.forkserver.suite import SuiteError
 
 from . import localhost
-from .sdist import unpacked
+from .sdist import pinned_version, unpacked
 
 HERE = Path(__file__).parent
 
@@ -35,7 +36,9 @@ class Project:
 
     ``source`` is the location of its package in the source distribution. ``excluded`` is a regular expression for test
     ids that are not run. ``needs`` maps modules that the suite imports to their packages. ``plugins`` are modules of
-    pytest plugins for the suite and for every pytest that it starts; no others are loaded.
+    pytest plugins for the suite and for every pytest that it starts; no others are loaded. ``compiled`` is the folder
+    of a package that has to be compiled: the tests import the installed package of the same version instead.
+    ``environment`` holds more environment variables.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Project:
     source: str = "."
     excluded: str = ""
     plugins: tuple[str, ...] = ()
+    compiled: str = ""
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class PytestRun:
@@ -53,12 +58,21 @@ class PytestRun:
         self._project = project
         self._loop = loop
         self._jobs = jobs
-        self._directory = unpacked(project.name)
+        self._directory = unpacked(project.name, without=(project.compiled,) if project.compiled else ())
         self._process: subprocess.Popen[bytes] | None = None
         missing = [package for module, package in project.needs.items() if importlib.util.find_spec(module) is None]
         if missing:
             raise SuiteError(f"{project.name}'s tests need {', '.join(missing)}: pip install {' '.join(missing)}")
+        if project.compiled:
+            self._check_version(pinned_version(project.name), importlib.metadata.version(project.name))
         self.tests = self._collect()
+
+    def _check_version(self, pinned: str, installed: str) -> None:
+        if pinned != installed:
+            name = self._project.name
+            raise SuiteError(
+                f"{name}'s tests are of {pinned}, and {installed} is installed: pip install {name}=={pinned}"
+            )
 
     def _collect(self) -> list[str]:
         with tempfile.TemporaryFile("w+") as log:
@@ -135,6 +149,7 @@ class PytestRun:
             "SFLOOP_TEST_LOOP": loop,
             "OUTCOME_FD": str(descriptor),
             "OUTCOME_EXCLUDED": self._project.excluded,
+            **self._project.environment,
         }
         return {**environment, "OUTCOME_SELECTION": selection} if selection else environment
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,11 +25,12 @@ failed with:
 Without a network, put {file} (sha256 {sha256}) into a directory and set {variable} to that directory."""
 
 
-def unpacked(name: str) -> Path:
+def unpacked(name: str, *, without: tuple[str, ...] = ()) -> Path:
     """The directory of the project's unpacked source distribution. Downloads it if it is missing.
 
-    It is looked for in ``$SFLOOP_TEST_SDISTS``, then in the cache, ``$XDG_CACHE_HOME/sfloop/sdists``. Raises SuiteError
-    if it is in neither and PyPI cannot be reached, or if the file's hash differs from the pinned one.
+    The folders in ``without`` are removed from it. The file is looked for in ``$SFLOOP_TEST_SDISTS``, then in the
+    cache, ``$XDG_CACHE_HOME/sfloop/sdists``. Raises SuiteError if it is in neither and PyPI cannot be reached, or if
+    the file's hash differs from the pinned one.
     """
     version, sha256 = _pin(name)
     file = f"{name.replace('-', '_')}-{version}.tar.gz"
@@ -36,8 +38,13 @@ def unpacked(name: str) -> Path:
     _verify(archive, sha256)
     directory = _cache() / "unpacked" / f"{file.removesuffix('.tar.gz')}-{sha256[:12]}"
     if not directory.exists():
-        _unpack(archive, directory)
+        _unpack(archive, directory, without)
     return directory
+
+
+def pinned_version(name: str) -> str:
+    """The version of the project's source distribution."""
+    return _pin(name)[0]
 
 
 def _pin(name: str) -> tuple[str, str]:
@@ -104,7 +111,7 @@ def _verify(archive: Path, sha256: str) -> None:
         raise SuiteError(f"{archive} has the sha256 {actual}; {PINS.name} pins {sha256}: remove the file")
 
 
-def _unpack(archive: Path, directory: Path) -> None:
+def _unpack(archive: Path, directory: Path, without: tuple[str, ...]) -> None:
     """Unpack and rename in one step, so that two runs at a time never see an incomplete directory."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
@@ -114,6 +121,8 @@ def _unpack(archive: Path, directory: Path) -> None:
             else:  # Python 3.10 and 3.11 before their security releases; the hash above ensures safety
                 tar.extractall(scratch)
         (top,) = Path(scratch).iterdir()
+        for folder in without:
+            shutil.rmtree(top / folder)
         try:
             top.rename(directory)
         except OSError:

@@ -40,6 +40,43 @@ PROJECTS = {
         # causes the warning.
         excluded=r"unclosed_async_gen|_asyncgen_error|test_asyncio_run_after_async_fixture_does_not_leak_loop",
     ),
+    "aiofastnet": Project(
+        name="aiofastnet",
+        # The other modules test functions and classes of aiofastnet's own.
+        arguments=("-q", "-p", "outcome_report", *_LIMITS, "tests/test_smoke.py", "tests/test_protocol_error.py"),
+        needs={**_LIMIT_NEEDS, "aiofastnet": "aiofastnet", "async_timeout": "async-timeout"},
+        plugins=("pytest_asyncio.plugin",),
+        compiled="aiofastnet",
+        environment={"NO_AIOFN": "1"},  # connections by the loop's methods, instead of aiofastnet's functions
+        excluded="|".join(
+            (
+                r"^(?!.*(ssl_mbio|stls|start_tls))",  # tests without TLS
+                r"\buvloop\b",  # a loop that is not under test
+                r"ssl_mbio_fall|ssl_sbio|ktls",  # attributes that aiofastnet reads; a loop sees ssl_mbio's connections
+                r"\bsimple\b",  # only aiofastnet sees a difference: for a loop these protocols are BufferedProtocols
+                r"test_exc_all",  # expects data_received() for such a protocol
+                r"test_exc_connection_made",  # asyncio ends a TLS connection after an exception of connection_made()
+                r"test_ssl_membio_enabled|test_transport_base|test_ssl_renegotiate",  # names of aiofastnet's
+                r"test_ssl_server_hostname_not_passed",  # asyncio accepts an empty name, and checks none
+                r"test_ssl_timeout_validation",  # asyncio checks a server's time limits for each connection
+                r"test_sendfile_ssl_not_implemented",  # asyncio raises RuntimeError, aiofastnet NotImplementedError
+            )
+        ),
+    ),
+    "picows": Project(
+        name="picows",
+        # The other modules have no tests over TLS, except for those of proxies, which ask a name server.
+        arguments=("-q", "-p", "outcome_report", *_LIMITS, "tests/test_basics.py", "tests/test_ws_logic.py"),
+        needs={**_LIMIT_NEEDS, "picows": "picows", "async_timeout": "async-timeout"},
+        plugins=("pytest_asyncio.plugin",),
+        compiled="picows",
+        excluded="|".join(
+            (
+                r"^(?!.*\bssl\b)",  # tests without TLS
+                r"\buvloop\b",  # a loop that is not under test
+            )
+        ),
+    ),
 }
 
 #: The exceptions of every project. uvloop's suite consists of unittest tests, so it runs in the fork server.
@@ -47,6 +84,8 @@ EXCEPTIONS = {
     "uvloop": uvloop_exceptions.EXCEPTIONS,
     "anyio": pytest_exceptions.ANYIO,
     "pytest-asyncio": pytest_exceptions.PYTEST_ASYNCIO,
+    "aiofastnet": pytest_exceptions.AIOFASTNET,
+    "picows": pytest_exceptions.PICOWS,
 }
 
 
