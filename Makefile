@@ -67,6 +67,7 @@ $(VENV)/with-test: $(VENV)/extra-test $(INPUTS) $(VENV)/with-programs
 	$(call install,[test])
 $(VENV)/with-programs: $(VENV)/created tools/find_programs.sh
 	@tools/find_programs.sh "the tests in network namespaces" ip ethtool ping
+	@tools/find_programs.sh "the tests with other TLS libraries" openssl gnutls-cli
 	@touch $@
 # The bench also runs without these programs, and reports the cases that it could not run.
 $(VENV)/with-bench-programs: $(VENV)/created tools/find_programs.sh

@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VERSIONS="3.14 3.15"
-PACKAGES="gcc libc6-dev make git procps iproute2 ethtool iputils-ping"
+PACKAGES="gcc libc6-dev make git procps iproute2 ethtool iputils-ping openssl gnutls-bin"
 for version in $VERSIONS; do
     PACKAGES+=" python$version-dev python$version-venv libpython$version-testsuite"
 done

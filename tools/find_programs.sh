@@ -11,6 +11,7 @@ for program in "$@"; do
     case $program in
         ip) missing="$missing iproute2" ;;
         ping) missing="$missing iputils-ping" ;;
+        gnutls-cli) missing="$missing gnutls-bin" ;;
         *) missing="$missing $program" ;;
     esac
 done

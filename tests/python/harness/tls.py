@@ -53,3 +53,15 @@ async def upgrade(writer: Any, context: ssl.SSLContext, **options: Any) -> None:
     if hasattr(protocol, "_replace_writer"):
         protocol._replace_writer(writer)
     protocol._over_ssl = True
+
+
+def key_updates(context: Any) -> list[str]:
+    """A list in which each KeyUpdate message of this context's connections is noted, as ``read`` or ``write``."""
+    noted: list[str] = []
+
+    def seen(connection: Any, direction: str, version: Any, content: Any, kind: Any, data: Any) -> None:
+        if getattr(kind, "name", "") == "KEY_UPDATE":
+            noted.append(direction)
+
+    context._msg_callback = seen
+    return noted

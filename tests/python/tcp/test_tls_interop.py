@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-import socket
 import ssl
 import sys
 from pathlib import Path
@@ -16,7 +14,9 @@ import trustme
 from harness.connections import free_port
 from harness.loops import until
 from harness.observed import Run
+from harness.peerprograms import accepts, program
 from harness.recording import Echo, Recorder
+from harness.tls import key_updates
 from harness.zf import KERNEL_HOST
 
 OPENSSL = shutil.which("openssl") or ""
@@ -30,36 +30,13 @@ if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__
 
 VERSIONS = ["-tls1_2", "-tls1_3"]
 
-
-async def start(*args: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        OPENSSL,
-        *args,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-
-
-async def stop(program: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        program.kill()
-    await program.communicate()
-
-
-async def reads(program: asyncio.subprocess.Process, text: bytes) -> None:
-    """Wait until the program has printed this text."""
-    assert program.stdout is not None
-    shown = b""
-    while text not in shown:
-        more = await asyncio.wait_for(program.stdout.read(65536), 10)
-        assert more, shown
-        shown += more
+#: Older versions of OpenSSL renegotiate with a client that asks for it.
+REFUSES = ssl.OPENSSL_VERSION_INFO >= (3,)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_s_client(run: Run, server_context: ssl.SSLContext, version: str) -> None:
-    """The client's records, its answer to close_notify, and its renegotiation, which is refused, or key update."""
+    """The client's records, its answer to close_notify, and its key update or renegotiation."""
 
     async def main() -> None:
         made: list[Recorder] = []
@@ -70,46 +47,44 @@ def test_s_client(run: Run, server_context: ssl.SSLContext, version: str) -> Non
 
         server = await asyncio.get_running_loop().create_server(factory, KERNEL_HOST, 0, ssl=server_context)
         port = server.sockets[0].getsockname()[1]
-        program = await start("s_client", "-connect", f"{KERNEL_HOST}:{port}", version)
-        assert program.stdin is not None
         try:
-            program.stdin.write(b"first line\n")
-            await until(lambda: bool(made) and b"first line" in made[0].data)
-            await reads(program, b"first line\n")
-            program.stdin.write(b"K\n" if version == "-tls1_3" else b"R\n")
-            # The program ends the connection when it is refused, and an earlier close_notify would leave it waiting.
-            await reads(program, b"KEYUPDATE" if version == "-tls1_3" else b"no renegotiation")
-            if version == "-tls1_3":
-                program.stdin.write(b"second line\n")
-                await reads(program, b"second line\n")
-            made[0].transport.close()
-            await asyncio.wait_for(made[0].lost, 5)
+            async with program(OPENSSL, "s_client", "-connect", f"{KERNEL_HOST}:{port}", version) as peer:
+                peer.write(b"first line\n")
+                await until(lambda: bool(made) and b"first line" in made[0].data)
+                await peer.shows(b"first line\n")
+                peer.write(b"K\n" if version == "-tls1_3" else b"R\n")
+                await peer.shows(b"KEYUPDATE" if version == "-tls1_3" else b"RENEGOTIATING")
+                if REFUSES and version == "-tls1_2":
+                    # The program ends the connection when it is refused. After an earlier close_notify it would wait.
+                    await peer.shows(b"no renegotiation")
+                else:
+                    peer.write(b"second line\n")
+                    await peer.shows(b"second line\n")
+                made[0].transport.close()
+                await asyncio.wait_for(made[0].lost, 5)
         finally:
-            await stop(program)
             server.close()
             await server.wait_closed()
 
     run(main())
 
 
+@pytest.fixture
+def pem(authority: trustme.CA, tmp_path: Path) -> str:
+    """A file with the server's certificate and key."""
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    return str(tmp_path / "server.pem")
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-def test_s_server(
-    run: Run, authority: trustme.CA, client_context: ssl.SSLContext, tmp_path: Path, version: str
-) -> None:
+def test_s_server(run: Run, client_context: ssl.SSLContext, pem: str, version: str) -> None:
     """The server sends records of its own size, and reverses each line it reads."""
-    pem = tmp_path / "server.pem"
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
     port = free_port()
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        program = await start("s_server", "-accept", str(port), "-cert", str(pem), "-rev", version)
-        try:
-            for _ in range(500):
-                with contextlib.suppress(ConnectionRefusedError):
-                    socket.create_connection((KERNEL_HOST, port)).close()
-                    break
-                await asyncio.sleep(0.01)
+        async with program(OPENSSL, "s_server", "-accept", str(port), "-cert", pem, "-rev", version):
+            await accepts(port)
             for _ in range(3):
                 _, near = await loop.create_connection(
                     Recorder, KERNEL_HOST, port, ssl=client_context, server_hostname="localhost"
@@ -120,7 +95,39 @@ def test_s_server(
                     await until(lambda: near.data == line[::-1] + b"\n")  # noqa: B023
                 near.transport.close()
                 assert await near.lost is None
-        finally:
-            await stop(program)
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_s_server_asks_for_more(run: Run, authority: trustme.CA, pem: str, version: str) -> None:
+    """The server's key update or renegotiation, between data of both sides, and its end."""
+    port = free_port()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    updates = key_updates(context)
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        async with program(OPENSSL, "s_server", "-accept", str(port), "-cert", pem, "-naccept", "1", version) as peer:
+            await peer.shows(b"ACCEPT")
+            _, near = await loop.create_connection(
+                Recorder, KERNEL_HOST, port, ssl=context, server_hostname="localhost"
+            )
+            peer.write(b"first\n")
+            await until(lambda: near.data == b"first\n")
+            if version == "-tls1_3":
+                peer.write(b"K\n")  # asks for an update of the client's key, too, which comes before its next data
+                await until(lambda: updates == ["read"])
+            else:
+                peer.write(b"r\n")
+                await peer.shows(b"Read BLOCK")
+            near.transport.write(b"from the client\n")
+            await peer.shows(b"from the client\n")
+            assert updates == (["read", "write"] if version == "-tls1_3" else [])
+            peer.write(b"second\n")
+            await until(lambda: near.data == b"first\nsecond\n")
+            peer.write(b"Q\n")
+            assert await asyncio.wait_for(near.lost, 5) is None
 
     run(main())
