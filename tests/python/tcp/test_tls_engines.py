@@ -8,9 +8,11 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from harness.loops import until
 from harness.recording import Echo
 from harness.tls import tls_pair
@@ -113,6 +115,56 @@ def test_the_commands_say_it() -> None:
         listed = json.loads(ran.stdout)
         rows = listed if isinstance(listed, list) else listed["findings"]
         assert any("tls" in (row.get("kind"), row.get("check")) and row["reason"] for row in rows)
+
+
+#: What makes the module _ssl look as in an interpreter whose OpenSSL is not a library, and the reason that is given.
+#: Interpreters that uv installs have the module without a file.
+STATIC = [
+    ("vars(_ssl).pop('__file__', None)", "is part of the interpreter"),
+    ("_ssl.__file__ = tls_session.__file__", "has OpenSSL linked statically"),  # a file that needs no OpenSSL
+    ("_ssl.__file__ = '/nonexistent/_ssl.so'", "is not loaded"),
+]
+
+ECHO_PROGRAM = """
+import _ssl, asyncio, json, ssl, sys
+import sfloop
+from sfloop.native.cores import tls_session
+
+{change}
+
+async def echo(reader, writer):
+    writer.write(await reader.readexactly(100_000))
+    await writer.drain()
+    await reader.read()
+    writer.close()
+
+async def main():
+    far, near = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=sys.argv[1])
+    far.load_cert_chain(sys.argv[2])
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=far)
+    address = server.sockets[0].getsockname()
+    reader, writer = await asyncio.open_connection(*address, ssl=near, server_hostname="localhost")
+    writer.write(b"x" * 100_000)
+    assert await reader.readexactly(100_000) == b"x" * 100_000
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    print(json.dumps(asyncio.get_running_loop().describe()["tls"]))
+
+sfloop.run(main())
+"""
+
+
+@pytest.mark.parametrize(("change", "reason"), STATIC)
+def test_an_openssl_that_is_linked_statically(authority: trustme.CA, tmp_path: Path, change: str, reason: str) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    program = [sys.executable, "-c", ECHO_PROGRAM.format(change=change), "ca.pem", "server.pem"]
+    ran = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    described = json.loads(ran.stdout)
+    assert described["engine"] == "memory-bio"
+    assert reason in described["reason"].partition("native: ")[2]
 
 
 def test_no_engine_without_ssl_objects() -> None:
