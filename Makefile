@@ -136,7 +136,8 @@ twice = @status=0; $(1) $(PYTEST) $(2) $(ARGS) || status=$$?; [ $$status = 1 ] |
 	echo "Running the failed tests again:"; $(1) $(PYTEST) $(2) --last-failed --last-failed-no-failures none $(ARGS)
 
 BESIDE := tests/python/beside
-TESTS ?= tests/python --ignore=$(BESIDE)
+TLS_PEERS := tests/python/tcp/tls_peers
+TESTS ?= tests/python $(addprefix --ignore=,$(BESIDE) $(TLS_PEERS))
 unit: $(VENV)/with-test ## our tests, on sfloop and on asyncio
 	$(build)
 	$(call twice,$(BIN)/python,$(TESTS))
@@ -153,12 +154,18 @@ third-party: $(VENV)/with-test $(VENV)/extra-suites ## the test suites of uvloop
 	$(build)
 	$(call twice,$(BIN)/python,tests/third_party)
 
+# Not a part of `make test`, because Go's compiler is large.
+.PHONY: tls-peers
+tls-peers: $(VENV)/with-test ## TLS with Go's crypto/tls at the other end (needs go: Debian's golang-go)
+	$(build)
+	$(call twice,$(BIN)/python,$(TLS_PEERS))
+
 # ZF_ATTR has the library's own settings, and SFLOOP_TEST_TCPDIRECT_INTERFACE names the NIC (see docs/solarflare.md).
 .PHONY: test-tcpdirect
 test-tcpdirect: $(VENV)/with-test ## the TCPDirect stack over the library that SFLOOP_TCPDIRECT_LIBRARY names, or over our simulator
 	$(build)
 	@flock $(VENV)/lock $(BIN)/meson test -C $(BUILD) --print-errorlogs tcpdirect_tcp tcpdirect_udp
-	$(call twice,$(BIN)/python,tests/python/tcp tests/python/udp tests/python/tcpdirect --loops tcpdirect)
+	$(call twice,$(BIN)/python,tests/python/tcp tests/python/udp tests/python/tcpdirect --ignore=$(TLS_PEERS) --loops tcpdirect)
 
 # Needs two ports of Solarflare NICs that are joined by a cable (docs/ef_vi.md).
 .PHONY: test-efvi
@@ -168,7 +175,7 @@ test-efvi: $(VENV)/with-test ## the driver contract on real Solarflare NICs: INT
 
 # LONG leaves out sfloop's own programs that use the loop. SHORT is for another interpreter. It also leaves out tests that
 # do not depend on the interpreter, such as those of the tcpip stack, which is C, with the kernel as its peer.
-LONG := tests/python $(addprefix --ignore=tests/python/,demo bench docs doctor drivers wire test_declarations.py test_layers.py)
+LONG := tests/python $(addprefix --ignore=tests/python/,demo bench docs doctor drivers wire test_declarations.py test_layers.py tcp/tls_peers)
 NO_VETH := --ignore-glob='tests/python/stacks/*_over_veth.py'
 SHORT := $(LONG) $(addprefix --ignore=tests/python/,beside onload ping tcpdirect test_backends.py test_examples.py \
 	stacks/test_ef_vi.py stacks/test_ethernet.py) $(NO_VETH)
@@ -218,7 +225,7 @@ asan: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## our tests and CPython
 
 # The tests that use the native code most: streams, datagrams, handles, and wrong uses of them.
 ASAN_SHORT := tests/python/tcp tests/python/udp tests/python/stacks tests/python/test_bad_input.py tests/python/agreement \
-	tests/python/scheduling/test_handles.py tests/python/scheduling/test_timers.py --ignore=tests/python/tcp/test_exhaustion.py
+	tests/python/scheduling/test_handles.py tests/python/scheduling/test_timers.py $(addprefix --ignore=tests/python/tcp/,test_exhaustion.py tls_peers)
 asan-quick: $(ASAN_VENV)/installed $(VENV)/with-cpython-tests ## a part of asan, for every run of the CI
 	$(build_asan)
 	@flock $(VENV)/lock $(BIN)/meson test -C $(ASAN_BUILD) --print-errorlogs

@@ -65,3 +65,12 @@ def key_updates(context: Any) -> list[str]:
 
     context._msg_callback = seen
     return noted
+
+
+class Resuming(ssl.SSLContext):
+    """A context that gives a session to its next connection."""
+
+    kept: ssl.SSLSession | None = None
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        return super().wrap_bio(*args, session=self.kept, **options)

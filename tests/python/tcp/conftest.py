@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
+from harness.tlsfiles import Files
 
 from sfloop.native.cores import tls_session
 
@@ -70,6 +71,11 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture
+def files(authority: trustme.CA, tmp_path: Path) -> Files:
+    return Files(authority, tmp_path)
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from harness.connections import finished, free_port
 from harness.loops import until
 from harness.observed import Run
 from harness.peerprograms import PeerProgram, accepts, program
 from harness.recording import Echo, Recorder
 from harness.tls import key_updates
+from harness.tlsfiles import Files
 from harness.zf import KERNEL_HOST
 
 pytestmark = [
@@ -35,46 +35,16 @@ VERSIONS = ["1.2", "1.3"]
 PSK = {"identity": "trader", "key": "00112233445566778899aabbccddeeff"}
 
 
-class Files:
-    """PEM files for the programs, and the contexts that trust them."""
-
-    def __init__(self, authority: trustme.CA, folder: Path) -> None:
-        self.authority = authority
-        self.ca, self.server, self.client = (str(folder / name) for name in ("ca.pem", "server.pem", "client.pem"))
-        authority.cert_pem.write_to_path(self.ca)
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(self.server)
-        authority.issue_cert("trader@example.org").private_key_and_cert_chain_pem.write_to_path(self.client)
-
-    def server_context(self) -> ssl.SSLContext:
-        """A server's context that requires a certificate, and knows the application protocol ``echo``."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.server)
-        context.load_verify_locations(self.ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.set_alpn_protocols(["echo"])
-        return context
-
-    def client_context(self) -> ssl.SSLContext:
-        """A client's context, with a certificate."""
-        context = ssl.create_default_context(cafile=self.ca)
-        context.load_cert_chain(self.client)
-        context.set_alpn_protocols(["echo"])
-        return context
-
-    def of_client(self) -> list[str]:
-        """gnutls-cli's options for its certificate and for the server's."""
-        trust = ["--x509cafile", self.ca, "--verify-hostname", "localhost", "--sni-hostname", "localhost"]
-        return [*trust, "--x509certfile", self.client, "--x509keyfile", self.client, "--alpn", "echo"]
-
-    def of_server(self) -> list[str]:
-        """gnutls-serv's options for its certificate and for the client's."""
-        own = ["--x509certfile", self.server, "--x509keyfile", self.server]
-        return [*own, "--x509cafile", self.ca, "--verify-client-cert", "--alpn", "echo"]
+def of_client(files: Files) -> list[str]:
+    """gnutls-cli's options for its certificate and for the server's."""
+    trust = ["--x509cafile", files.ca, "--verify-hostname", "localhost", "--sni-hostname", "localhost"]
+    return [*trust, "--x509certfile", files.client, "--x509keyfile", files.client, "--alpn", "echo"]
 
 
-@pytest.fixture
-def files(authority: trustme.CA, tmp_path: Path) -> Files:
-    return Files(authority, tmp_path)
+def of_server(files: Files) -> list[str]:
+    """gnutls-serv's options for its certificate and for the client's."""
+    own = ["--x509certfile", files.server, "--x509keyfile", files.server]
+    return [*own, "--x509cafile", files.ca, "--verify-client-cert", "--alpn", "echo"]
 
 
 def only(version: str, more: str = "") -> list[str]:
@@ -136,7 +106,7 @@ def test_client(run: Run, files: Files, version: str) -> None:
 
     async def main() -> None:
         async with serving(context) as (port, made):
-            options = [*files.of_client(), *only(version), "--recordsize", "512", "--inline-commands"]
+            options = [*of_client(files), *only(version), "--recordsize", "512", "--inline-commands"]
             async with client(port, *options) as peer:
                 await peer.shows(b"Handshake was completed")
                 peer.write(b"first line\n")
@@ -162,7 +132,7 @@ def test_client(run: Run, files: Files, version: str) -> None:
 def test_client_ends_the_session(run: Run, files: Files, version: str) -> None:
     async def main() -> None:
         async with serving(files.server_context()) as (port, made):
-            async with client(port, *files.of_client(), *only(version)) as peer:
+            async with client(port, *of_client(files), *only(version)) as peer:
                 await peer.shows(b"Handshake was completed")
                 peer.write(b"all of it\n")
                 await peer.shows(b"\nall of it\n")
@@ -177,10 +147,8 @@ def test_client_ends_the_session(run: Run, files: Files, version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_client_resumes_its_session(run: Run, files: Files, version: str) -> None:
     async def main() -> None:
-        context = files.server_context()
-        context.verify_mode = ssl.CERT_NONE  # with a certificate, OpenSSL wants a session id context
-        async with serving(context) as (port, made):
-            options = [*files.of_client(), *only(version), "--resume", "--waitresumption"]
+        async with serving(files.server_context()) as (port, made):
+            options = [*of_client(files), *only(version), "--resume", "--waitresumption"]
             async with client(port, *options) as peer:
                 await peer.shows(b"This is a resumed session")
                 peer.write(b"the second connection\n")
@@ -196,7 +164,7 @@ def test_client_starts_tls(run: Run, files: Files) -> None:
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         async with serving(None) as (port, made):
-            async with client(port, *files.of_client(), "--starttls") as peer:
+            async with client(port, *of_client(files), "--starttls") as peer:
                 await until(lambda: bool(made) and made[0].made.done())
                 peer.write(b"plain line\n")
                 await peer.shows(b"plain line\n")
@@ -219,7 +187,7 @@ def test_server(run: Run, files: Files, version: str) -> None:
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        async with server(*files.of_server(), *only(version), "--require-client-cert") as (_, port):
+        async with server(*of_server(files), *only(version), "--require-client-cert") as (_, port):
             _, near = await loop.create_connection(
                 Recorder, KERNEL_HOST, port, ssl=files.client_context(), server_hostname="localhost"
             )
@@ -242,7 +210,7 @@ def test_server_asks_for_a_certificate_later(run: Run, files: Files) -> None:
         loop: Any = asyncio.get_running_loop()
         context = files.client_context()
         context.post_handshake_auth = True
-        async with server(*files.of_server(), *only("1.3"), "--disable-client-cert") as (_, port):
+        async with server(*of_server(files), *only("1.3"), "--disable-client-cert") as (_, port):
             _, near = await loop.create_connection(
                 Recorder, KERNEL_HOST, port, ssl=context, server_hostname="localhost"
             )

@@ -13,6 +13,7 @@ import trustme
 from harness.loops import until
 from harness.observed import Contexts, Run
 from harness.recording import Recorder
+from harness.tls import Resuming
 from tls_ways import VERSIONS, by_create, connected
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
@@ -104,15 +105,6 @@ def test_an_sni_callback_that_refuses(run: Run, contexts: Contexts, contexts_of:
     run(main())
     contexts.clear()
     server.sni_callback = None
-
-
-class Resuming(ssl.SSLContext):
-    """A context that gives a session to its next connection."""
-
-    kept: ssl.SSLSession | None = None
-
-    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        return super().wrap_bio(*args, session=self.kept, **options)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=["TLS 1.2", "TLS 1.3"])

@@ -1,0 +1,134 @@
+// A TLS peer on Go's crypto/tls, for test_tls_go.py: an echo server, or a client that sends lines and compares them.
+//
+//	peer server FOLDER VERSION          listens on 127.0.1.1, prints "listening PORT"
+//	peer client FOLDER VERSION ADDRESS  connects twice; the second connection resumes the session
+//
+// FOLDER has ca.pem, and server.pem or client.pem. Each connection prints one line about its state. A client's errors
+// end the program, a server's are printed.
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+var versions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+func check(err error) {
+	if err != nil {
+		fmt.Println("failed:", err)
+		os.Exit(1)
+	}
+}
+
+func configuration(folder, own, version string) *tls.Config {
+	pem, err := os.ReadFile(filepath.Join(folder, "ca.pem"))
+	check(err)
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM(pem)
+	own = filepath.Join(folder, own)
+	certificate, err := tls.LoadX509KeyPair(own, own)
+	check(err)
+	return &tls.Config{
+		RootCAs: authorities, ClientCAs: authorities, ClientAuth: tls.RequireAndVerifyClientCert,
+		Certificates: []tls.Certificate{certificate}, ServerName: "localhost", NextProtos: []string{"echo"},
+		MinVersion: versions[version], MaxVersion: versions[version],
+		ClientSessionCache: tls.NewLRUClientSessionCache(4),
+	}
+}
+
+func report(connection *tls.Conn) {
+	state := connection.ConnectionState()
+	names := append(state.PeerCertificates[0].EmailAddresses, state.PeerCertificates[0].DNSNames...)
+	fmt.Printf("connection version=%x alpn=%s resumed=%t names=%v sni=%s\n",
+		state.Version, state.NegotiatedProtocol, state.DidResume, names, state.ServerName)
+}
+
+func serve(connection *tls.Conn) {
+	defer connection.Close()
+	if err := connection.Handshake(); err != nil {
+		fmt.Println("failed:", err)
+		return
+	}
+	report(connection)
+	buffer := make([]byte, 65536)
+	for {
+		count, err := connection.Read(buffer)
+		if _, err := connection.Write(buffer[:count]); err != nil {
+			fmt.Println("failed:", err)
+			return
+		}
+		if err != nil {
+			fmt.Println("ended:", err)
+			return
+		}
+	}
+}
+
+// exchange sends size bytes in pieces, and reads them at the same time.
+func exchange(connection *tls.Conn, size, piece int) {
+	data := bytes.Repeat([]byte("0123456789"), size/10+1)[:size]
+	sent := make(chan error)
+	go func() {
+		for at := 0; at < size; at += piece {
+			end := at + piece
+			if end > size {
+				end = size
+			}
+			if _, err := connection.Write(data[at:end]); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	answer := make([]byte, size)
+	_, err := io.ReadFull(connection, answer)
+	check(err)
+	check(<-sent)
+	if !bytes.Equal(answer, data) {
+		check(fmt.Errorf("the answer to %d bytes differs", size))
+	}
+}
+
+func talk(address string, config *tls.Config) {
+	connection, err := tls.Dial("tcp", address, config)
+	check(err)
+	defer connection.Close()
+	check(connection.SetDeadline(time.Now().Add(15 * time.Second)))
+	report(connection)
+	exchange(connection, 1000, 1)
+	exchange(connection, 1_000_000, 16384)
+	exchange(connection, 1_000_000, 100_000)
+	check(connection.CloseWrite())
+	count, err := connection.Read(make([]byte, 1))
+	if count != 0 || err != io.EOF {
+		check(fmt.Errorf("after close_notify: %d bytes, %v", count, err))
+	}
+}
+
+func main() {
+	mode, folder, version := os.Args[1], os.Args[2], os.Args[3]
+	config := configuration(folder, mode+".pem", version)
+	if mode == "client" {
+		talk(os.Args[4], config)
+		talk(os.Args[4], config)
+		fmt.Println("done")
+		return
+	}
+	listener, err := net.Listen("tcp", "127.0.1.1:0")
+	check(err)
+	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
+	for {
+		accepted, err := listener.Accept()
+		check(err)
+		go serve(tls.Server(accepted, config))
+	}
+}
