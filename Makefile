@@ -154,9 +154,10 @@ third-party: $(VENV)/with-test $(VENV)/extra-suites ## the test suites of uvloop
 	$(build)
 	$(call twice,$(BIN)/python,tests/third_party)
 
-# Not a part of `make test`, because Go's compiler is large.
+# Not a part of `make test`, because the compilers are large. On Debian: golang-go, cargo, librust-rustls-dev and
+# librust-rustls-pemfile-dev.
 .PHONY: tls-peers
-tls-peers: $(VENV)/with-test ## TLS with Go's crypto/tls at the other end (needs go: Debian's golang-go)
+tls-peers: $(VENV)/with-test ## TLS with Go's crypto/tls and with rustls at the other end (needs Go and Rust)
 	$(build)
 	$(call twice,$(BIN)/python,$(TLS_PEERS))
 
