@@ -128,6 +128,30 @@ def test_client(run: Run, files: Files, version: str) -> None:
     run(main())
 
 
+def test_client_authenticates_later(run: Run, files: Files) -> None:
+    """Our server asks for the certificate after the handshake."""
+
+    async def main() -> None:
+        context = files.server_context()
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.post_handshake_auth = True
+        async with serving(context) as (port, made):
+            async with client(port, *of_client(files), *only("1.3"), "--post-handshake-auth") as peer:
+                await peer.shows(b"Handshake was completed")
+                peer.write(b"before\n")
+                await peer.shows(b"\nbefore\n")
+                tls = made[0].transport.get_extra_info("ssl_object")
+                assert not tls.getpeercert()
+                tls.verify_client_post_handshake()
+                made[0].transport.write(b"asked\n")  # sends the request along
+                await peer.shows(b"asked\n")
+                peer.write(b"after\n")
+                await peer.shows(b"after\n")
+                assert ("email", "trader@example.org") in tls.getpeercert()["subjectAltName"]
+
+    run(main())
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_client_ends_the_session(run: Run, files: Files, version: str) -> None:
     async def main() -> None:

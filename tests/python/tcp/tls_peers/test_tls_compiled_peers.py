@@ -1,6 +1,7 @@
 """TLS with Go's crypto/tls and with rustls at the other end: programs that ``make tls-peers`` compiles.
 
-Both do the same. As a client they check the answers, and that close_notify is answered by one.
+Both do the same. As a client they check the answers, and that close_notify is answered by one. Go's client sends its
+close_notify before it reads the last answer.
 """
 
 from __future__ import annotations
