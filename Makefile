@@ -66,8 +66,7 @@ $(VENV)/with-bench: $(VENV)/extra-bench $(INPUTS) $(VENV)/with-bench-programs
 $(VENV)/with-test: $(VENV)/extra-test $(INPUTS) $(VENV)/with-programs
 	$(call install,[test])
 $(VENV)/with-programs: $(VENV)/created tools/find_programs.sh
-	@tools/find_programs.sh "the tests in network namespaces" ip ethtool ping
-	@tools/find_programs.sh "the tests with other TLS libraries" openssl gnutls-cli
+	@tools/find_programs.sh "the tests in network namespaces and with GnuTLS" ip ethtool ping openssl gnutls-cli
 	@touch $@
 # The bench also runs without these programs, and reports the cases that it could not run.
 $(VENV)/with-bench-programs: $(VENV)/created tools/find_programs.sh
