@@ -153,8 +153,8 @@ third-party: $(VENV)/with-test $(VENV)/extra-suites ## the test suites of uvloop
 	$(build)
 	$(call twice,$(BIN)/python,tests/third_party)
 
-# Not a part of `make test`, because the compilers are large. On Debian: golang-go, cargo, librust-rustls-dev and
-# librust-rustls-pemfile-dev.
+# These tests are not a part of `make test`, because the compilers are large. On Debian the peers need golang-go, cargo,
+# librust-rustls-dev and librust-rustls-pemfile-dev.
 .PHONY: tls-peers
 tls-peers: $(VENV)/with-test ## TLS with Go's crypto/tls and with rustls at the other end (needs Go and Rust)
 	$(build)
