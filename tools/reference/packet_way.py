@@ -38,8 +38,8 @@ _SIZE: Point = (960, 690)
 _ROW, _FIRST = 42, 80
 _LAYERS = (
     (0, 0, ("Program",), "#f3e8ff", "#7c3aed"),
-    (1, 3, ("Cores, engine", "Cython and C"), "#e6f6f4", "#2c7a7b"),
-    (4, 9, ("tcpip stack", "and wire formats", "C"), "#e9f5e4", "#3f7d2c"),
+    (1, 2, ("Cores, engine", "Cython and C"), "#e6f6f4", "#2c7a7b"),
+    (3, 9, ("tcpip stack", "and wire formats", "C"), "#e9f5e4", "#3f7d2c"),
     (10, 11, ("Frame driver", "C"), "#fdf3dc", "#b7791f"),
 )
 #: The row of each step, counted from the top without the gaps between layers.
@@ -84,7 +84,7 @@ def svg() -> str:
         for i, word in enumerate(words):
             at = (24, (top + bottom) / 2 + 4 + (i - (len(words) - 1) / 2) * 16)
             parts.append(drawing.text(at, word, 12, "start", edge, ' font-weight="bold"' if i == 0 else ""))
-    for row, seam in ((4, "sf/stack.h: sockets in, events out"), (10, "sf/driver.h: frames in and out")):
+    for row, seam in ((3, "sf/stack.h: sockets in, events out"), (10, "sf/driver.h: frames in and out")):
         y = _y(row) - 22 - 12
         parts.append(f'<path d="M10 {y:g} H950" stroke="{drawing.INK}" stroke-dasharray="7 4"/>')
         parts.append(f'<rect x="424" y="{y - 9:g}" width="238" height="18" fill="{drawing.PAPER}"/>')
