@@ -34,6 +34,7 @@ LAWFUL = {
         'from libc.stdint cimport uint32_t\nfrom sfloop.native.cores.engine cimport *\ncdef extern from "Python.h":\n'
         "    pass\nimport asyncio\n"
     ),
+    "sfloop/native/cores/part.pxi": "cdef int part\n",
     "sfloop/native/__init__.py": "",
     "sfloop/__init__.py": "from sfloop.options.options import Options\n",
     "sfloop/options/options.py": "import os\n",
@@ -104,10 +105,25 @@ def test_a_lawful_tree(tree: Path) -> None:
         ("native/include/sf/stack.h", '#include "sf/driver.h"', "stack.h may not include sf/driver.h"),
         ("native/engine/turn.c", "#include <Python.h>", "handwritten C does not include Python.h"),
         ("native/stacks/kernel/stack.c", '#include "Python.h"', "handwritten C does not include Python.h"),
+        ("native/wire/tcp.c", "#include <tcpip/tcpip.h>", "wire may not include tcpip/tcpip.h"),
+        ("native/wire/tcp.c", "#include <sys/socket.h>", "wire is pure, and may not include sys/socket.h"),
+        ("native/tcpip/tcp/loss/rack.c", "#include <sys/uio.h>", "tcpip/tcp/loss is pure, and may not include sys/uio"),
+        ("native/tcpip/tcp/loss/rack.c", "    now = sf_now();", "tcpip/tcp/loss is pure, and may not call sf_now()"),
+        (
+            "native/tcpip/tcp/loss/rack.c",
+            "    clock_gettime(CLOCK_MONOTONIC, &now);",
+            "tcpip/tcp/loss is pure, and may not call clock_gettime()",
+        ),
+        (
+            "native/tcpip/tcp/loss/rack.c",
+            "extern int socket(int, int, int);",
+            "tcpip/tcp/loss is pure, and may not declare socket()",
+        ),
         ("native/cores/engine.pxd", 'cdef extern from "wire/udp.h":', "Cython may not declare wire/udp.h"),
         ("native/cores/core.pyx", "cdef extern from 'tcpip/tcpip.h' nogil:", "Cython may not declare tcpip/tcpip.h"),
         ("native/cores/core.pyx", "from sfloop.loop cimport Loop", "Cython may not cimport sfloop.loop"),
         ("native/cores/core.pyx", "cimport numpy", "Cython may not cimport numpy"),
+        ("native/cores/part.pxi", "from sfloop.loop import Loop", "native may not import sfloop.loop (loop)"),
         ("native/cores/core.pyx", "from sfloop.loop import Loop", "native may not import sfloop.loop (loop)"),
         (
             "native/cores/core.pyx",
@@ -180,6 +196,10 @@ def c_function(lines: int) -> str:
     return "static int much(\n    int a)\n{\n" + "    a++;\n" * lines + "}\n"
 
 
+def c_function_with_its_brace_in_the_head(lines: int) -> str:
+    return "struct a {\n    int b;\n};\n\nstatic int much(int a) {\n" + "    a++;\n" * lines + "}\n"
+
+
 def python_function(lines: int) -> str:
     return 'async def much(\n    a: int\n) -> None:\n    """Not\n    counted."""\n\n' + "    a += 1\n" * lines
 
@@ -224,6 +244,7 @@ def test_long_files(tree: Path, name: str, most: int) -> None:
     [
         ("sfloop/native/tcpip/demux.c", c_function, 4),
         ("tests/native/much.h", c_function, 4),
+        ("sfloop/native/tcpip/demux.c", c_function_with_its_brace_in_the_head, 6),
         ("tests/python/test_much.py", python_function, 7),
         ("sfloop/native/cores/core.pyx", cython_function, 7),
         ("sfloop/native/cores/part.pxi", cython_function, 7),

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from layers.rules import C_LAYERS, CYTHON_HEADERS, SEAM_HEADERS, Breach
+from layers.rules import C_LAYERS, CYTHON_HEADERS, IMPURE_CALL, PURE_LAYERS, SEAM_HEADERS, Breach
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 _EXTERN = re.compile(r"""^\s*cdef\s+extern\s+from\s+["']([^"']+)["']""")
 _CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\b|cimport\s+([\w.]+(?:\s*,\s*[\w.]+)*))")
+_IMPURE = re.compile(IMPURE_CALL)
+#: A declaration or definition, in the first column, of a function that other files can call.
+_FUNCTION = re.compile(r"(?!static\b|typedef\b|return\b)[a-z]\w*[\w\s*]*?\b(\w+)\([^()]*\)?")
 #: Packages that any Cython module may cimport: Cython's own, and our only one with .pxd files.
 _FREE_CIMPORTS = ("cython", "cpython", "libc", "posix", "sfloop.native")
 
@@ -37,6 +40,8 @@ def _of_c(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breach]:
         place = path.name if seam else inside.parent
         yield Breach(shown, 1, f"{place} is no layer of the native code: give it its place in tools/layers/rules.py")
         return
+    if layer in PURE_LAYERS:
+        yield from _of_pure_c(path, layer, shown)
     for number, text in _lines(path):
         found = _INCLUDE.match(text)
         if found is None:
@@ -48,6 +53,25 @@ def _of_c(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breach]:
         used = _layers_of_header(header, quoted=found[1] is not None, includer=path, native=native)
         if used and layer not in used and not used & allowed:
             yield Breach(shown, number, f"{layer} may not include {header}: it may use {_listed(allowed)}")
+
+
+def _of_pure_c(path: Path, layer: str, shown: PurePosixPath) -> Iterator[Breach]:
+    """The system's headers that a pure layer may not include, its calls of impure functions, and functions of others
+    that it declares itself."""
+    allowed = PURE_LAYERS[layer]
+    for number, text in _lines(path):
+        included, called, declared = _INCLUDE.match(text), _IMPURE.search(text), _FUNCTION.match(text)
+        if included is not None:
+            header = included[2]
+            if header and header not in allowed and _folder_of(PurePosixPath(header)) is None and header[:3] != "sf/":
+                says = f"{layer} is pure, and may not include {header}: it may use {_listed(allowed)}"
+                yield Breach(shown, number, says)
+        elif called is not None:
+            says = f"{layer} is pure, and may not call {called[1]}(): take the value as an argument"
+            yield Breach(shown, number, says)
+        elif declared is not None and not declared[1].startswith("sf_"):
+            says = f"{layer} is pure, and may not declare {declared[1]}(): it may declare functions of sf_… only"
+            yield Breach(shown, number, says)
 
 
 def _of_cython(path: Path, native: Path, shown: PurePosixPath) -> Iterator[Breach]:
@@ -76,9 +100,7 @@ def _layers_of_header(header: str, *, quoted: bool, includer: Path, native: Path
     parts = PurePosixPath(header).parts
     if parts[0] == "sf":
         return frozenset({parts[-1]})
-    if not quoted:
-        return frozenset()
-    for base in (includer.parent, native, native / "include"):
+    for base in (*([includer.parent] if quoted else []), native, native / "include"):
         target = (base / header).resolve()
         if target.is_relative_to(native.resolve()) and target.exists():
             return _names(PurePosixPath(target.relative_to(native.resolve()).as_posix()))

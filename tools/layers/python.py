@@ -9,13 +9,15 @@ from pathlib import Path, PurePosixPath
 
 from layers.rules import PYTHON_LAYERS, Breach, python_layer
 
+#: Cython's sources, with those that a .pyx file includes.
+_CYTHON = (".pyx", ".pxi")
 _PYX_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+import\b|import\s+([\w.]+))")
 
 
 def breaches(root: Path) -> Iterator[Breach]:
     """Every breach in ``root``/sfloop."""
     package = root / "sfloop"
-    for path in sorted([*package.rglob("*.py"), *package.rglob("*.pyx")]):
+    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", *_CYTHON)):
         relative = PurePosixPath(path.relative_to(root).as_posix())
         if "__pycache__" in relative.parts:
             continue
@@ -36,7 +38,7 @@ def breaches(root: Path) -> Iterator[Breach]:
 
 def _imports(path: Path, module: str) -> Iterator[tuple[int, str]]:
     """(line, full name) of each import of an sfloop module, at any depth, except for type checking."""
-    if path.suffix == ".pyx":
+    if path.suffix in _CYTHON:
         for number, text in enumerate(path.read_text().splitlines(), 1):
             found = _PYX_IMPORT.match(text)
             if found is not None and (found[1] or found[2]).split(".")[0] == "sfloop":

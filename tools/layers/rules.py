@@ -55,6 +55,15 @@ C_LAYERS: dict[str, frozenset[str]] = {
     "engine": frozenset({"base.h", "stack.h", "engine.h", "storage"}),
 }
 
+#: Layer whose code is pure → the headers of the system that it may include.
+PURE_LAYERS: dict[str, frozenset[str]] = {
+    "wire": frozenset({"errno.h", "stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "sys/uio.h"}),
+    "tcpip/tcp/loss": frozenset({"errno.h", "stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h"}),
+}
+#: Functions of these headers and of base.h that pure code may not call, because their results depend on more than
+#: the arguments.
+IMPURE_CALL = r"\b(sf_now|sf_ticks|clock(?:_\w+)?|time|timer_\w+|nanosleep|s?rand(?:om)?|getenv|system)\("
+
 #: Header of include/sf → the headers of include/sf that it may include. The two seams do not include each other.
 SEAM_HEADERS: dict[str, frozenset[str]] = {
     "base.h": frozenset(),

@@ -15,6 +15,8 @@ _FOLDERS = ("sfloop", "tests", "tools", "examples")
 _CYTHON_HEAD = re.compile(
     r"\s*(?:async\s+def|def|cpdef|cdef)\s(?!\s*(?:class|extern|struct|enum|union|packed)\b).*?(\w+)\s*\("
 )
+#: The brace that opens a C function: alone, or at the end of its head.
+_C_BRACE = re.compile(r"\{$|\w.*\)\s*\{$")
 _QUOTES = re.compile(r"""[rRbBuU]*("{3}|'{3}|"|')""")
 
 
@@ -51,10 +53,10 @@ def _functions(suffix: str, lines: list[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _of_c(lines: list[str]) -> Iterator[tuple[str, int, int]]:
-    """The lines between a brace in the first column and the next one that closes there."""
+    """The lines between the brace that opens a function and the next one that closes in the first column."""
     start = 0
     for number, line in enumerate(lines, 1):
-        if line == "{":
+        if _C_BRACE.match(line):
             start = number
         elif line.startswith("}") and start:
             if number - start > 1:
@@ -64,7 +66,7 @@ def _of_c(lines: list[str]) -> Iterator[tuple[str, int, int]]:
 
 def _name_before(lines: list[str], start: int) -> str:
     """The name in the head of a C function, which ends above its brace in line ``start`` and may have several lines."""
-    for line in reversed(lines[: start - 1]):
+    for line in reversed(lines[:start]):
         found = re.match(r"\S.*?(\w+)\(", line)
         if found is not None:
             return found[1]
