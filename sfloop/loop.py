@@ -335,7 +335,8 @@ class Loop(Signals):
         - ``onload``: in a process under Onload, the loop's Onload stack and the accelerated descriptors; else None.
         - ``fell_back``: True if the kernel stack replaced the stack or driver that was asked for.
         - ``reasons``: stack → why it was taken or passed over.
-        - ``tls``: the ``engine`` of TLS connections, ``"native"`` or ``"asyncio"``, and the ``reason``.
+        - ``tls``: the ``engine`` of TLS connections, ``"native"``, ``"memory-bio"`` or ``"asyncio"``, and the
+          ``reason``.
         - ``options``: name → value.
         """
         from sfloop.backends import sharing
