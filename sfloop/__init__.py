@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sfloop.policy import EventLoopPolicy, Policy, install
     from sfloop.runner import Runner, new_event_loop, run
 
-    from . import ethernet, multicast, udp
+    from . import ethernet, multicast, testing, udp
 
     __version__: str
 
@@ -49,6 +49,7 @@ __all__ = [
     "multicast",
     "new_event_loop",
     "run",
+    "testing",
     "udp",
 ]
 
@@ -63,6 +64,7 @@ _HOME = {
     "multicast": "sfloop.multicast",
     "new_event_loop": "sfloop.runner",
     "run": "sfloop.runner",
+    "testing": "sfloop.testing",
     "udp": "sfloop.udp",
 }
 
@@ -76,7 +78,7 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         module = import_module(_HOME[name])
-        value = module if name in ("ethernet", "multicast", "udp") else getattr(module, name)
+        value = module if name in ("ethernet", "multicast", "testing", "udp") else getattr(module, name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
