@@ -238,7 +238,12 @@ def test_environment_errors_name_the_variable(variable: str, text: str, says: st
 
 @pytest.mark.parametrize(
     ("variable", "meant"),
-    [("SFLOOP_SPINN", "SFLOOP_SPIN"), ("SFLOOP_IFACE", "SFLOOP_"), ("SFLOOP_spin", "SFLOOP_SPIN")],
+    [
+        ("SFLOOP_SPINN", "SFLOOP_SPIN"),
+        ("SFLOOP_IFACE", "SFLOOP_"),
+        ("SFLOOP_spin", "SFLOOP_SPIN"),
+        ("SFLOOP_ONLOAD_LIBRARY", "SFLOOP_"),  # Onload is preloaded by its own wrapper
+    ],
 )
 def test_unknown_variables_warn(variable: str, meant: str) -> None:
     with pytest.warns(RuntimeWarning, match=f"{variable} is not known to sfloop.*{meant}"):

@@ -11,10 +11,10 @@ from sfloop.doctor.finding import Finding
 from sfloop.doctor.machine import Machine
 
 _DIRECTORIES: Final = ("/usr/lib64", "/usr/lib/*-linux-gnu", "/usr/lib", "/lib64", "/usr/local/lib", "/usr/local/lib64")
-#: (name, file, user, environment variable)
-_LIBRARIES: Final = (
+#: (name, file, user, environment variable that names the file, or None)
+_LIBRARIES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
     ("TCPDirect", "libonload_zf.so.1", "the stack tcpdirect", "SFLOOP_TCPDIRECT_LIBRARY"),
-    ("Onload", "libonload.so", "the stack onload", "SFLOOP_ONLOAD_LIBRARY"),
+    ("Onload", "libonload.so", "the stack onload", None),
 )
 _ONLOAD: Final = "install Onload and TCPDirect from AMD, or build Xilinx-CNS/onload and Xilinx-CNS/tcpdirect"
 
@@ -27,8 +27,8 @@ def check(machine: Machine) -> Iterator[Finding]:
     yield _modules(machine, wanted)
 
 
-def _library(machine: Machine, name: str, file: str, user: str, variable: str, wanted: bool) -> Finding:
-    found = _locate(machine, file, machine.process.environ.get(variable, ""))
+def _library(machine: Machine, name: str, file: str, user: str, variable: str | None, wanted: bool) -> Finding:
+    found = _locate(machine, file, machine.process.environ.get(variable, "") if variable else "")
     if found is not None:
         return Finding("libraries", name, "pass", found)
     if wanted:
