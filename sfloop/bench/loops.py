@@ -67,7 +67,7 @@ class Contender:
 
     @property
     def is_sfloop(self) -> bool:
-        """Whether it is sfloop: this build or another one."""
+        """Whether the loop is sfloop's, of this build or another one."""
         return self.name == OWN or self.build is not None
 
     @property

@@ -1,1 +1,1 @@
-"""What several parts of sfloop use and none of them owns. It imports nothing of sfloop."""
+"""Modules that several parts of sfloop share. They import nothing else of sfloop."""

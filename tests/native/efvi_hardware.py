@@ -1,7 +1,7 @@
 """The driver contract on two ports of Solarflare NICs that a cable joins: ``make test-efvi INTERFACES="A B"``.
 
-It needs root, both interfaces up, without traffic of others, and Onload's headers, library and kernel modules. What is
-missing it says, and ends with status 1.
+It needs root, both interfaces up, without traffic of others, and Onload's headers, library and kernel modules. It
+prints what is missing, and ends with status 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def missing(interfaces: list[str]) -> list[str]:
-    """What stands in the way, one line each."""
+    """The requirements that are not met, one line each."""
     found = []
     if len(interfaces) != 2:
         found.append('two interfaces are needed that a cable joins: make test-efvi INTERFACES="enp1s0f0 enp1s0f1"')

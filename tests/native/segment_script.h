@@ -17,7 +17,7 @@ enum { SCRIPT_LINES = 200, SCRIPT_WORDS = 24, WILL_NOT_SAY = -1 };
 
 enum line_kind { LINE_IN, LINE_OUT, LINE_NOTHING, LINE_ICMP, LINE_CALL };
 
-/* A segment, in relative sequence numbers. Of a segment out, only the fields that the script gives are compared. */
+/* A segment, in relative sequence numbers. Only the fields that the script gives are compared with a segment out. */
 struct expected {
     uint8_t flags;
     uint32_t seq, end;

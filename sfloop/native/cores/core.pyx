@@ -227,7 +227,7 @@ cdef class LoopCore:
     # ---- bypass stacks ----
 
     def _open_stack(self, str name, tuple driver, dict options):
-        """Gives the loop a stack by its name in the registry. Before any socket is made.
+        """Gives the loop a stack by its name in the registry. Call this before any socket is made.
 
         :param driver: the frame driver below the stack: (name, interface or wire, own address on the wire in network byte
             order or 0, [(wrapper's name, its file or description), the lowest first], frames of the receive ring or 0).

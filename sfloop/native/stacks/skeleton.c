@@ -26,7 +26,7 @@ struct skeleton_sock {
     struct sf_sock base; /* first: the part that the code above knows */
     struct skeleton_sock *next, **previous;
     uint32_t interest;
-    unsigned first, count, lent; /* of the queue: the oldest, all, and those that the last recv_batch() lent */
+    unsigned first, count, lent; /* in the queue: index of the oldest, number of all, number lent by the last recv_batch() */
     struct datagram queue[QUEUE];
 };
 

@@ -1,7 +1,7 @@
 /*
  * Finds the receiver of a datagram or segment: a hash table with open addressing from addresses and ports to a chain of sockets.
- * The key of a listening or unconnected socket has no remote address. That of a socket bound to any address has no local address
- * either.
+ * The key of a listening or unconnected socket has no remote address. The key of a socket bound to any address has no local
+ * address either.
  *
  * Only local sockets add keys for UDP. Peers cause keys for TCP, so its table has a secret seed that keeps them from making long
  * chains.

@@ -55,7 +55,7 @@ class ForkServer:
         return list(answer["tests"])
 
     def run(self, test_ids: Iterable[str]) -> Iterator[Outcome]:
-        """Run these tests and yield their outcomes as they end, which is another order."""
+        """Run these tests and yield their outcomes in the order in which the tests end."""
         stdin = _pipe(self._process.stdin)
         stdin.write("".join(f"{test_id}\n" for test_id in test_ids))
         stdin.close()

@@ -1,8 +1,8 @@
 """A program on the ef_vi driver, for test_ef_vi.py: ``python ef_vi_program.py ROLE INTERFACE OWN PEER [SPIN]``.
 
 ``echo`` answers UDP and TCP, says "ready", and serves until its input ends. ``client`` talks to it, ``group`` and
-``flood`` are the two ends of a group, ``raw`` sends frames, ``inject`` sends those of its input to ``receive``; they
-say what they have found as one JSON object.
+``flood`` are the two ends of a group, ``raw`` sends frames, ``inject`` sends the frames of its input to ``receive``.
+Each prints its results as one JSON object.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ static void lost(struct sf_tcp_cc *cc, uint32_t mss)
     cc->ssthresh = left > 2 * mss ? (uint32_t)left : 2 * mss;
 }
 
-/* 5.8: time in which the window was not used does not count. */
+/* 5.8: time in which the sender does not use the window does not count. */
 static void idle(struct sf_tcp_cc *cc, sf_ns span)
 {
     if (cc->epoch_start)

@@ -13,8 +13,8 @@
  * leaves. At sf_tcp_loss_deadline() it calls sf_tcp_loss_timeout().
  *
  * A peer's claims are trusted only within limits: an ACK covers sent data, SACK ranges lie within it, a DSACK below. A peer that
- * acknowledges data it has not received grows the window by the bytes in flight and no faster. One that invents DSACKs restores a
- * window that we had before. The cost of an ACK does not depend on the amount in flight, except for a binary search for each SACK
+ * acknowledges data it has not received grows the window by the bytes in flight and no faster. A peer that invents DSACKs restores
+ * a window that we had before. The cost of an ACK does not depend on the amount in flight, except for a binary search for each SACK
  * range.
  */
 #ifndef SF_TCPIP_TCP_LOSS_LOSS_H
