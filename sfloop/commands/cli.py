@@ -199,7 +199,7 @@ def _print_table(listed: Sequence[Backend]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("", "name", "available", "description", "why"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # an ellipsis would hide the end of paths and variables
     for backend in listed:
         table.add_row(
             backend.kind,

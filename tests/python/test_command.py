@@ -300,3 +300,11 @@ def test_backends_table(with_rich: bool) -> None:
     assert ran.status == 0, ran.err
     for backend in sfloop.backends():
         assert any(backend.name in line and backend.reason in line for line in ran.out.split("\n")), ran.out
+
+
+def test_a_narrow_table_of_backends_cuts_nothing() -> None:
+    ran = run("-m", "sfloop", "backends", COLUMNS="80")
+    squeezed = "".join(ran.out.split())
+    assert "…" not in squeezed
+    for backend in sfloop.backends():
+        assert backend.name in squeezed
