@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,6 +71,19 @@ def tree(tmp_path: Path) -> Path:
 def test_this_repository() -> None:
     done = check(ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_documentation_has_every_layer() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tables = "\n".join(line for line in page[page.index("## Layers") :].splitlines() if line.startswith("| "))
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        from layers import rules
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+    modules = {module.removeprefix("sfloop.") for module in rules.PYTHON_MODULES} - {"sfloop", "__main__"}
+    for name in modules | {folder.rsplit("/", 1)[-1] for folder in rules.C_LAYERS}:
+        assert re.search(rf"[`/]{name}`", tables), f"docs/architecture.md lists no layer {name}"
 
 
 def test_a_lawful_tree(tree: Path) -> None:
