@@ -70,7 +70,7 @@ def _of_pure_c(path: Path, layer: str, shown: PurePosixPath) -> Iterator[Breach]
             says = f"{layer} is pure, and may not call {called[1]}(): take the value as an argument"
             yield Breach(shown, number, says)
         elif declared is not None and not declared[1].startswith("sf_"):
-            says = f"{layer} is pure, and may not declare {declared[1]}(): it may declare only functions whose names begin with sf_"
+            says = f"{layer} is pure, and may not declare {declared[1]}(): only names that begin with sf_ are its own"
             yield Breach(shown, number, says)
 
 
