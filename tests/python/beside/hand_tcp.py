@@ -30,12 +30,16 @@ class HandPeer:
         self.to = ("", 0)
         self.seq, self.ack = FIRST, 0
         self.ident = 1
+        self.options = b""  # of a SYN
         link.near.ip("neigh", "replace", GHOST, "lladdr", link.far.mac().hex(":"), "dev", INTERFACE)
 
     def packet(self, flags: int, payload: bytes = b"") -> bytes:
         """Return the TCP segment of a packet to (us, the port)."""
         addresses = socket.inet_aton(GHOST) + socket.inet_aton(self.us)
-        header = struct.pack("!HHIIBBHHH", self.port, self.to[1], self.seq, self.ack, 0x50, flags, 0xFFFF, 0, 0)
+        options = self.options if flags & SYN else b""
+        offset = 0x50 + len(options) * 4
+        header = struct.pack("!HHIIBBHHH", self.port, self.to[1], self.seq, self.ack, offset, flags, 0xFFFF, 0, 0)
+        header += options
         total = checksum(addresses + struct.pack("!HH", 6, len(header) + len(payload)) + header + payload)
         return header[:16] + struct.pack("!H", total) + header[18:] + payload
 

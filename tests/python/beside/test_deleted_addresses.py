@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 from beside import DRIVERS, Program, opened
-from hand_tcp import ACK, FIRST, GHOST, SYN, HandPeer
+from hand_tcp import ACK, FIRST, GHOST, RST, SYN, HandPeer
 from harness.link import INTERFACE, Link
 
 MOVING = "198.18.7.91"
@@ -89,3 +89,34 @@ def test_a_handshake_waits_for_the_address(link: Link, program: Program) -> None
             return left
 
     assert program.run(main()) == []
+
+
+@pytest.mark.parametrize("program", DRIVERS, indirect=True)
+def test_a_route_is_missing_while_a_connection_begins(link: Link, program: Program) -> None:
+    """The data of a connection that begins meanwhile leaves when the route is back, in segments that the link carries.
+    The kernel's connect() would fail."""
+    data = bytes(range(256)) * 20
+
+    async def main() -> None:
+        peer = HandPeer(link, 7846)
+        peer.us, peer.to = MOVING, (MOVING, 45130)
+        peer.options = b"\2\4\5\xb4" + b"\1\1\x08\x0a" + bytes(8)  # an MSS of 1460, and timestamps
+        with peer.raw:
+            beginning = asyncio.ensure_future(asyncio.open_connection(GHOST, 7846, local_addr=(MOVING, 45130)))
+            syn = await asyncio.to_thread(peer.receive)
+            assert syn
+            await asyncio.to_thread(link.near.ip, "route", "del", "198.18.7.0/24", "dev", INTERFACE)
+            await asyncio.sleep(0.05)
+            peer.ack = syn.seq + 1
+            peer.send(SYN | ACK)
+            peer.seq += 1
+            _, writer = await beginning
+            writer.write(data)
+            await asyncio.sleep(0.05)
+            near = link.near.address
+            await asyncio.to_thread(link.near.ip, "route", "add", "198.18.7.0/24", "dev", INTERFACE, "src", near)
+            assert await asyncio.to_thread(peer.read, len(data)) == data
+            peer.send(RST | ACK)
+            writer.transport.abort()
+
+    program.run(main())

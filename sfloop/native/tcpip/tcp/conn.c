@@ -99,8 +99,8 @@ void sf_tcp_conn_establish(struct sf_tcp_conn *c, const struct sf_tcp_handshake 
     sf_tcp_loss_init(&c->loss, a->iss + 1, a->mss, c->options.congestion, t->tcp.limits.min_rto);
     c->loss.sack = a->sack;
     c->loss.timestamps = a->timestamps;
-    if (sf_tcp_find_way(c) || c->way.detour)
-        sf_tcp_update_mss(c);
+    sf_tcp_find_way(c);
+    sf_tcp_update_mss(c); /* Without a way, too: the MTU that is known from the SYN counts. */
     measure_handshake(c, handshake, s);
     sf_tcp_conn_timer(c);
 }
