@@ -67,13 +67,36 @@ int sf_side_watch(struct sf_udp_socket *s)
     return rc;
 }
 
+/* Creates a new epoll set with the same sockets. */
+static int rebuild(struct sf_tcpip *t)
+{
+    int fd = epoll_create1(EPOLL_CLOEXEC), rc;
+
+    if (fd < 0)
+        return -errno;
+    rc = sf_tcpip_watch(t, fd, SF_WAKE_SIDES);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    close(t->sides.epoll_fd); /* also removes it from the outer set */
+    t->sides.epoll_fd = fd;
+    for (uint32_t i = 0; i < t->n_sockets; i++) {
+        if (!t->sockets[i])
+            continue;
+        t->sockets[i]->side_watched = 0;
+        sf_side_watch(t->sockets[i]); /* fails for a closed descriptor, which stays out */
+    }
+    return 0;
+}
+
 /* Handles an event without a socket. Its descriptor was closed while a duplicate of it is open, so only a new epoll set ends
  * its events. */
 static void stale(struct sf_tcpip *t)
 {
     sf_count(t, SF_COUNT_SIDE_STALE);
     if (sf_stale_event(&t->sides.stale))
-        sf_sides_rebuild(t);
+        rebuild(t);
 }
 
 void sf_sides_poll(struct sf_tcpip *t)
@@ -99,28 +122,6 @@ void sf_sides_poll(struct sf_tcpip *t)
         if (events[i].events & EPOLLOUT)
             sf_side_watch(s);
     }
-}
-
-int sf_sides_rebuild(struct sf_tcpip *t)
-{
-    int fd = epoll_create1(EPOLL_CLOEXEC), rc;
-
-    if (fd < 0)
-        return -errno;
-    rc = sf_tcpip_watch(t, fd, SF_WAKE_SIDES);
-    if (rc < 0) {
-        close(fd);
-        return rc;
-    }
-    close(t->sides.epoll_fd); /* also removes it from the outer set */
-    t->sides.epoll_fd = fd;
-    for (uint32_t i = 0; i < t->n_sockets; i++) {
-        if (!t->sockets[i])
-            continue;
-        t->sockets[i]->side_watched = 0;
-        sf_side_watch(t->sockets[i]); /* fails for a closed descriptor, which stays out */
-    }
-    return 0;
 }
 
 /* ---- receiving ---- */

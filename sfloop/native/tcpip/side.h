@@ -16,8 +16,6 @@ int sf_sides_open(struct sf_sides *);
 void sf_sides_close(struct sf_sides *);
 /* Marks the sockets that have events. */
 void sf_sides_poll(struct sf_tcpip *);
-/* Creates a new epoll set with the same sockets. */
-int sf_sides_rebuild(struct sf_tcpip *);
 
 /* Makes the kernel report the details that is_repeated() needs. */
 void sf_side_details_on(struct sf_udp_socket *);

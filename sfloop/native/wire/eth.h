@@ -20,7 +20,6 @@ enum {
 
 enum {
     SF_ETH_TYPE_IPV4 = 0x0800,
-    SF_ETH_TYPE_ARP = 0x0806,
     SF_ETH_TYPE_VLAN = 0x8100,         /* 802.1Q's tag: the inner or only one */
     SF_ETH_TYPE_SERVICE_VLAN = 0x88a8, /* 802.1ad's tag: the outer one */
 };

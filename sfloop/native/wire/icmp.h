@@ -23,8 +23,6 @@ enum sf_icmp_type {
 /* Codes of SF_ICMP_UNREACHABLE. */
 enum sf_icmp_unreachable {
     SF_ICMP_NET_UNREACHABLE = 0,
-    SF_ICMP_HOST_UNREACHABLE = 1,
-    SF_ICMP_PROTOCOL_UNREACHABLE = 2,
     SF_ICMP_PORT_UNREACHABLE = 3,
     SF_ICMP_FRAGMENTATION_NEEDED = 4,
 };

@@ -20,7 +20,6 @@ enum sf_wire_flags {
 
 enum {
     SF_IPV4_HEADER = 20,
-    SF_IPV4_HEADER_MAX = 60,
     SF_IPV4_MTU_MIN = 68, /* RFC 791, 3.2: the MTU that every network supports */
     SF_IPV4_TTL = 64,     /* RFC 1700's recommendation for sent packets */
 };

@@ -133,7 +133,8 @@ void sf_udp_emit_headers(const struct sf_udp_template *template, uint8_t *frame,
     write_headers(template, frame, payload_len, payload_sum, id, sum);
 }
 
-size_t sf_udp_pieces_len(const struct iovec *pieces, int n)
+/* The bytes of an array of pieces; SIZE_MAX if they exceed SF_UDP_PAYLOAD_MAX. */
+static size_t pieces_len(const struct iovec *pieces, int n)
 {
     return sf_pieces_len(pieces, n, SF_UDP_PAYLOAD_MAX);
 }
@@ -141,7 +142,7 @@ size_t sf_udp_pieces_len(const struct iovec *pieces, int n)
 size_t sf_udp_emit(const struct sf_udp_template *template, uint8_t *frame, size_t room, const struct iovec *payload,
                    int n, uint16_t id, enum sf_udp_sum sum)
 {
-    size_t len = sf_udp_pieces_len(payload, n);
+    size_t len = pieces_len(payload, n);
     uint64_t payload_sum;
 
     if (SF_UNLIKELY(len == SIZE_MAX || room < template->len + len))
@@ -157,7 +158,7 @@ size_t sf_udp_emit(const struct sf_udp_template *template, uint8_t *frame, size_
 size_t sf_udp_emit_pieces(const struct sf_udp_template *template, const struct iovec *frame, int frame_pieces,
                           const struct iovec *payload, int n, uint16_t id, enum sf_udp_sum sum)
 {
-    size_t len = sf_udp_pieces_len(payload, n);
+    size_t len = pieces_len(payload, n);
     uint64_t payload_sum;
 
     if (len == SIZE_MAX || frame_pieces < 1 || frame->iov_len < template->len ||

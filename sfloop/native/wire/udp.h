@@ -118,9 +118,6 @@ static inline size_t sf_udp_frame_len(const struct sf_udp_template *template, si
     return template->len + len;
 }
 
-/* The bytes of an array of pieces; SIZE_MAX if they exceed SF_UDP_PAYLOAD_MAX. */
-size_t sf_udp_pieces_len(const struct iovec *pieces, int n);
-
 /*
  * Writes the frame: headers, payload (n pieces in order) and checksums. Returns its length, which is sf_udp_frame_len(), or 0
  * without writing if there is not enough room or the payload exceeds SF_UDP_PAYLOAD_MAX. `id` is the IP identification in host

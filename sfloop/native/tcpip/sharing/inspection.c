@@ -8,7 +8,7 @@
 #define MOST_GENERATIONS 64
 #define START_ERROR (20 * SF_MS) /* /proc has a process's start with a resolution of 10 ms */
 
-int sf_compare_inodes(const void *a, const void *b)
+static int compare_inodes(const void *a, const void *b)
 {
     uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
 
@@ -17,7 +17,7 @@ int sf_compare_inodes(const void *a, const void *b)
 
 static bool has(const uint32_t *inodes, uint32_t n, uint32_t inode)
 {
-    return n && bsearch(&inode, inodes, n, sizeof(inode), sf_compare_inodes);
+    return n && bsearch(&inode, inodes, n, sizeof(inode), compare_inodes);
 }
 
 /* Keeps the set in ascending order, with each inode once. */

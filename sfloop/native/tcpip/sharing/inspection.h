@@ -51,6 +51,5 @@ void sf_inspection_begin(struct sf_inspection *, int pid, uint32_t generation);
 bool sf_inspection_step(struct sf_inspection *, const struct sf_sought *);
 /* Call this after the last step. True: the process holds the socket, and seems to use it itself. */
 bool sf_inspection_counts(const struct sf_inspection *, uint32_t inode, sf_ns opened);
-int sf_compare_inodes(const void *, const void *);
 
 #endif

@@ -9,12 +9,12 @@
 
 /* ---- the queue ---- */
 
-bool sf_tcp_listener_is_full(const struct sf_tcp_listener *l)
+static bool is_full(const struct sf_tcp_listener *l)
 {
     return l->n_queued >= l->backlog;
 }
 
-void sf_tcp_listener_update(struct sf_tcp_listener *l)
+static void update(struct sf_tcp_listener *l)
 {
     sf_ready_set(&l->tcpip->ready, &l->ready.link, l->interest & SF_TCP_READABLE && l->n_queued);
 }
@@ -22,7 +22,7 @@ void sf_tcp_listener_update(struct sf_tcp_listener *l)
 void sf_tcp_listener_interest(struct sf_tcp_listener *l, uint32_t what)
 {
     l->interest = (uint8_t)what;
-    sf_tcp_listener_update(l);
+    update(l);
 }
 
 static void enqueue(struct sf_tcp_listener *l, struct sf_tcp_conn *c)
@@ -35,7 +35,7 @@ static void enqueue(struct sf_tcp_listener *l, struct sf_tcp_conn *c)
         l->first = c;
     l->last = c;
     l->n_queued++;
-    sf_tcp_listener_update(l);
+    update(l);
 }
 
 static struct sf_tcp_conn *dequeue(struct sf_tcp_listener *l)
@@ -56,7 +56,7 @@ int sf_tcp_accept(struct sf_tcp_listener *l, struct sf_tcp_conn **out)
     if (!l->first)
         return -EAGAIN;
     *out = dequeue(l);
-    sf_tcp_listener_update(l);
+    update(l);
     return 0;
 }
 
@@ -91,7 +91,7 @@ struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *l, const s
     struct sf_tcpip *t = l->tcpip;
     struct sf_tcp_conn *c;
 
-    if (sf_tcp_listener_is_full(l)) {
+    if (is_full(l)) {
         sf_count(t, SF_COUNT_TCP_ACCEPT_FULL);
         return NULL;
     }
@@ -151,7 +151,7 @@ void sf_tcp_listener_input(struct sf_tcp_listener *l, const struct sf_flow_key *
     }
     if (!(s->flags & SF_TCP_SYN) || s->flags & SF_TCP_FIN || sf_kernel_conns_take_syn(t, key, s))
         return;
-    if (sf_tcp_listener_is_full(l)) {
+    if (is_full(l)) {
         sf_count(t, SF_COUNT_TCP_ACCEPT_FULL); /* The peer sends its SYN again. */
         return;
     }

@@ -181,8 +181,6 @@ int sf_tcp_connect(struct sf_tcpip *, int fd, const struct sockaddr_in *to, stru
 int sf_tcp_connect_result(struct sf_tcp_conn *);
 /* Lets the connections that wait for a route or a neighbour look again. */
 void sf_tcp_resolve(struct sf_tcpip *);
-/* Sends or repeats the SYN, or the SYN-ACK in SYN_RECEIVED. */
-void sf_tcp_send_syn(struct sf_tcp_conn *);
 void sf_tcp_syn_timeout(struct sf_tcp_conn *);
 /* Handles a segment in SYN_SENT (RFC 9293, 3.10.7.3) or SYN_RECEIVED. */
 void sf_tcp_syn_sent_input(struct sf_tcp_conn *, const struct sf_tcp_segment *, bool keep);
@@ -193,14 +191,12 @@ int sf_tcp_accept(struct sf_tcp_listener *, struct sf_tcp_conn **out);
 /* Chooses one of the listeners that share a key. */
 struct sf_tcp_listener *sf_tcp_listener_pick(const struct sf_flows *, struct sf_flow_link *first, const struct sf_flow_key *);
 void sf_tcp_listener_interest(struct sf_tcp_listener *, uint32_t what);
-void sf_tcp_listener_update(struct sf_tcp_listener *);
 /* Makes a connection and puts it into the accept queue. It takes the place of `half`, which is freed. The caller then hands the segment to
  * it. NULL: there is no room in the queue, or no memory. */
 struct sf_tcp_conn *sf_tcp_listener_establish(struct sf_tcp_listener *, const struct sf_flow_key *, struct sf_tcp_half *half,
                                               const struct sf_tcp_agreed *, const struct sf_tcp_handshake *,
                                               const struct sf_tcp_segment *);
 struct sf_tcp_port *sf_tcp_listener_port(struct sf_tcp_listener *, const struct sf_flow_key *);
-bool sf_tcp_listener_is_full(const struct sf_tcp_listener *);
 
 /* agree: takes the options of the peer's SYN. syn_options: puts ours into `reply`, which becomes a SYN. */
 void sf_tcp_agree(struct sf_tcp_agreed *, const struct sf_tcp_segment *syn);
@@ -239,8 +235,6 @@ ssize_t sf_tcp_recv_into(struct sf_tcp_conn *, void *buf, size_t len);
 uint16_t sf_tcp_advertise(struct sf_tcp_conn *);
 /* Bounds the limit to the largest window that the header can tell. Without window scaling that is 65535 bytes. */
 void sf_tcp_bound_window(struct sf_tcp_rcv *, uint8_t scale);
-/* Copies the bytes that lie in frames. Without memory the connection ends. */
-void sf_tcp_rcv_spill(struct sf_tcp_conn *);
 /* Drops all unread bytes. */
 void sf_tcp_rcv_forget(struct sf_tcp_rcv *);
 void sf_tcp_rcv_free(struct sf_tcp_conn *);

@@ -67,7 +67,8 @@ static sf_ns gives_up_at(const struct sf_tcp_conn *c)
     return c->rcv.measured + c->options.user_timeout * SF_MS;
 }
 
-void sf_tcp_send_syn(struct sf_tcp_conn *c)
+/* Sends or repeats the SYN, or the SYN-ACK in SYN-RECEIVED. */
+static void send_syn(struct sf_tcp_conn *c)
 {
     struct sf_tcpip *t = c->tcpip;
     struct sf_tcp_segment syn = {.seq = c->agreed.iss};
@@ -137,7 +138,7 @@ static int begin(struct sf_tcp_conn *c)
     c->agreed.ts_offset = sf_tcp_ts_offset(t, &c->flow.key);
     c->state = SF_TCP_SYN_SENT;
     c->rcv.measured = t->now;
-    sf_tcp_send_syn(c);
+    send_syn(c);
     return 0;
 }
 
@@ -264,7 +265,7 @@ void sf_tcp_syn_timeout(struct sf_tcp_conn *c)
     }
     c->probe.retries++;
     sf_count(c->tcpip, SF_COUNT_TCP_SYN_RETRANSMITS);
-    sf_tcp_send_syn(c);
+    send_syn(c);
 }
 
 /* ---- answers ---- */
@@ -295,7 +296,7 @@ static void syn_received_input(struct sf_tcp_conn *c, struct sf_tcp_segment *s, 
     }
     if (!(s->flags & SF_TCP_ACK)) {
         if (syn)
-            sf_tcp_send_syn(c); /* The peer has not got our answer. */
+            send_syn(c); /* The peer has not got our answer. */
         return;
     }
     if (s->ack != c->agreed.iss + 1) {
@@ -348,5 +349,5 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
     }
     c->state = SF_TCP_SYN_RECEIVED; /* Both sides have connected to each other at the same time. */
     c->probe.retries = 0;
-    sf_tcp_send_syn(c);
+    send_syn(c);
 }

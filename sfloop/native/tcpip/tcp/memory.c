@@ -47,7 +47,9 @@ static void search(struct sf_tcpip *t)
     }
 }
 
-bool sf_tcp_memory_make(struct sf_tcpip *t, uint32_t bytes)
+/* Frees empty buffers, and then drops data out of order, until the buffers may grow by `bytes`. False: they may not grow. The caller's
+ * own buffer may be freed or made smaller. */
+static bool make_memory(struct sf_tcpip *t, uint32_t bytes)
 {
     struct sf_tcp *tcp = &t->tcp;
 
@@ -69,7 +71,7 @@ uint32_t sf_tcp_memory_grow(struct sf_tcpip *t, const struct sf_byte_ring *ring,
     if (SF_LIKELY(sf_tcp_memory_allows(&t->tcp, wanted - ring->size)))
         return wanted;
     if (modest > ring->size)
-        sf_tcp_memory_make(t, modest - ring->size); /* This may take the ring away, or make it smaller. */
+        make_memory(t, modest - ring->size); /* This may take the ring away, or make it smaller. */
     while (wanted > ring->size && wanted > least && !sf_tcp_memory_allows(&t->tcp, wanted - ring->size))
         wanted /= 2;
     return wanted > ring->size ? wanted : ring->size;

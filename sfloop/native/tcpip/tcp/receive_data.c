@@ -68,7 +68,8 @@ static void take_back(struct sf_tcp_conn *c)
     sf_tcp_conn_update(c);
 }
 
-void sf_tcp_rcv_spill(struct sf_tcp_conn *c)
+/* Copies the bytes that lie in frames. Without memory the connection ends. */
+static void spill(struct sf_tcp_conn *c)
 {
     struct sf_tcp_rcv *rcv = &c->rcv;
 
@@ -97,7 +98,7 @@ void sf_tcp_spill(struct sf_tcpip *t)
 
     for (int i = 0; i < tcp->n_lent; i++)
         if (SF_UNLIKELY(tcp->lent[i].conn != NULL))
-            sf_tcp_rcv_spill(tcp->lent[i].conn);
+            spill(tcp->lent[i].conn);
     tcp->n_lent = 0;
 }
 
@@ -277,7 +278,7 @@ static void copy_piece(struct sf_tcp_conn *c, struct sf_tcp_piece *piece)
 {
     uint32_t before = piece->len;
 
-    sf_tcp_rcv_spill(c);
+    spill(c);
     piece->len = c->dead || piece->seq != c->rcv.nxt ? 0 : copy_what_fits(c, piece->data, piece->len);
     if (SF_UNLIKELY(piece->len < before) && !c->dead)
         sf_tcp_owe(c, SF_TCP_OWED_ACK);
@@ -340,7 +341,7 @@ static void know_fin(struct sf_tcp_rcv *rcv, const struct sf_tcp_piece *piece)
 /* Takes a piece out of order. */
 static void later(struct sf_tcp_conn *c, const struct sf_tcp_piece *piece)
 {
-    sf_tcp_rcv_spill(c);
+    spill(c);
     if (c->dead)
         return;
     sf_tcp_out_of_order(c, piece); /* Before know_fin(), because the FIN is no duplicate the first time. */

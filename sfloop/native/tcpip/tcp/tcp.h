@@ -225,9 +225,6 @@ static inline bool sf_tcp_memory_allows(const struct sf_tcp *tcp, uint64_t bytes
 }
 
 void sf_tcp_memory_give(struct sf_tcpip *, uint32_t bytes);
-/* Frees empty buffers, and then drops data out of order, until the buffers may grow by `bytes`. False: they may not grow. The caller's
- * own buffer may be freed or made smaller. */
-bool sf_tcp_memory_make(struct sf_tcpip *, uint32_t bytes);
 /* The size to which a buffer of `size` bytes can grow, a power of two, if it takes at most one of `share` bytes that are left. */
 uint32_t sf_tcp_memory_affords(const struct sf_tcp *, uint32_t size, uint32_t share);
 /* Called after memory was given back: serves the starved connections. */
