@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.backends import select_stack
 from sfloop.backends.opening import open_stack
+from sfloop.common.signatures import signed_like_asyncio
 from sfloop.mixins.descriptors import TransportsByDescriptor, WatchedDescriptors, overrides_calls
 from sfloop.mixins.ending import deliver_at_exit
 from sfloop.mixins.onload import Acceleration
@@ -226,6 +227,7 @@ class Loop(Signals):
         transport: asyncio.Transport = made._app_transport
         return transport
 
+    @signed_like_asyncio()
     async def start_tls(
         self,
         transport: asyncio.BaseTransport,
@@ -238,6 +240,7 @@ class Loop(Signals):
 
     # ---- servers ----
 
+    @signed_like_asyncio(keep_alive=None)
     async def create_server(
         self, *args: Any, keep_alive: bool | None = None, start_serving: bool = True, **kw: Any
     ) -> Server:
@@ -246,6 +249,7 @@ class Loop(Signals):
         server = Server.adopt(await super().create_server(*args, start_serving=False, **kw))
         return await self._serve(server, keep_alive, start_serving)
 
+    @signed_like_asyncio()
     async def create_unix_server(self, *args: Any, start_serving: bool = True, **kw: Any) -> Server:
         """Create an AF_UNIX server, like ``asyncio.loop.create_unix_server``."""
         path = args[1] if len(args) > 1 else kw.get("path")

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from sfloop.common.signatures import signed_like_asyncio
 from sfloop.mixins.descriptors import overrides_calls
 from sfloop.mixins.sendfile import SendingFiles
 from sfloop.transports.datagram import DatagramTransport
@@ -61,6 +62,7 @@ class TakingOver(SendingFiles):
         if not fut.done():
             super()._sock_accept(fut, sock)
 
+    @signed_like_asyncio()
     async def create_datagram_endpoint(  # the arguments differ between versions of Python
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], *args: Any, **kwargs: Any
     ) -> Any:

@@ -87,6 +87,12 @@ class TLSProtocol(TLSChannel):
             self._incoming, self._outgoing, server_side=server_side, server_hostname=name
         )
 
+    @property
+    def _sslcontext(self) -> ssl.SSLContext:
+        """asyncio's protocol has the context in this attribute, and aiohttp's tests read it."""
+        context: ssl.SSLContext = self._extra["sslcontext"]
+        return context
+
     def _get_extra_info(self, name: str, default: Any = None) -> Any:
         if name in self._extra:
             return self._extra[name]

@@ -9,6 +9,7 @@ the ready queue.
 cimport cython
 
 import errno as errno_of
+import inspect
 import os
 import time
 
@@ -24,9 +25,10 @@ from libc.stdint cimport uint32_t
 
 from sfloop.native.cores.engine cimport *
 from sfloop.native.cores.handle cimport (
-    handle_of_call, is_cancelled, new_handle, new_threadsafe_handle, new_timer_handle, prefetch_call, prefetch_handle,
-    run_and_drop, run_handle, set_loop_hooks, set_scheduled, timer_of_call,
+    handle_of_call, is_cancelled, new_handle, new_threadsafe_handle, new_timer_handle, notice_patches, prefetch_call,
+    prefetch_handle, run_and_drop, run_handle, set_loop_hooks, set_scheduled, timer_of_call,
 )
+from sfloop.native.cores.method cimport check_methods, native_call, native_call_of_none, new_method, new_method_of_none
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -534,6 +536,7 @@ cdef class LoopCore:
             self.check_open()
         cdef unsigned long before = self.thread
         self.clock_changed()
+        notice_patches()
         sf_engine_enter(e)
         self.thread = PyThread_get_thread_ident()
         try:
@@ -863,9 +866,6 @@ cdef class LoopCore:
     def _counters(self):
         """The counters of stats(), counted since the loop was made."""
         return {} if self.engine == NULL else loop_counters(self)
-
-
-cdef object own_time = LoopCore.__dict__["time"]
 
 
 include "waiting.pxi"

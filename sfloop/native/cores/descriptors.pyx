@@ -28,6 +28,7 @@ from sfloop.native.cores.core cimport LoopCore, Sink, os_error
 from sfloop.native.cores.engine cimport (
     SF_KIND_WATCH, SF_READABLE, SF_WRITABLE, iovec, sf_linger, sockaddr, sockaddr_storage, socklen_t,
 )
+from sfloop.native.cores.method cimport check_methods
 
 cdef extern from "Python.h":
     PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
@@ -547,3 +548,6 @@ cdef class WatchingCore(LoopCore):
         if n < 0:
             raise os_error(-n)
         return True if n == length else n
+
+
+check_methods(WatchingCore)

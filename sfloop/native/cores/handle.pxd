@@ -16,6 +16,7 @@ cdef PyObject *timer_of_call(
 # Runs a handle of ours or of asyncio's in its context. An exception goes to the loop's exception handler, except for
 # SystemExit and KeyboardInterrupt, which are raised.
 cdef int run_handle(PyObject *handle) except -1
+cdef void notice_patches() noexcept
 # Like run_handle(), but takes over a reference and drops it.
 cdef int run_and_drop(PyObject *handle) except -1
 # The loop core sets these functions: how a handle asks its loop for debug mode, and how it reports the cancellation of

@@ -115,8 +115,6 @@ cdef extern from "Python.h":
     int PyContext_Exit(PyObject *) noexcept
     void PyErr_Clear() noexcept
     int PyTuple_CheckExact(PyObject *) noexcept
-    PyObject *PyErr_Format(PyObject *, const char *, ...) noexcept
-    PyObject *PyExc_TypeError
     PyObject *PyTuple_New(Py_ssize_t) noexcept
 
 cdef enum:
@@ -409,13 +407,15 @@ cdef PyMethodDef[2] timer_handle_methods
 cdef PyMethodDef[4] threadsafe_methods
 threadsafe_methods[0] = PyMethodDef(
     b"cancel", <void *>threadsafe_cancel, METH_NOARGS,
+    b"cancel($self, /)\n--\n\n"
     b"Cancel the callback. Another thread that calls this waits until a running callback has ended.")
 threadsafe_methods[1] = PyMethodDef(
     b"cancelled", <void *>threadsafe_cancelled, METH_NOARGS,
+    b"cancelled($self, /)\n--\n\n"
     b"True if the callback was cancelled. Another thread that calls this waits until a running callback has ended.")
-threadsafe_methods[2] = PyMethodDef(b"_run", <void *>threadsafe_run, METH_NOARGS, b"Run the callback.")
-handle_methods[0] = PyMethodDef(b"cancel", <void *>handle_cancel, METH_NOARGS, b"Cancel the callback.")
-timer_handle_methods[0] = PyMethodDef(b"cancel", <void *>timer_handle_cancel, METH_NOARGS, b"Cancel the callback.")
+threadsafe_methods[2] = PyMethodDef(b"_run", <void *>threadsafe_run, METH_NOARGS, b"_run($self, /)\n--\n\nRun the callback.")
+handle_methods[0] = PyMethodDef(b"cancel", <void *>handle_cancel, METH_NOARGS, b"cancel($self, /)\n--\n\nCancel the callback.")
+timer_handle_methods[0] = PyMethodDef(b"cancel", <void *>timer_handle_cancel, METH_NOARGS, b"cancel($self, /)\n--\n\nCancel the callback.")
 
 
 cdef object make_type(const char *name, object base, PyMethodDef *methods, const char *doc, int basicsize=0):
@@ -570,23 +570,42 @@ cdef void prefetch_call(PyObject *handle) noexcept:
     SF_PREFETCH(<char *>SF_SLOT(handle, CONTEXT))
 
 
+# The types whose callbacks run without asyncio's Python code. NULL while a program has replaced asyncio.Handle._run.
+cdef PyTypeObject *quick_handle = handles.type
+cdef PyTypeObject *quick_timer = timers.type
+cdef object _asyncio_run = asyncio.Handle._run
+
+
+cdef void notice_patches() noexcept:
+    """Called before a loop runs: heed a replacement of asyncio.Handle._run, with which some tools measure callbacks."""
+    global quick_handle, quick_timer
+    cdef bint patched = _Handle._run is not _asyncio_run
+    quick_handle = NULL if patched else handles.type
+    quick_timer = NULL if patched else timers.type
+
+
 cdef int run_handle(PyObject *handle) except -1:
     cdef PyTypeObject *type = Py_TYPE(handle)
-    if type == handles.type or type == timers.type:
+    if type == quick_handle or type == quick_timer:
         return run_call(handle)
     return run_guarded(handle)
 
 
 cdef int run_and_drop(PyObject *handle) except -1:
     cdef PyTypeObject *type = Py_TYPE(handle)
-    if type == handles.type or type == timers.type:
-        if call(handle):
+    cdef Outcome outcome
+    if type == quick_handle or type == quick_timer:
+        outcome = call(handle)
+        if outcome == DONE:
             Py_XDECREF(handle)
             return 0
         held = owned(handle)
-        return report(handle)
+        return settle(handle, outcome)
     held = owned(handle)
     return run_guarded(handle)
+
+
+cdef tuple OWN_TYPES = (_Handle, asyncio.TimerHandle, _ThreadSafeHandle, Handle, TimerHandle, ThreadSafeHandle)
 
 
 cdef int run_guarded(PyObject *other) except -1:
@@ -594,13 +613,17 @@ cdef int run_guarded(PyObject *other) except -1:
     cdef bint begun = False
     handle = <object>other
     lock = None
+    if type(handle) not in OWN_TYPES:  # a program's class, which may have a _run() of its own
+        if not handle._cancelled:
+            handle._run()
+        return 0
     if Py_TYPE(other) == threadsafe.type:
         begun = begin_run(other)
     elif _ThreadSafeHandle is not None and isinstance(handle, _ThreadSafeHandle):
         lock = handle._lock
         lock.acquire()
     try:
-        return run_call(other)
+        return run_call(other) if quick_handle != NULL else run_as_asyncio(other)
     finally:
         if begun:
             end_run(other)
@@ -608,37 +631,59 @@ cdef int run_guarded(PyObject *other) except -1:
             lock.release()
 
 
-cdef int run_call(PyObject *handle) except -1:
-    return 0 if call(handle) else report(handle)
+cdef enum Outcome:
+    DONE
+    FAILED  # a Python exception is set
+    ODD     # the handle has attributes that only asyncio's Python code understands
 
 
-cdef inline bint call(PyObject *handle) noexcept:
-    """Run the callback. Returns False with a Python exception set."""
+cdef inline int run_call(PyObject *handle) except -1:
+    cdef Outcome outcome = call(handle)
+    return 0 if outcome == DONE else settle(handle, outcome)
+
+
+cdef int settle(PyObject *handle, Outcome outcome) except -1:
+    return report(handle) if outcome == FAILED else run_as_asyncio(handle)
+
+
+cdef int run_as_asyncio(PyObject *odd) except -1:
+    handle = <object>odd
+    if not handle._cancelled:
+        _Handle._run(handle)
+    return 0
+
+
+cdef inline Outcome call(PyObject *handle) noexcept:
+    """Run the callback."""
     cdef PyObject *callback = SF_SLOT(handle, CALLBACK)
     cdef PyObject *args = SF_SLOT(handle, ARGS)
     cdef PyObject *context = SF_SLOT(handle, CONTEXT)
     cdef PyObject *result = NULL
-    if SF_SLOT(handle, CANCELLED) == Py_True or callback == NULL or context == NULL:
-        return True
-    if args == NULL or not PyTuple_CheckExact(args):
-        PyErr_Format(PyExc_TypeError, b"the arguments of %R are not a tuple", handle)
-        return False
+    if SF_SLOT(handle, CANCELLED) != Py_False:
+        return DONE if SF_SLOT(handle, CANCELLED) == Py_True else ODD
+    if callback == NULL or context == NULL or args == NULL or not PyTuple_CheckExact(args):
+        return ODD
     # Hold references, because the callback may cancel its own handle, which drops them.
     Py_XINCREF(callback)
     Py_XINCREF(args)
     Py_XINCREF(context)
-    if PyContext_Enter(context) == 0:
-        result = PyObject_Vectorcall(callback, SF_TUPLE_ITEMS(args), <size_t>PyTuple_GET_SIZE(<object>args), NULL)
-        if PyContext_Exit(context) < 0:
-            Py_XDECREF(result)
-            result = NULL
+    if PyContext_Enter(context) < 0:
+        PyErr_Clear()
+        Py_XDECREF(callback)
+        Py_XDECREF(args)
+        Py_XDECREF(context)
+        return ODD
+    result = PyObject_Vectorcall(callback, SF_TUPLE_ITEMS(args), <size_t>PyTuple_GET_SIZE(<object>args), NULL)
+    if PyContext_Exit(context) < 0:
+        Py_XDECREF(result)
+        result = NULL
     Py_XDECREF(callback)
     Py_XDECREF(args)
     Py_XDECREF(context)
     if result == NULL:
-        return False
+        return FAILED
     Py_XDECREF(result)
-    return True
+    return DONE
 
 
 cdef int report(PyObject *failed) except -1:

@@ -1,7 +1,7 @@
 # A part of core.pyx: the most frequently called methods, again as native methods.
 #
 # CPython calls a Cython method through a function object, which packs the arguments into a tuple and a dictionary. A
-# native method gets them where the caller has them. It handles the common case, and leaves the rest (debug mode, a
+# native method (method.pyx) gets them where the caller has them. It handles the common case, and leaves the rest (debug mode, a
 # closed loop, a task factory, unusual arguments) to the method of LoopCore that it replaces.
 
 from sys import intern
@@ -28,16 +28,9 @@ cdef extern from *:
     int PY_VERSION_HEX
 
 cdef extern from "Python.h":
-    ctypedef struct PyMethodDef:
-        const char *ml_name
-        void *ml_meth
-        int ml_flags
-        const char *ml_doc
-    int METH_NOARGS, METH_FASTCALL, METH_KEYWORDS
     PyObject *Py_True
     PyObject *Py_False
     PyObject *Py_None
-    object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
     void PyType_Modified(PyTypeObject *)
     PyObject *PyObject_VectorcallDict(PyObject *, PyObject **, size_t, PyObject *) noexcept
     Py_ssize_t PyTuple_GET_SIZE(PyObject *) noexcept
@@ -227,40 +220,36 @@ cdef PyObject *get_debug(PyObject *self, PyObject *unused) except NULL:
     return Py_NewRef(Py_True if (<LoopCore>self).debug else Py_False)
 
 
-cdef PyMethodDef[6] methods
-methods[0] = PyMethodDef(
-    b"call_soon", <void *>call_soon, METH_FASTCALL | METH_KEYWORDS,
-    b"call_soon($self, /, callback, *args, context=None)\n--\n\n"
-    b"Run callback in the next turn, like asyncio.loop.call_soon.")
-methods[1] = PyMethodDef(
-    b"call_later", <void *>call_later, METH_FASTCALL | METH_KEYWORDS,
-    b"call_later($self, /, delay, callback, *args, context=None)\n--\n\n"
-    b"Run callback `delay` seconds from now, never earlier, like asyncio.loop.call_later.")
-methods[2] = PyMethodDef(
-    b"call_at", <void *>call_at, METH_FASTCALL | METH_KEYWORDS,
-    b"call_at($self, /, when, callback, *args, context=None)\n--\n\n"
-    b"Run callback at `when`, in seconds of time(), never earlier, like asyncio.loop.call_at.")
-methods[3] = PyMethodDef(
-    b"create_task", <void *>create_task, METH_FASTCALL | METH_KEYWORDS,
-    b"create_task($self, /, coro, **kwargs)\n--\n\n"
-    b"Schedule a coroutine, like asyncio.loop.create_task. asyncio.Task gets all keywords.")
-methods[4] = PyMethodDef(
-    b"create_future", <void *>create_future, METH_NOARGS, b"create_future($self, /)\n--\n\nMake a future of this loop.")
-methods[5] = PyMethodDef(
-    b"get_debug", <void *>get_debug, METH_NOARGS, b"get_debug($self, /)\n--\n\nTrue in debug mode.")
+cdef PyObject *is_closed(PyObject *self, PyObject *unused) except NULL:
+    return Py_NewRef(Py_True if (<LoopCore>self).closed else Py_False)
 
 
-cdef int put_before(PyMethodDef *method) except -1:
-    cdef PyTypeObject *type = <PyTypeObject *>LoopCore
-    cdef str name = (<bytes>method.ml_name).decode()
-    cdef dict namespace = <dict>namespace_of(type)
-    general[name] = namespace[name]
-    namespace[name] = PyDescr_NewMethod(type, method)
-    PyType_Modified(type)
+cdef PyObject *clock_time(PyObject *self, PyObject *unused) except NULL:
+    return PyFloat_FromDouble(<double>sf_now() / 1e9)
+
+
+cdef int put_before(str name, native_call call, native_call_of_none call_of_none=NULL) except -1:
+    cdef dict namespace = <dict>namespace_of(<PyTypeObject *>LoopCore)
+    like = general[name] = namespace[name]
+    if call != NULL:
+        namespace[name] = new_method(LoopCore, call, like)
+    else:
+        namespace[name] = new_method_of_none(LoopCore, call_of_none, like)
+    PyType_Modified(<PyTypeObject *>LoopCore)
     return 0
 
 
-for i in range(6):
-    put_before(&methods[i])
+put_before("call_soon", call_soon)
+put_before("call_later", call_later)
+put_before("call_at", call_at)
+put_before("create_task", create_task)
+put_before("create_future", NULL, create_future)
+put_before("get_debug", NULL, get_debug)
+put_before("is_closed", NULL, is_closed)
+put_before("time", NULL, clock_time)
+# create_task() passes on all keywords. Show those that this version of Python has.
+general["create_task"].__signature__ = inspect.signature(base_events.BaseEventLoop.create_task)
 
+check_methods(LoopCore)
 cdef object own_call_at = LoopCore.__dict__["call_at"]
+cdef object own_time = LoopCore.__dict__["time"]
