@@ -550,4 +550,4 @@ cdef class WatchingCore(LoopCore):
         return True if n == length else n
 
 
-check_methods(WatchingCore)
+check_methods(WatchingCore, but="_begin_")

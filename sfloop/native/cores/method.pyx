@@ -16,7 +16,9 @@ cdef extern from *:
         ((type)->tp_vectorcall_offset = (offset), (type)->tp_call = PyVectorcall_Call, \
          (type)->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR)
     #define SF_NAMESPACE(type) ((type)->tp_dict)
+    #define SF_VERSION_OF(object) (Py_TYPE(object)->tp_version_tag)
     """
+    unsigned int version_of "SF_VERSION_OF"(PyObject *) noexcept
     PyObject *namespace_of "SF_NAMESPACE"(PyTypeObject *) noexcept
     void SF_CALL_BY_POINTER(PyTypeObject *, Py_ssize_t) noexcept
 
@@ -36,6 +38,7 @@ cdef class Method:
     cdef native_call call
     cdef native_call_of_none call_of_none
     cdef type owner
+    cdef unsigned int known_version  # of the type that self had last; 0: none
     cdef object like
     cdef dict __dict__
     cdef object __weakref__
@@ -64,29 +67,44 @@ cdef class Method:
         return self.like.__qualname__  # copied and pickled by its name, as a function is
 
 
-cdef int check_self(PyObject *method, PyObject **args, size_t nargs) except -1:
-    cdef Method m = <Method>method
+cdef inline bint has_self(PyObject *method, PyObject **args, size_t nargs) noexcept:
+    """Whether the first argument is an instance of the method's class. The type of the last one is remembered by its
+    version, a number that CPython gives to no other state of a type."""
+    cdef unsigned int version
     if PyVectorcall_NARGS(nargs) < 1:
-        raise TypeError(f"{m.like.__qualname__}() needs an instance of {m.owner.__name__}")
-    if not PyObject_TypeCheck(args[0], <PyTypeObject *>m.owner):
-        raise TypeError(f"{m.like.__qualname__}() needs an instance of {m.owner.__name__}, not {<object>args[0]!r}")
-    return 0
+        return False
+    version = version_of(args[0])
+    if version != 0 and version == (<Method>method).known_version:
+        return True
+    if not PyObject_TypeCheck(args[0], <PyTypeObject *>(<Method>method).owner):
+        return False
+    (<Method>method).known_version = version
+    return True
+
+
+cdef PyObject *refuse(PyObject *method, PyObject **args, size_t nargs) except NULL:
+    cdef Method m = <Method>method
+    cdef str given = f", not {<object>args[0]!r}" if PyVectorcall_NARGS(nargs) else ""
+    raise TypeError(f"{m.like.__qualname__}() needs an instance of {m.owner.__name__}{given}")
 
 
 cdef PyObject *enter(PyObject *self, PyObject **args, size_t nargs, PyObject *names) except NULL:
-    check_self(self, args, nargs)
+    if not has_self(self, args, nargs):
+        return refuse(self, args, nargs)
     return (<Method>self).call(args[0], args + 1, PyVectorcall_NARGS(nargs) - 1, names)
 
 
 cdef PyObject *enter_without_arguments(PyObject *self, PyObject **args, size_t nargs, PyObject *names) except NULL:
-    check_self(self, args, nargs)
+    if not has_self(self, args, nargs):
+        return refuse(self, args, nargs)
     if PyVectorcall_NARGS(nargs) != 1 or names != NULL:
         return PyObject_Vectorcall(<PyObject *>(<Method>self).like, args, nargs, names)  # which raises
     return (<Method>self).call_of_none(args[0], NULL)
 
 
 cdef PyObject *enter_like(PyObject *self, PyObject **args, size_t nargs, PyObject *names) except NULL:
-    check_self(self, args, nargs)
+    if not has_self(self, args, nargs):
+        return refuse(self, args, nargs)
     return PyObject_Vectorcall(<PyObject *>(<Method>self).like, args, nargs, names)
 
 
@@ -110,10 +128,10 @@ cdef object new_method_of_none(type owner, native_call_of_none call, object like
     return made
 
 
-cdef int check_methods(type owner) except -1:
+cdef int check_methods(type owner, str but=None) except -1:
     cdef dict namespace = <dict>namespace_of(<PyTypeObject *>owner)
     for name, value in list(namespace.items()):
-        if type(value).__name__ == "cython_function_or_method":
+        if type(value).__name__ == "cython_function_or_method" and not (but is not None and name.startswith(but)):
             namespace[name] = made_method(owner, value, enter_like)
     PyType_Modified(<PyTypeObject *>owner)
     return 0

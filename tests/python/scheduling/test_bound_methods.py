@@ -100,7 +100,8 @@ def test_unbound_calls(loop: asyncio.AbstractEventLoop) -> None:
 @pytest.mark.parametrize("owner", [LoopCore, WatchingCore])
 def test_native_methods_refuse_another_self(owner: type) -> None:
     methods = [each for each in vars(owner).values() if type(each).__name__ == "Method"]
-    assert methods and not [each for each in vars(owner).values() if "cython" in type(each).__name__]
+    unchecked = [name for name, each in vars(owner).items() if "cython" in type(each).__name__]
+    assert methods and [name for name in unchecked if not name.startswith("_begin_")] == []
     for method in methods:
         for wrong in ((), (1,), (None, 1), (object(), 1, print)):
             with pytest.raises(TypeError, match="needs an instance of"):

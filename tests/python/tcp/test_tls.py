@@ -29,6 +29,7 @@ def test_echo_and_extra_information(run: Run, server_context: ssl.SSLContext, cl
             await until(lambda: client.data == b"secret")
             assert isinstance(client.transport, asyncio.Transport)
             assert client.transport.get_extra_info("sslcontext") is client_context
+            assert client.transport._ssl_protocol._sslcontext is client_context
             assert client.transport.get_extra_info("ssl_object").version().startswith("TLS")
             assert client.transport.get_extra_info("cipher")
             assert client.transport.get_extra_info("peercert")["subjectAltName"]
