@@ -1,4 +1,4 @@
-/* The ready ring: sockets with events to report, and other members that wait for their turn. Its anchor is a link too. */
+/* The ready ring: sockets with events to report, and other members that are visited in turn. Its anchor is a link too. */
 #ifndef SF_STORAGE_READY_RING_H
 #define SF_STORAGE_READY_RING_H
 
@@ -52,6 +52,22 @@ static inline void sf_ready_set(struct sf_ready_link *anchor, struct sf_ready_li
     link->prev = anchor->prev;
     link->next = anchor;
     link->prev->next = link->next->prev = link;
+}
+
+/*
+ * Makes `link` the first member, and keeps the order. Does nothing if it is the first already, or if it is the anchor, which is
+ * where a walk through the whole ring ends. After an array of events was filled, the next poll begins with the members that were
+ * left out.
+ */
+static inline void sf_ready_begin_with(struct sf_ready_link *anchor, struct sf_ready_link *link)
+{
+    if (link == anchor || link == anchor->next)
+        return;
+    anchor->prev->next = anchor->next;
+    anchor->next->prev = anchor->prev;
+    anchor->next = link;
+    anchor->prev = link->prev;
+    anchor->prev->next = link->prev = anchor;
 }
 
 #endif

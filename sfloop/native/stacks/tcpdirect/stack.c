@@ -22,7 +22,7 @@
 
 static void tick(struct td_stack *t)
 {
-    struct td_link *link = t->all.next, *next;
+    struct sf_ready_link *link = t->all.next, *next;
 
     t->due = t->now + (t->n_sides ? TD_SIDE_INTERVAL : t->retries ? TD_RETRY : TICK_IDLE);
     if (t->n_sides)
@@ -65,7 +65,7 @@ static int td_poll(struct sf_stack *stack, sf_ns now, struct sf_event *out, int 
     if (SF_UNLIKELY(now >= t->due))
         tick(t);
     n = 0;
-    if (SF_UNLIKELY(t->ready.next != &t->ready))
+    if (SF_UNLIKELY(!sf_ready_empty(&t->ready)))
         n = td_take_events(t, out, max);
     if (SF_LIKELY(!n))
         stack->stats.empty_polls++;
@@ -84,7 +84,7 @@ static sf_ns td_poll_at(struct sf_stack *stack, sf_ns now)
         at = now + BLIND_SLEEP;
     else if (t->retries)
         at = now + TD_RETRY;
-    for (struct td_link *link = t->all.next; link != &t->all && at > now + TD_RETRY; link = link->next) {
+    for (struct sf_ready_link *link = t->all.next; link != &t->all && at > now + TD_RETRY; link = link->next) {
         struct td_sock *s = (struct td_sock *)((char *)link - offsetof(struct td_sock, all));
 
         if (s->kind == SF_KIND_DATAGRAM && s->udp.multicast && s->udp.groups_due < at)
@@ -116,7 +116,7 @@ static int td_arm(struct sf_stack *stack, int *fd)
     struct td_stack *t = td_of(stack);
 
     *fd = t->epoll_fd;
-    if (t->ready.next != &t->ready)
+    if (!sf_ready_empty(&t->ready))
         return -EAGAIN;
     if (t->dead || t->zf_fd < 0)
         return 0;
@@ -198,7 +198,7 @@ static int td_rebuild(struct sf_stack *stack)
     int rc = t->side->ops->rebuild(t->side);
 
     t->dead = true;
-    for (struct td_link *link = t->all.next; link != &t->all; link = link->next) {
+    for (struct sf_ready_link *link = t->all.next; link != &t->all; link = link->next) {
         struct td_sock *s = (struct td_sock *)((char *)link - offsetof(struct td_sock, all));
 
         if (s->kind == SF_KIND_STREAM)
@@ -236,7 +236,7 @@ static int td_lingering(struct sf_stack *stack)
         t->released = 0;
         return 0;
     }
-    for (struct td_link *link = t->all.next; link != &t->all && !open; link = link->next)
+    for (struct sf_ready_link *link = t->all.next; link != &t->all && !open; link = link->next)
         open = ((struct td_sock *)((char *)link - offsetof(struct td_sock, all)))->kind == SF_KIND_STREAM;
     return open && sf_now() - t->released_at > UNKNOWABLE ? 0 : t->released;
 }
@@ -247,7 +247,7 @@ static void close_all(struct td_stack *t)
         td_destination_free(t, &t->destinations[i]);
     /* Listeners first, because they release the connections that they hold back, which are in the list too. */
     for (int pass = 0; pass < 2; pass++) {
-        struct td_link *link = t->all.next;
+        struct sf_ready_link *link = t->all.next;
 
         while (link != &t->all) {
             struct td_sock *s = (struct td_sock *)((char *)link - offsetof(struct td_sock, all));
@@ -387,8 +387,8 @@ struct sf_stack *sf_stack_tcpdirect_create(const struct sf_tcpdirect_config *con
     t->attr = config->attr;
     t->attr_ttl = -1;
     t->msg = (struct zft_msg *)(void *)t->msg_space;
-    t->ready.next = t->ready.prev = &t->ready;
-    t->all.next = t->all.prev = &t->all;
+    sf_ready_init(&t->ready);
+    sf_ready_init(&t->all);
     t->epoll_fd = t->zf_fd = t->netlink = -1;
     t->address = config->address;
     t->emulated_mask = htonl(config->emulated_bits ? ~0U << (32 - config->emulated_bits) : IN_CLASSC_NET);

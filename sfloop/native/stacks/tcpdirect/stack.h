@@ -8,6 +8,7 @@
 #define SF_STACKS_TCPDIRECT_STACK_H
 
 #include "config.h"
+#include "storage/ready_ring.h"
 
 enum {
     TD_ADDRS = 16,        /* of the interface */
@@ -24,10 +25,6 @@ enum {
 
 struct td_stack;
 struct td_sock;
-
-struct td_link {
-    struct td_link *next, *prev;
-};
 
 /* The owner of a muxer event. The event's data has the tag's index and generation. */
 enum td_tag_kind { TD_TAG_FREE, TD_TAG_SOCK, TD_TAG_DESTINATION };
@@ -91,8 +88,8 @@ struct td_udp {
 
 struct td_sock {
     struct sf_sock base;
-    struct td_link ready; /* next NULL: no events to report */
-    struct td_link all;
+    struct sf_ready_link ready; /* next NULL: no events to report */
+    struct sf_ready_link all;
     enum sf_sock_kind kind;
     uint32_t interest, level;
     uint32_t tag;
@@ -138,14 +135,14 @@ enum td_counter {
 struct td_stack {
     struct sf_stack base;
     struct zf_muxer_set *muxer;
-    struct td_link ready;
+    struct sf_ready_link ready;
     sf_ns now, due; /* due: the next check of sockets that get no event */
     bool dead;      /* a forked child, or the library's stack is gone */
     struct sf_zf zf;
     struct zf_stack *zs;
     struct zf_attr *attr;
 
-    struct td_link all;
+    struct sf_ready_link all;
     struct td_tag tags[TD_TAGS];
     uint32_t tag_hint;
     uint32_t retries;

@@ -10,20 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void link_in(struct td_link *anchor, struct td_link *link)
-{
-    link->prev = anchor->prev;
-    link->next = anchor;
-    link->prev->next = link->next->prev = link;
-}
-
-static void link_out(struct td_link *link)
-{
-    link->prev->next = link->next;
-    link->next->prev = link->prev;
-    link->next = link->prev = NULL;
-}
-
 /* ---- sockets ---- */
 
 struct td_sock *td_sock_new(struct td_stack *t, enum sf_sock_kind kind, uint32_t slot, uint32_t generation)
@@ -35,7 +21,7 @@ struct td_sock *td_sock_new(struct td_stack *t, enum sf_sock_kind kind, uint32_t
     s->base = (struct sf_sock){.stack = &t->base, .slot = slot, .generation = generation};
     s->kind = kind;
     s->tag = UINT32_MAX;
-    link_in(&t->all, &s->all);
+    sf_ready_set(&t->all, &s->all, true);
     return s;
 }
 
@@ -44,20 +30,13 @@ void td_sock_free(struct td_sock *s)
     s->interest = 0;
     td_update(s);
     td_retry(s, false);
-    link_out(&s->all);
+    sf_ready_remove(&s->all);
     free(s);
 }
 
 void td_update(struct td_sock *s)
 {
-    bool wanted = s->interest & s->level;
-
-    if (wanted == (s->ready.next != NULL))
-        return;
-    if (wanted)
-        link_in(&td_stack_of(s)->ready, &s->ready);
-    else
-        link_out(&s->ready);
+    sf_ready_set(&td_stack_of(s)->ready, &s->ready, (s->interest & s->level) != 0);
 }
 
 void td_raise(struct td_sock *s, uint32_t what)
@@ -170,10 +149,9 @@ bool td_take_muxer_events(struct td_stack *t, int n)
     return datagrams;
 }
 
-/* If the array is full, rotates the ring, so that the next poll begins with the sockets that were left out. */
 int td_take_events(struct td_stack *t, struct sf_event *out, int max)
 {
-    struct td_link *anchor = &t->ready, *link = anchor->next;
+    struct sf_ready_link *anchor = &t->ready, *link = anchor->next;
     int n = 0;
 
     for (; link != anchor && n < max; link = link->next) {
@@ -182,12 +160,6 @@ int td_take_events(struct td_stack *t, struct sf_event *out, int max)
         out[n++] = (struct sf_event){
             .slot = s->base.slot, .generation = s->base.generation, .what = s->interest & s->level};
     }
-    if (link == anchor || link == anchor->next)
-        return n;
-    anchor->prev->next = anchor->next;
-    anchor->next->prev = anchor->prev;
-    anchor->next = link;
-    anchor->prev = link->prev;
-    anchor->prev->next = link->prev = anchor;
+    sf_ready_begin_with(anchor, link);
     return n;
 }

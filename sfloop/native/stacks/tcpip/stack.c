@@ -33,7 +33,6 @@ static inline struct sf_sock *sock_of(struct sf_ready_link *link)
 
 /* ---- the turn ---- */
 
-/* If the array is full, rotates the ring, so that the next poll begins with the sockets that were left out. */
 __attribute__((noinline)) static int take_events(struct sf_tcpip *t, struct sf_event *out, int max)
 {
     struct sf_ready_link *anchor = &t->ready, *link = anchor->next;
@@ -46,13 +45,7 @@ __attribute__((noinline)) static int take_events(struct sf_tcpip *t, struct sf_e
         if (what)
             out[n++] = (struct sf_event){.slot = sock->slot, .generation = sock->generation, .what = what};
     }
-    if (link == anchor || link == anchor->next)
-        return n;
-    anchor->prev->next = anchor->next;
-    anchor->next->prev = anchor->prev;
-    anchor->next = link;
-    anchor->prev = link->prev;
-    anchor->prev->next = link->prev = anchor;
+    sf_ready_begin_with(anchor, link);
     return n;
 }
 

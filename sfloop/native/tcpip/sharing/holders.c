@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 #include "slices.h"
+#include "storage/sorted_list.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,17 +33,7 @@ static bool may_be_shared(const struct sf_tcpip *t, const struct sf_binding *b)
 /* Returns the inode's index, or the index at which to insert it. */
 static uint32_t find_inode(const struct sf_holders *holders, uint32_t inode)
 {
-    uint32_t low = 0, high = holders->n_inodes;
-
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (holders->inodes[middle] < inode)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return sf_sorted_place(holders->inodes, holders->n_inodes, sizeof(*holders->inodes), inode);
 }
 
 static bool add_inode(struct sf_holders *holders, uint32_t inode)
@@ -107,17 +98,7 @@ bool sf_holders_are_doubtful(const struct sf_holders *holders)
 
 static uint32_t first_from(const struct sf_processes *processes, int pid)
 {
-    uint32_t low = 0, high = processes->n;
-
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (processes->list[middle].pid < pid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return sf_sorted_place(processes->list, processes->n, sizeof(*processes->list), (uint32_t)pid);
 }
 
 static void list_process(void *context, int pid)

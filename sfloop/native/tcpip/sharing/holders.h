@@ -21,7 +21,7 @@ struct sf_binding;
 struct sf_tcpip;
 
 struct sf_process {
-    int pid;
+    int pid; /* first, because the list is searched by it: storage/sorted_list.h */
     uint32_t generation; /* of the sockets, when the process was inspected; 0: never */
     bool holds;
 };

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
+#include "storage/sorted_list.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -97,17 +98,9 @@ static void ask(struct sf_udp_socket *s, struct sf_udp_group *g)
 
 static bool is_listed(const struct sf_udp_group *g, uint32_t source)
 {
-    uint32_t from = 0, to = g->n_sources;
+    uint32_t at = sf_sorted_place(g->sources, g->n_sources, sizeof(*g->sources), source);
 
-    while (from < to) {
-        uint32_t middle = from + (to - from) / 2;
-
-        if (g->sources[middle] < source)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return from < g->n_sources && g->sources[from] == source;
+    return at < g->n_sources && g->sources[at] == source;
 }
 
 static bool takes(struct sf_tcpip *t, const struct sf_udp_group *g, uint32_t source)
