@@ -392,7 +392,7 @@ int sf_af_xdp_set_up(struct sf_af_xdp_place *place, const struct sf_driver_confi
     else if (before.carrier && before.running)
         wait_for_carrier(place);
     if (!error)
-        (void)sf_reset_guard_open(&place->guard, place->program.flows); /* optional: caps.mode reports its absence */
+        (void)sf_reset_guard_open(&place->guard, &place->program); /* optional: caps.mode reports its absence */
     return error;
 }
 

@@ -25,8 +25,7 @@ static void find_connected(struct sf_bpf_code *code, const struct sf_flow_progra
     sf_bpf_label(code, SF_FLOW_UNCONNECTED);
 }
 
-/* All flows lead to the same place. */
-static void find(struct sf_bpf_code *code, const struct sf_flow_program *program)
+void sf_flow_find(struct sf_bpf_code *code, const struct sf_flow_program *program)
 {
     find_connected(code, program);
     sf_bpf_store_value(code, BPF_W, BPF_REG_10, SF_FLOW_KEY(remote_addr), 0);
@@ -63,6 +62,6 @@ static void check(struct sf_bpf_code *code, const struct sf_flow_program *progra
 
 void sf_flow_match(struct sf_bpf_code *code, const struct sf_flow_program *program)
 {
-    find(code, program);
+    sf_flow_find(code, program);
     check(code, program);
 }

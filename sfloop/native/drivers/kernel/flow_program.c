@@ -3,7 +3,7 @@
 
 #include "bpf.h"
 #include "btf.h"
-#include "flow_match.h"
+#include "flow_key.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KEY(field) SF_FLOW_KEY(field)
 #define TAG_FUNCTION "bpf_xdp_metadata_rx_vlan_tag" /* since Linux 6.8 */
 
 #define ETH_IPV4_SIZE (14 + 20)
@@ -25,12 +24,8 @@
 
 /* Offsets in the packet from the Ethernet header. With a tag, they are relative to four bytes later. */
 #define TYPE_AT 12
-#define VERSION_AT 14
+#define IPV4_AT 14
 #define TOTAL_LENGTH_AT 16
-#define FRAGMENT_AT 20
-#define PROTOCOL_AT 23
-#define SOURCE_AT 26
-#define DESTINATION_AT 30
 #define PORTS_AT 14 /* plus the length of the IPv4 header */
 
 /* On the program's stack, below the key: a tag that the NIC has removed, and the number of tags in the frame itself. */
@@ -38,7 +33,7 @@
 #define ASIDE_TCI_AT (-18)
 #define TAGS_AT (-24)
 
-enum label { TAGGED = SF_FLOW_LABELS, IPV4, PORTS, GROUP, ADDRESSED, PLAIN, MEASURED, UNTAGGED, OVERFLOW, LABELS = OVERFLOW + SF_OVERFLOW_LABELS };
+enum label { TAGGED = SF_FLOW_LABELS, IPV4, GROUP, ADDRESSED, UNTAGGED, OVERFLOW, LABELS = OVERFLOW + SF_OVERFLOW_LABELS };
 
 _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 
@@ -103,23 +98,6 @@ static void skip_tag(struct sf_bpf_code *code, bool sees_tags)
     sf_bpf_label(code, IPV4);
 }
 
-/* Puts the length of the IPv4 header into VALUE. Nearly every header has no options. */
-static void check_version(struct sf_bpf_code *code)
-{
-    sf_bpf_load(code, BPF_B, VALUE, PACKET, VERSION_AT);
-    sf_bpf_jump_if_value(code, BPF_JEQ, VALUE, 0x45, PLAIN);
-    sf_bpf_alu(code, BPF_MOV, BPF_REG_4, VALUE);
-    sf_bpf_alu_value(code, BPF_AND, BPF_REG_4, 0xf0);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_4, 0x40, SF_FLOW_PASS);
-    sf_bpf_alu_value(code, BPF_AND, VALUE, 0x0f);
-    sf_bpf_alu_value(code, BPF_LSH, VALUE, 2);
-    sf_bpf_jump_if_value(code, BPF_JLT, VALUE, 20, SF_FLOW_PASS);
-    sf_bpf_jump(code, MEASURED);
-    sf_bpf_label(code, PLAIN);
-    sf_bpf_alu_value(code, BPF_MOV, VALUE, 20);
-    sf_bpf_label(code, MEASURED);
-}
-
 static void leave_oversized(struct sf_bpf_code *code, uint32_t mtu)
 {
     sf_bpf_load(code, BPF_H, BPF_REG_4, PACKET, TOTAL_LENGTH_AT);
@@ -127,29 +105,18 @@ static void leave_oversized(struct sf_bpf_code *code, uint32_t mtu)
     sf_bpf_jump_if_value(code, BPF_JGT, BPF_REG_4, (int32_t)mtu, SF_FLOW_PASS);
 }
 
-/* Builds the key from the IPv4 header and the ports. The packet is received, so its destination is our local address. */
+/* Builds the key from the IPv4 header and the ports. */
 static void build_key(struct sf_bpf_code *code, uint32_t mtu)
 {
-    /* Pass every fragment, including the first, because the kernel reassembles them for its own socket. */
-    sf_bpf_load(code, BPF_H, BPF_REG_4, PACKET, FRAGMENT_AT);
-    sf_bpf_alu_value(code, BPF_AND, BPF_REG_4, htons(0x3fff));
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_4, 0, SF_FLOW_PASS);
-    sf_bpf_load(code, BPF_B, BPF_REG_5, PACKET, PROTOCOL_AT);
-    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_5, IPPROTO_TCP, PORTS);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_5, IPPROTO_UDP, SF_FLOW_PASS);
+    const struct sf_flow_header header = {PACKET, IPV4_AT};
+
+    sf_flow_measure_header(code, header);
+    sf_flow_check_protocol(code, header);
     leave_oversized(code, mtu);
-    sf_bpf_label(code, PORTS);
-    sf_bpf_store(code, BPF_W, FRAME_POINTER, KEY(protocol), BPF_REG_5);
-    sf_bpf_load(code, BPF_W, BPF_REG_4, PACKET, DESTINATION_AT);
-    sf_bpf_store(code, BPF_W, FRAME_POINTER, KEY(local_addr), BPF_REG_4);
-    sf_bpf_load(code, BPF_W, BPF_REG_4, PACKET, SOURCE_AT);
-    sf_bpf_store(code, BPF_W, FRAME_POINTER, KEY(remote_addr), BPF_REG_4);
-    sf_bpf_alu(code, BPF_ADD, PACKET, VALUE);
+    sf_flow_store_addresses(code, header);
+    sf_bpf_alu(code, BPF_ADD, PACKET, SF_FLOW_HEADER_LENGTH);
     need(code, PORTS_AT + 4, SF_FLOW_PASS);
-    sf_bpf_load(code, BPF_H, BPF_REG_4, PACKET, PORTS_AT);
-    sf_bpf_store(code, BPF_H, FRAME_POINTER, KEY(remote_port), BPF_REG_4);
-    sf_bpf_load(code, BPF_H, BPF_REG_4, PACKET, PORTS_AT + 2);
-    sf_bpf_store(code, BPF_H, FRAME_POINTER, KEY(local_port), BPF_REG_4);
+    sf_flow_store_ports(code, PACKET, PORTS_AT);
 }
 
 /* Checked last, so that frames of other flows do not pay for it. */
@@ -187,7 +154,7 @@ static void overflow(struct sf_bpf_code *code, const struct sf_flow_limits *limi
 {
     const struct sf_overflow_program program = {
         .context = CONTEXT,
-        .protocol_at = KEY(protocol),
+        .protocol_at = SF_FLOW_KEY(protocol),
         .first_label = OVERFLOW,
         .mtu = limits->mtu,
         .many_cpus = limits->many_cpus,
@@ -212,7 +179,6 @@ static void write_program(struct sf_bpf_code *code, const struct sf_flow_program
     need(code, ETH_IPV4_SIZE, SF_FLOW_PASS);
     check_mac(code, program);
     skip_tag(code, extras->tag_function != 0);
-    check_version(code);
     build_key(code, limits->mtu);
     sf_flow_match(code, program);
     if (extras->tag_function)

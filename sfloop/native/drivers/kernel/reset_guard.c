@@ -4,7 +4,7 @@
 #include "bpf.h"
 #include "btf.h"
 #include "drivers/driver_util.h"
-#include "flow_program.h"
+#include "flow_match.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -42,10 +42,8 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-/* Places on the program's stack. */
-#define DYNPTR_AT (-16)
-#define KEY_AT (-32)
-#define KEY(field) (KEY_AT + (int)offsetof(struct sf_flow_map_key, field))
+/* Places on the program's stack, below the key of flow_match.h. */
+#define DYNPTR_AT (-32)
 #define RECORD_AT (-48)
 #define RECORD(field) (RECORD_AT + (int)offsetof(struct sf_kept_reset, field))
 #define HEADERS_AT (-88)  /* for a packet in several pieces */
@@ -53,7 +51,7 @@
 
 _Static_assert(sizeof(struct sf_flow_map_key) == 16 && sizeof(struct sf_kept_reset) == 16, "as they are laid out on the stack");
 
-enum label { CANDIDATE, TCP_HEADER, OURS, LEAVE };
+enum label { CANDIDATE = SF_FLOW_LABELS, TCP_HEADER };
 
 enum {
     IP = BPF_REG_7,
@@ -82,7 +80,7 @@ static void slice(struct sf_bpf_code *code, int function, int buffer, int size)
     address_of(code, BPF_REG_3, buffer);
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_4, size);
     sf_bpf_call_kernel(code, function);
-    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, LEAVE);
+    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, SF_FLOW_PASS);
 }
 
 /*
@@ -97,7 +95,7 @@ static void check_sender(struct sf_bpf_code *code)
     sf_bpf_load(code, BPF_H, BPF_REG_3, BPF_REG_2, SOCKET_NUMBER); /* 0 without a socket */
     sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_3, IPPROTO_TCP, CANDIDATE);
     sf_bpf_load(code, BPF_B, BPF_REG_3, BPF_REG_2, SOCKET_STATE);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_3, LISTENING, LEAVE);
+    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_3, LISTENING, SF_FLOW_PASS);
     sf_bpf_label(code, CANDIDATE);
 }
 
@@ -108,13 +106,13 @@ static void read_headers(struct sf_bpf_code *code, int from_skb, int slice_of)
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_2, 0);
     address_of(code, BPF_REG_3, DYNPTR_AT);
     sf_bpf_call_kernel(code, from_skb);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, LEAVE);
+    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, SF_FLOW_PASS);
     clear(code, HEADERS_AT, IP_SIZE + TCP_SIZE);
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_2, 0);
     slice(code, slice_of, HEADERS_AT, IP_SIZE + TCP_SIZE);
     sf_bpf_alu(code, BPF_MOV, IP, BPF_REG_0);
     sf_bpf_load(code, BPF_B, BPF_REG_1, IP, PROTOCOL_AT);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_1, IPPROTO_TCP, LEAVE);
+    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_1, IPPROTO_TCP, SF_FLOW_PASS);
     sf_bpf_alu(code, BPF_MOV, TCP, IP);
     sf_bpf_alu_value(code, BPF_ADD, TCP, IP_SIZE);
     sf_bpf_load(code, BPF_B, BPF_REG_2, IP, 0);
@@ -131,9 +129,9 @@ static void check_reset(struct sf_bpf_code *code)
 {
     sf_bpf_load(code, BPF_B, BPF_REG_1, TCP, TCP_FLAGS_AT);
     sf_bpf_alu_value(code, BPF_AND, BPF_REG_1, TCP_RST | TCP_ACK);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_1, TCP_RST, LEAVE);
+    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_1, TCP_RST, SF_FLOW_PASS);
     sf_bpf_load(code, BPF_H, BPF_REG_1, TCP, TCP_WINDOW_AT);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_1, 0, LEAVE);
+    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_1, 0, SF_FLOW_PASS);
 }
 
 static void copy(struct sf_bpf_code *code, int size, int from, int at, int to)
@@ -145,38 +143,21 @@ static void copy(struct sf_bpf_code *code, int size, int from, int at, int to)
 /* The packet is sent, so its source is our local address. */
 static void build_key(struct sf_bpf_code *code)
 {
-    copy(code, BPF_W, IP, SOURCE_AT, KEY(local_addr));
-    copy(code, BPF_W, IP, DESTINATION_AT, KEY(remote_addr));
-    copy(code, BPF_H, TCP, 0, KEY(local_port));
-    copy(code, BPF_H, TCP, 2, KEY(remote_port));
-    sf_bpf_store_value(code, BPF_W, FRAME_POINTER, KEY(protocol), IPPROTO_TCP);
-    copy(code, BPF_DW, FRAME_POINTER, KEY(local_addr), RECORD(local_addr)); /* and the remote address */
-    copy(code, BPF_W, FRAME_POINTER, KEY(local_port), RECORD(local_port));  /* and the remote port */
+    copy(code, BPF_W, IP, SOURCE_AT, SF_FLOW_KEY(local_addr));
+    copy(code, BPF_W, IP, DESTINATION_AT, SF_FLOW_KEY(remote_addr));
+    copy(code, BPF_H, TCP, 0, SF_FLOW_KEY(local_port));
+    copy(code, BPF_H, TCP, 2, SF_FLOW_KEY(remote_port));
+    sf_bpf_store_value(code, BPF_W, FRAME_POINTER, SF_FLOW_KEY(protocol), IPPROTO_TCP);
+    copy(code, BPF_DW, FRAME_POINTER, SF_FLOW_KEY(local_addr), RECORD(local_addr)); /* and the remote address */
+    copy(code, BPF_W, FRAME_POINTER, SF_FLOW_KEY(local_port), RECORD(local_port));  /* and the remote port */
     copy(code, BPF_W, TCP, TCP_SEQUENCE_AT, RECORD(seq));
 }
 
-static void look_up(struct sf_bpf_code *code, int flows)
+/* The kernel answers the segments of a connection that it keeps. */
+static void check_flow(struct sf_bpf_code *code)
 {
-    sf_bpf_map(code, BPF_REG_1, flows);
-    address_of(code, BPF_REG_2, KEY_AT);
-    sf_bpf_call(code, BPF_FUNC_map_lookup_elem);
-}
-
-/* Looks up the reset as a frame is: the connection, then the address and port, then the port alone. */
-static void match_flow(struct sf_bpf_code *code, int flows)
-{
-    look_up(code, flows);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, OURS);
-    sf_bpf_store_value(code, BPF_W, FRAME_POINTER, KEY(remote_addr), 0);
-    sf_bpf_store_value(code, BPF_H, FRAME_POINTER, KEY(remote_port), 0);
-    look_up(code, flows);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_0, 0, OURS);
-    sf_bpf_store_value(code, BPF_W, FRAME_POINTER, KEY(local_addr), 0);
-    look_up(code, flows);
-    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_0, 0, LEAVE);
-    sf_bpf_label(code, OURS);
     sf_bpf_load(code, BPF_W, BPF_REG_1, BPF_REG_0, offsetof(struct sf_flow_value, kind));
-    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_1, SF_FLOW_KIND_KERNEL, LEAVE);
+    sf_bpf_jump_if_value(code, BPF_JEQ, BPF_REG_1, SF_FLOW_KIND_KERNEL, SF_FLOW_PASS);
 }
 
 /* Drops the reset even if the ring has no room for its record. */
@@ -189,12 +170,12 @@ static void keep(struct sf_bpf_code *code, int ring)
     sf_bpf_call(code, BPF_FUNC_ringbuf_output);
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, DROP);
     sf_bpf_exit(code);
-    sf_bpf_label(code, LEAVE);
+    sf_bpf_label(code, SF_FLOW_PASS);
     sf_bpf_alu_value(code, BPF_MOV, BPF_REG_0, ACCEPT);
     sf_bpf_exit(code);
 }
 
-static int load(int flows, int ring)
+static int load(const struct sf_flow_program *flows, int ring)
 {
     int from_skb = sf_btf_find_function("bpf_dynptr_from_skb"), slice_of = sf_btf_find_function("bpf_dynptr_slice");
     const struct sf_bpf_program_kind kind = {
@@ -215,7 +196,8 @@ static int load(int flows, int ring)
         read_headers(&code, from_skb, slice_of);
         check_reset(&code);
         build_key(&code);
-        match_flow(&code, flows);
+        sf_flow_find(&code, flows);
+        check_flow(&code);
         keep(&code, ring);
         fd = sf_bpf_load_program(&code, &kind, log);
     }
@@ -244,7 +226,7 @@ int sf_reset_guard_take(struct sf_reset_guard *g, struct sf_kept_reset *out, int
     return got;
 }
 
-int sf_reset_guard_open(struct sf_reset_guard *g, int flows)
+int sf_reset_guard_open(struct sf_reset_guard *g, const struct sf_flow_program *flows)
 {
     int program = -1, error;
 

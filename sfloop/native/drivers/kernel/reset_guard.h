@@ -12,7 +12,7 @@
 #define SF_DRIVERS_KERNEL_RESET_GUARD_H
 
 #include "bpf_ring.h"
-#include "sf/driver.h"
+#include "flow_program.h"
 
 struct sf_reset_guard {
     struct sf_bpf_ring ring; /* of struct sf_kept_reset, whose `seq` is in network byte order */
@@ -21,9 +21,9 @@ struct sf_reset_guard {
 
 void sf_reset_guard_none(struct sf_reset_guard *);
 
-/* `flows` is the map of struct sf_flow_map_key. Returns 0 or a negative errno. On failure there is no guard, and nothing is left
+/* Guards the flows in this program's map. Returns 0 or a negative errno. On failure there is no guard, and nothing is left
  * open. */
-int sf_reset_guard_open(struct sf_reset_guard *, int flows);
+int sf_reset_guard_open(struct sf_reset_guard *, const struct sf_flow_program *flows);
 int sf_reset_guard_take(struct sf_reset_guard *, struct sf_kept_reset *, int n);
 /* For a forked child too. The parent's descriptors then keep the program attached. */
 void sf_reset_guard_close(struct sf_reset_guard *);

@@ -524,7 +524,7 @@ static int set_up(struct packet *p, const struct sf_driver_config *config, char 
         return error;
     error = attach(p, config->interface, message);
     if (!error)
-        (void)sf_reset_guard_open(&p->guard, p->program.flow.flows); /* optional: caps() reports its absence */
+        (void)sf_reset_guard_open(&p->guard, &p->program.flow); /* optional: caps() reports its absence */
     return error;
 }
 

@@ -2,7 +2,7 @@
 #include "program.h"
 
 #include "drivers/kernel/bpf.h"
-#include "drivers/kernel/flow_match.h"
+#include "drivers/kernel/flow_key.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,8 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define KEY(field) SF_FLOW_KEY(field)
 
 /* On the program's stack, below the key: the type field of the Ethernet header, the IPv4 header without options, and the
  * ports. They are copies, because a socket's program may not read a packet in place. */
@@ -27,7 +25,7 @@
 #define TCX_DROP 2
 #define WHOLE_FRAME (-1)
 
-enum label { PORTS = SF_FLOW_LABELS, ADDRESSED, DECIDED, NO_ENTRY, OVERFLOW, LABELS = OVERFLOW + SF_OVERFLOW_LABELS };
+enum label { ADDRESSED = SF_FLOW_LABELS, DECIDED, NO_ENTRY, OVERFLOW, LABELS = OVERFLOW + SF_OVERFLOW_LABELS };
 
 _Static_assert(LABELS <= SF_BPF_LABELS, "more labels than there are");
 
@@ -86,41 +84,24 @@ static void read_ipv4(struct sf_bpf_code *code)
     sf_bpf_jump_if_value(code, BPF_JNE, SCRATCH, htons(ETH_P_IP), SF_FLOW_PASS);
 }
 
-/* Continues at PORTS with whole UDP datagrams and TCP segments. */
-static void check_protocol(struct sf_bpf_code *code)
+static void leave_batch(struct sf_bpf_code *code)
 {
-    load_stack(code, BPF_H, SCRATCH, IPV4_AT + 6);
-    sf_bpf_alu_value(code, BPF_AND, SCRATCH, htons(0x3fff));
-    sf_bpf_jump_if_value(code, BPF_JNE, SCRATCH, 0, SF_FLOW_PASS);
-    load_stack(code, BPF_B, SCRATCH, IPV4_AT + 9);
-    sf_bpf_store(code, BPF_W, FRAME_POINTER, KEY(protocol), SCRATCH);
-    sf_bpf_jump_if_value(code, BPF_JEQ, SCRATCH, IPPROTO_TCP, PORTS);
-    sf_bpf_jump_if_value(code, BPF_JNE, SCRATCH, IPPROTO_UDP, SF_FLOW_PASS);
     load_context(code, SCRATCH, offsetof(struct __sk_buff, gso_size));
     sf_bpf_jump_if_value(code, BPF_JNE, SCRATCH, 0, SF_FLOW_PASS);
-    sf_bpf_label(code, PORTS);
 }
 
-/* The packet is received, so its destination is our local address. */
 static void build_key(struct sf_bpf_code *code)
 {
-    load_stack(code, BPF_B, BPF_REG_2, IPV4_AT);
-    sf_bpf_alu(code, BPF_MOV, BPF_REG_3, BPF_REG_2);
-    sf_bpf_alu_value(code, BPF_AND, BPF_REG_3, 0xf0);
-    sf_bpf_jump_if_value(code, BPF_JNE, BPF_REG_3, 0x40, SF_FLOW_PASS);
-    sf_bpf_alu_value(code, BPF_AND, BPF_REG_2, 0x0f);
-    sf_bpf_alu_value(code, BPF_LSH, BPF_REG_2, 2);
-    sf_bpf_jump_if_value(code, BPF_JLT, BPF_REG_2, 20, SF_FLOW_PASS);
+    const struct sf_flow_header header = {FRAME_POINTER, IPV4_AT};
+
+    sf_flow_measure_header(code, header);
+    sf_flow_check_protocol(code, header);
+    leave_batch(code);
+    sf_flow_store_addresses(code, header);
+    sf_bpf_alu(code, BPF_MOV, BPF_REG_2, SF_FLOW_HEADER_LENGTH);
     sf_bpf_alu_value(code, BPF_ADD, BPF_REG_2, ETH_HLEN);
     copy_bytes(code, PORTS_AT, 4);
-    load_stack(code, BPF_W, SCRATCH, IPV4_AT + 16);
-    sf_bpf_store(code, BPF_W, FRAME_POINTER, KEY(local_addr), SCRATCH);
-    load_stack(code, BPF_W, SCRATCH, IPV4_AT + 12);
-    sf_bpf_store(code, BPF_W, FRAME_POINTER, KEY(remote_addr), SCRATCH);
-    load_stack(code, BPF_H, SCRATCH, PORTS_AT + 2);
-    sf_bpf_store(code, BPF_H, FRAME_POINTER, KEY(local_port), SCRATCH);
-    load_stack(code, BPF_H, SCRATCH, PORTS_AT);
-    sf_bpf_store(code, BPF_H, FRAME_POINTER, KEY(remote_port), SCRATCH);
+    sf_flow_store_ports(code, FRAME_POINTER, PORTS_AT);
 }
 
 /* Sets MATCHES to 1 if the frame is ours, else to 0. */
@@ -129,7 +110,6 @@ static void decide(struct sf_bpf_code *code, const struct sf_flow_program *flow)
     sf_bpf_alu_value(code, BPF_MOV, MATCHES, 0);
     check_mac(code);
     read_ipv4(code);
-    check_protocol(code);
     build_key(code);
     sf_flow_match(code, flow);
     sf_bpf_alu_value(code, BPF_MOV, MATCHES, 1);
@@ -153,7 +133,7 @@ static void overflow(struct sf_bpf_code *code, const struct sf_packet_program *p
     const struct sf_overflow_program part = {
         .is_filter = true,
         .context = CONTEXT,
-        .protocol_at = KEY(protocol),
+        .protocol_at = SF_FLOW_KEY(protocol),
         .first_label = OVERFLOW,
         .mtu = program->mtu,
         .many_cpus = true,
