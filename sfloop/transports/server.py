@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from sfloop.loop import Loop
+    from sfloop.native.cores.listener import ListeningSink
     from sfloop.native.cores.stackstream import StackListener
 
 #: Errors of accept() that mean that the process or the machine lacks a resource. The listener tries again later.
@@ -157,7 +158,7 @@ class Listener:
                 return
             self._in_own_context(self._connect, StackSocket(stream), core.peer)
 
-    def _accept_failed(self, exc: OSError, core: ListenerCore | StackListener) -> None:
+    def _accept_failed(self, exc: OSError, core: ListeningSink) -> None:
         if exc.errno not in EXHAUSTED:
             raise exc
         # Pause the listener, because the socket stays readable.
@@ -171,7 +172,7 @@ class Listener:
         core.pause()
         self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self._resume, core)
 
-    def _resume(self, core: ListenerCore | StackListener) -> None:
+    def _resume(self, core: ListeningSink) -> None:
         if not core.closed:
             core.resume()
 

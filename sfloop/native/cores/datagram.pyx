@@ -1,8 +1,9 @@
 # cython: language_level=3
-"""The datagram transport's hot path: receive a batch and deliver each datagram; send with sendto."""
+"""The datagram transport's hot path: receive a batch and deliver each datagram; send with sendto.
+
+ethernet.pyx has the same steps for frames: see MessageCore."""
 
 import socket
-from collections import deque
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -10,12 +11,12 @@ from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
 from sfloop.native.cores.address cimport AddressBook, check_path, is_decoded
-from sfloop.native.cores.loan cimport Loan
+from sfloop.native.cores.loan cimport Loan, kept_view
 from sfloop.native.cores.core cimport os_error
 from sfloop.native.cores.engine cimport (
     SF_READABLE, SF_WRITABLE, sf_datagram, sf_linger, sockaddr, socklen_t,
 )
-from sfloop.native.cores.transport cimport TransportCore, reraise
+from sfloop.native.cores.transport cimport MessageCore
 
 cdef enum:
     BATCH = 64
@@ -31,12 +32,12 @@ def live():
     return live_cores
 
 
-cdef class DatagramCore(TransportCore):
+cdef class DatagramCore(MessageCore):
+    """The entries of both queues are (bytes, address)."""
+
     cdef object datagram_received   # the protocol's bound method
     cdef object datagrams_received  # the method of a protocol that takes batches, or None
     cdef Loan loan                  # makes views of the stack's memory for it; None: it gets bytes
-    cdef object queue               # deque of (bytes, address)
-    cdef object undelivered         # deque of (bytes, address) received before reading was paused
     cdef AddressBook addresses
     cdef int family
     cdef int fd                     # the socket of the addresses
@@ -49,8 +50,6 @@ cdef class DatagramCore(TransportCore):
     def __cinit__(self, *args):
         global live_cores
         live_cores += 1
-        self.queue = deque()
-        self.undelivered = deque()
         self.addresses = AddressBook()
 
     def __dealloc__(self):
@@ -189,10 +188,7 @@ cdef class DatagramCore(TransportCore):
         finally:
             datagrams = data = None
             if loan is not None and not loan.end(self.loop):
-                self.protocol_reported(
-                    BufferError("datagrams_received() has kept a view of a datagram beyond its return; its data will "
-                                "be overwritten. Keep a copy (bytes(data)), or switch zero_copy off"),
-                    "Fatal use of zero-copy data")
+                self.protocol_reported(kept_view("datagrams_received", "datagram"), "Fatal use of zero-copy data")
         return 0
 
     cdef int keep(self, sf_datagram *rest, int n) except -1:
@@ -326,20 +322,7 @@ cdef class DatagramCore(TransportCore):
                 self.queue.appendleft((data, address))
                 self.queued += len(data) + HEADER
                 break
-        self.maybe_resume_protocol()
-        if not self.queue and self.sock != NULL:
-            self.want(self.interest & ~SF_WRITABLE)
-            self.finish_if_drained()
-        return 0
-
-    cdef int drop_queue(self) except -1:
-        self.queue.clear()
-        self.undelivered.clear()
-        self.queued = 0
-        return 0
-
-    def has_queue(self):
-        return len(self.queue) > 0
+        return self.flushed()
 
 
 # A method of DatagramTransport: see the end of stream.pyx.

@@ -1,11 +1,8 @@
 # cython: language_level=3
 """The Ethernet transport's hot path: deliver the frames of one poll together or one by one; send a frame with
-send()."""
+send(). datagram.pyx has the same steps for datagrams: see MessageCore."""
 
 import errno as errno_of
-import os
-
-from collections import deque
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -18,8 +15,8 @@ from sfloop.native.cores.engine cimport (
     SF_DRIVER_STAMPS_TX, SF_READABLE, SF_WRITABLE, sf_datagram, sf_driver, sf_driver_caps, sf_driver_stats, sf_flow, sf_stack,
     sf_stamp,
 )
-from sfloop.native.cores.loan cimport Loan
-from sfloop.native.cores.transport cimport TransportCore
+from sfloop.native.cores.loan cimport Loan, kept_view
+from sfloop.native.cores.transport cimport MessageCore, TransportCore
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
@@ -39,14 +36,14 @@ def live():
     return live_cores
 
 
-cdef class EthernetCore(TransportCore):
+cdef class EthernetCore(MessageCore):
+    """The entries of `queue` are frames, those of `undelivered` (is received, frame or number, timestamp)."""
+
     cdef sf_driver *driver           # the stack's driver; NULL once the stack is gone
     cdef object frame_received       # the protocol's bound method
     cdef object frames_received      # the method of a protocol that takes batches, or None
     cdef object frame_sent
     cdef bint lends                  # it gets views of the driver's memory instead of bytes
-    cdef object queue                # deque of frames
-    cdef object undelivered          # deque of (is received, frame or number, timestamp): see deliver_kept()
     cdef uint64_t numbered           # frames that send() has taken; the driver counts the same
     cdef Py_ssize_t longest          # the longest frame that the driver takes, in bytes
 
@@ -54,8 +51,6 @@ cdef class EthernetCore(TransportCore):
         global live_cores
         live_cores += 1
         self.driver = NULL
-        self.queue = deque()
-        self.undelivered = deque()
 
     def __dealloc__(self):
         global live_cores
@@ -183,10 +178,7 @@ cdef class EthernetCore(TransportCore):
             self.protocol_reported(exc, "Exception in callback protocol.frames_received()")
         finally:
             if loan is not None and not loan.end(self.loop):
-                self.protocol_reported(
-                    BufferError("frames_received() has kept a view of a frame beyond its return; its data will be "
-                                "overwritten. Keep a copy (bytes(frame)), or switch zero_copy off"),
-                    "Fatal use of zero-copy data")
+                self.protocol_reported(kept_view("frames_received", "frame"), "Fatal use of zero-copy data")
         return 0
 
     cdef int report_sent(self) except -1:
@@ -260,20 +252,7 @@ cdef class EthernetCore(TransportCore):
                 self.queue.appendleft(frame)
                 self.queued += len(frame)
                 break
-        self.maybe_resume_protocol()
-        if not self.queue and self.sock != NULL:
-            self.want(self.interest & ~SF_WRITABLE)
-            self.finish_if_drained()
-        return 0
-
-    cdef int drop_queue(self) except -1:
-        self.queue.clear()
-        self.undelivered.clear()
-        self.queued = 0
-        return 0
-
-    def has_queue(self):
-        return len(self.queue) > 0
+        return self.flushed()
 
     # ---- the driver ----
 

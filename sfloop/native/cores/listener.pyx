@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A listening socket: tells its owner when a connection can be accepted, and accepts it."""
+"""Listeners: what kernel sockets and bypass stacks have in common, and the listener on a kernel socket."""
 
 from contextvars import copy_context
 
@@ -12,22 +12,37 @@ from sfloop.native.cores.descriptors cimport descriptor_of
 from sfloop.native.cores.engine cimport SF_KIND_LISTENER, SF_READABLE, sockaddr, sockaddr_storage, socklen_t
 
 
-cdef class ListenerCore(Sink):
-    cdef object on_acceptable
-    cdef readonly bytes peer    # the address of the connection that was accepted last, in the kernel's form
-    cdef object context     # the context of the caller of create_server(), as in asyncio
-
+cdef class ListeningSink(Sink):
     def __dealloc__(self):
         self.leave()
 
-    def __init__(self, LoopCore loop, fd, on_acceptable):
+    def __repr__(self):
+        return f"<{type(self).__name__} of {self.on_acceptable!r}>"
+
+    cdef int begin(self, object on_acceptable) except -1:
         self.on_acceptable = on_acceptable
         self.context = copy_context()
-        loop.attach(self, descriptor_of(fd), SF_KIND_LISTENER)
-        self.resume()
+        return self.want(SF_READABLE)
 
-    def __repr__(self):
-        return f"<ListenerCore of {self.on_acceptable!r}>"
+    def pause(self):
+        self.want(0)
+
+    def resume(self):
+        self.want(SF_READABLE)
+
+    def close(self):
+        self.on_acceptable = None
+        self.release()
+
+    @property
+    def closed(self):
+        return self.sock == NULL
+
+
+cdef class ListenerCore(ListeningSink):
+    def __init__(self, LoopCore loop, fd, on_acceptable):
+        loop.attach(self, descriptor_of(fd), SF_KIND_LISTENER)
+        self.begin(on_acceptable)
 
     cdef int on_event(self, uint32_t what) except -1:
         self.context.run(self.on_acceptable)
@@ -48,17 +63,3 @@ cdef class ListenerCore(Sink):
             raise os_error(-fd)
         self.peer = PyBytes_FromStringAndSize(<const char *>&address, min(length, sizeof(address)))
         return fd
-
-    def pause(self):
-        self.want(0)
-
-    def resume(self):
-        self.want(SF_READABLE)
-
-    def close(self):
-        self.on_acceptable = None
-        self.release()
-
-    @property
-    def closed(self):
-        return self.sock == NULL

@@ -11,3 +11,8 @@ cdef class Loan:
 
     cdef object view(self, const void *data, uint32_t length)
     cdef bint end(self, LoopCore loop) except -1
+
+
+# The error to report if end() has returned False: of a protocol's method that got a list of pairs with a view first, each
+# for one `what`.
+cdef object kept_view(str method, str what)

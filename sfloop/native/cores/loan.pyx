@@ -75,3 +75,8 @@ cdef class Loan:
                 all_back = False
                 self.pieces[i] = Piece.__new__(Piece)
         return all_back
+
+
+cdef object kept_view(str method, str what):
+    return BufferError(f"{method}() has kept a view of a {what} beyond its return; its data will be overwritten. Keep a "
+                       "copy (bytes(view)), or switch zero_copy off")

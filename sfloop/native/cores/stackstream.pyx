@@ -5,16 +5,15 @@ A StackStream represents a connection from connect() or accept() until a transpo
 represents one stack's part of a listening socket; the kernel has another part.
 """
 
-from contextvars import copy_context
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EBADF, EINPROGRESS, ENOPROTOOPT, EOPNOTSUPP
 from libc.stdint cimport uint32_t
 
 from sfloop.native.cores.core cimport LoopCore, Sink, os_error
 from sfloop.native.cores.engine cimport (
-    SF_READABLE, SF_WRITABLE, sf_sock, sf_stack, sf_stream_info, sockaddr, sockaddr_storage, socklen_t,
+    SF_WRITABLE, sf_sock, sf_stack, sf_stream_info, sockaddr, sockaddr_storage, socklen_t,
 )
+from sfloop.native.cores.listener cimport ListeningSink
 
 cdef enum:
     OPTION_MAX = 512    # bytes; the longest option, TCP_INFO, has about 280
@@ -215,24 +214,12 @@ def listen(LoopCore loop, int fd, int backlog, on_acceptable):
                 opened.close()
             raise os_error(-rc)
         loop.enter(listener, slot)
-        listener.on_acceptable = on_acceptable
-        listener.context = copy_context()
-        listener.want(SF_READABLE)
+        listener.begin(on_acceptable)
         listeners.append(listener)
     return listeners
 
 
-cdef class StackListener(Sink):
-    cdef object on_acceptable
-    cdef object context     # the context of the caller of create_server(), as in asyncio
-    cdef readonly bytes peer    # the address of the connection that was accepted last
-
-    def __dealloc__(self):
-        self.leave()
-
-    def __repr__(self):
-        return f"<StackListener of {self.on_acceptable!r}>"
-
+cdef class StackListener(ListeningSink):
     cdef int on_event(self, uint32_t what) except -1:
         self.context.run(self.on_acceptable, self)
         return 0
@@ -259,17 +246,3 @@ cdef class StackListener(Sink):
         self.loop.enter(stream, slot)
         self.peer = name_of(stream, True)
         return stream
-
-    def pause(self):
-        self.want(0)
-
-    def resume(self):
-        self.want(SF_READABLE)
-
-    def close(self):
-        self.on_acceptable = None
-        self.release()
-
-    @property
-    def closed(self):
-        return self.sock == NULL

@@ -51,5 +51,16 @@ cdef class TransportCore(Sink):
     cdef int finish_if_drained(self) except -1
 
 
+cdef class MessageCore(TransportCore):
+    """The common part of transports whose data are messages: datagrams and Ethernet frames. Each writes its own loops over
+    messages, because a shared loop would make one more call for each of them."""
+
+    cdef object queue           # deque of what waits to be sent
+    cdef object undelivered     # deque of what was received, but not delivered, because the run or the reading ended
+
+    # The end of flush(). The caller holds the transport.
+    cdef int flushed(self) except -1
+
+
 # Call this only right after a C-API call has failed: `try` then catches the exception that is set.
 cdef int reraise() except -1

@@ -3,6 +3,7 @@
 
 import logging
 from asyncio import constants
+from collections import deque
 from weakref import ref as reference
 
 from libc.errno cimport EAGAIN
@@ -338,3 +339,25 @@ cdef class TransportCore(Sink):
     def is_watching(self):
         """(readable, writable): the events that the kernel is asked to report."""
         return bool(self.interest & SF_READABLE), bool(self.interest & SF_WRITABLE)
+
+
+cdef class MessageCore(TransportCore):
+    def __cinit__(self, *args):
+        self.queue = deque()
+        self.undelivered = deque()
+
+    cdef int flushed(self) except -1:
+        self.maybe_resume_protocol()
+        if not self.queue and self.sock != NULL:
+            self.want(self.interest & ~SF_WRITABLE)
+            self.finish_if_drained()
+        return 0
+
+    cdef int drop_queue(self) except -1:
+        self.queue.clear()
+        self.undelivered.clear()
+        self.queued = 0
+        return 0
+
+    def has_queue(self):
+        return len(self.queue) > 0
