@@ -16,6 +16,7 @@ import pytest
 import trustme
 from harness.agreement import Trace, both
 from harness.loops import until
+from harness.recording import keeping
 
 seen: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
 LARGE = 3_000_000  # more than the buffers of both ends take
@@ -74,12 +75,7 @@ async def one_connection(
     connect: Callable[..., Awaitable[tuple[Any, End]]],
     abort: bool = False,
 ) -> None:
-    served: list[End] = []
-
-    def factory() -> End:
-        served.append(End("server", trace, LARGE))
-        return served[-1]
-
+    served, factory = keeping(lambda: End("server", trace, LARGE))
     seen.set("before the server")
     server = await serve(factory, start_serving=False)
     seen.set("before it serves")

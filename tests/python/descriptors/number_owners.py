@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from harness.loops import until
-from harness.recording import Recorder
+from harness.recording import Recorder, keeping
 
 Loop = Any
 
@@ -246,12 +246,7 @@ async def new_datagram_transport(loop: Loop, number: int) -> None:
 
 async def new_server(loop: Loop, number: int) -> None:
     listener = moved(socket.create_server(("127.0.0.1", 0)), number)
-    made: list[Recorder] = []
-
-    def factory() -> Recorder:
-        made.append(Recorder())
-        return made[-1]
-
+    made, factory = keeping(Recorder)
     server = await loop.create_server(factory, sock=listener)
     with socket.create_connection(server.sockets[0].getsockname()) as b:
         b.send(HELLO)

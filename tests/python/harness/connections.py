@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .loops import until
-from .recording import DatagramRecorder, Recorder
+from .recording import DatagramRecorder, Recorder, keeping
 from .zf import KERNEL_HOST
 
 S = TypeVar("S", bound=Recorder)
@@ -29,20 +29,20 @@ async def finished(*protocols: Recorder) -> None:
 
 
 @contextlib.asynccontextmanager
-async def tcp_pair(server_protocol: Callable[[], S], client_protocol: Callable[[], C]) -> AsyncIterator[tuple[S, C]]:
+async def tcp_pair(
+    server_protocol: Callable[[], S],
+    client_protocol: Callable[[], C],
+    server_options: dict[str, Any] | None = None,
+    client_options: dict[str, Any] | None = None,
+) -> AsyncIterator[tuple[S, C]]:
     """(server's protocol, client's protocol) of a TCP connection on 127.0.0.1. Both are closed at the end of the
     block."""
     loop = asyncio.get_running_loop()
-    made: list[S] = []
-
-    def factory() -> S:
-        made.append(server_protocol())
-        return made[-1]
-
-    server = await loop.create_server(factory, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    made, factory = keeping(server_protocol)
+    server = await loop.create_server(factory, "127.0.0.1", 0, **server_options or {})
+    address = server.sockets[0].getsockname()
     try:
-        _, client = await loop.create_connection(client_protocol, "127.0.0.1", port)
+        _, client = await loop.create_connection(client_protocol, *address, **client_options or {})
         await until(lambda: made and made[0].made.done())
         try:
             yield made[0], client
@@ -51,6 +51,15 @@ async def tcp_pair(server_protocol: Callable[[], S], client_protocol: Callable[[
     finally:
         server.close()
         await server.wait_closed()
+
+
+async def answer_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each line in upper case, and close after the last one."""
+    while line := await reader.readline():
+        writer.write(line.upper())
+        await writer.drain()
+    writer.close()
+    await writer.wait_closed()
 
 
 def small_buffers(sock: Any, size: int = 4096) -> None:

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+P = TypeVar("P")
+
+
+def keeping(make: Callable[[], P]) -> tuple[list[P], Callable[[], P]]:
+    """A list, and a protocol factory that appends each protocol that it makes to the list."""
+    made: list[P] = []
+
+    def factory() -> P:
+        made.append(make())
+        return made[-1]
+
+    return made, factory
 
 
 class Recorder(asyncio.Protocol):

@@ -8,8 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
-from harness.connections import finished
-from harness.loops import until
+from harness.connections import tcp_pair
 from harness.recording import Recorder
 
 
@@ -21,27 +20,12 @@ async def tls_pair(
     client_protocol: type[Recorder] = Recorder,
     **client_options: Any,
 ) -> AsyncIterator[tuple[Recorder, Recorder]]:
-    loop: Any = asyncio.get_running_loop()
-    made: list[Recorder] = []
-
-    def factory() -> Recorder:
-        made.append(server_protocol())
-        return made[-1]
-
-    server = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context)
+    client_options["ssl"] = client_context
     try:
-        _, client = await loop.create_connection(
-            client_protocol, *server.sockets[0].getsockname(), ssl=client_context, **client_options
-        )
-        await until(lambda: made and made[0].made.done())
-        try:
-            yield made[0], client
-        finally:
-            await finished(client, made[0])
-            await asyncio.sleep(0.01)
+        async with tcp_pair(server_protocol, client_protocol, {"ssl": server_context}, client_options) as pair:
+            yield pair
     finally:
-        server.close()
-        await server.wait_closed()
+        await asyncio.sleep(0.01)
 
 
 async def upgrade(writer: Any, context: ssl.SSLContext, **options: Any) -> None:
@@ -74,3 +58,18 @@ class Resuming(ssl.SSLContext):
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
         return super().wrap_bio(*args, session=self.kept, **options)
+
+
+async def agree_on_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The server's plain lines before TLS."""
+    assert await reader.readline() == b"STARTTLS\n"
+    writer.write(b"OK\n")
+    await writer.drain()
+
+
+async def ask_for_tls(address: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect, and exchange the client's plain lines before TLS."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"STARTTLS\n")
+    assert await reader.readline() == b"OK\n"
+    return reader, writer

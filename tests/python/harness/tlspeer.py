@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.connections import finished
 from harness.loops import until
-from harness.recording import Recorder
+from harness.recording import Recorder, keeping
 
 
 class TLSPeer(Recorder):
@@ -87,24 +87,14 @@ async def facing_peer(
 ) -> AsyncIterator[tuple[TLSPeer, Recorder]]:
     """(peer, protocol under test), connected. `serves`: the protocol under test is the server."""
     loop: Any = asyncio.get_running_loop()
-    made: list[Recorder] = []
-
-    def own() -> Recorder:
-        made.append(kind())
-        return made[-1]
-
+    made, own = keeping(kind)
     async with contextlib.AsyncExitStack() as stack:
         if serves:
             listening = await loop.create_server(own, "127.0.0.1", 0, ssl=server, **options)
             address = listening.sockets[0].getsockname()
             _, peer = await loop.create_connection(lambda: TLSPeer(client, automatic=automatic), *address)
         else:
-            peers: list[TLSPeer] = []
-
-            def other() -> TLSPeer:
-                peers.append(TLSPeer(server, True, automatic))
-                return peers[-1]
-
+            peers, other = keeping(lambda: TLSPeer(server, True, automatic))
             listening = await loop.create_server(other, "127.0.0.1", 0)
             address = listening.sockets[0].getsockname()
             await loop.create_connection(own, *address, ssl=client, server_hostname="localhost", **options)

@@ -10,7 +10,7 @@ import pytest
 from harness.connections import at_eof, facing_socket, read_all_available, small_buffers, tcp_pair
 from harness.loops import turns, until
 from harness.observed import Run
-from harness.recording import Recorder
+from harness.recording import Recorder, keeping
 
 
 def test_connection_lost_comes_after_close_returns(run: Run) -> None:
@@ -200,12 +200,7 @@ def test_an_unclosed_transport_warns(loop: asyncio.AbstractEventLoop) -> None:
 def test_closing_many_at_once(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        served: list[Recorder] = []
-
-        def factory() -> Recorder:
-            served.append(Recorder())
-            return served[-1]
-
+        served, factory = keeping(Recorder)
         server = await loop.create_server(factory, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
         clients = [(await loop.create_connection(Recorder, *address))[1] for _ in range(200)]

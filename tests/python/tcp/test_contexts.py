@@ -8,6 +8,7 @@ import sys
 
 from harness.loops import until
 from harness.observed import Run
+from harness.recording import keeping
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nothing")
 SHARED = sys.version_info >= (3, 15)  # all callbacks of a transport run in one context
@@ -37,11 +38,7 @@ class Noting(asyncio.Protocol):
 
 
 def test_the_callbacks_of_a_connection(run: Run) -> None:
-    served: list[Noting] = []
-
-    def factory() -> Noting:
-        served.append(Noting())
-        return served[-1]
+    served, factory = keeping(Noting)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

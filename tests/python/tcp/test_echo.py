@@ -8,10 +8,10 @@ import random
 import socket
 
 import pytest
-from harness.connections import facing_socket, tcp_pair
+from harness.connections import answer_lines, facing_socket, tcp_pair
 from harness.loops import until
 from harness.observed import Run
-from harness.recording import BufferedRecorder, Echo, Recorder
+from harness.recording import BufferedRecorder, Echo, Recorder, keeping
 
 
 @pytest.mark.parametrize("size", [1, 64, 1024, 65536, 300_000])
@@ -137,15 +137,8 @@ def test_received_bytes_are_not_changed_by_what_comes_later(run: Run) -> None:
 
 
 def test_streams(run: Run) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(line.upper())
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
     async def main() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(answer_lines, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         reader, writer = await asyncio.open_connection(host, port)
         for i in range(100):
@@ -166,12 +159,7 @@ def test_streams(run: Run) -> None:
 def test_a_hundred_connections_at_once(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        served: list[Echo] = []
-
-        def factory() -> Echo:
-            served.append(Echo())
-            return served[-1]
-
+        served, factory = keeping(Echo)
         server = await loop.create_server(factory, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
         clients = [

@@ -11,7 +11,7 @@ import pytest
 from harness.connections import facing_socket, tcp_pair
 from harness.loops import turns, until
 from harness.observed import Contexts, Run
-from harness.recording import Recorder
+from harness.recording import Recorder, keeping
 
 
 class FailingMade(Recorder):
@@ -146,12 +146,7 @@ def test_exit_requests_leave_the_loop(
     """The exceptions leave run_forever, and the loop can go on with the connection afterwards."""
     a, b = socket.socketpair()
     b.setblocking(False)
-    made: list[Leaving] = []
-
-    def factory() -> Leaving:
-        made.append(Leaving(callback, exception))
-        return made[-1]
-
+    made, factory = keeping(lambda: Leaving(callback, exception))
     connect = loop.create_task(loop.create_connection(factory, sock=b))
 
     async def one_after_the_other() -> None:

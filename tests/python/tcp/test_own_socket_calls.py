@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness.loops import until
 from harness.observed import Run
-from harness.recording import BufferedRecorder, Echo, Recorder
+from harness.recording import BufferedRecorder, Echo, Recorder, keeping
 
 
 class Counting(socket.socket):
@@ -56,12 +56,7 @@ async def connected(kind: type[socket.socket], protocol: type[Any] = Recorder, *
     """Return (socket of the class, its transport's protocol, the transport), connected to an echo server."""
     loop = asyncio.get_running_loop()
     server_side = {"ssl": kwargs.pop("server")} if "ssl" in kwargs else {}
-    echoes: list[Echo] = []
-
-    def accept() -> Echo:
-        echoes.append(Echo())
-        return echoes[-1]
-
+    echoes, accept = keeping(Echo)
     server = await loop.create_server(accept, "127.0.0.1", 0, **server_side)
     sock = kind()
     sock.connect(server.sockets[0].getsockname())

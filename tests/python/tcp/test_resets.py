@@ -9,7 +9,7 @@ import pytest
 from harness.connections import facing_socket, reset_on_close, small_buffers
 from harness.loops import until
 from harness.observed import Run
-from harness.recording import BufferedRecorder, Recorder
+from harness.recording import BufferedRecorder, Recorder, keeping
 
 
 def test_before_accept(run: Run) -> None:
@@ -17,12 +17,7 @@ def test_before_accept(run: Run) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        served: list[Recorder] = []
-
-        def factory() -> Recorder:
-            served.append(Recorder())
-            return served[-1]
-
+        served, factory = keeping(Recorder)
         listener = socket.create_server(("127.0.0.1", 0))
         address = listener.getsockname()
         server = await loop.create_server(factory, sock=listener, start_serving=False)

@@ -11,7 +11,7 @@ import pytest
 from harness.connections import free_port
 from harness.loops import until
 from harness.observed import Run
-from harness.recording import Echo, Recorder
+from harness.recording import Echo, Recorder, keeping
 
 
 async def check(address: tuple[Any, ...]) -> None:
@@ -121,11 +121,7 @@ def test_reuse_address(run: Run, reuse: bool) -> None:
 @pytest.mark.sfloop_only("new in Python 3.13", when=sys.version_info < (3, 13))
 @pytest.mark.parametrize("keep_alive", [True, False, None])
 def test_keep_alive(run: Run, keep_alive: bool | None) -> None:
-    made: list[Recorder] = []
-
-    def factory() -> Recorder:
-        made.append(Echo())
-        return made[-1]
+    made, factory = keeping(Echo)
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from harness.connections import reset_on_close
 from harness.loops import until
 from harness.observed import Contexts, LogLines, Run
 from harness.recording import BufferedRecorder, Echo, Recorder
-from harness.tls import tls_pair, upgrade
+from harness.tls import agree_on_tls, ask_for_tls, tls_pair, upgrade
 from harness.zf import KERNEL_HOST
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
@@ -87,9 +87,7 @@ def test_start_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl
     served: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert await reader.readline() == b"STARTTLS\n"
-        writer.write(b"OK\n")
-        await writer.drain()
+        await agree_on_tls(reader, writer)
         await upgrade(writer, server_context, server_side=True)
         served.append(await reader.readline())
         writer.write(b"secret answer\n")
@@ -100,9 +98,7 @@ def test_start_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl
 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(b"STARTTLS\n")
-        assert await reader.readline() == b"OK\n"
+        reader, writer = await ask_for_tls(server.sockets[0].getsockname())
         await upgrade(writer, client_context, server_hostname="localhost")
         writer.write(b"secret question\n")
         assert await reader.readline() == b"secret answer\n"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from harness.loops import until
 from harness.observed import Contexts, Run
-from harness.recording import Recorder
+from harness.recording import Recorder, keeping
 from harness.tls import tls_pair, upgrade
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
@@ -234,12 +234,7 @@ def test_what_a_buffered_protocol_may_do_in_its_callbacks(
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        made: list[Recorder] = []
-
-        def factory() -> Recorder:
-            made.append(Recorder())
-            return made[-1]
-
+        made, factory = keeping(Recorder)
         server = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context)
         _, client = await loop.create_connection(
             lambda: Spoilt(what, where),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from harness.loops import until
 from harness.observed import Contexts, Run
-from harness.recording import BufferedRecorder, Recorder
+from harness.recording import BufferedRecorder, Recorder, keeping
 from harness.tls import tls_pair
 from harness.tlspeer import facing_peer
 
@@ -277,12 +277,7 @@ def test_ending_at_every_step(
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        made: list[Recorder] = []
-
-        def factory() -> Recorder:
-            made.append(Recorder())
-            return made[-1]
-
+        made, factory = keeping(Recorder)
         listening = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context)
         address = listening.sockets[0].getsockname()
         _, below = await loop.create_connection(Recorder, *address)

@@ -16,7 +16,7 @@ import pytest
 from harness.connections import finished
 from harness.loops import until
 from harness.observed import Contexts, LogLines, Run
-from harness.recording import BufferedRecorder, Echo, Recorder
+from harness.recording import BufferedRecorder, Echo, Recorder, keeping
 from harness.tlspeer import TLSPeer, facing_peer
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
@@ -69,12 +69,7 @@ def test_garbage_instead_of_a_handshake(
 ) -> None:
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        made: list[Any] = []
-
-        def factory() -> Any:
-            made.append(Recorder() if serves else Says(garbage))
-            return made[-1]
-
+        made, factory = keeping(lambda: Recorder() if serves else Says(garbage))
         listening = await loop.create_server(factory, "127.0.0.1", 0, ssl=server_context if serves else None)
         address = listening.sockets[0].getsockname()
         if serves:
@@ -115,12 +110,9 @@ def test_a_peer_that_stops_in_the_handshake(
 ) -> None:
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        peers: list[TLSPeer] = []
-
-        def peer() -> TLSPeer:
-            peers.append(TLSPeer(client_context if serves else server_context, not serves, automatic=False))
-            return peers[-1]
-
+        peers, peer = keeping(
+            lambda: TLSPeer(client_context if serves else server_context, not serves, automatic=False)
+        )
         start = loop.time()
         if serves:
             listening = await loop.create_server(
@@ -211,12 +203,7 @@ def test_spoilt_handshakes(
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         listening = await loop.create_server(Echo, "127.0.0.1", 0, ssl=server_context)
-        peers: list[TLSPeer] = []
-
-        def factory() -> TLSPeer:
-            peers.append(Spoils(server_context, True))
-            return peers[-1]
-
+        peers, factory = keeping(lambda: Spoils(server_context, True))
         spoiling = await loop.create_server(factory, "127.0.0.1", 0)
         for _ in range(40):
             _, peer = await loop.create_connection(lambda: Spoils(client_context), *listening.sockets[0].getsockname())

@@ -15,7 +15,7 @@ from harness.connections import free_port
 from harness.loops import until
 from harness.observed import Run
 from harness.peerprograms import accepts, program
-from harness.recording import Echo, Recorder
+from harness.recording import Echo, Recorder, keeping
 from harness.tls import key_updates
 from harness.zf import KERNEL_HOST
 
@@ -39,12 +39,7 @@ def test_s_client(run: Run, server_context: ssl.SSLContext, version: str) -> Non
     """The client's records, its answer to close_notify, and its key update or renegotiation."""
 
     async def main() -> None:
-        made: list[Recorder] = []
-
-        def factory() -> Recorder:
-            made.append(Echo())
-            return made[-1]
-
+        made, factory = keeping(Echo)
         server = await asyncio.get_running_loop().create_server(factory, KERNEL_HOST, 0, ssl=server_context)
         port = server.sockets[0].getsockname()[1]
         try:

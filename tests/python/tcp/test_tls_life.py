@@ -16,7 +16,7 @@ from harness import loops
 from harness.dropped import unclosed
 from harness.loops import until
 from harness.observed import Contexts, Run
-from harness.recording import Recorder
+from harness.recording import Recorder, keeping
 from harness.tlspeer import facing_peer
 
 import sfloop
@@ -144,11 +144,7 @@ def test_memory_of_idle_connections(server_context: ssl.SSLContext, client_conte
     count = 300
 
     async def main() -> None:
-        made: list[Counts] = []
-
-        def factory() -> Counts:
-            made.append(Counts())
-            return made[-1]
+        made, factory = keeping(Counts)
 
         async def connect(number: int) -> None:
             for _ in range(number):

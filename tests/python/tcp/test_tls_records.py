@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from harness.loops import until
 from harness.observed import Contexts, Run
-from harness.recording import Echo, Recorder
+from harness.recording import Echo, Recorder, keeping
 from harness.tls import tls_pair
 
 import sfloop
@@ -64,12 +64,7 @@ class ByHand(Recorder):
 @contextlib.asynccontextmanager
 async def by_hand(server: ssl.SSLContext, client: ssl.SSLContext, kind: type[Recorder] = Echo) -> Any:
     loop: Any = asyncio.get_running_loop()
-    made: list[Recorder] = []
-
-    def factory() -> Recorder:
-        made.append(kind())
-        return made[-1]
-
+    made, factory = keeping(kind)
     listening = await loop.create_server(factory, "127.0.0.1", 0, ssl=server)
     _, near = await loop.create_connection(lambda: ByHand(client), *listening.sockets[0].getsockname())
     await until(lambda: near.ready and bool(made) and made[0].made.done())

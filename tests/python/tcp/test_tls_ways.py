@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.connections import answer_lines
 from harness.loops import until
 from harness.observed import Contexts, Run
 from harness.recording import Echo, Recorder
-from harness.tls import tls_pair, upgrade
+from harness.tls import agree_on_tls, ask_for_tls, tls_pair, upgrade
 from tls_ways import TIMEOUTS, VERSIONS, WAYS, connected
 
 if sys.version_info < (3, 11):  # its sslproto leaves every transport to __del__, also those that are closed
@@ -68,21 +69,13 @@ def programs_ask(transport: Any, context: ssl.SSLContext, is_client: bool, versi
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls() is new in Python 3.11")
 def test_stream_writers(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert await reader.readline() == b"STARTTLS\n"
-        writer.write(b"OK\n")
-        await writer.drain()
+        await agree_on_tls(reader, writer)
         await writer.start_tls(server_context, ssl_handshake_timeout=5.0)  # type: ignore[attr-defined]
-        while line := await reader.readline():
-            writer.write(line.upper())
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        await answer_lines(reader, writer)
 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(b"STARTTLS\n")
-        assert await reader.readline() == b"OK\n"
+        reader, writer = await ask_for_tls(server.sockets[0].getsockname())
         await writer.start_tls(client_context, server_hostname="localhost")  # type: ignore[attr-defined]
         for _ in range(3):
             writer.write(b"line\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.connections import finished
 from harness.loops import until
-from harness.recording import Echo, Recorder
+from harness.recording import Echo, Recorder, keeping
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -53,12 +53,7 @@ async def by_accepted(loop: Any, server: Any, client: Any, factory: Any, folder:
 
 async def by_start_tls(loop: Any, server: Any, client: Any, factory: Any, folder: Path, listens: Any) -> Any:
     """start_tls() of both sides, after plain bytes."""
-    accepted: list[Any] = []
-
-    def plain() -> Any:
-        accepted.append(factory())
-        return accepted[-1]
-
+    accepted, plain = keeping(factory)
     listening = listens(await loop.create_server(plain, "127.0.0.1", 0))
     _, near = await loop.create_connection(Recorder, *listening.sockets[0].getsockname())
     await until(lambda: bool(accepted) and accepted[0].made.done())
@@ -75,12 +70,7 @@ WAYS = [by_create, by_unix, by_accepted, by_start_tls]
 @contextlib.asynccontextmanager
 async def connected(way: Any, contexts: Any, folder: Path) -> AsyncIterator[tuple[Any, Any]]:
     """Yield (server's protocol, client's protocol)."""
-    made: list[Any] = []
-
-    def factory() -> Any:
-        made.append(Echo())
-        return made[-1]
-
+    made, factory = keeping(Echo)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0.01)
 
