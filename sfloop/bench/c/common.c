@@ -113,6 +113,18 @@ int sfb_connect_tcp(const struct sfb_options *o, bool nonblocking)
     return fd;
 }
 
+int sfb_listen_tcp(const struct sfb_options *o)
+{
+    struct sockaddr_in address = sfb_address(o);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        sfb_die_errno("socket");
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 4096))
+        sfb_die_errno("bind");
+    return fd;
+}
+
 struct sockaddr_in sfb_interface_address(int fd, const char *interface, unsigned char *mac)
 {
     struct ifreq request = {0};

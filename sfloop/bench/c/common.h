@@ -67,6 +67,8 @@ void sfb_raise_file_limit(void);
 struct sockaddr_in sfb_address(const struct sfb_options *o);
 /* Returns a connected TCP socket with TCP_NODELAY, non-blocking if `nonblocking`. */
 int sfb_connect_tcp(const struct sfb_options *o, bool nonblocking);
+/* A non-blocking socket that listens at the address. */
+int sfb_listen_tcp(const struct sfb_options *o);
 void sfb_set_nonblocking(int fd);
 /* Both die with the reason if the kernel refuses. The descriptor's events carry `pointer`. */
 int sfb_epoll_new(void);

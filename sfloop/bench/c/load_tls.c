@@ -1,23 +1,11 @@
 /*
- * TLS ping-pong on N connections. Each connection sends a message, waits for its whole echo, and sends the next. The file
- * also has the other TLS loads: handshakes one after the other (each connection ends with an answer of one byte), a source
- * of bulk data, and idle connections.
+ * TLS ping-pong on N connections (exchange.h). The file also has the other TLS loads: handshakes one after the other (each
+ * connection ends with an answer of one byte), a source of bulk data, and idle connections.
  */
+#include "exchange.h"
 #include "openssl.h"
 
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
-
-struct connection {
-    void *ssl;
-    int fd, received;
-    uint64_t id, sequence, sent_at;
-    bool sent;
-    unsigned char *message, *answer;
-};
 
 /* Dies if OpenSSL reports an error, or if the server has not answered in time. */
 static void check_progress(void *ssl, int result, const char *what, uint64_t since, const struct sfb_options *o)
@@ -42,25 +30,17 @@ static void *connect_tls(void *ctx, int fd, const struct sfb_options *o)
     return ssl;
 }
 
-/* Sends as much as the socket takes. The message is a single SSL_write(), which is repeated until it succeeds. */
+/* The message is a single SSL_write(), which is repeated until it succeeds. */
 static void push(struct connection *c, const struct sfb_options *o)
 {
     int result = sfb_openssl.write(c->ssl, c->message, o->size);
 
-    c->sent = result == o->size;
-    if (!c->sent)
+    if (result == o->size)
+        c->sent = o->size;
+    else
         check_progress(c->ssl, result, "SSL_write", c->sent_at, o);
 }
 
-static void begin_message(struct connection *c, const struct sfb_options *o)
-{
-    sfb_renew(c->message, o->size, c->id, c->sequence);
-    c->received = 0;
-    c->sent_at = sfb_now();
-    push(c, o);
-}
-
-/* Receives the bytes that have arrived. True: the answer is complete. */
 static bool pull(struct connection *c, const struct sfb_options *o)
 {
     while (c->received < o->size) {
@@ -77,56 +57,6 @@ static bool pull(struct connection *c, const struct sfb_options *o)
     return true;
 }
 
-/* Checks and counts the answer, and sends the next message. False: the run is over. */
-static bool finish_message(struct connection *c, struct sfb_run *run, const struct sfb_options *o)
-{
-    bool more = sfb_run_count(run, c->sent_at, sfb_now());
-
-    sfb_verify(c->message, c->answer, o->size, c->id, c->sequence);
-    c->sequence++;
-    if (more)
-        begin_message(c, o);
-    return more;
-}
-
-static void run_many(struct connection *all, struct sfb_run *run, const struct sfb_options *o)
-{
-    struct epoll_event events[128];
-    int epoll = sfb_epoll_new();
-
-    for (int i = 0; i < o->connections; i++) {
-        sfb_epoll_add(epoll, all[i].fd, EPOLLIN, &all[i]);
-        begin_message(&all[i], o);
-    }
-    for (unsigned spins = 0;; spins++) {
-        int n = epoll_wait(epoll, events, 128, 0);
-
-        for (int i = 0; i < n; i++) {
-            struct connection *c = events[i].data.ptr;
-
-            if (pull(c, o) && !finish_message(c, run, o)) {
-                close(epoll);
-                return;
-            }
-        }
-        if (n == 0 && spins % 4096 == 0)
-            for (int i = 0; i < o->connections; i++)
-                (void)pull(&all[i], o); /* sends the rest of the message, and checks the time */
-    }
-}
-
-static void open_connection(struct connection *c, int id, void *ctx, const struct sfb_options *o)
-{
-    c->fd = sfb_connect_tcp(o, true);
-    c->ssl = connect_tls(ctx, c->fd, o);
-    c->id = (uint64_t)id;
-    c->message = malloc((size_t)o->size);
-    c->answer = malloc((size_t)o->size);
-    if (!c->message || !c->answer)
-        sfb_die_errno("malloc");
-    sfb_fill(c->message, o->size, c->id, 0);
-}
-
 int sfb_load_tls(const struct sfb_options *o)
 {
     struct connection *all = calloc((size_t)o->connections, sizeof *all);
@@ -137,22 +67,14 @@ int sfb_load_tls(const struct sfb_options *o)
         sfb_die_errno("malloc");
     sfb_load_openssl();
     ctx = sfb_client_context(o);
-    for (int i = 0; i < o->connections; i++)
-        open_connection(&all[i], i, ctx, o);
-    sfb_run_start(run, o);
-    if (o->connections == 1) {
-        begin_message(all, o);
-        while (!pull(all, o) || finish_message(all, run, o))
-            ;
-    } else {
-        run_many(all, run, o);
+    for (int i = 0; i < o->connections; i++) {
+        prepare_connection(&all[i], i, o);
+        all[i].ssl = connect_tls(ctx, all[i].fd, o);
     }
-    sfb_run_report(run);
+    run_exchange(all, run, o);
     for (int i = 0; i < o->connections; i++) {
         sfb_openssl.free(all[i].ssl);
-        close(all[i].fd);
-        free(all[i].message);
-        free(all[i].answer);
+        close_connection(&all[i]);
     }
     sfb_openssl.ctx_free(ctx);
     free(all);

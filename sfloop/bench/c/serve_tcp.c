@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER_SIZE = 256 * 1024, BACKLOG = 4096, MAX_EVENTS = 256 };
+enum { BUFFER_SIZE = 256 * 1024, MAX_EVENTS = 256 };
 
 /* A connection, with the bytes that could not be sent yet. While there are such bytes, the server does not read from it. */
 struct connection {
@@ -96,15 +96,9 @@ static bool serve(int epoll, struct connection *c)
 
 int sfb_serve_tcp(const struct sfb_options *o)
 {
-    struct sockaddr_in address = sfb_address(o);
     struct epoll_event events[MAX_EVENTS];
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int epoll = sfb_epoll_new();
+    int listener = sfb_listen_tcp(o), epoll = sfb_epoll_new();
 
-    if (listener < 0)
-        sfb_die_errno("socket");
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, BACKLOG))
-        sfb_die_errno("bind");
     sfb_raise_file_limit();
     sfb_epoll_add(epoll, listener, EPOLLIN, NULL);
     sfb_announce(listener);

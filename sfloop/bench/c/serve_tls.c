@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER_SIZE = 256 * 1024, BACKLOG = 4096, MAX_EVENTS = 256 };
+enum { BUFFER_SIZE = 256 * 1024, MAX_EVENTS = 256 };
 
 struct connection {
     int fd;
@@ -83,20 +83,10 @@ static void drop(struct connection *c)
     free(c);
 }
 
-static int listen_at(const struct sfb_options *o)
-{
-    struct sockaddr_in address = sfb_address(o);
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, BACKLOG))
-        sfb_die_errno("bind");
-    return listener;
-}
-
 int sfb_serve_tls(const struct sfb_options *o)
 {
     struct epoll_event events[MAX_EVENTS];
-    int listener = listen_at(o), epoll = sfb_epoll_new();
+    int listener = sfb_listen_tcp(o), epoll = sfb_epoll_new();
     void *ctx;
 
     sfb_load_openssl();
