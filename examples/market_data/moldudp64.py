@@ -3,6 +3,9 @@
 A packet is a session (10 bytes), the sequence number of its first message (8), a message count (2) and the messages,
 each after its length (2). Count 0 is a heartbeat, 0xFFFF the end of the session; both carry the next sequence number. A
 request for lost messages has the same header, with the count of messages wanted.
+
+The decoders are apart from those of sfloop/demo/moldudp64.py on purpose: an example needs nothing of sfloop, and two
+independent readings of the specification check each other in the tests.
 """
 
 from __future__ import annotations

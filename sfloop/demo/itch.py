@@ -3,6 +3,9 @@
 Source: Nasdaq's "NASDAQ TotalView-ITCH 5.0" specification, chapter "Message Formats", in its order. All integers are
 big-endian and unsigned; prices are integers with four implied decimals (eight in the MWCB levels); a timestamp has six
 bytes and counts nanoseconds since midnight; text is left-justified and padded with spaces.
+
+The decoders of examples/market_data/order_book.py are apart from these on purpose: an example needs nothing of sfloop,
+and two independent readings of the specification check each other in the tests.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ Source: Nasdaq's "MoldUDP64 Protocol Specification" 1.00. A downstream packet is
 sequence number of its first message in eight, message count in two) and that many message blocks (length in two bytes,
 then the message). A count of zero is a heartbeat and 0xFFFF the end of the session; both carry the next sequence
 number. A request packet has the header's layout and asks for ``count`` messages from ``sequence`` on.
+
+The decoders of examples/market_data/moldudp64.py are apart from these on purpose: an example needs nothing of sfloop,
+and two independent readings of the specification check each other in the tests.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 Source: Nasdaq's "O*U*C*H Version 4.2" specification: section 2 (inbound messages: the client to the exchange) and
 section 3 (outbound). Integers are big-endian and unsigned, prices have four implied decimals, timestamps are eight
 bytes and count nanoseconds since midnight, text is left-justified and padded with spaces.
+
+The decoders of examples/market_data/order_entry.py are apart from these on purpose: an example needs nothing of sfloop,
+and two independent readings of the specification check each other in the tests.
 """
 
 from __future__ import annotations

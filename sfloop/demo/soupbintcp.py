@@ -2,6 +2,9 @@
 
 Source: Nasdaq's "SoupBinTCP 3.00" specification. Every packet has a big-endian length of two bytes (of the rest of the
 packet), a type letter and a payload. Numbers in login packets are ASCII digits, padded on the left.
+
+The decoders of examples/market_data/order_entry.py are apart from these on purpose: an example needs nothing of sfloop,
+and two independent readings of the specification check each other in the tests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-/* The part of bpf(2) that the bench's XDP programs need. A function that fails ends the program with the reason. */
+/*
+ * The part of bpf(2) that the bench's XDP programs need. A function that fails ends the program with the reason.
+ *
+ * The drivers have a loader, too (sfloop/native/drivers/kernel/bpf.h). This one is apart from it, because the bench's programs are
+ * what sfloop is compared with: they may share neither code nor mistakes with it, and they are compiled without the engine.
+ */
 #ifndef SFB_BPF_H
 #define SFB_BPF_H
 

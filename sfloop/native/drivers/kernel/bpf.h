@@ -2,6 +2,9 @@
  * The parts of bpf(2) that the drivers need, based on the kernel's headers only: an assembler of eBPF instructions with labels,
  * maps, programs and links. File descriptors are close-on-exec. Functions return a descriptor or 0, or a negative errno.
  *
+ * The bench has a second, smaller one (sfloop/bench/c/bpf.h): its programs are what sfloop is compared with, so they may share
+ * neither code nor mistakes with it, and they are compiled without the engine.
+ *
  * Changing a map through its descriptor needs no privilege. Creating maps, programs and links needs CAP_BPF and CAP_NET_ADMIN.
  */
 #ifndef SF_DRIVERS_KERNEL_BPF_H
