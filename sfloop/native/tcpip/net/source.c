@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
+#include "storage/kernel_setting.h"
 
 #include <net/if.h>
 #include <stdio.h>
@@ -17,17 +18,9 @@ void sf_sources_forget(struct sf_tcpip *t)
 static bool is_on(const char *interface, const char *setting)
 {
     char path[80 + IF_NAMESIZE];
-    int value = 0;
-    FILE *file;
 
     snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/%s", interface, setting);
-    file = fopen(path, "re");
-    if (!file)
-        return false;
-    if (fscanf(file, "%d", &value) != 1)
-        value = 0;
-    fclose(file);
-    return value != 0;
+    return sf_setting_is_on(path);
 }
 
 static void read_settings(struct sf_tcpip *t)

@@ -1,10 +1,10 @@
 /* The TCP layer as a whole: making and ending it, its share of the stack's turn. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
+#include "storage/kernel_setting.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -48,19 +48,6 @@ static int read_defaults(struct sf_tcp *tcp)
     return 0;
 }
 
-static bool is_on(const char *setting)
-{
-    FILE *file = fopen(setting, "re");
-    int value = 0;
-
-    if (!file)
-        return false;
-    if (fscanf(file, "%d", &value) != 1)
-        value = 0;
-    fclose(file);
-    return value != 0;
-}
-
 int sf_tcp_open(struct sf_tcpip *t)
 {
     struct sf_tcp *tcp = &t->tcp;
@@ -76,7 +63,7 @@ int sf_tcp_open(struct sf_tcpip *t)
         rc = sf_tcp_timer_add(t, &tcp->memory_timer, SF_TCP_TIMER_MEMORY);
     if (rc < 0)
         return rc;
-    tcp->rfc1337 = is_on("/proc/sys/net/ipv4/tcp_rfc1337");
+    tcp->rfc1337 = sf_setting_is_on("/proc/sys/net/ipv4/tcp_rfc1337");
     tcp->max_wait_ports = LEAST_WAIT_PORTS;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur / 16 > LEAST_WAIT_PORTS)
         tcp->max_wait_ports = files.rlim_cur / 16 < MOST_WAIT_PORTS ? (uint32_t)(files.rlim_cur / 16) : MOST_WAIT_PORTS;
