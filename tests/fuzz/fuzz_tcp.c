@@ -132,7 +132,7 @@ static void pass_time(sf_ns time)
 static void send_segment(const struct sf_tcp_segment *s, size_t len)
 {
     static uint8_t frame[1600], payload[1500];
-    struct sf_tcp_peer peer = {.src_mac = {2, 0, 0, 0, 0, 2}, .dst_mac = {2, 0, 0, 0, 0, 1}, .src_addr = inet_addr(B_ADDR),
+    struct sf_ip_peer peer = {.src_mac = {2, 0, 0, 0, 0, 2}, .dst_mac = {2, 0, 0, 0, 0, 1}, .src_addr = inet_addr(B_ADDR),
                                .dst_addr = inet_addr(A_ADDR), .src_port = sf_be16(PEER_PORT), .dst_port = port, .ttl = 64};
     struct iovec piece = {payload, len < 1400 ? len : 1400};
 

@@ -35,9 +35,9 @@ static enum sf_refusal parse_in_steps(const uint8_t *frame, size_t len, uint32_t
     return sf_udp_parse(ip, flags, udp);
 }
 
-static struct sf_udp_peer peer_of(const struct sf_udp_datagram *d)
+static struct sf_ip_peer peer_of(const struct sf_udp_datagram *d)
 {
-    struct sf_udp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_addr = d->src_addr,
         .dst_addr = d->dst_addr,
         .src_port = d->src_port,
@@ -68,7 +68,7 @@ static void expect_the_same(const struct sf_udp_datagram *a, const struct sf_udp
 
 static void emit_again(const struct sf_udp_datagram *d, uint32_t choice)
 {
-    struct sf_udp_peer peer = peer_of(d);
+    struct sf_ip_peer peer = peer_of(d);
     struct sf_udp_template template;
     struct sf_udp_datagram again;
     enum sf_udp_sum sum = (enum sf_udp_sum)(choice % 3);
@@ -170,7 +170,7 @@ static void expect_the_same_segment(const struct sf_tcp_segment *a, const struct
 
 static void emit_segment_again(const struct sf_ipv4 *from, const struct sf_tcp_segment *segment, size_t choice)
 {
-    struct sf_tcp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_addr = from->src, .dst_addr = from->dst, .src_port = segment->src_port, .dst_port = segment->dst_port,
     };
     size_t cut = segment->payload_len ? choice % segment->payload_len : 0, len, split;

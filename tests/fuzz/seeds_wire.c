@@ -23,7 +23,7 @@ static size_t datagram(uint8_t *buffer, size_t room, uint8_t tags, size_t len, e
 {
     static const uint8_t addr[8] = {10, 0, 0, 1, 239, 1, 2, 3};
     static uint8_t text[1472];
-    struct sf_udp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_mac = {2, 0, 0, 0, 0, 1},
         .dst_mac = {1, 0, 0x5e, 1, 2, 3},
         .src_addr = sf_load32(addr),
@@ -87,7 +87,7 @@ static void save_messages(const char *folder)
 /* Writes TCP segments without their frames, with the options that `has` and n_sack choose. */
 static void save_segments(const char *folder)
 {
-    struct sf_tcp_peer peer = {.src_addr = 0x0100000a, .dst_addr = 0x0200000a, .src_port = 1, .dst_port = 2};
+    struct sf_ip_peer peer = {.src_addr = 0x0100000a, .dst_addr = 0x0200000a, .src_port = 1, .dst_port = 2};
     struct iovec piece = {"some text", 9};
     struct sf_tcp_template template;
     uint8_t frame[200];

@@ -51,7 +51,7 @@ struct runner {
 
 static inline void runner_template(struct runner *r)
 {
-    struct sf_tcp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_addr = r->host->peer_addr, .dst_addr = r->host->host_addr, .src_port = sf_be16(PEER_PORT),
         .dst_port = sf_be16(r->port), .ttl = 64, .src_mac = {2, 0, 0, 0, 0, 2}, .dst_mac = {2, 0, 0, 0, 0, 1},
     };

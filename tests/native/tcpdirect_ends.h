@@ -27,24 +27,9 @@ static inline sf_ns clock_next(void)
     return clock_now;
 }
 
-static inline struct sockaddr_in at(const char *addr, int port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr)};
-}
-
-static inline struct sockaddr_in name_of(int fd)
-{
-    struct sockaddr_in name;
-    socklen_t len = sizeof(name);
-
-    CHECK(getsockname(fd, (struct sockaddr *)&name, &len) == 0);
-    return name;
-}
-
 static inline int kernel_socket(int type, const char *addr, int port)
 {
-    struct sockaddr_in name = at(addr, port);
+    struct sockaddr_in name = address(addr, port);
     int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
 
     CHECK(fd >= 0);

@@ -9,7 +9,7 @@
 #include "sf/driver.h"
 #include "stacks/tcpip/config.h"
 
-#include "check.h"
+#include "stack_seam.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -86,31 +86,14 @@ static inline void end(void)
     b->ops->destroy(b);
 }
 
-static inline uint64_t counter(struct sf_stack *stack, const char *name)
+/* Releases one socket of each host, closes the descriptors, and ends. */
+static inline void end_pair(struct sf_sock *sa, int fd_a, struct sf_sock *sb, int fd_b)
 {
-    struct sf_counter counters[128];
-    int n = stack->ops->counters(stack, counters, 128);
-
-    for (int i = 0; i < n; i++)
-        if (!strcmp(counters[i].name, name))
-            return counters[i].value;
-    CHECK(!"there is no counter of this name");
-    return 0;
-}
-
-static inline struct sockaddr_in address(const char *addr, int port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr)};
-}
-
-static inline struct sockaddr_in name_of(int fd)
-{
-    struct sockaddr_in name;
-    socklen_t len = sizeof(name);
-
-    CHECK(getsockname(fd, (struct sockaddr *)&name, &len) == 0);
-    return name;
+    a->ops->release(sa);
+    b->ops->release(sb);
+    close(fd_a);
+    close(fd_b);
+    end();
 }
 
 static inline int udp_socket(const char *addr, int port)

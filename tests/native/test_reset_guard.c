@@ -72,7 +72,7 @@ static void open_sockets(void)
 static void send_segment(const char *from, uint16_t from_port, const char *to, uint16_t to_port,
                          const struct sf_tcp_segment *segment, bool options)
 {
-    struct sf_tcp_peer peer = {.src_addr = inet_addr(from), .dst_addr = inet_addr(to), .src_port = htons(from_port),
+    struct sf_ip_peer peer = {.src_addr = inet_addr(from), .dst_addr = inet_addr(to), .src_port = htons(from_port),
                                .dst_port = htons(to_port), .ttl = 64};
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = peer.dst_addr};
     struct sf_tcp_template template;

@@ -8,7 +8,7 @@
 #include "sf/driver.h"
 #include "stacks/tcpip/config.h"
 
-#include "check.h"
+#include "namespaces.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -24,9 +24,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define SKIPPED 77 /* the exit status of a skipped test in Meson and Automake */
-#define DO(command) CHECK(system(command) == 0)
 
 enum { PROCESSES = 60, DESCRIPTORS = 100, SOCKETS = 40, FOREIGN = 400 };
 /* The most calls and entries of one poll: for 16 names of a claim, or for three descriptors and opening and closing their list.
@@ -164,10 +161,7 @@ static void make_stack(void)
     char message[256];
     int error = 0;
 
-    if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-        printf("skipped: cannot create a network namespace: %s\n", strerror(errno));
-        exit(SKIPPED);
-    }
+    close(new_namespace());
     DO("ip link set lo up && ip addr add 10.77.0.1/24 dev lo");
     its_caps.ifindex = (int)if_nametoindex("lo");
     stack = sf_stack_tcpip_create(&config, &error, message);

@@ -59,7 +59,7 @@ static void end_attack(void)
 static void forge_from(const char *addr, uint16_t src_port, const struct sf_tcp_segment *s, uint32_t len)
 {
     static uint8_t frame[1600], payload[1460];
-    struct sf_tcp_peer peer = {.src_mac = {2, 0, 0, 0, 0, 1}, .dst_mac = {2, 0, 0, 0, 0, 2}, .src_addr = inet_addr(addr),
+    struct sf_ip_peer peer = {.src_mac = {2, 0, 0, 0, 0, 1}, .dst_mac = {2, 0, 0, 0, 0, 2}, .src_addr = inet_addr(addr),
                                .dst_addr = inet_addr(B_ADDR), .src_port = src_port, .dst_port = name.sin_port, .ttl = 64};
     struct iovec piece = {payload, len};
     struct sf_tcp_template template;
@@ -105,7 +105,7 @@ static void test_a_syn_flood(void)
     begin_attack();
     sent = wire.sent;
     transfer_under(syn, 1000, 100 * SF_US);
-    CHECK(tcpip_of(b)->tcp.n_conns == 1 && counter(b, "tcp_cookies_sent") > 15000);
+    CHECK(tcpip_of(b)->tcp.n_conns == 1 && counter_of(b, "tcp_cookies_sent") > 15000);
     CHECK(wire.sent - sent < 20000 * 4 + 5000); /* b answers each SYN, and a resets each answer */
     end_attack();
 }
@@ -128,7 +128,7 @@ static void test_connecting_through_a_flood(void)
         b->ops->poll(b, clock_now, events, 16);
     }
     CHECK(tcpip_of(b)->tcp.n_half_open == 64);
-    before = (uint32_t)counter(b, "tcp_cookies_good");
+    before = (uint32_t)counter_of(b, "tcp_cookies_good");
     stream_connect(&s, name, 4);
     for (int i = 0; i < 100 && a->ops->connect_result(s.client.sock) == -EINPROGRESS; i++) {
         syn((uint32_t)i); /* the flood goes on */
@@ -137,7 +137,7 @@ static void test_connecting_through_a_flood(void)
     CHECK(a->ops->connect_result(s.client.sock) == 0);
     CHECK(put(s.client.sock, "hello", 5) == 5);
     stream_accepted(&s, listener, 5);
-    CHECK(counter(b, "tcp_cookies_good") == before + 1);
+    CHECK(counter_of(b, "tcp_cookies_good") == before + 1);
     for (sf_ns until = clock_now + SF_SEC; clock_now < until;)
         network_step(until);
     expect_bytes(s.server.sock, "hello");
@@ -210,12 +210,12 @@ static void test_a_flood_from_one_half_open_connection(void)
     begin_attack();
     open_bystanders(s);
     forge_from(somebody, sf_be16(77), &first, 0);
-    before = counter(b, "tcp_challenges");
+    before = counter_of(b, "tcp_challenges");
     for (until = clock_now + 5 * SF_SEC; clock_now < until; network_step(clock_now + SF_MS / 2))
         for (int i = 0; i < 5; i++)
             forge_from(somebody, sf_be16(77), &next, 0);
-    CHECK(tcpip_of(b)->tcp.n_half_open == 1 && counter(b, "tcp_challenge_limited") > 40000);
-    CHECK(counter(b, "tcp_challenges") - before >= BYSTANDERS * 4);
+    CHECK(tcpip_of(b)->tcp.n_half_open == 1 && counter_of(b, "tcp_challenge_limited") > 40000);
+    CHECK(counter_of(b, "tcp_challenges") - before >= BYSTANDERS * 4);
     for (int i = 0; i < BYSTANDERS; i++) {
         CHECK(is_in(s[i].client.sock, "ESTABLISHED") && conn_of_side(&s[i].client)->probe.keep_probes <= 1);
         CHECK(clock_now - conn_of_side(&s[i].client)->probe.heard < 1100 * SF_MS);
@@ -250,12 +250,12 @@ static void test_a_flood_of_one_syn(void)
     for (flood = clock_now + 5 * SF_SEC; clock_now < flood; run_b(clock_now + SF_MS / 2))
         for (int i = 0; i < 5; i++)
             forge(sf_be16(77), &first, 0);
-    CHECK(counter(b, "tcp_syn_retransmits") >= 9 && counter(b, "tcp_syn_retransmits") <= 11);
+    CHECK(counter_of(b, "tcp_syn_retransmits") >= 9 && counter_of(b, "tcp_syn_retransmits") <= 11);
     CHECK(wire.end[0].n - before <= 1 + 11);
-    CHECK(tcpip_of(b)->tcp.n_half_open == 1 && counter(b, "tcp_challenges") == 0);
+    CHECK(tcpip_of(b)->tcp.n_half_open == 1 && counter_of(b, "tcp_challenges") == 0);
     run_b(clock_now + 64 * SF_SEC);
-    CHECK(tcpip_of(b)->tcp.n_half_open == 0 && counter(b, "tcp_half_open_timed_out") == 1);
-    CHECK(counter(b, "tcp_syn_retransmits") <= 11 + 5);
+    CHECK(tcpip_of(b)->tcp.n_half_open == 0 && counter_of(b, "tcp_half_open_timed_out") == 1);
+    CHECK(counter_of(b, "tcp_syn_retransmits") <= 11 + 5);
     end_attack();
 }
 

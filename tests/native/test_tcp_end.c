@@ -33,7 +33,7 @@ static void test_linger_time_loses_nothing(void)
     CHECK(put(p.client, data, sizeof(data)) == sizeof(data));
     a->ops->release(p.client);
     pass(3 * SF_SEC);
-    CHECK(a->ops->lingering(a) == 1 && counter(a, "tcp_resets_sent") == 0);
+    CHECK(a->ops->lingering(a) == 1 && counter_of(a, "tcp_resets_sent") == 0);
     for (int i = 0; i < 100 && got < sizeof(data); i++) {
         got += take_all(p.server);
         pass(100 * SF_MS);
@@ -60,7 +60,7 @@ static void test_stack_ends_after_delivery(void)
     a->ops->destroy(a);
     for (int i = 0; i < 10; i++)
         poll_late(b, (struct sf_event[16]){0});
-    CHECK(counter(b, "tcp_resets_received") == 0);
+    CHECK(counter_of(b, "tcp_resets_received") == 0);
     expect_bytes(p.server, "late");
     CHECK(take(p.server, bytes, sizeof(bytes)) == 0);
     b->ops->release(p.server);
@@ -86,7 +86,7 @@ static void test_stack_ends_before_delivery(void)
     while (take(p.server, data, sizeof(data)) > 0)
         ;
     CHECK(is_in(p.server, "CLOSED") && take(p.server, &byte, 1) == 0);
-    CHECK(counter(b, "tcp_resets_received") == 1);
+    CHECK(counter_of(b, "tcp_resets_received") == 1);
     b->ops->release(p.server);
     b->ops->release(p.listener);
     b->ops->destroy(b);
@@ -105,7 +105,7 @@ static void test_reset_after_the_fin(void)
     CHECK(is_in(p.server, "CLOSE-WAIT"));
     a->ops->abort(p.client);
     exchange(3);
-    CHECK(counter(b, "tcp_resets_received") == 1);
+    CHECK(counter_of(b, "tcp_resets_received") == 1);
     expect_bytes(p.server, "all");
     CHECK(take(p.server, bytes, sizeof(bytes)) == 0);
     CHECK(put(p.server, "x", 1) == -EPIPE);

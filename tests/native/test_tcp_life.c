@@ -136,7 +136,7 @@ static void test_refused(void)
     CHECK(a->ops->interest(sock, SF_WRITABLE) == 0);
     exchange(3);
     CHECK(events_of(sock) == SF_WRITABLE && a->ops->connect_result(sock) == -ECONNREFUSED);
-    CHECK(counter(b, "tcp_rx_no_socket") == 1 && counter(b, "tcp_resets_sent") == 1);
+    CHECK(counter_of(b, "tcp_rx_no_socket") == 1 && counter_of(b, "tcp_resets_sent") == 1);
     a->ops->release(sock);
     close(fd);
     end();
@@ -203,7 +203,7 @@ static void test_resets(void)
         expect_bytes(p.client, "before"); /* data that arrived before the reset is not lost */
         CHECK(take(p.client, bytes, 8) == -ECONNRESET);
         CHECK(take(p.client, bytes, 8) == 0 && put(p.client, "x", 1) == -EPIPE);
-        CHECK(counter(b, "tcp_aborted") == 1 && counter(a, "tcp_resets_received") == 1);
+        CHECK(counter_of(b, "tcp_aborted") == 1 && counter_of(a, "tcp_resets_received") == 1);
         a->ops->release(p.client);
         b->ops->release(p.listener);
         end();
@@ -225,7 +225,7 @@ static void test_data_after_close(void)
     exchange(3);
     CHECK(take(p.client, &byte, 1) == 0 || is_in(p.client, "CLOSED"));
     CHECK(put(p.client, "late", 4) == -ECONNRESET || put(p.client, "late", 4) == -EPIPE);
-    CHECK(counter(b, "tcp_data_after_close") == 1);
+    CHECK(counter_of(b, "tcp_data_after_close") == 1);
     a->ops->release(p.client);
     b->ops->release(p.listener);
     end();
@@ -247,7 +247,7 @@ static void test_orphan(void)
     CHECK(a->ops->poll_at(a, clock_now) != SF_NEVER);
     pass(60 * SF_MS);
     CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
-    CHECK(counter(a, "tcp_orphans_ended") == 1);
+    CHECK(counter_of(a, "tcp_orphans_ended") == 1);
     b->ops->release(p.server);
     b->ops->release(p.listener);
     end();
@@ -267,7 +267,7 @@ static void test_shut_window(void)
     pass(60 * SF_SEC);
     CHECK(a->ops->lingering(a) == 1);
     pass(60 * SF_SEC);
-    CHECK(a->ops->lingering(a) == 0 && counter(a, "tcp_timed_out") == 1);
+    CHECK(a->ops->lingering(a) == 0 && counter_of(a, "tcp_timed_out") == 1);
     CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
     b->ops->release(p.server);
     b->ops->release(p.listener);
@@ -352,7 +352,7 @@ static void test_peer_vanishes(void)
     while (!poll_late(a, events)) /* b is no longer polled, so it answers nothing */
         CHECK(++polls < 3000);
     CHECK(events[0].slot == p.client->slot && take(p.client, events, 1) == -ETIMEDOUT);
-    CHECK(polls > 900 && counter(a, "tcp_timed_out") == 1);
+    CHECK(polls > 900 && counter_of(a, "tcp_timed_out") == 1);
     CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
     release_pair(&p);
     end();
@@ -372,7 +372,7 @@ static void test_connect_times_out(void)
     while (!poll_late(a, events))
         CHECK(++polls < 5000);
     CHECK(a->ops->connect_result(sock) == -ETIMEDOUT);
-    CHECK(polls > 3400 && counter(a, "tcp_syn_retransmits") == 2); /* 1 + 2 + 4 s */
+    CHECK(polls > 3400 && counter_of(a, "tcp_syn_retransmits") == 2); /* 1 + 2 + 4 s */
     a->ops->release(sock);
     close(fd);
     end();

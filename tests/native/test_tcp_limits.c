@@ -14,7 +14,7 @@ static const struct sf_tcp_limits defaults;
 static void inject(struct sockaddr_in from, struct sockaddr_in to, struct sf_tcp_segment segment)
 {
     struct sf_tcp_template template;
-    struct sf_tcp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_addr = from.sin_addr.s_addr,
         .dst_addr = to.sin_addr.s_addr,
         .src_port = from.sin_port,
@@ -58,16 +58,16 @@ static void test_syn_flood(void)
     p = connect_pair();
     exchange(3);
     flood(p.name, 2000);
-    CHECK(counter(b, "tcp_cookies_sent") == 1900);
+    CHECK(counter_of(b, "tcp_cookies_sent") == 1900);
     CHECK(put(p.client, "unharmed", 8) == 8);
     exchange(1);
     expect_bytes(p.server, "unharmed");
     later = connect_from(a, p.name, 4); /* by a cookie, which holds the negotiated options */
     exchange(2);
-    CHECK(a->ops->connect_result(later) == 0 && counter(b, "tcp_cookies_good") == 0);
+    CHECK(a->ops->connect_result(later) == 0 && counter_of(b, "tcp_cookies_good") == 0);
     CHECK(put(later, "by a cookie", 11) == 11);
     exchange(3);
-    CHECK(counter(b, "tcp_cookies_good") == 1 && counter(b, "tcp_cookies_bad") == 0);
+    CHECK(counter_of(b, "tcp_cookies_good") == 1 && counter_of(b, "tcp_cookies_bad") == 0);
     server = accept_from(p.listener, 5);
     expect_bytes(server, "by a cookie");
     CHECK(info_of(server).mss == info_of(later).mss || info_of(server).mss >= 1200);
@@ -75,7 +75,7 @@ static void test_syn_flood(void)
     exchange(3);
     expect_bytes(later, "answer");
     pass(70 * SF_SEC); /* the half-open connections time out, because no ACK arrives */
-    CHECK(counter(b, "tcp_half_open_timed_out") == 100);
+    CHECK(counter_of(b, "tcp_half_open_timed_out") == 100);
     CHECK(b->ops->poll_at(b, clock_now) == SF_NEVER);
     a->ops->release(later);
     b->ops->release(server);
@@ -101,7 +101,7 @@ static void test_guessed_cookies(void)
             poll_now(b, events);
     }
     poll_now(b, events);
-    CHECK(counter(b, "tcp_cookies_bad") == 1000 && counter(b, "tcp_cookies_good") == 0);
+    CHECK(counter_of(b, "tcp_cookies_bad") == 1000 && counter_of(b, "tcp_cookies_good") == 0);
     CHECK(b->ops->accept_stream(p.listener, &sock) == -EAGAIN);
     release_pair(&p);
     end();
@@ -120,7 +120,7 @@ static void test_backlog(void)
         exchange(3);
         connected += a->ops->connect_result(clients[i]) == 0;
     }
-    CHECK(connected == 2 && counter(b, "tcp_accept_full") >= 2);
+    CHECK(connected == 2 && counter_of(b, "tcp_accept_full") >= 2);
     for (uint32_t i = 0; i < 2; i++) {
         struct sockaddr_in mine, theirs; /* equal, because connections are accepted in the order of their arrival */
         socklen_t len = sizeof(mine);
@@ -153,7 +153,7 @@ static void test_connections(void)
     for (uint32_t i = 0; i < 3; i++)
         clients[i] = connect_from(a, name, 10 + i);
     CHECK(a->ops->connect(a, fd, (struct sockaddr *)&name, sizeof(name), 20, 120, &sock) == -ENOBUFS);
-    CHECK(counter(a, "tcp_connections_full") == 1);
+    CHECK(counter_of(a, "tcp_connections_full") == 1);
     exchange(3);
     a->ops->release(clients[0]);
     CHECK(a->ops->connect(a, fd, (struct sockaddr *)&name, sizeof(name), 20, 120, &sock) == -ENOBUFS); /* a closed one counts */
@@ -196,7 +196,7 @@ static void test_time_wait(void)
         b->ops->release(server);
         exchange(3);
     }
-    CHECK(counter(a, "tcp_time_wait_evicted") == 80);
+    CHECK(counter_of(a, "tcp_time_wait_evicted") == 80);
     CHECK(open_descriptors() <= before + 20);
     pass(61 * SF_SEC);
     CHECK(open_descriptors() == before);
@@ -233,7 +233,7 @@ static void test_reuse(void)
         exchange(3);
         pass(5 * SF_MS); /* the timestamp clock goes on */
     }
-    CHECK(counter(a, "tcp_time_wait_reused") == 3 && counter(b, "tcp_time_wait_reused") == 2);
+    CHECK(counter_of(a, "tcp_time_wait_reused") == 3 && counter_of(b, "tcp_time_wait_reused") == 2);
     release_pair(&p);
     close(fd);
     end();
@@ -257,7 +257,7 @@ static void test_memory(void)
         written += n > 0 ? (size_t)n : 0;
         exchange(1);
     }
-    CHECK(counter(a, "tcp_memory_full") > 0);
+    CHECK(counter_of(a, "tcp_memory_full") > 0);
     CHECK(written < 1 << 20 && info_of(p.server).unread < 512 * 1024);
     for (int i = 0; i < 1000 && read < written; i++) {
         ssize_t n = take(p.server, got, sizeof(got));
@@ -296,7 +296,7 @@ static void test_blind_attacks(void)
             poll_now(b, events);
     }
     poll_now(b, events);
-    CHECK(info_of(p.server).segments_sent - before <= 3 && counter(b, "tcp_challenge_limited") > 0);
+    CHECK(info_of(p.server).segments_sent - before <= 3 && counter_of(b, "tcp_challenge_limited") > 0);
     exchange(3);
     CHECK(put(p.client, "alive", 5) == 5);
     exchange(3);

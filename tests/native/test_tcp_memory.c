@@ -99,7 +99,7 @@ static void test_windows_open_again(void)
         pass(SF_MS);
         CHECK(memory_of(b) <= LIMIT + MANY * 2 * LEAST);
     }
-    CHECK(memory_of(b) > LIMIT / 2 && counter(b, "tcp_memory_full") > 0);
+    CHECK(memory_of(b) > LIMIT / 2 && counter_of(b, "tcp_memory_full") > 0);
     for (begin = clock_now; left && clock_now < begin + 5 * SF_SEC;) {
         left = 0;
         for (uint32_t k = 0; k < MANY; k++) {
@@ -224,7 +224,7 @@ static void test_acknowledgements_relieve(void)
 static void inject(int peer, struct sockaddr_in to, struct sf_tcp_segment segment, const void *data, size_t len)
 {
     struct sf_tcp_template template;
-    struct sf_tcp_peer addresses = {
+    struct sf_ip_peer addresses = {
         .src_addr = inet_addr("10.3.0.1"),
         .dst_addr = to.sin_addr.s_addr,
         .src_port = htons((uint16_t)(2000 + peer)),
@@ -281,7 +281,7 @@ static void test_hostages(void)
         if (i % 4 == 0)
             read_some(p.server, 1, &got);
     }
-    CHECK(got == total && counter(b, "tcp_rx_pruned") > 0);
+    CHECK(got == total && counter_of(b, "tcp_rx_pruned") > 0);
     CHECK(memory_of(b) <= LIMIT + (HOSTAGES + 1) * 2 * LEAST);
     for (uint32_t i = 0; i < HOSTAGES; i++) { /* data in order is delivered, whether the rest was dropped or not */
         ssize_t n;
@@ -318,7 +318,7 @@ static void test_unread_burst(void)
         pass(SF_MS);
         CHECK(memory_of(b) <= LIMIT + MANY * 2 * LEAST);
     }
-    CHECK(full > LIMIT / 2 && counter(b, "tcp_rx_refused") > 0);
+    CHECK(full > LIMIT / 2 && counter_of(b, "tcp_rx_refused") > 0);
     for (int i = 0; i < 10000 && m.got[4] < total; i++) {
         send_some(m.client[4], 4, &m.sent[4], total);
         read_some(m.server[4], 4, &m.got[4]); /* the others stay unread */

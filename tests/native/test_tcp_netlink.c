@@ -7,7 +7,8 @@
 #include "sf/driver.h"
 #include "stacks/tcpip/config.h"
 
-#include "check.h"
+#include "namespaces.h"
+#include "stack_seam.h"
 
 #include "wire/icmp.h"
 
@@ -16,33 +17,15 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
-#define SKIPPED 77 /* the exit status of a skipped test in Meson and Automake */
 #define FIRST 1000000u
 
 static int here, there; /* namespaces */
 static struct sf_stack *stack;
 
-#define DO(command) CHECK(system(command) == 0)
-
 /* ---- the namespaces ---- */
-
-static void enter(int ns)
-{
-    CHECK(setns(ns, CLONE_NEWNET) == 0);
-}
-
-static int new_namespace(void)
-{
-    if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-        printf("skipped: cannot create a network namespace: %s\n", strerror(errno));
-        exit(SKIPPED);
-    }
-    return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-}
 
 static void join_namespaces(void)
 {
@@ -84,18 +67,6 @@ static void make_stack(void)
     CHECK(stack);
 }
 
-static uint64_t counter(const char *name)
-{
-    struct sf_counter counters[160];
-    int n = stack->ops->counters(stack, counters, 160);
-
-    for (int i = 0; i < n; i++)
-        if (!strcmp(counters[i].name, name))
-            return counters[i].value;
-    CHECK(!"there is no counter of this name");
-    return 0;
-}
-
 static bool poll_until(struct sf_sock *sock, uint32_t what, sf_ns patience)
 {
     struct sf_event events[16];
@@ -110,12 +81,6 @@ static bool poll_until(struct sf_sock *sock, uint32_t what, sf_ns patience)
                 return true;
     }
     return false;
-}
-
-static struct sockaddr_in address(const char *addr, int port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr)};
 }
 
 /* Returns 0 with the connected stream in *out, or a negative errno. */
@@ -183,7 +148,7 @@ static void test_connect(void)
     sf_ns began = sf_now();
 
     CHECK(connect_to(name, &sock) == 0); /* the stack knew neither the route nor the neighbour */
-    CHECK(sf_now() - began < SF_SEC / 2 && counter("tcp_tx_no_way") == 0);
+    CHECK(sf_now() - began < SF_SEC / 2 && counter_of(stack, "tcp_tx_no_way") == 0);
     CHECK(stack->ops->name_of(sock, false, (struct sockaddr *)&mine, &len) == 0 && mine.sin_addr.s_addr == inet_addr("10.77.0.1"));
     peer = accept_there(listener);
     CHECK(send(peer, "hello", 5, 0) == 5);
@@ -209,7 +174,7 @@ static void test_not_that_way(void)
     CHECK(connect_to(address("10.77.0.1", 80), &sock) == -EOPNOTSUPP); /* an address of this host */
     CHECK(connect_to(address("10.77.0.99", 80), &sock) == -EHOSTUNREACH); /* no host answers ARP */
     CHECK(connect_to(address("10.88.0.1", 80), &sock) == -EHOSTUNREACH); /* the router reports it by ICMP */
-    CHECK(sf_now() - began < 5 * SF_SEC && counter("icmp_errors") == 1);
+    CHECK(sf_now() - began < 5 * SF_SEC && counter_of(stack, "icmp_errors") == 1);
 }
 
 static uint16_t fragmentation_needed(uint8_t *message, struct sockaddr_in from, struct sockaddr_in to, uint32_t sequence)
@@ -260,7 +225,7 @@ static void test_path_mtu(void)
         CHECK(stack->ops->stream_info(sock, &info) == 0);
         CHECK(info.mss == (right ? 948 : 1448));
     }
-    CHECK(counter("tcp_icmp_ignored") == 1 && counter("path_mtu_learned") >= 1);
+    CHECK(counter_of(stack, "tcp_icmp_ignored") == 1 && counter_of(stack, "path_mtu_learned") >= 1);
     enter(there);
     DO("ip addr add 10.77.0.3/24 dev v1");
     enter(here);
@@ -302,30 +267,30 @@ static void test_another_way(void)
     struct sockaddr_in name;
     struct sf_sock *sock;
     int listener = listen_there("10.77.0.2", &name), peer;
-    uint64_t before = counter("tcp_tx_other_way");
+    uint64_t before = counter_of(stack, "tcp_tx_other_way");
 
     CHECK(connect_to(name, &sock) == 0);
     peer = accept_there(listener);
-    CHECK(counter("tcp_tx_other_way") == before && mss_of(sock) == 1448);
+    CHECK(counter_of(stack, "tcp_tx_other_way") == before && mss_of(sock) == 1448);
     DO("ip link set d0 mtu 1300 && ip route add 10.77.0.2 dev d0 src 10.77.0.1");
     poll_for(5 * SF_MS);
     CHECK(stack->ops->sendv(sock, &(struct iovec){"away", 4}, 1) == 4);
-    CHECK(mss_of(sock) == 1248 && !is_read(peer, "away", 20 * SF_MS) && counter("tcp_tx_other_way") > 0);
+    CHECK(mss_of(sock) == 1248 && !is_read(peer, "away", 20 * SF_MS) && counter_of(stack, "tcp_tx_other_way") > 0);
     DO("ip route del 10.77.0.2 dev d0");
     CHECK(is_read(peer, "away", 5 * SF_SEC) && mss_of(sock) == 1448);
     poll_for(5 * SF_MS);
-    before = counter("tcp_tx_other_way");
+    before = counter_of(stack, "tcp_tx_other_way");
     enter(there);
     DO("ip link set v1 down");
     enter(here);
     CHECK(stack->ops->sendv(sock, &(struct iovec){"down", 4}, 1) == 4);
-    for (int i = 0; i < 30 && counter("tcp_tx_other_way") == before; i++) /* the kernel may report it up to a second later */
+    for (int i = 0; i < 30 && counter_of(stack, "tcp_tx_other_way") == before; i++) /* the kernel may report it up to a second later */
         poll_for(100 * SF_MS);
-    CHECK(counter("tcp_tx_other_way") > before);
+    CHECK(counter_of(stack, "tcp_tx_other_way") > before);
     enter(there);
     DO("ip link set v1 up");
     enter(here);
-    CHECK(is_read(peer, "down", 5 * SF_SEC) && counter("tcp_tx_no_way") == 0);
+    CHECK(is_read(peer, "down", 5 * SF_SEC) && counter_of(stack, "tcp_tx_no_way") == 0);
     stack->ops->abort(sock);
     close(peer);
     close(listener);
@@ -338,7 +303,7 @@ static void test_neighbours_that_flap(void)
     struct sf_stream_info info;
     struct sf_sock *sock;
     int listener = listen_there("10.77.0.2", &name), peer;
-    uint64_t before = counter("tcp_tx_other_way");
+    uint64_t before = counter_of(stack, "tcp_tx_other_way");
 
     CHECK(connect_to(name, &sock) == 0);
     peer = accept_there(listener);
@@ -351,7 +316,7 @@ static void test_neighbours_that_flap(void)
         CHECK(stack->ops->recv_into(sock, &(char){0}, 1) == 1);
     }
     CHECK(stack->ops->stream_info(sock, &info) == 0 && info.retransmits == 0 && info.timeouts == 0);
-    CHECK(counter("tcp_tx_other_way") - before >= 10 && counter("tcp_tx_no_way") == 0);
+    CHECK(counter_of(stack, "tcp_tx_other_way") - before >= 10 && counter_of(stack, "tcp_tx_no_way") == 0);
     stack->ops->abort(sock);
     close(peer);
     close(listener);

@@ -60,7 +60,7 @@ static void test_unresolved_neighbour(void)
     CHECK(stack->ops->connect_result(sock) == -EINPROGRESS);
     expect(sock, SF_WRITABLE);
     CHECK(stack->ops->connect_result(sock) == 0);
-    CHECK(tcpdirect_counter(stack, "connect_retried") == 3);
+    CHECK(counter_of(stack, "connect_retried") == 3);
     stack->ops->release(sock);
 
     fault("zft_connect", EHOSTUNREACH, 1000000);
@@ -98,7 +98,7 @@ static void test_send_without_buffers(void)
     CHECK(send_text(p.client, "x") == -EAGAIN);
     CHECK(poll_at(p.client, clock_now) == 0);
     expect(p.client, SF_WRITABLE);
-    CHECK(tcpdirect_counter(stack, "send_retried") >= 1);
+    CHECK(counter_of(stack, "send_retried") >= 1);
     CHECK(send_text(p.client, "x") == 1);
     fault("zft_send_single", EAGAIN, 1);
     CHECK(send_text(p.client, "y") == -EAGAIN);
@@ -168,7 +168,7 @@ static void test_udp_errors(void)
     CHECK(stack->ops->interest(sock, SF_READABLE | SF_WRITABLE) == 0);
     fault("zfut_alloc", EHOSTUNREACH, 1); /* the kernel sends it, which resolves the neighbour */
     CHECK(stack->ops->send_to(sock, "a", 1, (struct sockaddr *)&to, sizeof(to)) == 1);
-    CHECK(tcpdirect_counter(stack, "tx_by_kernel_unresolved") == 1);
+    CHECK(counter_of(stack, "tx_by_kernel_unresolved") == 1);
     turn_for(30 * SF_MS);
     CHECK(stack->ops->send_to(sock, "b", 1, (struct sockaddr *)&to, sizeof(to)) == 1);
     fault("zfut_send_single", EAGAIN, 1);
@@ -197,7 +197,7 @@ static void test_full_table(void)
         server[n++] = accept_one(listener);
     }
     CHECK(rc == -ENOBUFS && n == 32);
-    CHECK(tcpdirect_counter(stack, "zockets_full") >= 1);
+    CHECK(counter_of(stack, "zockets_full") >= 1);
     for (int i = 0; i < n; i++)
         stack->ops->release(client[i]); /* the clients close first, so TIME-WAIT is at them */
     turn_for(5 * SF_MS);
@@ -238,7 +238,7 @@ static void test_overflow_to_the_kernel(void)
     struct sf_sock *sock = NULL;
 
     CHECK(connect_with("zft_alloc", ENOBUFS, 1, name_of(fd), &sock) == -EOPNOTSUPP);
-    CHECK(tcpdirect_counter(stack, "to_kernel_full") == 1);
+    CHECK(counter_of(stack, "to_kernel_full") == 1);
     close(fd);
     listen_with("zftl_listen", ENOBUFS, -EOPNOTSUPP);
 }

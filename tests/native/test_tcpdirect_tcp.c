@@ -204,7 +204,7 @@ static void test_kernel_listens_too(void)
 
 static void test_what_is_the_kernels(void)
 {
-    struct sockaddr_in to = at("192.0.2.1", 9);
+    struct sockaddr_in to = address("192.0.2.1", 9);
     struct sf_sock *sock = NULL;
     int fd = kernel_socket(SOCK_STREAM, "127.0.0.1", 0);
 

@@ -112,7 +112,7 @@ static void test_kernel_beside(void)
     }
     memcpy(&back, got[0].addr, sizeof(back));
     CHECK(back.sin_port == name_of(peer).sin_port);
-    CHECK(tcpdirect_counter(stack, "rx_by_kernel") == 3);
+    CHECK(counter_of(stack, "rx_by_kernel") == 3);
     stack->ops->release(sock);
     close(fd);
     close(peer);
@@ -138,7 +138,7 @@ static void test_many_destinations(void)
             CHECK(receive(sock[i], got) == 1 && *(const char *)got[0].data == 'b');
         }
     }
-    CHECK(tcpdirect_counter(stack, "tx_destinations_evicted") > 0);
+    CHECK(counter_of(stack, "tx_destinations_evicted") > 0);
     for (int i = 0; i < N; i++) {
         stack->ops->release(sock[i]);
         close(fds[i]);
@@ -153,10 +153,10 @@ static void test_elsewhere_goes_by_the_kernel(void)
 {
     int fd = kernel_socket(SOCK_DGRAM, "127.0.0.1", 0);
     struct sf_sock *sock = adopt(fd);
-    uint64_t before = tcpdirect_counter(stack, "tx_by_kernel_route");
+    uint64_t before = counter_of(stack, "tx_by_kernel_route");
 
-    send_to(sock, "x", 1, at("192.0.2.1", 9));
-    CHECK(tcpdirect_counter(stack, "tx_by_kernel_route") == before + 1);
+    send_to(sock, "x", 1, address("192.0.2.1", 9));
+    CHECK(counter_of(stack, "tx_by_kernel_route") == before + 1);
     stack->ops->release(sock);
     close(fd);
 }

@@ -93,7 +93,7 @@ static void test_stale_side_events(void)
     CHECK(sendto(plain, "x", 1, 0, (struct sockaddr *)&gone_name, sizeof(gone_name)) == 1);
     for (int i = 0; i < 40; i++)
         CHECK(poll_late(a, events) == 0);
-    CHECK(counter(a, "side_stale") == 16);
+    CHECK(counter_of(a, "side_stale") == 16);
     connect_to(plain, name_of(stays_fd));
     CHECK(send(plain, "fresh", 5, 0) == 5);
     CHECK(poll_late(a, events) == 1 && events[0].slot == 2);
@@ -215,7 +215,7 @@ static void test_other_side_goes_and_comes(void)
     a->ops->disarm(a);
     poll_late(a, events);
     CHECK(send_to(sa, "kernel", 6, name_of(fd_b)) == 6);
-    CHECK(counter(a, "tx_side_route") == 1);
+    CHECK(counter_of(a, "tx_side_route") == 1);
     b = make_stack(open_side(B_ADDR), 0);
     poll_late(a, events);
     poll_late(b, events);
@@ -223,12 +223,8 @@ static void test_other_side_goes_and_comes(void)
     CHECK(!memcmp(expect(sb).data, "kernel", 6)); /* it waited in the side socket */
     CHECK(send_to(sa, "wire", 4, name_of(fd_b)) == 4);
     CHECK(!memcmp(expect(sb).data, "wire", 4));
-    CHECK(counter(a, "tx_side_route") == 1);
-    a->ops->release(sa);
-    b->ops->release(sb);
-    close(fd_a);
-    close(fd_b);
-    end();
+    CHECK(counter_of(a, "tx_side_route") == 1);
+    end_pair(sa, fd_a, sb, fd_b);
 }
 
 /* Random frames, and good frames with small changes: nothing breaks, and the next good datagram arrives. */
@@ -269,14 +265,10 @@ static void test_garbage(void)
         poll_now(b, events);
         receive(sb, out);
     }
-    CHECK(counter(b, "rx_refused_ip_checksum") > 0 && counter(b, "rx_refused_eth_type") > 0);
+    CHECK(counter_of(b, "rx_refused_ip_checksum") > 0 && counter_of(b, "rx_refused_eth_type") > 0);
     CHECK(send_to(sa, "good", 4, name_of(fd_b)) == 4);
     CHECK(poll_now(b, events) == 1 && receive(sb, out) == 1 && !memcmp(out[0].data, "good", 4));
-    a->ops->release(sa);
-    b->ops->release(sb);
-    close(fd_a);
-    close(fd_b);
-    end();
+    end_pair(sa, fd_a, sb, fd_b);
 }
 
 int main(void)

@@ -7,19 +7,18 @@
 #include "sf/driver.h"
 #include "stacks/tcpip/config.h"
 
-#include "check.h"
+#include "namespaces.h"
+#include "stack_seam.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define SKIPPED 77 /* the exit status of a skipped test in Meson and Automake */
 
 /* ---- a driver that keeps the last frame sent, and delivers the frame that the test puts into `brought` ---- */
 
@@ -107,22 +106,6 @@ static struct stand_in driver = {
 static int here, there; /* namespaces */
 static uint8_t own_mac[6], peer_mac[6];
 
-#define DO(command) CHECK(system(command) == 0)
-
-static void enter(int ns)
-{
-    CHECK(setns(ns, CLONE_NEWNET) == 0);
-}
-
-static int new_namespace(void)
-{
-    if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-        printf("skipped: cannot create a network namespace: %s\n", strerror(errno));
-        exit(SKIPPED);
-    }
-    return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-}
-
 static void read_mac(const char *interface, uint8_t mac[6])
 {
     struct ifreq request = {0};
@@ -167,24 +150,6 @@ static int poll_late(void)
 
     now += 2 * SF_MS;
     return stack->ops->poll(stack, now, events, 16);
-}
-
-static uint64_t counter(const char *name)
-{
-    struct sf_counter counters[128];
-    int n = stack->ops->counters(stack, counters, 128);
-
-    for (int i = 0; i < n; i++)
-        if (!strcmp(counters[i].name, name))
-            return counters[i].value;
-    CHECK(!"there is no counter of this name");
-    return 0;
-}
-
-static struct sockaddr_in address(const char *addr, int port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr)};
 }
 
 static int udp_socket(const char *addr, int port)
@@ -261,7 +226,7 @@ static void test_direct(struct sf_sock *sock)
     static const uint8_t ip[] = {0x45, 0, 0, 38, 0, 0, 0x40, 0, 64, 17};
 
     CHECK(becomes_direct(sock, "10.77.0.2", 10));
-    CHECK(counter("tx_side_unresolved") > 0);
+    CHECK(counter_of(stack, "tx_side_unresolved") > 0);
     CHECK(driver.sent_len == 52 && !memcmp(driver.sent, peer_mac, 6) && !memcmp(driver.sent + 6, own_mac, 6));
     CHECK(!memcmp(driver.sent + 14, ip, 4) && !memcmp(driver.sent + 20, ip + 6, 4));
     CHECK(!memcmp(driver.sent + 26, &(uint32_t){inet_addr("10.77.0.1")}, 4));
@@ -298,11 +263,11 @@ static void test_neighbours(struct sf_sock *sock)
     DO("ip neigh replace 10.77.0.2 dev v0 lladdr 02:00:00:00:00:09 nud permanent");
     settle();
     CHECK(becomes_direct(sock, "10.88.1.1", 10) && !memcmp(driver.sent, other, 6));
-    before = counter("tx_side_unresolved");
+    before = counter_of(stack, "tx_side_unresolved");
     DO("ip neigh del 10.77.0.2 dev v0");
     settle();
     CHECK(becomes_direct(sock, "10.88.1.1", 10) && !memcmp(driver.sent, peer_mac, 6));
-    CHECK(counter("tx_side_unresolved") > before);
+    CHECK(counter_of(stack, "tx_side_unresolved") > before);
     CHECK(stays_with_kernel(sock, "10.77.0.99", 10)); /* no host has this address */
     DO("ip neigh replace 10.77.0.2 dev v0 lladdr 02:00:00:00:00:09 nud stale");
     settle();
@@ -332,7 +297,7 @@ static void test_down_and_up(struct sf_sock *sock)
     DO("ip link set v0 down");
     settle();
     CHECK(stays_with_kernel(sock, "10.77.0.2", 10));
-    CHECK(counter("tx_side_down") > 0);
+    CHECK(counter_of(stack, "tx_side_down") > 0);
     DO("ip link set v0 up && ip route add 10.88.0.0/16 via 10.77.0.2");
     settle();
     CHECK(becomes_direct(sock, "10.77.0.2", 10));
@@ -380,10 +345,10 @@ static void test_icmp(struct sf_sock *sock)
 
     while (stack->ops->recv_batch(sock, out, 64) > 0)
         ;
-    before = counter("icmp_errors");
+    before = counter_of(stack, "icmp_errors");
     CHECK(becomes_direct(sock, "10.77.0.2", 10));
     icmp_error(3, 0);
-    CHECK(counter("icmp_errors") > before);
+    CHECK(counter_of(stack, "icmp_errors") > before);
     CHECK(stack->ops->recv_batch(sock, out, 64) == -EAGAIN); /* an unconnected socket does not report it */
     CHECK(becomes_direct(sock, "10.77.0.2", 10));
     CHECK(connect(fd, (struct sockaddr *)&peer, sizeof(peer)) == 0);
@@ -404,7 +369,7 @@ static void test_icmp(struct sf_sock *sock)
     close(fd);
     CHECK(becomes_direct(sock, "10.88.1.1", 1472));
     icmp_error(4, 1000);
-    CHECK(counter("path_mtu_learned") == 1);
+    CHECK(counter_of(stack, "path_mtu_learned") == 1);
     CHECK(stays_with_kernel(sock, "10.88.1.1", 973));
     CHECK(becomes_direct(sock, "10.88.1.1", 972));
     CHECK(becomes_direct(sock, "10.77.0.2", 1472));
@@ -451,20 +416,20 @@ static void test_what_is_received(struct sf_sock *sock)
 
     bring(sock, own_mac, "10.77.0.2", "10.77.0.1", 1);
     bring(sock, stranger, "10.77.0.2", "10.77.0.1", -EAGAIN);
-    CHECK(counter("rx_other_mac") == 1);
+    CHECK(counter_of(stack, "rx_other_mac") == 1);
     bring(sock, own_mac, "10.77.0.2", "10.77.0.7", -EAGAIN);
-    CHECK(counter("rx_other_addr") == 1);
+    CHECK(counter_of(stack, "rx_other_addr") == 1);
     bring(sock, all, "10.77.0.2", "10.77.0.1", 1); /* Linux accepts it, too */
     bring(sock, own_mac, "10.77.0.2", "10.77.0.255", 1);
     bring(sock, own_mac, "127.0.0.1", "10.77.0.1", -EAGAIN);
     bring(sock, own_mac, "10.77.0.1", "10.77.0.1", -EAGAIN);
     bring(sock, own_mac, "0.0.0.0", "10.77.0.1", -EAGAIN);
-    CHECK(counter("rx_refused_ip_source") == 3);
+    CHECK(counter_of(stack, "rx_refused_ip_source") == 3);
     bring(sock, all, "10.77.0.2", "10.77.0.255", 1);
     bring(sock, all, "10.77.0.2", "255.255.255.255", 1);
     bring(sock, all, "0.0.0.0", "255.255.255.255", 1);
     bring(sock, group, "10.77.0.2", "239.77.0.1", -EAGAIN);
-    CHECK(counter("rx_not_joined") == 1);
+    CHECK(counter_of(stack, "rx_not_joined") == 1);
     DO("ip addr add 10.77.0.7/24 dev v0");
     settle();
     bring(sock, own_mac, "10.77.0.2", "10.77.0.7", 1);

@@ -37,14 +37,10 @@ static void test_echo_of_all_sizes(void)
         got = expect(sa);
         CHECK(got.len == sizes[i] && !memcmp(got.data, bytes, sizes[i]));
     }
-    CHECK(counter(a, "tx_side_size") > 0 && counter(a, "rx_side") == counter(b, "tx_side_size"));
-    CHECK(counter(a, "tx_side_unresolved") == 0 && counter(a, "tx_side_route") == 0);
+    CHECK(counter_of(a, "tx_side_size") > 0 && counter_of(a, "rx_side") == counter_of(b, "tx_side_size"));
+    CHECK(counter_of(a, "tx_side_unresolved") == 0 && counter_of(a, "tx_side_route") == 0);
     CHECK(send_to(sa, bytes, 65508, name_of(fd_b)) == -EMSGSIZE);
-    a->ops->release(sa);
-    b->ops->release(sb);
-    close(fd_a);
-    close(fd_b);
-    end();
+    end_pair(sa, fd_a, sb, fd_b);
 }
 
 /* The most specific socket receives a datagram: a connected one, else one bound to the address, else one bound to the port. */
@@ -87,7 +83,7 @@ static void test_demultiplexing(void)
     CHECK(send_to(sa, "none", 4, to) == 4);
     clock_now += SF_MS;
     b->ops->poll(b, clock_now, &(struct sf_event){0}, 1);
-    CHECK(counter(b, "rx_no_socket") == 1);
+    CHECK(counter_of(b, "rx_no_socket") == 1);
     a->ops->release(sa);
     a->ops->release(so);
     for (int i = 0; i < 3; i++)
@@ -118,7 +114,7 @@ static void test_backlog_of_a_paused_socket(void)
         CHECK(poll_now(b, events) == 0);
     }
     CHECK(poll_now(b, events) == 0);
-    CHECK(counter(b, "rx_backlog_copies") == 200 && counter(b, "rx_backlog_full") == 0);
+    CHECK(counter_of(b, "rx_backlog_copies") == 200 && counter_of(b, "rx_backlog_full") == 0);
     CHECK(b->ops->interest(sb, SF_READABLE) == 0);
     /* Datagrams in frames come after those in the backlog. */
     for (; sent < 210; sent++)
@@ -137,8 +133,8 @@ static void test_backlog_of_a_paused_socket(void)
         CHECK(poll_now(b, events) == 0);
     }
     CHECK(poll_now(b, events) == 0);
-    CHECK(counter(b, "rx_backlog_full") > 0);
-    n = (int)(counter(b, "rx_backlog_full") + counter(b, "rx_backlog_copies") - 200);
+    CHECK(counter_of(b, "rx_backlog_full") > 0);
+    n = (int)(counter_of(b, "rx_backlog_full") + counter_of(b, "rx_backlog_copies") - 200);
     CHECK(n == 2000 || n == 2010); /* the last ten from above may have been copied, too */
     a->ops->release(sa);
     b->ops->release(sb); /* with a full backlog */
@@ -151,7 +147,7 @@ static void test_backlog_of_a_paused_socket(void)
 static uint64_t kept(struct sf_sock *from, struct sockaddr_in to, struct sf_sock *sock, int n)
 {
     static const uint8_t data[100];
-    uint64_t before = counter(b, "rx_backlog_copies");
+    uint64_t before = counter_of(b, "rx_backlog_copies");
     struct sf_datagram out[64];
     struct sf_event events[16];
 
@@ -163,7 +159,7 @@ static uint64_t kept(struct sf_sock *from, struct sockaddr_in to, struct sf_sock
     poll_now(b, events);
     while (receive(sock, out) > 0)
         ;
-    return counter(b, "rx_backlog_copies") - before;
+    return counter_of(b, "rx_backlog_copies") - before;
 }
 
 static void set_rcvbuf(int fd, int bytes)
@@ -192,14 +188,10 @@ static void test_backlog_follows_rcvbuf(void)
     set_rcvbuf(fd_b, 96 * 1024);
     larger = kept(sa, name_of(fd_b), sb, 3000);
     CHECK(larger > large * 14 / 10 && larger < large * 16 / 10);
-    CHECK(counter(b, "rx_backlog_full") == 6000 - large - larger);
+    CHECK(counter_of(b, "rx_backlog_full") == 6000 - large - larger);
     set_rcvbuf(fd_b, 1);
     CHECK(kept(sa, name_of(fd_b), sb, 3000) > 64); /* a burst at least */
-    a->ops->release(sa);
-    b->ops->release(sb);
-    close(fd_a);
-    close(fd_b);
-    end();
+    end_pair(sa, fd_a, sb, fd_b);
 }
 
 static void test_events_are_levels(void)
@@ -229,11 +221,7 @@ static void test_events_are_levels(void)
     CHECK(b->ops->interest(sb, SF_READABLE) == 0);
     CHECK(poll_now(b, events) == 0);
     CHECK(receive(sb, out) == -EAGAIN);
-    a->ops->release(sa);
-    b->ops->release(sb);
-    close(fd_a);
-    close(fd_b);
-    end();
+    end_pair(sa, fd_a, sb, fd_b);
 }
 
 /* Even if the array has room for one event only, each socket is reported in turn. */
@@ -290,11 +278,7 @@ static void test_full_wire(void)
     CHECK(poll_now(a, events) == 1 && events[0].what == SF_WRITABLE);
     CHECK(a->ops->poll_at(a, clock_now) == SF_NEVER);
     CHECK(send_to(sa, "x", 1, name_of(fd_b)) == 1);
-    a->ops->release(sa);
-    b->ops->release(sb);
-    close(fd_a);
-    close(fd_b);
-    end();
+    end_pair(sa, fd_a, sb, fd_b);
 }
 
 /* The side socket carries the datagrams that the wire does not, in both directions, and reports their ICMP errors. */
@@ -316,7 +300,7 @@ static void test_side_socket(void)
     got = expect(sa);
     CHECK(got.len == 2 && !memcmp(got.data, "in", 2));
     CHECK(((const struct sockaddr_in *)got.addr)->sin_port == name_of(plain).sin_port);
-    CHECK(counter(a, "tx_side_route") == 1 && counter(a, "rx_side") == 1);
+    CHECK(counter_of(a, "tx_side_route") == 1 && counter_of(a, "rx_side") == 1);
 
     /* No socket is at the destination. A connected socket reports the ICMP error, an unconnected one does not. */
     gone = udp_socket("127.0.0.1", 0);
@@ -340,7 +324,7 @@ static void test_side_socket(void)
         if (n == -ECONNREFUSED)
             break;
     }
-    CHECK(counter(a, "icmp_errors") >= 2);
+    CHECK(counter_of(a, "icmp_errors") >= 2);
     expect_nothing(sc);
     CHECK(send_to(sa, "x", 1, (struct sockaddr_in){.sin_family = AF_INET}) < 0); /* port 0: the kernel's EINVAL */
     a->ops->release(sa);
@@ -380,7 +364,7 @@ static void test_multicast(void)
     expect_nothing(stranger);
     CHECK(send_to(sa, "none", 4, unjoined) == 4);
     expect_nothing(first);
-    CHECK(counter(b, "rx_not_joined") == 3 && counter(a, "tx_side_multicast") == 0);
+    CHECK(counter_of(b, "rx_not_joined") == 3 && counter_of(a, "tx_side_multicast") == 0);
     CHECK(setsockopt(fd[0], IPPROTO_IP, IP_DROP_MEMBERSHIP, &join, sizeof(join)) == 0);
     first->stack->ops->options_changed(first);
     CHECK(send_to(sa, "less", 4, group) == 4);
@@ -412,11 +396,7 @@ static void test_cork(void)
     CHECK(send_to(sa, "2", 1, name_of(fd_b)) == 1);
     a->ops->cork(a, false);
     CHECK(poll_now(b, events) == 1 && receive(sb, out) == 2);
-    a->ops->release(sa);
-    b->ops->release(sb);
-    close(fd_a);
-    close(fd_b);
-    end();
+    end_pair(sa, fd_a, sb, fd_b);
 }
 
 int main(void)

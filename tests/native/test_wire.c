@@ -7,10 +7,10 @@
 #include <errno.h>
 
 /* 10.0.0.1:4000 to 10.0.0.2:5000, on machines of either byte order. */
-static struct sf_udp_peer peer_of(uint8_t tags)
+static struct sf_ip_peer peer_of(uint8_t tags)
 {
     static const uint8_t src[4] = {10, 0, 0, 1}, dst[4] = {10, 0, 0, 2};
-    struct sf_udp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_mac = {2, 0, 0, 0, 0, 1},
         .dst_mac = {2, 0, 0, 0, 0, 2},
         .src_addr = sf_load32(src),
@@ -38,7 +38,7 @@ struct frame {
 
 static struct frame frame_of(uint8_t tags, const void *text, size_t len, enum sf_udp_sum sum)
 {
-    struct sf_udp_peer peer = peer_of(tags);
+    struct sf_ip_peer peer = peer_of(tags);
     struct iovec piece = {.iov_base = (void *)(uintptr_t)text, .iov_len = len};
     struct sf_udp_template template;
     struct frame frame;
@@ -123,7 +123,7 @@ static void test_sums_of_every_length_and_alignment(void)
 static void test_a_datagram_comes_back(void)
 {
     for (uint8_t tags = 0; tags <= SF_ETH_TAGS_MAX; tags++) {
-        struct sf_udp_peer peer = peer_of(tags);
+        struct sf_ip_peer peer = peer_of(tags);
 
         for (size_t len = 0; len < 200; len++) {
             uint8_t text[200];
@@ -310,7 +310,7 @@ static void test_which_options_are_right(void)
 static void test_more_tags_than_two(void)
 {
     struct frame frame = frame_of(2, "0123456789", 10, SF_UDP_SUM_FULL);
-    struct sf_udp_peer peer = peer_of(3);
+    struct sf_ip_peer peer = peer_of(3);
     struct sf_udp_template template;
 
     sf_store16_be(frame.data + 20, SF_ETH_TYPE_VLAN);
@@ -364,7 +364,7 @@ static void test_a_checksum_of_zero_is_sent_as_ones(void)
 
 static void test_pieces_on_both_sides_make_the_same_frame(void)
 {
-    struct sf_udp_peer peer = peer_of(1);
+    struct sf_ip_peer peer = peer_of(1);
     struct sf_udp_template template;
     uint8_t text[301], whole[400];
     uint64_t seed = 0x91ece5;
@@ -396,7 +396,7 @@ static void test_pieces_on_both_sides_make_the_same_frame(void)
 
 static void test_limits_of_what_is_sent(void)
 {
-    struct sf_udp_peer peer = peer_of(0);
+    struct sf_ip_peer peer = peer_of(0);
     struct sf_udp_template template;
     uint8_t *text = calloc(1, 65536), *frame = malloc(65600);
     struct iovec most = {text, SF_UDP_PAYLOAD_MAX}, more = {text, SF_UDP_PAYLOAD_MAX + 1};
@@ -451,7 +451,7 @@ static enum sf_refusal parse_icmp(const uint8_t *message, size_t len, struct sf_
 
 static void test_an_error_names_the_flow(void)
 {
-    struct sf_udp_peer peer = peer_of(0);
+    struct sf_ip_peer peer = peer_of(0);
     struct frame frame = frame_of(0, "a datagram that was too long", 28, SF_UDP_SUM_FULL);
     struct sf_icmp error = {.type = SF_ICMP_UNREACHABLE, .code = SF_ICMP_FRAGMENTATION_NEEDED, .mtu = 1280}, out;
     uint8_t message[600];

@@ -5,10 +5,10 @@
 
 #include <errno.h>
 
-static struct sf_tcp_peer peer_of(uint8_t tags)
+static struct sf_ip_peer peer_of(uint8_t tags)
 {
     static const uint8_t src[4] = {10, 0, 0, 1}, dst[4] = {10, 0, 0, 2};
-    struct sf_tcp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_mac = {2, 0, 0, 0, 0, 1},
         .dst_mac = {2, 0, 0, 0, 0, 2},
         .src_addr = sf_load32(src),
@@ -34,7 +34,7 @@ struct frame {
 
 static void make(struct frame *frame, uint8_t tags, const struct sf_tcp_segment *segment, const void *text, size_t len)
 {
-    struct sf_tcp_peer peer = peer_of(tags);
+    struct sf_ip_peer peer = peer_of(tags);
     struct iovec piece = {.iov_base = (void *)(uintptr_t)text, .iov_len = len};
     struct sf_tcp_template template;
 
@@ -341,7 +341,7 @@ static void test_malformed_options_end_the_options(void)
 
 static void test_pieces_on_both_sides_make_the_same_frame(void)
 {
-    struct sf_tcp_peer peer = peer_of(1);
+    struct sf_ip_peer peer = peer_of(1);
     struct sf_tcp_segment segment = segment_of(SF_TCP_HAS_TIMESTAMPS, 1);
     struct sf_tcp_template template;
     uint8_t text[301], whole[500];
@@ -373,7 +373,7 @@ static void test_pieces_on_both_sides_make_the_same_frame(void)
 
 static void test_limits_of_what_is_sent(void)
 {
-    struct sf_tcp_peer peer = peer_of(0), tagged = peer_of(3);
+    struct sf_ip_peer peer = peer_of(0), tagged = peer_of(3);
     struct sf_tcp_segment segment = segment_of(SF_TCP_HAS_TIMESTAMPS, 0), out;
     struct sf_tcp_template template;
     uint8_t *text = calloc(1, 65536), *frame = malloc(65600);

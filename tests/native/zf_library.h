@@ -7,7 +7,7 @@
 
 #include "sf/stack.h"
 
-#include "check.h"
+#include "stack_seam.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -72,18 +72,6 @@ static inline struct sf_stack *make_tcpdirect(bool overflow)
         fprintf(stderr, "%s\n", message);
     CHECK(made);
     return made;
-}
-
-static inline uint64_t tcpdirect_counter(struct sf_stack *stack, const char *name)
-{
-    struct sf_counter counters[64];
-    int n = stack->ops->counters(stack, counters, 64);
-
-    for (int i = 0; i < n; i++)
-        if (!strcmp(counters[i].name, name))
-            return counters[i].value;
-    CHECK(!"there is no counter of this name");
-    return 0;
 }
 
 #endif

@@ -144,32 +144,15 @@ enum sf_refusal sf_tcp_parse(const struct sf_ipv4 *ip, uint32_t flags, struct sf
 
 /* ---- sending ---- */
 
-int sf_tcp_template_init(struct sf_tcp_template *template, const struct sf_tcp_peer *peer)
+int sf_tcp_template_init(struct sf_tcp_template *template, const struct sf_ip_peer *peer)
 {
-    struct sf_eth eth = {.dst = peer->dst_mac, .src = peer->src_mac, .type = SF_ETH_TYPE_IPV4, .tags = peer->tags};
-    struct sf_ipv4 ip = {
-        .src = peer->src_addr,
-        .dst = peer->dst_addr,
-        .tos = peer->tos,
-        .ttl = peer->ttl,
-        .protocol = SF_IPV4_TCP,
-        .dont_fragment = true,
-    };
-    uint8_t *at = template->headers;
+    size_t len;
 
     memset(template, 0, sizeof *template);
-    memcpy(eth.tag, peer->tag, sizeof eth.tag);
-    at += sf_eth_emit(at, sizeof template->headers, &eth);
-    if (at == template->headers)
+    len = sf_ip_peer_emit(template->headers, sizeof template->headers, peer, SF_IPV4_TCP, true, &template->ip_sum);
+    if (!len)
         return -EINVAL;
-    sf_ipv4_emit(at, SF_IPV4_HEADER, &ip);
-    sf_store16(at + 2, 0);
-    sf_store16(at + 10, 0);
-    template->ip_sum = sf_sum_fold(sf_ipv4_header_sum(at, SF_IPV4_HEADER));
-    at += SF_IPV4_HEADER;
-    template->len = (uint8_t)(at - template->headers);
-    sf_store16(at, peer->src_port);
-    sf_store16(at + 2, peer->dst_port);
+    template->len = (uint8_t)len;
     template->pseudo_sum = sf_sum_fold(sf_sum_pseudo(peer->src_addr, peer->dst_addr, SF_IPV4_TCP) + peer->src_port +
                                        peer->dst_port);
     return 0;

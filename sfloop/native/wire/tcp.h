@@ -20,8 +20,7 @@
 #ifndef SF_WIRE_TCP_H
 #define SF_WIRE_TCP_H
 
-#include "eth.h"
-#include "ipv4.h"
+#include "ip_peer.h"
 
 #include <sys/uio.h>
 
@@ -100,16 +99,6 @@ enum sf_refusal sf_tcp_parse(const struct sf_ipv4 *ip, uint32_t flags, struct sf
 
 /* ---- sending ---- */
 
-/* The destination of segments, from which a template is built. Addresses and ports are in network byte order. */
-struct sf_tcp_peer {
-    uint8_t src_mac[SF_ETH_ADDR], dst_mac[SF_ETH_ADDR];
-    uint32_t src_addr, dst_addr;
-    uint16_t src_port, dst_port;
-    uint8_t ttl, tos;
-    uint8_t tags;
-    struct sf_eth_tag tag[SF_ETH_TAGS_MAX];
-};
-
 /* Ethernet, IPv4 (with don't fragment: RFC 1191) and TCP's ports, and the sums of the constant parts. */
 struct sf_tcp_template {
     uint32_t ip_sum;
@@ -119,7 +108,7 @@ struct sf_tcp_template {
 };
 
 /* Returns 0, or -EINVAL for more than two tags. */
-int sf_tcp_template_init(struct sf_tcp_template *, const struct sf_tcp_peer *);
+int sf_tcp_template_init(struct sf_tcp_template *, const struct sf_ip_peer *);
 
 /* The length of the options in the segment's `has` and `n_sack`, padded to a multiple of four. Timestamps and SACK use the
  * layout of RFC 7323, appendix A. Omits the last SACK ranges if the length would exceed SF_TCP_OPTIONS_MAX. */

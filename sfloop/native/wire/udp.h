@@ -5,8 +5,7 @@
 #ifndef SF_WIRE_UDP_H
 #define SF_WIRE_UDP_H
 
-#include "eth.h"
-#include "ipv4.h"
+#include "ip_peer.h"
 
 #include <sys/uio.h>
 
@@ -83,17 +82,6 @@ enum sf_refusal sf_udp_parse_frame(const uint8_t *frame, size_t len, uint32_t fl
 
 /* ---- sending ---- */
 
-/* The destination of datagrams, from which a template is built. Addresses and ports are in network byte order. */
-struct sf_udp_peer {
-    uint8_t src_mac[SF_ETH_ADDR], dst_mac[SF_ETH_ADDR];
-    uint32_t src_addr, dst_addr;
-    uint16_t src_port, dst_port;
-    uint8_t ttl, tos;
-    bool dont_fragment;
-    uint8_t tags;
-    struct sf_eth_tag tag[SF_ETH_TAGS_MAX];
-};
-
 /* The headers with zeros for lengths, identification and checksums, and the sums of the constant parts. Fits one cache line. */
 struct sf_udp_template {
     uint32_t ip_sum;     /* of the IP header */
@@ -110,7 +98,7 @@ enum sf_udp_sum {
 };
 
 /* Returns 0, or -EINVAL for more than two tags. */
-int sf_udp_template_init(struct sf_udp_template *template, const struct sf_udp_peer *peer);
+int sf_udp_template_init(struct sf_udp_template *template, const struct sf_ip_peer *peer);
 
 /* The length to reserve for a frame with `len` bytes of payload. Ethernet's least length is ignored, because NICs pad. */
 static inline size_t sf_udp_frame_len(const struct sf_udp_template *template, size_t len)

@@ -6,7 +6,7 @@ import ctypes as c
 from pathlib import Path
 
 from tcp_model import Segment
-from wire_library import GOOD, PARTIAL, UNSURE, Piece, Tag, compile_wire, pieces_of
+from wire_library import GOOD, PARTIAL, UNSURE, Peer, Piece, compile_wire, peer_of, pieces_of
 
 HAS_MSS, HAS_WINDOW_SCALE, HAS_SACK_PERMITTED, HAS_TIMESTAMPS = 1, 2, 4, 8
 #: The Ethernet and the IP header before it.
@@ -43,21 +43,6 @@ class CSegment(c.Structure):
     ]
 
 
-class CPeer(c.Structure):
-    _fields_ = [
-        ("src_mac", c.c_uint8 * 6),
-        ("dst_mac", c.c_uint8 * 6),
-        ("src_addr", c.c_uint8 * 4),
-        ("dst_addr", c.c_uint8 * 4),
-        ("src_port", c.c_uint8 * 2),
-        ("dst_port", c.c_uint8 * 2),
-        ("ttl", c.c_uint8),
-        ("tos", c.c_uint8),
-        ("tags", c.c_uint8),
-        ("tag", Tag * 2),
-    ]
-
-
 def _segment(s: Segment) -> CSegment:
     has = HAS_MSS * (s.mss is not None) | HAS_WINDOW_SCALE * (s.window_scale is not None)
     has |= HAS_SACK_PERMITTED * s.sack_permitted | HAS_TIMESTAMPS * (s.timestamps is not None)
@@ -78,7 +63,7 @@ class Tcp:
         self._c.parse_segment.argtypes = [
             c.c_void_p, c.c_size_t, c.c_uint32, c.c_uint32, c.c_uint32, c.POINTER(CSegment),
         ]  # fmt: skip
-        self._c.sf_tcp_template_init.argtypes = [c.c_void_p, c.POINTER(CPeer)]
+        self._c.sf_tcp_template_init.argtypes = [c.c_void_p, c.POINTER(Peer)]
         self._c.sf_tcp_emit.restype = c.c_size_t
         self._c.sf_tcp_emit.argtypes = [
             c.c_void_p, c.c_void_p, c.c_size_t, c.POINTER(CSegment), c.POINTER(Piece), c.c_int, c.c_uint16,
@@ -126,9 +111,8 @@ class Tcp:
     def emit(self, s: Segment, cuts: list[int]) -> bytes:
         """Return the frame's TCP segment; its payload is given in pieces."""
         template = (c.c_uint8 * 256)()
-        peer = CPeer(ttl=64)
-        peer.src_addr[:], peer.dst_addr[:] = s.src_addr, s.dst_addr
-        peer.src_port[:], peer.dst_port[:] = s.src_port.to_bytes(2, "big"), s.dst_port.to_bytes(2, "big")
+        peer = peer_of(s.src_addr, s.dst_addr, s.src_port, s.dst_port)
+        peer.ttl = 64
         assert self._c.sf_tcp_template_init(c.addressof(template), c.byref(peer)) == 0
         payload = (c.c_uint8 * max(len(s.payload), 1)).from_buffer_copy(s.payload or b"\0")
         pieces = pieces_of(c.addressof(payload), len(s.payload), cuts)

@@ -64,6 +64,16 @@ class Peer(c.Structure):
     ]
 
 
+def peer_of(src_addr: bytes, dst_addr: bytes, src_port: int, dst_port: int) -> Peer:
+    """Addresses and ports are bytes in network order, on any machine."""
+    return Peer(
+        src_addr=c.c_uint32.from_buffer_copy(src_addr).value,
+        dst_addr=c.c_uint32.from_buffer_copy(dst_addr).value,
+        src_port=c.c_uint16.from_buffer_copy(src_port.to_bytes(2, "big")).value,
+        dst_port=c.c_uint16.from_buffer_copy(dst_port.to_bytes(2, "big")).value,
+    )
+
+
 class Piece(c.Structure):
     _fields_ = [("base", c.c_void_p), ("len", c.c_size_t)]
 
@@ -164,13 +174,9 @@ class Wire:
 
     @staticmethod
     def _peer(d: Datagram, dont_fragment: bool) -> Peer:
-        peer = Peer(ttl=d.ttl, tos=d.tos, dont_fragment=dont_fragment, tags=len(d.tags))
+        peer = peer_of(d.src_addr, d.dst_addr, d.src_port, d.dst_port)
+        peer.ttl, peer.tos, peer.dont_fragment, peer.tags = d.ttl, d.tos, dont_fragment, len(d.tags)
         peer.src_mac[:], peer.dst_mac[:] = d.src_mac, d.dst_mac
-        # Addresses and ports are bytes in network order, on any machine.
-        peer.src_addr = c.c_uint32.from_buffer_copy(d.src_addr).value
-        peer.dst_addr = c.c_uint32.from_buffer_copy(d.dst_addr).value
-        peer.src_port = c.c_uint16.from_buffer_copy(d.src_port.to_bytes(2, "big")).value
-        peer.dst_port = c.c_uint16.from_buffer_copy(d.dst_port.to_bytes(2, "big")).value
         for i, tag in enumerate(d.tags):
             peer.tag[i] = Tag(*tag)
         return peer

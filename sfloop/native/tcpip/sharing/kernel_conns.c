@@ -182,7 +182,7 @@ void sf_kernel_conns_look(struct sf_tcpip *t)
 /* Sends the segment to our own address, so it reaches only the loopback device. */
 static void emit(struct sf_tcpip *t, const struct sf_flow_key *key, const struct sf_tcp_segment *s)
 {
-    struct sf_tcp_peer from = {
+    struct sf_ip_peer from = {
         .src_addr = key->remote_addr,
         .dst_addr = key->local_addr,
         .src_port = key->remote_port,

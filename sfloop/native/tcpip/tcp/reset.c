@@ -10,7 +10,7 @@
 static void make_template(const struct sf_tcpip *t, const struct sf_tcp_bare *bare, const uint8_t *dst_mac,
                           struct sf_tcp_template *out)
 {
-    struct sf_tcp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_addr = bare->key.local_addr,
         .dst_addr = bare->key.remote_addr,
         .src_port = bare->key.local_port,

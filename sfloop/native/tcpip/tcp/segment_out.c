@@ -12,7 +12,7 @@
 static bool build(struct sf_tcp_way *way, const struct sf_tcp_conn *c, const struct sf_hop *hop)
 {
     const struct sf_flow_key *key = &c->flow.key;
-    struct sf_tcp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_addr = key->local_addr,
         .dst_addr = key->remote_addr,
         .src_port = key->local_port,

@@ -18,7 +18,7 @@ static struct sf_udp_destination *slot_for(struct sf_udp_socket *s, uint32_t add
 static bool build(struct sf_udp_socket *s, struct sf_udp_destination *d, uint32_t addr, uint16_t port,
                   const struct sf_hop *hop, uint32_t src)
 {
-    struct sf_udp_peer peer = {
+    struct sf_ip_peer peer = {
         .src_addr = src,
         .dst_addr = addr,
         .src_port = s->local_port,
