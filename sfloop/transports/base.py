@@ -42,7 +42,30 @@ def is_ending(core: TransportCore, loop: Loop | None) -> bool:
     return core.conn_lost > 0 and loop is not None and not loop.is_closed()
 
 
-class SocketTransport(transports._FlowControlMixin):
+class WriteBuffer:
+    """The methods of a transport about the buffer that its core has."""
+
+    __slots__ = ()
+
+    _core: TransportCore
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high and low water marks in bytes, for pause_writing() and resume_writing().
+
+        :raises ValueError: unless high >= low >= 0.
+        """
+        self._core.set_write_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """The (low, high) water marks in bytes."""
+        return self._core.get_write_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes written but not yet taken by the stack."""
+        return self._core.queued
+
+
+class SocketTransport(WriteBuffer, transports._FlowControlMixin):
     """A transport over a socket. Its native core does the work of each message.
 
     The base ``_FlowControlMixin`` is there because asyncio's sendfile accepts no other transport. The core does the
@@ -185,21 +208,6 @@ class SocketTransport(transports._FlowControlMixin):
     @property
     def _protocol_paused(self) -> bool:
         return self._core.protocol_paused
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high and low water marks in bytes, for pause_writing() and resume_writing().
-
-        :raises ValueError: unless high >= low >= 0.
-        """
-        self._core.set_write_limits(high, low)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """The (low, high) water marks in bytes."""
-        return self._core.get_write_limits()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes written but not yet taken by the stack."""
-        return self._core.queued
 
     # ---- the end ----
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sfloop.native.cores import ethernet
 from sfloop.native.cores.ethernet import EthernetCore
-from sfloop.transports.base import _set_result_unless_cancelled, end_dropped, is_ending
+from sfloop.transports.base import WriteBuffer, _set_result_unless_cancelled, end_dropped, is_ending
 
 if TYPE_CHECKING:
     from sfloop.ethernet import EthernetProtocol, Flow
     from sfloop.loop import Loop
 
 
-class EthernetTransport(asyncio.BaseTransport):
+class EthernetTransport(WriteBuffer, asyncio.BaseTransport):
     """Sends and receives whole Ethernet frames through a frame driver of its own.
 
     ``get_extra_info`` has ``interface``, ``driver``, ``mode`` (the driver's mode, as text), ``mtu`` in bytes,
@@ -24,6 +24,7 @@ class EthernetTransport(asyncio.BaseTransport):
 
     __slots__ = ("__weakref__", "_core", "_loop")
 
+    _core: EthernetCore
     _extra: dict[str, Any]
 
     def __init__(self, loop: Loop, core_arguments: tuple[Any, ...], interface: str) -> None:
@@ -106,20 +107,6 @@ class EthernetTransport(asyncio.BaseTransport):
     def resume_reading(self) -> None:
         """Deliver frames again."""
         self._core.resume_reading()
-
-    # ---- write flow control ----
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the high and low water marks in bytes, for pause_writing() and resume_writing()."""
-        self._core.set_write_limits(high, low)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """The (low, high) water marks in bytes."""
-        return self._core.get_write_limits()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes of frames that wait for room in the driver."""
-        return self._core.queued
 
     # ---- the end ----
 

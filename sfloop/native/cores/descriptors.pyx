@@ -29,11 +29,7 @@ from sfloop.native.cores.engine cimport (
     SF_KIND_WATCH, SF_READABLE, SF_WRITABLE, iovec, sf_linger, sockaddr, sockaddr_storage, socklen_t,
 )
 from sfloop.native.cores.method cimport check_methods
-
-cdef extern from "Python.h":
-    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
-    char *PyBytes_AS_STRING_ "PyBytes_AS_STRING" (PyObject *) noexcept
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
+from sfloop.native.cores.unfilled cimport PyBytes_AS_STRING_, PyBytes_FromStringAndSize_, _PyBytes_Resize
 
 cdef object _socket = socket.socket
 # As plain integers, because socket.socket makes enum members of them, which takes longer than the rest of this code.

@@ -13,12 +13,10 @@ from libc.stdint cimport uint32_t
 from sfloop.native.cores.core cimport LoopCore, os_error
 from sfloop.native.cores.engine cimport SF_READABLE, SF_WRITABLE, iovec, sf_linger
 from sfloop.native.cores.transport cimport TransportCore
+from sfloop.native.cores.unfilled cimport PyBytes_AS_STRING_, PyBytes_FromStringAndSize_, _PyBytes_Resize
 
 cdef extern from "Python.h":
     PyObject *PyObject_CallOneArg(object, object) noexcept
-    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
-    char *PyBytes_AS_STRING_ "PyBytes_AS_STRING" (PyObject *) noexcept
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
 
 cdef enum:
     IOV_MAX = 64

@@ -14,11 +14,7 @@ from libc.errno cimport EAGAIN
 
 from sfloop.native.cores.tls_session cimport Session, session_of
 from sfloop.native.cores.transport cimport TransportCore
-
-cdef extern from "Python.h":
-    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
-    char *PyBytes_AS_STRING_ "PyBytes_AS_STRING" (PyObject *) noexcept
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
+from sfloop.native.cores.unfilled cimport PyBytes_AS_STRING_, PyBytes_FromStringAndSize_, _PyBytes_Resize
 
 cdef enum:
     RECORD = 16 * 1024    # the most plaintext in one record

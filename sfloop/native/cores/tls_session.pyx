@@ -13,6 +13,8 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_CLEAR, Py_XDECREF
 from libc.errno cimport EAGAIN, EPROTO
 
+from sfloop.native.cores.unfilled cimport PyBytes_AS_STRING_, PyBytes_FromStringAndSize_, _PyBytes_Resize
+
 cdef extern from "libraries/openssl.h" nogil:
     const char *sf_openssl_load(const char *module, unsigned long version)
     int sf_openssl_plausible(const sf_openssl_connection *c)
@@ -30,11 +32,6 @@ cdef extern from "libraries/openssl.h" nogil:
     int sf_openssl_settle(const sf_openssl_connection *c)
     int sf_openssl_collect(const sf_openssl_connection *c, void *out, size_t room)
     size_t sf_openssl_collected(const sf_openssl_connection *c)
-
-cdef extern from "Python.h":
-    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize" (const char *, Py_ssize_t) noexcept
-    char *PyBytes_AS_STRING_ "PyBytes_AS_STRING" (PyObject *) noexcept
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) noexcept
 
 cdef enum:
     RECORD = 16 * 1024    # the most plaintext in one record
