@@ -38,7 +38,7 @@ import beside_programs as programs  # noqa: E402
 import beside_records as records  # noqa: E402
 from beside_attach import attached  # noqa: E402
 from beside_verdict import Life, Verdict  # noqa: E402
-from harness.link import FAR, INTERFACE, NEAR, Link, Side, ip, made_link, unavailable  # noqa: E402
+from harness.link import FAR, INTERFACE, NEAR, Link, Side, attach_container, made_link, namespace_of, unavailable  # noqa: E402
 
 DRIVERS = ("kernel", "xdp", "af_xdp", "packet")
 PATIENCE = 30.0  # seconds for a program to be ready
@@ -104,20 +104,11 @@ def containers(link: Link) -> Iterator[tuple[Side, Side]]:
         sides = []
         for name, address in (("box", programs.CONTAINER), ("station", programs.STATION)):
             side = Side(f"sft-{name}-{os.getpid()}", address)
-            ip("netns", "add", side.namespace)
-            stack.callback(subprocess.run, ["ip", "netns", "del", side.namespace], capture_output=True, check=False)
+            stack.enter_context(namespace_of(side))
             side.ip("link", "set", "lo", "up")
             sides.append(side)
         routed = sides[0]
-        link.near.ip("link", "add", "c0", "type", "veth", "peer", "name", "box0", "netns", routed.namespace)
-        link.near.ip("address", "add", "172.31.9.1/24", "dev", "c0")
-        link.near.ip("link", "set", "c0", "up")
-        routed.ip("address", "add", f"{routed.address}/24", "dev", "box0")
-        routed.ip("link", "set", "box0", "up")
-        routed.ip("route", "add", "default", "via", "172.31.9.1")
-        link.far.ip("route", "add", "172.31.9.0/24", "via", NEAR)
-        with link.near.entered():
-            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        attach_container(link, routed)
         # Neighbours are permanent, because the kernel drops datagrams while it resolves an address.
         for side, peer in ((link.near, link.far), (link.far, link.near)):
             mac = peer.mac().hex(":")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from harness.link import INTERFACE, Link
+from harness.link import INTERFACE, Link, Side
+from harness.waiting import until as until
 
 import sfloop
 
@@ -101,11 +105,25 @@ def opened(link: Link, driver: str, **options: Any) -> Iterator[Program]:
         program.close()
 
 
-def until(holds: Callable[[], bool], limit: float = 5.0) -> bool:
-    """Wait, outside the loop, until `holds` is true."""
-    end = time.monotonic() + limit
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
+@contextmanager
+def running(side: Side, code: str) -> Iterator[None]:
+    """Run a Python program in the side's namespace during this block."""
+    process = subprocess.Popen(["ip", "netns", "exec", side.namespace, sys.executable, "-c", code])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def in_thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run a function in a thread during this block. It has to return soon after the event is set."""
+    done = threading.Event()
+    thread = threading.Thread(target=serve, args=(done,))
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from beside import Program
+from beside import Program, running
 from harness.link import NEAR, Side
 
 PORT, COUNT = 5981, 40_000
@@ -24,16 +20,6 @@ while True:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(("127.0.0.1", {PORT}))
 """
-
-
-@contextmanager
-def binding(side: Side) -> Iterator[None]:
-    process = subprocess.Popen(["ip", "netns", "exec", side.namespace, sys.executable, "-c", BINDER])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 class Inbox(asyncio.DatagramProtocol):
@@ -72,7 +58,7 @@ def test_each_datagram_once(past: Program) -> None:
         transport.close()
         return inbox.got
 
-    with binding(past.link.near):
+    with running(past.link.near, BINDER):
         got = past.run(main())
     counts = Counter(got)
     assert [number for number in range(COUNT) if number not in counts] == [], "lost"

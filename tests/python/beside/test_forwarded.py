@@ -7,14 +7,13 @@ import itertools
 import os
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from beside import Program
-from harness.link import FAR, INTERFACE, NEAR, Link, Side, ip
+from beside import Program, in_thread
+from harness.link import FAR, INTERFACE, NEAR, Link, Side, attach_container, namespace_of
 
 CONTAINER, MACVLAN, SERVICE = "172.31.9.2", "198.18.7.9", "203.0.113.5"
 TCP_PORT, UDP_PORT = 443, 53
@@ -26,8 +25,7 @@ def container(link: Link, address: str) -> Iterator[Side]:
     """A namespace behind the near one (CONTAINER), or one that is another station on the link (MACVLAN)."""
     side = Side(f"sft-box-{os.getpid()}-{next(_numbers)}", address)
     with ExitStack() as stack:
-        ip("netns", "add", side.namespace)
-        stack.callback(subprocess.run, ["ip", "netns", "del", side.namespace], capture_output=True, check=False)
+        stack.enter_context(namespace_of(side))
         side.ip("link", "set", "lo", "up")
         if address == MACVLAN:
             made = ["link", "add", "link", INTERFACE, "name", "box0", "netns", side.namespace, "type", "macvlan"]
@@ -35,15 +33,7 @@ def container(link: Link, address: str) -> Iterator[Side]:
             side.ip("address", "add", f"{address}/24", "dev", "box0")
             side.ip("link", "set", "box0", "up")
         else:
-            link.near.ip("link", "add", "c0", "type", "veth", "peer", "name", "box0", "netns", side.namespace)
-            link.near.ip("address", "add", "172.31.9.1/24", "dev", "c0")
-            link.near.ip("link", "set", "c0", "up")
-            side.ip("address", "add", f"{address}/24", "dev", "box0")
-            side.ip("link", "set", "box0", "up")
-            side.ip("route", "add", "default", "via", "172.31.9.1")
-            link.far.ip("route", "add", "172.31.9.0/24", "via", NEAR)
-            with link.near.entered(), open("/proc/sys/net/ipv4/ip_forward", "w") as file:
-                file.write("1")
+            attach_container(link, side)
         yield side
 
 
@@ -54,9 +44,8 @@ def echo(side: Side) -> Iterator[None]:
     tcp.bind((side.address, TCP_PORT))
     tcp.listen()
     udp.bind((side.address, UDP_PORT))
-    done = threading.Event()
 
-    def serve() -> None:
+    def serve(done: threading.Event) -> None:
         tcp.settimeout(0.05)
         udp.settimeout(0.05)
         while not done.is_set():
@@ -72,15 +61,8 @@ def echo(side: Side) -> Iterator[None]:
             except TimeoutError:
                 pass
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
+    with tcp, udp, in_thread(serve):
         yield
-    finally:
-        done.set()
-        thread.join()
-        tcp.close()
-        udp.close()
 
 
 def ask(side: Side, address: str) -> list[str]:

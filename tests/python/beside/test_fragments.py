@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 from hand_tcp import ACK, RST, HandPeer
-from harness.link import INTERFACE, Link, Side, ip
+from harness.link import INTERFACE, Link, Side, namespace_of
 from two_ways import Host, TwoWays, set_ipv4
 
 BEHIND = "198.18.9.2"
@@ -29,8 +28,7 @@ def behind(ways: TwoWays) -> Iterator[Side]:
     """A host behind a router that fragments packets above 1000 bytes, because the sender permits it."""
     host = Side(ways.far.namespace.replace("far", "behind"), BEHIND)
     with ExitStack() as stack:
-        ip("netns", "add", host.namespace)
-        stack.callback(subprocess.run, ["ip", "netns", "del", host.namespace], capture_output=True, check=False)
+        stack.enter_context(namespace_of(host))
         ways.far.ip("link", "add", "veth2", "type", "veth", "peer", "name", INTERFACE, "netns", host.namespace)
         host.ip("address", "add", f"{BEHIND}/24", "dev", INTERFACE)
         host.set_link("up")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
-from beside import Program, opened
+from beside import Program, opened, running
 from hand_tcp import ACK, FIRST, RST, SYN, HandPeer, exchange
 from harness.link import INTERFACE, NEAR, Link, Side
 from harness.tunnels import TUNNEL, put_tunnel
@@ -179,16 +178,6 @@ def test_a_syn_that_has_waited(past: Program) -> None:
     assert past.counters()["tcp_resets_sent"] == 0
 
 
-@contextmanager
-def binding(side: Side) -> Iterator[None]:
-    process = subprocess.Popen(["ip", "netns", "exec", side.namespace, sys.executable, "-c", BINDER])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
 def ask(link: Link, until: float) -> Counter[str]:
     """Open one connection after the other, with several messages each; count the answers."""
     found: Counter[str] = Counter()
@@ -217,7 +206,7 @@ def test_none_is_reset_while_others_bind(link: Link, driver: str, interface: str
                 counts = await asyncio.gather(*(asyncio.to_thread(ask, link, end) for _ in range(3)))
                 assert set(sum(counts, Counter())) == {"good"}, counts
 
-        with binding(link.near):
+        with running(link.near, BINDER):
             program.run(main())
         assert program.counters()["port_changes"] >= 3
         assert program.counters()["tcp_accepted"] > 0

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from beside import DRIVERS, Program, opened, until
+from beside import DRIVERS, Program, in_thread, opened, until
 from harness.link import INTERFACE, NEAR, Link
 from prefork import forked_workers
 
@@ -66,9 +66,8 @@ def plain_server(link: Link, name: bytes, reuse_port: bool = True) -> Iterator[N
     listener.bind((NEAR, PORT))
     listener.listen(128)
     listener.settimeout(0.1)
-    done = threading.Event()
 
-    def serve() -> None:
+    def serve(done: threading.Event) -> None:
         while not done.is_set():
             try:
                 made, _ = listener.accept()
@@ -79,14 +78,8 @@ def plain_server(link: Link, name: bytes, reuse_port: bool = True) -> Iterator[N
                 made.recv(16)
                 made.sendall(name)
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
+    with listener, in_thread(serve):
         yield
-    finally:
-        done.set()
-        thread.join()
-        listener.close()
 
 
 async def server(program: Program, name: bytes) -> asyncio.Server:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
 
 from harness.link import NEAR
+from harness.waiting import until as until
 
 PORT = 7000
 
@@ -20,12 +19,3 @@ DEAD, SEES_PORTS = 8, 64  # SF_DRIVER_DEAD, SF_DRIVER_SEES_PORTS
 def echoes(peer: socket.socket, payload: bytes) -> bool:
     peer.send(payload)
     return peer.recv(65536) == payload
-
-
-def until(condition: Callable[[], bool], limit: float = 3.0) -> bool:
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True

@@ -30,8 +30,8 @@ def stopped(tool: Tool) -> Iterator[None]:
         os.kill(tool.process.pid, signal.SIGCONT)
 
 
-@pytest.fixture
-def peer(link: Link) -> Iterator[socket.socket]:
+@pytest.fixture(name="peer")
+def roomy_peer(link: Link) -> Iterator[socket.socket]:
     """A kernel UDP socket at the far end, with room for all echoes, connected to the driver's flow."""
     with link.far.udp() as made:
         made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 256 << 20)

@@ -7,10 +7,10 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 
 import pytest
 from harness.link import INTERFACE, NEAR, Link, Side, drain
+from harness.waiting import until
 from tool import Opener, Programs, Tool
 
 PORT = 7000
@@ -28,15 +28,6 @@ def set_queues(side: Side, count: int) -> int:
 def set_both(link: Link, count: int) -> None:
     for side in (link.near, link.far):  # the receiver first, because its program has to see every queue
         assert set_queues(side, count) == 0
-
-
-def until(condition: Callable[[], bool], limit: float = 5.0) -> bool:
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def queues(tool: Tool) -> int:

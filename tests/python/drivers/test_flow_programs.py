@@ -10,13 +10,14 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from harness.frames import udp_frame
 from harness.link import FAR, INTERFACE, NEAR, Link, drain
 from harness.tags import SO_MARK, tagged_aside
+from harness.waiting import until
 from tool import Opener, OpenError, Programs, Tool
 
 PORT = 5300
@@ -83,15 +84,6 @@ def bench(kind: tuple[str, str], link: Link, open_driver: Opener) -> Iterator[Be
 
 def tag(tci: int, kind: int = 0x8100) -> bytes:
     return struct.pack("!HH", kind, tci)
-
-
-def until(condition: Callable[[], bool], limit: float = 2.0) -> bool:
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 # ---- addresses ----

@@ -5,24 +5,20 @@ from __future__ import annotations
 import random
 import socket
 import struct
-from collections.abc import Iterator
 
 import pytest
 from conftest import Opener
-from harness.link import NEAR, Link
-from test_af_xdp_driver import FLOW, PORT, until
-from test_af_xdp_overflow import SMALLEST, burst, payloads, seen, stopped
+from test_af_xdp_driver import FLOW, until
+from test_af_xdp_overflow import (
+    SMALLEST,
+    burst,
+    payloads,
+    roomy_peer,  # noqa: F401  a fixture
+    seen,
+    stopped,
+)
 
-SO_RCVBUFFORCE = 33
 SLOTS = 2048  # of a ring that has an overflow
-
-
-@pytest.fixture
-def peer(link: Link) -> Iterator[socket.socket]:
-    with link.far.udp() as made:
-        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 256 << 20)
-        made.connect((NEAR, PORT))
-        yield made
 
 
 @pytest.mark.parametrize("waiting", [[], ["--spin"]], ids=["sleeping", "spinning"])

@@ -7,7 +7,7 @@ import contextlib
 import random
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +58,27 @@ async def answer_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     while line := await reader.readline():
         writer.write(line.upper())
         await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sizes: Iterable[int]) -> None:
+    """Send random data of each size to an echo server, and close in order."""
+    for size in sizes:
+        data = random.Random(size).randbytes(size)
+        writer.write(data)
+        assert await reader.readexactly(size) == data
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+async def short_exchange(address: tuple[str, int], text: bytes) -> None:
+    """A connection to an echo server for one message."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(text)
+    assert await reader.read(100) == text
     writer.close()
     await writer.wait_closed()
 

@@ -6,7 +6,9 @@ import functools
 import os
 import shutil
 import socket
-from contextlib import suppress
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from sfloop.testing.link import FAR, INTERFACE, NEAR, Link, Side
 from sfloop.testing.link import veth_link as made_link
@@ -20,9 +22,12 @@ __all__ = [
     "NEAR",
     "Link",
     "Side",
+    "attach_container",
     "drain",
+    "forward",
     "ip",
     "made_link",
+    "namespace_of",
     "unavailable",
 ]
 
@@ -49,3 +54,31 @@ def drain(made: socket.socket) -> list[bytes]:
             taken.append(made.recv(65536))
     made.settimeout(2)
     return taken
+
+
+@contextmanager
+def namespace_of(side: Side) -> Iterator[Side]:
+    """Make the namespace of one more side. It is deleted after the block."""
+    ip("netns", "add", side.namespace)
+    try:
+        yield side
+    finally:
+        subprocess.run(["ip", "netns", "del", side.namespace], capture_output=True, check=False)
+
+
+def forward(side: Side) -> None:
+    """Let the side route packets of others."""
+    with side.entered(), open("/proc/sys/net/ipv4/ip_forward", "w") as file:
+        file.write("1")
+
+
+def attach_container(link: Link, side: Side) -> None:
+    """Connect a side by a veth pair whose other end is on the near side, which routes for it: as containers are."""
+    link.near.ip("link", "add", "c0", "type", "veth", "peer", "name", "box0", "netns", side.namespace)
+    link.near.ip("address", "add", "172.31.9.1/24", "dev", "c0")
+    link.near.ip("link", "set", "c0", "up")
+    side.ip("address", "add", f"{side.address}/24", "dev", "box0")
+    side.ip("link", "set", "box0", "up")
+    side.ip("route", "add", "default", "via", "172.31.9.1")
+    link.far.ip("route", "add", "172.31.9.0/24", "via", NEAR)
+    forward(link.near)

@@ -87,6 +87,22 @@ class Echo(Recorder):
         self.transport.resume_reading()
 
 
+class RunsThen(asyncio.BaseProtocol):
+    """Runs `then` in its first resume_writing(), when all written data has been sent."""
+
+    then: Callable[[], object] | None = None
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+
+
+class ResumedRecorder(RunsThen, Recorder):
+    """A Recorder that runs `then`."""
+
+
 class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
     """A Recorder with a buffer of `size` bytes."""
 

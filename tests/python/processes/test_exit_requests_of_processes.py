@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from harness.exits import run_again
 from harness.loops import until
 
 EXITS = [KeyboardInterrupt, SystemExit]
@@ -59,14 +59,6 @@ class Process(Leaving, asyncio.SubprocessProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.note("connection_lost")
-
-
-def run_again(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None], exception: type[BaseException]) -> None:
-    task = loop.create_task(asyncio.wait_for(main, 20))
-    with pytest.raises(exception):
-        loop.run_until_complete(task)
-        pytest.fail("the exception did not leave the loop")
-    loop.run_until_complete(task)
 
 
 @pytest.mark.parametrize("exception", EXITS)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from harness.loops import turns, until
 from harness.observed import Contexts, Run
+from harness.recording import RunsThen
 
 where: ContextVar[str] = ContextVar("where", default="nowhere")
 
@@ -201,14 +202,8 @@ def test_closing_and_pausing_in_connection_made(run: Run) -> None:
     run(main())
 
 
-class Resumed(Pipe):
-    then: Callable[[], object] | None = None
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        then, self.then = self.then, None
-        if then is not None:
-            then()
+class Resumed(RunsThen, Pipe):
+    pass
 
 
 async def resumed_with(protocol: Resumed, r: int, then: Callable[[], object]) -> int:

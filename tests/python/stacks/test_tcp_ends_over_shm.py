@@ -11,6 +11,7 @@ import pytest
 import wire
 from far_servers import Far, bypassed, far_server
 from harness.capabilities import none_effective
+from harness.connections import short_exchange
 
 import sfloop
 
@@ -84,15 +85,8 @@ def test_a_thousand_connections_opened_and_closed(near: sfloop.Loop, far: Far) -
     address = far_server(far, backlog=1000)
 
     async def main() -> None:
-        async def one(i: int) -> None:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(b"%d" % i)
-            assert await reader.read(100) == b"%d" % i
-            writer.close()
-            await writer.wait_closed()
-
         for _ in range(CYCLES):
-            await asyncio.gather(*[one(i) for i in range(1000)])
+            await asyncio.gather(*[short_exchange(address, b"%d" % i) for i in range(1000)])
             assert near.stats()["connections"] == []
         # Our connections are closed, but their unsent data leaves only while this loop runs.
         await near.run_in_executor(None, far, wire.served())

@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 import pytest
+from harness.connections import short_exchange
 from harness.link import NEAR, Link
 from program import Program, echo, kernel_server
 
@@ -89,15 +90,8 @@ def test_hundreds_of_connections_opened_and_closed(link: Link) -> None:
     program = Program(link, "af_xdp", "adaptive")
 
     async def main(address: Any) -> None:
-        async def one(i: int) -> None:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(b"%d" % i)
-            assert await reader.read(100) == b"%d" % i
-            writer.close()
-            await writer.wait_closed()
-
         for _ in range(4):
-            await asyncio.gather(*[one(i) for i in range(100)])
+            await asyncio.gather(*[short_exchange(address, b"%d" % i) for i in range(100)])
 
     with kernel_server(link.far, echo) as address:
         program.run(main(address))

@@ -15,6 +15,7 @@ import pytest
 import trustme
 import wire
 from far_servers import Far, bypassed, far_server
+from harness.connections import exchange
 
 import sfloop
 
@@ -27,14 +28,7 @@ def test_echo(near: sfloop.Loop, far: Far) -> None:
         assert bypassed(writer)
         assert writer.get_extra_info("peername") == address
         assert writer.get_extra_info("sockname")[0] == wire.NEAR
-        for size in (1, 64, 1448, 1449, 20_000, 300_000):
-            data = random.Random(size).randbytes(size)
-            writer.write(data)
-            assert await reader.readexactly(size) == data
-        writer.write_eof()
-        assert await reader.read() == b""
-        writer.close()
-        await writer.wait_closed()
+        await exchange(reader, writer, (1, 64, 1448, 1449, 20_000, 300_000))
 
     near.run_until_complete(asyncio.wait_for(main(), 20))
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import trustme
 import wire
+from harness.connections import exchange
 from harness.link import ETHTOOL_STXCSUM, FAR, NEAR, Link
 from harness.tunnels import put_tunnel
 from program import Program, echo, kernel_server
@@ -85,14 +86,7 @@ def test_a_client_of_a_kernel_server(program: Program, offload: bool) -> None:
         reader, writer = await asyncio.open_connection(*address)
         assert writer.get_extra_info("socket").fileno() == -1
         assert writer.get_extra_info("sockname")[0] == NEAR
-        for size in (1, 64, 1448, 1449, 40_000, 300_000):
-            data = random.Random(size).randbytes(size)
-            writer.write(data)
-            assert await reader.readexactly(size) == data
-        writer.write_eof()
-        assert await reader.read() == b""
-        writer.close()
-        await writer.wait_closed()
+        await exchange(reader, writer, (1, 64, 1448, 1449, 40_000, 300_000))
 
     with kernel_server(program.link.far, echo) as address:
         program.run(main(address))

@@ -10,16 +10,14 @@ import os
 import random
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.capabilities import none_effective
-from harness.link import FAR, INTERFACE, Link, Side, ip
+from harness.link import FAR, INTERFACE, Link, Side, forward, namespace_of
 from program import Program, kernel_server
 
 import sfloop
@@ -34,8 +32,7 @@ def router(link: Link) -> Iterator[Side]:
     """The far side forwards to a third host by a path with a narrow middle, and not to another network."""
     host = Side(link.far.namespace.replace("far", "behind"), BEHIND)
     with ExitStack() as stack:
-        ip("netns", "add", host.namespace)
-        stack.callback(subprocess.run, ["ip", "netns", "del", host.namespace], capture_output=True, check=False)
+        stack.enter_context(namespace_of(host))
         link.far.ip("link", "add", "veth1", "type", "veth", "peer", "name", INTERFACE, "netns", host.namespace)
         host.ip("address", "add", f"{BEHIND}/24", "dev", INTERFACE)
         host.set_link("up")
@@ -44,8 +41,7 @@ def router(link: Link) -> Iterator[Side]:
         link.far.ip("link", "set", "veth1", "up")
         link.far.ip("route", "replace", NETWORK, "dev", "veth1", "mtu", str(MTU))
         link.far.ip("route", "add", "prohibit", "198.18.10.0/24")
-        with link.far.entered():
-            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        forward(link.far)
         link.near.ip("route", "add", NETWORK, "via", FAR)
         link.near.ip("route", "add", "198.18.10.0/24", "via", FAR)
         yield host

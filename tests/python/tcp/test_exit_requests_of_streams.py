@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from harness.connections import finished, tcp_pair
+from harness.exits import run_again
 from harness.loops import until
 from harness.observed import Contexts
 from harness.recording import BufferedRecorder, Recorder
@@ -71,15 +72,6 @@ class LeavingBuffered(Leaving, BufferedRecorder):
 
 def leaving(base: type[Leaving], callback: str, exception: type[BaseException]) -> type[Leaving]:
     return type("Protocol", (base,), {"leaves_in": callback, "exception": exception})
-
-
-def run_again(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None], exception: type[BaseException]) -> None:
-    """Run the loop until main has ended. The exception leaves it once before."""
-    task = loop.create_task(asyncio.wait_for(main, 20))
-    with pytest.raises(exception):
-        loop.run_until_complete(task)
-        pytest.fail("the exception did not leave the loop")
-    loop.run_until_complete(task)
 
 
 @pytest.mark.parametrize("exception", EXITS)

@@ -12,22 +12,10 @@ import pytest
 from harness.connections import facing_socket, read_all_available, reset_on_close, small_buffers
 from harness.loops import turns
 from harness.observed import Run
-from harness.recording import DatagramRecorder, Recorder
+from harness.recording import DatagramRecorder, Recorder, ResumedRecorder
 
 
-class Resumed(Recorder):
-    """Runs `then` in its first resume_writing(), when all written data has been sent."""
-
-    then: Callable[[], object] | None = None
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        then, self.then = self.then, None
-        if then is not None:
-            then()
-
-
-async def resumed_with(protocol: Resumed, peer: socket.socket, then: Callable[[], object]) -> int:
+async def resumed_with(protocol: ResumedRecorder, peer: socket.socket, then: Callable[[], object]) -> int:
     """Fill the connection and drain it; return the number of bytes that the peer read before `then` ran."""
     small_buffers(protocol.transport.get_extra_info("socket"))
     protocol.transport.set_write_buffer_limits(high=1000, low=0)
@@ -44,7 +32,7 @@ async def resumed_with(protocol: Resumed, peer: socket.socket, then: Callable[[]
 @pytest.mark.sfloop_only("asyncio says connection_lost(None) before it tells of the error")
 def test_an_error_met_there_is_told(run: Run) -> None:
     async def main() -> None:
-        async with facing_socket(Resumed, receive_buffer=4096) as (protocol, peer):
+        async with facing_socket(ResumedRecorder, receive_buffer=4096) as (protocol, peer):
 
             def write_into_the_reset() -> None:
                 reset_on_close(peer)
@@ -64,7 +52,7 @@ def test_an_error_met_there_is_told(run: Run) -> None:
 @pytest.mark.sfloop_only("asyncio calls connection_lost() twice: an AttributeError is reported")
 def test_closing_there_loses_the_connection_once(run: Run, way: str) -> None:
     async def main() -> None:
-        async with facing_socket(Resumed, receive_buffer=4096) as (protocol, peer):
+        async with facing_socket(ResumedRecorder, receive_buffer=4096) as (protocol, peer):
             await resumed_with(protocol, peer, lambda: getattr(protocol.transport, way)())
             assert not protocol.lost.done(), "connection_lost() is a callback of its own"
             assert await protocol.lost is None
@@ -76,7 +64,7 @@ def test_closing_there_loses_the_connection_once(run: Run, way: str) -> None:
 
 def test_what_is_written_there_before_close_is_sent(run: Run) -> None:
     async def main() -> None:
-        async with facing_socket(Resumed, receive_buffer=4096) as (protocol, peer):
+        async with facing_socket(ResumedRecorder, receive_buffer=4096) as (protocol, peer):
 
             def write_and_close() -> None:
                 protocol.transport.write(b"b" * 300_000)

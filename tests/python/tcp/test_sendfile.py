@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import random
+import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -119,13 +122,20 @@ def test_fallback(run: Run) -> None:
     run(main())
 
 
+@contextlib.asynccontextmanager
+async def sending(file: IO[bytes]) -> AsyncIterator[tuple[Recorder, socket.socket, asyncio.Future[int]]]:
+    """A connection on which sendfile() waits for its peer to read."""
+    loop = asyncio.get_running_loop()
+    async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
+        small_buffers(protocol.transport.get_extra_info("socket"))
+        task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
+        await asyncio.sleep(0.01)
+        yield protocol, peer, task
+
+
 def test_writing_during_sendfile_is_refused(run: Run, file: IO[bytes]) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
-            small_buffers(protocol.transport.get_extra_info("socket"))
-            task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
-            await asyncio.sleep(0.01)
+        async with sending(file) as (protocol, peer, task):
             assert not task.done()
             with pytest.raises(RuntimeError, match="sendfile is in progress"):
                 protocol.transport.write(b"x")
@@ -143,11 +153,7 @@ def test_writing_during_sendfile_is_refused(run: Run, file: IO[bytes]) -> None:
 
 def test_the_peer_goes_away(run: Run, file: IO[bytes]) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
-            small_buffers(protocol.transport.get_extra_info("socket"))
-            task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
-            await asyncio.sleep(0.01)
+        async with sending(file) as (protocol, peer, task):
             peer.close()
             with pytest.raises(ConnectionError):
                 await asyncio.wait_for(task, 5)
@@ -158,11 +164,7 @@ def test_the_peer_goes_away(run: Run, file: IO[bytes]) -> None:
 
 def test_cancellation(run: Run, file: IO[bytes]) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
-            small_buffers(protocol.transport.get_extra_info("socket"))
-            task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
-            await asyncio.sleep(0.01)
+        async with sending(file) as (protocol, peer, task):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -226,11 +228,7 @@ def test_the_transport_is_ended_meanwhile(run: Run, file: IO[bytes], way: str) -
 @pytest.mark.sfloop_only("asyncio shuts down in the midst of the file")
 def test_write_eof_meanwhile_comes_after_the_file(run: Run, file: IO[bytes]) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        async with facing_socket(Recorder, receive_buffer=4096) as (protocol, peer):
-            small_buffers(protocol.transport.get_extra_info("socket"))
-            task = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
-            await asyncio.sleep(0.01)
+        async with sending(file) as (protocol, peer, task):
             protocol.transport.write_eof()
             received = 0
             while not at_eof(peer):

@@ -153,6 +153,14 @@ def test_an_exit_request_in_a_batch_loses_no_datagram(
     server.transport.close()
 
 
+class Pausing(DatagramRecorder):
+    """Pauses reading after each datagram."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        super().datagram_received(data, addr)
+        self.transport.pause_reading()  # type: ignore[attr-defined]
+
+
 @pytest.mark.sfloop_only("asyncio's datagram transport has no pause_reading")
 class TestPauseReading:
     def test_nothing_is_delivered_while_paused(self, run: Run) -> None:
@@ -173,11 +181,6 @@ class TestPauseReading:
         run(main())
 
     def test_pausing_in_the_middle_of_a_batch(self, run: Run) -> None:
-        class Pausing(DatagramRecorder):
-            def datagram_received(self, data: bytes, addr: Any) -> None:
-                super().datagram_received(data, addr)
-                self.transport.pause_reading()  # type: ignore[attr-defined]
-
         async def main() -> None:
             async with udp(Pausing) as server, udp(DatagramRecorder) as client:
                 room_for(server)
@@ -207,11 +210,6 @@ class TestPauseReading:
         run(main())
 
     def test_closing_with_a_paused_batch_in_hand(self, run: Run) -> None:
-        class Pausing(DatagramRecorder):
-            def datagram_received(self, data: bytes, addr: Any) -> None:
-                super().datagram_received(data, addr)
-                self.transport.pause_reading()  # type: ignore[attr-defined]
-
         async def main() -> None:
             async with udp(Pausing) as server, udp(DatagramRecorder) as client:
                 for i in range(50):
