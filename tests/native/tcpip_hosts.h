@@ -121,6 +121,14 @@ static inline struct sf_sock *adopt(struct sf_stack *stack, int fd, uint32_t slo
     return sock;
 }
 
+/* Begins with one socket of each host: slots 1 and 2. */
+static inline void begin_pair(struct sf_sock **sa, int fd_a, struct sf_sock **sb, int fd_b)
+{
+    begin(0);
+    *sa = adopt(a, fd_a, 1);
+    *sb = adopt(b, fd_b, 2);
+}
+
 static inline ssize_t send_to(struct sf_sock *sock, const void *data, size_t len, struct sockaddr_in to)
 {
     return sock->stack->ops->send_to(sock, data, len, (struct sockaddr *)&to, sizeof(to));

@@ -29,16 +29,7 @@ static struct sf_stack *stack;
 
 static void join_namespaces(void)
 {
-    char command[128];
-
-    there = new_namespace();
-    here = new_namespace();
-    snprintf(command, sizeof(command), "ip link add v0 type veth peer name v1 netns /proc/%d/fd/%d 2>/dev/null", (int)getpid(),
-             there);
-    if (there < 0 || here < 0 || fcntl(there, F_SETFD, 0) < 0 || system(command) != 0) {
-        printf("skipped: cannot create a veth pair\n");
-        exit(SKIPPED);
-    }
+    new_veth_pair(&here, &there);
     DO("ip link set lo up && ip addr add 10.77.0.1/24 dev v0 && ip link set v0 up");
     DO("ip link add d0 type veth peer name d1 && ip addr add 10.90.0.1/24 dev d0 && ip link set d0 up && ip link set d1 up");
     DO("ip route add 10.88.0.0/16 via 10.77.0.2");

@@ -122,9 +122,7 @@ static void test_sleep(void)
     struct sockaddr_in to = name_of(fd_b);
     struct pollfd p = {.events = POLLIN};
 
-    begin(0);
-    sa = adopt(a, fd_a, 1);
-    sb = adopt(b, fd_b, 2);
+    begin_pair(&sa, fd_a, &sb, fd_b);
     CHECK(b->ops->arm(b, &fd) == -EAGAIN && fd >= 0); /* a new socket is polled first */
     receive(sb, out);
     while (b->ops->arm(b, &p.fd) == -EAGAIN)
@@ -167,9 +165,7 @@ static void test_fork(void)
     int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0), plain = udp_socket("127.0.0.1", 0), status = 1;
     pid_t child;
 
-    begin(0);
-    sa = adopt(a, fd_a, 1);
-    sb = adopt(b, fd_b, 2);
+    begin_pair(&sa, fd_a, &sb, fd_b);
     CHECK(send_to(sa, "mine", 4, name_of(fd_b)) == 4);
     CHECK(poll_late(b, events) == 1); /* unread when the process forks */
     child = fork();
@@ -238,9 +234,7 @@ static void test_garbage(void)
     uint64_t seed = 0x6a7ba6e;
     int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0);
 
-    begin(0);
-    sa = adopt(a, fd_a, 1);
-    sb = adopt(b, fd_b, 2);
+    begin_pair(&sa, fd_a, &sb, fd_b);
     receive(sb, out);
     CHECK(send_to(sa, "0123456789abcdefghijkl", 22, name_of(fd_b)) == 22);
     CHECK(poll_now(b, events) == 1 && receive(sb, out) == 1);

@@ -119,16 +119,7 @@ static void read_mac(const char *interface, uint8_t mac[6])
 
 static void join_namespaces(void)
 {
-    char command[128];
-
-    there = new_namespace();
-    here = new_namespace();
-    snprintf(command, sizeof(command), "ip link add v0 type veth peer name v1 netns /proc/%d/fd/%d 2>/dev/null", (int)getpid(),
-             there);
-    if (there < 0 || here < 0 || fcntl(there, F_SETFD, 0) < 0 || system(command) != 0) {
-        printf("skipped: cannot create a veth pair\n");
-        exit(SKIPPED);
-    }
+    new_veth_pair(&here, &there);
     DO("ip link set lo up && ip addr add 10.77.0.1/24 brd + dev v0 && ip link set v0 up");
     enter(there);
     DO("ip addr add 10.77.0.2/24 dev v1 && ip link set v1 up");

@@ -201,9 +201,7 @@ static void test_events_are_levels(void)
     struct sf_sock *sa, *sb;
     int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0);
 
-    begin(0);
-    sa = adopt(a, fd_a, 1);
-    sb = adopt(b, fd_b, 2);
+    begin_pair(&sa, fd_a, &sb, fd_b);
     receive(sb, out);
     CHECK(poll_late(b, events) == 0);
     CHECK(send_to(sa, "1", 1, name_of(fd_b)) == 1);
@@ -257,9 +255,7 @@ static void test_full_wire(void)
     struct sf_sock *sa, *sb;
     int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0), sent = 0, got = 0, n;
 
-    begin(0);
-    sa = adopt(a, fd_a, 1);
-    sb = adopt(b, fd_b, 2);
+    begin_pair(&sa, fd_a, &sb, fd_b);
     receive(sa, out);
     while (send_to(sa, "x", 1, name_of(fd_b)) == 1)
         CHECK(++sent < 10000);
@@ -387,9 +383,7 @@ static void test_cork(void)
     struct sf_sock *sa, *sb;
     int fd_a = udp_socket(A_ADDR, 0), fd_b = udp_socket(B_ADDR, 0);
 
-    begin(0);
-    sa = adopt(a, fd_a, 1);
-    sb = adopt(b, fd_b, 2);
+    begin_pair(&sa, fd_a, &sb, fd_b);
     receive(sb, out);
     a->ops->cork(a, true);
     CHECK(send_to(sa, "1", 1, name_of(fd_b)) == 1);
