@@ -14,6 +14,7 @@ from sfloop.mixins.sockets import SocketCalls
 from sfloop.native.cores import stackstream
 from sfloop.native.cores.address import check_name, check_path
 from sfloop.native.cores.stackstream import StackStream
+from sfloop.transports.base import connected
 from sfloop.transports.stacksocket import StackSocket
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -75,11 +76,7 @@ class Connections(SocketCalls):
         protocol = protocol_factory()
         waiter = self.create_future()
         transport = self._make_datagram_transport(sock, protocol, None, waiter)
-        try:
-            await waiter
-        except BaseException:
-            transport.close()
-            raise
+        await connected(transport, waiter)
         return transport, protocol
 
     async def getaddrinfo(

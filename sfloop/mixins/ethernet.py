@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sfloop.backends import open_frame_driver
 from sfloop.mixins.processes import Processes
+from sfloop.transports.base import connected
 
 if TYPE_CHECKING:
     from sfloop.ethernet import EthernetProtocol, Flow
@@ -81,9 +82,5 @@ class RawFrames(Processes):
         except BaseException:
             transport._discard()
             raise
-        try:
-            await waiter
-        except BaseException:
-            transport.close()
-            raise
+        await connected(transport, waiter)
         return transport, protocol

@@ -42,6 +42,15 @@ def is_ending(core: TransportCore, loop: Loop | None) -> bool:
     return core.conn_lost > 0 and loop is not None and not loop.is_closed()
 
 
+async def connected(transport: asyncio.BaseTransport, waiter: asyncio.Future[None]) -> None:
+    """Wait until connection_made() was called. If that fails or is cancelled, close the transport."""
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        raise
+
+
 class WriteBuffer:
     """The methods of a transport about the buffer that its core has."""
 

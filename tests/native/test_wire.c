@@ -3,31 +3,9 @@
 #include "wire/udp.h"
 
 #include "check.h"
+#include "wire_peer.h"
 
 #include <errno.h>
-
-/* 10.0.0.1:4000 to 10.0.0.2:5000, on machines of either byte order. */
-static struct sf_ip_peer peer_of(uint8_t tags)
-{
-    static const uint8_t src[4] = {10, 0, 0, 1}, dst[4] = {10, 0, 0, 2};
-    struct sf_ip_peer peer = {
-        .src_mac = {2, 0, 0, 0, 0, 1},
-        .dst_mac = {2, 0, 0, 0, 0, 2},
-        .src_addr = sf_load32(src),
-        .dst_addr = sf_load32(dst),
-        .src_port = sf_be16(4000),
-        .dst_port = sf_be16(5000),
-        .ttl = 17,
-        .tos = 0xb8,
-        .dont_fragment = true,
-        .tags = tags,
-        .tag = {{SF_ETH_TYPE_SERVICE_VLAN, 0x2064}, {SF_ETH_TYPE_VLAN, 0x0007}},
-    };
-
-    if (tags == 1)
-        peer.tag[0] = peer.tag[1];
-    return peer;
-}
 
 /* A frame, in an allocation of exactly its length, so that ASan reports a read past its end. */
 struct frame {

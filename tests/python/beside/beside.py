@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from harness.link import INTERFACE, Link, Side
+from harness.onlink import OnLink
 from harness.waiting import until as until
 
 import sfloop
@@ -20,7 +21,7 @@ import sfloop
 DRIVERS = ("af_xdp", "packet")
 
 
-class Program:
+class Program(OnLink):
     """A loop on the near end of the link, in the near namespace. `stack="kernel"` is the control."""
 
     def __init__(self, link: Link, driver: str, **options: Any) -> None:
@@ -33,14 +34,6 @@ class Program:
         options.setdefault("spin", "never")
         with link.near.entered():
             self.loop = sfloop.Loop(sfloop.Options(**options))
-
-    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
-        with self.link.near.entered():
-            return self.loop.run_until_complete(asyncio.wait_for(main, 25))
-
-    def counters(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.loop.stats()["stacks"]["tcpip"]
-        return found
 
     def flow(self, protocol: str, address: str, port: int) -> dict[str, Any]:
         """Return the flow of the address and the port: it names the stack that receives their packets."""
