@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <arpa/inet.h>
+#include <string.h>
 
 enum { INDEX = 3, OTHER = 4, MOST = 300 };
 
