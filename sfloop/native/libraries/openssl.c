@@ -2,17 +2,18 @@
 #define _GNU_SOURCE 1 /* dladdr(), pipe2() */
 #endif
 #include "openssl_lend.h"
-#include "openssl.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
 /* From OpenSSL's headers. These values are part of its ABI. */
-enum { ERROR_WANT_READ = 2, TYPE_MEM = 0x0401, SET_BUF_MEM = 114, CLOSE = 1 };
+enum { NOTHING = 1, READING = 3, SHOULD_RETRY = 8, TYPE_MEM = 0x0401, SET_BUF_MEM = 114, CLOSE = 1 };
+enum { CTRL_MODE = 33, CTRL_CLEAR_MODE = 78, RELEASE_BUFFERS = 0x10 };
 
 /* The bytes at the beginning of an SSL which contain its context (OpenSSL 3.2 and later) or its BIOs (before). */
 enum { SSL_BEGINNING = 64 };
@@ -23,13 +24,17 @@ static struct {
     void *(*get_context)(const void *ssl);
     void *(*get_rbio)(const void *ssl);
     void *(*get_wbio)(const void *ssl);
-    int (*get_error)(const void *ssl, int result);
+    int (*want)(const void *ssl);
+    int (*in_init)(const void *ssl);
     int (*read)(void *ssl, void *out, int room);
     int (*write)(void *ssl, const void *data, int length);
+    int (*peek)(void *ssl, void *out, int room);
+    long (*ssl_ctrl)(void *ssl, int command, long number, void *pointer);
     int (*pending)(const void *ssl);
     int (*bio_type)(const void *bio);
     int (*bio_read)(void *bio, void *out, int room);
     int (*bio_write)(void *bio, const void *data, int length);
+    int (*test_flags)(const void *bio, int flags);
     size_t (*bio_pending)(void *bio);
     long (*bio_ctrl)(void *bio, int command, long number, void *pointer);
     void *(*buffer_new)(void);
@@ -45,13 +50,17 @@ static const struct {
     {"SSL_get_SSL_CTX", &openssl.get_context},
     {"SSL_get_rbio", &openssl.get_rbio},
     {"SSL_get_wbio", &openssl.get_wbio},
-    {"SSL_get_error", &openssl.get_error},
+    {"SSL_want", &openssl.want},
+    {"SSL_in_init", &openssl.in_init},
     {"SSL_read", &openssl.read},
     {"SSL_write", &openssl.write},
+    {"SSL_peek", &openssl.peek},
+    {"SSL_ctrl", &openssl.ssl_ctrl},
     {"SSL_pending", &openssl.pending},
     {"BIO_method_type", &openssl.bio_type},
     {"BIO_read", &openssl.bio_read},
     {"BIO_write", &openssl.bio_write},
+    {"BIO_test_flags", &openssl.test_flags},
     {"BIO_ctrl_pending", &openssl.bio_pending},
     {"BIO_ctrl", &openssl.bio_ctrl},
     {"BUF_MEM_new", &openssl.buffer_new},
@@ -121,8 +130,23 @@ static int most(size_t length)
     return length < INT_MAX ? (int)length : INT_MAX;
 }
 
+/* Returns how many bytes Python's BIO holds. */
+static size_t held(void *memory, struct sf_openssl_lent *l)
+{
+    size_t bytes;
+
+    if (l && !l->used)
+        return 0;
+    bytes = openssl.bio_pending(memory);
+    if (l)
+        l->used = bytes > 0;
+    return bytes;
+}
+
 int sf_openssl_put(const struct sf_openssl_connection *c, const void *data, size_t length)
 {
+    if (c->reading)
+        c->reading->used = true;
     while (length) {
         int taken = openssl.bio_write(c->incoming, data, most(length));
 
@@ -134,11 +158,28 @@ int sf_openssl_put(const struct sf_openssl_connection *c, const void *data, size
     return 0;
 }
 
+size_t sf_openssl_received(const struct sf_openssl_connection *c)
+{
+    return held(c->incoming, c->reading);
+}
+
+size_t sf_openssl_waiting(const struct sf_openssl_connection *c)
+{
+    return held(c->outgoing, c->writing);
+}
+
 size_t sf_openssl_readable(const struct sf_openssl_connection *c)
 {
     int decrypted = openssl.pending(c->ssl);
 
-    return sf_openssl_lent(c) + openssl.bio_pending(c->incoming) + (decrypted > 0 ? (size_t)decrypted : 0);
+    return sf_openssl_lent(c) + sf_openssl_received(c) + (decrypted > 0 ? (size_t)decrypted : 0);
+}
+
+/* Tells the reason of a failure without SSL_get_error(), which reads the thread's error queue. Others may have left errors
+ * there, and to clear the queue before every call would take 400 instructions. */
+static bool wants_more_ciphertext(const struct sf_openssl_connection *c)
+{
+    return openssl.want(c->ssl) == READING && openssl.test_flags(c->incoming, SHOULD_RETRY);
 }
 
 ssize_t sf_openssl_decrypt(const struct sf_openssl_connection *c, void *out, size_t room)
@@ -148,31 +189,46 @@ ssize_t sf_openssl_decrypt(const struct sf_openssl_connection *c, void *out, siz
     /* Check first, because an SSL_read() that finds nothing takes a quarter of the time of a record. */
     if (!sf_openssl_readable(c))
         return -EAGAIN;
-    openssl.clear_error(); /* the error queue is the thread's, and SSL_get_error() reads it */
     got = openssl.read(c->ssl, out, most(room));
     if (got > 0)
         return got;
-    /* Leave the queue, because Python makes its exception from it. */
-    return openssl.get_error(c->ssl, got) == ERROR_WANT_READ ? -EAGAIN : -EPROTO;
+    if (wants_more_ciphertext(c))
+        return -EAGAIN;
+    /* Python reads again and makes its exception from the queue. A failed session (OpenSSL puts it back into its handshake) has
+     * put its error there and does not repeat it. Any other state is reported again, if the queue is empty. */
+    if (!openssl.in_init(c->ssl))
+        openssl.clear_error();
+    return -EPROTO;
 }
 
 ssize_t sf_openssl_encrypt(const struct sf_openssl_connection *c, const void *data, size_t length)
 {
-    int taken;
+    int taken = openssl.write(c->ssl, data, most(length));
 
-    openssl.clear_error();
-    taken = openssl.write(c->ssl, data, most(length));
-    return taken > 0 ? taken : -EAGAIN;
-}
-
-size_t sf_openssl_waiting(const struct sf_openssl_connection *c)
-{
-    return openssl.bio_pending(c->outgoing);
+    if (taken > 0)
+        return taken;
+    if (openssl.want(c->ssl) != NOTHING)
+        openssl.clear_error(); /* Python's write() decides by the queue whether to wait */
+    return -EAGAIN;
 }
 
 ssize_t sf_openssl_take(const struct sf_openssl_connection *c, void *out, size_t room)
 {
     return openssl.bio_read(c->outgoing, out, most(room));
+}
+
+void sf_openssl_keep_buffers(const struct sf_openssl_connection *c, bool keep)
+{
+    char byte;
+
+    openssl.ssl_ctrl(c->ssl, keep ? CTRL_CLEAR_MODE : CTRL_MODE, RELEASE_BUFFERS, NULL);
+    openssl.ssl_ctrl(c->ssl, CTRL_MODE, 0, NULL); /* from OpenSSL 3.2 on, only this call tells the record layer */
+    if (keep || sf_openssl_readable(c))
+        return;
+    /* Both return at once and free a buffer. SSL_free_buffers() would free one that is in use (CVE-2024-4741). */
+    openssl.peek(c->ssl, &byte, sizeof byte);
+    openssl.write(c->ssl, &byte, 0);
+    openssl.clear_error();
 }
 
 static void give_back(void *bio)

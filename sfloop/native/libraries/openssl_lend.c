@@ -4,7 +4,6 @@
  * times both BIOs pass everything on, so Python's own calls on the same objects see no difference.
  */
 #include "openssl_lend.h"
-#include "openssl.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,15 +13,7 @@
 
 /* From OpenSSL's headers. These values are part of its ABI. */
 enum { TYPE_SOURCE_SINK = 0x0400, RETRY_FLAGS = 0x0f, CTRL_EOF = 2, CTRL_PUSH = 6, CTRL_POP = 7, CTRL_PENDING = 10 };
-
-/* The data of one of our BIOs, owned by the SSL through its BIO. `memory` is Python's BIO; this holds a reference to it. */
-struct sf_openssl_lent {
-    void *memory;
-    const char *in;
-    size_t in_len;
-    char *out;
-    size_t room, out_len;
-};
+enum { CTRL_FLUSH = 11, CTRL_FIRST_OF_KTLS = 72, CTRL_LAST_OF_KTLS = 76 };
 
 static struct {
     int (*get_new_index)(void);
@@ -105,12 +96,34 @@ static int read_lent(void *bio, char *out, int room)
     return (int)now;
 }
 
+/* Sends a record. Bytes that are not sent now go into Python's BIO, and later records follow them. */
+static int write_sent(void *bio, struct sf_openssl_lent *l, const char *data, int length)
+{
+    ssize_t sent = l->send(l->to, data, (size_t)length);
+    int left = sent > 0 ? length - (int)sent : length;
+
+    openssl.clear_flags(bio, RETRY_FLAGS);
+    if (!left)
+        return length;
+    l->send = NULL;
+    l->used = true;
+    if (sent < 0 && sent != -EAGAIN)
+        l->error = (int)sent;
+    if (openssl.write(l->memory, data + (length - left), left) == left)
+        return length;
+    l->error = -ENOMEM; /* the stream has a gap from now on */
+    return -1;
+}
+
 static int write_collected(void *bio, const char *data, int length)
 {
     struct sf_openssl_lent *l = openssl.get_data(bio);
 
+    if (l->send && length > 0)
+        return write_sent(bio, l, data, length);
     if (length <= 0 || (size_t)length > l->room) {
         l->room = 0; /* later writes must not overtake this one */
+        l->used = true;
         return passed_on(bio, l, openssl.write(l->memory, data, length));
     }
     memcpy(l->out + l->out_len, data, (size_t)length);
@@ -120,10 +133,17 @@ static int write_collected(void *bio, const char *data, int length)
     return length;
 }
 
+/* OpenSSL asks six times a record about kernel TLS, which takes longer if the question is passed on. A memory BIO has no kernel TLS, and nothing to
+ * flush. */
 static long control(void *bio, int command, long number, void *pointer)
 {
-    struct sf_openssl_lent *l = openssl.get_data(bio);
+    struct sf_openssl_lent *l;
 
+    if (command >= CTRL_FIRST_OF_KTLS && command <= CTRL_LAST_OF_KTLS)
+        return 0;
+    if (command == CTRL_FLUSH)
+        return 1;
+    l = openssl.get_data(bio);
     if (command == CTRL_PUSH || command == CTRL_POP || (command == CTRL_EOF && l->in_len))
         return 0;
     return openssl.ctrl(l->memory, command, number, pointer) + (command == CTRL_PENDING ? most(l->in_len) : 0);
@@ -165,6 +185,7 @@ static void *in_front_of(void *memory, struct sf_openssl_lent **lent)
         return NULL;
     }
     l->memory = memory;
+    l->used = true;
     openssl.up_ref(memory);
     openssl.set_data(bio, l);
     openssl.set_init(bio, 1);
@@ -197,7 +218,7 @@ int sf_openssl_lend(const struct sf_openssl_connection *c, const void *data, siz
 
     if (error)
         return error;
-    if (!c->reading || openssl.pending(c->incoming))
+    if (!c->reading || sf_openssl_received(c))
         return sf_openssl_put(c, data, length);
     c->reading->in = data;
     c->reading->in_len = length;
@@ -219,9 +240,14 @@ size_t sf_openssl_lent(const struct sf_openssl_connection *c)
     return c->reading ? c->reading->in_len : 0;
 }
 
+static bool may_go_past_memory(const struct sf_openssl_connection *c)
+{
+    return c->writing && !c->writing->out && !c->writing->send && !sf_openssl_waiting(c);
+}
+
 int sf_openssl_collect(const struct sf_openssl_connection *c, void *out, size_t room)
 {
-    if (!c->writing || c->writing->out || openssl.pending(c->outgoing))
+    if (!may_go_past_memory(c))
         return 0;
     c->writing->out = out;
     c->writing->room = room;
@@ -236,4 +262,20 @@ size_t sf_openssl_collected(const struct sf_openssl_connection *c)
     c->writing->out = NULL;
     c->writing->room = c->writing->out_len = 0;
     return length;
+}
+
+int sf_openssl_send_to(const struct sf_openssl_connection *c, sf_openssl_send *send, void *to)
+{
+    if (!may_go_past_memory(c))
+        return 0;
+    c->writing->send = send;
+    c->writing->to = to;
+    c->writing->error = 0;
+    return 1;
+}
+
+int sf_openssl_sent(const struct sf_openssl_connection *c)
+{
+    c->writing->send = NULL;
+    return c->writing->error;
 }
