@@ -19,6 +19,8 @@ from asyncio import constants
 from collections.abc import Iterable
 from typing import Any
 
+from sfloop.native.cores import tls
+
 logger = logging.getLogger("asyncio")
 
 AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)
@@ -65,6 +67,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
     _app_writing_paused = False
     _lost_writes = 0
     _reader: weakref.ref[asyncio.StreamReader] | None = None
+    _records: tls.Records | None = None
 
     def __init__(self, loop: Any, app_protocol: Any) -> None:
         self._loop = loop
@@ -83,7 +86,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
         self._app_protocol_is_buffer = isinstance(app_protocol, asyncio.BufferedProtocol) or (
             not hasattr(app_protocol, "data_received") and hasattr(app_protocol, "get_buffer")
         )
-
+        self._state_changed()
         if isinstance(app_protocol, asyncio.StreamReaderProtocol) and not hasattr(asyncio.StreamWriter, "__del__"):
             self._watch_reader(app_protocol._stream_reader)  # type: ignore[attr-defined]
 
@@ -111,6 +114,12 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
     def _enter(self, state: State) -> None:
         self._state = state
         self._open = state is State.OPEN
+        self._state_changed()
+
+    def _state_changed(self) -> None:
+        """Call this after a change of anything that the native records use."""
+        if self._records is not None:
+            self._records.follow()
 
     @abc.abstractmethod
     def _start_shutdown(self) -> None:
@@ -203,12 +212,14 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
     def _pause_reading(self) -> None:
         if not self._app_reading_paused:
             self._app_reading_paused = True
+            self._state_changed()
             if self._open:  # a handshake must go on
                 self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
         if self._app_reading_paused:
             self._app_reading_paused = False
+            self._state_changed()
             self._loop.call_soon(self._go_on_reading)
 
     def _go_on_reading(self) -> None:
@@ -232,6 +243,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
         for piece in pieces:
             self._write_backlog.append(piece)
             self._write_buffer_size += len(piece)
+        self._state_changed()
         if self._state is State.OPEN:
             self._write_waiting()
         else:
@@ -256,6 +268,7 @@ class TLSChannel(asyncio.Protocol, abc.ABC):
                     self._write_backlog.popleft()
         except AGAIN:  # OpenSSL must read first
             pass
+        self._state_changed()
         self._process_outgoing()
         self._control_app_writing()
 

@@ -52,7 +52,6 @@ def _default_context(server_side: bool, server_hostname: str | None) -> ssl.SSLC
 class TLSProtocol(TLSChannel):
     """The complete TLS protocol. Takes the arguments of ``asyncio.sslproto.SSLProtocol``."""
 
-    _records: tls.Records | None = None
     _timer: asyncio.TimerHandle | None = None  # of the handshake, then of the shutdown
     _dropping: asyncio.TimerHandle | None = None
     _opening = False  # the handshake has ended, but its waiter has not run yet
@@ -200,6 +199,7 @@ class TLSProtocol(TLSChannel):
         if self._made and self._waiter is not None:
             # start_tls() must return the transport before data arrives, because the program may set another protocol.
             self._open, self._opening = False, True
+            self._state_changed()
             self._wake_waiter(None)
             self._loop.call_soon(self._opened)
             self._process_outgoing()
@@ -215,6 +215,7 @@ class TLSProtocol(TLSChannel):
         if self._state is not State.OPEN:
             return
         self._open = True
+        self._state_changed()
         if self._app_reading_paused:
             self._transport.pause_reading()
         if self._write_backlog:

@@ -11,8 +11,8 @@ from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
 from sfloop.native.cores.core cimport LoopCore, os_error
-from sfloop.native.cores.engine cimport SF_READABLE, SF_WRITABLE, iovec, sf_linger
-from sfloop.native.cores.transport cimport TransportCore
+from sfloop.native.cores.engine cimport SF_READABLE, SF_WRITABLE, iovec, sf_linger, sf_sock
+from sfloop.native.cores.transport cimport Intake, TransportCore
 from sfloop.native.cores.unfilled cimport PyBytes_AS_STRING_, PyBytes_FromStringAndSize_, _PyBytes_Resize
 
 cdef extern from "Python.h":
@@ -36,6 +36,7 @@ def live():
 
 cdef class StreamCore(TransportCore):
     cdef object data_received     # the protocol's bound method
+    cdef Intake intake            # receives in place of the protocol; None: there is none
     cdef bint buffered
     cdef bint reads_large         # the last read was large
     cdef bint eof
@@ -61,15 +62,16 @@ cdef class StreamCore(TransportCore):
             data_received is None and hasattr(protocol, "get_buffer"))
         self.protocol = protocol
         self.data_received = None if self.buffered else data_received
+        self.intake = None
 
-    cdef int deliver_to(self, object data_received) except -1:
-        self.buffered = False
-        self.data_received = data_received
+    cdef int deliver_to(self, Intake intake) except -1:
+        self.buffered = self.reads_large = False
+        self.intake = intake
         return 0
 
     def forget_protocol(self):
         self.protocol = None
-        self.data_received = None
+        self.data_received = self.intake = None
 
     cdef int serve(self, uint32_t what) except -1:
         if what & SF_READABLE and self.interest & SF_READABLE:
@@ -91,6 +93,8 @@ cdef class StreamCore(TransportCore):
         n = self.sock.stack.ops.recv_borrow(self.sock, &data)
         if n <= 0:
             return self.read_ended(n)
+        if self.intake is not None:
+            return self.take_in(<const char *>data, n)
         self.reads_large = n >= LARGE
         payload = PyBytes_FromStringAndSize(<const char *>data, n)
         self.sock.stack.ops.recv_done(self.sock, n)
@@ -105,10 +109,21 @@ cdef class StreamCore(TransportCore):
     cdef int receive(self, sf_linger *call, ssize_t got) except -1:
         if got <= 0:
             return self.read_ended(got)
+        if self.intake is not None:
+            return self.take_in(<const char *>call.lent, got)
         self.reads_large = got >= LARGE
         payload = PyBytes_FromStringAndSize(<const char *>call.lent, got)
         self.sock.stack.ops.recv_done(self.sock, got)
         return self.deliver(payload)
+
+    cdef int take_in(self, const char *lent, Py_ssize_t length) except -1:
+        intake = self.intake  # the callbacks may end the connection
+        try:
+            intake.take(lent, length)
+        finally:
+            if self.sock != NULL:
+                self.sock.stack.ops.recv_done(self.sock, length)
+        return intake.deliver()
 
     cdef int read_large(self) except -1:
         """Receive directly into the bytes object. A small read is copied, because that is cheaper than to shrink a
@@ -255,8 +270,13 @@ cdef class StreamCore(TransportCore):
             return sent
         if sent == -EAGAIN:
             return 0
-        self.fatal(os_error(-sent), "Fatal write error on socket transport")
+        self.send_failed(sent)
         return -1
+
+    cdef sf_sock *open_socket(self) noexcept:
+        if self.eof or self.empty_waiter is not None or self.conn_lost or self.queue:
+            return NULL
+        return self.sock
 
     def writelines(self, list_of_data):
         cdef bytes piece

@@ -13,6 +13,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_CLEAR, Py_XDECREF
 from libc.errno cimport EAGAIN, EPROTO
 
+from sfloop.native.cores.engine cimport iovec, sf_sock
 from sfloop.native.cores.unfilled cimport PyBytes_AS_STRING_, PyBytes_FromStringAndSize_, _PyBytes_Resize
 
 cdef extern from "libraries/openssl.h" nogil:
@@ -32,6 +33,12 @@ cdef extern from "libraries/openssl.h" nogil:
     int sf_openssl_settle(const sf_openssl_connection *c)
     int sf_openssl_collect(const sf_openssl_connection *c, void *out, size_t room)
     size_t sf_openssl_collected(const sf_openssl_connection *c)
+    int sf_openssl_sent(const sf_openssl_connection *c)
+    void sf_openssl_keep_buffers(const sf_openssl_connection *c, bint keep)
+
+cdef extern from "libraries/openssl.h":
+    ctypedef ssize_t sf_openssl_send(void *to, const void *data, size_t length) noexcept
+    int sf_openssl_send_to(const sf_openssl_connection *c, sf_openssl_send *send, void *to)
 
 cdef enum:
     RECORD = 16 * 1024    # the most plaintext in one record
@@ -154,6 +161,14 @@ cdef Session session_of(object protocol):
     return None
 
 
+cdef ssize_t send_on(void *to, const void *data, size_t length) noexcept:
+    cdef sf_sock *sock = <sf_sock *>to
+    cdef iovec iov
+    iov.iov_base = <void *>data
+    iov.iov_len = length
+    return sock.stack.ops.sendv(sock, &iov, 1)
+
+
 cdef class Session:
     """Calls OpenSSL's functions. libraries/openssl.h explains the results -EAGAIN and -EPROTO."""
 
@@ -176,10 +191,17 @@ cdef class Session:
             raise MemoryError()
         return 0
 
-    cdef int expect(self, Py_ssize_t plaintext) except -1:
-        """Announce the plaintext that is about to be encrypted, so that its records are written to the buffer that
-        take() returns."""
+    cdef int expect(self, Py_ssize_t plaintext, sf_sock *sock) except -1:
+        """Announce the plaintext that is about to be encrypted. A single record is then sent on `sock` without a copy,
+        until sent(). The records of more plaintext are written to the buffer that take() returns, because each call of
+        the stack costs more than the copy.
+
+        :param sock: may be NULL.
+        """
         cdef Py_ssize_t room = plaintext + (plaintext // RECORD + 1) * OVERHEAD
+        if sock != NULL and plaintext <= RECORD and sf_openssl_send_to(&self.c, send_on, sock):
+            self.sends = True
+            return 0
         if self.sealed != NULL:  # a callback of OpenSSL's writes, too
             return 0
         self.sealed = PyBytes_FromStringAndSize_(NULL, room)
@@ -188,6 +210,13 @@ cdef class Session:
         if not sf_openssl_collect(&self.c, PyBytes_AS_STRING_(self.sealed), room):
             Py_CLEAR(self.sealed)
         return 0
+
+    cdef ssize_t sent(self) noexcept:
+        """Called after the plaintext was encrypted. Returns 0, or the error of sending."""
+        if not self.sends:
+            return 0
+        self.sends = False
+        return sf_openssl_sent(&self.c)
 
     cdef Py_ssize_t readable(self) except -1:
         return <Py_ssize_t>sf_openssl_readable(&self.c)
@@ -213,12 +242,17 @@ cdef class Session:
             payload = <bytes>collected
             Py_XDECREF(collected)
         waiting = <Py_ssize_t>sf_openssl_waiting(&self.c)
-        if payload is not None and not waiting:
-            return payload
+        if not waiting:
+            return b"" if payload is None else payload
         rest = PyBytes_FromStringAndSize(NULL, waiting)
         if waiting and sf_openssl_take(&self.c, PyBytes_AS_STRING(rest), waiting) != waiting:
             raise MemoryError()
         return rest if payload is None else payload + rest
+
+    cdef int keep_buffers(self, bint keep) except -1:
+        """Tell OpenSSL whether to keep its buffers between records."""
+        sf_openssl_keep_buffers(&self.c, keep)
+        return 0
 
     cdef int shrink(self) except -1:
         """Free memory that earlier records have needed."""
@@ -247,7 +281,10 @@ cdef class PythonSession(Session):
     cdef int settle(self) except -1:
         return 0
 
-    cdef int expect(self, Py_ssize_t plaintext) except -1:
+    cdef int expect(self, Py_ssize_t plaintext, sf_sock *sock) except -1:
+        return 0
+
+    cdef ssize_t sent(self) noexcept:
         return 0
 
     cdef Py_ssize_t readable(self) except -1:
@@ -278,6 +315,9 @@ cdef class PythonSession(Session):
 
     cdef bytes take(self):
         return self.outgoing.read()
+
+    cdef int keep_buffers(self, bint keep) except -1:
+        return 0  # CPython has no function for it
 
     cdef int shrink(self) except -1:
         return 0  # CPython's MemoryBIO cannot shrink

@@ -3,7 +3,16 @@
 from libc.stdint cimport uint32_t
 
 from sfloop.native.cores.core cimport LoopCore, Sink
-from sfloop.native.cores.engine cimport sf_linger
+from sfloop.native.cores.engine cimport sf_linger, sf_sock
+
+
+cdef class Intake:
+    """Takes the received data of a stream in place of its protocol."""
+
+    # Process the data, which is lent until this returns. Callbacks that may use the stream must wait for deliver().
+    cdef int take(self, const char *data, Py_ssize_t length) except -1
+    # Called next, when the stack has its memory back.
+    cdef int deliver(self) except -1
 
 
 cdef class TransportCore(Sink):
@@ -34,10 +43,13 @@ cdef class TransportCore(Sink):
     cdef void prepare(self, sf_linger *call) noexcept
     cdef int receive(self, sf_linger *call, ssize_t got) except -1
     cdef int drop_queue(self) except -1
-    # Streams only. write() is the transport's. deliver_to() passes received data to a callable instead of the protocol,
-    # until the next set_protocol().
+    # Streams only. write() is the transport's. deliver_to() passes received data to an intake instead of the protocol,
+    # until the next set_protocol(). open_socket() returns the socket if data can be sent on it at once, without write().
+    # An error of that is passed to send_failed().
     cdef int write(self, object data) except -1
-    cdef int deliver_to(self, object data_received) except -1
+    cdef int deliver_to(self, Intake intake) except -1
+    cdef sf_sock *open_socket(self) noexcept
+    cdef int send_failed(self, ssize_t error) except -1
     cdef bint reading(self) noexcept
     cdef int check_usable(self) except -1
     # Call this only right after a C-API call of the protocol's callback has failed, while its exception is set.

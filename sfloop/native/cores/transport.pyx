@@ -9,8 +9,8 @@ from weakref import ref as reference
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint32_t
 
-from sfloop.native.cores.core cimport LoopCore, Sink
-from sfloop.native.cores.engine cimport SF_KIND_DATAGRAM, SF_KIND_STREAM, SF_READABLE, SF_WRITABLE, sf_linger, sf_sock_kind
+from sfloop.native.cores.core cimport LoopCore, Sink, os_error
+from sfloop.native.cores.engine cimport SF_KIND_DATAGRAM, SF_KIND_STREAM, SF_READABLE, SF_WRITABLE, sf_linger, sf_sock, sf_sock_kind
 from sfloop.native.cores.stackstream cimport StackStream
 
 cdef extern from "Python.h":
@@ -33,6 +33,14 @@ cdef size_t LOST_WRITES_SHOWN = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
 cdef int reraise() except -1:
     return sf_reraise()
+
+
+cdef class Intake:
+    cdef int take(self, const char *data, Py_ssize_t length) except -1:
+        return 0
+
+    cdef int deliver(self) except -1:
+        return 0
 
 
 cdef class TransportCore(Sink):
@@ -105,8 +113,14 @@ cdef class TransportCore(Sink):
     cdef int write(self, object data) except -1:
         raise TypeError("not a stream")
 
-    cdef int deliver_to(self, object data_received) except -1:
+    cdef int deliver_to(self, Intake intake) except -1:
         raise TypeError("not a stream")
+
+    cdef sf_sock *open_socket(self) noexcept:
+        return NULL
+
+    cdef int send_failed(self, ssize_t error) except -1:
+        return self.fatal(os_error(-error), "Fatal write error on socket transport")
 
     cdef int on_event(self, uint32_t what) except -1:
         if what & SF_WRITABLE and self.write_context is not None:
