@@ -187,7 +187,7 @@ ssize_t sf_openssl_decrypt(const struct sf_openssl_connection *c, void *out, siz
     int got;
 
     /* Check first, because an SSL_read() that finds nothing takes a quarter of the time of a record. */
-    if (!sf_openssl_readable(c))
+    if (!sf_openssl_lent(c) && !sf_openssl_readable(c))
         return -EAGAIN;
     got = openssl.read(c->ssl, out, most(room));
     if (got > 0)
