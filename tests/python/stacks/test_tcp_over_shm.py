@@ -266,14 +266,21 @@ def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-def test_tls(near: sfloop.Loop, far: Far, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+@pytest.mark.parametrize("most", [1 << 20, 16_384, 2000])
+def test_tls(near: sfloop.Loop, far: Far, tls: tuple[ssl.SSLContext, ssl.SSLContext], most: int) -> None:
+    """Writes of up to `most` bytes: one record each, or many. Most of them find the send buffer full."""
     address = far_server(far, ssl=tls[0])
 
     async def main() -> None:
         reader, writer = await asyncio.open_connection(*address, ssl=tls[1], server_hostname="localhost")
         assert bypassed(writer)
-        data = random.Random(7).randbytes(1 << 20)
-        writer.write(data)
+        numbers = random.Random(7)
+        data = numbers.randbytes(1 << 20)
+        begin = 0
+        while begin < len(data):
+            end = begin + numbers.randint(most // 2, most)
+            writer.write(data[begin:end])
+            begin = end
         assert await reader.readexactly(len(data)) == data
         writer.close()
         await writer.wait_closed()
