@@ -1,4 +1,4 @@
-"""A loop's clock under the control of a test, so that time-outs take no real time."""
+"""A loop's clock under the control of a test, so that timeouts take no real time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Clock:
 
     - The clock runs at the pace of real time while a thread that was started after :meth:`attach` is busy, while a call
       of ``run_in_executor`` runs, or while the loop waits for a child process. It jumps again when they are done. So a
-      time-out of such a call takes its real time.
+      timeout of such a call takes its real time.
     - The clock waits for `patience` before each jump while a connection is open whose peer is not on the same loop, or
       while the loop watches a descriptor that another process can write to. Data that arrives meanwhile comes first.
     - The stacks of :func:`sfloop.testing.wire` and :class:`sfloop.testing.WireLoop` use this clock, too, for
@@ -208,7 +208,7 @@ def run(
     debug: bool | None = None,
     **options: Unpack[OptionKeywords],
 ) -> T:
-    """Run a coroutine like :func:`sfloop.run`, with a clock that jumps, so that the time-outs of `main` take no real
+    """Run a coroutine like :func:`sfloop.run`, with a clock that jumps, so that the timeouts of `main` take no real
     time.
 
     :param clock: None: ``Clock()``.

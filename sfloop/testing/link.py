@@ -80,7 +80,7 @@ class Side:
         self.ip("link", "set", INTERFACE, *arguments)
 
     def socket(self, kind: int = socket.SOCK_DGRAM, protocol: int = 0, family: int = socket.AF_INET) -> Socket:
-        """Make a socket in this namespace, with a time-out of 2 s."""
+        """Make a socket in this namespace, with a timeout of 2 s."""
         with self.entered():
             made = socket.socket(family, kind, protocol)
         made.settimeout(2)

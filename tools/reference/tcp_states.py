@@ -120,6 +120,6 @@ def svg() -> str:
         else:
             style = _OPEN if name == "ESTABLISHED" else _STATE
             parts.append(drawing.box(center, _BOX, (title, *filter(None, [_NOTE.get(name)])), style))
-    note = "A reset, a time-out, abort() or a lack of memory leads from every state to CLOSED."
+    note = "A reset, a timeout, abort() or a lack of memory leads from every state to CLOSED."
     parts.append(drawing.text((430, 678), note, 11, fill=drawing.FAINT))
     return drawing.picture(_SIZE, "The states of a TCP connection", parts)

@@ -1,4 +1,4 @@
-"""sfloop.testing.Clock: time-outs take no time, on sfloop's loops and on asyncio's own."""
+"""sfloop.testing.Clock: timeouts take no time, on sfloop's loops and on asyncio's own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_time_outs(loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
             await asyncio.wait_for(asyncio.Event().wait(), AN_HOUR)
         assert loop.time() == 100 + AN_HOUR
         assert await asyncio.wait_for(asyncio.sleep(5, "in time"), 10) == "in time"
-        # The timer of the time-out was cancelled, and nothing jumps to it.
+        # The timer of the timeout was cancelled, and nothing jumps to it.
         assert loop.time() == 105 + AN_HOUR
         await asyncio.sleep(1)
         assert loop.time() == 106 + AN_HOUR
