@@ -112,8 +112,9 @@ void sf_flow_program_close(struct sf_flow_program *program);
 int sf_flow_program_open(struct sf_flow_program *program, uint32_t queues, char *message);
 
 /*
- * Loads the XDP program and replaces one that is loaded. -EBUSY: that one is attached. If the kernel refuses a program that reads
- * removed VLAN tags, loads one without that and sets sees_tags to false. The same goes for the overflow and `overflows`.
+ * Loads the XDP program and replaces a loaded one. Returns -EBUSY if the loaded program is attached. Some kernels cannot read
+ * VLAN tags that the NIC has removed, and some cannot copy frames to the overflow. If the kernel refuses a program because of
+ * either, loads one that does without it, and sets `sees_tags` or `overflows` to false.
  */
 int sf_flow_program_load(struct sf_flow_program *program, const struct sf_flow_limits *limits, char *message);
 

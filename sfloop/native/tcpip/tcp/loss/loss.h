@@ -83,7 +83,7 @@ struct sf_tcp_loss {
     uint32_t resend; /* no segment before it is lost and not yet resent */
 
     uint32_t recover; /* SND.NXT when the recovery began */
-    bool recovered;   /* it has ended with una exactly there (RFC 6582, 3.2) */
+    bool recovered;   /* the recovery ended and una is still `recover`: duplicate ACKs begin no other one (RFC 6582, 3.2) */
     bool tlp_out, tlp_is_retransmit;
     bool rack_reordering;
     uint8_t rack_window_multiplier, rack_persist;
