@@ -6,12 +6,11 @@ import asyncio
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from harness.link import INTERFACE, NEAR, Link, Side, ip
+from harness.link import INTERFACE, NEAR, Link, Side, namespace_of
 
 import sfloop
 from sfloop.ethernet import EthernetProtocol, Flow
@@ -28,14 +27,8 @@ class Echo(asyncio.DatagramProtocol):
         self.transport.sendto(data, addr)
 
 
-@contextmanager
-def other_namespace(link: Link) -> Iterator[Side]:
-    side = Side(f"{link.near.namespace}-other", NEAR)
-    ip("netns", "add", side.namespace)
-    try:
-        yield side
-    finally:
-        subprocess.run(["ip", "netns", "del", side.namespace], capture_output=True, check=False)
+def other_namespace(link: Link) -> AbstractContextManager[Side]:
+    return namespace_of(Side(f"{link.near.namespace}-other", NEAR))
 
 
 def bring_up(side: Side) -> None:
