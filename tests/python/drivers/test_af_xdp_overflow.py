@@ -58,6 +58,18 @@ def burst(tool: Tool, peer: socket.socket, sent: list[bytes]) -> None:
     assert [peer.recv(65536) for _ in sent] == sent
 
 
+def bursts_and_more(tool: Tool, peer: socket.socket, sent: list[bytes]) -> None:
+    """Send 2,500 payloads while the driver's process is stopped and 500 while it reads the overflow, in turns. Expect
+    the echoes in order."""
+    for first in range(0, len(sent), 3000):
+        with stopped(tool):
+            for payload in sent[first : first + 2500]:
+                peer.send(payload)
+        for payload in sent[first + 2500 : first + 3000]:
+            peer.send(payload)
+    assert [peer.recv(65536) for _ in sent] == sent
+
+
 @pytest.mark.parametrize("waiting", [[], ["--spin"]], ids=["sleeping", "spinning"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_pause_loses_nothing_and_keeps_the_order(
@@ -74,14 +86,7 @@ def test_a_pause_loses_nothing_and_keeps_the_order(
 
 def test_the_order_is_kept_while_more_comes(open_driver: Opener, peer: socket.socket) -> None:
     tool = open_driver("af_xdp", "--mode", "native", "--flow", FLOW, "--tx-frames", "65536", "--spin")
-    sent = payloads(30_000, 200)
-    for first in range(0, len(sent), 3000):
-        with stopped(tool):
-            for payload in sent[first : first + 2500]:
-                peer.send(payload)
-        for payload in sent[first + 2500 : first + 3000]:  # while the overflow is read
-            peer.send(payload)
-    assert [peer.recv(65536) for _ in sent] == sent
+    bursts_and_more(tool, peer, payloads(30_000, 200))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,6 +12,7 @@ from test_af_xdp_driver import FLOW, until
 from test_af_xdp_overflow import (
     SMALLEST,
     burst,
+    bursts_and_more,
     payloads,
     roomy_peer,  # noqa: F401  a fixture
     seen,
@@ -38,13 +39,7 @@ def test_the_order_is_kept_while_more_comes(open_driver: Opener, peer: socket.so
     tool = open_driver("packet", "--flow", FLOW, "--tx-frames", "65536", "--spin")
     source = random.Random(3)
     sent = [struct.pack("!I", i) + bytes(source.choice((0, 90, 190))) for i in range(30_000)]
-    for first in range(0, len(sent), 3000):
-        with stopped(tool):
-            for payload in sent[first : first + 2500]:
-                peer.send(payload)
-        for payload in sent[first + 2500 : first + 3000]:  # while the overflow is read
-            peer.send(payload)
-    assert [peer.recv(65536) for _ in sent] == sent
+    bursts_and_more(tool, peer, sent)
 
 
 def test_what_finds_no_room_is_counted(open_driver: Opener, peer: socket.socket) -> None:
