@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import pytest
 from hand_tcp import ACK, RST, HandPeer
-from harness.link import INTERFACE, Link, Side, namespace_of
+from harness.link import INTERFACE, Link, Side, host_behind
 from two_ways import Host, TwoWays, set_ipv4
 
-BEHIND = "198.18.9.2"
 SIZE = 2000
 WHOLE = SIZE + 20
 
@@ -26,15 +25,7 @@ def host(ways: TwoWays, request: pytest.FixtureRequest) -> Iterator[Host]:
 @pytest.fixture
 def behind(ways: TwoWays) -> Iterator[Side]:
     """A host behind a router that fragments packets above 1000 bytes, because the sender permits it."""
-    host = Side(ways.far.namespace.replace("far", "behind"), BEHIND)
-    with ExitStack() as stack:
-        stack.enter_context(namespace_of(host))
-        ways.far.ip("link", "add", "veth2", "type", "veth", "peer", "name", INTERFACE, "netns", host.namespace)
-        host.ip("address", "add", f"{BEHIND}/24", "dev", INTERFACE)
-        host.set_link("up")
-        host.ip("route", "add", "default", "via", "198.18.9.1")
-        ways.far.ip("address", "add", "198.18.9.1/24", "dev", "veth2")
-        ways.far.ip("link", "set", "veth2", "up")
+    with host_behind(ways.far, "veth2") as host:
         ways.far.ip("route", "change", "198.18.7.0/24", "dev", INTERFACE, "src", ways.far.address, "mtu", "1000")
         ways.near.ip("route", "add", "198.18.9.0/24", "via", ways.far.address)
         set_ipv4(ways.far, "ip_forward", "1")

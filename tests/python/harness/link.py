@@ -25,12 +25,15 @@ __all__ = [
     "attach_container",
     "drain",
     "forward",
+    "host_behind",
     "ip",
     "made_link",
     "namespace_of",
     "unavailable",
 ]
 
+#: The address of host_behind().
+BEHIND = "198.18.9.2"
 ETHTOOL_STXCSUM = 0x17
 ETHTOOL_STSO = 0x1F
 
@@ -70,6 +73,20 @@ def forward(side: Side) -> None:
     """Let the side route packets of others."""
     with side.entered(), open("/proc/sys/net/ipv4/ip_forward", "w") as file:
         file.write("1")
+
+
+@contextmanager
+def host_behind(router: Side, interface: str) -> Iterator[Side]:
+    """Make a host that reaches the others through `router`, by a veth pair whose end there is `interface`."""
+    host = Side(router.namespace.replace("far", "behind"), BEHIND)
+    with namespace_of(host):
+        router.ip("link", "add", interface, "type", "veth", "peer", "name", INTERFACE, "netns", host.namespace)
+        host.ip("address", "add", f"{BEHIND}/24", "dev", INTERFACE)
+        host.set_link("up")
+        host.ip("route", "add", "default", "via", "198.18.9.1")
+        router.ip("address", "add", "198.18.9.1/24", "dev", interface)
+        router.ip("link", "set", interface, "up")
+        yield host
 
 
 def attach_container(link: Link, side: Side) -> None:

@@ -12,17 +12,17 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from harness.capabilities import none_effective
-from harness.link import FAR, INTERFACE, Link, Side, forward, namespace_of
+from harness.link import FAR, Link, Side, forward, host_behind
 from program import Program, kernel_server
 
 import sfloop
 
-BEHIND, NOWHERE, NETWORK = "198.18.9.2", "198.18.10.2", "198.18.9.0/24"
+NOWHERE, NETWORK = "198.18.10.2", "198.18.9.0/24"
 SOL_RAW, ICMP_FILTER = 255, 1
 MTU = 1200
 
@@ -30,15 +30,7 @@ MTU = 1200
 @contextmanager
 def router(link: Link) -> Iterator[Side]:
     """The far side forwards to a third host by a path with a narrow middle, and not to another network."""
-    host = Side(link.far.namespace.replace("far", "behind"), BEHIND)
-    with ExitStack() as stack:
-        stack.enter_context(namespace_of(host))
-        link.far.ip("link", "add", "veth1", "type", "veth", "peer", "name", INTERFACE, "netns", host.namespace)
-        host.ip("address", "add", f"{BEHIND}/24", "dev", INTERFACE)
-        host.set_link("up")
-        host.ip("route", "add", "default", "via", "198.18.9.1")
-        link.far.ip("address", "add", "198.18.9.1/24", "dev", "veth1")
-        link.far.ip("link", "set", "veth1", "up")
+    with host_behind(link.far, "veth1") as host:
         link.far.ip("route", "replace", NETWORK, "dev", "veth1", "mtu", str(MTU))
         link.far.ip("route", "add", "prohibit", "198.18.10.0/24")
         forward(link.far)
