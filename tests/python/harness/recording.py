@@ -119,18 +119,35 @@ class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
         self.data_received(bytes(self.buffer[:nbytes]))
 
 
-class DatagramRecorder(asyncio.DatagramProtocol):
+class RecordsWriting(asyncio.BaseProtocol):
+    """Records pause_writing, resume_writing and connection_lost."""
+
+    calls: list[str]
+    lost: asyncio.Future[BaseException | None]
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause_writing")
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume_writing")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.calls.append("connection_lost")
+        self.lost.set_result(exc)
+
+
+class DatagramRecorder(RecordsWriting, asyncio.DatagramProtocol):
     """A datagram protocol that records datagrams with their senders, errors, and calls."""
 
     transport: asyncio.DatagramTransport
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.calls: list[str] = []
+        self.calls = []
         self.received: list[tuple[bytes, Any]] = []
         self.errors: list[Exception] = []
         self.made: asyncio.Future[None] = self.loop.create_future()
-        self.lost: asyncio.Future[BaseException | None] = self.loop.create_future()
+        self.lost = self.loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # asyncio before 3.12: not a DatagramTransport by type
@@ -144,16 +161,6 @@ class DatagramRecorder(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         self.calls.append("error_received")
         self.errors.append(exc)
-
-    def pause_writing(self) -> None:
-        self.calls.append("pause_writing")
-
-    def resume_writing(self) -> None:
-        self.calls.append("resume_writing")
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.calls.append("connection_lost")
-        self.lost.set_result(exc)
 
 
 class DatagramEcho(DatagramRecorder):

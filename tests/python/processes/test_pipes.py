@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from harness.loops import until
 from harness.observed import Contexts, Run
+from harness.recording import RecordsWriting
 
 
-class Pipe(asyncio.Protocol):
+class Pipe(RecordsWriting, asyncio.Protocol):
     def __init__(self) -> None:
-        self.calls: list[str] = []
+        self.calls = []
         self.data = bytearray()
         self.lost = asyncio.get_running_loop().create_future()
 
@@ -30,16 +31,6 @@ class Pipe(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self.calls.append("eof_received")
-
-    def pause_writing(self) -> None:
-        self.calls.append("pause_writing")
-
-    def resume_writing(self) -> None:
-        self.calls.append("resume_writing")
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.calls.append("connection_lost")
-        self.lost.set_result(exc)
 
 
 def test_reading(run: Run) -> None:
