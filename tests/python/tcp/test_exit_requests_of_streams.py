@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from harness.connections import finished, tcp_pair
-from harness.exits import run_again
+from harness.exits import LeavingStream, leaving, run_again
 from harness.loops import until
 from harness.observed import Contexts
 from harness.recording import BufferedRecorder, Recorder
@@ -22,24 +22,8 @@ AMOUNT = 3_000_000
 EXITS = [KeyboardInterrupt, SystemExit]
 
 
-class Leaving(Recorder):
-    """Raises once, after the named callback has done its work."""
-
-    leaves_in = ""
-    exception: type[BaseException] = KeyboardInterrupt
-
-    def leave(self, name: str) -> None:
-        if name == self.leaves_in:
-            self.leaves_in = ""
-            raise self.exception(name)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.leave("connection_made")
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self.leave("data_received")
+class Leaving(LeavingStream):
+    """Also leaves in eof_received and in the callbacks of flow control."""
 
     def eof_received(self) -> bool | None:
         if self.leaves_in != "eof_received":
@@ -55,10 +39,6 @@ class Leaving(Recorder):
         super().resume_writing()
         self.leave("resume_writing")
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self.leave("connection_lost")
-
 
 class LeavingBuffered(Leaving, BufferedRecorder):
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -68,10 +48,6 @@ class LeavingBuffered(Leaving, BufferedRecorder):
     def buffer_updated(self, nbytes: int) -> None:
         super().buffer_updated(nbytes)
         self.leave("buffer_updated")
-
-
-def leaving(base: type[Leaving], callback: str, exception: type[BaseException]) -> type[Leaving]:
-    return type("Protocol", (base,), {"leaves_in": callback, "exception": exception})
 
 
 @pytest.mark.parametrize("exception", EXITS)

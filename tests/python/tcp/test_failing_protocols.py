@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from harness.connections import facing_socket, tcp_pair
+from harness.exits import LeavingStream, leaving
 from harness.loops import turns, until
 from harness.observed import Contexts, Run
 from harness.recording import Recorder, keeping
@@ -107,35 +108,13 @@ def test_an_oserror_of_the_protocol_is_not_reported_but_closes(run: Run, context
     run(main())
 
 
-class Leaving(Recorder):
-    """Raises an exception in one of its callbacks, once."""
-
-    def __init__(self, callback: str, exception: type[BaseException]) -> None:
-        super().__init__()
-        self.callback, self.exception = callback, exception
-        self.left = False
-
-    def leave(self, name: str) -> None:
-        if name == self.callback and not self.left:
-            self.left = True
-            raise self.exception(name)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.leave("connection_made")
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self.leave("data_received")
+class Leaving(LeavingStream):
+    """Also leaves in eof_received, and keeps the connection open after it."""
 
     def eof_received(self) -> bool | None:
         super().eof_received()
         self.leave("eof_received")
         return True
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self.leave("connection_lost")
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
@@ -146,7 +125,7 @@ def test_exit_requests_leave_the_loop(
     """The exceptions leave run_forever, and the loop can go on with the connection afterwards."""
     a, b = socket.socketpair()
     b.setblocking(False)
-    made, factory = keeping(lambda: Leaving(callback, exception))
+    made, factory = keeping(leaving(Leaving, callback, exception))
     connect = loop.create_task(loop.create_connection(factory, sock=b))
 
     async def one_after_the_other() -> None:
