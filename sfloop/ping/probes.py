@@ -1,6 +1,7 @@
 """Probes: each is a coroutine that makes a series of round trips on the running loop and returns its outcome.
 
-They use the loop like any program. The loop decides whether the kernel or a bypass stack carries them.
+They use the loop like any program. The loop decides whether the kernel or a bypass stack carries them. Each coroutine
+is written out from opening to closing, although the probes of UDP and TCP end alike, so that it reads as one program.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Leak counts: descriptors, open transports and other native objects that a test must release."""
 
+# tests/conformance/forkserver/child.py has its own open_descriptors(). It judges sfloop, so it imports nothing of it.
+
 from __future__ import annotations
 
 import ctypes

@@ -6,6 +6,9 @@
  *  - all bytes are decrypted if no ciphertext was altered, wherever it was cut;
  *  - the peer decrypts the bytes that we encrypt, in their order.
  * The sessions use a pre-shared key (PSK), so no certificate is needed.
+ *
+ * The peer has its own table of OpenSSL's functions, apart from the engine's and from sfloop/bench/c/openssl.h. It judges the
+ * engine and may not share its mistakes, and it needs other functions than the bench.
  */
 #include "libraries/openssl.h"
 #include "fuzz_check.h"

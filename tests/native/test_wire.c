@@ -1,4 +1,9 @@
-/* The wire formats of UDP and ICMP: round trips of emit and parse, each reason for a refusal, checksums with known results. */
+/*
+ * The wire formats of UDP and ICMP: round trips of emit and parse, each reason for a refusal, checksums with known results.
+ *
+ * test_wire_tcp.c cuts payloads into pieces in the same way. The cut is written out in both, because its pieces are local arrays
+ * whose sizes depend on each protocol's headers.
+ */
 #include "wire/icmp.h"
 #include "wire/udp.h"
 

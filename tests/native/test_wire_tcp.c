@@ -1,4 +1,9 @@
-/* The wire format of TCP: round trips of emit and parse, options of every shape, each reason for a refusal. */
+/*
+ * The wire format of TCP: round trips of emit and parse, options of every shape, each reason for a refusal.
+ *
+ * test_wire.c cuts payloads into pieces in the same way. The cut is written out in both, because its pieces are local arrays
+ * whose sizes depend on each protocol's headers.
+ */
 #include "wire/tcp.h"
 
 #include "check.h"

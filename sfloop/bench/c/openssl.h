@@ -1,6 +1,9 @@
 /*
  * libssl, loaded at run time by its stable ABI (OpenSSL 3 or 1.1), so building the bench needs no OpenSSL headers. The TLS loads
  * and the TLS servers use it.
+ *
+ * The engine (sfloop/native/libraries/openssl.h) and the fuzz target (tests/fuzz/fuzz_tls.c) have tables of their own. Each needs
+ * other functions, and neither the bench nor the fuzz target's peer may share mistakes with the engine.
  */
 #ifndef SFB_OPENSSL_H
 #define SFB_OPENSSL_H

@@ -1,6 +1,9 @@
 /*
  * A TCP echo server with epoll, recv and send and nothing else. No event loop with these system calls can be faster.
  * With --spin, epoll_wait never sleeps.
+ *
+ * The loop over the events is written out here and in serve_tls.c. A shared loop would call each server's functions through
+ * pointers, and these servers set the time that event loops are compared with.
  */
 #include "common.h"
 

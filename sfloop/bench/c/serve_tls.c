@@ -3,6 +3,9 @@
  * event loop with these system calls can be faster. With --spin, epoll_wait never sleeps. The server waits until the socket has
  * taken a whole answer, because the load has only one message under way.
  *
+ * The loop over the events is written out here and in serve_tcp.c. A shared loop would call each server's functions through
+ * pointers, and these servers set the time that event loops are compared with.
+ *
  * The file also measures the time of OpenSSL alone for an echo: both ends encrypt and decrypt its two records in memory.
  */
 #include "openssl.h"

@@ -1,7 +1,8 @@
 # cython: language_level=3
 """The datagram transport's hot path: receive a batch and deliver each datagram; send with sendto.
 
-ethernet.pyx has the same steps for frames: see MessageCore."""
+ethernet.pyx has the same steps for frames: see MessageCore. Two loops call datagram_received: one for datagrams as they
+arrive, one for kept datagrams. They are apart because the first one is the hot path."""
 
 import socket
 

@@ -8,6 +8,9 @@ that no handle waits for removes the descriptor. Meanwhile the loop has only a w
 The program may close a descriptor while something waits for it, and the kernel may reuse the number for another file.
 The epoll set then no longer has the number, so a change of the watch's interest fails with -ENOENT. Every new use of a
 number first makes such a change, and drops the waiters for the old file.
+
+The methods _begin_recv and _begin_recvfrom begin with the same lines on purpose: a common method would cost one more
+call for each message.
 """
 
 import _socket as c_socket

@@ -1,4 +1,7 @@
-"""The test's own process: runs one ``unittest`` test and stores its outcome in a file."""
+"""The test's own process: runs one ``unittest`` test and stores its outcome in a file.
+
+This module judges sfloop, so it imports nothing of it. Its ``_open_descriptors`` copies sfloop/testing/leaks.py's.
+"""
 
 from __future__ import annotations
 

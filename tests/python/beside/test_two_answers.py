@@ -1,4 +1,7 @@
-"""A connection of which both the stack and the kernel have a record, because its SYNs came by two links."""
+"""A connection of which both the stack and the kernel have a record, because its SYNs came by two links.
+
+Each test spells out its segments from the first SYN on, although some steps recur, because their order is the test.
+"""
 
 from __future__ import annotations
 

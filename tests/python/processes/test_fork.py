@@ -1,4 +1,7 @@
-"""os.fork and multiprocessing while loops exist."""
+"""os.fork and multiprocessing while loops exist.
+
+Each program is written out whole, although some lines recur, because the order of loop, fork and callback is the test.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The end of TCP connections over a wire in shared memory: half-closed, reset, ended by either program."""
+"""The end of TCP connections over a wire in shared memory: half-closed, reset, ended by either program.
+
+Each test shows both programs whole, although some lines recur, because the order of the two ends is the test.
+"""
 
 from __future__ import annotations
 

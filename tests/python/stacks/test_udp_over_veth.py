@@ -1,4 +1,8 @@
-"""asyncio's UDP on the tcpip stack over AF_XDP and AF_PACKET; at the other end of a veth pair are kernel sockets."""
+"""asyncio's UDP on the tcpip stack over AF_XDP and AF_PACKET; at the other end of a veth pair are kernel sockets.
+
+Each test is a whole program from opening to closing, although the first and last lines recur, because the change of the
+network has its place in between.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Peers that reset the connection at every stage."""
+"""Peers that reset the connection at every stage.
+
+Each test spells out its steps from the connection on, although some recur, because the moment of the reset is the test.
+"""
 
 from __future__ import annotations
 
