@@ -265,7 +265,8 @@ def test_shared_keys(run: Run, files: Files, tmp_path: Path, version: str) -> No
             context.set_ciphers("PSK")
     near_context.set_psk_client_callback(lambda hint: (identity, key))  # type: ignore[attr-defined]
     far_context.set_psk_server_callback(lambda name: key if name == identity else b"")  # type: ignore[attr-defined]
-    priority = only(version, ":-KX-ALL:+ECDHE-PSK:+DHE-PSK:+PSK")
+    # Debian 12's gnutls-cli crashes after a handshake with ECDHE-PSK of TLS 1.2.
+    priority = only(version, ":-KX-ALL:+PSK" if version == "1.2" else ":-KX-ALL:+ECDHE-PSK:+DHE-PSK:+PSK")
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
