@@ -4,7 +4,7 @@ A packet is a session (10 bytes), the sequence number of its first message (8), 
 each after its length (2). Count 0 is a heartbeat, 0xFFFF the end of the session; both carry the next sequence number. A
 request for lost messages has the same header, with the count of messages wanted.
 
-The decoders are apart from those of sfloop/demo/moldudp64.py on purpose: an example needs nothing of sfloop, and two
+The decoders are apart from those of the exchange's side on purpose: an example needs nothing of any loop, and two
 independent readings of the specification check each other in the tests.
 """
 

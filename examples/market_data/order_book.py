@@ -3,7 +3,7 @@
 Only messages that change a book, name a stock or report a trade are decoded; the others are counted. Messages are
 decoded in place in the packet, without a copy.
 
-The decoders are apart from those of sfloop/demo/itch.py on purpose: an example needs nothing of sfloop, and two
+The decoders are apart from those of the exchange's side on purpose: an example needs nothing of any loop, and two
 independent readings of the specification check each other in the tests.
 """
 

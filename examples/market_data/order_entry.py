@@ -1,7 +1,7 @@
 """The client's side of order entry: OUCH 4.2 messages over SoupBinTCP 3.00.
 
-The decoders are apart from those of sfloop/demo/ouch.py and soupbintcp.py on purpose: an example needs nothing of
-sfloop, and two independent readings of the specification check each other in the tests.
+The decoders are apart from those of the exchange's side on purpose: an example needs nothing of any loop, and two
+independent readings of the specification check each other in the tests.
 """
 
 from __future__ import annotations
