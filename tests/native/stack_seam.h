@@ -1,4 +1,4 @@
-/* What the tests of stacks ask by the seam and its sockets: a counter by its name, addresses. */
+/* The tests of stacks ask the seam for a counter by its name, and the sockets for their addresses. */
 #ifndef SF_TEST_STACK_SEAM_H
 #define SF_TEST_STACK_SEAM_H
 

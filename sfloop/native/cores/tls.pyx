@@ -92,10 +92,12 @@ cdef class Records(Intake):
     cdef int count(self, Py_ssize_t ciphertext) except -1:
         """Count a message. A busy connection keeps memory that an idle one gives back."""
         self.messages += 1
+        if self.shrinking is not None:
+            return 0
         if self.messages >= BUSY and not self.keeps and self.writes:
             self.session.keep_buffers(True)
             self.keeps = True
-        if (self.keeps or ciphertext > LARGE) and self.shrinking is None:
+        if self.keeps or ciphertext > LARGE:
             self.shrink_later()
         return 0
 
@@ -129,10 +131,7 @@ cdef class Records(Intake):
                     self.decrypted = True
             finally:
                 session.settle()
-            if self.shrinking is None:
-                self.count(length)
-            else:
-                self.messages += 1
+            self.count(length)
         except BaseException as exc:
             self.failure = exc
         return 0
@@ -295,10 +294,7 @@ cdef class Records(Intake):
         if error:
             return self.wire.send_failed(error)
         payload = session.take()
-        if self.shrinking is None:
-            self.count(PyBytes_GET_SIZE(payload))
-        else:
-            self.messages += 1
+        self.count(PyBytes_GET_SIZE(payload))
         if not payload:
             return 0
         try:

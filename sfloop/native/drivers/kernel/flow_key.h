@@ -14,7 +14,7 @@
 #define SF_FLOW_HEADER_LENGTH BPF_REG_3
 #define SF_FLOW_PROTOCOL BPF_REG_5
 
-/* Where the IPv4 header is: at this offset from the pointer in the register `base`. */
+/* The place of the IPv4 header: an offset from the pointer in the register `base`. */
 struct sf_flow_header {
     int base, at;
 };

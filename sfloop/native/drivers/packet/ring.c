@@ -52,16 +52,6 @@ uint32_t sf_packet_ring_slot_size(uint32_t frame)
 
 /* ---- receiving ---- */
 
-static inline struct tpacket2_hdr *slot_at(const struct sf_packet_ring *ring, uint64_t index)
-{
-    return (struct tpacket2_hdr *)(void *)(ring->slots + ((index & (ring->count - 1)) << ring->shift));
-}
-
-static inline uint32_t status_of(const struct tpacket2_hdr *slot)
-{
-    return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE);
-}
-
 static inline void set_status(struct tpacket2_hdr *slot, uint32_t status)
 {
     __atomic_store_n(&slot->tp_status, status, __ATOMIC_RELEASE);
@@ -167,8 +157,8 @@ int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, i
 
     /* Count skipped frames against n too, because a flood of them would keep the caller here. */
     for (int looked = 0; looked < n; looked++) {
-        struct tpacket2_hdr *slot = slot_at(ring, ring->next);
-        uint32_t status = status_of(slot);
+        struct tpacket2_hdr *slot = sf_packet_slot_at(ring, ring->next);
+        uint32_t status = sf_packet_status_of(slot);
 
         if (!(status & TP_STATUS_USER))
             break;
@@ -190,7 +180,7 @@ void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *
         if (SF_UNLIKELY(frames[i].token & TOKEN_LARGE))
             ring->large[(uint32_t)frames[i].token].lent = false;
         else
-            set_status(slot_at(ring, frames[i].token), TP_STATUS_KERNEL);
+            set_status(sf_packet_slot_at(ring, frames[i].token), TP_STATUS_KERNEL);
     }
 }
 
@@ -198,7 +188,7 @@ uint32_t sf_packet_ring_waiting(const struct sf_packet_ring *ring)
 {
     uint32_t waiting = 0;
 
-    while (waiting < ring->count && status_of(slot_at(ring, ring->next + waiting)) & TP_STATUS_USER)
+    while (waiting < ring->count && sf_packet_status_of(sf_packet_slot_at(ring, ring->next + waiting)) & TP_STATUS_USER)
         waiting++;
     return waiting;
 }

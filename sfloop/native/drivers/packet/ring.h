@@ -53,12 +53,20 @@ void sf_packet_ring_abandon(struct sf_packet_ring *ring);
 int sf_packet_ring_burst(struct sf_packet_ring *ring, struct sf_frame *frames, int n);
 void sf_packet_ring_release(struct sf_packet_ring *ring, const struct sf_frame *frames, int n);
 
+static inline struct tpacket2_hdr *sf_packet_slot_at(const struct sf_packet_ring *ring, uint64_t index)
+{
+    return (struct tpacket2_hdr *)(void *)(ring->slots + ((index & (ring->count - 1)) << ring->shift));
+}
+
+static inline uint32_t sf_packet_status_of(const struct tpacket2_hdr *slot)
+{
+    return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE);
+}
+
 /* True: the kernel has handed over the next slot. */
 static inline bool sf_packet_ring_pending(const struct sf_packet_ring *ring)
 {
-    const uint8_t *slot = ring->slots + ((size_t)(ring->next & (ring->count - 1)) << ring->shift);
-
-    return __atomic_load_n(&((const struct tpacket2_hdr *)(const void *)slot)->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
+    return sf_packet_status_of(sf_packet_slot_at(ring, ring->next)) & TP_STATUS_USER;
 }
 
 /* How many slots have a frame that no burst has brought. */

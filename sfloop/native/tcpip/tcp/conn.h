@@ -284,8 +284,17 @@ bool sf_tcp_send_one(struct sf_tcp_conn *, bool small);
 void sf_tcp_send_again(struct sf_tcp_conn *, uint32_t seq, uint32_t len);
 /* False: the peer has shrunk its window, and `seq` lies beyond it. The first segment is nevertheless sent again. */
 bool sf_tcp_may_send_again(const struct sf_tcp_snd *, const struct sf_tcp_loss *, uint32_t seq);
-/* Sets or clears the timer that ends a zero window, or a wait for more data. */
-void sf_tcp_persist(struct sf_tcp_conn *);
+/* The part of sf_tcp_persist() while nothing is under way. */
+void sf_tcp_persist_idle(struct sf_tcp_conn *);
+/* Sets or clears the timer that ends a zero window, or a wait for more data. An ACK ends both, so the timer is needed only while nothing
+ * is under way that could bring one. */
+static inline void sf_tcp_persist(struct sf_tcp_conn *c)
+{
+    if (SF_LIKELY(c->loss.nxt != c->loss.una))
+        c->timers.probe_at = SF_NEVER;
+    else
+        sf_tcp_persist_idle(c);
+}
 
 /* segment_out.c: sends [seq, seq + len) of the ring. 0: the segment was sent, or counts as lost. -EAGAIN: the driver is full. */
 int sf_tcp_transmit(struct sf_tcp_conn *, uint32_t seq, uint32_t len, uint8_t flags);

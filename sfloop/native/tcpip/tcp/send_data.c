@@ -280,13 +280,12 @@ bool sf_tcp_send_one(struct sf_tcp_conn *c, bool small)
     return send_new_segment(c, len, fin) == 0;
 }
 
-/* Sets the persist timer if data waits for the peer's window or for the program's next bytes, and nothing is under way that could bring
- * an ACK. */
-void sf_tcp_persist(struct sf_tcp_conn *c)
+/* Data waits for the peer's window or for the program's next bytes, or there is none. */
+void sf_tcp_persist_idle(struct sf_tcp_conn *c)
 {
     sf_ns wait;
 
-    if (c->loss.nxt != c->loss.una || (!sf_tcp_unsent(&c->snd, &c->loss) && !sf_tcp_has_fin(&c->snd))) {
+    if (!sf_tcp_unsent(&c->snd, &c->loss) && !sf_tcp_has_fin(&c->snd)) {
         c->timers.probe_at = SF_NEVER;
         return;
     }
@@ -309,10 +308,7 @@ void sf_tcp_output(struct sf_tcp_conn *c)
     sf_tcp_find_way(c); /* Before data is cut into segments, because it finds the MTU. Without a way the segments count as lost. */
     if (SF_UNLIKELY(retransmit(c) < 0 || send_new(c) < 0))
         sf_tcp_owe(c, SF_TCP_OWED_OUTPUT);
-    if (SF_LIKELY(c->loss.nxt != c->loss.una))
-        c->timers.probe_at = SF_NEVER;
-    else
-        sf_tcp_persist(c);
+    sf_tcp_persist(c);
     if (c->snd.ring.size && c->timers.idle_at == SF_NEVER)
         c->timers.idle_at = c->tcpip->now + SF_TCP_RING_LIFE;
     sf_tcp_conn_timer(c);
