@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define FETCH_AHEAD 4096u /* bytes */
 #define FLAGS (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT) /* flags in a record's length field */
 
 static size_t page_size(void)
@@ -99,6 +100,16 @@ static const uint32_t *header_of(const struct sf_bpf_ring *ring)
 void sf_bpf_ring_skip(struct sf_bpf_ring *ring)
 {
     ring->at += ((*header_of(ring) & ~FLAGS) + BPF_RINGBUF_HDR_SZ + 7) & ~7u;
+}
+
+void sf_bpf_ring_fetch(struct sf_bpf_ring *ring)
+{
+    uint64_t until = ring->at + FETCH_AHEAD < ring->end ? ring->at + FETCH_AHEAD : ring->end;
+
+    if (ring->fetched < ring->at)
+        ring->fetched = ring->at;
+    for (; ring->fetched < until; ring->fetched += SF_CACHE_LINE)
+        __builtin_prefetch(ring->data + (ring->fetched & (ring->size - 1)));
 }
 
 const void *sf_bpf_ring_peek(struct sf_bpf_ring *ring)

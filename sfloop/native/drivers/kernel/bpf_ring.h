@@ -14,6 +14,7 @@ struct sf_bpf_ring {
     size_t size; /* in bytes */
     uint64_t at; /* the next record's position */
     uint64_t end;             /* how far programs had written at the last look */
+    uint64_t fetched;         /* how far the CPU was told to fetch */
     uint64_t *consumer;       /* all before it is the programs' again */
     const uint64_t *producer; /* how far programs have written; without a ring, points to `at` */
     const uint8_t *data;
@@ -40,6 +41,8 @@ static inline bool sf_bpf_ring_waits(const struct sf_bpf_ring *ring)
 
 /* Returns the next record, in one piece. NULL: there is none, or it is still being written. */
 const void *sf_bpf_ring_peek(struct sf_bpf_ring *ring);
+/* Makes the CPU fetch the lines behind the next record, because those of a large ring are in no cache. */
+void sf_bpf_ring_fetch(struct sf_bpf_ring *ring);
 /* Moves past the record that sf_bpf_ring_peek() returned. */
 void sf_bpf_ring_skip(struct sf_bpf_ring *ring);
 /* Returns the room of all skipped records to the programs. */

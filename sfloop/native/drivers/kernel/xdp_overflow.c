@@ -151,6 +151,7 @@ int sf_overflow_take(struct sf_overflow *o, struct sf_frame *frames, int n)
     while (taken < n && (record = sf_bpf_ring_peek(&o->ring))) {
         struct sf_overflow_queue *q = &o->queues[record->queue % SF_OVERFLOW_QUEUES];
 
+        sf_bpf_ring_fetch(&o->ring);
         if (!lend(o, q, record, &frames[taken]))
             break;
         if (q != last)
