@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from sfloop.native.cores import address, stackstream
 from sfloop.native.cores.stackstream import StackStream
+from sfloop.transports.readability import Readability
 
 
 class StackSocket:
@@ -20,6 +21,8 @@ class StackSocket:
     family = socket.AF_INET
     type = socket.SOCK_STREAM
     proto = socket.IPPROTO_TCP
+
+    _readability: Readability | None = None  # made for a program that asks
 
     def __init__(self, stream: StackStream) -> None:
         self._stream: StackStream | None = stream
@@ -31,6 +34,7 @@ class StackSocket:
         return f"<StackSocket laddr={_quietly(self.getsockname)}, raddr={_quietly(self.getpeername)}>"
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
+        self._hide()
         stream = getattr(self, "_stream", None)
         if stream is not None and not stream.taken:
             _warn(f"unclosed {self!r}", ResourceWarning, source=self)
@@ -58,6 +62,19 @@ class StackSocket:
     def fileno(self) -> int:
         """Always -1."""
         return -1
+
+    def readability(self) -> int:
+        """A descriptor that is readable if a receive would return something now. -1: the connection is closed."""
+        if self._owner is None:
+            return -1
+        if self._readability is None:
+            self._readability = Readability()
+        return self._readability.show(stackstream.is_readable(self._owner))
+
+    def _hide(self) -> None:
+        readability, self._readability = self._readability, None
+        if readability is not None:
+            readability.close()
 
     def setblocking(self, flag: bool) -> None:
         """:raises ValueError: blocking mode was asked for."""
@@ -121,6 +138,7 @@ class StackSocket:
 
     def close(self) -> None:
         """End the connection, unless a transport has taken it over."""
+        self._hide()
         stream, self._stream = self._stream, None
         if stream is not None and not stream.taken:
             stream.close()

@@ -129,6 +129,7 @@ cdef extern from "sf/stack.h" nogil:
         int (*set_option)(sf_sock *, int level, int name, const void *value, socklen_t len)
         int (*get_option)(sf_sock *, int level, int name, void *value, socklen_t *len)
         int (*stream_info)(sf_sock *, sf_stream_info *)
+        uint32_t (*levels)(sf_sock *)
         int (*lingering)(sf_stack *)
         int (*recv_batch)(sf_sock *, sf_datagram *out, int max)
         ssize_t (*send_to)(sf_sock *, const void *data, size_t len, const sockaddr *addr, socklen_t addr_len)

@@ -11,7 +11,7 @@ from libc.stdint cimport uint32_t
 
 from sfloop.native.cores.core cimport LoopCore, Sink, os_error
 from sfloop.native.cores.engine cimport (
-    SF_WRITABLE, sf_sock, sf_stack, sf_stream_info, sockaddr, sockaddr_storage, socklen_t,
+    SF_READABLE, SF_WRITABLE, sf_sock, sf_stack, sf_stream_info, sockaddr, sockaddr_storage, socklen_t,
 )
 from sfloop.native.cores.listener cimport ListeningSink
 
@@ -148,6 +148,13 @@ def get_option(Sink sink, int level, int name):
     if rc < 0:
         raise os_error(-rc)
     return PyBytes_FromStringAndSize(value, length)
+
+
+def is_readable(Sink sink):
+    """Whether the next receive would return something: data, the end of the stream, or an error."""
+    if sink is None or sink.sock == NULL or sink.sock.stack.ops.levels == NULL:
+        return True
+    return (sink.sock.stack.ops.levels(sink.sock) & SF_READABLE) != 0
 
 
 def info(Sink sink):

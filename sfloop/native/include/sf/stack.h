@@ -177,6 +177,8 @@ struct sf_stack_ops {
     int (*set_option)(struct sf_sock *, int level, int name, const void *value, socklen_t len);
     int (*get_option)(struct sf_sock *, int level, int name, void *value, socklen_t *len);
     int (*stream_info)(struct sf_sock *, struct sf_stream_info *);
+    /* The events that hold now (enum sf_what), whatever the stream's interest is. NULL: the stack cannot tell. */
+    uint32_t (*levels)(struct sf_sock *);
     /* The number of released streams with data or a FIN that the peer has not acknowledged. Destroying the stack loses them,
      * so poll until the number is 0, or for as long as the caller can wait. */
     int (*lingering)(struct sf_stack *);

@@ -335,6 +335,7 @@ static const struct sf_stack_ops tcpdirect_ops = {
     .set_option = td_set_option,
     .get_option = td_get_option,
     .stream_info = td_stream_info,
+    .levels = td_levels,
     .lingering = td_lingering,
     .recv_batch = td_recv_batch,
     .send_to = td_send_to,

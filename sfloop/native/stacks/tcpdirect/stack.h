@@ -232,6 +232,7 @@ void td_stream_tick(struct td_sock *);
 ssize_t td_sendv(struct sf_sock *, const struct iovec *, int n);
 ssize_t td_recv_borrow(struct sf_sock *, const void **data);
 void td_recv_done(struct sf_sock *, size_t used);
+uint32_t td_levels(struct sf_sock *);
 ssize_t td_recv_into(struct sf_sock *, void *buf, size_t len);
 int td_shutdown_tx(struct sf_sock *);
 void td_stream_release(struct td_sock *);

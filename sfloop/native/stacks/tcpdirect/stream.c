@@ -222,6 +222,11 @@ void td_recv_done(struct sf_sock *sock, size_t used)
         give_back(t, used);
 }
 
+uint32_t td_levels(struct sf_sock *sock)
+{
+    return td_sock_of(sock)->level;
+}
+
 ssize_t td_recv_into(struct sf_sock *sock, void *buf, size_t len)
 {
     struct td_sock *s = td_sock_of(sock);

@@ -64,6 +64,7 @@ int tcpip_name_of(struct sf_sock *, bool peer, struct sockaddr *, socklen_t *len
 int tcpip_set_option(struct sf_sock *, int level, int name, const void *value, socklen_t len);
 int tcpip_get_option(struct sf_sock *, int level, int name, void *value, socklen_t *len);
 int tcpip_stream_info(struct sf_sock *, struct sf_stream_info *);
+uint32_t tcpip_levels(struct sf_sock *);
 int tcpip_lingering(struct sf_stack *);
 void tcpip_stream_release(struct sf_sock *);
 int tcpip_stream_interest(struct sf_sock *, uint32_t what);

@@ -279,6 +279,7 @@ static const struct sf_stack_ops tcpip_ops = {
     .set_option = tcpip_set_option,
     .get_option = tcpip_get_option,
     .stream_info = tcpip_stream_info,
+    .levels = tcpip_levels,
     .lingering = tcpip_lingering,
     .recv_batch = tcpip_recv_batch,
     .send_to = tcpip_send_to,

@@ -337,6 +337,11 @@ int tcpip_stream_info(struct sf_sock *sock, struct sf_stream_info *out)
     return 0;
 }
 
+uint32_t tcpip_levels(struct sf_sock *sock)
+{
+    return is_stream(sock) ? sf_tcp_conn_levels(conn_of(sock)) : 0;
+}
+
 int tcpip_lingering(struct sf_stack *stack)
 {
     return (int)sf_tcp_lingering(tcpip_of(stack));

@@ -208,6 +208,11 @@ uint32_t sf_tcp_conn_events(struct sf_tcp_conn *c)
     return what;
 }
 
+uint32_t sf_tcp_conn_levels(const struct sf_tcp_conn *c)
+{
+    return (is_readable(c) ? SF_TCP_READABLE : 0) | (is_writable(c) ? SF_TCP_WRITABLE : 0);
+}
+
 void sf_tcp_conn_update(struct sf_tcp_conn *c)
 {
     sf_ready_set(&c->tcpip->ready, &c->ready.link, c->sock.interest && sf_tcp_conn_events(c));

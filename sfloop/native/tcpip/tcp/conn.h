@@ -88,7 +88,9 @@ struct sf_tcp_handshake {
 
 /* The handshake ends with this segment: SND.UNA is iss + 1, RCV.NXT is irs + 1. */
 void sf_tcp_conn_establish(struct sf_tcp_conn *, const struct sf_tcp_handshake *, const struct sf_tcp_segment *);
+/* What the program may do now: SF_TCP_READABLE, SF_TCP_WRITABLE. levels: whatever it waits for. */
 uint32_t sf_tcp_conn_events(struct sf_tcp_conn *);
+uint32_t sf_tcp_conn_levels(const struct sf_tcp_conn *);
 void sf_tcp_conn_update(struct sf_tcp_conn *);
 void sf_tcp_conn_interest(struct sf_tcp_conn *, uint32_t what);
 const char *sf_tcp_state_name(enum sf_tcp_state);
