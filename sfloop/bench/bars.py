@@ -88,6 +88,11 @@ BARS: tuple[Bar, ...] = (
     # kernel stack.
     *_round_trips(("udp-packet", "tcp-packet-64"), 0.45, p99=False),
     Bar("tcp-packet-64", "times_kernel", "<=", 1.0, "nothing"),
+    Bar("http-af_xdp-aiohttp", "times_kernel", "<=", 0.85, "nothing"),
+    *(
+        Bar(f"http-af_xdp-{client}", "per_second", ">=", 1.0, "best peer")
+        for client in ("aiohttp", "aiohttp-10", "httpx")
+    ),
     Bar("tcp-shm-64", "p50", "<=", 0.15, "uvloop"),
     Bar("tcp-shm-10", "per_second", ">=", 2.0, "uvloop"),
     Bar("tcp-shm-100", "per_second", ">=", 2.0, "uvloop"),
