@@ -24,7 +24,7 @@ class Breach:
 #: The parts of our own stack. All of them work on one struct sf_tcpip and may call each other, except the loss
 #: recovery.
 _TCPIP = frozenset({"tcpip", "tcpip/net", "tcpip/sharing", "tcpip/udp", "tcpip/tcp", "tcpip/tcp/loss"})
-_OF_TCPIP = frozenset({"base.h", "driver.h", "storage", "wire"}) | _TCPIP
+_OF_TCPIP = frozenset({"base.h", "driver.h", "tcp_image.h", "storage", "wire"}) | _TCPIP
 _OF_A_DRIVER = frozenset({"base.h", "driver.h", "storage", "drivers", "drivers/kernel"})
 
 #: Folder in sfloop/native → what its C may include: a header of include/sf, all headers of a folder, or one header by
@@ -69,6 +69,7 @@ SEAM_HEADERS: dict[str, frozenset[str]] = {
     "base.h": frozenset(),
     "driver.h": frozenset({"base.h"}),
     "stack.h": frozenset({"base.h"}),
+    "tcp_image.h": frozenset({"base.h"}),
     "engine.h": frozenset({"base.h", "stack.h"}),
 }
 

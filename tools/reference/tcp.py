@@ -11,6 +11,18 @@ TCP = Section(
     (
         Counter("tcp_connected", "Connections that the loop made.", "Normal work."),
         Counter("tcp_accepted", "Connections that listeners accepted.", "Normal work."),
+        Counter("tcp_imported", "Connections that the kernel opened and the stack took over.", "Normal work."),
+        Counter(
+            "tcp_imports_undone",
+            "Connections that the stack began to take over and left to the kernel.",
+            "The connection's state cannot be carried on, or there was no memory.",
+        ),
+        Counter("tcp_exported", "Connections that the stack handed to another TCP.", "Normal work."),
+        Counter(
+            "tcp_ports_unreserved",
+            "Ports of imported connections that the stack could not reserve.",
+            "Another socket of the host has the same port. The connection works.",
+        ),
         Counter(
             "tcp_resets_sent",
             "Resets sent.",

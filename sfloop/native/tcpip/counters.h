@@ -36,6 +36,10 @@
     X(SIDE_STALE, "side_stale") /* events of a socket that the program closed */                                       \
     X(TCP_CONNECTED, "tcp_connected")                                                                                  \
     X(TCP_ACCEPTED, "tcp_accepted")                                                                                    \
+    X(TCP_IMPORTED, "tcp_imported")             /* the kernel has opened the connection */                             \
+    X(TCP_IMPORTS_UNDONE, "tcp_imports_undone") /* the kernel keeps the connection */                                  \
+    X(TCP_EXPORTED, "tcp_exported")             /* another TCP goes on with the connection */                          \
+    X(TCP_PORTS_UNRESERVED, "tcp_ports_unreserved") /* of imported connections: another socket has the port too */     \
     X(TCP_RESETS_SENT, "tcp_resets_sent")                                                                              \
     X(TCP_RESETS_RECEIVED, "tcp_resets_received")                                                                      \
     X(TCP_ABORTED, "tcp_aborted")               /* by the program: abort, unread data, SO_LINGER */                    \

@@ -51,6 +51,8 @@ static inline struct sf_tcpip *tcpip_of(struct sf_stack *stack)
 /* stream.c: the seam's functions for streams and listeners. */
 int tcpip_connect(struct sf_stack *, int fd, const struct sockaddr *to, socklen_t len, uint32_t slot, uint32_t generation,
                   struct sf_sock **out);
+/* Makes a socket for a connection that has none. -ENOMEM. */
+int tcpip_stream_around(struct sf_stack *, struct sf_tcp_conn *, uint32_t slot, uint32_t generation, struct sf_sock **out);
 int tcpip_connect_result(struct sf_sock *);
 int tcpip_listen(struct sf_stack *, int fd, int backlog, uint32_t slot, uint32_t generation, struct sf_sock **out);
 int tcpip_accept_stream(struct sf_sock *, struct sf_sock **out);

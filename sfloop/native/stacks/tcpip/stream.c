@@ -100,6 +100,19 @@ int tcpip_connect(struct sf_stack *stack, int fd, const struct sockaddr *to, soc
     return 0;
 }
 
+int tcpip_stream_around(struct sf_stack *stack, struct sf_tcp_conn *conn, uint32_t slot, uint32_t generation, struct sf_sock **out)
+{
+    struct tcpip_stream *s = new_stream(stack);
+
+    if (!s)
+        return -ENOMEM;
+    attach(s, conn);
+    s->sock.base.slot = slot;
+    s->sock.base.generation = generation;
+    *out = &s->sock.base;
+    return 0;
+}
+
 int tcpip_connect_result(struct sf_sock *sock)
 {
     return is_stream(sock) ? sf_tcp_connect_result(conn_of(sock)) : -EOPNOTSUPP;

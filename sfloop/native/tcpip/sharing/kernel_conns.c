@@ -71,6 +71,24 @@ void sf_kernel_conns_forget(struct sf_tcpip *t, const struct sf_flow_key *local)
     }
 }
 
+bool sf_kernel_conns_take_back(struct sf_tcpip *t, const struct sf_flow_key *key)
+{
+    struct sf_kernel_conns *conns = &t->filters.kernel;
+    bool found = false;
+
+    for (uint32_t n = conns->n; n; n--) {
+        struct sf_kernel_conn *c = take_first(conns);
+
+        if (!found && !memcmp(&c->key, key, sizeof(*key))) {
+            found = true;
+            end(t, c);
+        } else {
+            append(conns, c);
+        }
+    }
+    return found;
+}
+
 /* ---- flows of their own ---- */
 
 static bool pass(struct sf_tcpip *t, const struct sf_flow_key *key)
@@ -95,6 +113,12 @@ static bool pass(struct sf_tcpip *t, const struct sf_flow_key *key)
     if (conns->look_at == SF_NEVER)
         conns->look_at = t->now + LOOK_INTERVAL;
     return true;
+}
+
+void sf_kernel_conns_leave(struct sf_tcpip *t, const struct sf_flow_key *key)
+{
+    if (t->driver && !pass(t, key))
+        sf_filters_leave_port(t, key);
 }
 
 /* The kernel and the stack have both answered the peer's SYN, and the peer has taken our answer. The kernel repeats its own

@@ -47,6 +47,10 @@ void sf_kernel_conns_init(struct sf_kernel_conns *);
 void sf_kernel_conns_free(struct sf_tcpip *);
 /* Leaves the connection to the kernel. False: there are too many, or the driver cannot leave it. */
 bool sf_kernel_conns_pass(struct sf_tcpip *, const struct sf_other *);
+/* The stack imports the connection: removes its flow. False: it had none. */
+bool sf_kernel_conns_take_back(struct sf_tcpip *, const struct sf_flow_key *);
+/* The kernel keeps the connection after all: gives it a flow again. */
+void sf_kernel_conns_leave(struct sf_tcpip *, const struct sf_flow_key *);
 /* Call this when the driver takes a port from the kernel. */
 void sf_kernel_conns_expect(struct sf_tcpip *);
 /* Call this when the driver no longer has a flow for this local address and port. */

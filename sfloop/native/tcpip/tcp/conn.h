@@ -6,6 +6,7 @@
 #define SF_TCPIP_TCP_CONN_H
 
 #include "parts.h"
+#include "sf/tcp_image.h"
 
 enum sf_tcp_state {
     SF_TCP_CLOSED,
@@ -219,6 +220,27 @@ void sf_tcp_cookie_send(struct sf_tcp_listener *, const struct sf_flow_key *, co
 /* True if the ACK carries a cookie of ours. */
 bool sf_tcp_cookie_check(struct sf_tcp_listener *, const struct sf_flow_key *, const struct sf_tcp_segment *,
                          struct sf_tcp_agreed *);
+
+/* ---- connections of another TCP (import.c, export.c) ---- */
+
+/*
+ * Prepares an import: the connection has its place and its filter, and sends nothing. `fd` is the kernel's socket, whose options are
+ * taken. Do not poll before finish() or undo(). -EOPNOTSUPP: the kernel must keep it, because no way or no address of the interface
+ * serves it. -EADDRNOTAVAIL: the stack has a connection with these addresses and ports. -ENOBUFS, -ENOMEM, or the driver's error.
+ */
+int sf_tcp_import_begin(struct sf_tcpip *, int fd, const struct sf_flow_key *, struct sf_tcp_conn **out);
+/* Takes the image. Nothing leaves before the next poll. -EINVAL: the image is not consistent. -ENOBUFS: the limit of memory. -ENOMEM.
+ * After an error only undo() is allowed. The image stays the caller's. */
+int sf_tcp_import_finish(struct sf_tcp_conn *, const struct sf_tcp_image *);
+/* Takes the connection out, and sends nothing. The kernel may go on with it. Allowed after begin() and after finish(). */
+void sf_tcp_import_undo(struct sf_tcp_conn *);
+/* The kernel's socket is closed: reserves its port. */
+void sf_tcp_import_closed(struct sf_tcp_conn *);
+
+/* Copies the connection's state. The caller frees the image. -EOPNOTSUPP: the state has no image. -ENOMEM. */
+int sf_tcp_export(const struct sf_tcp_conn *, struct sf_tcp_image *);
+/* Takes the exported connection out, and sends nothing. This takes the place of sf_tcp_release(). */
+void sf_tcp_export_done(struct sf_tcp_conn *);
 
 /* ---- segments in ---- */
 

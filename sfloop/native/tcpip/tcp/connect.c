@@ -323,6 +323,8 @@ void sf_tcp_syn_sent_input(struct sf_tcp_conn *c, const struct sf_tcp_segment *s
 {
     struct sf_tcp_segment copy = *s;
 
+    if (c->state == SF_TCP_RESOLVING) /* It is being imported. */
+        return;
     if (c->state == SF_TCP_SYN_RECEIVED) {
         syn_received_input(c, &copy, keep);
         return;

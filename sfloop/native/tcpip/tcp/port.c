@@ -81,6 +81,20 @@ static bool reserve(struct sf_tcp_port *port)
     return true;
 }
 
+bool sf_tcp_port_reserve(struct sf_tcp_port *port)
+{
+    return port->fd >= 0 || reserve(port);
+}
+
+struct sf_tcp_port *sf_tcp_port_unreserved(void)
+{
+    struct sf_tcp_port *port = calloc(1, sizeof(*port));
+
+    if (port)
+        *port = (struct sf_tcp_port){.fd = -1, .users = 1};
+    return port;
+}
+
 struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool reuse_port)
 {
     struct sf_tcp_listeners_port *whole = calloc(1, sizeof(*whole));

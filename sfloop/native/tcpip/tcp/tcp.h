@@ -5,8 +5,8 @@
  * Files: tcp.c (making and ending the layer, its turn), parts.h and conn.h (a connection), conn.c (its life), connect.c, accept.c
  * (listeners), half_open.c and cookie.c (SYNs), segment_in.c (a segment arrives), ack_in.c, receive_data.c, receive_ring.c, reassembly.c,
  * send_data.c, segment_out.c (a segment leaves), detour.c and stray.c (segments that go by the kernel), close.c, time_wait.c, timers.c,
- * probe.c, reset.c, icmp.c, mtu.c, isn.c, port.c, socket_options.c, memory.c (the limit of all buffers). Loss recovery and congestion
- * control are in tcpip/tcp/loss (loss.h).
+ * probe.c, reset.c, icmp.c, mtu.c, isn.c, port.c, socket_options.c, memory.c (the limit of all buffers), import.c and export.c (connections
+ * that another TCP has opened, or goes on with). Loss recovery and congestion control are in tcpip/tcp/loss (loss.h).
  */
 #ifndef SF_TCPIP_TCP_TCP_H
 #define SF_TCPIP_TCP_TCP_H
@@ -89,6 +89,7 @@ struct sf_tcp_port {
     bool listeners;  /* It is a listener's port. */
     bool reuse_port; /* The listener has SO_REUSEPORT. */
     bool waits;      /* It is among the ports that wait. */
+    bool kernels;    /* The connection was the kernel's, and the driver had left its frames to the kernel. */
 };
 
 /* The name of the program's socket. A socket without a port is bound now. -EOPNOTSUPP: not a TCP socket of IPv4, or bound to an address or
@@ -102,6 +103,10 @@ struct sf_tcp_listeners_port {
 
 /* Keeps the port of a connection that we make, with one user. */
 int sf_tcp_port_hold(int fd, struct sf_tcp_port **out);
+/* A connection's port that no descriptor reserves, with one user. NULL: no memory. */
+struct sf_tcp_port *sf_tcp_port_unreserved(void);
+/* Reserves the port of a connection by a socket of ours. False: another socket has it. */
+bool sf_tcp_port_reserve(struct sf_tcp_port *);
 /* A listener's port, with one user. */
 struct sf_tcp_port *sf_tcp_port_of_listener(const struct sf_flow_key *key, bool reuse_port);
 /* The driver's filter for the key, with these flags. */

@@ -181,6 +181,17 @@ void sf_tcp_loss_idle(struct sf_tcp_loss *, sf_ns now);
 void sf_tcp_loss_rtt_sample(struct sf_tcp_loss *, sf_ns rtt);
 /* Changes the patience (ms). */
 void sf_tcp_loss_be_patient(struct sf_tcp_loss *, uint32_t ms, sf_ns now);
+/* What a TCP that goes on with a connection knows of its past. */
+struct sf_tcp_resumed {
+    uint32_t nxt;            /* [una, nxt) is under way, for an unknown time */
+    uint32_t delivered;      /* at most this many bytes before una belong to the connection */
+    sf_ns rtt, rtt_var;      /* 0: not known */
+    uint32_t cwnd, ssthresh; /* bytes; 0: not known */
+};
+
+/* Goes on with a connection that another TCP has begun (resume.c). Call this after sf_tcp_loss_init(), with its `una`, and once the
+ * segment size is set. Bytes under way give no RTT sample. -ENOMEM: no memory, or too many segments. */
+int sf_tcp_loss_resume(struct sf_tcp_loss *, const struct sf_tcp_resumed *, sf_ns now);
 /* Notes that the SYN was lost `times` times and nothing else has been sent. */
 void sf_tcp_loss_syn(struct sf_tcp_loss *, uint8_t times);
 

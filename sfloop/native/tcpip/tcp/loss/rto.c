@@ -34,10 +34,26 @@ static int sample_shift(uint32_t flight, uint32_t mss)
     return shift < 0 ? 0 : shift > 5 ? 5 : shift;
 }
 
+/* RFC 6298, 2.3, with the minimum RTO as the granularity G, as in Linux, because the peer may delay an ACK by that much on any
+ * path. */
+static void set_rto(struct sf_tcp_rtt *rtt)
+{
+    sf_ns margin = 4 * rtt->variance > rtt->min_rto ? 4 * rtt->variance : rtt->min_rto, rto = rtt->smoothed + margin;
+
+    rtt->rto = rto > MAX_RTO ? MAX_RTO : rto;
+}
+
+void sf_tcp_rtt_set(struct sf_tcp_rtt *rtt, sf_ns smoothed, sf_ns variance)
+{
+    rtt->latest = rtt->min = rtt->smoothed = smoothed;
+    rtt->variance = variance;
+    set_rto(rtt);
+}
+
 void sf_tcp_rtt_sample(struct sf_tcp_loss *l, sf_ns sample, uint32_t flight, sf_ns now)
 {
     struct sf_tcp_rtt *rtt = &l->rtt;
-    sf_ns deviation, margin, rto;
+    sf_ns deviation;
 
     if (sample < 1)
         sample = 1;
@@ -56,11 +72,7 @@ void sf_tcp_rtt_sample(struct sf_tcp_loss *l, sf_ns sample, uint32_t flight, sf_
             rtt->smoothed = 1;
     }
     rtt->backoff = 0;
-    /* RFC 6298, 2.3, with the minimum RTO as the granularity G, as in Linux, because the peer may delay an ACK by that much on
-     * any path. */
-    margin = 4 * rtt->variance > rtt->min_rto ? 4 * rtt->variance : rtt->min_rto;
-    rto = rtt->smoothed + margin;
-    rtt->rto = rto > MAX_RTO ? MAX_RTO : rto;
+    set_rto(rtt);
 }
 
 void sf_tcp_rto_restart(struct sf_tcp_loss *l, sf_ns now)

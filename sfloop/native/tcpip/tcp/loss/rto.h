@@ -7,6 +7,8 @@
 void sf_tcp_rtt_init(struct sf_tcp_rtt *, sf_ns min_rto);
 /* `flight`: bytes in flight, which give the number of samples in a round trip; 0: this is the only one. */
 void sf_tcp_rtt_sample(struct sf_tcp_loss *, sf_ns rtt, uint32_t flight, sf_ns now);
+/* Takes estimates that were made elsewhere. */
+void sf_tcp_rtt_set(struct sf_tcp_rtt *, sf_ns smoothed, sf_ns variance);
 /* Starts the RTO at `now`. */
 void sf_tcp_rto_restart(struct sf_tcp_loss *, sf_ns now);
 /* Chooses the next timer: RTO, TLP or RACK. */
