@@ -4,6 +4,7 @@
 
 #include "memory_wire.h"
 #include "segment_runner.h"
+#include "stacks/tcpip/socket.h"
 
 static struct wire wire;
 static struct sf_sock *our_listener, *our_sock;
@@ -89,6 +90,24 @@ static inline int our_connect(void)
     return rc;
 }
 
+static inline int our_import(const struct sf_tcp_image *image)
+{
+    struct sf_flow_key key = {image->local_addr, image->remote_addr, image->local_port, image->remote_port};
+    int fd = our_fd >= 0 ? our_fd : tcp_socket(NULL, 0), rc;
+    struct sf_tcp_conn *conn;
+
+    rc = sf_tcp_import_begin(tcpip_of(a), fd, &key, &conn);
+    if (rc == 0 && (rc = sf_tcp_import_finish(conn, image)) < 0)
+        sf_tcp_import_undo(conn);
+    close(fd);
+    our_fd = -1;
+    if (rc < 0)
+        return rc;
+    sf_tcp_import_closed(conn);
+    our_local_port = sf_be16(image->local_port);
+    return tcpip_stream_around(a, conn, 2, 102, &our_sock);
+}
+
 static inline int our_connected(void)
 {
     return a->ops->connect_result(our_sock);
@@ -150,7 +169,7 @@ static inline struct segment_host our_host(void)
     return (struct segment_host){
         .name = "ours", .early = 1, .late = 2, .begin = our_begin, .end = our_end, .now = read_clock,
         .inject = our_inject, .next = our_next, .host_addr = inet_addr(A_ADDR), .peer_addr = inet_addr(B_ADDR),
-        .listen = our_listen, .connect = our_connect, .connected = our_connected, .accept = our_accept,
+        .listen = our_listen, .connect = our_connect, .import = our_import, .connected = our_connected, .accept = our_accept,
         .send = our_send, .recv = our_recv, .shutdown = our_shutdown, .close = our_close, .set = our_set,
         .local_port = our_port,
     };

@@ -5,9 +5,9 @@
 #ifndef SF_TEST_SEGMENT_RUNNER_H
 #define SF_TEST_SEGMENT_RUNNER_H
 
-#include "segment_script.h"
+#include "segment_import.h"
 
-enum { PACKET_MAX = 9100, PEER_PORT = 4000, PEER_ISN = 3000000000u, HOST_PORT = 8080 };
+enum { PACKET_MAX = 9100, PEER_PORT = 4000, PEER_ISN = 3000000000u, HOST_PORT = 8080, IMPORTED_ISN = 4294967000u };
 
 struct segment_host {
     const char *name;
@@ -22,6 +22,7 @@ struct segment_host {
     /* The calls of a program. Each returns 0 or a count, or a negative errno. */
     int (*listen)(void);
     int (*connect)(void);
+    int (*import)(const struct sf_tcp_image *); /* NULL: the host cannot */
     int (*connected)(void);
     int (*accept)(void);
     ssize_t (*send)(const uint8_t *data, size_t len);
@@ -225,6 +226,10 @@ static inline void runner_compare(struct runner *r, const struct line *l, const 
     for (uint8_t i = 0; i < e->n_sack; i++)
         if (s->sack[i].left - r->peer_isn != e->sack[i].left || s->sack[i].right - r->peer_isn != e->sack[i].right)
             runner_unexpected(r, l, s, "wrong SACK block");
+    if (e->ts_val != WILL_NOT_SAY && s->ts_val - (uint32_t)e->ts_val > 1 + (uint32_t)r->host->late)
+        runner_unexpected(r, l, s, "wrong timestamp");
+    if (e->ts_ecr != WILL_NOT_SAY && s->ts_ecr != (e->ts_ecr ? runner_ts(r) - (uint32_t)e->ts_ecr : 0))
+        runner_unexpected(r, l, s, "wrong echo of a timestamp");
     for (uint32_t i = 0; i < s->payload_len && !(e->flags & SF_TCP_SYN); i++)
         if (s->payload[i] != script_byte(e->seq + i - 1))
             runner_unexpected(r, l, s, "wrong payload");
@@ -353,6 +358,31 @@ static inline int runner_set(struct runner *r, const struct line *l)
     return 0;
 }
 
+/* The streams begin with byte 1 on both sides. */
+static inline int runner_import(struct runner *r, const struct line *l)
+{
+    struct import_words words = import_read(r->script, l);
+    struct sf_tcp_image image;
+    int rc;
+
+    r->isn = IMPORTED_ISN;
+    r->isn_known = true;
+    r->seen_nxt = r->isn + (uint32_t)words.nxt;
+    r->peer_ts = r->host_ts = words.timestamps;
+    r->ts_recent = (uint32_t)words.tsclock;
+    r->sent = (uint32_t)words.end - 1;
+    r->received = (uint32_t)(words.rcv - words.unread) - 1 - (words.state == 8);
+    r->port = HOST_PORT;
+    image = import_image(&words, r->isn, r->peer_isn, runner_ts(r), r->host->now());
+    image.local_addr = r->host->host_addr;
+    image.remote_addr = r->host->peer_addr;
+    image.local_port = sf_be16(HOST_PORT);
+    image.remote_port = sf_be16(PEER_PORT);
+    rc = r->host->import(&image);
+    sf_tcp_image_free(&image);
+    return rc;
+}
+
 static inline void runner_call(struct runner *r, const struct line *l)
 {
     const struct segment_host *h = r->host;
@@ -365,6 +395,8 @@ static inline void runner_call(struct runner *r, const struct line *l)
     } else if (!strcmp(what, "connect")) {
         runner_result(r, l, h->connect(), 0);
         r->port = h->local_port();
+    } else if (!strcmp(what, "import") && h->import) {
+        runner_result(r, l, runner_import(r, l), 0);
     } else if (!strcmp(what, "connected")) {
         runner_result(r, l, h->connected(), runner_wanted(r, l, l->word[1]));
     } else if (!strcmp(what, "accept")) {

@@ -21,7 +21,7 @@ enum line_kind { LINE_IN, LINE_OUT, LINE_NOTHING, LINE_ICMP, LINE_CALL };
 struct expected {
     uint8_t flags;
     uint32_t seq, end;
-    int64_t ack, window, mss, scale, ts_ago; /* WILL_NOT_SAY: not given */
+    int64_t ack, window, mss, scale, ts_ago, ts_val, ts_ecr; /* WILL_NOT_SAY: not given */
     bool window_open, sack_permitted, timestamps, no_timestamps, no_sack, bad_sum;
     uint8_t n_sack;
     struct sf_tcp_range sack[SF_TCP_SACK_MAX];
@@ -83,7 +83,7 @@ static inline void script_segment(const struct script *s, struct line *l)
     struct sf_tcp_range range;
 
     *e = (struct expected){.ack = WILL_NOT_SAY, .window = WILL_NOT_SAY, .mss = WILL_NOT_SAY, .scale = WILL_NOT_SAY,
-                           .ts_ago = WILL_NOT_SAY};
+                           .ts_ago = WILL_NOT_SAY, .ts_val = WILL_NOT_SAY, .ts_ecr = WILL_NOT_SAY};
     if (l->n_words < 3)
         script_fail(s, l, "flags and seq:end are missing");
     e->flags = script_flags(s, l, l->word[1]);
@@ -97,6 +97,8 @@ static inline void script_segment(const struct script *s, struct line *l)
                           : !strcmp(word, "mss")   ? &e->mss
                           : !strcmp(word, "ws")    ? &e->scale
                           : !strcmp(word, "tsago") ? &e->ts_ago
+                          : !strcmp(word, "tsval") ? &e->ts_val
+                          : !strcmp(word, "tsecr") ? &e->ts_ecr
                                                    : NULL;
 
         if (number && !strcmp(next, "open"))

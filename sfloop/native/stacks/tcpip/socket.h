@@ -53,6 +53,8 @@ int tcpip_connect(struct sf_stack *, int fd, const struct sockaddr *to, socklen_
                   struct sf_sock **out);
 /* Makes a socket for a connection that has none. -ENOMEM. */
 int tcpip_stream_around(struct sf_stack *, struct sf_tcp_conn *, uint32_t slot, uint32_t generation, struct sf_sock **out);
+/* Another TCP goes on with the stream's connection: frees the socket, and sends nothing. */
+void tcpip_stream_exported(struct sf_sock *);
 int tcpip_connect_result(struct sf_sock *);
 int tcpip_listen(struct sf_stack *, int fd, int backlog, uint32_t slot, uint32_t generation, struct sf_sock **out);
 int tcpip_accept_stream(struct sf_sock *, struct sf_sock **out);

@@ -178,6 +178,12 @@ void tcpip_stream_release(struct sf_sock *sock)
     }
 }
 
+void tcpip_stream_exported(struct sf_sock *sock)
+{
+    sf_tcp_export_done(conn_of(sock));
+    free_stream((struct tcpip_stream *)sock);
+}
+
 void tcpip_abort(struct sf_sock *sock)
 {
     if (!is_stream(sock)) {
