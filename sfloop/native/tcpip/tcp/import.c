@@ -79,14 +79,15 @@ static bool is_consistent(const struct sf_tcp_image *i)
 
 /* ---- beginning ---- */
 
-/* The kernel answers about a route while it is asked, so a route that was not known is known the second time. The neighbour may be
- * missing, because the segments that need it wait (detour.c). */
+/* The kernel answers about a route while it is asked, so a route that was not known is known the second time. News of routes that wait
+ * before the answer outdate it, and then it is known the third time. The neighbour may be missing, because the segments that need it wait
+ * (detour.c). */
 static int look_for_way(struct sf_tcpip *t, const struct sf_flow_key *key)
 {
     struct sf_hop hop = {.src = key->local_addr};
     enum sf_way way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
 
-    if (way == SF_WAY_UNRESOLVED) {
+    for (int i = 0; i < 2 && way == SF_WAY_UNRESOLVED; i++) {
         sf_netlink_poll(t);
         way = sf_path_find(t, key->remote_addr, key->local_addr, &hop);
     }
