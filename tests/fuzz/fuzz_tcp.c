@@ -5,12 +5,15 @@
  *  - loss recovery's data about segments under way are consistent;
  *  - the stack has sent at most FRAMES_PER_STEP frames;
  *  - its memory, its connections and the unread data are bounded.
+ *
+ * A connection may also be imported from an image of the input's numbers, and leave and come back at any moment.
  */
 #define _GNU_SOURCE
 #include "fuzz_check.h"
 
 #include "stacks/tcpip/socket.h"
 #include "../native/memory_wire.h"
+#include "../native/tcp_move.h"
 #include "../native/tcp_loss_check.h"
 
 enum { PEER_PORT = 4000, MEMORY = 1 << 20, FRAMES_PER_STEP = 2000 };
@@ -256,6 +259,21 @@ static void accept_one(void)
     sock->generation = 102;
 }
 
+/* The import may find that others have taken the memory since. */
+static void move_away_and_back(void)
+{
+    struct sf_tcp_image image;
+    int rc = sf_tcp_export(conn_in(sock), &image);
+
+    if (rc < 0)
+        return;
+    tcpip_stream_exported(sock);
+    sock = NULL;
+    rc = import_into(a, &image, 2, &sock);
+    CHECK(rc == 0 || rc == -ENOBUFS);
+    sf_tcp_image_free(&image);
+}
+
 static void program(struct input *in)
 {
     static uint8_t buffer[1 << 16];
@@ -358,10 +376,90 @@ static void bring_about(uint8_t how)
     }
 }
 
+/* ---- imports ---- */
+
+/* An image that is consistent. */
+static struct sf_tcp_image sound_image(struct input *in)
+{
+    static uint8_t bytes[1 << 16];
+    static const uint8_t states[] = {TCP_ESTABLISHED, TCP_CLOSE_WAIT, TCP_FIN_WAIT1, TCP_FIN_WAIT2};
+    uint8_t options = byte(in), state = states[options & 3];
+    struct sf_tcp_image i = {
+        .local_addr = inet_addr(A_ADDR), .remote_addr = inet_addr(B_ADDR), .local_port = sf_be16(8082),
+        .remote_port = sf_be16(PEER_PORT), .state = state, .scaling = options & 4, .sack = options & 8,
+        .timestamps = options & 16, .snd_scale = options & 4 ? byte(in) % 15 : 0, .rcv_scale = options & 4 ? byte(in) % 15 : 0,
+        .mss = 1 + (options & 32 ? 1460 : word(in) % 2000), .snd_una = near(in, 0), .snd_wnd = word(in), .rcv_nxt = near(in, 0),
+        .ts_clock = near(in, 0), .ts_recent = near(in, (uint32_t)(clock_now / SF_MS)), .read_at = clock_now, .rtt = word(in) * SF_US,
+        .rtt_var = word(in) * SF_US, .cwnd = near(in, 10000), .ssthresh = near(in, 0), .unread = bytes, .unacked = bytes,
+        .n_unread = word(in), .n_unacked = state == TCP_FIN_WAIT2 ? 0 : word(in),
+    };
+
+    i.max_window = i.snd_wnd;
+    i.snd_end = i.snd_una + i.n_unacked - (state == TCP_FIN_WAIT2);
+    i.snd_nxt = i.snd_una + (i.n_unacked ? word(in) % i.n_unacked : 0) + (state == TCP_FIN_WAIT1 && options & 64 && !i.n_unacked);
+    i.rcv_wup = i.rcv_nxt - byte(in);
+    i.rcv_wnd = word(in);
+    i.snd_wl1 = i.rcv_wup;
+    return i;
+}
+
+/* Sets some of the image's numbers to anything. The pointers and the lengths of the bytes stay together. */
+static void spoil(struct input *in, struct sf_tcp_image *i)
+{
+    uint32_t *numbers[] = {&i->mss, &i->snd_una, &i->snd_nxt, &i->snd_end, &i->snd_wl1, &i->snd_wnd, &i->max_window, &i->rcv_nxt,
+                           &i->rcv_wnd, &i->rcv_wup, &i->ts_clock, &i->ts_recent, &i->cwnd, &i->ssthresh};
+
+    for (int n = byte(in) % 4; n >= 0; n--) {
+        uint8_t which = byte(in) % 20;
+
+        if (which < 14)
+            *numbers[which] = near(in, *numbers[which]);
+        else if (which == 14)
+            i->state = byte(in);
+        else if (which == 15)
+            i->snd_scale = byte(in);
+        else if (which == 16)
+            i->rcv_scale = byte(in);
+        else if (which == 17)
+            i->rtt = (sf_ns)((uint64_t)near(in, 0) << 32);
+        else if (which == 18)
+            i->unacked = NULL;
+        else
+            i->unread = NULL;
+    }
+}
+
+static void import_any(struct input *in, bool hostile)
+{
+    struct sf_tcp_image image = sound_image(in);
+    int rc;
+
+    if (listener)
+        a->ops->release(listener);
+    if (sock)
+        a->ops->abort(sock);
+    listener = sock = NULL;
+    settle();
+    if (hostile)
+        spoil(in, &image);
+    rc = import_into(a, &image, 2, &sock);
+    CHECK(hostile ? rc == 0 || rc == -EINVAL || rc == -ENOBUFS || rc == -ENOMEM : rc == 0);
+    host_una = image.snd_una;
+    host_nxt = image.snd_nxt;
+    peer_nxt = image.rcv_nxt;
+    has_timestamps = image.timestamps;
+    host_ts = image.ts_clock;
+    port = image.local_port;
+    check();
+    settle();
+}
+
 static void step(struct input *in)
 {
     uint8_t what = byte(in);
 
+    if (what >= 0xe0 && sock)
+        move_away_and_back();
     switch (what % 16) {
     case 0:
     case 1:
@@ -403,8 +501,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
 
+    uint8_t how = byte(&in);
+
     clock_now = 1000 * SF_SEC;
-    bring_about(byte(&in));
+    bring_about(how);
+    if ((how & 15) >= 14)
+        import_any(&in, how & 1);
     for (int i = 0; in.at < in.end && i < 300; i++) {
         step(&in);
         check();

@@ -218,7 +218,7 @@ static bool check(struct sf_tcpip *t, struct sf_tcp_half *h, const struct sf_tcp
         return false;
     }
     if (h->agreed.timestamps && !(s->flags & SF_TCP_RST) && s->has & SF_TCP_HAS_TIMESTAMPS &&
-        (int32_t)(s->ts_val - h->agreed.ts_recent) < 0) {
+        sf_tcp_ts_is_old(s->ts_val, h->agreed.ts_recent)) {
         sf_count(t, SF_COUNT_TCP_RX_PAWS);
         challenge(t, h, s);
         return false;

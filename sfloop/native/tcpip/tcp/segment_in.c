@@ -54,8 +54,7 @@ void sf_tcp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
 /* ---- segments of a connection ---- */
 
 /* RFC 7323, 5.3. A reset needs no timestamp. As in Linux, every other segment is also accepted without one, because a middlebox that
- * strips timestamps after the SYN would otherwise end the connection. As in Linux, every timestamp may follow 0: some peers have 0 only
- * in their SYN, and the timestamp of an imported connection is not known. */
+ * strips timestamps after the SYN would otherwise end the connection. */
 static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {
     if (s->flags & SF_TCP_RST)
@@ -64,7 +63,7 @@ static bool fails_paws(const struct sf_tcp_conn *c, const struct sf_tcp_segment 
         sf_count(c->tcpip, SF_COUNT_TCP_RX_NO_TIMESTAMPS);
         return false;
     }
-    return (int32_t)(s->ts_val - c->agreed.ts_recent) < 0 && c->agreed.ts_recent && c->tcpip->now - c->probe.heard < PAWS_LIFE;
+    return sf_tcp_ts_is_old(s->ts_val, c->agreed.ts_recent) && c->tcpip->now - c->probe.heard < PAWS_LIFE;
 }
 
 /*

@@ -303,6 +303,12 @@ uint32_t sf_tcp_isn(struct sf_tcpip *, const struct sf_flow_key *);
 /* Our timestamp clock runs in ms. Each pair of addresses has an offset of its own (RFC 7323, 5.4 and 7.1). */
 uint32_t sf_tcp_ts_offset(struct sf_tcpip *, const struct sf_flow_key *);
 uint32_t sf_tcp_ts_clock(const struct sf_tcpip *);
+/* True: the peer's timestamp is older than its latest one (RFC 7323, 5.3). As in Linux, every timestamp may follow 0: some peers have 0
+ * only in their SYN, and the latest timestamp of an imported connection may not be known. */
+static inline bool sf_tcp_ts_is_old(uint32_t ts_val, uint32_t ts_recent)
+{
+    return (int32_t)(ts_val - ts_recent) < 0 && ts_recent;
+}
 
 /* ---- ICMP (icmp.c) ---- */
 

@@ -174,7 +174,7 @@ static void succeed(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_f
 void sf_tcp_wait_input(struct sf_tcpip *t, struct sf_tcp_wait *w, const struct sf_flow_key *key,
                        const struct sf_tcp_segment *s, bool keep)
 {
-    bool has_ts = w->timestamps && s->has & SF_TCP_HAS_TIMESTAMPS, old = has_ts && (int32_t)(s->ts_val - w->ts_recent) < 0;
+    bool has_ts = w->timestamps && s->has & SF_TCP_HAS_TIMESTAMPS, old = has_ts && sf_tcp_ts_is_old(s->ts_val, w->ts_recent);
 
     if (!old && s->seq == w->rcv_nxt && (s->flags & SF_TCP_RST || !sf_tcp_segment_len(s))) {
         if (has_ts)
