@@ -2,6 +2,7 @@
 #ifndef SF_TEST_SEGMENT_LINUX_H
 #define SF_TEST_SEGMENT_LINUX_H
 
+#include "segment_repair.h"
 #include "segment_runner.h"
 
 #include <fcntl.h>
@@ -124,6 +125,13 @@ static inline int linux_connect(void)
     return rc == -EINPROGRESS ? 0 : rc;
 }
 
+static inline int linux_import(const struct sf_tcp_image *image)
+{
+    if (linux_sock < 0)
+        linux_sock = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return repair_import(linux_sock, image);
+}
+
 static inline int linux_connected(void)
 {
     struct pollfd p = {.fd = linux_sock, .events = POLLOUT};
@@ -190,7 +198,7 @@ static inline struct segment_host linux_host(void)
     return (struct segment_host){
         .name = "Linux", .early = 12, .late = 250, .begin = linux_begin, .end = linux_end, .now = sf_now,
         .inject = linux_inject, .next = linux_next, .host_addr = inet_addr(LINUX_ADDR), .peer_addr = inet_addr(LINUX_PEER),
-        .listen = linux_listen, .connect = linux_connect, .connected = linux_connected, .accept = linux_accept,
+        .listen = linux_listen, .connect = linux_connect, .import = linux_import, .connected = linux_connected, .accept = linux_accept,
         .send = linux_send, .recv = linux_recv, .shutdown = linux_shutdown, .close = linux_close, .set = linux_set,
         .local_port = linux_port,
     };
