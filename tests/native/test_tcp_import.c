@@ -386,7 +386,7 @@ static void test_moving(uint64_t first, uint64_t n, uint32_t mtu, uint32_t first
 
 int main(int argc, char **argv)
 {
-    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 0) : 100;
+    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 0) : 500;
 
     atexit(say_seed);
     clock_now = sf_now();
