@@ -140,16 +140,18 @@ static bool return_end(struct end *e)
 /* ---- a conversation ---- */
 
 static uint64_t adopted, adopted_with_data, returned;
+static sf_ns adopting; /* the time of all adoptions */
 
 static void move_end(struct end *e)
 {
+    sf_ns began = sf_now();
+
     if (e->sock) {
         returned += return_end(e);
-        return;
-    }
-    if (adopt_end(e)) {
+    } else if (adopt_end(e)) {
         struct sf_tcp_conn *c = conn_in(e->sock);
 
+        adopting += sf_now() - began;
         adopted++;
         adopted_with_data += sf_tcp_unread(&c->rcv) + sf_tcp_unacked(&c->snd, &c->loss) != 0;
     }
@@ -226,11 +228,13 @@ static void test_driver(const char *driver, const char *mode, uint64_t first, ui
     a = sf_stack_tcpip_create(&stack, &error, message);
     CHECK(a);
     adopted = adopted_with_data = returned = 0;
+    adopting = 0;
     turn();
     for (uint64_t seed = first; seed < first + n; seed++)
         converse(seed, listener, seed % 3 == 0);
     current_seed = 0;
-    printf("%s: %llu adopted, %llu with data, %llu returned; %llu ports unreserved, %llu resets\n", driver, (unsigned long long)adopted,
+    printf("%s: %llu adopted in %.0f us each, %llu with data, %llu returned; %llu ports unreserved, %llu resets\n", driver,
+           (unsigned long long)adopted, (double)adopting / (double)(adopted ? adopted : 1) / SF_US,
            (unsigned long long)adopted_with_data, (unsigned long long)returned,
            (unsigned long long)counter_of(a, "tcp_ports_unreserved"), (unsigned long long)counter_of(a, "tcp_resets_sent"));
     CHECK(adopted > n / 2 && adopted_with_data > n / 10 && counter_of(a, "tcp_resets_sent") == 0);
