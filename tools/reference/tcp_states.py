@@ -45,6 +45,15 @@ TRANSITIONS = (
     Transition("TIME_WAIT", "CLOSED", ("2 MSL are over",), "sf_tcp_wait_timeout"),
 )
 
+#: Connections of the kernel that are imported. They are not in the drawing.
+IMPORTS = (
+    Transition("CLOSED", "RESOLVING", ("import begins",), "sf_tcp_import_begin"),
+    Transition("RESOLVING", "ESTABLISHED", ("imported",), "take_state"),
+    Transition("RESOLVING", "CLOSE_WAIT", ("imported",), "take_state"),
+    Transition("RESOLVING", "FIN_WAIT_1", ("imported",), "take_state"),
+    Transition("RESOLVING", "FIN_WAIT_2", ("imported",), "take_state"),
+)
+
 #: Functions that end a connection from any state.
 ENDS = ("sf_tcp_conn_end", "sf_tcp_conn_bury")
 

@@ -179,17 +179,21 @@ void sf_tcp_import_closed(struct sf_tcp_conn *c)
 
 /* ---- finishing ---- */
 
-static enum sf_tcp_state state_of(const struct sf_tcp_image *i)
+static void take_state(struct sf_tcp_conn *c, const struct sf_tcp_image *i)
 {
     switch (i->state) {
     case TCP_CLOSE_WAIT:
-        return SF_TCP_CLOSE_WAIT;
+        c->state = SF_TCP_CLOSE_WAIT;
+        break;
     case TCP_FIN_WAIT1:
-        return SF_TCP_FIN_WAIT_1;
+        c->state = SF_TCP_FIN_WAIT_1;
+        break;
     case TCP_FIN_WAIT2:
-        return SF_TCP_FIN_WAIT_2;
+        c->state = SF_TCP_FIN_WAIT_2;
+        break;
     default:
-        return SF_TCP_ESTABLISHED;
+        c->state = SF_TCP_ESTABLISHED;
+        break;
     }
 }
 
@@ -324,12 +328,10 @@ int sf_tcp_import_finish(struct sf_tcp_conn *c, const struct sf_tcp_image *i)
     take_agreed(c, i);
     take_sending(c, i);
     take_receiving(c, i);
-    c->state = (uint8_t)state_of(i); /* The size of segments depends on it. */
+    take_state(c, i); /* Before the size of segments, which depends on it. */
     rc = take_loss(c, i);
-    if (rc < 0) {
-        c->state = SF_TCP_RESOLVING;
+    if (rc < 0)
         return rc;
-    }
     c->probe.heard = c->tcpip->now;
     sf_count(c->tcpip, SF_COUNT_TCP_IMPORTED);
     go_on(c);
