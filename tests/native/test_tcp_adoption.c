@@ -208,6 +208,72 @@ static void converse(uint64_t number, int listener, bool goes_back)
     close(there.fd);
 }
 
+/* ---- accepted connections ---- */
+
+static void expect_from(struct end *e, const char *text)
+{
+    uint8_t got[64];
+    sf_ns until = sf_now() + 5 * SF_SEC;
+    ssize_t n;
+
+    do {
+        turn();
+        n = end_recv(e, got, sizeof got);
+        CHECK(sf_now() < until);
+    } while (n == -EAGAIN);
+    CHECK(n == (ssize_t)strlen(text) && !memcmp(got, text, (size_t)n));
+}
+
+static void exchange_words(struct end *x, struct end *y)
+{
+    CHECK(end_send(x, (const uint8_t *)"ping", 4) == 4);
+    expect_from(y, "ping");
+    CHECK(end_send(y, (const uint8_t *)"pong", 4) == 4);
+    expect_from(x, "pong");
+}
+
+/* The stack serves a listener's port, and leaves the connection that the kernel has accepted there to the kernel by a flow of its own. An
+ * import takes the flow back. After an import that is undone, the kernel's connection goes on. */
+static void test_accepted(void)
+{
+    struct sockaddr_in name = address(NEAR, PORT + 1);
+    struct end here = {.fd = -1}, there = {.fd = -1};
+    struct sf_tcp_image names = {0};
+    struct sf_sock *sock;
+    struct sf_tcp_conn *conn;
+    struct sf_flow_key key;
+    int listener = tcp_socket(NEAR, PORT + 1);
+    sf_ns until = sf_now() + 5 * SF_SEC;
+
+    CHECK(listen(listener, 16) == 0);
+    enter(far_ns);
+    there.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    enter(near_ns);
+    CHECK(connect(there.fd, (struct sockaddr *)&name, sizeof name) == 0);
+    here.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    CHECK(here.fd >= 0 && a->ops->listen(a, listener, 16, 1, 101, &sock) == 0);
+    while (tcpip_of(a)->filters.kernel.n != 1) {
+        turn();
+        CHECK(sf_now() < until);
+    }
+    exchange_words(&here, &there);
+    repair_read_names(here.fd, &names);
+    key = key_of(&names);
+    CHECK(sf_tcp_import_begin(tcpip_of(a), here.fd, &key, &conn) == 0 && tcpip_of(a)->filters.kernel.n == 0);
+    sf_tcp_import_undo(conn);
+    CHECK(tcpip_of(a)->filters.kernel.n == 1);
+    exchange_words(&here, &there);
+    CHECK(adopt_end(&here) && tcpip_of(a)->filters.kernel.n == 0);
+    exchange_words(&here, &there);
+    a->ops->release(sock);
+    close(listener);
+    exchange_words(&here, &there); /* Without the listener the connection has its own filter. */
+    a->ops->release(here.sock);
+    close(there.fd);
+    for (int i = 0; i < 100; i++)
+        turn();
+}
+
 static void test_driver(const char *driver, const char *mode, uint64_t first, uint64_t n)
 {
     struct sf_driver_config config = {.interface = "v0", .queue = -1, .mode = mode};
@@ -233,6 +299,7 @@ static void test_driver(const char *driver, const char *mode, uint64_t first, ui
     for (uint64_t seed = first; seed < first + n; seed++)
         converse(seed, listener, seed % 3 == 0);
     current_seed = 0;
+    test_accepted();
     printf("%s: %llu adopted in %.0f us each, %llu with data, %llu returned; %llu ports unreserved, %llu resets\n", driver,
            (unsigned long long)adopted, (double)adopting / (double)(adopted ? adopted : 1) / SF_US,
            (unsigned long long)adopted_with_data, (unsigned long long)returned,
