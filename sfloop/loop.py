@@ -20,6 +20,7 @@ from sfloop.backends.opening import open_stack
 from sfloop.common.signatures import signed_like_asyncio
 from sfloop.mixins.descriptors import TransportsByDescriptor, WatchedDescriptors, overrides_calls
 from sfloop.mixins.ending import deliver_at_exit
+from sfloop.mixins.importing import Imports
 from sfloop.mixins.onload import Acceleration
 from sfloop.mixins.signals import Signals, forget_running_loops
 from sfloop.native.cores import address, stackstream
@@ -60,11 +61,12 @@ class Loop(Signals):
         exist.
     """
 
-    __slots__ = ("_acceleration", "_library", "_listeners", "_options", "_stack_choice", "_unpinned")
+    __slots__ = ("_acceleration", "_imports", "_library", "_listeners", "_options", "_stack_choice", "_unpinned")
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = Options.resolve(options)
         self._listeners: dict[int, Listener] = {}
+        self._imports = Imports()
         self._acceleration = Acceleration(spins=self._options.spin_mode != "never")
         self._unpinned: frozenset[int] | None = None
         self._library: str | None = None  # the vendor's library that serves the stack, as text
@@ -336,6 +338,8 @@ class Loop(Signals):
         - ``interface``: the accelerated interface, or None.
         - ``flows``: on the tcpip stack, each address and port that the loop receives at. ``by`` says whether the driver
           or the kernel receives there, ``why`` gives the kernel's reason.
+        - ``connections``: of the sockets that the program connected or accepted itself and gave to the loop: the number
+          that the stack took over, and how many were ``kept`` by the kernel, by reason.
         - ``onload``: in a process under Onload, the loop's Onload stack and the accelerated descriptors; else None.
         - ``fell_back``: True if the kernel stack replaced the stack or driver that was asked for.
         - ``reasons``: stack → why it was taken or passed over.
@@ -358,6 +362,7 @@ class Loop(Signals):
             "library": self._library,
             "interface": choice.interface,
             "flows": sharing.flows(self._flows()),
+            "connections": self._imports.describe(),
             "onload": self._acceleration.describe(self._descriptors()),
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from sfloop.mixins.importing import Imports
 from sfloop.mixins.sockets import SocketCalls
 from sfloop.native.cores import stackstream
 from sfloop.native.cores.address import check_name, check_path
@@ -35,6 +36,8 @@ class Connections(SocketCalls):
 
     __slots__ = ()
 
+    _imports: Imports
+
     async def _connect_sock(self, exceptions: list[Any], addr_info: Any, local_addr_infos: Any = None) -> Any:
         connecting = super()._connect_sock(exceptions, addr_info, local_addr_infos)
         del exceptions  # breaks a cycle: the list will hold the error, whose traceback holds this frame
@@ -48,6 +51,7 @@ class Connections(SocketCalls):
         finally:
             _for_transport.reset(token)
         if not opened:
+            self._imports.leave(sock)
             return sock
         sock.close()  # the stack keeps a duplicate, which reserves the port
         return StackSocket(opened[0])

@@ -44,6 +44,7 @@ class TakingOver(SendingFiles):
             # Raises here, because asyncio from Python 3.14.9 on would close the other transport's socket.
             self._ensure_fd_no_transport(sock)
         try:
+            sock = self._imports.take(cast("Loop", self), sock)
             return await super()._create_connection_transport(sock, protocol_factory, *args, **kwargs)
         except BaseException:
             self._close_unless_taken(sock)

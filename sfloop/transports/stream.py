@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from asyncio import constants
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sfloop.native.cores import stream
+from sfloop.native.cores import stackstream, stream
 from sfloop.native.cores.stream import StreamCore
 from sfloop.transports import tlsasyncio
 from sfloop.transports.base import SocketTransport
@@ -70,6 +71,30 @@ class StreamTransport(SocketTransport, asyncio.Transport):
     def can_write_eof(self) -> bool:
         """Always True."""
         return True
+
+    def return_to_kernel(self) -> socket.socket:
+        """Give the connection to a socket of the kernel, and close the transport without a segment.
+
+        The socket is connected and non-blocking, and any program can use it: a forked child, a program that replaces
+        this one. Received data that the protocol has not got goes along, and so does data that the peer has not
+        acknowledged. The protocol's ``connection_lost(None)`` is called.
+
+        :raises RuntimeError: data waits in the write buffer. Wait until ``get_write_buffer_size()`` is 0.
+        :raises OSError: the transport is closing, or the connection cannot return: the peer has ended its direction,
+            or CAP_NET_ADMIN is missing. Then it goes on as before.
+        """
+        core, sock = self._core, self._sock
+        if sock is None or core.closing:
+            raise OSError(errno.EBADF, "the transport is closing or closed")
+        if core.queued:
+            raise RuntimeError(f"{core.queued} bytes wait in the write buffer: wait until get_write_buffer_size() is 0")
+        if isinstance(sock, StackSocket):
+            returned = socket.socket(fileno=stackstream.export_stream(core))
+        else:
+            returned = sock.dup()
+            returned.setblocking(False)
+        self.abort()
+        return returned
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:

@@ -49,7 +49,7 @@ C_LAYERS: dict[str, frozenset[str]] = {
     "libraries": frozenset({"base.h"}),
     "stacks": frozenset({"base.h", "stack.h"}),
     "stacks/kernel": frozenset({"base.h", "stack.h", "storage"}),
-    "stacks/tcpip": frozenset({"base.h", "stack.h", "stacks", "storage"}) | _TCPIP,
+    "stacks/tcpip": frozenset({"base.h", "stack.h", "tcp_image.h", "stacks", "storage"}) | _TCPIP,
     "stacks/tcpdirect": frozenset({"base.h", "stack.h", "stacks", "storage", "libraries"}),
     "stacks/ethernet": frozenset({"base.h", "driver.h", "stack.h", "storage"}),
     "engine": frozenset({"base.h", "stack.h", "engine.h", "storage"}),

@@ -57,6 +57,7 @@ cdef class LoopCore:
                                   str mode, bint sniff, bint stamp_tx) except NULL
     cdef void drop_stack(self, sf_stack *stack) noexcept
     cdef void detach(self, Sink sink) noexcept
+    cdef void drop_slot(self, Sink sink) noexcept
     cdef int note_transport(self, int fd, uint32_t value) except -1
     cdef int check_open(self) except -1
     cdef int clock_changed(self) except -1

@@ -828,6 +828,10 @@ cdef class LoopCore:
 
     cdef void detach(self, Sink sink) noexcept:
         sink.sock.stack.ops.release(sink.sock)
+        self.drop_slot(sink)
+
+    cdef void drop_slot(self, Sink sink) noexcept:
+        """Called when the stack has freed the sink's socket."""
         sink.sock = NULL
         sink.interest = 0
         global live_sinks

@@ -130,6 +130,8 @@ cdef extern from "sf/stack.h" nogil:
         int (*get_option)(sf_sock *, int level, int name, void *value, socklen_t *len)
         int (*stream_info)(sf_sock *, sf_stream_info *)
         uint32_t (*levels)(sf_sock *)
+        int (*import_stream)(sf_stack *, int fd, uint32_t slot, uint32_t generation, sf_sock **out, const char **why)
+        int (*export_stream)(sf_sock *, const char **why)
         int (*lingering)(sf_stack *)
         int (*recv_batch)(sf_sock *, sf_datagram *out, int max)
         ssize_t (*send_to)(sf_sock *, const void *data, size_t len, const sockaddr *addr, socklen_t addr_len)

@@ -65,6 +65,59 @@ def connect(LoopCore loop, int fd, bytes address, waiter):
     return stream
 
 
+def can_import(LoopCore loop):
+    """Whether the loop has a stack that takes over connections of the kernel."""
+    cdef int i
+    for i in range(loop.engine.n_stacks if loop.engine != NULL else 0):
+        if loop.engine.stacks[i].ops.import_stream != NULL:
+            return True
+    return False
+
+
+def import_stream(LoopCore loop, int fd):
+    """Let the first stack that can take over the connection of a kernel socket.
+
+    :param fd: the socket, which is not connected afterwards.
+    :returns: a StackStream; or why the connection stays with the kernel: an errno and a text. EOPNOTSUPP: it is none that
+        a stack carries.
+    """
+    cdef StackStream stream = StackStream.__new__(StackStream)
+    cdef const char *why = NULL
+    cdef sf_stack *stack
+    cdef uint32_t slot, generation
+    cdef int i, rc
+    loop.check_open()
+    loop.take_slot(&slot, &generation)
+    rc = -EOPNOTSUPP
+    for i in range(loop.engine.n_stacks):
+        stack = loop.engine.stacks[i]
+        if stack.ops.import_stream == NULL:
+            continue
+        rc = stack.ops.import_stream(stack, fd, slot, generation, &stream.sock, &why)
+        if rc == 0:
+            loop.enter(stream, slot)
+            return stream
+    stream.sock = NULL
+    loop.give_slot(slot)
+    return -rc, "no stack of the loop can take it over" if why == NULL else (<bytes>why).decode()
+
+
+def export_stream(Sink sink):
+    """Give a stream's connection to a new kernel socket, and return its descriptor. The sink then has no socket.
+
+    :raises OSError: the connection stays with its stack.
+    """
+    cdef sf_sock *sock = open_socket(sink)
+    cdef const char *why = b"its stack cannot give it to the kernel"
+    cdef int fd = -EOPNOTSUPP
+    if sock.stack.ops.export_stream != NULL:
+        fd = sock.stack.ops.export_stream(sock, &why)
+    if fd < 0:
+        raise OSError(-fd, f"the connection cannot return to the kernel: {why.decode()}")
+    sink.loop.drop_slot(sink)
+    return fd
+
+
 cdef class StackStream(Sink):
     def __dealloc__(self):
         self.leave()

@@ -179,6 +179,15 @@ struct sf_stack_ops {
     int (*stream_info)(struct sf_sock *, struct sf_stream_info *);
     /* The events that hold now (enum sf_what), whatever the stream's interest is. NULL: the stack cannot tell. */
     uint32_t (*levels)(struct sf_sock *);
+    /*
+     * import_stream takes over the connection of a connected kernel socket: it goes on as a stream, and its peer notices nothing. The
+     * kernel's socket is then not connected any more, and the caller closes it. export_stream gives a stream's connection to a new kernel
+     * socket, whose descriptor it returns, non-blocking and close-on-exec, and releases the stream. On failure everything is as before,
+     * and *why is the reason, a text that is never freed: -EOPNOTSUPP if the connection or its way does not allow it, or another error.
+     * NULL: the stack cannot.
+     */
+    int (*import_stream)(struct sf_stack *, int fd, uint32_t slot, uint32_t generation, struct sf_sock **out, const char **why);
+    int (*export_stream)(struct sf_sock *, const char **why);
     /* The number of released streams with data or a FIN that the peer has not acknowledged. Destroying the stack loses them,
      * so poll until the number is 0, or for as long as the caller can wait. */
     int (*lingering)(struct sf_stack *);

@@ -74,6 +74,9 @@ void tcpip_stream_release(struct sf_sock *);
 int tcpip_stream_interest(struct sf_sock *, uint32_t what);
 /* The socket of a connection or listener. */
 struct sf_sock *tcpip_stream_of(struct sf_ready_link *);
+/* moving.c */
+int tcpip_import_stream(struct sf_stack *, int fd, uint32_t slot, uint32_t generation, struct sf_sock **out, const char **why);
+int tcpip_export_stream(struct sf_sock *, const char **why);
 /* test_clock.c */
 void tcpip_use_test_clock(struct sf_stack *);
 void tcpip_streams_destroy(struct tcpip_stack *);

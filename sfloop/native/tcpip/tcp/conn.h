@@ -228,6 +228,7 @@ bool sf_tcp_cookie_check(struct sf_tcp_listener *, const struct sf_flow_key *, c
  * taken. Do not poll before finish() or undo(). -EOPNOTSUPP: the kernel must keep it, because no way or no address of the interface
  * serves it. -EADDRNOTAVAIL: the stack has a connection with these addresses and ports. -ENOBUFS, -ENOMEM, or the driver's error.
  */
+int sf_tcp_import_look(struct sf_tcpip *, int fd, const struct sf_flow_key *);
 int sf_tcp_import_begin(struct sf_tcpip *, int fd, const struct sf_flow_key *, struct sf_tcp_conn **out);
 /* Takes the image. Nothing leaves before the next poll. -EINVAL: the image is not consistent. -ENOBUFS: the limit of memory. -ENOMEM.
  * After an error only undo() is allowed. The image stays the caller's. */

@@ -98,7 +98,7 @@ static int look_for_way(struct sf_tcpip *t, const struct sf_flow_key *key)
     return sf_interface_owns(&t->interface, key->local_addr) ? 0 : -EOPNOTSUPP;
 }
 
-static int look(struct sf_tcpip *t, int fd, const struct sf_flow_key *key)
+int sf_tcp_import_look(struct sf_tcpip *t, int fd, const struct sf_flow_key *key)
 {
     if (!t->usable || !key->local_port || !key->remote_port || !key->remote_addr || sf_is_multicast(key->remote_addr) ||
         sf_interface_is_broadcast(&t->interface, key->remote_addr))
@@ -135,7 +135,7 @@ int sf_tcp_import_begin(struct sf_tcpip *t, int fd, const struct sf_flow_key *ke
 {
     struct sf_tcp_socket_options options;
     struct sf_tcp_conn *c;
-    int rc = look(t, fd, key);
+    int rc = sf_tcp_import_look(t, fd, key);
 
     if (rc == 0)
         rc = sf_tcp_open(t);

@@ -1,0 +1,425 @@
+#define _GNU_SOURCE
+#include "repair.h"
+
+#include "storage/kernel_socket.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <linux/tcp.h>
+
+#define TRIES 16 /* of two readings that agree */
+#define OFF_WITHOUT_PROBE (-1)
+#define ULP_NAME 16
+#define PIECE 16384u         /* bytes written at a time */
+#define USUAL_BUFFER 65536u  /* bytes that every socket's buffers take */
+#define USEC_TIMESTAMPS 64 /* TCPI_OPT_USEC_TS of linux/tcp.h, Linux 6.7 */
+
+enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2 = 5, CLOSE_WAIT = 8 }; /* include/net/tcp_states.h */
+enum { NO_QUEUE, RECEIVED, SENT };                                      /* enum of linux/tcp.h */
+
+/* The numbers that change with a segment. */
+struct numbers {
+    uint32_t received, written;
+    int unread, unacked, unsent;
+    struct tcp_repair_window window;
+};
+
+static int get(int fd, int name, void *value, socklen_t len)
+{
+    return getsockopt(fd, IPPROTO_TCP, name, value, &len) < 0 ? -errno : 0;
+}
+
+static int set(int fd, int name, const void *value, socklen_t len)
+{
+    return setsockopt(fd, IPPROTO_TCP, name, value, len) < 0 ? -errno : 0;
+}
+
+static int set_int(int fd, int name, int value)
+{
+    return set(fd, name, &value, sizeof(value));
+}
+
+/* ---- checking ---- */
+
+static bool has_option(int fd, int name)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 && value;
+}
+
+/* A classic filter tells its length. An eBPF program is refused with EACCES. */
+static bool has_filter(int fd)
+{
+    socklen_t len = 0;
+
+    return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &len) < 0 ? errno == EACCES : len > 0;
+}
+
+static bool has_upper_protocol(int fd)
+{
+    char name[ULP_NAME] = {0};
+    socklen_t len = sizeof(name);
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) == 0 && len && name[0];
+}
+
+static const char *refuse_socket(int fd)
+{
+    struct pollfd events = {.fd = fd, .events = POLLPRI};
+
+    if (has_option(fd, SO_ZEROCOPY))
+        return "it has SO_ZEROCOPY";
+    if (has_filter(fd))
+        return "it has a filter";
+    if (has_upper_protocol(fd))
+        return "it has an upper-layer protocol (TCP_ULP), such as the kernel's TLS";
+    if (poll(&events, 1, 0) < 0 || events.revents & (POLLERR | POLLNVAL))
+        return "it has an error to report";
+    return events.revents & POLLPRI ? "it has urgent data" : NULL;
+}
+
+static const char *refuse_state(const struct tcp_info *info)
+{
+    if (info->tcpi_state != ESTABLISHED && info->tcpi_state != CLOSE_WAIT && info->tcpi_state != FIN_WAIT1 && info->tcpi_state != FIN_WAIT2)
+        return "it is not connected";
+    if (info->tcpi_options & USEC_TIMESTAMPS)
+        return "its timestamps count microseconds";
+    return info->tcpi_options & (TCPI_OPT_ECN | TCPI_OPT_ECN_SEEN) ? "it has ECN" : NULL;
+}
+
+static int refused(const char **why, const char *reason)
+{
+    *why = reason;
+    return reason ? -EBUSY : 0;
+}
+
+static int failed(const char **why, int error)
+{
+    *why = error == -EPERM ? "the capability CAP_NET_ADMIN is missing" : "the kernel does not carry out TCP_REPAIR";
+    return error;
+}
+
+int sf_repair_names(int fd, struct sf_tcp_image *image, const char **why)
+{
+    struct sockaddr_in peer = {0}, own;
+    socklen_t len = sizeof(peer);
+
+    *image = (struct sf_tcp_image){0};
+    *why = "it is not an IPv4 socket of TCP";
+    if (!sf_kernel_socket_is(fd, IPPROTO_TCP) || sf_kernel_socket_name(fd, &own) < 0)
+        return -EOPNOTSUPP;
+    *why = "it is not connected";
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return -EOPNOTSUPP;
+    *why = NULL;
+    image->local_addr = own.sin_addr.s_addr;
+    image->local_port = own.sin_port;
+    image->remote_addr = peer.sin_addr.s_addr;
+    image->remote_port = peer.sin_port;
+    return 0;
+}
+
+int sf_repair_check(int fd, const char **why)
+{
+    struct tcp_info info = {0};
+    const char *reason;
+
+    if (get(fd, TCP_INFO, &info, sizeof(info)) < 0)
+        return refused(why, "the kernel does not tell its state");
+    reason = refuse_state(&info);
+    return refused(why, reason ? reason : refuse_socket(fd));
+}
+
+/* ---- reading ---- */
+
+static int read_sequence(int fd, int queue, uint32_t *out)
+{
+    int rc = set_int(fd, TCP_REPAIR_QUEUE, queue);
+
+    return rc < 0 ? rc : get(fd, TCP_QUEUE_SEQ, out, sizeof(*out));
+}
+
+static int read_numbers(int fd, struct numbers *out)
+{
+    int rc;
+
+    memset(out, 0, sizeof(*out)); /* they are compared whole */
+    rc = read_sequence(fd, RECEIVED, &out->received);
+    if (rc == 0)
+        rc = read_sequence(fd, SENT, &out->written);
+    if (rc == 0)
+        rc = get(fd, TCP_REPAIR_WINDOW, &out->window, sizeof(out->window));
+    if (rc == 0 && (ioctl(fd, SIOCINQ, &out->unread) < 0 || ioctl(fd, SIOCOUTQ, &out->unacked) < 0 ||
+                    ioctl(fd, SIOCOUTQNSD, &out->unsent) < 0))
+        rc = -errno;
+    return rc < 0 ? rc : out->unread < 0 || out->unacked < 0 || out->unsent < 0 ? -EINVAL : 0;
+}
+
+/* Peeks into a queue. -EAGAIN: it has not so many bytes any more. */
+static int read_bytes(int fd, int queue, uint32_t n, uint8_t **out)
+{
+    ssize_t got;
+    int rc;
+
+    free(*out);
+    *out = NULL;
+    if (!n)
+        return 0;
+    *out = malloc(n);
+    rc = *out ? set_int(fd, TCP_REPAIR_QUEUE, queue) : -ENOMEM;
+    if (rc < 0)
+        return rc;
+    got = recv(fd, *out, n, MSG_PEEK | MSG_DONTWAIT);
+    return got < 0 ? -errno : (uint32_t)got < n ? -EAGAIN : 0;
+}
+
+/* Linux clears the lowest bit of the clock since 6.7, and the value must not be less than one that was sent. */
+static int read_options(int fd, struct sf_tcp_image *image)
+{
+    struct tcp_info info = {0};
+    int mss = 0, rc = get(fd, TCP_INFO, &info, sizeof(info));
+
+    if (rc == 0)
+        rc = get(fd, TCP_MAXSEG, &mss, sizeof(mss));
+    if (rc == 0)
+        rc = get(fd, TCP_TIMESTAMP, &image->ts_clock, sizeof(image->ts_clock));
+    if (rc < 0)
+        return rc;
+    image->ts_clock |= 1;
+    image->read_at = sf_now();
+    image->state = info.tcpi_state;
+    image->mss = (uint32_t)mss;
+    image->scaling = info.tcpi_options & TCPI_OPT_WSCALE;
+    image->sack = info.tcpi_options & TCPI_OPT_SACK;
+    image->timestamps = info.tcpi_options & TCPI_OPT_TIMESTAMPS;
+    image->snd_scale = image->scaling ? info.tcpi_snd_wscale : 0;
+    image->rcv_scale = image->scaling ? info.tcpi_rcv_wscale : 0;
+    image->rtt = (sf_ns)info.tcpi_rtt * SF_US;
+    image->rtt_var = (sf_ns)info.tcpi_rttvar * SF_US;
+    image->cwnd = info.tcpi_snd_cwnd < UINT16_MAX ? info.tcpi_snd_cwnd * image->mss : UINT16_MAX * image->mss;
+    image->ssthresh = info.tcpi_snd_ssthresh < UINT16_MAX ? info.tcpi_snd_ssthresh * image->mss : 0;
+    return 0;
+}
+
+static void take_numbers(struct sf_tcp_image *image, const struct numbers *n)
+{
+    bool fin = image->state == FIN_WAIT1 || image->state == FIN_WAIT2;
+
+    image->snd_end = n->written - fin;
+    image->snd_una = n->written - (uint32_t)n->unacked;
+    image->snd_nxt = n->written - (uint32_t)n->unsent;
+    image->n_unacked = (uint32_t)n->unacked - (fin && n->unacked);
+    image->n_unread = (uint32_t)n->unread;
+    image->rcv_nxt = n->received;
+    image->snd_wl1 = n->window.snd_wl1;
+    image->snd_wnd = n->window.snd_wnd;
+    image->max_window = n->window.max_window;
+    image->rcv_wnd = n->window.rcv_wnd;
+    image->rcv_wup = n->window.rcv_wup;
+}
+
+/* 1: the state has changed meanwhile. */
+static int read_once(int fd, struct sf_tcp_image *image)
+{
+    struct numbers before, after;
+    int rc = read_numbers(fd, &before);
+
+    if (rc == 0)
+        rc = read_options(fd, image);
+    if (rc < 0)
+        return rc;
+    take_numbers(image, &before);
+    rc = read_bytes(fd, RECEIVED, image->n_unread, &image->unread);
+    if (rc == 0)
+        rc = read_bytes(fd, SENT, image->n_unacked, &image->unacked);
+    if (rc < 0)
+        return rc == -EAGAIN ? 1 : rc;
+    rc = read_numbers(fd, &after);
+    return rc < 0 ? rc : memcmp(&before, &after, sizeof(before)) != 0;
+}
+
+int sf_repair_read(struct sf_repair *repair, int fd, struct sf_tcp_image *image, const char **why)
+{
+    int rc;
+
+    *repair = (struct sf_repair){.fd = fd, .reuse_address = has_option(fd, SO_REUSEADDR)};
+    rc = set_int(fd, TCP_REPAIR, 1);
+    if (rc < 0)
+        return failed(why, rc);
+    rc = 1;
+    for (int i = 0; i < TRIES && rc == 1; i++)
+        rc = read_once(fd, image);
+    if (rc == 0)
+        return 0;
+    sf_tcp_image_free(image);
+    sf_repair_leave(repair);
+    return rc == 1 ? refused(why, "its state changes while it is read") : failed(why, rc);
+}
+
+/* ---- ending ---- */
+
+void sf_repair_leave(const struct sf_repair *repair)
+{
+    const int on = 1;
+
+    set_int(repair->fd, TCP_REPAIR_QUEUE, NO_QUEUE);
+    set_int(repair->fd, TCP_REPAIR, OFF_WITHOUT_PROBE);
+    if (repair->reuse_address)
+        (void)setsockopt(repair->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+}
+
+void sf_repair_end(const struct sf_repair *repair)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    (void)connect(repair->fd, &nobody, sizeof(nobody));
+}
+
+/* ---- writing ---- */
+
+static int name_socket(int fd, const struct sf_tcp_image *image)
+{
+    const struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = image->local_port, .sin_addr.s_addr = image->local_addr};
+    const struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = image->remote_port, .sin_addr.s_addr = image->remote_addr};
+    int rc = bind(fd, (const struct sockaddr *)&own, sizeof(own)) < 0 ? -errno : 0;
+
+    if (rc == 0)
+        rc = set_int(fd, TCP_REPAIR_QUEUE, SENT);
+    if (rc == 0)
+        rc = set(fd, TCP_QUEUE_SEQ, &image->snd_una, sizeof(image->snd_una));
+    if (rc == 0)
+        rc = set_int(fd, TCP_REPAIR_QUEUE, RECEIVED);
+    if (rc == 0) {
+        uint32_t first = image->rcv_nxt - image->n_unread;
+
+        rc = set(fd, TCP_QUEUE_SEQ, &first, sizeof(first));
+    }
+    return rc < 0 ? rc : connect(fd, (const struct sockaddr *)&peer, sizeof(peer)) < 0 ? -errno : 0;
+}
+
+static int write_options(int fd, const struct sf_tcp_image *image)
+{
+    enum { MAXSEG = 2, WINDOW = 3, SACK_PERMITTED = 4, TIMESTAMP = 8 }; /* RFC 9293, 7323, 2018 */
+    struct tcp_repair_opt options[4] = {{MAXSEG, image->mss}};
+    socklen_t n = 1;
+    uint32_t clock = (image->ts_clock + 1) & ~UINT32_C(1); /* the lowest bit would turn microseconds on */
+
+    if (image->scaling)
+        options[n++] = (struct tcp_repair_opt){WINDOW, image->snd_scale | (uint32_t)image->rcv_scale << 16};
+    if (image->sack)
+        options[n++] = (struct tcp_repair_opt){SACK_PERMITTED, 0};
+    if (image->timestamps)
+        options[n++] = (struct tcp_repair_opt){TIMESTAMP, 0};
+    if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS, options, n * (socklen_t)sizeof(options[0])) < 0)
+        return -errno;
+    return image->timestamps ? set(fd, TCP_TIMESTAMP, &clock, sizeof(clock)) : 0;
+}
+
+/* Writes to a queue of a socket in repair mode, or to an ordinary socket. */
+static int write_bytes(int fd, const uint8_t *data, uint32_t n)
+{
+    while (n) {
+        uint32_t some = n < PIECE ? n : PIECE; /* one allocation of the kernel each */
+        ssize_t sent = send(fd, data, some, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (sent <= 0)
+            return sent < 0 ? -errno : -EIO;
+        data += sent;
+        n -= (uint32_t)sent;
+    }
+    return 0;
+}
+
+static int write_queues(int fd, const struct sf_tcp_image *image, uint32_t sent)
+{
+    int rc = set_int(fd, TCP_REPAIR_QUEUE, RECEIVED);
+
+    if (rc == 0)
+        rc = write_bytes(fd, image->unread, image->n_unread);
+    if (rc == 0)
+        rc = set_int(fd, TCP_REPAIR_QUEUE, SENT);
+    return rc < 0 ? rc : write_bytes(fd, image->unacked, sent);
+}
+
+static int write_window(int fd, const struct sf_tcp_image *image)
+{
+    const struct tcp_repair_window window = {
+        .snd_wl1 = image->snd_wl1,
+        .snd_wnd = image->snd_wnd,
+        .max_window = image->max_window,
+        .rcv_wnd = image->rcv_wnd,
+        .rcv_wup = image->rcv_wup,
+    };
+
+    return set(fd, TCP_REPAIR_WINDOW, &window, sizeof(window));
+}
+
+/* The kernel's buffers have to take both queues at once, whatever their usual limits are. */
+static int widen(int fd, int name, uint32_t bytes)
+{
+    const int room = (int)(bytes < INT32_MAX / 4 ? bytes * 2 : INT32_MAX / 2);
+
+    if (bytes <= USUAL_BUFFER)
+        return 0;
+    return setsockopt(fd, SOL_SOCKET, name, &room, sizeof(room)) < 0 ? -errno : 0;
+}
+
+/* From here on the connection is the kernel's, and cannot fail but as every connection. The probe that ends repair mode makes the peer tell
+ * its state. A FIN that the peer has already is only a repetition. */
+static int write_rest(int fd, const struct sf_tcp_image *image, uint32_t sent)
+{
+    int rc = set_int(fd, TCP_REPAIR, 0);
+
+    if (rc == 0)
+        rc = write_bytes(fd, image->unacked + sent, image->n_unacked - sent);
+    if (rc == 0 && (image->state == FIN_WAIT1 || image->state == FIN_WAIT2) && shutdown(fd, SHUT_WR) < 0)
+        rc = -errno;
+    return rc;
+}
+
+static int make(int fd, const struct sf_tcp_image *image)
+{
+    const int on = 1;
+    uint32_t sent = image->snd_nxt - image->snd_una;
+    int rc = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ? -errno : set_int(fd, TCP_REPAIR, 1);
+
+    if (sent > image->n_unacked)
+        sent = image->n_unacked; /* the rest is the FIN */
+    if (rc == 0)
+        rc = name_socket(fd, image);
+    if (rc == 0)
+        rc = write_options(fd, image);
+    if (rc == 0)
+        rc = widen(fd, SO_SNDBUFFORCE, image->n_unacked);
+    if (rc == 0)
+        rc = widen(fd, SO_RCVBUFFORCE, image->n_unread);
+    if (rc == 0)
+        rc = write_queues(fd, image, sent);
+    if (rc == 0)
+        rc = write_window(fd, image);
+    if (rc == 0)
+        rc = set_int(fd, TCP_REPAIR_QUEUE, NO_QUEUE);
+    return rc < 0 ? rc : write_rest(fd, image, sent);
+}
+
+int sf_repair_write(const struct sf_tcp_image *image, const char **why)
+{
+    int fd, rc;
+
+    if (image->state == CLOSE_WAIT)
+        return refused(why, "the peer has ended its direction");
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return failed(why, -errno);
+    rc = make(fd, image);
+    if (rc == 0)
+        return fd;
+    close(fd); /* in repair mode, so nothing is sent */
+    return failed(why, rc);
+}

@@ -1,0 +1,375 @@
+"""Connections that the program connects by itself and gives to the loop: the stack takes them over from the kernel, at
+every moment of a conversation. The peer is the kernel of the other end of a veth pair."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import hashlib
+import os
+import random
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+from harness.connections import exchange
+from harness.link import NEAR
+from harness.loops import until
+from program import Program, echo, kernel_server
+
+SO_ATTACH_FILTER, SO_ZEROCOPY = 26, 60  # asm-generic/socket.h
+#: Connections of the storm: few here; 10,000 for the proof.
+STORM = int(os.environ.get("SFLOOP_TEST_IMPORTS", "40"))
+
+
+async def connected(loop: Any, address: Any) -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    await loop.sock_connect(sock, address)
+    return sock
+
+
+def kept(loop: Any) -> dict[str, int]:
+    found: dict[str, int] = loop.describe()["connections"]["kept"]
+    return found
+
+
+@asynccontextmanager
+async def imported_for_a_while(loop: Any, sock: socket.socket) -> AsyncIterator[tuple[Any, Any]]:
+    """For a block that returns the connection to the kernel."""
+    reader, writer = await asyncio.open_connection(sock=sock)
+    assert writer.get_extra_info("stack") == "tcpip", kept(loop)
+    yield reader, writer
+    await writer.wait_closed()
+
+
+@asynccontextmanager
+async def imported(loop: Any, sock: socket.socket, **given: Any) -> AsyncIterator[tuple[Any, Any]]:
+    reader, writer = await asyncio.open_connection(sock=sock, **given)
+    assert writer.get_extra_info("stack") == "tcpip", kept(loop)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_right_after_connect(program: Program) -> None:
+    async def main(address: Any) -> None:
+        sock = await connected(program.loop, address)
+        own = sock.getsockname()
+        reader, writer = await asyncio.open_connection(sock=sock)
+        assert writer.get_extra_info("stack") == "tcpip", kept(program.loop)
+        assert writer.get_extra_info("sockname") == own
+        assert writer.get_extra_info("peername") == address
+        assert sock.fileno() == -1
+        await exchange(reader, writer, (1, 64, 1448, 40_000, 300_000))
+        assert program.loop.describe()["connections"] == {"imported": 1, "kept": {}}
+
+    with kernel_server(program.link.far, echo) as address:
+        program.run(main(address))
+
+
+def test_unread_data(program: Program) -> None:
+    """What arrived before the loop had the socket comes first."""
+    size = 50_000
+    data = random.Random(1).randbytes(size)
+
+    def serve(conn: socket.socket) -> None:
+        conn.sendall(data)
+        echo(conn)
+
+    async def main(address: Any) -> None:
+        sock = await connected(program.loop, address)
+        await asyncio.sleep(0.05)
+        async with imported(program.loop, sock) as (reader, writer):
+            assert await reader.readexactly(size) == data
+            writer.write(b"more")
+            assert await reader.readexactly(4) == b"more"
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+
+
+def test_data_that_the_peer_has_not_read(program: Program) -> None:
+    """The peer's window is closed; the kernel has sent a part, and a part waits."""
+    data = random.Random(2).randbytes(3_000_000)
+    go, result = threading.Event(), []
+
+    def serve(conn: socket.socket) -> None:
+        go.wait(10)
+        found = hashlib.sha256()
+        while block := conn.recv(1 << 16):
+            found.update(block)
+        result.append(found.digest())
+
+    async def main(address: Any) -> None:
+        sock = await connected(program.loop, address)
+        sent = 0
+        try:
+            while True:
+                sent += sock.send(data[sent:])
+                await asyncio.sleep(0.01)
+        except BlockingIOError:
+            pass
+        assert 0 < sent < len(data)
+        async with imported(program.loop, sock) as (_, writer):
+            writer.write(data[sent:])
+            go.set()
+            writer.write_eof()
+            await until(lambda: result)
+        assert result == [hashlib.sha256(data).digest()]
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+
+
+def test_the_peer_has_ended(program: Program) -> None:
+    """CLOSE-WAIT: the answer still goes out."""
+    result = []
+
+    def serve(conn: socket.socket) -> None:
+        conn.sendall(b"the end")
+        conn.shutdown(socket.SHUT_WR)
+        result.append(conn.recv(100))
+
+    async def main(address: Any) -> None:
+        sock = await connected(program.loop, address)
+        await asyncio.sleep(0.05)
+        async with imported(program.loop, sock) as (reader, writer):
+            assert await reader.read() == b"the end"
+            writer.write(b"yes")
+        await until(lambda: result)
+        assert result == [b"yes"]
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+
+
+def test_our_direction_has_ended(program: Program) -> None:
+    """FIN-WAIT-2."""
+
+    def serve(conn: socket.socket) -> None:
+        assert conn.recv(100) == b""
+        time.sleep(0.1)
+        conn.sendall(b"late")
+
+    async def main(address: Any) -> None:
+        sock = await connected(program.loop, address)
+        sock.shutdown(socket.SHUT_WR)
+        await asyncio.sleep(0.05)
+        async with imported(program.loop, sock) as (reader, _):
+            assert await reader.read() == b"late"
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+
+
+def test_tls(program: Program) -> None:
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)
+
+    def serve(conn: socket.socket) -> None:
+        with server_context.wrap_socket(conn, server_side=True) as secured:
+            while data := secured.recv(1 << 16):
+                secured.sendall(data)
+
+    async def main(address: Any) -> None:
+        sock = await connected(program.loop, address)
+        async with imported(program.loop, sock, ssl=client_context, server_hostname="localhost") as (reader, writer):
+            for size in (1, 1000, 100_000):
+                writer.write(bytes(size))
+                assert await reader.readexactly(size) == bytes(size)
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+
+
+def test_accepted_by_the_program(program: Program) -> None:
+    async def main() -> None:
+        loop = program.loop
+        with program.link.near.socket(socket.SOCK_STREAM) as listener:
+            listener.bind((NEAR, 0))
+            listener.listen()
+            listener.setblocking(False)
+            with program.link.far.socket(socket.SOCK_STREAM) as peer:
+                peer.setblocking(False)
+                connecting = asyncio.ensure_future(asyncio.to_thread(block_and_connect, peer, listener.getsockname()))
+                conn, _ = await loop.sock_accept(listener)
+                await connecting
+                transport, protocol = await loop.connect_accepted_socket(Echo, conn)
+                assert transport.get_extra_info("stack") == "tcpip", kept(loop)
+                peer.setblocking(False)
+                await loop.sock_sendall(peer, b"hello")
+                assert await loop.sock_recv(peer, 100) == b"hello"
+                transport.close()
+                assert await loop.sock_recv(peer, 100) == b""
+                await protocol.lost
+
+    program.run(main())
+
+
+def block_and_connect(sock: socket.socket, address: Any) -> None:
+    sock.setblocking(True)
+    sock.connect(address)
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost.set_result(exc)
+
+
+def test_a_storm(program: Program) -> None:
+    """Both directions at full rate, on the kernel first, and taken over at a random moment."""
+
+    def serve(conn: socket.socket) -> None:
+        got = hashlib.sha256()
+        (up, down, seed) = struct.unpack("!III", conn.recv(12, socket.MSG_WAITALL))
+        data = random.Random(seed).randbytes(down)
+        sender = threading.Thread(target=conn.sendall, args=(data,))
+        sender.start()
+        while up:
+            block = conn.recv(1 << 16)
+            got.update(block)
+            up -= len(block)
+        sender.join()
+        conn.sendall(got.digest())
+
+    async def one(address: Any, rng: random.Random) -> None:
+        up, down, seed = rng.randrange(1, 300_000), rng.randrange(1, 300_000), rng.randrange(1 << 32)
+        data = rng.randbytes(up)
+        loop = program.loop
+        sock = await connected(loop, address)
+        sock.send(struct.pack("!III", up, down, seed))
+        sent, got = 0, b""
+        turns = rng.choice((0, 1, 3, 10, 30, 100))
+        for _ in range(turns):  # a conversation by the program's own calls
+            try:
+                sent += sock.send(data[sent : sent + rng.randrange(1, 20_000)])
+            except BlockingIOError:
+                pass
+            try:
+                got += sock.recv(rng.randrange(1, 20_000)) if len(got) < down else b""
+            except BlockingIOError:
+                pass
+            if rng.random() < 0.5:
+                await asyncio.sleep(0)
+        async with imported(loop, sock) as (reader, writer):
+            writer.write(data[sent:])
+            got += await reader.readexactly(down - len(got)) if len(got) < down else b""
+            assert hashlib.sha256(got[:down]).digest() == hashlib.sha256(random.Random(seed).randbytes(down)).digest()
+            rest = got[down:] + await reader.readexactly(32 - len(got[down:]))
+            assert rest == hashlib.sha256(data).digest()
+
+    async def main(address: Any) -> None:
+        seed = int(os.environ.get("SFLOOP_TEST_SEED", time.time_ns() % (1 << 32)))
+        print("seed", seed)
+        rng = random.Random(seed)
+        left = STORM
+        while left:
+            some = min(left, 8)
+            await asyncio.gather(*(one(address, random.Random(rng.randrange(1 << 32))) for _ in range(some)))
+            left -= some
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+    assert program.loop.describe()["connections"]["imported"] == STORM
+
+
+def test_back_to_the_kernel(program: Program) -> None:
+    async def main(address: Any) -> None:
+        loop = program.loop
+        sock = await connected(loop, address)
+        transport, protocol = await loop.create_connection(Echo, sock=sock)
+        assert transport.get_extra_info("stack") == "tcpip", kept(loop)
+        name = transport.get_extra_info("sockname")
+        transport.pause_reading()
+        transport.write(b"one")
+        await until(lambda: loop.stats()["connections"][0]["unread"] == 3)
+        back = transport.return_to_kernel()
+        with back:
+            assert await protocol.lost is None
+            assert back.getsockname() == name and back.getpeername() == address
+            assert await loop.sock_recv(back, 100) == b"one"
+            await loop.sock_sendall(back, b"two")
+            assert await loop.sock_recv(back, 100) == b"two"
+            assert not loop.stats()["connections"]
+
+
+def test_there_and_back_and_there(program: Program) -> None:
+    """A duplicate of an imported socket's descriptor holds a dead socket. Nothing reaches the peer but the program's data."""
+
+    async def main(address: Any) -> None:
+        loop = program.loop
+        sock = await connected(loop, address)
+        for turn in range(5):
+            duplicate = sock.dup()
+            duplicate.setblocking(False)
+            async with imported_for_a_while(loop, sock) as (reader, writer):
+                writer.write(b"%d" % turn)
+                assert await reader.readexactly(1) == b"%d" % turn
+                with duplicate, pytest.raises(OSError):
+                    duplicate.send(b"not sent")
+                sock = writer.transport.return_to_kernel()
+        await loop.sock_sendall(sock, b"x")
+        assert await loop.sock_recv(sock, 10) == b"x"
+        sock.close()
+
+    with kernel_server(program.link.far, echo) as address:
+        program.run(main(address))
+
+    with kernel_server(program.link.far, echo) as address:
+        program.run(main(address))
+
+
+@pytest.mark.parametrize("unusual", ["watched", "zerocopy", "filter"])
+def test_unusual_sockets_stay_with_the_kernel(program: Program, unusual: str) -> None:
+    async def main(address: Any) -> None:
+        loop = program.loop
+        sock = await connected(loop, address)
+        if unusual == "zerocopy":
+            sock.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+        elif unusual == "filter":
+            accept_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0xFFFFFFFF))  # BPF_RET
+            program_of_one = struct.pack("HL", 1, ctypes.addressof(accept_all))
+            sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program_of_one)
+        else:
+            loop.add_writer(sock, lambda: None)
+        with pytest.raises(OSError, match="stays with the kernel"):  # fallback="error"
+            await asyncio.open_connection(sock=sock)
+        assert sum(kept(loop).values()) == 1
+        sock.close()
+
+    with kernel_server(program.link.far, echo) as address:
+        program.run(main(address))
+
+
+def test_another_interface(program: Program) -> None:
+    """A connection that the stack could not carry anyway stays with the kernel, whatever `fallback` says."""
+
+    async def main() -> None:
+        left, right = socket.socketpair()
+        right.setblocking(False)
+        _, writer = await asyncio.open_connection(sock=left)
+        assert writer.get_extra_info("stack") == "kernel"
+        writer.close()
+        right.close()
+
+    program.run(main())
