@@ -321,6 +321,7 @@ class Loop(Signals):
         - ``connections``: for each TCP connection that bypasses the kernel, ``local`` and ``remote`` address,
           ``state``, ``retransmits``, ``rtt``, ``rto`` and other times in seconds, windows and unacknowledged data in
           bytes.
+        - ``imports``: as in :meth:`describe`.
         """
         counters = self._counters()
         if counters:
@@ -328,6 +329,7 @@ class Loop(Signals):
                 {"local": address.decode(own), "remote": address.decode(peer), **known}
                 for own, peer, known in stackstream.connections(self)
             ]
+            counters["imports"] = self._imports.describe()
         return counters
 
     def describe(self) -> dict[str, Any]:
@@ -338,8 +340,8 @@ class Loop(Signals):
         - ``interface``: the accelerated interface, or None.
         - ``flows``: on the tcpip stack, each address and port that the loop receives at. ``by`` says whether the driver
           or the kernel receives there, ``why`` gives the kernel's reason.
-        - ``connections``: of the sockets that the program connected or accepted itself and gave to the loop: the number
-          that the stack took over, and how many were ``kept`` by the kernel, by reason.
+        - ``imports``: of the sockets that the program connected or accepted itself and gave to the loop, the number that
+          the stack has ``imported``, and how many the kernel has ``kept``, by reason.
         - ``onload``: in a process under Onload, the loop's Onload stack and the accelerated descriptors; else None.
         - ``fell_back``: True if the kernel stack replaced the stack or driver that was asked for.
         - ``reasons``: stack → why it was taken or passed over.
@@ -362,7 +364,7 @@ class Loop(Signals):
             "library": self._library,
             "interface": choice.interface,
             "flows": sharing.flows(self._flows()),
-            "connections": self._imports.describe(),
+            "imports": self._imports.describe(),
             "onload": self._acceleration.describe(self._descriptors()),
             "fell_back": choice.fell_back,
             "reasons": dict(choice.reasons),

@@ -38,11 +38,9 @@ class Imports:
 
         :raises OSError: a stack could carry the connection and does not, and ``fallback`` is ``"error"``.
         """
-        if type(sock) is not socket.socket and overrides_calls(sock):
+        if not isinstance(sock, socket.socket) or overrides_calls(sock) or not stackstream.can_connect(loop):
             return sock
-        if not isinstance(sock, socket.socket) or sock.family != socket.AF_INET or sock.type != socket.SOCK_STREAM:
-            return sock
-        if sock in self._chosen or not stackstream.can_import(loop):
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM or sock in self._chosen:
             return sock
         if sock.fileno() in loop._watched():
             taken: Any = errno.EBUSY, "the program watches its descriptor"

@@ -65,15 +65,6 @@ def connect(LoopCore loop, int fd, bytes address, waiter):
     return stream
 
 
-def can_import(LoopCore loop):
-    """Whether the loop has a stack that takes over connections of the kernel."""
-    cdef int i
-    for i in range(loop.engine.n_stacks if loop.engine != NULL else 0):
-        if loop.engine.stacks[i].ops.import_stream != NULL:
-            return True
-    return False
-
-
 def import_stream(LoopCore loop, int fd):
     """Let the first stack that can take over the connection of a kernel socket.
 
@@ -99,7 +90,7 @@ def import_stream(LoopCore loop, int fd):
             return stream
     stream.sock = NULL
     loop.give_slot(slot)
-    return -rc, "no stack of the loop can take it over" if why == NULL else (<bytes>why).decode()
+    return -rc, "the stack takes no connections over" if why == NULL else (<bytes>why).decode()
 
 
 def export_stream(Sink sink):

@@ -14,6 +14,8 @@
 #define TRIES 16 /* of two readings that agree */
 #define OFF_WITHOUT_PROBE (-1)
 #define ULP_NAME 16
+#define LEAST_MSS 88      /* that TCP_MAXSEG takes (TCP_MIN_MSS) */
+#define MOST_MSS 32767    /* MAX_TCP_WINDOW */
 #define PIECE 16384u         /* bytes written at a time */
 #define USUAL_BUFFER 65536u  /* bytes that every socket's buffers take */
 #define USEC_TIMESTAMPS 64 /* TCPI_OPT_USEC_TS of linux/tcp.h, Linux 6.7 */
@@ -306,12 +308,11 @@ static int name_socket(int fd, const struct sf_tcp_image *image)
 static int write_options(int fd, const struct sf_tcp_image *image)
 {
     enum { MAXSEG = 2, WINDOW = 3, SACK_PERMITTED = 4, TIMESTAMP = 8 }; /* RFC 9293, 7323, 2018 */
-    struct tcp_repair_opt options[4] = {{MAXSEG, image->mss}};
-    socklen_t n = 1;
+    /* Without scaling, too, because the kernel would keep the scale of the SYN that it did not send. */
+    struct tcp_repair_opt options[4] = {{MAXSEG, image->mss}, {WINDOW, image->snd_scale | (uint32_t)image->rcv_scale << 16}};
+    socklen_t n = 2;
     uint32_t clock = (image->ts_clock + 1) & ~UINT32_C(1); /* the lowest bit would turn microseconds on */
 
-    if (image->scaling)
-        options[n++] = (struct tcp_repair_opt){WINDOW, image->snd_scale | (uint32_t)image->rcv_scale << 16};
     if (image->sack)
         options[n++] = (struct tcp_repair_opt){SACK_PERMITTED, 0};
     if (image->timestamps)
@@ -388,6 +389,10 @@ static int make(int fd, const struct sf_tcp_image *image)
     const int on = 1;
     uint32_t sent = image->snd_nxt - image->snd_una;
     int rc = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ? -errno : set_int(fd, TCP_REPAIR, 1);
+
+    /* connect() decides the size of segments, and the options after it do not raise the size. */
+    if (rc == 0 && image->mss >= LEAST_MSS && image->mss <= MOST_MSS)
+        rc = set_int(fd, TCP_MAXSEG, (int)image->mss);
 
     if (sent > image->n_unacked)
         sent = image->n_unacked; /* the rest is the FIN */

@@ -1,5 +1,5 @@
 /*
- * Importing a connection that the kernel's TCP has opened, and that goes on here with the same numbers.
+ * Importing a connection that the kernel's TCP has opened, and that goes on here with the same numbers (docs/imports.md).
  *
  * begin() makes the connection, places it among the flows, and has the driver bring its frames. The frames wait in the driver's rings,
  * because the caller does not poll before it has called finish() or undo(). In between it reads the kernel's socket. finish() takes the
