@@ -340,8 +340,8 @@ class Loop(Signals):
         - ``interface``: the accelerated interface, or None.
         - ``flows``: on the tcpip stack, each address and port that the loop receives at. ``by`` says whether the driver
           or the kernel receives there, ``why`` gives the kernel's reason.
-        - ``imports``: of the sockets that the program connected or accepted itself and gave to the loop, the number that
-          the stack has ``imported``, and how many the kernel has ``kept``, by reason.
+        - ``imports``: of the sockets that the program connected or accepted itself and gave to the loop, the number
+          that the stack has ``imported``, and how many the kernel has ``kept``, by reason.
         - ``onload``: in a process under Onload, the loop's Onload stack and the accelerated descriptors; else None.
         - ``fell_back``: True if the kernel stack replaced the stack or driver that was asked for.
         - ``reasons``: stack → why it was taken or passed over.

@@ -40,7 +40,11 @@ class Imports:
         """
         if not isinstance(sock, socket.socket) or overrides_calls(sock) or not stackstream.can_connect(loop):
             return sock
-        if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM or sock in self._chosen:
+        if (
+            sock.family not in (socket.AF_INET, socket.AF_INET6)
+            or sock.type != socket.SOCK_STREAM
+            or sock in self._chosen
+        ):
             return sock
         if sock.fileno() in loop._watched():
             taken: Any = errno.EBUSY, "the program watches its descriptor"

@@ -328,7 +328,7 @@ def test_back_to_the_kernel(program: Program) -> None:
 
 
 def test_there_and_back_and_there(program: Program) -> None:
-    """A duplicate of an imported socket's descriptor holds a dead socket. Nothing reaches the peer but the program's data."""
+    """A duplicate of an imported socket's descriptor holds a dead socket."""
 
     async def main(address: Any) -> None:
         loop = program.loop
@@ -389,7 +389,9 @@ def test_another_interface(program: Program) -> None:
         sock = await connected(program.loop, listener.getsockname())
         _, writer = await asyncio.open_connection(sock=sock)
         assert writer.get_extra_info("stack") == "kernel"
-        assert program.loop.stats()["imports"]["kept"] == {"its route does not lead through the interface of the stack": 1}
+        assert program.loop.stats()["imports"]["kept"] == {
+            "its route does not lead through the interface of the stack": 1
+        }
         writer.close()
         listener.close()
 
