@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import hashlib
-import os
 import random
 import socket
 import ssl
@@ -22,23 +21,10 @@ import trustme
 from harness.connections import exchange
 from harness.link import NEAR
 from harness.loops import until
+from imported import connected, imported, kept
 from program import Program, echo, kernel_server
 
 SO_ATTACH_FILTER, SO_ZEROCOPY = 26, 60  # asm-generic/socket.h
-#: Connections of the storm: few here; 10,000 for the proof.
-STORM = int(os.environ.get("SFLOOP_TEST_IMPORTS", "40"))
-
-
-async def connected(loop: Any, address: Any) -> socket.socket:
-    sock = socket.socket()
-    sock.setblocking(False)
-    await loop.sock_connect(sock, address)
-    return sock
-
-
-def kept(loop: Any) -> dict[str, int]:
-    found: dict[str, int] = loop.describe()["imports"]["kept"]
-    return found
 
 
 @asynccontextmanager
@@ -48,20 +34,6 @@ async def imported_for_a_while(loop: Any, sock: socket.socket) -> AsyncIterator[
     assert writer.get_extra_info("stack") == "tcpip", kept(loop)
     yield reader, writer
     await writer.wait_closed()
-
-
-@asynccontextmanager
-async def imported(
-    loop: Any, sock: socket.socket, may_be_over: bool = False, **given: Any
-) -> AsyncIterator[tuple[Any, Any]]:
-    """:param may_be_over: both ends may have sent their FIN, so that the kernel has only data left to read."""
-    reader, writer = await asyncio.open_connection(sock=sock, **given)
-    assert writer.get_extra_info("stack") == "tcpip" or may_be_over, kept(loop)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        await writer.wait_closed()
 
 
 def test_right_after_connect(program: Program) -> None:
@@ -237,74 +209,6 @@ class Echo(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.lost.set_result(exc)
-
-
-def test_a_storm(program: Program) -> None:
-    """Both directions at full rate, on the kernel first, and taken over at a random moment."""
-
-    def serve(conn: socket.socket) -> None:
-        got = hashlib.sha256()
-        (up, down, seed) = struct.unpack("!III", conn.recv(12, socket.MSG_WAITALL))
-        data = random.Random(seed).randbytes(down)
-        sender = threading.Thread(target=conn.sendall, args=(data,))
-        sender.start()
-        while up:
-            block = conn.recv(1 << 16)
-            got.update(block)
-            up -= len(block)
-        sender.join()
-        conn.sendall(got.digest())
-
-    async def one(address: Any, rng: random.Random) -> None:
-        up, down, seed = rng.randrange(1, 300_000), rng.randrange(1, 300_000), rng.randrange(1 << 32)
-        data = rng.randbytes(up)
-        loop = program.loop
-        sock = await connected(loop, address)
-        sock.send(struct.pack("!III", up, down, seed))
-        sent, got = 0, b""
-        turns = rng.choice((0, 1, 3, 10, 30, 100))
-        for _ in range(turns):  # a conversation by the program's own calls
-            try:
-                sent += sock.send(data[sent : sent + rng.randrange(1, 20_000)])
-            except BlockingIOError:
-                pass
-            try:
-                got += sock.recv(rng.randrange(1, 20_000)) if len(got) < down else b""
-            except BlockingIOError:
-                pass
-            if rng.random() < 0.5:
-                await asyncio.sleep(0)
-        ended = rng.random() < 0.3
-        while ended and sent < up:  # then the kernel has a FIN, too, perhaps with data before it
-            try:
-                sent += sock.send(data[sent:])
-            except BlockingIOError:
-                got += await loop.sock_recv(sock, 1 << 16) if len(got) < down else b""
-                await asyncio.sleep(0)
-        if ended:
-            sock.shutdown(socket.SHUT_WR)
-        async with imported(loop, sock, ended) as (reader, writer):
-            writer.write(data[sent:])
-            got += await reader.readexactly(down - len(got)) if len(got) < down else b""
-            assert hashlib.sha256(got[:down]).digest() == hashlib.sha256(random.Random(seed).randbytes(down)).digest()
-            rest = got[down:] + await reader.readexactly(32 - len(got[down:]))
-            assert rest == hashlib.sha256(data).digest()
-
-    async def main(address: Any) -> None:
-        seed = int(os.environ.get("SFLOOP_TEST_SEED", time.time_ns() % (1 << 32)))
-        print("seed", seed)
-        rng = random.Random(seed)
-        left = STORM
-        while left:
-            some = min(left, 8)
-            await asyncio.gather(*(one(address, random.Random(rng.randrange(1 << 32))) for _ in range(some)))
-            left -= some
-
-    with kernel_server(program.link.far, serve) as address:
-        program.run(main(address))
-    imports = program.loop.describe()["imports"]
-    assert imports["imported"] > STORM // 2
-    assert set(imports["kept"]) <= {"it is not connected"}  # any more
 
 
 def test_back_to_the_kernel(program: Program) -> None:
