@@ -9,7 +9,7 @@ NORMAL = "Normal work."
 LOOP = Section(
     "The loop",
     "loop.stats()",
-    "`ready`, `timers` and `sockets` are levels, not counters. `stacks` and `connections` are described below.",
+    "`ready`, `timers` and `sockets` are levels, not counters. `stacks` and `connections` are described below, `imports` in [imports.md](imports.md).",
     (
         Counter("turns", "Polls of all stacks, empty ones included.", "The loop runs."),
         Counter(

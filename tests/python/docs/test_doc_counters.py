@@ -54,7 +54,7 @@ def test_counters_that_other_pages_name_exist() -> None:
 def test_the_loop_and_the_kernel_stack() -> None:
     with sfloop.Runner(stack="kernel") as runner:
         stats = runner.get_loop().stats()
-    assert sorted(stats) == sorted([*loop.LOOP.names, "stacks", "connections"])
+    assert sorted(stats) == sorted([*loop.LOOP.names, "stacks", "connections", "imports"])
     assert {name: sorted(counters) for name, counters in stats["stacks"].items()} == {"kernel": sorted(STACK)}
 
 
