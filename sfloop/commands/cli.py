@@ -47,6 +47,10 @@ _OPTION_HELP = {
 }
 
 
+#: The options of ``run`` that take no value.
+_FLAGS = ("--help", "--force")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``sfloop`` command.
 
@@ -87,7 +91,7 @@ def _split_at_program(arguments: list[str]) -> tuple[list[str], list[str]]:
             return arguments[:position], arguments[position + 1 :]
         if argument.startswith("-m") or not argument.startswith("-") or argument == "-":
             return arguments[:position], arguments[position:]
-        takes_value = argument.startswith("--") and "=" not in argument and argument != "--help"
+        takes_value = argument.startswith("--") and "=" not in argument and argument not in _FLAGS
         position += 2 if takes_value else 1
     return arguments, []
 
@@ -131,12 +135,17 @@ def _add_run(commands: Any) -> None:
         epilog=dedent("""\
             The options are also set in the environment (SFLOOP_SPIN and so on), so loops that the program or its
             child processes make with sfloop have them, too. A program that chooses a loop of its own keeps
-            that loop."""),
+            that loop, and a line on standard error says so, unless --force replaces it."""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     for name, (metavar, text) in _OPTION_HELP.items():
         run.add_argument(f"--{name}", metavar=metavar, action=_Option, help=text)
+    run.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the loops that the program chooses, uvloop's and asyncio's, by sfloop's, in child processes too",
+    )
     # Only for --help, because the program has been split off before these arguments are parsed.
     run.add_argument("-m", metavar="module", help="run a module like python -m, with the arguments that follow")
     run.set_defaults(options={}, parser=run)
@@ -170,7 +179,8 @@ def _run(parsed: argparse.Namespace, program: list[str]) -> int:
             parsed.parser.error("-m needs the name of a module")
         first = f"-m{arguments.pop(0)}"
     try:
-        running.prepare(parsed.options, {variable_of(name): str(value) for name, value in parsed.options.items()})
+        variables = {variable_of(name): str(value) for name, value in parsed.options.items()}
+        running.prepare(parsed.options, variables, forced=parsed.force)
     except (ValueError, OSError) as error:
         parsed.parser.error(str(error))
     if first.startswith("-m"):

@@ -26,14 +26,17 @@ __all__ = ["prepare", "run_module", "run_script"]
 CANNOT_OPEN = 2
 
 
-def prepare(options: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+def prepare(options: Mapping[str, Any], variables: Mapping[str, str], *, forced: bool = False) -> None:
     """Make asyncio's loops in this process sfloop's, with the given options. Set the environment variables, which pass
     the options to child processes and to loops that the program makes itself.
+
+    :param forced: loops that the program chooses itself become sfloop's too, also in child processes.
 
     :raises ValueError: an option, also from the environment, is not allowed, or two options cannot be combined.
     :raises OSError: the stack asked for cannot be used and ``fallback`` is ``"error"``.
     """
     from sfloop.backends import onload, select_stack
+    from sfloop.commands.loops import children, notice
     from sfloop.options.options import Options
     from sfloop.policy import install
 
@@ -46,8 +49,14 @@ def prepare(options: Mapping[str, Any], variables: Mapping[str, str]) -> None:
             print(f"sfloop: {refusal}. The program runs on the kernel's own sockets.", file=sys.stderr)
     if resolved.fallback == "error":
         select_stack(resolved)  # raises here, before the program starts, and not from inside the program
-    os.environ.update(variables)
+    forced = forced or children.is_forced()
+    os.environ.update({**variables, **children.variables(forced=forced)})
     install(**options)
+    notice.watch(child=False, forced=forced)
+    if forced:
+        from sfloop.commands.loops.force import force
+
+        force()
 
 
 def run_script(path: str, arguments: Sequence[str]) -> None:

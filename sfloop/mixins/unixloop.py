@@ -4,7 +4,8 @@ sfloop overrides parts that asyncio's documentation ("Extending") leaves to loop
 not declare. The stub beside this module declares them.
 """
 
-from asyncio import SelectorEventLoop as UnixLoop
+# Not by its public name, because `sfloop run --force` gives that name to a class that makes sfloop's loops.
+from asyncio.unix_events import _UnixSelectorEventLoop as UnixLoop
 
 from sfloop.pythons import warn_if_untested
 

@@ -54,6 +54,7 @@ OTHER_VARIABLES: Final = (
     "SFLOOP_EF_VI_LIBRARY",
     "SFLOOP_ONLOAD_PROFILE",
     "SFLOOP_ONLOAD_ENTERED",
+    "SFLOOP_RUN",
 )
 #: Prefixes reserved for the project's own tools and tests.
 OTHER_PREFIXES: Final = ("SFLOOP_TEST_", "SFLOOP_BENCH_", "SFLOOP_DEMO_")

@@ -220,12 +220,13 @@ def test_child_processes(tmp_path: Path) -> None:
     (tmp_path / "children.py").write_text(CHILDREN)
     ran = sfloop_run("--spin", "33", "children.py", cwd=tmp_path)
     assert ran.out.split("\n")[:2] == ["fork sfloop.loop 33", "spawn asyncio.unix_events 33"], ran.err
+    assert ran.err == ""
 
 
 def test_options_reach_the_loop_and_the_environment(tmp_path: Path) -> None:
     (tmp_path / "options.py").write_text(
         "import os, sfloop\n"
-        "print({k: v for k, v in sorted(os.environ.items()) if k.startswith('SFLOOP_')})\n"
+        "print({k: v for k, v in sorted(os.environ.items()) if k.startswith('SFLOOP_') and k != 'SFLOOP_RUN'})\n"
         "o = sfloop.Options.resolve()\nprint(o.stack, o.spin, o.cpu, o.fallback)\n"
     )
     cpu = str(min(os.sched_getaffinity(0)))

@@ -101,6 +101,7 @@ PYTHON_LAYERS: dict[str, frozenset[str]] = {
     "bench": frozenset({"common", "additions", "native", "package", "testing"}),
     "demo": frozenset({"common", "additions", "package", "testing"}),
     "doctor": frozenset({"common", "native"}),
+    "workers": frozenset({"package"}),
     "ping": frozenset({"common", "additions", "backends", "options", "package"}),
     "commands": frozenset({"common", "backends", "bench", "demo", "doctor", "options", "package", "ping", "running"}),
 }
@@ -126,6 +127,7 @@ PYTHON_MODULES: dict[str, str] = {
     "sfloop.demo": "demo",
     "sfloop.doctor": "doctor",
     "sfloop.ping": "ping",
+    "sfloop.workers": "workers",
     "sfloop.commands": "commands",
     "sfloop.__main__": "commands",
 }
