@@ -109,8 +109,10 @@ class Listener:
         # Open the stacks' listeners first, because a stack may replace the kernel socket under the same descriptor.
         self._stack_cores: list[StackListener] = []
         wanted = loop._wanted_interface()
-        self._claim = claim(wanted, sock) if wanted and sock.family == socket.AF_INET else None
-        if sock.family == socket.AF_INET:
+        # Ask the kernel, because a program may not know the family of a descriptor (`uvicorn --fd` says AF_UNIX).
+        is_ipv4 = sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) == socket.AF_INET
+        self._claim = claim(wanted, sock) if wanted and is_ipv4 else None
+        if is_ipv4:
             self._stack_cores = stackstream.listen(loop, sock.fileno(), backlog, self._accept_from_stack)
         try:
             self._core = ListenerCore(loop, sock.fileno(), self._accept_some)

@@ -1,7 +1,8 @@
 """A server at a listening socket that it has been given: ``python listening_program.py HOW PORT OPTIONS``.
 
-HOW is ``sock``, ``queue`` or ``fd``. OPTIONS is JSON: the options of the loop. A connection is answered with JSON: the
-stack that carries it, and how many connections the stack ``tcpip`` has accepted.
+HOW is ``sock``, ``queue``, ``fd``, or ``unix``: a descriptor that the program takes for one of AF_UNIX, as uvicorn does.
+OPTIONS is JSON: the options of the loop. A connection is answered with JSON: the stack that carries it, and how many
+connections the stack ``tcpip`` has accepted.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ def main(how: str, port: int, options: str) -> None:
     if how == "activated":
         assert os.environ["LISTEN_PID"] == str(os.getpid())
         sock = socket.socket(fileno=FIRST)
+        sock.setblocking(False)
+    elif how == "unix":
+        sock = socket.fromfd(listening(port).detach(), socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
     else:
         sock = listening(port)

@@ -61,7 +61,7 @@ def ask(link: Link) -> Any:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("how", ["sock", "fd"])
+@pytest.mark.parametrize("how", ["sock", "fd", "unix"])
 def test_a_listening_socket_is_served_past_the_kernel(link: Link, driver: str, how: str) -> None:
     with program(link, how, driver) as server:
         assert line_of(server) == "ready"
