@@ -1,8 +1,8 @@
 """A server at a listening socket that it has been given: ``python listening_program.py HOW PORT OPTIONS``.
 
-HOW is ``sock``, ``queue``, ``fd``, or ``unix``: a descriptor that the program takes for one of AF_UNIX, as uvicorn does.
-OPTIONS is JSON: the options of the loop. A connection is answered with JSON: the stack that carries it, and how many
-connections the stack ``tcpip`` has accepted.
+HOW is ``sock``, ``queue``, ``fd``, or ``unix``: a descriptor that the program takes for one of AF_UNIX, as uvicorn
+does. OPTIONS is JSON: the options of the loop. A connection is answered with JSON: the stack that carries it, and how
+many connections the stack ``tcpip`` has accepted.
 """
 
 from __future__ import annotations
