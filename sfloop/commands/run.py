@@ -54,9 +54,10 @@ def prepare(options: Mapping[str, Any], variables: Mapping[str, str], *, forced:
     install(**options)
     notice.watch(child=False, forced=forced)
     if forced:
-        from sfloop.commands.loops.force import force
+        from sfloop.commands.loops.force import force, keep_methods
 
         force()
+        keep_methods()
 
 
 def run_script(path: str, arguments: Sequence[str]) -> None:

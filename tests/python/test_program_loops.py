@@ -115,6 +115,13 @@ def test_force_through_run_and_runner(tmp_path: Path) -> None:
     assert lines(ran) == ["sfloop: process N runs on sfloop in place of uvloop.Loop (--force)"]
 
 
+@pytest.mark.parametrize("made", ["asyncio.new_event_loop()", "asyncio.SelectorEventLoop()", "sfloop.new_event_loop()"])
+def test_force_marks_loops_for_aiofastnet(tmp_path: Path, made: str) -> None:
+    """aiofastnet.patch_loop() replaces a method only if this attribute does not have its name."""
+    program = f"import sfloop\nloop = {made}\nprint('sendfile' in loop._aiofastnet_patched_methods)\nloop.close()\n"
+    assert sfloop_run(tmp_path, MAIN + program, "--force").stdout == "True\n"
+
+
 def test_force_leaves_a_selector_of_the_programs_own(tmp_path: Path) -> None:
     program = """
         class Own(selectors.DefaultSelector): pass

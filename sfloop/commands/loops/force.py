@@ -20,7 +20,7 @@ from typing import Any
 from sfloop.commands.loops.notice import say_forced
 from sfloop.commands.loops.startup.sfloop_startup import after_import
 
-__all__ = ["force", "force_uvloop"]
+__all__ = ["force", "force_uvloop", "keep_methods"]
 
 
 class _AiofastnetsMark(set[str]):
@@ -35,9 +35,16 @@ def _new_loop(asked: str | None) -> Any:
     import sfloop
 
     say_forced(asked)
-    loop: Any = sfloop.new_event_loop()
+    keep_methods()
+    return sfloop.new_event_loop()
+
+
+def keep_methods() -> None:
+    """Let aiofastnet leave the methods of sfloop's loops."""
+    import sfloop
+
+    loop: Any = sfloop.Loop
     loop._aiofastnet_patched_methods = _AiofastnetsMark()
-    return loop
 
 
 @functools.cache
