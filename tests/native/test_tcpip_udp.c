@@ -393,6 +393,126 @@ static void test_cork(void)
     end_pair(sa, fd_a, sb, fd_b);
 }
 
+static int dual_socket(const char *addr, int port, int only)
+{
+    struct sockaddr_in6 name = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
+
+    CHECK(fd >= 0 && inet_pton(AF_INET6, addr, &name.sin6_addr) == 1);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    CHECK(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) == 0);
+    CHECK(bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0);
+    return fd;
+}
+
+/* The address of a socket for an IPv6 socket of this machine: its own, or the IPv4 address `mapped` in its form. */
+static struct sockaddr_in6 name6_of(int fd, const char *mapped)
+{
+    struct sockaddr_in6 name = {.sin6_family = AF_INET6, .sin6_port = name_of(fd).sin_port};
+
+    CHECK(inet_pton(AF_INET6, mapped, &name.sin6_addr) == 1);
+    return name;
+}
+
+static ssize_t send_to6(struct sf_sock *sock, const void *data, size_t len, struct sockaddr_in6 to)
+{
+    return sock->stack->ops->send_to(sock, data, len, (struct sockaddr *)&to, sizeof(to));
+}
+
+/* An IPv6 socket that serves IPv4 too: IPv4 by the wire, IPv6 by the kernel. */
+static void test_dual_socket(void)
+{
+    struct sf_sock *sa, *sb;
+    struct sf_datagram got;
+    int fd_a, fd_b, local;
+
+    begin(0);
+    fd_a = udp_socket(A_ADDR, 0);
+    fd_b = dual_socket("::", 0, 0);
+    local = dual_socket("::1", 0, 1);
+    sa = adopt(a, fd_a, 1);
+    sb = adopt(b, fd_b, 2);
+    CHECK(send_to6(sb, "to a", 4, name6_of(fd_a, "::ffff:" A_ADDR)) == 4);
+    got = expect(sa);
+    CHECK(got.len == 4 && ((const struct sockaddr_in *)got.addr)->sin_addr.s_addr == inet_addr(B_ADDR));
+    CHECK(a->ops->send_to(sa, "back", 4, got.addr, got.addr_len) == 4);
+    got = expect(sb);
+    CHECK(!memcmp(got.data, "back", 4) && got.addr_len == sizeof(struct sockaddr_in));
+    CHECK(((const struct sockaddr_in *)got.addr)->sin_addr.s_addr == inet_addr(A_ADDR));
+    CHECK(counter_of(b, "rx_side") == 0 && counter_of(b, "tx_side_ipv6") == 0);
+
+    CHECK(send_to6(sb, "six", 3, name6_of(local, "::1")) == 3);
+    CHECK(recv(local, &(char[8]){0}, 8, 0) == 3 && counter_of(b, "tx_side_ipv6") == 1);
+    CHECK(sendto(local, "back", 4, 0, (struct sockaddr *)&(struct sockaddr_in6[]){name6_of(fd_b, "::1")}[0],
+                 sizeof(struct sockaddr_in6)) == 4);
+    got = expect(sb);
+    CHECK(got.addr_len == sizeof(struct sockaddr_in6) && ((const struct sockaddr_in6 *)got.addr)->sin6_family == AF_INET6);
+    /* The kernel names the error of an address that is too short, or of another family. */
+    CHECK(b->ops->send_to(sb, "x", 1, got.addr, sizeof(struct sockaddr_in6) - 5) == -EINVAL);
+    CHECK(b->ops->send_to(sb, "x", 1, &(struct sockaddr){.sa_family = AF_UNIX}, sizeof(struct sockaddr)) < 0);
+    close(local);
+    end_pair(sa, fd_a, sb, fd_b);
+}
+
+static void test_ipv6_sockets_of_the_kernel(void)
+{
+    static const char *const addrs[] = {"::", "::1", "::1"};
+    struct sf_sock *sock = NULL;
+    struct sockaddr_in6 peer;
+    int fd;
+
+    begin(0);
+    for (int i = 0; i < 3; i++) {
+        fd = dual_socket(addrs[i], 0, i == 0 || i == 2);
+
+        CHECK(a->ops->adopt(a, fd, SF_KIND_DATAGRAM, 1, 1, &sock) == -EOPNOTSUPP);
+        close(fd);
+    }
+    fd = dual_socket("::", 0, 0);
+    peer = name6_of(fd, "::1");
+    CHECK(connect(fd, (struct sockaddr *)&peer, sizeof(peer)) == 0);
+    CHECK(a->ops->adopt(a, fd, SF_KIND_DATAGRAM, 1, 1, &sock) == -EOPNOTSUPP);
+    close(fd);
+    end();
+}
+
+/* Among sockets of one address and port, the kernel prefers those of IPv4. */
+static void test_dual_sockets_come_last(void)
+{
+    struct sf_sock *sa, *dual[3], *v4[2];
+    int fd_a, fd[5], port;
+
+    begin(0);
+    fd_a = udp_socket(A_ADDR, 0);
+    fd[0] = dual_socket("::", 0, 0);
+    port = ntohs(name6_of(fd[0], "::").sin6_port);
+    fd[1] = udp_socket("0.0.0.0", port);
+    fd[2] = dual_socket("::", port, 0);
+    fd[3] = udp_socket("0.0.0.0", port);
+    fd[4] = dual_socket("::", port, 0);
+    sa = adopt(a, fd_a, 1);
+    for (int i = 0; i < 3; i++) {
+        dual[i] = adopt(b, fd[2 * i], 2 + 2 * (uint32_t)i);
+        if (i < 2)
+            v4[i] = adopt(b, fd[2 * i + 1], 3 + 2 * (uint32_t)i);
+    }
+    for (int i = 1; i >= 0; i--) {
+        CHECK(send_to(sa, "v4", 2, address(B_ADDR, port)) == 2);
+        CHECK(!memcmp(expect(v4[i]).data, "v4", 2));
+        b->ops->release(v4[i]);
+    }
+    for (int i = 2; i >= 0; i--) { /* the latest first, as among IPv4 sockets */
+        CHECK(send_to(sa, "dual", 4, address(B_ADDR, port)) == 4);
+        CHECK(!memcmp(expect(dual[i]).data, "dual", 4));
+        b->ops->release(dual[i]);
+    }
+    a->ops->release(sa);
+    close(fd_a);
+    for (int i = 0; i < 5; i++)
+        close(fd[i]);
+    end();
+}
+
 int main(void)
 {
     clock_now = sf_now();
@@ -406,5 +526,8 @@ int main(void)
     test_side_socket();
     test_multicast();
     test_cork();
+    test_dual_socket();
+    test_ipv6_sockets_of_the_kernel();
+    test_dual_sockets_come_last();
     return 0;
 }

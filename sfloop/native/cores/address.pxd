@@ -6,6 +6,7 @@ cdef class AddressBook:
     cdef dict encoded          # Python address -> bytes of its sockaddr
     cdef object last_given  # the address that was encoded last
     cdef bytes last_encoded
+    cdef bint maps  # convert IPv4 addresses to the form of IPv6 sockets, ::ffff:a.b.c.d
     cdef list decoded  # direct-mapped cache: addresses of senders
     cdef list decoded_keys
 

@@ -132,6 +132,17 @@ cdef object decode_any(const sockaddr *address, socklen_t length, int fd):
                                                         length - <socklen_t>sizeof(unsigned short))
 
 
+cdef object decode_mapped(const sockaddr_in *v4):
+    """The form in which an IPv6 socket shows an IPv4 address."""
+    cdef sockaddr_in6 v6
+    memset(&v6, 0, sizeof(v6))
+    v6.sin6_family = <unsigned short>AF_INET6
+    v6.sin6_port = v4.sin_port
+    memset(&v6.sin6_addr.s6_addr[10], 0xFF, 2)
+    memcpy(&v6.sin6_addr.s6_addr[12], &v4.sin_addr, sizeof(v4.sin_addr))
+    return decode_any(<const sockaddr *>&v6, sizeof(v6), -1)
+
+
 def decode(bytes address, int fd=-1):
     """Convert a sockaddr from the kernel to the socket module's form. decodes() must be true for its family.
 
@@ -252,7 +263,10 @@ cdef class AddressBook:
         key = <bytes>self.decoded_keys[at]
         if PyBytes_GET_SIZE(key) == length and memcmp(PyBytes_AS_STRING(key), address, length) == 0:
             return self.decoded[at]
-        result = decode_any(address, length, fd)
+        if self.maps and address.sa_family == AF_INET:
+            result = decode_mapped(<const sockaddr_in *>address)
+        else:
+            result = decode_any(address, length, fd)
         self.decoded[at] = result
         self.decoded_keys[at] = PyBytes_FromStringAndSize(<const char *>address, length)
         return result

@@ -24,7 +24,7 @@ cdef enum:
     LARGEST = 256 * 1024    # the most bytes of a datagram, as in asyncio
     HEADER = 8    # bytes that asyncio adds for the header of a queued datagram
 
-cdef int AF_UNIX = socket.AF_UNIX
+cdef int AF_UNIX = socket.AF_UNIX, AF_INET6 = socket.AF_INET6
 cdef Py_ssize_t live_cores = 0
 
 
@@ -62,6 +62,8 @@ cdef class DatagramCore(MessageCore):
         self.fd = fd
         self.family = family
         self.by_socket = not is_decoded(family)
+        # The kernel maps IPv4 addresses itself, unless IPV6_ADDRFORM has turned the socket into one of IPv4.
+        self.addresses.maps = family == AF_INET6 and self.stack != "kernel"
         self.connected = connected
         self.address = address
 

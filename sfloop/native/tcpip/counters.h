@@ -26,6 +26,7 @@
     X(TX_SIDE_SIZE, "tx_side_size")             /* ... it exceeds the path MTU */                                      \
     X(TX_SIDE_MULTICAST, "tx_side_multicast")   /* ... a group, with loopback or without an interface of ours */       \
     X(TX_SIDE_DOWN, "tx_side_down")             /* ... the interface or the driver does not work */                    \
+    X(TX_SIDE_IPV6, "tx_side_ipv6")             /* ... an IPv6 socket's datagram to an IPv6 address */                 \
     X(TX_FULL, "tx_full")                       /* not sent: the driver had no room, and the caller was told */        \
     X(ICMP_ERRORS, "icmp_errors")                                                                                      \
     X(PATH_MTU_LEARNED, "path_mtu_learned")                                                                            \

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "tcpip.h"
 
+#include "storage/kernel_socket.h"
 #include "storage/stale_events.h"
 
 #include <errno.h>
@@ -17,8 +18,9 @@
 #define EVENTS 64
 #define STRIDE (65536 + 3 * SF_CACHE_LINE)
 
-/* A timestamp, an interface index and a fragment size, each with its header. */
-#define CONTROL 128
+/* A timestamp, an interface index and a fragment size, each with its header. On an IPv6 socket the program may have asked for the
+ * interface (IPV6_RECVPKTINFO), which the kernel writes before ours. */
+#define CONTROL 192
 
 #ifndef IP_RECVFRAGSIZE
 #define IP_RECVFRAGSIZE 25
@@ -27,7 +29,7 @@
 struct sf_side_scratch {
     struct mmsghdr header[BATCH];
     struct iovec iov[BATCH];
-    struct sockaddr_in addr[BATCH];
+    union sf_socket_name addr[BATCH];
     _Alignas(struct cmsghdr) char control[BATCH][CONTROL];
     char bytes[BATCH][STRIDE]; /* 4 MiB of address space; only the part that datagrams fill takes memory */
 };
@@ -207,7 +209,7 @@ static bool is_repeated(struct sf_udp_socket *s, uint32_t len, const struct sock
     const struct sf_tcpip *t = s->tcpip;
     bool to_group;
 
-    if (!t->driver || !arrival->ifindex || arrival->ifindex != t->interface.index || arrival->fragmented ||
+    if (from->sin_family != AF_INET || !t->driver || !arrival->ifindex || arrival->ifindex != t->interface.index || arrival->fragmented ||
         len + SF_IPV4_HEADER + SF_UDP_HEADER > t->interface.mtu || sf_interface_owns(&t->interface, from->sin_addr.s_addr))
         return false;
     to_group = sf_is_multicast(arrival->to) || sf_interface_is_broadcast(&t->interface, arrival->to);
@@ -232,7 +234,20 @@ static int receive_again(struct sf_udp_socket *s, struct mmsghdr *header, int ma
     return n < 0 ? -errno : n;
 }
 
-int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+/* Replaces an IPv4-mapped address of an IPv6 socket by the IPv4 address, as the driver's datagrams have it. Returns the length. */
+static uint32_t unmap(struct sf_udp_socket *s, union sf_socket_name *from)
+{
+    struct sockaddr_in v4;
+
+    if (!s->mapped)
+        return sizeof(from->v4);
+    if (!sf_unmap_peer(&from->any, sizeof(from->v6), &v4))
+        return sizeof(from->v6);
+    from->v4 = v4;
+    return sizeof(from->v4);
+}
+
+int sf_side_receive(struct sf_udp_socket *s, struct sf_datagram *out, int max)
 {
     struct sf_side_scratch *scratch = scratch_of(s->tcpip);
     int n, kept = 0, shared = s->n_shared;
@@ -250,19 +265,20 @@ int sf_side_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int ma
     s->side_ready = n == max;
     for (int i = 0; i < n; i++) {
         struct msghdr *header = &scratch->header[i].msg_hdr;
-
         struct arrival arrival = header->msg_controllen ? read_control(header) : (struct arrival){0};
+        uint32_t addr_len = unmap(s, &scratch->addr[i]);
 
         header->msg_namelen = sizeof(scratch->addr[i]);
-        if (is_repeated(s, scratch->header[i].msg_len, &scratch->addr[i], &arrival)) {
+        if (is_repeated(s, scratch->header[i].msg_len, &scratch->addr[i].v4, &arrival)) {
             sf_count(s->tcpip, SF_COUNT_RX_SIDE_REPEATED);
             continue;
         }
-        out[kept++] = (struct sf_udp_received){
+        out[kept++] = (struct sf_datagram){
             .data = scratch->bytes[i],
             .len = scratch->header[i].msg_len,
             .flags = header->msg_flags & MSG_TRUNC,
-            .from = &scratch->addr[i],
+            .addr = &scratch->addr[i].any,
+            .addr_len = addr_len,
             .timestamp = arrival.timestamp,
         };
         sf_count(s->tcpip, SF_COUNT_RX_SIDE);

@@ -21,7 +21,7 @@ void sf_sides_poll(struct sf_tcpip *);
 void sf_side_details_on(struct sf_udp_socket *);
 /* Watches for the socket's interest and for room after a blocked send. */
 int sf_side_watch(struct sf_udp_socket *);
-int sf_side_receive(struct sf_udp_socket *, struct sf_udp_received *out, int max);
+int sf_side_receive(struct sf_udp_socket *, struct sf_datagram *out, int max);
 ssize_t sf_side_send(struct sf_udp_socket *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
 
 /* side_errors.c: requests errors with details. */

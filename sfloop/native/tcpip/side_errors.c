@@ -8,6 +8,8 @@
 #define _GNU_SOURCE
 #include "tcpip.h"
 
+#include "storage/kernel_socket.h"
+
 #include <errno.h>
 #include <linux/errqueue.h>
 #include <netinet/ip_icmp.h>
@@ -39,17 +41,34 @@ static bool is_fatal(uint8_t type, uint8_t code)
     return type == ICMP_PARAMETERPROB;
 }
 
-static void take(struct sf_udp_socket *s, const struct sock_extended_err *error, const struct sockaddr_in *to)
-{
-    struct sf_tcpip *t = s->tcpip;
 
-    if (error->ee_errno == EMSGSIZE && to->sin_family == AF_INET)
-        sf_path_learn_mtu(t, to->sin_addr.s_addr, error->ee_info);
+static void learn_mtu(struct sf_udp_socket *s, const union sf_socket_name *to, uint32_t mtu)
+{
+    struct sockaddr_in v4 = to->v4;
+
+    if (to->any.sa_family == AF_INET || sf_unmap_peer(&to->any, sizeof(to->v6), &v4))
+        sf_path_learn_mtu(s->tcpip, v4.sin_addr.s_addr, mtu);
+}
+
+static void take(struct sf_udp_socket *s, const struct sock_extended_err *error, const union sf_socket_name *to)
+{
+    if (error->ee_origin == SO_EE_ORIGIN_ICMP6) {
+        s->error = -(int)error->ee_errno; /* only the program asks for these, by IPV6_RECVERR */
+        return;
+    }
+    if (error->ee_errno == EMSGSIZE)
+        learn_mtu(s, to, error->ee_info);
     if (error->ee_origin != SO_EE_ORIGIN_ICMP)
         return;
-    sf_count(t, SF_COUNT_ICMP_ERRORS);
+    sf_count(s->tcpip, SF_COUNT_ICMP_ERRORS);
     if (s->errors_asked || (s->remote_addr && is_fatal(error->ee_type, error->ee_code)))
         s->error = -(int)error->ee_errno;
+}
+
+static bool is_error(const struct cmsghdr *c)
+{
+    return (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
+           (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR);
 }
 
 int sf_side_errors(struct sf_udp_socket *s)
@@ -61,7 +80,7 @@ int sf_side_errors(struct sf_udp_socket *s)
     int taken = 0;
 
     for (; taken < AT_ONCE; taken++) {
-        struct sockaddr_in to = {0};
+        union sf_socket_name to = {0};
         struct msghdr message = {
             .msg_name = &to, .msg_namelen = sizeof(to), .msg_control = control.bytes, .msg_controllen = sizeof(control)};
 
@@ -70,7 +89,7 @@ int sf_side_errors(struct sf_udp_socket *s)
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
             struct sock_extended_err error;
 
-            if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_RECVERR || c->cmsg_len < CMSG_LEN(sizeof(error)))
+            if (!is_error(c) || c->cmsg_len < CMSG_LEN(sizeof(error)))
                 continue;
             memcpy(&error, CMSG_DATA(c), sizeof(error));
             take(s, &error, &to);

@@ -23,6 +23,18 @@ struct sf_stamp {
     sf_ns timestamp; /* CLOCK_REALTIME */
 };
 
+struct sockaddr;
+
+/* One datagram of a batch. The stack lends the memory at `data` until the socket's next recv_batch(). */
+struct sf_datagram {
+    const void *data;
+    uint32_t len;
+    uint32_t addr_len; /* 0: the sender has no address (an unnamed AF_UNIX socket) */
+    int flags;         /* MSG_TRUNC */
+    sf_ns timestamp;   /* CLOCK_REALTIME at which the NIC or the kernel received it; 0: unknown, or not requested */
+    const struct sockaddr *addr;
+};
+
 /* Reads the loop's clock, which is also that of Python's time.monotonic(). */
 static inline sf_ns sf_now(void)
 {

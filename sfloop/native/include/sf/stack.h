@@ -66,16 +66,6 @@ struct sf_sock {
     uint32_t generation;
 };
 
-/* One datagram of a batch. The stack lends the memory at `data` until the socket's next recv_batch(). */
-struct sf_datagram {
-    const void *data;
-    uint32_t len;
-    uint32_t addr_len; /* 0: the sender has no address (an unnamed AF_UNIX socket) */
-    int flags;         /* MSG_TRUNC */
-    sf_ns timestamp;   /* CLOCK_REALTIME at which the NIC or the kernel received it; 0: unknown, or not requested */
-    const struct sockaddr *addr;
-};
-
 /* The state of a TCP connection of sfloop's own stack, for loop.stats(), TCP_INFO and tests. Windows are in bytes. */
 struct sf_stream_info {
     const char *state;      /* "ESTABLISHED", as in RFC 9293 */
@@ -192,7 +182,8 @@ struct sf_stack_ops {
      * so poll until the number is 0, or for as long as the caller can wait. */
     int (*lingering)(struct sf_stack *);
 
-    /* Datagrams. `addr` NULL: send to the connected peer. */
+    /* Datagrams. `addr` NULL: send to the connected peer. An adopted IPv6 socket may serve IPv4 peers too. Their addresses are mapped
+     * (::ffff:a.b.c.d) for send_to. recv_batch may return them mapped or as IPv4 addresses. */
     int (*recv_batch)(struct sf_sock *, struct sf_datagram *out, int max);
     ssize_t (*send_to)(struct sf_sock *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
     /* Turns sf_datagram.timestamp on or off. NULL: always on, or not supported. */

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH 64
 #define BACKLOG_BYTES (4 * 1024 * 1024)
 
 _Static_assert((int)SF_UDP_READABLE == (int)SF_READABLE && (int)SF_UDP_WRITABLE == (int)SF_WRITABLE, "the same bits");
@@ -130,21 +129,11 @@ static int tcpip_interest(struct sf_sock *sock, uint32_t what)
 
 static int tcpip_recv_batch(struct sf_sock *sock, struct sf_datagram *out, int max)
 {
-    struct sf_udp_received got[BATCH];
     struct sf_stack_stats *stats = &sock->stack->stats;
-    int n = sf_udp_receive(udp_of(sock), got, max < BATCH ? max : BATCH);
+    int n = sf_udp_receive(udp_of(sock), out, max);
 
-    for (int i = 0; i < n; i++) {
-        out[i] = (struct sf_datagram){
-            .data = got[i].data,
-            .len = got[i].len,
-            .addr = (const struct sockaddr *)got[i].from,
-            .addr_len = sizeof(*got[i].from),
-            .flags = got[i].flags,
-            .timestamp = got[i].timestamp,
-        };
-        stats->rx_bytes += got[i].len;
-    }
+    for (int i = 0; i < n; i++)
+        stats->rx_bytes += out[i].len;
     if (SF_LIKELY(n > 0))
         stats->rx_messages += (uint64_t)n;
     return n;

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
 
+#include "storage/kernel_socket.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -162,6 +164,7 @@ int sf_binding_open(struct sf_tcpip *t, struct sf_binding *b, int fd, uint8_t pr
     int rc;
 
     *b = (struct sf_binding){.key = *key, .protocol = protocol, .inode = sf_others_inode(fd)};
+    b->mapped = sf_kernel_socket_is_mapped(fd, protocol);
     b->shared = option(fd, SO_REUSEPORT) || (protocol == IPPROTO_UDP && option(fd, SO_REUSEADDR));
     if (!sf_holders_opened(t, b))
         return -ENOMEM;

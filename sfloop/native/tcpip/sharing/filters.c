@@ -257,6 +257,8 @@ static void count(struct sf_filter *f, const struct sf_binding *b, uint32_t by)
     f->users += by;
     if (b->key.local_addr)
         f->specific += by;
+    if (b->mapped)
+        f->mapped += by;
     if (b->shared)
         f->shared += by;
     if (b->unclaimed)
@@ -307,7 +309,7 @@ void sf_filters_addresses_changed(struct sf_tcpip *t)
     struct sf_filter *f, *next;
 
     for (f = t->filters.first; f; f = f->next)
-        f->users = f->specific = f->shared = f->unclaimed = f->held = 0;
+        f->users = f->specific = f->mapped = f->shared = f->unclaimed = f->held = 0;
     for (const struct sf_binding *b = t->filters.bindings; b; b = b->next)
         sf_binding_keys(t, b, retain_unsettled); /* without memory, some frames stay with the kernel */
     t->filters.others_which = -1;

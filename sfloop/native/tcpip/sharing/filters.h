@@ -46,9 +46,9 @@ struct sf_filter {
     uint32_t holder; /* SF_WHY_OTHER_SOCKET: the other socket's inode */
     int process;     /* SF_WHY_OTHER_PROCESS: its pid */
     sf_ns look_at;   /* do not check again before this time */
-    /* Counts of bindings that ask for the filter. users: all. specific: bound to its address, not to any address. shared,
+    /* Counts of bindings that ask for the filter. users: all. specific: bound to its address, not to any address. mapped, shared,
      * unclaimed: as in struct sf_binding. held: another process holds the socket. */
-    uint32_t users, specific, shared, unclaimed, held;
+    uint32_t users, specific, mapped, shared, unclaimed, held;
 };
 
 #define SF_CONNECTIONS_INTERVAL (4 * SF_SEC) /* long, because a query for connections takes ten times as long as the others */
@@ -60,6 +60,7 @@ struct sf_binding {
     struct sf_flow_key key; /* local address 0: any. Only a connected UDP socket has a remote address */
     uint8_t protocol;
     bool open;
+    bool mapped; /* an IPv6 socket that serves IPv4 too */
     bool shared; /* SO_REUSEADDR (UDP) or SO_REUSEPORT: other sockets may bind to the port */
     bool unclaimed; /* another loop serves this socket too */
     int holder;     /* pid of another process that holds the socket, from the latest look; 0: none */

@@ -56,8 +56,8 @@ static bool shares_group(const struct sf_filter *f, const struct sf_other *o)
     return !o->local_addr || o->local_addr == f->link.key.local_addr;
 }
 
-/* The kernel gives a datagram or a connection to the socket that fits best. Among sockets that fit equally well it chooses by other
- * rules, so any of them may receive. */
+/* The kernel gives a datagram or a connection to the socket that fits best, and an IPv4 socket fits better than an IPv6 socket. Among
+ * sockets that fit equally well it chooses by other rules, so any of them may receive. */
 static bool fits_as_well(const struct sf_filter *f, const struct sf_other *o)
 {
     const struct sf_flow_key *key = &f->link.key;
@@ -66,7 +66,7 @@ static bool fits_as_well(const struct sf_filter *f, const struct sf_other *o)
         return o->local_addr == key->local_addr && o->remote_addr == key->remote_addr && o->remote_port == key->remote_port;
     if (o->local_addr == key->local_addr)
         return true;
-    return !o->local_addr && !f->specific && !o->ipv6;
+    return !o->local_addr && !f->specific && (!o->ipv6 || f->mapped == f->users);
 }
 
 static bool read_survey(struct sf_tcpip *t)

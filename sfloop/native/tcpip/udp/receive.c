@@ -139,26 +139,31 @@ void sf_udp_input(struct sf_tcpip *t, const struct sf_ipv4 *ip, uint32_t flags, 
 
 /* ---- reading ---- */
 
-static int read_backlog(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+static inline struct sf_datagram arrived(const void *data, uint32_t len, const struct sockaddr_in *from, sf_ns timestamp)
+{
+    return (struct sf_datagram){
+        .data = data, .len = len, .addr = (const struct sockaddr *)from, .addr_len = sizeof(*from), .timestamp = timestamp};
+}
+
+static int read_backlog(struct sf_udp_socket *s, struct sf_datagram *out, int max)
 {
     int n = 0;
 
     while (n < max && s->backlog.count) {
         struct sf_backlog_entry *entry = sf_backlog_take(&s->backlog);
 
-        out[n++] = (struct sf_udp_received){
-            .data = entry->data, .len = entry->len, .from = &entry->from, .timestamp = entry->timestamp};
+        out[n++] = arrived(entry->data, entry->len, &entry->from, entry->timestamp);
     }
     return n;
 }
 
-static int read_lent(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+static int read_lent(struct sf_udp_socket *s, struct sf_datagram *out, int max)
 {
     struct sf_udp_lent *l = s->lent_first;
     int n = 0;
 
     for (; n < max && l; l = l->next) {
-        out[n++] = (struct sf_udp_received){.data = l->data, .len = l->len, .from = &l->from, .timestamp = l->timestamp};
+        out[n++] = arrived(l->data, l->len, &l->from, l->timestamp);
         l->socket = NULL;
     }
     if (l)
@@ -170,7 +175,7 @@ static int read_lent(struct sf_udp_socket *s, struct sf_udp_received *out, int m
 
 /* Reads the kernel's datagrams first, because it had the frames until a moment ago. They are older than those in frames and in
  * the backlog. */
-static int read_side_first(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+static int read_side_first(struct sf_udp_socket *s, struct sf_datagram *out, int max)
 {
     int n = sf_side_receive(s, out, max);
 
@@ -182,7 +187,7 @@ static int read_side_first(struct sf_udp_socket *s, struct sf_udp_received *out,
     return 0;
 }
 
-int sf_udp_receive(struct sf_udp_socket *s, struct sf_udp_received *out, int max)
+int sf_udp_receive(struct sf_udp_socket *s, struct sf_datagram *out, int max)
 {
     /* Leave a share of the batch to the side socket, so that a busy driver does not starve it. */
     int share = s->side_ready && max > 1 ? max - max / 4 : max;

@@ -1,6 +1,7 @@
 /* Sending datagrams: by the driver from a destination's template, or by the side socket. */
 #define _GNU_SOURCE
 #include "tcpip/tcpip.h"
+#include "storage/mapped_address.h"
 
 #include <errno.h>
 
@@ -149,6 +150,14 @@ static ssize_t send_direct(struct sf_udp_socket *s, uint32_t addr, uint16_t port
     return 0;
 }
 
+/* Sends to an IPv6 address, or to a bad one. */
+static ssize_t send_elsewhere(struct sf_udp_socket *s, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len)
+{
+    if (s->mapped && addr->sa_family == AF_INET6)
+        sf_count(s->tcpip, SF_COUNT_TX_SIDE_IPV6);
+    return sf_side_send(s, data, len, addr, addr_len);
+}
+
 ssize_t sf_udp_send(struct sf_udp_socket *s, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len)
 {
     uint32_t to = s->remote_addr;
@@ -157,10 +166,14 @@ ssize_t sf_udp_send(struct sf_udp_socket *s, const void *data, size_t len, const
 
     if (addr) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+        struct sockaddr_in unmapped;
 
-        /* The kernel socket returns the right errno for a bad address. */
-        if (SF_UNLIKELY(addr_len < sizeof(*in) || in->sin_family != AF_INET))
-            return sf_side_send(s, data, len, addr, addr_len);
+        if (SF_UNLIKELY(addr_len < sizeof(*in) || in->sin_family != AF_INET)) {
+            /* The kernel socket returns the right errno for a bad address. */
+            if (!s->mapped || !sf_unmap_peer(addr, addr_len, &unmapped))
+                return send_elsewhere(s, data, len, addr, addr_len);
+            in = &unmapped;
+        }
         to = in->sin_addr.s_addr;
         port = in->sin_port;
     }

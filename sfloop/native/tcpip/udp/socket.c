@@ -9,15 +9,14 @@
 
 static int read_names(struct sf_udp_socket *s)
 {
-    struct sockaddr_in local = {0}, remote = {0};
-    socklen_t len = sizeof(remote);
+    struct sockaddr_in local, remote;
     int rc = sf_kernel_socket_reserve(s->fd, &local);
 
     if (rc < 0)
         return rc;
     s->local_addr = local.sin_addr.s_addr;
     s->local_port = local.sin_port;
-    if (getpeername(s->fd, (struct sockaddr *)&remote, &len) == 0 && remote.sin_family == AF_INET) {
+    if (sf_kernel_socket_peer(s->fd, &remote) == 0) {
         s->remote_addr = remote.sin_addr.s_addr;
         s->remote_port = remote.sin_port;
     }
@@ -32,6 +31,21 @@ static bool is_ours(const struct sf_tcpip *t, uint32_t addr)
 
 /* ---- the place among the flows ---- */
 
+/* Chains an IPv6 socket behind the IPv4 sockets of the same key, because the kernel prefers those (compute_score in udp.c). */
+static int enter(struct sf_tcpip *t, struct sf_udp_socket *s)
+{
+    struct sf_flow_link *before = s->mapped ? sf_flows_find(&t->udp, &s->flow.key) : NULL;
+
+    s->flow.kind = s->mapped;
+    if (!before || before->kind)
+        return sf_flows_add(&t->udp, &s->flow);
+    while (before->next && !before->next->kind)
+        before = before->next;
+    s->flow.next = before->next;
+    before->next = &s->flow;
+    return 0;
+}
+
 static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
 {
     int rc;
@@ -44,7 +58,7 @@ static int flow_add(struct sf_tcpip *t, struct sf_udp_socket *s)
     };
     if (!s->local_addr || !s->remote_addr) /* a group has any sender, and a connected key needs both sides */
         s->flow.key.remote_addr = s->flow.key.remote_port = 0;
-    rc = sf_flows_add(&t->udp, &s->flow);
+    rc = enter(t, s);
     if (rc < 0)
         return rc;
     rc = sf_binding_open(t, &s->binding, s->fd, IPPROTO_UDP, &s->flow.key);
@@ -104,7 +118,8 @@ int sf_udp_open(struct sf_tcpip *t, struct sf_udp_socket *s, int fd)
     s->fd = fd;
     s->lent_last = &s->lent_first;
     s->backlog.limit = t->backlog_limit;
-    if (!t->driver || t->caps.flags & SF_DRIVER_DEAD || !sf_kernel_socket_is(fd, IPPROTO_UDP) ||
+    s->mapped = sf_kernel_socket_is_mapped(fd, IPPROTO_UDP);
+    if (!t->driver || t->caps.flags & SF_DRIVER_DEAD || !(s->mapped || sf_kernel_socket_is(fd, IPPROTO_UDP)) ||
         sf_interface_is_not_of(&t->interface, fd))
         return -EOPNOTSUPP;
     rc = read_names(s);

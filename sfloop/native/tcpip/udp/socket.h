@@ -99,6 +99,7 @@ struct sf_udp_socket {
     int error;           /* an error to report, negative; 0: none */
 
     int fd;
+    bool mapped; /* an IPv6 socket that serves IPv4 too. The side socket's names are IPv6, and IPv4 addresses are mapped */
     uint32_t id; /* in tcpip->sockets */
     uint32_t side_watched; /* the epoll bits that it is watched for */
     bool errors_asked;     /* the program has set IP_RECVERR */
@@ -115,15 +116,6 @@ struct sf_udp_socket {
     int n_shared;
     struct sf_udp_shared shared[SF_UDP_SHARED];
     struct sf_udp_destination destinations[SF_UDP_DESTINATIONS];
-};
-
-/* A received datagram. It is valid until the next poll, or the next sf_udp_receive() on any socket of the stack. */
-struct sf_udp_received {
-    const void *data;
-    uint32_t len;
-    int flags; /* MSG_TRUNC */
-    const struct sockaddr_in *from;
-    sf_ns timestamp; /* CLOCK_REALTIME; 0: unknown */
 };
 
 /* socket.c. Returns 0, or a negative errno. On any error the kernel has to serve the socket. -EOPNOTSUPP: the stack cannot
@@ -169,7 +161,9 @@ void sf_udp_groups_sift(struct sf_udp_socket *, int n);
 /* receive.c */
 void sf_udp_input(struct sf_tcpip *, const struct sf_ipv4 *, uint32_t flags, sf_ns timestamp, bool keep);
 void sf_udp_spill(struct sf_tcpip *); /* copies unread datagrams before the frames of a poll are returned */
-int sf_udp_receive(struct sf_udp_socket *, struct sf_udp_received *out, int max);
+/* The datagrams are valid until the next poll, or the next sf_udp_receive() on any socket of the stack. IPv4 senders have IPv4 addresses
+ * on an IPv6 socket, too. */
+int sf_udp_receive(struct sf_udp_socket *, struct sf_datagram *out, int max);
 
 /* send.c. `addr` NULL: the connected peer. */
 ssize_t sf_udp_send(struct sf_udp_socket *, const void *data, size_t len, const struct sockaddr *addr, socklen_t addr_len);
