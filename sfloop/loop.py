@@ -338,8 +338,8 @@ class Loop(Signals):
         - ``driver``: name, mode, MTU in bytes, and on a shm wire both addresses; None on the kernel stack.
         - ``library``: the vendor's library that serves the stack, as text; None if there is none.
         - ``interface``: the accelerated interface, or None.
-        - ``flows``: on the tcpip stack, each address and port that the loop receives at. ``by`` says whether the driver
-          or the kernel receives there, ``why`` gives the kernel's reason.
+        - ``flows``: beside a bypass stack, each address and port that the loop receives at, of IPv4 on the tcpip stack
+          and of IPv6. ``by`` says whether the driver or the kernel receives there, ``why`` gives the kernel's reason.
         - ``imports``: of the sockets that the program connected or accepted itself and gave to the loop, the number
           that the stack has ``imported``, and how many the kernel has ``kept``, by reason.
         - ``onload``: in a process under Onload, the loop's Onload stack and the accelerated descriptors; else None.
@@ -363,7 +363,7 @@ class Loop(Signals):
             "driver": driver,
             "library": self._library,
             "interface": choice.interface,
-            "flows": sharing.flows(self._flows()),
+            "flows": sharing.flows(self._flows()) + sharing.ipv6(self._served()),
             "imports": self._imports.describe(),
             "onload": self._acceleration.describe(self._descriptors()),
             "fell_back": choice.fell_back,
@@ -377,6 +377,13 @@ class Loop(Signals):
         options = self._options
         refused = self._stack_choice.name == "kernel" and options.stack != "kernel" and options.driver != "shm"
         return options.interface if refused else None
+
+    def _served(self) -> list[tuple[int, str | None]]:
+        """The descriptor of each listener and transport beside a bypass stack, and the stack that carries it."""
+        if self._stack_choice.name not in ("tcpip", "tcpdirect"):
+            return []
+        cores = {fd: self._transport_core(fd) for fd in self._descriptors()}
+        return [(fd, getattr(core, "stack", "kernel")) for fd, core in cores.items() if core or fd in self._listeners]
 
     def _descriptors(self) -> set[int]:
         """The descriptors that the program gave to the loop, and those that the loop opened for the program."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -19,6 +20,11 @@ _REASONS = {
     "other stations": "other stations receive here, such as macvlan devices, or the kernel routes multicast",
     "driver": "the driver refused the filter",
 }
+
+
+_IPV6 = "the kernel carries IPv6"
+_IPV6_ONLY = "the kernel carries IPv6, and the socket is for IPv6 only (IPV6_V6ONLY)"
+_REFUSED = "the stack does not serve this socket of both families"
 
 
 class Filter(NamedTuple):
@@ -40,6 +46,49 @@ def flows(filters: Iterable[tuple[int, int, int, tuple[int, int], str | None, in
     listed = sorted((Filter(*entry) for entry in filters), key=lambda entry: entry[:4])
     holders = _processes({entry.inode for entry in listed if entry.inode})
     return [_flow(entry, holders) for entry in listed]
+
+
+def ipv6(served: Iterable[tuple[int, str | None]]) -> list[dict[str, Any]]:
+    """List what the kernel receives at the loop's IPv6 sockets, in the form of flows().
+
+    :param served: the descriptor of each listener and transport, and the name of the stack that carries it.
+    """
+    listed = []
+    for fd, stack in served:
+        with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+            protocol = _PROTOCOLS.get(sock.proto)
+            if sock.family != socket.AF_INET6 or protocol is None or not _receives(sock):
+                continue
+            address, port = sock.getsockname()[:2]
+            if stack == "kernel" or address == "::":
+                why = _IPV6 if stack != "kernel" else reason(sock)
+                listed.append({"protocol": protocol, "address": address, "port": port, "by": "kernel", "why": why})
+    return sorted(listed, key=lambda flow: (flow["protocol"], flow["address"], flow["port"]))
+
+
+def reason(sock: socket.socket) -> str:
+    """Why the kernel carries an IPv6 socket."""
+    address = sock.getsockname()[0]
+    if address != "::" and not address.startswith("::ffff:"):
+        return _IPV6
+    return _IPV6_ONLY if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) else _REFUSED
+
+
+def check_fallback(sock: socket.socket) -> None:
+    """Check a UDP socket of a loop with fallback="error".
+
+    :raises OSError: it would receive at the stack's interface, and only by the kernel.
+    """
+    if sock.family != socket.AF_INET6 or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return
+    if sock.getsockname()[0] == "::" and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16):
+        raise OSError(
+            errno.EOPNOTSUPP, f"{_IPV6_ONLY}, but fallback is 'error'. Clear IPV6_V6ONLY, or set fallback to 'kernel'"
+        )
+
+
+def _receives(sock: socket.socket) -> bool:
+    return sock.type == socket.SOCK_DGRAM or bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _flow(entry: Filter, holders: dict[int, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from sfloop.backends import sharing
 from sfloop.common.signatures import signed_like_asyncio
 from sfloop.mixins.descriptors import overrides_calls
 from sfloop.mixins.sendfile import SendingFiles
@@ -90,10 +91,18 @@ class TakingOver(SendingFiles):
                     sock, protocol, address, waiter, extra
                 )
                 return transport
+            if self._accepts_no_fallback():
+                sharing.check_fallback(sock)
             return DatagramTransport(cast("Loop", self), sock, protocol, address, waiter, extra)
         except BaseException:
             self._close_unless_taken(sock)
             raise
+
+    def _accepts_no_fallback(self) -> bool:
+        loop = cast("Loop", self)
+        if loop._options.fallback != "error" or loop._stack_choice.name not in ("tcpip", "tcpdirect"):
+            return False
+        return loop._stack_choice.name == "tcpdirect" or any(name != "shm" for name, *_ in loop._driver_caps())
 
     async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
         """Register the read end of a pipe, like ``asyncio.loop.connect_read_pipe``."""

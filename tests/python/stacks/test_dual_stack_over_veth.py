@@ -12,41 +12,12 @@ from typing import Any
 
 import pytest
 import wire
+from dual import FAR6, NEAR6, Program, dual_socket, far_socket, mapped, unused_port
 from harness.link import FAR, INTERFACE, NEAR, Link
-from harness.onlink import OnLink
 
-import sfloop
 from sfloop import udp
 
-NEAR6, FAR6 = "fd00:7::1", "fd00:7::2"
 GROUP, GROUP6 = "239.255.7.9", "ff15::7:9"
-
-
-class Program(OnLink):
-    """A loop on the near end, whose interface has addresses of both families."""
-
-    def __init__(self, link: Link, kind: str, **options: Any) -> None:
-        self.link = link
-        self.driver = None if kind == "kernel" else kind
-        given: dict[str, Any] = {"driver": kind, "interface": INTERFACE} if self.driver else {"stack": "kernel"}
-        for side, address in ((link.near, NEAR6), (link.far, FAR6)):
-            side.ip("address", "add", f"{address}/64", "dev", INTERFACE, "nodad")
-        with link.near.entered():
-            self.loop = sfloop.Loop(sfloop.Options(**given, **options))
-
-    def frames(self) -> tuple[int, int]:
-        """The frames that the driver has received and sent. (0, 0) on the kernel stack."""
-        driver = self.counters()["driver"] if self.driver else {"rx_frames": 0, "tx_frames": 0}
-        return driver["rx_frames"], driver["tx_frames"]
-
-    def carried(self, transport: Any, received: int, sent: int) -> None:
-        """Check that the driver, if there is one, has received and sent at least so many frames."""
-        assert transport.get_extra_info("stack") == ("tcpip" if self.driver else "kernel")
-        frames = self.frames()
-        assert not self.driver or (frames[0] >= received and frames[1] >= sent)
-
-    async def endpoint(self, protocol: Any = wire.Inbox, **given: Any) -> Any:
-        return await self.loop.create_datagram_endpoint(protocol, **given)
 
 
 @pytest.fixture(params=["kernel", "af_xdp", "packet"])
@@ -55,33 +26,6 @@ def program(link: Link, request: pytest.FixtureRequest) -> Iterator[Program]:
     yield made
     wire.open_transports.clear()
     made.loop.close()
-
-
-def far_socket(program: Program, address: str = FAR) -> socket.socket:
-    made = program.link.far.socket(family=socket.AF_INET6 if ":" in address else socket.AF_INET)
-    made.bind((address, 0))
-    return made
-
-
-def mapped(name: Any) -> tuple[str, int, int, int]:
-    return (f"::ffff:{name[0]}", name[1], 0, 0)
-
-
-def dual_socket(address: str = "::", port: int = 0, **options: int) -> socket.socket:
-    made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    for name, value in options.items():
-        made.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
-    made.setblocking(False)
-    made.bind((address, port))
-    return made
-
-
-def unused_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_a_client_of_both_families(program: Program) -> None:
@@ -358,3 +302,57 @@ def test_other_programs_sockets(program: Program, other: str) -> None:
         transport.close()
 
     program.run(main())
+
+
+def test_sockets_that_stay_on_the_kernel(program: Program) -> None:
+    """``describe()`` gives the reason."""
+
+    async def main() -> None:
+        only = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        only.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        only.bind(("::", 0))
+        reasons = {}
+        for given, why in (
+            ({"sock": only}, "the kernel carries IPv6, and the socket is for IPv6 only (IPV6_V6ONLY)"),
+            ({"local_addr": (NEAR6, 0)}, "the kernel carries IPv6"),
+            ({"local_addr": ("::", 0)}, "the kernel carries IPv6"),  # its other half is on the stack
+        ):
+            transport, inbox = await program.endpoint(**given)
+            name = transport.get_extra_info("sockname")
+            reasons[name[:2]] = why
+            with far_socket(program, FAR6) as far:
+                far.sendto(b"x", (NEAR6, name[1]))
+                assert await inbox.get() == (b"x", far.getsockname())
+            wire.open_transports.append(transport)
+            stack = "tcpip" if given == {"local_addr": ("::", 0)} and program.driver else "kernel"
+            assert transport.get_extra_info("stack") == stack
+        server = await program.loop.create_server(asyncio.Protocol, "::", 0)
+        port = server.sockets[0].getsockname()[1]
+        flows = program.loop.describe()["flows"]
+        listed = {(flow["address"], flow["port"]): flow["why"] for flow in flows if flow["by"] == "kernel"}
+        wanted = {**reasons, ("::", port): "the kernel carries IPv6, and the socket is for IPv6 only (IPV6_V6ONLY)"}
+        assert listed == (wanted if program.driver else {})
+        server.close()
+        for transport in wire.open_transports:
+            transport.close()
+
+    program.run(main())
+
+
+def test_without_a_fallback(link: Link) -> None:
+    """A socket that leaves no IPv4 to the stack is an error, and is closed."""
+    program = Program(link, "packet", fallback="error")
+
+    async def main() -> None:
+        only = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        only.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        only.bind(("::", 0))
+        with pytest.raises(OSError, match="IPV6_V6ONLY"):
+            await program.endpoint(sock=only)
+        assert only.fileno() == -1
+        for local in ("::", "::1", "127.0.0.1", f"::ffff:{NEAR}"):
+            transport, _ = await program.endpoint(local_addr=(local, 0))
+            transport.close()
+
+    program.run(main())
+    program.loop.close()
