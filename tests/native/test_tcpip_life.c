@@ -16,6 +16,7 @@ static void test_what_is_refused(void)
         socket(AF_INET, SOCK_STREAM, 0),
     };
 
+    setsockopt(fds[1], IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
     begin(0);
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         CHECK(a->ops->adopt(a, fds[i], SF_KIND_DATAGRAM, 1, 1, &sock) == -EOPNOTSUPP);
