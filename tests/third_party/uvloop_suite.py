@@ -17,7 +17,7 @@ from conformance.forkserver.expectations import Expectations
 from conformance.forkserver.outcome import Outcome, Status
 from conformance.forkserver.suite import Suite, SuiteError
 
-from .sdist import unpacked
+from .sdist import pinned
 from .uvloop_exceptions import EXCEPTIONS, LEFT_OUT
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def server(loop: str, *, jobs: int) -> tuple[list[str], dict[str, str]]:
         paths.insert(0, str(HERE / "shim"))
     variables = {
         "SFLOOP_TEST_LOOP": loop,
-        SDIST_VARIABLE: str(unpacked("uvloop")),
+        SDIST_VARIABLE: str(pinned("uvloop").unpacked()),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
     }
     return [str(HERE), "uvloop", "--serve", f"--loop={loop}", f"--jobs={jobs}"], variables
