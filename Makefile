@@ -153,6 +153,16 @@ third-party: $(VENV)/with-test $(VENV)/extra-suites ## the test suites of uvloop
 	$(build)
 	$(call twice,$(BIN)/python,tests/third_party)
 
+# Not a part of `make test`, because the suites take an hour. They have an environment of their own, which the runner makes.
+.PHONY: ecosystem ecosystem-quick
+ecosystem: $(VENV)/with-test ## other projects' suites on sfloop and on asyncio, and docs/ecosystem.md (ARGS="--suite aiohttp")
+	$(build)
+	@$(BIN)/python tests/ecosystem --environment $(VENV)-ecosystem $(ARGS)
+
+ecosystem-quick: $(VENV)/with-test ## a part of ecosystem, in less than 5 minutes
+	$(build)
+	@$(BIN)/python tests/ecosystem --quick --environment $(VENV)-ecosystem $(ARGS)
+
 # These tests are not a part of `make test`, because the compilers are large. On Debian the peers need golang-go, cargo,
 # librust-rustls-dev and librust-rustls-pemfile-dev.
 .PHONY: tls-peers

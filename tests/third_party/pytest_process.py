@@ -19,7 +19,7 @@ from conformance.forkserver.outcome import Outcome, Status
 
 from . import localhost
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 
 
 @dataclasses.dataclass

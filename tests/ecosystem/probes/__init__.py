@@ -1,0 +1,1 @@
+"""Programs that use one library each, with a server and a client. ``ecosystem.probing`` runs one side of one."""

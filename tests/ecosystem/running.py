@@ -1,0 +1,81 @@
+"""Running one suite on both loops."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from conformance.forkserver.outcome import Outcome
+from conformance.forkserver.suite import SuiteError
+from third_party.pytest_process import PytestProcess
+
+from .judging import Side, Verdict, judge, on_one_side
+from .suite import Suite
+
+LOOPS = ("asyncio", "sfloop")
+#: One worker, so that a suite's tests do not compete for the CPU, and for ports that it gives numbers.
+JOBS = 1
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass
+class Run:
+    """A suite's result on both loops."""
+
+    sides: dict[str, Side]
+    verdict: Verdict
+
+
+def run(suite: Suite, python: str, *, quick: bool, say: Say) -> Run:
+    """Run the suite on asyncio and on sfloop. A test that fails on one of them only runs there a second time.
+
+    Raises SuiteError if the suite cannot run here.
+    """
+    with ExitStack() as stack:
+        variables = stack.enter_context(suite.service()) if suite.service else {}
+        pytest = _process(suite, python, variables=dict(variables), quick=quick)
+        stack.callback(pytest.kill)
+        outcomes: dict[str, dict[str, Outcome]] = {}
+        spent: dict[str, tuple[float, float]] = {}
+        for loop in LOOPS:
+            outcomes[loop], spent[loop] = _measured(suite, pytest, loop)
+            side = Side.of(outcomes[loop], *spent[loop])
+            say(f"{suite.name} on {loop}: {side.passed} passed, {side.failed} failed, {side.seconds:.1f} s")
+        for loop, other in (LOOPS, LOOPS[::-1]):
+            if again := on_one_side(outcomes[loop], outcomes[other]):
+                say(f"{suite.name} on {loop}: {len(again)} failed there only; running them again")
+                outcomes[loop].update((o.test_id, o) for o in pytest.outcomes(loop, again, jobs=JOBS))
+    sides = {loop: Side.of(outcomes[loop], *spent[loop]) for loop in LOOPS}
+    return Run(sides, judge(suite, outcomes["asyncio"], outcomes["sfloop"], whole=not quick))
+
+
+def _measured(suite: Suite, pytest: PytestProcess, loop: str) -> tuple[dict[str, Outcome], tuple[float, float]]:
+    began, cpu = time.monotonic(), _cpu_of_children()
+    try:
+        outcomes = {outcome.test_id: outcome for outcome in pytest.outcomes(loop, None, jobs=JOBS)}
+    except RuntimeError as error:
+        raise SuiteError(f"{suite.name}'s pytest failed on {loop}:\n{error}") from None
+    return outcomes, (time.monotonic() - began, _cpu_of_children() - cpu)
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _process(suite: Suite, python: str, *, variables: dict[str, str], quick: bool) -> PytestProcess:
+    without = () if suite.keeps_package else (suite.package,)
+    limits = ("-p", "xdist", "-p", "timeout", f"--timeout={suite.limit}", "--timeout-method=thread")
+    ours = ("-q", "-o", "addopts=", "-p", "outcome_report", "-p", "no:cacheprovider", *limits)
+    return PytestProcess(
+        suite.source.unpacked(without=without),
+        (*ours, *suite.arguments, *(suite.quick if quick else suite.tests)),
+        plugins=suite.plugins,
+        excluded="|".join(suite.left_out),
+        environment={**suite.variables, **variables},
+        python=python,
+    )
