@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import resource
 import time
 from collections.abc import Callable
@@ -42,9 +43,12 @@ def run(suite: Suite, python: str, *, quick: bool, say: Say) -> Run:
         outcomes: dict[str, dict[str, Outcome]] = {}
         spent: dict[str, tuple[float, float]] = {}
         for loop in LOOPS:
-            outcomes[loop], spent[loop] = _measured(suite, pytest, loop)
+            outcomes[loop], spent[loop] = _measured(suite, pytest, loop, without=_apart(suite, loop))
             side = Side.of(outcomes[loop], *spent[loop])
             say(f"{suite.name} on {loop}: {side.passed} passed, {side.failed} failed, {side.seconds:.1f} s")
+        expected = re.compile("|".join(suite.white_box) or "(?!)")
+        if white_box := [test_id for test_id in outcomes["asyncio"] if expected.search(test_id)]:
+            outcomes["sfloop"].update((o.test_id, o) for o in pytest.outcomes("sfloop", white_box, jobs=JOBS))
         for loop, other in (LOOPS, LOOPS[::-1]):
             if again := on_one_side(outcomes[loop], outcomes[other]):
                 say(f"{suite.name} on {loop}: {len(again)} failed there only; running them again")
@@ -53,12 +57,23 @@ def run(suite: Suite, python: str, *, quick: bool, say: Say) -> Run:
     return Run(sides, judge(suite, outcomes["asyncio"], outcomes["sfloop"], whole=not quick))
 
 
-def _measured(suite: Suite, pytest: PytestProcess, loop: str) -> tuple[dict[str, Outcome], tuple[float, float]]:
+def _apart(suite: Suite, loop: str) -> tuple[str, ...]:
+    """The tests that run in a process of their own on this loop, because they fail, and may leave things open that make
+    the next tests fail."""
+    return tuple(suite.white_box) if loop == "sfloop" else ()
+
+
+def _measured(
+    suite: Suite, pytest: PytestProcess, loop: str, *, without: tuple[str, ...]
+) -> tuple[dict[str, Outcome], tuple[float, float]]:
+    most = dataclasses.replace(pytest, excluded="|".join((*suite.left_out, *without)))
     began, cpu = time.monotonic(), _cpu_of_children()
     try:
-        outcomes = {outcome.test_id: outcome for outcome in pytest.outcomes(loop, None, jobs=JOBS)}
+        outcomes = {outcome.test_id: outcome for outcome in most.outcomes(loop, None, jobs=JOBS)}
     except RuntimeError as error:
         raise SuiteError(f"{suite.name}'s pytest failed on {loop}:\n{error}") from None
+    finally:
+        most.kill()
     return outcomes, (time.monotonic() - began, _cpu_of_children() - cpu)
 
 

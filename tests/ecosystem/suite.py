@@ -21,23 +21,23 @@ Service = Callable[[], AbstractContextManager[Mapping[str, str]]]
 class Suite:
     """A suite, how it is run, and the tests that it may fail.
 
-    The plugin ``loop_under_test`` chooses the loop: asyncio's own ways of making a loop give the loop under test.
+    The plugin ``loop_under_test`` chooses the loop: asyncio's ways of making a loop give the loop under test.
 
-    ``source`` is the archive with the tests. ``needs`` are the requirements of the tests: the project itself in the same
-    version, and other packages as its test requirements say. All suites of one ``environment`` share a virtual
+    ``source`` is the archive with the tests. ``needs`` are the requirements of the tests: the project itself in the
+    same version, and other packages as its test requirements say. All suites of one ``environment`` share a virtual
     environment. ``package`` is the folder of the project's package in the archive. It is removed from the unpacked
     archive unless ``keeps_package``, so that the tests import the installed package.
 
     ``tests`` are arguments of pytest that name the tests, ``quick`` those of ``make ecosystem-quick``; if empty, the
-    suite is no part of it. ``arguments`` are further ones. ``plugins`` are the only pytest plugins that are loaded beside the runner's.
-    ``variables`` are for the tests' environment. ``limit`` is the time limit of a test in seconds.
+    suite is no part of it. ``arguments`` are further ones. ``plugins`` are the only pytest plugins that are loaded
+    beside the runner's. ``variables`` are for the tests' environment. ``limit`` is the time limit of a test in seconds.
 
     ``left_out`` maps regular expressions for ids of tests that are not run, on any loop, to reasons. ``white_box`` maps
-    regular expressions for ids of tests that fail on sfloop only to reasons: they test the loop's internals. An
-    expression that no failed test matches is an error, unless ``quick``.
+    regular expressions for ids of tests that fail on sfloop only to reasons: they test the internals of asyncio's loop,
+    or a fault of it. An expression that matches no failed test is an error, unless only a part is run.
 
-    ``through`` names the library by which this one uses the loop, if it calls no method of the loop itself. ``probe`` is
-    the module in ``probes`` that uses the library over a bypass stack.
+    ``through`` names the library by which this one uses the loop, if it calls no method of the loop itself. ``probe``
+    is the module in ``probes`` that uses the library over a bypass stack.
     """
 
     name: str
