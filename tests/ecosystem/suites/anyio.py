@@ -10,8 +10,8 @@ SUITE = Suite(
     needs=(f"anyio=={_SOURCE.version}", "hypothesis==6.170.17", "pytest-mock==3.17.0", "trustme==1.2.1"),
     package="anyio",
     keeps_package=True,  # make third-party has the same folder, and src is not on the path here
-    quick=("tests/test_sockets.py", "tests/streams"),
-    plugins=("anyio.pytest_plugin", "pytest_mock", "ipv6_localhost"),
+    quick=("tests/test_sockets.py",),
+    arguments=("-p", "anyio", "-p", "pytest_mock", "-p", "ipv6_localhost"),
     left_out={
         r"^(?!.*asyncio)": "tests without a loop",
         r"\+uvloop|\btrio\b": "other loops",

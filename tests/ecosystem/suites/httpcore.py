@@ -8,6 +8,7 @@ SUITE = Suite(
     needs=("httpcore[asyncio,http2,socks,trio]==1.0.9", "httpx==0.28.1", "pytest-httpbin==2.1.0"),
     package="httpcore",
     arguments=("-W", "ignore::pytest.PytestUnknownMarkWarning"),
+    quick=("tests/_async",),
     plugins=("anyio.pytest_plugin", "pytest_httpbin.plugin"),
     left_out={r"\btrio\b|test_connection_pool_concurrency|test_models.py::test_response_async": "other loops"},
     through="anyio",

@@ -14,6 +14,7 @@ SUITE = Suite(
         "uvicorn==0.54.0",
     ),
     package="httpx",
+    quick=("tests/client/test_async_client.py",),
     plugins=("anyio.pytest_plugin",),
     left_out={
         r"\btrio\b": "other loops",

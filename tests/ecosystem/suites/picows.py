@@ -18,6 +18,7 @@ SUITE = Suite(
     ),
     environment="picows",  # its tests import uvloop, and other suites use uvloop if it is there
     package="picows",
+    quick=("tests/test_ws_logic.py", "tests/test_websockets_recv.py", "tests/test_websockets_send.py"),
     plugins=("pytest_asyncio.plugin",),
     left_out={r"\buvloop\b": "other loops", "test_proxy_dns_resolution": "asks a name server on the Internet"},
     probe="over_picows",

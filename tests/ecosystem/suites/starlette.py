@@ -14,6 +14,7 @@ SUITE = Suite(
         "trio==0.35.0",
     ),
     package="starlette",
+    quick=("tests/test_websockets.py", "tests/test_applications.py"),
     plugins=("anyio.pytest_plugin",),
     left_out={r"\btrio\b": "other loops", "test_staticfiles_with_invalid_dir_permissions": "fails for root"},
     through="anyio",

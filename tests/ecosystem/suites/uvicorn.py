@@ -22,6 +22,7 @@ SUITE = Suite(
     ),
     package="uvicorn",
     tests=("tests", "--ignore=tests/benchmarks"),
+    quick=("tests/test_server.py", "tests/test_ssl.py", "tests/protocols/test_http.py"),
     plugins=("anyio.pytest_plugin", "pytest_mock"),
     left_out={r"\buvloop\b": "other loops"},
     probe="over_uvicorn",
