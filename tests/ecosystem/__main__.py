@@ -6,6 +6,7 @@ The exit status is 1 if a test fails only on sfloop without being listed, and 2 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def main() -> int:
     chosen = [known[name] for name in options.suite or known]
     if options.quick:
         chosen = [each for each in chosen if each.quick]
-    return _run(chosen, list(known.values()), options)
+    options.environment.mkdir(parents=True, exist_ok=True)
+    with (options.environment / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may update the environment
+        return _run(chosen, list(known.values()), options)
 
 
 def _parser() -> argparse.ArgumentParser:
