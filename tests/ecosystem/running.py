@@ -50,7 +50,8 @@ def run(suite: Suite, python: str, *, quick: bool, say: Say) -> Run:
         if white_box := [test_id for test_id in outcomes["asyncio"] if expected.search(test_id)]:
             outcomes["sfloop"].update((o.test_id, o) for o in pytest.outcomes("sfloop", white_box, jobs=JOBS))
         for loop, other in (LOOPS, LOOPS[::-1]):
-            if again := on_one_side(outcomes[loop], outcomes[other]):
+            alone = on_one_side(outcomes[loop], outcomes[other])
+            if again := [test_id for test_id in alone if not expected.search(test_id)]:
                 say(f"{suite.name} on {loop}: {len(again)} failed there only; running them again")
                 outcomes[loop].update((o.test_id, o) for o in pytest.outcomes(loop, again, jobs=JOBS))
     sides = {loop: Side.of(outcomes[loop], *spent[loop]) for loop in LOOPS}
