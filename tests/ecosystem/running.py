@@ -19,6 +19,8 @@ from .suite import Suite
 LOOPS = ("asyncio", "sfloop")
 #: One worker, so that a suite's tests do not compete for the CPU, and for ports that it gives numbers.
 JOBS = 1
+#: The words before a command that run it in a network namespace of its own. Needs root.
+_ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
 Say = Callable[[str], None]
 
@@ -94,4 +96,5 @@ def _process(suite: Suite, python: str, *, variables: dict[str, str], quick: boo
         excluded="|".join(suite.left_out),
         environment={**suite.variables, **variables},
         python=python,
+        prefix=_ALONE if suite.alone else (),
     )

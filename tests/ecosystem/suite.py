@@ -36,6 +36,9 @@ class Suite:
     regular expressions for ids of tests that fail on sfloop only to reasons: they test the internals of asyncio's loop,
     or a fault of it. An expression that matches no failed test is an error, unless only a part is run.
 
+    ``alone``: the tests use fixed ports, so they run in a network namespace of their own, which has only a loopback
+    interface.
+
     ``through`` names the library by which this one uses the loop, if it calls no method of the loop itself. ``probe``
     is the module in ``probes`` that uses the library over a bypass stack.
     """
@@ -55,6 +58,7 @@ class Suite:
     keeps_package: bool = False
     environment: str = "common"
     service: Service | None = None
+    alone: bool = False
     through: str = ""
     probe: str = ""
 

@@ -28,7 +28,8 @@ class PytestProcess:
 
     ``directory`` is the root of the project's source. ``source`` is the location of its package in it. ``plugins`` are
     modules of pytest plugins for the suite and for every pytest that it starts; no others are loaded. ``excluded`` is a
-    regular expression for test ids that are not run. ``environment`` holds more environment variables.
+    regular expression for test ids that are not run. ``environment`` holds more environment variables. ``prefix`` are
+    words before the command.
     """
 
     directory: Path
@@ -38,6 +39,7 @@ class PytestProcess:
     excluded: str = ""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     python: str = sys.executable
+    prefix: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def collect(self, loop: str) -> list[str]:
@@ -81,7 +83,15 @@ class PytestProcess:
         with os.fdopen(reader) as lines:
             try:
                 self.process = subprocess.Popen(
-                    [*localhost.command_prefix(), self.python, "-m", "pytest", *self.arguments, *arguments],
+                    [
+                        *localhost.command_prefix(),
+                        *self.prefix,
+                        self.python,
+                        "-m",
+                        "pytest",
+                        *self.arguments,
+                        *arguments,
+                    ],
                     cwd=self.directory,
                     env=self._environment(loop, selection, writer),
                     stdin=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""Modules that a project's tests need, and its source distribution lacks."""
