@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import resource
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from conformance.forkserver.outcome import Outcome
 from conformance.forkserver.suite import SuiteError
@@ -21,6 +23,8 @@ LOOPS = ("asyncio", "sfloop")
 JOBS = 1
 #: The words before a command that run it in a network namespace of its own. Needs root.
 _ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+#: The folder of our own tests of projects.
+_PROGRAMS = Path(__file__).resolve().with_name("programs")
 
 Say = Callable[[str], None]
 
@@ -86,12 +90,17 @@ def _cpu_of_children() -> float:
 
 
 def _process(suite: Suite, python: str, *, variables: dict[str, str], quick: bool) -> PytestProcess:
-    without = () if suite.keeps_package else (suite.package,)
+    tests = suite.quick if quick else suite.tests
+    if suite.programs:
+        # The options of the repository's own tests are not for these.
+        directory, tests = _PROGRAMS, ("-c", os.devnull, f"--rootdir={_PROGRAMS}", suite.programs)
+    else:
+        directory = suite.source.unpacked(without=() if suite.keeps_package else (suite.package,))
     limits = ("-p", "xdist", "-p", "timeout", f"--timeout={suite.limit}", "--timeout-method=thread")
     ours = ("-q", "-o", "addopts=", "-p", "outcome_report", "-p", "no:cacheprovider", *limits)
     return PytestProcess(
-        suite.source.unpacked(without=without),
-        (*ours, *suite.arguments, *(suite.quick if quick else suite.tests)),
+        directory,
+        (*ours, *suite.arguments, *tests),
         plugins=suite.plugins,
         excluded="|".join(suite.left_out),
         environment={**suite.variables, **variables},

@@ -36,6 +36,9 @@ class Suite:
     regular expressions for ids of tests that fail on sfloop only to reasons: they test the internals of asyncio's loop,
     or a fault of it. An expression that matches no failed test is an error, unless only a part is run.
 
+    ``programs`` names a file of ``programs`` with our own tests of the project, whose archive has none. They are run
+    instead of ``tests``.
+
     ``alone``: the tests use fixed ports, so they run in a network namespace of their own, which has only a loopback
     interface.
 
@@ -48,6 +51,7 @@ class Suite:
     needs: tuple[str, ...]
     package: str
     tests: tuple[str, ...] = ("tests",)
+    programs: str = ""
     quick: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()

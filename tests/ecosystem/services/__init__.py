@@ -1,1 +1,1 @@
-"""Servers that the suites and the probes talk to: of Debian's packages, with throw-away data, never the system's own."""
+"""Servers of Debian's packages for the suites and the probes, with throw-away data. Never the system's own services."""

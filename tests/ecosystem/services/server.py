@@ -68,8 +68,8 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the end of the block. Its output goes to ``output`` in the folder.
 
-    `ready` says whether it can be used, and `stop` is the signal that ends it. Raises SuiteError if it ends, or is not ready in time. The kernel ends it if this
-    process is killed.
+    `ready` says whether the server can be used, and `stop` is the signal that ends it. The kernel ends it if this
+    process is killed. Raises SuiteError if it ends by itself, or is not ready in time.
     """
     bound = [*as_user(user), *BOUND, *command]
     with (folder / "output").open("wb") as output:

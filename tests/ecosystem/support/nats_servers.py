@@ -1,17 +1,19 @@
 """A pytest plugin: the module ``tests.utils`` of nats-py's tests, with the servers that they connect to.
 
-Each test case starts its servers in setUp. The ports are those in the tests, so the tests need a network namespace of their
-own.
+Each test case starts its servers in setUp. The ports are those in the tests, so the tests need a network namespace of
+their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import ssl
 import sys
 import tempfile
 import unittest
+import unittest.mock  # the tests use it, and import unittest only
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 
 import trustme
 
-from ecosystem.services.nats import nats
+from ecosystem.services import nats as _service
 
 _ADDRESS = "127.0.0.1"
 
@@ -32,7 +34,7 @@ def get_config_file(path: str) -> str:
 
 
 @functools.cache
-def _tls() -> tuple[dict[str, str], ssl.SSLContext]:
+def _tls() -> tuple[dict[str, Any], ssl.SSLContext]:
     """The settings of a server that demands a certificate, and the context of a client that has one."""
     folder, authority = Path(_folder.name), trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -48,18 +50,19 @@ def _tls() -> tuple[dict[str, str], ssl.SSLContext]:
         "key_file": str(folder / "server-key.pem"),
         "ca_file": str(folder / "ca.pem"),
     }
-    return {**files, "verify": "true"}, context
+    return {**files, "verify": True}, context
 
 
 class Server:
-    """A server that can be stopped and started again."""
+    """A server that can be stopped and started again. A stop gives it no time to say goodbye to its clients."""
 
     def __init__(self, port: int, **settings: Any) -> None:
-        self._port, self._settings = port, settings
+        self.http_port = port + 4000
+        self._port, self._settings = port, {"http": f"{_ADDRESS}:{self.http_port}", **settings}
         self._running = ExitStack()
 
     def start(self) -> None:
-        self._running.enter_context(nats(_ADDRESS, self._port, self._settings))
+        self._running.enter_context(_service.nats(_ADDRESS, self._port, self._settings, stop=signal.SIGKILL))
 
     def stop(self) -> None:
         self._running.close()
@@ -153,7 +156,7 @@ class TLSServerHandshakeFirstTestCase(_Case):
 
 
 class SingleWebSocketServerTestCase(_Case):
-    servers = ((4222, {"websocket": {"listen": f"{_ADDRESS}:8080", "no_tls": "true"}}),)
+    servers = ((4222, {"websocket": {"listen": f"{_ADDRESS}:8080", "no_tls": True}}),)
 
 
 class SingleWebSocketTLSServerTestCase(_Case):
