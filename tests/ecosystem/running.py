@@ -90,6 +90,8 @@ def _cpu_of_children() -> float:
 
 
 def _process(suite: Suite, python: str, *, variables: dict[str, str], quick: bool) -> PytestProcess:
+    if suite.alone and os.geteuid() != 0:
+        raise SuiteError(f"{suite.name} needs root, because its tests need a network namespace of their own")
     tests = suite.quick if quick else suite.tests
     if suite.programs:
         # The options of the repository's own tests are not for these.

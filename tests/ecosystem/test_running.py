@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from third_party.sdist import Archive
 
 from ecosystem import running
 from ecosystem.suite import Suite
+from sfloop.testing import netns
 
 _HEAD = """
 import asyncio, os, pathlib
@@ -118,3 +120,46 @@ def test_a_service_gives_its_variables_to_the_tests(tmp_path: Path) -> None:
 def test_a_suite_that_cannot_be_collected_says_why(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="sample's pytest failed on asyncio(?s:.*)nothing_of_this_name"):
         _run(_suite(tmp_path, "import nothing_of_this_name\n"))
+
+
+def test_a_suite_with_fixed_ports_runs_in_a_network_namespace_of_its_own(tmp_path: Path) -> None:
+    text = """
+import socket
+
+def test_it():
+    assert {name for _, name in socket.if_nameindex()} == {"lo"}
+    with socket.create_server(("127.0.0.1", PORT)) as server:
+        socket.create_connection(server.getsockname()).close()
+"""
+    if reason := netns.unavailable():
+        with pytest.raises(SuiteError, match="root"):
+            _run(_suite(tmp_path, text, alone=True))
+        pytest.skip(reason)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert _run(_suite(tmp_path, text.replace("PORT", str(port)), alone=True)).verdict.good
+
+
+def test_programs_of_ours_run_instead_of_the_archives_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = _suite(tmp_path, "def test_it(): assert False\n", arguments=(), programs="trading.py")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "trading.py").write_text("def test_it(): pass\n")
+    monkeypatch.setattr(running, "_PROGRAMS", programs)
+    run = _run(suite)
+    assert run.verdict.good
+    assert run.sides["sfloop"].passed == 1
+
+
+def test_the_processes_that_tests_start_use_the_loop_under_test(tmp_path: Path) -> None:
+    text = """
+import subprocess, sys
+
+def test_it():
+    program = "import asyncio; print(type(asyncio.new_event_loop()).__module__.split('.')[0])"
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == kind() == os.environ["SFLOOP_TEST_LOOP"]
+"""
+    run = _run(_suite(tmp_path, text, plugins=("ecosystem.support.loop_in_children",)))
+    assert run.verdict.good
+    assert run.sides["sfloop"].passed == 1

@@ -9,7 +9,6 @@ SUITE = Suite(
     needs=("distributed==2026.8.0", "dask==2026.8.0", "tornado==6.6.1"),
     package="distributed",
     programs="computing_with_distributed.py",
-    quick=("all of it",),
     plugins=("ecosystem.support.loop_in_children",),
     through="Tornado",
     environment="distributed",

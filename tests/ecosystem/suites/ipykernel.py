@@ -16,7 +16,6 @@ SUITE = Suite(
         "trio==0.35.0",
     ),
     package="ipykernel",
-    quick=("tests/test_async.py", "tests/test_kernel_direct.py"),
     arguments=("-o", "asyncio_default_fixture_loop_scope=function"),
     plugins=(
         "flaky.flaky_pytest_plugin",

@@ -13,7 +13,6 @@ SUITE = Suite(
         "tornado==6.6.1",
     ),
     package="jupyter_client",
-    quick=("tests/test_kernelmanager.py",),
     plugins=("ecosystem.support.loop_in_children",),  # for the kernels
     through="Tornado and PyZMQ",
     environment="jupyter",

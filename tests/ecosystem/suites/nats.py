@@ -9,7 +9,7 @@ SUITE = Suite(
     needs=("nats-py==2.12.0", "aiohttp==3.14.5", "trustme==1.2.1"),
     package="nats",
     tests=("tests", "--ignore=tests/test_compatibility.py"),  # a test with another program
-    quick=("tests/test_client.py", "tests/test_micro_service.py"),
+    quick=("tests/test_client_v2.py", "tests/test_client_websocket.py"),
     plugins=("ecosystem.support.nats_servers",),
     left_out={
         "ClientNkeysAuthTest|ClientJWTAuthTest": "need keys that the source distribution lacks",

@@ -30,7 +30,7 @@ SUITE = Suite(
     package="redis",
     # The scenarios drive a cluster through a fault injector.
     tests=("tests/test_asyncio", "--ignore=tests/test_asyncio/test_scenario"),
-    quick=("tests/test_asyncio/test_pubsub.py", "tests/test_asyncio/test_connection.py"),
+    quick=("tests/test_asyncio/test_encoding.py", "tests/test_asyncio/test_pipeline.py"),
     arguments=("-m", "not onlycluster and not redismod and not ssl and not cp_integration"),
     plugins=("pytest_asyncio.plugin",),
     environment="services",

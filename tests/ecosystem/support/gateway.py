@@ -1,7 +1,7 @@
 """The server of Interactive Brokers' API, as far as a client needs it to connect, to ask, and to receive ticks.
 
-The first message of a client is ``API\\0`` and the versions that it knows, behind a length. After the answer, each message
-has a length of four bytes, and fields that end with a zero byte. The first field is the kind of message.
+The first message of a client is ``API\\0`` and the versions that it knows, behind a length. After the answer, each
+message has a length of four bytes, and fields that end with a zero byte. The first field is the kind of message.
 """
 
 from __future__ import annotations
