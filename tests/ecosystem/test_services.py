@@ -120,7 +120,7 @@ def test_postgresqls_programs_for_tests_that_start_servers(tmp_path: Path, monke
         pytest.skip("postgres is not installed")
     _private(tmp_path, monkeypatch)
     with programs_for_tests() as variables:
-        programs, data = Path(variables["PGINSTALLATION"]), Path(variables["TMPDIR"]) / "data"
+        programs, data = Path(variables["PGINSTALLATION"]), Path(variables["TMPDIR"]) / "tmp-data"
         data.mkdir(mode=0o700)
         environment = {**os.environ, **variables}
         made = [str(programs / "initdb"), "-D", str(data), "--auth=trust", "--no-sync"]

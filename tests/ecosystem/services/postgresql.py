@@ -67,8 +67,9 @@ def _as_other_user(programs: Path, folder: Path) -> Path:
     folder.chmod(0o755)
     for program in programs.iterdir():
         script = folder / program.name
+        # The tests make the data directories by Python's tempfile, whose names begin with tmp.
         words = shlex.join([*as_user(USER), *BOUND, *_READS_ALL, str(program)])
-        script.write_text(f'#!/bin/sh\nchown -R {USER} {folder.parent} 2>/dev/null\nexec {words} "$@"\n')
+        script.write_text(f'#!/bin/sh\nchown -R {USER} {folder.parent}/tmp* 2>/dev/null\nexec {words} "$@"\n')
         script.chmod(0o755)
     return folder
 
