@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -29,23 +30,27 @@ STARTERS: dict[str, tuple[Starter, bytes, bytes]] = {
 }
 
 
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files. PostgreSQL's user can reach it, which does not hold for pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="sfloop-services-") as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
+
+
 @pytest.fixture(params=list(STARTERS))
-def case(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Starter, bytes, bytes]:
-    """A starter whose program is installed, with a directory of its own for temporary files."""
-    try:
-        server.found(request.param, "", *Path("/usr/lib/postgresql").glob("*/bin"))
-    except SuiteError:
-        pytest.skip(f"{request.param} is not installed")
-    _private(tmp_path, monkeypatch)
+def case(request: pytest.FixtureRequest) -> tuple[Starter, bytes, bytes]:
+    """A starter whose program is installed."""
+    _need(request.param)
     return STARTERS[request.param]
 
 
-def _private(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)  # PostgreSQL's user has to reach it
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
+def _need(program: str) -> None:
+    try:
+        server.found(program, "", *Path("/usr/lib/postgresql").glob("*/bin"))
+    except SuiteError:
+        pytest.skip(f"{program} is not installed")
 
 
 def _answer(address: tuple[str, int], request: bytes) -> bytes:
@@ -54,29 +59,29 @@ def _answer(address: tuple[str, int], request: bytes) -> bytes:
         return connection.recv(64)
 
 
-def test_a_server_answers_and_leaves_nothing(case: tuple[Starter, bytes, bytes], tmp_path: Path) -> None:
+def test_a_server_answers_and_leaves_nothing(case: tuple[Starter, bytes, bytes], temporary: Path) -> None:
     starter, request, answer = case
     with starter() as address:
         assert _answer(address, request).startswith(answer)
-        assert list(tmp_path.iterdir())
+        assert list(temporary.iterdir())
     assert not server.connects(*address)
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())
 
 
-def test_a_failure_in_the_block_ends_the_server(case: tuple[Starter, bytes, bytes], tmp_path: Path) -> None:
+def test_a_failure_in_the_block_ends_the_server(case: tuple[Starter, bytes, bytes], temporary: Path) -> None:
     starter, request, answer = case
     with pytest.raises(ZeroDivisionError), starter() as address:
         _ = 1 / 0
     assert not server.connects(*address)
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())
 
 
-def test_a_port_in_use_is_an_error_with_the_output(case: tuple[Starter, bytes, bytes], tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_with_the_output(case: tuple[Starter, bytes, bytes], temporary: Path) -> None:
     starter: Callable[..., AbstractContextManager[tuple[str, int]]] = case[0]
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SuiteError, match="(?i)address already in use"):
         with starter("127.0.0.1", taken.getsockname()[1]):
             pass
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())
 
 
 def test_a_missing_program_names_its_package() -> None:
@@ -89,7 +94,8 @@ def test_a_killed_run_leaves_no_server() -> None:
 import sys, time
 from pathlib import Path
 from ecosystem.services.server import running, throw_away
-with throw_away("test") as folder, running(["sleep", "1000"], folder, lambda: True) as process:
+command = ["sh", "-c", "touch ready; exec sleep 1000"]
+with throw_away("test") as folder, running(command, folder, (folder / "ready").exists) as process:
     print(process.pid, folder, flush=True)
     time.sleep(1000)
 """
@@ -113,16 +119,12 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def test_postgresqls_programs_for_tests_that_start_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        server.found("postgres", "", *Path("/usr/lib/postgresql").glob("*/bin"))
-    except SuiteError:
-        pytest.skip("postgres is not installed")
-    _private(tmp_path, monkeypatch)
+def test_postgresqls_programs_for_tests_that_start_servers(temporary: Path) -> None:
+    _need("postgres")
     with programs_for_tests() as variables:
         programs, data = Path(variables["PGINSTALLATION"]), Path(variables["TMPDIR"]) / "tmp-data"
         data.mkdir(mode=0o700)
         environment = {**os.environ, **variables}
         made = [str(programs / "initdb"), "-D", str(data), "--auth=trust", "--no-sync"]
         assert "Success" in subprocess.run(made, env=environment, check=True, capture_output=True, text=True).stdout
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())

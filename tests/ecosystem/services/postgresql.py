@@ -12,11 +12,13 @@ from pathlib import Path
 
 from conformance.forkserver.suite import SuiteError
 
-from .server import BOUND, as_user, found, free_port, running, throw_away
+from .server import as_user, ends_with_parent, found, free_port, running, throw_away
 
 #: Debian keeps the programs of each version in a folder of its own.
 _DEBIAN = Path("/usr/lib/postgresql")
 USER = "postgres"
+#: SIGTERM would wait for the clients to leave.
+_STOP = signal.SIGINT
 
 #: A test suite needs no data after a crash.
 _FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -42,8 +44,7 @@ def postgresql(host: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[str, in
         with (data / "pg_hba.conf").open("a") as rules:
             rules.write("host all all all trust\n")  # a probe's client is in another network namespace
         asked = [str(programs / "pg_isready"), "-q", "-h", host, "-p", str(number)]
-        # SIGTERM would wait for the clients to leave.
-        with running(command, folder, lambda: subprocess.run(asked).returncode == 0, user=user, stop=signal.SIGINT):
+        with running(command, folder, lambda: subprocess.run(asked).returncode == 0, user=user, stop=_STOP):
             yield host, number
 
 
@@ -68,7 +69,7 @@ def _as_other_user(programs: Path, folder: Path) -> Path:
     for program in programs.iterdir():
         script = folder / program.name
         # The tests make the data directories by Python's tempfile, whose names begin with tmp.
-        words = shlex.join([*as_user(USER), *BOUND, *_READS_ALL, str(program)])
+        words = shlex.join([*as_user(USER), *ends_with_parent(_STOP), *_READS_ALL, str(program)])
         script.write_text(f'#!/bin/sh\nchown -R {USER} {folder.parent}/tmp* 2>/dev/null\nexec {words} "$@"\n')
         script.chmod(0o755)
     return folder

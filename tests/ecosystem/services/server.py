@@ -17,9 +17,6 @@ from pathlib import Path
 from conformance.forkserver.suite import SuiteError
 
 START_LIMIT = STOP_LIMIT = 30  # seconds
-#: Options of setpriv. A server must not outlive a killed test run, and nothing but the kernel can see to that.
-BOUND = ("--pdeathsig", "KILL")
-
 MISSING = "{program} is missing: apt-get install {package} (its own service need not run)"
 NOT_READY = "{program} was not ready after {seconds:.0f} s; the end of its output:\n{output}"
 
@@ -57,6 +54,11 @@ def as_user(user: str | None) -> list[str]:
     return [setpriv, "--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--init-groups"]
 
 
+def ends_with_parent(stop: signal.Signals) -> list[str]:
+    """Options of setpriv: the kernel sends this signal at the end of the parent, so no server outlives a killed run."""
+    return ["--pdeathsig", stop.name.removeprefix("SIG")]
+
+
 @contextmanager
 def running(
     command: list[str],
@@ -68,10 +70,10 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the end of the block. Its output goes to ``output`` in the folder.
 
-    `ready` says whether the server can be used, and `stop` is the signal that ends it. The kernel ends it if this
-    process is killed. Raises SuiteError if it ends by itself, or is not ready in time.
+    `ready` says whether the server can be used, and `stop` is the signal that ends it. The kernel sends it if
+    this process is killed. Raises SuiteError if it ends by itself, or is not ready in time.
     """
-    bound = [*as_user(user), *BOUND, *command]
+    bound = [*as_user(user), *ends_with_parent(stop), *command]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(bound, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
