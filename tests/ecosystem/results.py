@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -17,6 +18,8 @@ from .suite import Suite
 
 #: More than this is slower than asyncio, if the suite takes long enough to tell.
 MOST_RATIO, TELLING_SECONDS = 1.10, 10
+#: With more processes for each CPU than this, other programs ran, and the times say nothing.
+MOST_LOAD = 2
 _HEAD = ("suite", "version", "passed", "failed", "skipped", "only on sfloop", "asyncio s", "sfloop s", "ratio")
 
 Record = dict[str, Any]
@@ -30,6 +33,7 @@ def record(suite: Suite, run: Run, carried: Carried, *, quick: bool) -> Record:
         "python": platform.python_version(),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "quick": quick,
+        "busy": os.getloadavg()[0] > MOST_LOAD * (os.cpu_count() or 1),
         "asyncio": dataclasses.asdict(run.sides["asyncio"]),
         "sfloop": dataclasses.asdict(run.sides["sfloop"]),
         **run.verdict.to_json(),
@@ -94,7 +98,9 @@ def _remarks(name: str, result: Record) -> Iterable[str]:
         yield f"{name}: {_some(result['on_both'])} failed on both loops"
     if result["only_on_asyncio"]:
         yield f"{name}: {_some(result['only_on_asyncio'])} failed on asyncio only"
-    if ratio(result) > MOST_RATIO and result["asyncio"]["seconds"] >= TELLING_SECONDS:
+    if result["busy"]:
+        yield f"{name}: the machine was busy, so the times say nothing"
+    elif ratio(result) > MOST_RATIO and result["asyncio"]["seconds"] >= TELLING_SECONDS:
         yield f"{name}: took {ratio(result):.2f} times as long on sfloop as on asyncio"
 
 

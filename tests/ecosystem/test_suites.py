@@ -66,7 +66,14 @@ def test_the_kept_results_are_those_of_the_pinned_versions_and_good() -> None:
 
 def test_the_table_has_the_reason_of_each_failure() -> None:
     side = {"passed": 1, "failed": 1, "skipped": 0, "seconds": 20.0, "cpu": 1.0}
-    result = {"version": "1", "asyncio": side, "sfloop": {**side, "seconds": 30.0}, "broken": "", "on_both": ["b"]}
+    result = {
+        "version": "1",
+        "asyncio": side,
+        "sfloop": {**side, "seconds": 30.0},
+        "broken": "",
+        "on_both": ["b"],
+        "busy": False,
+    }
     result |= {"only_on_sfloop": {"a": "wrong"}, "white_box": {"c": "reads"}, "stale": ["d"], "only_on_asyncio": []}
     text = results.table({"sample": result}, {"other": "no network"})
     assert "sample: FAILED only on sfloop: a: wrong" in text
