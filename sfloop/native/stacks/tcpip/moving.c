@@ -43,7 +43,7 @@ static int look(struct sf_stack *stack, int fd, struct sf_tcp_image *image, stru
     };
     rc = sf_tcp_import_look(tcpip_of(stack), fd, key);
     if (rc == 0)
-        return sf_repair_check(fd, why);
+        return sf_repair_check(fd, image, why);
     *why = why_not_begun(rc);
     return rc;
 }

@@ -18,6 +18,7 @@
 #define MOST_MSS 32767    /* MAX_TCP_WINDOW */
 #define PIECE 16384u         /* bytes written at a time */
 #define USUAL_BUFFER 65536u  /* bytes that every socket's buffers take */
+#define AO_INFO 40         /* TCP_AO_INFO of linux/tcp.h, Linux 6.7 */
 #define USEC_TIMESTAMPS 64 /* TCPI_OPT_USEC_TS of linux/tcp.h, Linux 6.7 */
 
 enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2 = 5, CLOSE_WAIT = 8 }; /* include/net/tcp_states.h */
@@ -71,9 +72,43 @@ static bool has_upper_protocol(int fd)
     return getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) == 0 && len && name[0];
 }
 
+static bool has_peek_offset(int fd)
+{
+    int offset = -1;
+    socklen_t len = sizeof(offset);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &len) == 0 && offset >= 0;
+}
+
+/* The option of TCP-AO (RFC 5925) fails without a key, and on kernels that do not know it. */
+static bool has_ao_keys(int fd)
+{
+    uint64_t info[8] = {0};
+    socklen_t len = sizeof(info);
+
+    return getsockopt(fd, IPPROTO_TCP, AO_INFO, info, &len) == 0;
+}
+
+static const char *refuse_keys(int fd, const struct sf_tcp_image *image)
+{
+    int keys = has_ao_keys(fd) ? 1 : sf_repair_has_keys(image);
+
+    return keys < 0 ? "the kernel does not tell whether it has keys of TCP-MD5" : keys ? "it has keys of TCP-AO or TCP-MD5" : NULL;
+}
+
+static const char *refuse_events(int fd, uint8_t state)
+{
+    struct pollfd events = {.fd = fd, .events = POLLPRI | POLLRDHUP};
+
+    if (poll(&events, 1, 0) < 0 || events.revents & (POLLERR | POLLNVAL))
+        return "it has an error to report";
+    if (events.revents & POLLPRI)
+        return "it has urgent data";
+    return events.revents & POLLRDHUP && state != CLOSE_WAIT ? "it is shut down for reading" : NULL;
+}
+
 static const char *refuse_socket(int fd)
 {
-    struct pollfd events = {.fd = fd, .events = POLLPRI};
 
     if (has_option(fd, SO_ZEROCOPY))
         return "it has SO_ZEROCOPY";
@@ -81,9 +116,7 @@ static const char *refuse_socket(int fd)
         return "it has a filter";
     if (has_upper_protocol(fd))
         return "it has an upper-layer protocol (TCP_ULP), such as the kernel's TLS";
-    if (poll(&events, 1, 0) < 0 || events.revents & (POLLERR | POLLNVAL))
-        return "it has an error to report";
-    return events.revents & POLLPRI ? "it has urgent data" : NULL;
+    return has_peek_offset(fd) ? "it has a peek offset (SO_PEEK_OFF)" : NULL;
 }
 
 static const char *refuse_state(const struct tcp_info *info)
@@ -127,7 +160,7 @@ int sf_repair_names(int fd, struct sf_tcp_image *image, const char **why)
     return 0;
 }
 
-int sf_repair_check(int fd, const char **why)
+int sf_repair_check(int fd, const struct sf_tcp_image *image, const char **why)
 {
     struct tcp_info info = {0};
     const char *reason;
@@ -135,7 +168,11 @@ int sf_repair_check(int fd, const char **why)
     if (get(fd, TCP_INFO, &info, sizeof(info)) < 0)
         return refused(why, "the kernel does not tell its state");
     reason = refuse_state(&info);
-    return refused(why, reason ? reason : refuse_socket(fd));
+    if (!reason)
+        reason = refuse_events(fd, info.tcpi_state);
+    if (!reason)
+        reason = refuse_socket(fd);
+    return refused(why, reason ? reason : refuse_keys(fd, image));
 }
 
 /* ---- reading ---- */
