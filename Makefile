@@ -68,6 +68,9 @@ $(VENV)/with-test: $(VENV)/extra-test $(INPUTS) $(VENV)/with-programs
 $(VENV)/with-programs: $(VENV)/created tools/find_programs.sh
 	@tools/find_programs.sh "the tests in network namespaces and with GnuTLS" ip ethtool ping openssl gnutls-cli
 	@touch $@
+$(VENV)/with-servers: $(VENV)/created tools/find_programs.sh
+	@tools/find_programs.sh "the suites of clients of servers" redis-server nats-server postgres
+	@touch $@
 # The bench also runs without these programs, and reports the cases that it could not run.
 $(VENV)/with-bench-programs: $(VENV)/created tools/find_programs.sh
 	@tools/find_programs.sh "some cases of the bench" ip ethtool strace || true
@@ -155,11 +158,11 @@ third-party: $(VENV)/with-test $(VENV)/extra-suites ## the test suites of uvloop
 
 # Not a part of `make test`, because the suites take an hour. They have an environment of their own, which the runner makes.
 .PHONY: ecosystem ecosystem-quick
-ecosystem: $(VENV)/with-test ## other projects' suites on sfloop and on asyncio, and docs/ecosystem.md (ARGS="--suite aiohttp")
+ecosystem: $(VENV)/with-test $(VENV)/with-servers ## other projects' suites on sfloop and on asyncio, and docs/ecosystem.md (ARGS="--suite aiohttp")
 	$(build)
 	@$(BIN)/python tests/ecosystem --environment $(VENV)-ecosystem $(ARGS)
 
-ecosystem-quick: $(VENV)/with-test ## a part of ecosystem, in less than 5 minutes
+ecosystem-quick: $(VENV)/with-test $(VENV)/with-servers ## a part of ecosystem, in less than 5 minutes
 	$(build)
 	@$(BIN)/python tests/ecosystem --quick --environment $(VENV)-ecosystem $(ARGS)
 

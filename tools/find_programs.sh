@@ -12,6 +12,7 @@ for program in "$@"; do
         ip) missing="$missing iproute2" ;;
         ping) missing="$missing iputils-ping" ;;
         gnutls-cli) missing="$missing gnutls-bin" ;;
+        postgres) [ -d /usr/lib/postgresql ] || missing="$missing postgresql" ;;
         *) missing="$missing $program" ;;
     esac
 done
@@ -19,6 +20,13 @@ done
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "Installing$missing with apt-get, for $purpose"
     export DEBIAN_FRONTEND=noninteractive
+    # Debian starts a server's own service after the installation, unless this file says no.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
     # shellcheck disable=SC2086  # a list of packages
     apt-get update -qq && apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing >/dev/null
 else

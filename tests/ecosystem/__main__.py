@@ -43,11 +43,16 @@ def main() -> int:
         return _run(chosen, list(known.values()), options)
 
 
+def _absolute(text: str) -> Path:
+    """A path for processes that run in other folders."""
+    return Path(text).absolute()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run other projects' test suites on sfloop and on asyncio.")
     parser.add_argument("--quick", action="store_true", help="a part of each suite; the page is not written")
     parser.add_argument("--suite", action="append", default=[], metavar="NAME", help="run this one; may be repeated")
-    parser.add_argument("--environment", type=Path, default=ROOT / ".venv-ecosystem", help="default: %(default)s")
+    parser.add_argument("--environment", type=_absolute, default=ROOT / ".venv-ecosystem", help="default: %(default)s")
     parser.add_argument("--page", action="store_true", help=f"only write {PAGE.name} from {KEPT.name}")
     return parser
 

@@ -106,6 +106,12 @@ FRAMES = Section(
             "`ip link show`.",
         ),
         Counter(
+            "tx_side_ipv6",
+            "… because the peer's address is IPv6.",
+            "The program sends to IPv6 peers from a socket of both families.",
+            "Use the IPv4 address.",
+        ),
+        Counter(
             "tx_full",
             "Datagrams and segments that found the driver's queue full.",
             "The program sends faster than the NIC. Nothing is lost: the sender was told, TCP tries again.",

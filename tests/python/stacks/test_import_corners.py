@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 import trustme
+from harness.loops import until
 from imported import connected, imported, kept
 from program import Program, echo, kernel_server
 
+FIN_WAIT2 = 5  # include/net/tcp_states.h of Linux
 TCP_MD5SIG = 14  # linux/tcp.h
 SO_PEEK_OFF = 42  # asm-generic/socket.h
 
@@ -172,6 +175,57 @@ def test_start_tls_later(program: Program) -> None:
             transport.write(b"secret")
             assert await reader.readexactly(6) == b"secret"
             transport.close()
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+
+
+def test_urgent_data_that_was_read_before_other_data(program: Program) -> None:
+    """The kernel then counts unread bytes up to the place of the urgent one. An import would lose the rest."""
+
+    def serve(conn: socket.socket) -> None:
+        conn.sendall(b"before")
+        conn.send(b"!", socket.MSG_OOB)
+        conn.sendall(b"after")
+        with contextlib.suppress(ConnectionResetError):  # the program closes with unread data
+            conn.recv(1)
+
+    async def main(address: Any) -> None:
+        loop = program.loop
+        sock = await connected(loop, address)
+        await asyncio.sleep(0.05)
+        assert sock.recv(1, socket.MSG_OOB) == b"!"
+        with pytest.raises(OSError, match="urgent data"):  # fallback="error"
+            await asyncio.open_connection(sock=sock)
+        sock.close()
+
+    with kernel_server(program.link.far, serve) as address:
+        program.run(main(address))
+
+
+def test_return_after_our_direction_has_ended(program: Program) -> None:
+    """FIN-WAIT-2 goes back as FIN-WAIT-2: the peer acknowledges the repeated FIN."""
+
+    def serve(conn: socket.socket) -> None:
+        assert conn.recv(100) == b"question"
+        assert conn.recv(100) == b""
+        done.wait(10)
+        conn.sendall(b"late")
+
+    done = threading.Event()
+
+    async def main(address: Any) -> None:
+        loop = program.loop
+        sock = await connected(loop, address)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
+        transport.write(b"question")
+        transport.write_eof()
+        await until(lambda: loop.stats()["connections"][0]["state"] == "FIN-WAIT-2")
+        with transport.return_to_kernel() as back:
+            await until(lambda: back.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == FIN_WAIT2)
+            done.set()
+            assert await loop.sock_recv(back, 100) == b"late"
+            assert await loop.sock_recv(back, 100) == b""
 
     with kernel_server(program.link.far, serve) as address:
         program.run(main(address))

@@ -16,9 +16,13 @@
 #define ULP_NAME 16
 #define LEAST_MSS 88      /* that TCP_MAXSEG takes (TCP_MIN_MSS) */
 #define MOST_MSS 32767    /* MAX_TCP_WINDOW */
+#define MOST_SEGMENT 65536u  /* bytes */
 #define PIECE 16384u         /* bytes written at a time */
 #define USUAL_BUFFER 65536u  /* bytes that every socket's buffers take */
 #define AO_INFO 40         /* TCP_AO_INFO of linux/tcp.h, Linux 6.7 */
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* Linux 5.14 */
+#endif
 #define USEC_TIMESTAMPS 64 /* TCPI_OPT_USEC_TS of linux/tcp.h, Linux 6.7 */
 
 enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2 = 5, CLOSE_WAIT = 8 }; /* include/net/tcp_states.h */
@@ -96,20 +100,23 @@ static const char *refuse_keys(int fd, const struct sf_tcp_image *image)
     return keys < 0 ? "the kernel does not tell whether it has keys of TCP-MD5" : keys ? "it has keys of TCP-AO or TCP-MD5" : NULL;
 }
 
+static const char urgent[] = "it has urgent data";
+
+/* An urgent byte that was read leaves a mark. read_unread() finds a mark behind unread bytes. */
 static const char *refuse_events(int fd, uint8_t state)
 {
     struct pollfd events = {.fd = fd, .events = POLLPRI | POLLRDHUP};
+    int at_mark = 0;
 
     if (poll(&events, 1, 0) < 0 || events.revents & (POLLERR | POLLNVAL))
         return "it has an error to report";
-    if (events.revents & POLLPRI)
-        return "it has urgent data";
+    if (events.revents & POLLPRI || ioctl(fd, SIOCATMARK, &at_mark) < 0 || at_mark)
+        return urgent;
     return events.revents & POLLRDHUP && state != CLOSE_WAIT ? "it is shut down for reading" : NULL;
 }
 
 static const char *refuse_socket(int fd)
 {
-
     if (has_option(fd, SO_ZEROCOPY))
         return "it has SO_ZEROCOPY";
     if (has_filter(fd))
@@ -200,22 +207,77 @@ static int read_numbers(int fd, struct numbers *out)
     return rc < 0 ? rc : out->unread < 0 || out->unacked < 0 || out->unsent < 0 ? -EINVAL : 0;
 }
 
-/* Peeks into a queue. -EAGAIN: it has not so many bytes any more. */
-static int read_bytes(int fd, int queue, uint32_t n, uint8_t **out)
+/* Peeks at the bytes that were sent. Those of a segment of which the peer has acknowledged a part come first. -EAGAIN: the queue has
+ * changed. */
+static int read_unacked(int fd, struct sf_tcp_image *image)
 {
+    size_t n = image->n_unacked, room = n + MOST_SEGMENT;
+    uint8_t *bytes;
     ssize_t got;
     int rc;
 
-    free(*out);
-    *out = NULL;
+    free(image->unacked);
+    image->unacked = NULL;
     if (!n)
         return 0;
-    *out = malloc(n);
-    rc = *out ? set_int(fd, TCP_REPAIR_QUEUE, queue) : -ENOMEM;
+    image->unacked = bytes = malloc(room);
+    rc = bytes ? set_int(fd, TCP_REPAIR_QUEUE, SENT) : -ENOMEM;
     if (rc < 0)
         return rc;
-    got = recv(fd, *out, n, MSG_PEEK | MSG_DONTWAIT);
-    return got < 0 ? -errno : (uint32_t)got < n ? -EAGAIN : 0;
+    got = recv(fd, bytes, room, MSG_PEEK | MSG_DONTWAIT);
+    if (got < 0)
+        return -errno;
+    if ((size_t)got < n)
+        return -EAGAIN;
+    memmove(bytes, bytes + ((size_t)got - n), n);
+    return 0;
+}
+
+/* Peeks, and stores the distance from the next unread byte to RCV.NXT (TCP_INQ). */
+static ssize_t peek_unread(int fd, uint8_t *bytes, size_t len, uint32_t *distance)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int)) + 256]; /* also for timestamps that the program has asked for */
+    } control = {0};
+    struct iovec iov = {bytes, len};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    ssize_t got = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+
+    if (got < 0)
+        return -errno;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
+        if (c->cmsg_level == IPPROTO_TCP && c->cmsg_type == TCP_CM_INQ)
+            memcpy(distance, CMSG_DATA(c), sizeof(*distance));
+    return got;
+}
+
+/* Returns -EAGAIN: the queue has changed. -EBUSY: bytes follow an urgent byte, which SIOCINQ does not count. */
+static int read_unread(int fd, struct sf_tcp_image *image)
+{
+    uint32_t distance = 0;
+    int before = 0, rc;
+    ssize_t got;
+
+    free(image->unread);
+    image->unread = NULL;
+    if (!image->n_unread)
+        return 0;
+    image->unread = malloc(image->n_unread);
+    rc = image->unread ? get(fd, TCP_INQ, &before, sizeof(before)) : -ENOMEM;
+    if (rc == 0)
+        rc = set_int(fd, TCP_INQ, 1);
+    if (rc == 0)
+        rc = set_int(fd, TCP_REPAIR_QUEUE, RECEIVED);
+    if (rc < 0)
+        return rc;
+    got = peek_unread(fd, image->unread, image->n_unread, &distance);
+    rc = set_int(fd, TCP_INQ, before);
+    if (rc < 0 || got < 0)
+        return rc < 0 ? rc : (int)got;
+    if (got != (ssize_t)image->n_unread)
+        return -EAGAIN;
+    return distance == image->n_unread + (image->state == CLOSE_WAIT) ? 0 : -EBUSY;
 }
 
 /* Linux clears the lowest bit of the clock since 6.7, and the value must not be less than one that was sent. */
@@ -274,9 +336,9 @@ static int read_once(int fd, struct sf_tcp_image *image)
     if (rc < 0)
         return rc;
     take_numbers(image, &before);
-    rc = read_bytes(fd, RECEIVED, image->n_unread, &image->unread);
+    rc = read_unread(fd, image);
     if (rc == 0)
-        rc = read_bytes(fd, SENT, image->n_unacked, &image->unacked);
+        rc = read_unacked(fd, image);
     if (rc < 0)
         return rc == -EAGAIN ? 1 : rc;
     rc = read_numbers(fd, &after);
@@ -298,6 +360,8 @@ int sf_repair_read(struct sf_repair *repair, int fd, struct sf_tcp_image *image,
         return 0;
     sf_tcp_image_free(image);
     sf_repair_leave(repair);
+    if (rc == -EBUSY)
+        return refused(why, urgent);
     return rc == 1 ? refused(why, "its state changes while it is read") : failed(why, rc);
 }
 
@@ -322,8 +386,10 @@ void sf_repair_end(const struct sf_repair *repair)
 
 /* ---- writing ---- */
 
+/* A FIN that the peer has acknowledged is sent again, with the same number. */
 static int name_socket(int fd, const struct sf_tcp_image *image)
 {
+    const uint32_t first_sent = image->state == FIN_WAIT2 ? image->snd_end : image->snd_una;
     const struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = image->local_port, .sin_addr.s_addr = image->local_addr};
     const struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = image->remote_port, .sin_addr.s_addr = image->remote_addr};
     int rc = bind(fd, (const struct sockaddr *)&own, sizeof(own)) < 0 ? -errno : 0;
@@ -331,7 +397,7 @@ static int name_socket(int fd, const struct sf_tcp_image *image)
     if (rc == 0)
         rc = set_int(fd, TCP_REPAIR_QUEUE, SENT);
     if (rc == 0)
-        rc = set(fd, TCP_QUEUE_SEQ, &image->snd_una, sizeof(image->snd_una));
+        rc = set(fd, TCP_QUEUE_SEQ, &first_sent, sizeof(first_sent));
     if (rc == 0)
         rc = set_int(fd, TCP_REPAIR_QUEUE, RECEIVED);
     if (rc == 0) {
@@ -398,7 +464,8 @@ static int write_window(int fd, const struct sf_tcp_image *image)
     return set(fd, TCP_REPAIR_WINDOW, &window, sizeof(window));
 }
 
-/* The kernel's buffers have to take both queues at once, whatever their usual limits are. */
+/* The kernel's buffers have to take both queues at once, whatever their usual limits are. Setting a size ends its tuning by the kernel,
+ * until unlock(). */
 static int widen(int fd, int name, uint32_t bytes)
 {
     const int room = (int)(bytes < INT32_MAX / 4 ? bytes * 2 : INT32_MAX / 2);
@@ -430,7 +497,6 @@ static int make(int fd, const struct sf_tcp_image *image)
     /* connect() decides the size of segments, and the options after it do not raise the size. */
     if (rc == 0 && image->mss >= LEAST_MSS && image->mss <= MOST_MSS)
         rc = set_int(fd, TCP_MAXSEG, (int)image->mss);
-
     if (sent > image->n_unacked)
         sent = image->n_unacked; /* the rest is the FIN */
     if (rc == 0)
@@ -450,6 +516,13 @@ static int make(int fd, const struct sf_tcp_image *image)
     return rc < 0 ? rc : write_rest(fd, image, sent);
 }
 
+static void unlock(int fd)
+{
+    const int none = 0;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof(none));
+}
+
 int sf_repair_write(const struct sf_tcp_image *image, const char **why)
 {
     int fd, rc;
@@ -460,6 +533,7 @@ int sf_repair_write(const struct sf_tcp_image *image, const char **why)
     if (fd < 0)
         return failed(why, -errno);
     rc = make(fd, image);
+    unlock(fd);
     if (rc == 0)
         return fd;
     close(fd); /* in repair mode, so nothing is sent */
