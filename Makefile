@@ -266,6 +266,11 @@ soak-beside-quick: $(VENV)/with-test ## soak-beside in less than a minute
 	$(build)
 	@$(BIN)/python tests/soak/beside.py --quick $(ARGS)
 
+.PHONY: soak-imports
+soak-imports: $(VENV)/with-test ## 10,000 connections move from the kernel to the stack in mid-conversation, 2 minutes (as root)
+	$(build)
+	@SFLOOP_TEST_IMPORTS=2504 $(BIN)/python $(PYTEST) -q tests/python/stacks/test_import_storm.py $(ARGS)
+
 .PHONY: soak-tcp soak-tcp-quick
 soak-tcp: $(VENV)/with-test ## TCP while neighbours, routes and addresses change, 10 minutes a driver (as root)
 	$(build)

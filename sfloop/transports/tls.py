@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import warnings
 from asyncio import constants, sslproto
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from sfloop.native.cores import tls_session
 from sfloop.transports import tlsasyncio
@@ -65,6 +66,13 @@ class SSLTransport(sslproto._SSLProtocolTransport):
         """The current protocol."""
         protocol: asyncio.BaseProtocol = self._ssl_protocol._app_protocol
         return protocol
+
+    def return_to_kernel(self) -> NoReturn:
+        """Not possible: the session's keys are in this process.
+
+        :raises OSError: always. The connection goes on.
+        """
+        raise OSError(errno.EOPNOTSUPP, "a TLS connection cannot return to the kernel: its keys are in this process")
 
     # ---- reading ----
 

@@ -14,6 +14,9 @@
 
 #include <errno.h>
 
+/* The kernel may have the addresses of a wire as well, for other connections. */
+static const char wire[] = "the stack is on a wire, which the kernel does not know";
+
 static const char *why_not_begun(int error)
 {
     switch (error) {
@@ -31,7 +34,13 @@ static const char *why_not_begun(int error)
 /* Stores the connection's addresses and ports, if the stack can carry it. */
 static int look(struct sf_stack *stack, int fd, struct sf_tcp_image *image, struct sf_flow_key *key, const char **why)
 {
-    int rc = sf_repair_names(fd, image, why);
+    int rc;
+
+    if (sf_tcpip_is_point_to_point(tcpip_of(stack))) {
+        *why = wire;
+        return -EOPNOTSUPP;
+    }
+    rc = sf_repair_names(fd, image, why);
 
     if (rc < 0)
         return rc;
@@ -101,8 +110,8 @@ int tcpip_export_stream(struct sf_sock *sock, const char **why)
     struct sf_tcp_image image = {0};
     int fd;
 
-    if (s->kind != TCPIP_STREAM) {
-        *why = "it is no connection";
+    if (s->kind != TCPIP_STREAM || sf_tcpip_is_point_to_point(tcpip_of(sock->stack))) {
+        *why = s->kind != TCPIP_STREAM ? "it is no connection" : wire;
         return -EOPNOTSUPP;
     }
     fd = sf_tcp_export(((struct tcpip_stream *)s)->conn, &image);
