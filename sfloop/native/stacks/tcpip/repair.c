@@ -329,20 +329,22 @@ static void take_numbers(struct sf_tcp_image *image, const struct numbers *n)
 static int read_once(int fd, struct sf_tcp_image *image)
 {
     struct numbers before, after;
-    int rc = read_numbers(fd, &before);
+    int rc = read_numbers(fd, &before), read;
 
     if (rc == 0)
         rc = read_options(fd, image);
     if (rc < 0)
         return rc;
     take_numbers(image, &before);
-    rc = read_unread(fd, image);
-    if (rc == 0)
-        rc = read_unacked(fd, image);
-    if (rc < 0)
-        return rc == -EAGAIN ? 1 : rc;
+    read = read_unread(fd, image);
+    if (read == 0)
+        read = read_unacked(fd, image);
+    if (read == -EAGAIN)
+        return 1;
     rc = read_numbers(fd, &after);
-    return rc < 0 ? rc : memcmp(&before, &after, sizeof(before)) != 0;
+    if (rc < 0)
+        return rc;
+    return memcmp(&before, &after, sizeof(before)) != 0 ? 1 : read; /* a segment may look like an urgent byte */
 }
 
 int sf_repair_read(struct sf_repair *repair, int fd, struct sf_tcp_image *image, const char **why)
