@@ -140,7 +140,7 @@ twice = @status=0; $(1) $(PYTEST) $(2) $(ARGS) || status=$$?; [ $$status = 1 ] |
 BESIDE := tests/python/beside
 TLS_PEERS := tests/python/tcp/tls_peers
 TESTS ?= tests/python tests/ecosystem $(addprefix --ignore=,$(BESIDE) $(TLS_PEERS))
-unit: $(VENV)/with-test ## our tests, on sfloop and on asyncio
+unit: $(VENV)/with-test $(VENV)/with-servers ## our tests, on sfloop and on asyncio
 	$(build)
 	$(call twice,$(BIN)/python,$(TESTS))
 

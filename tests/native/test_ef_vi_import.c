@@ -65,7 +65,7 @@ static void both_poll(void)
     b->ops->poll(b, clock_now, events, 16);
 }
 
-/* What one host's kernel would tell of a connection that is just established. */
+/* The image that one host's kernel would give of a connection that is just established. */
 static struct sf_tcp_image end_of(int side)
 {
     uint32_t isn[] = {1000, 0xffffffff};

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import asyncpg
 
 from ecosystem.probing import COUNT, SIZE
 from ecosystem.services.postgresql import USER, postgresql
+from ecosystem.services.server import serving
 
 ROLES = ("client",)
 
-
-@asynccontextmanager
-async def serve(host: str, port: int) -> AsyncIterator[None]:
-    with postgresql(host, port):
-        yield
+serve = serving(postgresql)
 
 
 async def talk(host: str, port: int) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import nats as client
 
 from ecosystem.probing import COUNT, SIZE
 from ecosystem.services.nats import nats
+from ecosystem.services.server import serving
 
 ROLES = ("client",)
 
-
-@asynccontextmanager
-async def serve(host: str, port: int) -> AsyncIterator[None]:
-    with nats(host, port):
-        yield
+serve = serving(nats)
 
 
 async def talk(host: str, port: int) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from redis.asyncio import Redis
 
 from ecosystem.probing import COUNT, SIZE
 from ecosystem.services.redis import redis
+from ecosystem.services.server import serving
 
 ROLES = ("client",)
 
-
-@asynccontextmanager
-async def serve(host: str, port: int) -> AsyncIterator[None]:
-    with redis(host, port):
-        yield
+serve = serving(redis)
 
 
 async def talk(host: str, port: int) -> None:

@@ -10,15 +10,29 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from conformance.forkserver.suite import SuiteError
 
 START_LIMIT = STOP_LIMIT = 30  # seconds
 MISSING = "{program} is missing: apt-get install {package} (its own service need not run)"
 NOT_READY = "{program} was not ready after {seconds:.0f} s; the end of its output:\n{output}"
+
+
+def serving(
+    start: Callable[[str, int], AbstractContextManager[Any]],
+) -> Callable[[str, int], AbstractAsyncContextManager[None]]:
+    """The server of a probe: a program that `start` runs at a host and a port."""
+
+    @asynccontextmanager
+    async def serve(host: str, port: int) -> AsyncIterator[None]:
+        with start(host, port):
+            yield
+
+    return serve
 
 
 def found(program: str, package: str, *folders: Path) -> str:

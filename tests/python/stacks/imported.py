@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+
+import trustme
 
 
 async def connected(loop: Any, address: Any) -> socket.socket:
@@ -33,3 +36,20 @@ async def imported(
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a server called localhost, and of its clients."""
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)
+    return server_context, client_context
+
+
+def echo_over_tls(conn: socket.socket, context: ssl.SSLContext) -> None:
+    """For kernel_server()."""
+    with context.wrap_socket(conn, server_side=True) as secured:
+        while data := secured.recv(1 << 16):
+            secured.sendall(data)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 import struct
 import threading
 from typing import Any
 
 import pytest
-import trustme
 from harness.loops import until
-from imported import connected, imported, kept
+from imported import connected, echo_over_tls, imported, kept, tls_contexts
 from program import Program, echo, kernel_server
 
 FIN_WAIT2 = 5  # include/net/tcp_states.h of Linux
@@ -157,17 +155,11 @@ def test_more_unusual_sockets_stay_with_the_kernel(program: Program, unusual: st
 
 
 def test_start_tls_later(program: Program) -> None:
-    authority = trustme.CA()
-    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
+    server_context, client_context = tls_contexts()
 
     def serve(conn: socket.socket) -> None:
         conn.sendall(conn.recv(100))
-        with server_context.wrap_socket(conn, server_side=True) as secured:
-            while data := secured.recv(1 << 16):
-                secured.sendall(data)
+        echo_over_tls(conn, server_context)
 
     async def main(address: Any) -> None:
         loop = program.loop

@@ -8,7 +8,6 @@ import ctypes
 import hashlib
 import random
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -17,11 +16,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import trustme
 from harness.connections import exchange
 from harness.link import NEAR
 from harness.loops import until
-from imported import connected, imported, kept
+from imported import connected, echo_over_tls, imported, kept, tls_contexts
 from program import Program, echo, kernel_server
 
 SO_ATTACH_FILTER, SO_ZEROCOPY = 26, 60  # asm-generic/socket.h
@@ -148,16 +146,10 @@ def test_our_direction_has_ended(program: Program) -> None:
 
 
 def test_tls(program: Program) -> None:
-    authority = trustme.CA()
-    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
+    server_context, client_context = tls_contexts()
 
     def serve(conn: socket.socket) -> None:
-        with server_context.wrap_socket(conn, server_side=True) as secured:
-            while data := secured.recv(1 << 16):
-                secured.sendall(data)
+        echo_over_tls(conn, server_context)
 
     async def main(address: Any) -> None:
         sock = await connected(program.loop, address)

@@ -31,6 +31,17 @@ static const char *why_not_begun(int error)
     }
 }
 
+/* Our TCP does not sign its segments (RFC 2385). */
+static int check_keys(const struct sf_tcpip *t, const struct sf_flow_key *key, const char **why)
+{
+    int keys = sf_kernel_conns_have_keys(t, key);
+
+    if (keys == 0)
+        return 0;
+    *why = keys < 0 ? "the kernel does not tell whether it has keys of TCP-MD5" : SF_REPAIR_KEYS;
+    return -EBUSY;
+}
+
 /* Stores the connection's addresses and ports, if the stack can carry it. */
 static int look(struct sf_stack *stack, int fd, struct sf_tcp_image *image, struct sf_flow_key *key, const char **why)
 {
@@ -52,9 +63,10 @@ static int look(struct sf_stack *stack, int fd, struct sf_tcp_image *image, stru
     };
     rc = sf_tcp_import_look(tcpip_of(stack), fd, key);
     if (rc == 0)
-        return sf_repair_check(fd, image, why);
-    *why = why_not_begun(rc);
-    return rc;
+        rc = sf_repair_check(fd, why);
+    else
+        *why = why_not_begun(rc);
+    return rc < 0 ? rc : check_keys(tcpip_of(stack), key, why);
 }
 
 /* Reads the kernel's state, lets the connection go on with it, and ends the kernel's. `place`: the stream's stack, slot and generation. */

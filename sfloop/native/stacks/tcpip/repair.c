@@ -1,32 +1,19 @@
+/* Checks, reads and ends a connection of the kernel. */
 #define _GNU_SOURCE
-#include "repair.h"
+#include "repair_options.h"
 
 #include "storage/kernel_socket.h"
 
-#include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
-
-#include <linux/tcp.h>
 
 #define TRIES 16 /* of two readings that agree */
 #define OFF_WITHOUT_PROBE (-1)
 #define ULP_NAME 16
-#define LEAST_MSS 88      /* that TCP_MAXSEG takes (TCP_MIN_MSS) */
-#define MOST_MSS 32767    /* MAX_TCP_WINDOW */
 #define MOST_SEGMENT 65536u  /* bytes */
-#define PIECE 16384u         /* bytes written at a time */
-#define USUAL_BUFFER 65536u  /* bytes that every socket's buffers take */
 #define AO_INFO 40         /* TCP_AO_INFO of linux/tcp.h, Linux 6.7 */
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK 72 /* Linux 5.14 */
-#endif
 #define USEC_TIMESTAMPS 64 /* TCPI_OPT_USEC_TS of linux/tcp.h, Linux 6.7 */
-
-enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2 = 5, CLOSE_WAIT = 8 }; /* include/net/tcp_states.h */
-enum { NO_QUEUE, RECEIVED, SENT };                                      /* enum of linux/tcp.h */
 
 /* The numbers that change with a segment. */
 struct numbers {
@@ -35,29 +22,11 @@ struct numbers {
     struct tcp_repair_window window;
 };
 
-static int get(int fd, int name, void *value, socklen_t len)
-{
-    return getsockopt(fd, IPPROTO_TCP, name, value, &len) < 0 ? -errno : 0;
-}
-
-static int set(int fd, int name, const void *value, socklen_t len)
-{
-    return setsockopt(fd, IPPROTO_TCP, name, value, len) < 0 ? -errno : 0;
-}
-
-static int set_int(int fd, int name, int value)
-{
-    return set(fd, name, &value, sizeof(value));
-}
-
 /* ---- checking ---- */
 
 static bool has_option(int fd, int name)
 {
-    int value = 0;
-    socklen_t len = sizeof(value);
-
-    return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 && value;
+    return sf_kernel_socket_number(fd, SOL_SOCKET, name) > 0;
 }
 
 /* A classic filter tells its length. An eBPF program is refused with EACCES. */
@@ -76,14 +45,6 @@ static bool has_upper_protocol(int fd)
     return getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) == 0 && len && name[0];
 }
 
-static bool has_peek_offset(int fd)
-{
-    int offset = -1;
-    socklen_t len = sizeof(offset);
-
-    return getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &len) == 0 && offset >= 0;
-}
-
 /* The option of TCP-AO (RFC 5925) fails without a key, and on kernels that do not know it. */
 static bool has_ao_keys(int fd)
 {
@@ -91,13 +52,6 @@ static bool has_ao_keys(int fd)
     socklen_t len = sizeof(info);
 
     return getsockopt(fd, IPPROTO_TCP, AO_INFO, info, &len) == 0;
-}
-
-static const char *refuse_keys(int fd, const struct sf_tcp_image *image)
-{
-    int keys = has_ao_keys(fd) ? 1 : sf_repair_has_keys(image);
-
-    return keys < 0 ? "the kernel does not tell whether it has keys of TCP-MD5" : keys ? "it has keys of TCP-AO or TCP-MD5" : NULL;
 }
 
 static const char urgent[] = "it has urgent data";
@@ -123,7 +77,9 @@ static const char *refuse_socket(int fd)
         return "it has a filter";
     if (has_upper_protocol(fd))
         return "it has an upper-layer protocol (TCP_ULP), such as the kernel's TLS";
-    return has_peek_offset(fd) ? "it has a peek offset (SO_PEEK_OFF)" : NULL;
+    if (has_ao_keys(fd))
+        return SF_REPAIR_KEYS;
+    return sf_kernel_socket_number(fd, SOL_SOCKET, SO_PEEK_OFF) >= 0 ? "it has a peek offset (SO_PEEK_OFF)" : NULL;
 }
 
 static const char *refuse_state(const struct tcp_info *info)
@@ -135,29 +91,16 @@ static const char *refuse_state(const struct tcp_info *info)
     return info->tcpi_options & (TCPI_OPT_ECN | TCPI_OPT_ECN_SEEN) ? "it has ECN" : NULL;
 }
 
-static int refused(const char **why, const char *reason)
-{
-    *why = reason;
-    return reason ? -EBUSY : 0;
-}
-
-static int failed(const char **why, int error)
-{
-    *why = error == -EPERM ? "the capability CAP_NET_ADMIN is missing" : "the kernel does not carry out TCP_REPAIR";
-    return error;
-}
-
 int sf_repair_names(int fd, struct sf_tcp_image *image, const char **why)
 {
-    struct sockaddr_in peer = {0}, own;
-    socklen_t len = sizeof(peer);
+    struct sockaddr_in peer, own;
 
     *image = (struct sf_tcp_image){0};
     *why = "it is not an IPv4 socket of TCP";
     if (!sf_kernel_socket_is(fd, IPPROTO_TCP) || sf_kernel_socket_name(fd, &own) < 0)
         return -EOPNOTSUPP;
     *why = "it is not connected";
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+    if (sf_kernel_socket_peer(fd, &peer) < 0)
         return -EOPNOTSUPP;
     *why = NULL;
     image->local_addr = own.sin_addr.s_addr;
@@ -167,7 +110,7 @@ int sf_repair_names(int fd, struct sf_tcp_image *image, const char **why)
     return 0;
 }
 
-int sf_repair_check(int fd, const struct sf_tcp_image *image, const char **why)
+int sf_repair_check(int fd, const char **why)
 {
     struct tcp_info info = {0};
     const char *reason;
@@ -177,9 +120,7 @@ int sf_repair_check(int fd, const struct sf_tcp_image *image, const char **why)
     reason = refuse_state(&info);
     if (!reason)
         reason = refuse_events(fd, info.tcpi_state);
-    if (!reason)
-        reason = refuse_socket(fd);
-    return refused(why, reason ? reason : refuse_keys(fd, image));
+    return refused(why, reason ? reason : refuse_socket(fd));
 }
 
 /* ---- reading ---- */
@@ -384,160 +325,4 @@ void sf_repair_end(const struct sf_repair *repair)
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
     (void)connect(repair->fd, &nobody, sizeof(nobody));
-}
-
-/* ---- writing ---- */
-
-/* A FIN that the peer has acknowledged is sent again, with the same number. */
-static int name_socket(int fd, const struct sf_tcp_image *image)
-{
-    const uint32_t first_sent = image->state == FIN_WAIT2 ? image->snd_end : image->snd_una;
-    const struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = image->local_port, .sin_addr.s_addr = image->local_addr};
-    const struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = image->remote_port, .sin_addr.s_addr = image->remote_addr};
-    int rc = bind(fd, (const struct sockaddr *)&own, sizeof(own)) < 0 ? -errno : 0;
-
-    if (rc == 0)
-        rc = set_int(fd, TCP_REPAIR_QUEUE, SENT);
-    if (rc == 0)
-        rc = set(fd, TCP_QUEUE_SEQ, &first_sent, sizeof(first_sent));
-    if (rc == 0)
-        rc = set_int(fd, TCP_REPAIR_QUEUE, RECEIVED);
-    if (rc == 0) {
-        uint32_t first = image->rcv_nxt - image->n_unread;
-
-        rc = set(fd, TCP_QUEUE_SEQ, &first, sizeof(first));
-    }
-    return rc < 0 ? rc : connect(fd, (const struct sockaddr *)&peer, sizeof(peer)) < 0 ? -errno : 0;
-}
-
-static int write_options(int fd, const struct sf_tcp_image *image)
-{
-    enum { MAXSEG = 2, WINDOW = 3, SACK_PERMITTED = 4, TIMESTAMP = 8 }; /* RFC 9293, 7323, 2018 */
-    /* Without scaling, too, because the kernel would keep the scale of the SYN that it did not send. */
-    struct tcp_repair_opt options[4] = {{MAXSEG, image->mss}, {WINDOW, image->snd_scale | (uint32_t)image->rcv_scale << 16}};
-    socklen_t n = 2;
-    uint32_t clock = (image->ts_clock + 1) & ~UINT32_C(1); /* the lowest bit would turn microseconds on */
-
-    if (image->sack)
-        options[n++] = (struct tcp_repair_opt){SACK_PERMITTED, 0};
-    if (image->timestamps)
-        options[n++] = (struct tcp_repair_opt){TIMESTAMP, 0};
-    if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS, options, n * (socklen_t)sizeof(options[0])) < 0)
-        return -errno;
-    return image->timestamps ? set(fd, TCP_TIMESTAMP, &clock, sizeof(clock)) : 0;
-}
-
-/* Writes to a queue of a socket in repair mode, or to an ordinary socket. */
-static int write_bytes(int fd, const uint8_t *data, uint32_t n)
-{
-    while (n) {
-        uint32_t some = n < PIECE ? n : PIECE; /* one allocation of the kernel each */
-        ssize_t sent = send(fd, data, some, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        if (sent <= 0)
-            return sent < 0 ? -errno : -EIO;
-        data += sent;
-        n -= (uint32_t)sent;
-    }
-    return 0;
-}
-
-static int write_queues(int fd, const struct sf_tcp_image *image, uint32_t sent)
-{
-    int rc = set_int(fd, TCP_REPAIR_QUEUE, RECEIVED);
-
-    if (rc == 0)
-        rc = write_bytes(fd, image->unread, image->n_unread);
-    if (rc == 0)
-        rc = set_int(fd, TCP_REPAIR_QUEUE, SENT);
-    return rc < 0 ? rc : write_bytes(fd, image->unacked, sent);
-}
-
-static int write_window(int fd, const struct sf_tcp_image *image)
-{
-    const struct tcp_repair_window window = {
-        .snd_wl1 = image->snd_wl1,
-        .snd_wnd = image->snd_wnd,
-        .max_window = image->max_window,
-        .rcv_wnd = image->rcv_wnd,
-        .rcv_wup = image->rcv_wup,
-    };
-
-    return set(fd, TCP_REPAIR_WINDOW, &window, sizeof(window));
-}
-
-/* The kernel's buffers have to take both queues at once, whatever their usual limits are. Setting a size ends its tuning by the kernel,
- * until unlock(). */
-static int widen(int fd, int name, uint32_t bytes)
-{
-    const int room = (int)(bytes < INT32_MAX / 4 ? bytes * 2 : INT32_MAX / 2);
-
-    if (bytes <= USUAL_BUFFER)
-        return 0;
-    return setsockopt(fd, SOL_SOCKET, name, &room, sizeof(room)) < 0 ? -errno : 0;
-}
-
-/* From here on the connection is the kernel's, and cannot fail but as every connection. The probe that ends repair mode makes the peer tell
- * its state. A FIN that the peer has already is only a repetition. */
-static int write_rest(int fd, const struct sf_tcp_image *image, uint32_t sent)
-{
-    int rc = set_int(fd, TCP_REPAIR, 0);
-
-    if (rc == 0)
-        rc = write_bytes(fd, image->unacked + sent, image->n_unacked - sent);
-    if (rc == 0 && (image->state == FIN_WAIT1 || image->state == FIN_WAIT2) && shutdown(fd, SHUT_WR) < 0)
-        rc = -errno;
-    return rc;
-}
-
-static int make(int fd, const struct sf_tcp_image *image)
-{
-    const int on = 1;
-    uint32_t sent = image->snd_nxt - image->snd_una;
-    int rc = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ? -errno : set_int(fd, TCP_REPAIR, 1);
-
-    /* connect() decides the size of segments, and the options after it do not raise the size. */
-    if (rc == 0 && image->mss >= LEAST_MSS && image->mss <= MOST_MSS)
-        rc = set_int(fd, TCP_MAXSEG, (int)image->mss);
-    if (sent > image->n_unacked)
-        sent = image->n_unacked; /* the rest is the FIN */
-    if (rc == 0)
-        rc = name_socket(fd, image);
-    if (rc == 0)
-        rc = write_options(fd, image);
-    if (rc == 0)
-        rc = widen(fd, SO_SNDBUFFORCE, image->n_unacked);
-    if (rc == 0)
-        rc = widen(fd, SO_RCVBUFFORCE, image->n_unread);
-    if (rc == 0)
-        rc = write_queues(fd, image, sent);
-    if (rc == 0)
-        rc = write_window(fd, image);
-    if (rc == 0)
-        rc = set_int(fd, TCP_REPAIR_QUEUE, NO_QUEUE);
-    return rc < 0 ? rc : write_rest(fd, image, sent);
-}
-
-static void unlock(int fd)
-{
-    const int none = 0;
-
-    (void)setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof(none));
-}
-
-int sf_repair_write(const struct sf_tcp_image *image, const char **why)
-{
-    int fd, rc;
-
-    if (image->state == CLOSE_WAIT)
-        return refused(why, "the peer has ended its direction");
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return failed(why, -errno);
-    rc = make(fd, image);
-    unlock(fd);
-    if (rc == 0)
-        return fd;
-    close(fd); /* in repair mode, so nothing is sent */
-    return failed(why, rc);
 }

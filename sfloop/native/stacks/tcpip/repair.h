@@ -9,6 +9,8 @@
 
 #include "sf/tcp_image.h"
 
+#define SF_REPAIR_KEYS "it has keys of TCP-AO or TCP-MD5"
+
 /* A socket in repair mode. */
 struct sf_repair {
     int fd;
@@ -17,10 +19,8 @@ struct sf_repair {
 
 /* Stores the connection's addresses. -EOPNOTSUPP: there is no connection of TCP over IPv4. */
 int sf_repair_names(int fd, struct sf_tcp_image *image, const char **why);
-/* Checks whether the connection, whose addresses the image has, can go on elsewhere, without a change of the socket. -EBUSY. */
-int sf_repair_check(int fd, const struct sf_tcp_image *image, const char **why);
-/* keys.c: 1 if the connection with the image's addresses has keys of TCP-MD5, 0 if it has none, or a negative errno. */
-int sf_repair_has_keys(const struct sf_tcp_image *image);
+/* Checks whether the connection can go on elsewhere, without a change of the socket. A socket does not tell keys of TCP-MD5. -EBUSY. */
+int sf_repair_check(int fd, const char **why);
 /* Puts the socket into repair mode and adds its state to the image, with the bytes of both queues. The caller frees the image. The kernel may still
  * receive segments, so the state is read until two readings agree. On failure the socket is as before. */
 int sf_repair_read(struct sf_repair *repair, int fd, struct sf_tcp_image *image, const char **why);
@@ -30,7 +30,7 @@ void sf_repair_leave(const struct sf_repair *repair);
 void sf_repair_end(const struct sf_repair *repair);
 
 /*
- * Makes the connection on a new kernel socket. Returns its descriptor, non-blocking and close-on-exec. Nothing may hold the local port but
+ * repair_write.c. Makes the connection on a new kernel socket. Returns its descriptor, non-blocking and close-on-exec. Nothing may hold the local port but
  * sockets with SO_REUSEADDR.
  *
  * -EBUSY: the peer has sent its FIN, which the kernel cannot be told.

@@ -137,6 +137,24 @@ bool sf_kernel_conns_pass(struct sf_tcpip *t, const struct sf_other *o)
     return is_only_begun(t, o, &key) || pass(t, &key);
 }
 
+static struct sf_other other_of(const struct sf_tcpip *t, const struct sf_flow_key *key)
+{
+    return (struct sf_other){
+        .local_addr = key->local_addr,
+        .remote_addr = key->remote_addr,
+        .local_port = key->local_port,
+        .remote_port = key->remote_port,
+        .ifindex = t->interface.index,
+    };
+}
+
+int sf_kernel_conns_have_keys(const struct sf_tcpip *t, const struct sf_flow_key *key)
+{
+    const struct sf_other o = other_of(t, key);
+
+    return sf_others_has_keys(t->filters.others_fd, &o);
+}
+
 /*
  * Returns the connection's TCP state in the kernel, 0 if there is none, or a negative errno. TCP_TIME_WAIT is an ended
  * connection. The stack may have had a later one between the same ends, and the peer would drop the kernel's answers to its
@@ -144,13 +162,7 @@ bool sf_kernel_conns_pass(struct sf_tcpip *t, const struct sf_other *o)
  */
 static int kernel_has(const struct sf_tcpip *t, const struct sf_flow_key *key)
 {
-    struct sf_other o = {
-        .local_addr = key->local_addr,
-        .remote_addr = key->remote_addr,
-        .local_port = key->local_port,
-        .remote_port = key->remote_port,
-        .ifindex = t->interface.index,
-    };
+    const struct sf_other o = other_of(t, key);
 
     return sf_others_has(t->filters.others_fd, &o);
 }

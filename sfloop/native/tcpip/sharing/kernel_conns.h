@@ -67,6 +67,8 @@ bool sf_kernel_conns_take_syn(struct sf_tcpip *, const struct sf_flow_key *, con
  * while an address was new.
  */
 enum sf_whose sf_kernel_conns_find(struct sf_tcpip *, const struct sf_flow_key *);
+/* Returns 1 if the kernel's connection has keys of TCP-MD5, 0 if not, or a negative errno. */
+int sf_kernel_conns_have_keys(const struct sf_tcpip *, const struct sf_flow_key *);
 /* Hands the segment to the kernel. */
 void sf_kernel_conns_hand(struct sf_tcpip *, const struct sf_flow_key *, const struct sf_tcp_segment *);
 /* Leaves the connection to the kernel and hands over its segment. The stack must have no record for the key. */

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "others.h"
 
+#include "tcpip/net/netlink.h"
+
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -16,6 +18,7 @@
 
 #define ANSWER_SIZE 32768
 #define SLICE_SIZE 4096 /* about 30 sockets. The kernel makes its datagrams as large as the largest buffer it was given */
+#define EXACT_SIZE 16384 /* an answer about one socket, with all keys of TCP-MD5 */
 #define PATIENCE_MS 500
 
 /* Two comparisons, each with its operand in a second word: sport >= port, sport <= port. */
@@ -106,18 +109,26 @@ static bool is_mapped(const uint32_t addr[4])
     return !addr[0] && !addr[1] && addr[2] == htonl(0xffff);
 }
 
-static bool is_ipv6_only(const struct nlmsghdr *message, const struct inet_diag_msg *body)
+/* NULL: the message has no attribute of this type. */
+static const struct rtattr *find_attribute(const struct nlmsghdr *message, unsigned type)
 {
+    const struct inet_diag_msg *body = NLMSG_DATA(message);
     const struct rtattr *attribute = (const struct rtattr *)(const void *)(body + 1);
     int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*body));
 
     while (RTA_OK(attribute, left)) {
-        if (attribute->rta_type == INET_DIAG_SKV6ONLY && RTA_PAYLOAD(attribute) >= 1)
-            return *(const uint8_t *)RTA_DATA(attribute);
-        left -= (int)RTA_ALIGN(attribute->rta_len);
-        attribute = (const struct rtattr *)(const void *)((const char *)attribute + RTA_ALIGN(attribute->rta_len));
+        if (attribute->rta_type == type)
+            return attribute;
+        attribute = sf_netlink_next(attribute, &left);
     }
-    return false;
+    return NULL;
+}
+
+static bool is_ipv6_only(const struct nlmsghdr *message)
+{
+    const struct rtattr *attribute = find_attribute(message, INET_DIAG_SKV6ONLY);
+
+    return attribute && RTA_PAYLOAD(attribute) >= 1 && *(const uint8_t *)RTA_DATA(attribute);
 }
 
 /* False: the socket does not receive IPv4. */
@@ -130,7 +141,7 @@ static bool read_addresses(const struct nlmsghdr *message, const struct inet_dia
         other->remote_addr = id->idiag_dst[0];
         return true;
     }
-    if (is_ipv6_only(message, body))
+    if (is_ipv6_only(message))
         return false;
     other->ipv6 = true;
     if (is_mapped(id->idiag_src)) {
@@ -204,16 +215,14 @@ int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, s
                      context);
 }
 
-/* Reads an answer that is not a list. The kernel returns a listener if there is no connection. */
-static int read_exact(int fd, uint32_t sequence)
+/* Reads an answer that is not a list into EXACT_SIZE bytes. 0: the kernel has no such socket. 1: *out is the answer. */
+static int read_exact(int fd, uint32_t sequence, char *answer, const struct nlmsghdr **out)
 {
-    _Alignas(struct nlmsghdr) char answer[1024];
     const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)answer;
     ssize_t got;
-    int state;
 
     do
-        got = recv(fd, answer, sizeof(answer), 0);
+        got = recv(fd, answer, EXACT_SIZE, 0);
     while ((got < 0 && errno == EINTR) || (got >= 0 && NLMSG_OK(message, got) && message->nlmsg_seq != sequence));
     if (got < 0)
         return -errno;
@@ -226,11 +235,12 @@ static int read_exact(int fd, uint32_t sequence)
     }
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
         return -EPROTO;
-    state = ((const struct inet_diag_msg *)NLMSG_DATA(message))->idiag_state;
-    return state == TCP_LISTEN ? 0 : state;
+    *out = message;
+    return 1;
 }
 
-int sf_others_has(int fd, const struct sf_other *connection)
+/* Asks about one TCP connection, with an extension (1 << (INET_DIAG_… - 1)) or 0. Returns as read_exact(). */
+static int ask_exact(int fd, const struct sf_other *connection, uint8_t extension, char *answer, const struct nlmsghdr **out)
 {
     uint32_t sequence = next_sequence();
     struct request request = {
@@ -238,6 +248,7 @@ int sf_others_has(int fd, const struct sf_other *connection)
                    .nlmsg_len = NLMSG_LENGTH(sizeof(request.body))},
         .body = {.sdiag_family = AF_INET,
                  .sdiag_protocol = IPPROTO_TCP,
+                 .idiag_ext = extension,
                  .idiag_states = UINT32_MAX,
                  .id = {.idiag_sport = connection->local_port,
                         .idiag_dport = connection->remote_port,
@@ -249,7 +260,29 @@ int sf_others_has(int fd, const struct sf_other *connection)
 
     if (fd < 0)
         return fd;
-    return send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -errno : read_exact(fd, sequence);
+    return send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -errno : read_exact(fd, sequence, answer, out);
+}
+
+/* The kernel returns a listener if there is no connection. */
+int sf_others_has(int fd, const struct sf_other *connection)
+{
+    _Alignas(struct nlmsghdr) char answer[EXACT_SIZE];
+    const struct nlmsghdr *message;
+    int rc = ask_exact(fd, connection, 0, answer, &message);
+
+    int state = rc > 0 ? ((const struct inet_diag_msg *)NLMSG_DATA(message))->idiag_state : rc;
+
+    return state == TCP_LISTEN ? 0 : state;
+}
+
+/* The answer has the keys only if it also has INET_DIAG_INFO. */
+int sf_others_has_keys(int fd, const struct sf_other *connection)
+{
+    _Alignas(struct nlmsghdr) char answer[EXACT_SIZE];
+    const struct nlmsghdr *message;
+    int rc = ask_exact(fd, connection, 1 << (INET_DIAG_INFO - 1), answer, &message);
+
+    return rc < 0 ? rc : rc == 0 ? -ENOENT : find_attribute(message, INET_DIAG_MD5SIG) != NULL;
 }
 
 int sf_others_list(int fd, enum sf_others_which which, uint16_t port, sf_others_visit visit, void *context)

@@ -40,6 +40,9 @@ int sf_others_read_some(int fd, enum sf_others_which which, uint32_t sequence, s
 /* Returns the kernel's state of this TCP connection, 0 if the kernel has none, or a negative errno. Reads only `ifindex`,
  * addresses and ports. Takes about 5 us. */
 int sf_others_has(int fd, const struct sf_other *);
+/* Returns 1 if this TCP connection has keys of TCP-MD5 (RFC 2385), which no socket option tells, 0 if not, or a negative errno.
+ * -ENOENT: the kernel has no such connection. Reads the same. */
+int sf_others_has_keys(int fd, const struct sf_other *);
 /* Returns the inode of the socket behind a descriptor, as in sf_other.inode; 0: none. */
 uint32_t sf_others_inode(int fd);
 

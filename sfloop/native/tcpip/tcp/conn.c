@@ -53,6 +53,18 @@ struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *t, const struct sf_tcp_sock
     return c;
 }
 
+int sf_tcp_conn_like(struct sf_tcpip *t, int fd, struct sf_tcp_conn **out)
+{
+    struct sf_tcp_socket_options options;
+    int rc = sf_tcp_open(t);
+
+    if (rc < 0)
+        return rc;
+    sf_tcp_options_read(t, fd, &options);
+    *out = sf_tcp_conn_new(t, &options);
+    return *out ? 0 : -ENOBUFS;
+}
+
 /* The round trip by the timestamp that the peer echoes, rounded to its tick. 0: there is none. */
 static sf_ns echoed(const struct sf_tcp_conn *c, const struct sf_tcp_segment *s)
 {

@@ -71,6 +71,8 @@ enum { SF_TCP_READABLE = 1, SF_TCP_WRITABLE = 2 };
 
 /* NULL: there is no memory, or the limit of connections is reached. */
 struct sf_tcp_conn *sf_tcp_conn_new(struct sf_tcpip *, const struct sf_tcp_socket_options *);
+/* Makes a connection with the options of a kernel socket. -ENOBUFS, or an error of sf_tcp_open(). */
+int sf_tcp_conn_like(struct sf_tcpip *, int fd, struct sf_tcp_conn **out);
 /* Ends the connection: it leaves the flows and sends nothing more. */
 void sf_tcp_conn_end(struct sf_tcp_conn *, int error);
 /* Puts the connection among the flows. -EADDRNOTAVAIL: another one has its addresses and ports. -ENOMEM. */
@@ -89,7 +91,7 @@ struct sf_tcp_handshake {
 
 /* The handshake ends with this segment: SND.UNA is iss + 1, RCV.NXT is irs + 1. */
 void sf_tcp_conn_establish(struct sf_tcp_conn *, const struct sf_tcp_handshake *, const struct sf_tcp_segment *);
-/* What the program may do now: SF_TCP_READABLE, SF_TCP_WRITABLE. levels: whatever it waits for. */
+/* The operations that would not block now, SF_TCP_READABLE and SF_TCP_WRITABLE: those of the interest, and all. */
 uint32_t sf_tcp_conn_events(struct sf_tcp_conn *);
 uint32_t sf_tcp_conn_levels(const struct sf_tcp_conn *);
 void sf_tcp_conn_update(struct sf_tcp_conn *);

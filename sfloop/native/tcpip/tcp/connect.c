@@ -198,7 +198,6 @@ void sf_tcp_resolve(struct sf_tcpip *t)
 
 int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, struct sf_tcp_conn **out)
 {
-    struct sf_tcp_socket_options options;
     struct sockaddr_in local;
     struct sf_tcp_conn *c;
     int rc = sf_tcp_port_name(t, fd, &local);
@@ -207,13 +206,9 @@ int sf_tcp_connect(struct sf_tcpip *t, int fd, const struct sockaddr_in *to, str
                     sf_interface_is_broadcast(&t->interface, to->sin_addr.s_addr)))
         rc = -EOPNOTSUPP; /* The kernel knows the right errno. */
     if (rc == 0)
-        rc = sf_tcp_open(t);
+        rc = sf_tcp_conn_like(t, fd, &c);
     if (rc < 0)
         return rc;
-    sf_tcp_options_read(t, fd, &options);
-    c = sf_tcp_conn_new(t, &options);
-    if (!c)
-        return -ENOBUFS;
     c->flow.key = (struct sf_flow_key){
         .local_addr = local.sin_addr.s_addr,
         .local_port = local.sin_port,

@@ -133,18 +133,13 @@ static int take_port(struct sf_tcpip *t, struct sf_tcp_conn *c)
 
 int sf_tcp_import_begin(struct sf_tcpip *t, int fd, const struct sf_flow_key *key, struct sf_tcp_conn **out)
 {
-    struct sf_tcp_socket_options options;
     struct sf_tcp_conn *c;
     int rc = sf_tcp_import_look(t, fd, key);
 
     if (rc == 0)
-        rc = sf_tcp_open(t);
+        rc = sf_tcp_conn_like(t, fd, &c);
     if (rc < 0)
         return rc;
-    sf_tcp_options_read(t, fd, &options);
-    c = sf_tcp_conn_new(t, &options);
-    if (!c)
-        return -ENOBUFS;
     c->flow.key = *key;
     c->state = SF_TCP_RESOLVING; /* Segments are ignored, and the peer sends them again. */
     rc = sf_tcp_conn_place(c);

@@ -181,7 +181,7 @@ void sf_tcp_loss_idle(struct sf_tcp_loss *, sf_ns now);
 void sf_tcp_loss_rtt_sample(struct sf_tcp_loss *, sf_ns rtt);
 /* Changes the patience (ms). */
 void sf_tcp_loss_be_patient(struct sf_tcp_loss *, uint32_t ms, sf_ns now);
-/* What a TCP that goes on with a connection knows of its past. */
+/* The past of a connection, as far as the TCP that goes on with it knows it. */
 struct sf_tcp_resumed {
     uint32_t nxt;            /* [una, nxt) is under way, for an unknown time */
     uint32_t delivered;      /* at most this many bytes before una belong to the connection */
